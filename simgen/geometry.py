@@ -1,0 +1,179 @@
+"""Frames, rigid transforms and the pinhole camera with lens distortion.
+
+Frames
+    world    the table frame: origin on the table top, Z up, metres.
+    camera   OpenCV axes: x right, y down, z forward, origin at the centre of projection.
+    block    origin at the centre of the block's bounding box, axes along its edges (shapes.py).
+    image    pixels; (0, 0) is the centre of the top-left pixel, u to the right, v down.
+
+A transform is named `a_from_b`: it maps coordinates in b to coordinates in a, so products read by cancelling:
+`camera_from_block = inverse(world_from_camera) @ world_from_block`. Transforms are (..., 4, 4) float64. Quaternions are
+wxyz; only beside PyBullet are they xyzw. All functions accept leading batch axes.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def rigid(rotation: Array, translation: Array) -> Array:
+    """The transforms (..., 4, 4) with `rotation` (..., 3, 3) and `translation` (..., 3)."""
+    shape = np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
+    transform = np.zeros((*shape, 4, 4))
+    transform[..., :3, :3] = rotation
+    transform[..., :3, 3] = translation
+    transform[..., 3, 3] = 1.0
+    return transform
+
+
+def inverse(a_from_b: Array) -> Array:
+    """b_from_a of rigid transforms (..., 4, 4)."""
+    rotation = np.swapaxes(a_from_b[..., :3, :3], -1, -2)
+    return rigid(rotation, -np.einsum("...ij,...j->...i", rotation, a_from_b[..., :3, 3]))
+
+
+def transform_points(a_from_b: Array, points: Array) -> Array:
+    """`points` (..., P, 3) in b, as coordinates in a (..., P, 3)."""
+    return np.asarray(points @ np.swapaxes(a_from_b[..., :3, :3], -1, -2) + a_from_b[..., None, :3, 3])
+
+
+def rotation_about(axis: int, angle: Array | float) -> Array:
+    """Rotations (..., 3, 3) by `angle` radians (...) about coordinate axis 0, 1 or 2, right-handed."""
+    angle = np.asarray(angle, dtype=np.float64)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    rotation = np.zeros((*angle.shape, 3, 3))
+    rotation[..., axis, axis] = 1.0
+    rotation[..., i, i] = rotation[..., j, j] = cosine
+    rotation[..., i, j] = -sine
+    rotation[..., j, i] = sine
+    return rotation
+
+
+def rotation_between(a: Array, b: Array) -> Array:
+    """The smallest rotation (3, 3) that turns unit vector `a` (3,) into unit vector `b` (3,); Rodrigues' formula."""
+    cross, cosine = np.cross(a, b), float(a @ b)
+    if cosine < -1 + 1e-12:  # opposite: half a turn about any axis normal to a
+        normal = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
+        normal /= np.linalg.norm(normal)
+        return 2 * np.outer(normal, normal) - np.eye(3)
+    skew = np.cross(np.eye(3), cross)  # the matrix [cross]_x
+    return np.asarray(np.eye(3) + skew + skew @ skew / (1 + cosine))
+
+
+def look_at(position: Array, target: Array, roll: Array | float = 0.0) -> Array:
+    """world_from_camera (..., 4, 4) of cameras at `position` (..., 3) that look at `target` (..., 3), world Z up.
+
+    `roll` (...) radians turns the camera about its optical axis, clockwise as seen in the direction of view, so that the
+    picture turns anticlockwise. A camera that looks straight down or up has world X to its right.
+    """
+    position, target = np.broadcast_arrays(np.asarray(position, dtype=np.float64), np.asarray(target, dtype=np.float64))
+    forward = target - position
+    forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    length = np.linalg.norm(right, axis=-1, keepdims=True)
+    right = np.where(length > 1e-9, right / np.maximum(length, 1e-9), [1.0, 0.0, 0.0])
+    down = np.cross(forward, right)
+    rotation = np.stack([right, down, forward], axis=-1) @ rotation_about(2, roll)
+    return rigid(rotation, position)
+
+
+def matrix_from_quaternion(quaternion: Array) -> Array:
+    """Rotations (..., 3, 3) of unit quaternions (..., 4), wxyz."""
+    w, x, y, z = np.moveaxis(quaternion, -1, 0)
+    return np.stack(
+        [
+            np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
+            np.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
+            np.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
+        ],
+        -2,
+    )
+
+
+def quaternion_from_matrix(rotation: Array) -> Array:
+    """Unit quaternions (..., 4), wxyz with w >= 0, of rotations (..., 3, 3).
+
+    Shepperd's method: of the four equal formulas the one with the largest divisor, which never divides by nearly 0.
+    """
+    m = rotation
+    trace = np.trace(m, axis1=-2, axis2=-1)
+    diagonal = np.diagonal(m, axis1=-2, axis2=-1)
+    squares = np.concatenate([(1 + trace)[..., None], 1 + 2 * diagonal - trace[..., None]], -1)  # 4 q_i^2
+    i, j, k = (m[..., 2, 1] - m[..., 1, 2]), (m[..., 0, 2] - m[..., 2, 0]), (m[..., 1, 0] - m[..., 0, 1])
+    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    rows = np.stack(
+        [
+            np.stack([squares[..., 0], i, j, k], -1),
+            np.stack([i, squares[..., 1], xy, xz], -1),
+            np.stack([j, xy, squares[..., 2], yz], -1),
+            np.stack([k, xz, yz, squares[..., 3]], -1),
+        ],
+        -2,
+    )  # 4 q q^T
+    best = np.argmax(squares, axis=-1)
+    quaternion = np.take_along_axis(rows, best[..., None, None], axis=-2)[..., 0, :]
+    quaternion /= np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    return np.asarray(np.where(quaternion[..., :1] < 0, -quaternion, quaternion))
+
+
+def intrinsics(focal: Any, center_u: Any, center_v: Any) -> Array:
+    """Intrinsic matrices (..., 3, 3) of square pixels: `focal` length and principal point, all in px."""
+    focal, center_u, center_v = np.broadcast_arrays(*np.atleast_1d(focal, center_u, center_v))
+    matrix = np.zeros((*focal.shape, 3, 3))
+    matrix[..., 0, 0] = matrix[..., 1, 1] = focal
+    matrix[..., 0, 2], matrix[..., 1, 2], matrix[..., 2, 2] = center_u, center_v, 1.0
+    return matrix
+
+
+def distort(points: Array, distortion: Array) -> Array:
+    """Points (..., P, 2) on the plane z = 1 as the lens with `distortion` (..., 5) shows them.
+
+    Brown-Conrady with OpenCV's order k1, k2, p1, p2, k3 (OpenCV documentation, "Camera Calibration and 3D
+    Reconstruction").
+    """
+    k1, k2, p1, p2, k3 = (c[..., None] for c in np.moveaxis(np.asarray(distortion, dtype=np.float64), -1, 0))
+    x, y = points[..., 0], points[..., 1]
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    return np.stack(
+        [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], -1
+    )
+
+
+def undistort(points: Array, distortion: Array) -> Array:
+    """The inverse of `distort`, by fixed-point iteration until points move less than 1e-12 (at most 50 times).
+
+    It converges for the mild lenses of machine vision (|k1| r^2 below about 0.3).
+    """
+    points = np.asarray(points, dtype=np.float64)
+    result = points
+    for _ in range(50):
+        step = points - distort(result, distortion)
+        result = result + step
+        if np.max(np.abs(step), initial=0.0) < 1e-12:
+            break
+    return result
+
+
+def project(points: Array, camera: Array, distortion: Array | None = None) -> Array:
+    """Pixels (..., P, 2) of `points` (..., P, 3) in the camera frame, with intrinsics `camera` (..., 3, 3).
+
+    Points at or behind the camera's plane give NaN: they have no image.
+    """
+    depth = points[..., 2:]
+    plane = points[..., :2] / np.where(depth > 0, depth, np.nan)
+    if distortion is not None:
+        plane = distort(plane, distortion)
+    return plane @ np.swapaxes(camera[..., :2, :2], -1, -2) + camera[..., None, :2, 2]
+
+
+def unproject(pixels: Array, camera: Array, distortion: Array | None = None) -> Array:
+    """Rays (..., P, 3) in the camera frame, with z = 1, through `pixels` (..., P, 2)."""
+    plane = (pixels - camera[..., None, :2, 2]) @ np.swapaxes(np.linalg.inv(camera[..., :2, :2]), -1, -2)
+    if distortion is not None:
+        plane = undistort(plane, distortion)
+    return np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], -1)
