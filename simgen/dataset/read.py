@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from simgen.errors import DatasetError
@@ -116,15 +116,10 @@ def open_dataset(root: Path | str, split: str | None = None) -> BopDataset:
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """The image in `path`, (H, W, 3) uint8. Raises DatasetError where it is missing or cannot be decoded whole."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); render the dataset again or restore it") from error
-    # OpenCV fills what a truncated JPEG lacks with grey and only warns, so look for the end marker first.
-    truncated = data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-64:]
-    image = None if truncated or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(f"{path}: truncated or not an image; render the dataset again or restore the file")
-    return np.asarray(image[..., ::-1], dtype=np.uint8)
+        with PIL.Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise DatasetError(f"{path}: missing, truncated or not an image ({error}); restore it or render again") from error
 
 
 def read_json(path: Path) -> Any:

@@ -1,0 +1,189 @@
+"""Reads scenes/: what exists. A scene file names a table, a room, fixtures, a block set and a camera."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from simgen.errors import ConfigError, SceneError
+from simgen.geometry import Array
+from simgen.resources import resource_folder
+from simgen.shapes import SHAPES, Solid, load_solid, make_solid
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box with edges along the world's axes: `center` (3,) and `size` (3,) m."""
+
+    center: Array
+    size: Array
+
+
+@dataclass(frozen=True)
+class Room:
+    """The floor's height `floor` m and the inner faces of the walls: `low`, `high` (2,) m in the world's X and Y."""
+
+    floor: float
+    low: Array
+    high: Array
+    height: float
+
+
+@dataclass(frozen=True)
+class World:
+    """A scene file, read and checked: everything that no sample changes.
+
+    `table` has its top at z = 0. `fixtures` are boxes that stand for what else
+    is in the cell, in groups that share a material. `nominal` and `varied` are
+    the leaves that conf/randomize/ may refer to by these two words.
+    """
+
+    name: str
+    solids: tuple[Solid, ...]
+    table: Box
+    room: Room
+    fixtures: tuple[tuple[Box, ...], ...]
+    width: int
+    height: int
+    nominal: Mapping[str, Any]
+    varied: Mapping[str, Any]
+    source: Mapping[str, Any]
+
+
+def load_world(scene: str) -> World:
+    """The World of scenes/`scene`.yaml, or of the YAML file that `scene` names.
+
+    Raises ConfigError for an unknown name and SceneError, naming file and key, for a malformed file.
+    """
+    path = _find(scene)
+    data = _read(path, {"table", "room", "blocks", "camera", "nominal", "varied", "fixtures"}, optional={"fixtures"})
+    table, room, camera = (_section(path, data, key) for key in ("table", "room", "camera"))
+    blocks = _resolve(path, str(data["blocks"]))
+    size = _vector(path, "table.size", table.get("size"), 2, positive=True)
+    center = _vector(path, "table.center", table.get("center"), 2)
+    thickness = _number(path, "table.thickness", table.get("thickness"), positive=True)
+    return World(
+        name=path.stem,
+        solids=load_block_set(blocks),
+        table=Box(np.array([*center, -thickness / 2]), np.array([*size, thickness])),
+        room=Room(
+            floor=_number(path, "room.floor", room.get("floor")),
+            low=_vector(path, "room.low", room.get("low"), 2),
+            high=_vector(path, "room.high", room.get("high"), 2),
+            height=_number(path, "room.height", room.get("height"), positive=True),
+        ),
+        fixtures=tuple(_fixtures(path, data.get("fixtures") or [])),
+        width=int(_number(path, "camera.width", camera.get("width"), positive=True)),
+        height=int(_number(path, "camera.height", camera.get("height"), positive=True)),
+        nominal=_section(path, data, "nominal"),
+        varied=_section(path, data, "varied"),
+        source={**data, "blocks": _read_yaml(blocks)},
+    )
+
+
+def load_block_set(path: Path) -> tuple[Solid, ...]:
+    """The solids of a block set file, in the order of the file: obj_id in a BOP dataset is the place plus one.
+
+    A block is `{shape: NAME, size: [x, y, z]}` with a shape of shapes.SHAPES, or `{mesh: FILE, scale: metres per unit,
+    axis: [x, y, z] if it is round}`, FILE beside the block set. Raises SceneError that names file and block.
+    """
+    data = _read_yaml(path)
+    if not isinstance(data, dict) or not data:
+        raise SceneError(f"{path}: expected blocks as NAME: {{shape, size}} or NAME: {{mesh, scale}}")
+    solids = []
+    for name, block in data.items():
+        where = f"block '{name}'"
+        if not isinstance(block, dict):
+            raise SceneError(f"{path}: {where}: got {block!r}; expected {{shape, size}} or {{mesh, scale}}")
+        unknown = set(block) - {"shape", "size", "mesh", "scale", "axis"}
+        if unknown or ("mesh" in block) == ("shape" in block):
+            raise SceneError(f"{path}: {where}: got keys {sorted(block)}; expected shape and size, or mesh and scale")
+        if "mesh" in block:
+            scale = _number(path, f"{where}: scale", block.get("scale", 1.0), positive=True)
+            axis = _vector(path, f"{where}: axis", block["axis"], 3) if "axis" in block else None
+            axis = None if axis is None else axis / np.linalg.norm(axis)
+            solids.append(load_solid(str(name), _resolve(path, str(block["mesh"])), scale, axis))
+        elif block["shape"] not in SHAPES:
+            raise SceneError(f"{path}: {where}: unknown shape '{block['shape']}'; expected one of {', '.join(SHAPES)}")
+        else:
+            size = _vector(path, f"{where}: size", block.get("size"), 3, positive=True)
+            solids.append(make_solid(str(name), block["shape"], size))
+    return tuple(solids)
+
+
+def scene_names() -> list[str]:
+    """The names of the scenes that come with simgen."""
+    return sorted(path.stem for path in resource_folder("scenes").glob("*.yaml"))
+
+
+def _find(scene: str) -> Path:
+    path = Path(scene)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"scene: {scene}: no such file; expected a scene file or one of {', '.join(scene_names())}")
+        return path
+    if scene not in scene_names():
+        raise ConfigError(
+            f"scene: unknown scene '{scene}'; expected one of {', '.join(scene_names())}, or the path of a .yaml file"
+        )
+    return resource_folder("scenes") / f"{scene}.yaml"
+
+
+def _resolve(beside: Path, name: str) -> Path:
+    """`name` beside the file that mentions it, or else among simgen's own scenes."""
+    local = beside.parent / name
+    return local if local.exists() else resource_folder("scenes") / name
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SceneError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _read(path: Path, keys: set[str], optional: set[str]) -> dict[str, Any]:
+    data = _read_yaml(path)
+    if not isinstance(data, dict):
+        raise SceneError(f"{path}: expected a mapping with the keys {', '.join(sorted(keys))}")
+    unknown, missing = set(data) - keys, keys - optional - set(data)
+    if unknown or missing:
+        what = [f"unknown key {key!r}" for key in sorted(unknown)] + [f"missing key {key!r}" for key in sorted(missing)]
+        raise SceneError(f"{path}: {', '.join(what)}; expected {', '.join(sorted(keys))}")
+    return data
+
+
+def _section(path: Path, data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = data[key]
+    if not isinstance(value, dict):
+        raise SceneError(f"{path}: {key}: got {value!r}; expected a mapping")
+    return value
+
+
+def _fixtures(path: Path, items: list[Any]) -> Iterator[tuple[Box, ...]]:
+    for k, item in enumerate(items):
+        if not isinstance(item, dict) or set(item) != {"size", "centers"}:
+            raise SceneError(f"{path}: fixtures[{k}]: got {item!r}; expected {{size: [x, y, z], centers: [[x, y, z], ...]}}")
+        size = _vector(path, f"fixtures[{k}].size", item["size"], 3, positive=True)
+        centers = [_vector(path, f"fixtures[{k}].centers[{j}]", c, 3) for j, c in enumerate(item["centers"])]
+        yield tuple(Box(center, size) for center in centers)
+
+
+def _number(path: Path, key: str, value: Any, *, positive: bool = False) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SceneError(f"{path}: {key}: got {value!r}; expected a number")
+    if positive and value <= 0:
+        raise SceneError(f"{path}: {key}: got {value}; expected a number above 0")
+    return float(value)
+
+
+def _vector(path: Path, key: str, value: Any, n: int, *, positive: bool = False) -> Array:
+    if not isinstance(value, list) or len(value) != n:
+        raise SceneError(f"{path}: {key}: got {value!r}; expected {n} numbers")
+    return np.array([_number(path, key, item, positive=positive) for item in value])

@@ -1,0 +1,308 @@
+"""Distributions as values: what a leaf of conf/randomize/ may hold.
+
+A leaf is a constant (a number, a word, a list of numbers) or a list `[kind, arguments...]` with one of the kinds of
+`KINDS`. Arguments are numbers, lists of numbers of the leaf's dimension, or, for `choice` and `hsv`, leaves again. A
+constant is a distribution too, so nothing has a switch. The table is closed: YAML cannot name code.
+"""
+
+import colorsys
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from simgen.draws import Draws
+from simgen.errors import ConfigError
+from simgen.geometry import Array, rotation_between
+
+
+class Distribution(Protocol):
+    """A random quantity of `dim` numbers."""
+
+    @property
+    def dim(self) -> int: ...
+
+    def sample(self, draws: Draws) -> Array:
+        """(B, dim) numbers at the path of `draws`."""
+        ...
+
+    def support(self) -> tuple[Array, Array]:
+        """The least and the greatest value of each number, (dim,) each; infinite where unbounded."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    value: tuple[float, ...]
+
+    @property
+    def dim(self) -> int:
+        return len(self.value)
+
+    def sample(self, draws: Draws) -> Array:
+        return np.broadcast_to(np.array(self.value, dtype=np.float64), (len(draws.index), self.dim))
+
+    def support(self) -> tuple[Array, Array]:
+        return np.array(self.value, dtype=np.float64), np.array(self.value, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def dim(self) -> int:
+        return len(self.low)
+
+    def sample(self, draws: Draws) -> Array:
+        low, high = np.array(self.low), np.array(self.high)
+        return low + (high - low) * draws.uniform(self.dim)
+
+    def support(self) -> tuple[Array, Array]:
+        return np.array(self.low, dtype=np.float64), np.array(self.high, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Uniform in the logarithm: each octave is as likely as the next."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def dim(self) -> int:
+        return len(self.low)
+
+    def sample(self, draws: Draws) -> Array:
+        low, high = np.log(self.low), np.log(self.high)
+        return np.asarray(np.clip(np.exp(low + (high - low) * draws.uniform(self.dim)), self.low, self.high))
+
+    def support(self) -> tuple[Array, Array]:
+        return np.array(self.low, dtype=np.float64), np.array(self.high, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Normal:
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @property
+    def dim(self) -> int:
+        return len(self.mean)
+
+    def sample(self, draws: Draws) -> Array:
+        return np.array(self.mean) + np.array(self.deviation) * draws.normal(self.dim)
+
+    def support(self) -> tuple[Array, Array]:
+        spread = 8.3 * np.array(self.deviation)  # the quantile of the smallest number that Draws.normal can meet
+        return np.array(self.mean) - spread, np.array(self.mean) + spread
+
+
+@dataclass(frozen=True)
+class Integer:
+    """Whole numbers from `low` to `high`, both included, equally likely."""
+
+    low: int
+    high: int
+    dim: int = 1
+
+    def sample(self, draws: Draws) -> Array:
+        return (self.low + draws.integers(self.high - self.low + 1, self.dim)).astype(np.float64)
+
+    def support(self) -> tuple[Array, Array]:
+        return np.full(self.dim, float(self.low)), np.full(self.dim, float(self.high))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `options`, equally likely; an option is a distribution, with a path of its own."""
+
+    options: tuple[Distribution, ...]
+
+    @property
+    def dim(self) -> int:
+        return self.options[0].dim
+
+    def sample(self, draws: Draws) -> Array:
+        which = (draws / "which").integers(len(self.options))[:, 0]
+        result = np.empty((len(draws.index), self.dim))
+        for k, option in enumerate(self.options):
+            rows = which == k
+            if rows.any():
+                result[rows] = option.sample((draws / k).at(rows))
+        return result
+
+    def support(self) -> tuple[Array, Array]:
+        lows, highs = zip(*(option.support() for option in self.options), strict=True)
+        return np.min(lows, axis=0), np.max(highs, axis=0)
+
+
+@dataclass(frozen=True)
+class Hsv:
+    """RGB values in [0, 1] from hue, saturation and value in [0, 1]."""
+
+    hue: Distribution
+    saturation: Distribution
+    value: Distribution
+    dim: int = 3
+
+    def sample(self, draws: Draws) -> Array:
+        h = (self.hue.sample(draws / "h")[:, 0] % 1.0) * 6
+        s, v = self.saturation.sample(draws / "s")[:, 0], self.value.sample(draws / "v")[:, 0]
+        # The hexcone model (Smith 1978) in closed form: channel n is v - v s max(0, min(k, 4 - k, 1)).
+        k = (np.array([5.0, 3.0, 1.0]) + h[:, None]) % 6
+        return np.asarray(v[:, None] * (1 - s[:, None] * np.clip(np.minimum(k, 4 - k), 0, 1)))
+
+    def support(self) -> tuple[Array, Array]:
+        if all(isinstance(part, Constant) for part in (self.hue, self.saturation, self.value)):
+            h, s, v = (float(part.support()[0][0]) for part in (self.hue, self.saturation, self.value))
+            rgb = np.array(colorsys.hsv_to_rgb(h, s, v))
+            return rgb, rgb
+        return np.zeros(3), np.full(3, self.value.support()[1][0])
+
+
+@dataclass(frozen=True)
+class Cap:
+    """Unit vectors, uniform over the part of the sphere within `angle_deg` degrees of `axis`."""
+
+    axis: tuple[float, ...]
+    angle_deg: float
+    dim: int = 3
+
+    def sample(self, draws: Draws) -> Array:
+        u = draws.uniform(2)
+        # Archimedes: on a sphere the height along the axis is uniform.
+        height = 1 - u[:, 0] * (1 - math.cos(math.radians(self.angle_deg)))
+        radius, turn = np.sqrt(np.maximum(0, 1 - height**2)), 2 * np.pi * u[:, 1]
+        local = np.stack([radius * np.cos(turn), radius * np.sin(turn), height], -1)
+        axis = np.array(self.axis) / np.linalg.norm(self.axis)
+        return np.asarray(local @ rotation_between(np.array([0.0, 0.0, 1.0]), axis).T)
+
+    def support(self) -> tuple[Array, Array]:
+        axis = np.array(self.axis) / np.linalg.norm(self.axis)
+        away, angle = np.arccos(np.clip(axis, -1, 1)), math.radians(self.angle_deg)
+        return np.cos(np.minimum(away + angle, np.pi)), np.cos(np.maximum(away - angle, 0))
+
+
+def parse(leaf: Any, path: str, dim: int = 1) -> Distribution:
+    """The distribution that `leaf` describes, of `dim` numbers.
+
+    Raises ConfigError that begins with `path`, the leaf's full key, and says what is expected.
+    """
+    if isinstance(leaf, list) and leaf and isinstance(leaf[0], str):
+        kind, *arguments = leaf
+        if kind not in KINDS:
+            raise ConfigError(f"{path}: unknown kind '{kind}' in {leaf}; expected one of {', '.join(KINDS)}")
+        make, usage = KINDS[kind]
+        try:
+            return make(arguments, path, dim)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{path}: got {leaf}; expected {usage}{f' ({error})' if str(error) else ''}") from error
+    try:
+        return Constant(_numbers(leaf, dim))
+    except (TypeError, ValueError) as error:
+        wanted = "a number" if dim == 1 else f"{dim} numbers"
+        raise ConfigError(f"{path}: got {leaf!r}; expected {wanted} or [kind, arguments...]") from error
+
+
+def parse_words(leaf: Any, path: str, options: Sequence[str]) -> Distribution:
+    """The distribution of an index into `options` that `leaf` describes: one of the words or [choice, word, ...].
+
+    Raises ConfigError that begins with `path` and lists the options.
+    """
+    words = leaf[1:] if isinstance(leaf, list) and leaf[:1] == ["choice"] else [leaf]
+    if not words:
+        raise ConfigError(f"{path}: got {leaf}; expected [choice, word, ...] with words of {', '.join(options)}")
+    for word in words:
+        if word not in options:
+            raise ConfigError(f"{path}: unknown '{word}'; expected one of {', '.join(options)}, or [choice, ...] of them")
+    indices = [Constant((float(options.index(word)),)) for word in words]
+    return indices[0] if len(indices) == 1 else Choice(tuple(indices))
+
+
+def _numbers(value: Any, dim: int) -> tuple[float, ...]:
+    items = value if isinstance(value, list) else [value] * dim
+    if len(items) != dim:
+        raise ValueError(f"expected {dim} numbers, got {len(items)}")
+    for item in items:
+        if isinstance(item, str) or item is None or not math.isfinite(item):
+            raise ValueError(f"'{item}' is not a finite number")
+    return tuple(float(item) for item in items)
+
+
+def _bounds(arguments: list[Any], dim: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    low, high = arguments
+    low, high = _numbers(low, dim), _numbers(high, dim)
+    if any(a > b for a, b in zip(low, high, strict=True)):
+        raise ValueError("the low end is above the high end; swap them")
+    return low, high
+
+
+def _uniform(arguments: list[Any], path: str, dim: int) -> Distribution:
+    return Uniform(*_bounds(arguments, dim))
+
+
+def _loguniform(arguments: list[Any], path: str, dim: int) -> Distribution:
+    low, high = _bounds(arguments, dim)
+    if min(low) <= 0:
+        raise ValueError("both ends must be above 0")
+    return LogUniform(low, high)
+
+
+def _normal(arguments: list[Any], path: str, dim: int) -> Distribution:
+    mean, deviation = arguments
+    mean, deviation = _numbers(mean, dim), _numbers(deviation, dim)
+    if min(deviation) < 0:
+        raise ValueError("the deviation is negative")
+    return Normal(mean, deviation)
+
+
+def _integer(arguments: list[Any], path: str, dim: int) -> Distribution:
+    low, high = (_numbers(argument, 1)[0] for argument in arguments)
+    if low != int(low) or high != int(high):
+        raise ValueError("both ends must be whole numbers")
+    if low > high:
+        raise ValueError("the low end is above the high end; swap them")
+    return Integer(int(low), int(high), dim)
+
+
+def _choice(arguments: list[Any], path: str, dim: int) -> Distribution:
+    if not arguments:
+        raise ValueError("nothing to choose from")
+    return Choice(tuple(parse(argument, path, dim) for argument in arguments))
+
+
+def _hsv(arguments: list[Any], path: str, dim: int) -> Distribution:
+    if dim != 3 or len(arguments) != 3:
+        raise ValueError("hsv gives a colour")
+    parts = [parse(argument, f"{path}.{name}") for argument, name in zip(arguments, "hsv", strict=True)]
+    for part, name in zip(parts, "hsv", strict=True):
+        low, high = part.support()
+        if low[0] < 0 or high[0] > 1:
+            raise ValueError(f"{name} leaves [0, 1]")
+    return Hsv(*parts)
+
+
+def _cap(arguments: list[Any], path: str, dim: int) -> Distribution:
+    axis, angle = arguments
+    axis, angle = _numbers(axis, 3), _numbers(angle, 1)[0]
+    if dim != 3 or not any(axis):
+        raise ValueError("cap gives a direction and needs an axis that is not 0")
+    if not 0 <= angle <= 180:
+        raise ValueError("the angle must lie in [0, 180]")
+    return Cap(axis, angle)
+
+
+# kind: (constructor from arguments, what it expects)
+KINDS: dict[str, tuple[Callable[[list[Any], str, int], Distribution], str]] = {
+    "uniform": (_uniform, "[uniform, low, high] with low <= high"),
+    "loguniform": (_loguniform, "[loguniform, low, high] with 0 < low <= high"),
+    "normal": (_normal, "[normal, mean, deviation] with deviation >= 0"),
+    "integer": (_integer, "[integer, low, high] with whole low <= high, both included"),
+    "choice": (_choice, "[choice, leaf, leaf, ...]"),
+    "hsv": (_hsv, "[hsv, hue, saturation, value], each a leaf within [0, 1]"),
+    "cap": (_cap, "[cap, [x, y, z], angle_deg] with an angle in [0, 180]"),
+}

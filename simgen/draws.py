@@ -1,0 +1,90 @@
+"""The only source of randomness: number = f(seed, path, index, k), with no state and nothing that is "next".
+
+A `Draws` names a place in a tree of quantities ("camera/distance") for a batch of sample indices. Its numbers come from
+Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): the key is a hash of "seed:path", the
+counter is (k, lane, index). So a sample is the same alone, in any batch, order or process, and adding, freezing or removing
+one quantity moves no other. Drawing twice from one path repeats the numbers: give every quantity a path of its own.
+"""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from simgen.geometry import Array
+
+_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+_LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
+
+
+def philox(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
+    """Philox4x32-10 of `counter` (4, ...) under `key` (2 words): (4, ...) random words below 2^32, held in uint64."""
+    c0, c1, c2, c3 = (np.asarray(word, dtype=np.uint64) for word in counter)
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = _M0 * c0, _M1 * c2
+        c0, c1, c2, c3 = (p1 >> _32) ^ c1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _32) ^ c3 ^ np.uint64(k1), p0 & _LOW
+        k0, k1 = (k0 + _W0) & 0xFFFFFFFF, (k1 + _W1) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3])
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for the samples `index` (B,) of the stream `seed`, at `path`.
+
+    `lane` (B,) tells apart things of one kind within a sample, such as the slots of blocks: it is a part of the counter.
+    `trace`, where given, collects every path that is drawn from, so that a test can assert that no path is used twice.
+    """
+
+    seed: int
+    index: NDArray[np.int64]
+    path: str = ""
+    lane: NDArray[np.int64] | int = 0
+    trace: list[str] | None = field(default=None, compare=False, repr=False)
+
+    def __truediv__(self, name: str | int) -> "Draws":
+        """The child path `name`."""
+        return replace(self, path=f"{self.path}/{name}" if self.path else str(name))
+
+    def at(self, rows: Any) -> "Draws":
+        """The same path for some of the samples: `rows` indexes the batch."""
+        return replace(self, index=self.index[rows], lane=self.lane if isinstance(self.lane, int) else self.lane[rows])
+
+    def lanes(self, n: int) -> "Draws":
+        """The same path for `n` lanes of each sample, a batch of B n in which a sample's lanes are neighbours."""
+        return replace(self, index=np.repeat(self.index, n), lane=np.tile(np.arange(n), len(self.index)))
+
+    @cached_property
+    def key(self) -> tuple[int, int]:
+        digest = hashlib.blake2b(f"{self.seed}:{self.path}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+    def words(self, n: int) -> NDArray[np.uint64]:
+        """(B, n) random 32-bit words."""
+        if self.trace is not None:
+            self.trace.append(self.path)
+        blocks = -(-n // 4)
+        index = self.index.astype(np.uint64)[:, None]
+        lane = np.broadcast_to(np.asarray(self.lane, dtype=np.uint64), self.index.shape)[:, None]
+        words = (np.arange(blocks, dtype=np.uint64), lane, index & _LOW, index >> _32)
+        counter = np.stack(np.broadcast_arrays(*words))
+        return np.moveaxis(philox(counter, self.key), 0, -1).reshape(len(index), 4 * blocks)[:, :n]
+
+    def uniform(self, n: int = 1) -> Array:
+        """(B, n) numbers in [0, 1), of 53 random bits each."""
+        words = self.words(2 * n)
+        high, low = words[:, 0::2] >> np.uint64(5), words[:, 1::2] >> np.uint64(6)
+        return (high * np.uint64(1 << 26) + low).astype(np.float64) / (1 << 53)
+
+    def normal(self, n: int = 1) -> Array:
+        """(B, n) standard normal numbers, by the inverse of the normal distribution function."""
+        return np.asarray(ndtri(self.uniform(n) + 0.5**54))  # half a step away from 0, whose quantile is infinite
+
+    def integers(self, bound: int, n: int = 1) -> NDArray[np.int64]:
+        """(B, n) integers in [0, bound)."""
+        return np.floor(self.uniform(n) * bound).astype(np.int64)

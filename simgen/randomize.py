@@ -1,0 +1,362 @@
+"""From conf/randomize/ to Scenes: `sample(seed, index)`, and placement without overlap.
+
+Every leaf draws from the path that is its key in the configuration. A slot of blocks is a lane of that path. So freezing
+or changing one leaf leaves every other leaf's numbers as they were. The one place where factors meet is overlap: whether
+a place is free depends on the solids and scales beside it, so those can make a block take its second proposal where it
+took its first; the proposals themselves stay the same.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simgen.catalogue import World
+from simgen.distributions import Constant, Distribution, parse, parse_words
+from simgen.draws import Draws
+from simgen.errors import ConfigError, PlacementError
+from simgen.geometry import Array, intrinsics, look_at, rigid, rotation_about
+from simgen.scene import SURFACES, TEXTURES, Blocks, Cameras, Lights, Materials, Scenes, Sensor, Surfaces
+from simgen.schema import Randomize
+
+ATTEMPTS = 200  # proposals for one block's place, and drops of one scene, before giving up
+NEAR = 0.02  # m: nothing of the cell may be nearer to the camera
+
+_INF = math.inf
+# Leaves that are not one free number: how many numbers, and the bounds of their support.
+_SHAPES: dict[str, tuple[int, float, float]] = {
+    "color": (3, 0, 1),
+    "color2": (3, 0, 1),
+    "cycles": (1, 0.01, 64),
+    "pattern": (1, 0, 2**31),
+    "count": (1, 0, _INF),
+    "scale": (1, 1e-6, _INF),
+    "place": (2, -_INF, _INF),
+    "face": (1, 0, 1),
+    "walls": (1, 0, 1),
+    "direction": (3, -_INF, _INF),
+    "light.distance": (1, 1e-6, _INF),
+    "ambient": (1, 0, _INF),
+    "diffuse": (1, 0, _INF),
+    "specular": (1, 0, _INF),
+    "shadow": (1, 0, 1),
+    "aim": (3, -_INF, _INF),
+    "camera.distance": (1, 1e-6, _INF),
+    "elevation_deg": (1, -90, 90),
+    "offset": (3, -_INF, _INF),
+    "fov_deg": (1, 1, 170),
+    "principal_point": (2, -1, 1),
+    "distortion": (5, -_INF, _INF),
+    "white_balance": (3, 0, _INF),
+    "gamma": (1, 1e-3, _INF),
+    "noise": (1, 0, _INF),
+    "blur_px": (1, 0, _INF),
+    "jpeg_quality": (1, 0, 100),
+}
+_WHOLE = ("count", "pattern", "walls", "shadow", "jpeg_quality")
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws scenes: `sample` is a pure function of its arguments and of this value.
+
+    `leaves` maps a factor's path (its configuration key with slashes) to its distribution. `settle` leaves room for
+    physics: blocks are proposed with overlap, one above the other, to be dropped.
+    """
+
+    world: World
+    leaves: Mapping[str, Distribution]
+    slots: tuple[int, int]
+    width: int
+    height: int
+    settle: bool = False
+
+    def sample(
+        self, seed: int, index: Sequence[int] | NDArray[np.int64], *, attempt: int = 0, trace: list[str] | None = None
+    ) -> Scenes:
+        """The scenes with these indices, in this order.
+
+        `attempt` numbers a drop in `settle` mode: only place, yaw and face depend on it. Raises PlacementError where
+        blocks do not fit, ConfigError where a camera stands inside something.
+        """
+        draws = Draws(seed, np.asarray(index, dtype=np.int64).reshape(-1), trace=trace)
+        blocks = self._blocks(draws, attempt)
+        cameras = self._cameras(draws)
+        surfaces = self._surfaces(draws)
+        _check_cameras(cameras, surfaces, self.world, seed, draws.index)
+        return Scenes(
+            index=draws.index,
+            attempt=np.full(len(draws.index), attempt),
+            blocks=blocks,
+            surfaces=surfaces,
+            lights=self._lights(draws),
+            cameras=cameras,
+            sensor=self._sensor(draws),
+        )
+
+    def _draw(self, draws: Draws, path: str) -> Array:
+        """(B, dim) numbers of the leaf at `path`."""
+        return self.leaves[path].sample(draws / path)
+
+    def _one(self, draws: Draws, path: str) -> Array:
+        return self._draw(draws, path)[:, 0]
+
+    def _materials(self, draws: Draws, path: str) -> Materials:
+        return Materials(
+            texture=self._one(draws, f"{path}/texture"),
+            color=self._draw(draws, f"{path}/color"),
+            color2=self._draw(draws, f"{path}/color2"),
+            cycles=self._one(draws, f"{path}/cycles"),
+            angle=np.radians(self._one(draws, f"{path}/angle_deg")),
+            pattern=self._one(draws, f"{path}/pattern"),
+        )
+
+    def _blocks(self, draws: Draws, attempt: int) -> Blocks:
+        batch = len(draws.index)
+        parts: dict[str, list[Any]] = {name: [] for name in ("model", "scale", "face", "yaw", "material", "present")}
+        groups = [(name, n) for name, n in zip(("blocks", "distractors"), self.slots, strict=True) if n]
+        for name, n in groups:
+            lanes = draws.lanes(n)
+            again = lanes / f"attempt-{attempt}" if attempt else lanes
+            count = self._one(draws, f"{name}/count")
+            parts["present"].append(np.arange(n) < count[:, None])
+            parts["model"].append(self._one(lanes, f"{name}/model").reshape(batch, n).astype(np.int64))
+            parts["scale"].append(self._one(lanes, f"{name}/scale").reshape(batch, n))
+            parts["face"].append(self._one(again, f"{name}/face").reshape(batch, n))
+            parts["yaw"].append(np.radians(self._one(again, f"{name}/yaw_deg")).reshape(batch, n))
+            parts["material"].append(_reshape(self._materials(lanes, f"{name}/material"), batch, n))
+        if not groups:
+            raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected room for a block")
+        model, scale = np.concatenate(parts["model"], 1), np.concatenate(parts["scale"], 1)
+        face, yaw = np.concatenate(parts["face"], 1), np.concatenate(parts["yaw"], 1)
+        present = np.concatenate(parts["present"], 1)
+
+        def propose(k: int) -> Array:
+            places = []
+            for name, n in groups:
+                lanes = draws.lanes(n) / f"attempt-{attempt}" if attempt else draws.lanes(n)
+                places.append(self.leaves[f"{name}/place"].sample(lanes / f"{name}/place" / k).reshape(batch, n, 2))
+            return np.concatenate(places, 1)
+
+        radius = np.array([solid.radius for solid in self.world.solids])[model] * scale
+        place = propose(0) if self.settle else self._place(propose, radius, present, draws)
+        pose = self._rest(model, scale, face, yaw, place)
+        if self.settle:  # each slot has a storey of its own, so that nothing overlaps before it falls
+            pose[..., 2, 3] += 2 * np.cumsum(radius * present, axis=1) - radius
+        return Blocks(
+            model=model,
+            scale=scale,
+            world_from_block=pose,
+            material=_concatenate(parts["material"]),
+            present=present,
+            labelled=np.broadcast_to(np.repeat([True, False], self.slots), model.shape),
+        )
+
+    def _rest(self, model: Any, scale: Array, face: Array, yaw: Array, place: Array) -> Array:
+        """world_from_block (B, N, 4, 4) of blocks that lie on the table at `place` (B, N, 2)."""
+        rests = [solid.rests for solid in self.world.solids]
+        table = np.stack([np.concatenate([r, np.repeat(r[:1], max(map(len, rests)) - len(r), 0)]) for r in rests])
+        number = np.array([len(r) for r in rests])[model]
+        rest = table[model, np.minimum(np.floor(face * number).astype(np.int64), number - 1)].copy()
+        rest[..., :3, 3] *= scale[..., None]
+        turn = rigid(rotation_about(2, yaw), np.concatenate([place, np.zeros((*place.shape[:2], 1))], -1))
+        return np.asarray(turn @ rest)
+
+    def _place(self, propose: Callable[[int], Array], radius: Array, present: Any, draws: Draws) -> Array:
+        """(B, N, 2) m: for each slot in turn its first proposal that lies over the table and clear of earlier slots.
+
+        Two blocks are clear if their bounding spheres are. That is independent of yaw and resting face, and it leaves no
+        pair in contact; for contact there is `physics=settle`. All slots are placed, present or not, so that the number
+        of blocks moves none; an absent slot that finds no place stands in nobody's way.
+        """
+        batch, slots = radius.shape
+        place = np.full((batch, slots, 2), np.inf)
+        proposals: list[Array] = []
+        middle, half = self.world.table.center[:2], self.world.table.size[:2] / 2
+        for slot in range(slots):
+            name, number = ("blocks", slot) if slot < self.slots[0] else ("distractors", slot - self.slots[0])
+            attempts = 1 if isinstance(self.leaves[f"{name}/place"], Constant) else ATTEMPTS
+            open_rows = np.arange(batch)
+            for k in range(attempts):
+                if k == len(proposals):
+                    proposals.append(propose(k))
+                spot = proposals[k][open_rows, slot]
+                clear = np.all(np.abs(spot - middle) <= half + 1e-9, axis=1)
+                gap = np.linalg.norm(place[open_rows, :slot] - spot[:, None], axis=2)
+                clear &= np.all(gap >= radius[open_rows, :slot] + radius[open_rows, slot, None], axis=1)
+                place[open_rows[clear], slot] = spot[clear]
+                open_rows = open_rows[~clear]
+                if not len(open_rows):
+                    break
+            lost = open_rows[present[open_rows, slot]]
+            if len(lost):
+                raise PlacementError(
+                    f"randomize.{name}.place: sample {draws.index[lost[0]]} of seed {draws.seed}: {name}[{number}] found "
+                    f"no free place on the table in {attempts} attempts; lower randomize.{name}.count or scale, widen "
+                    "place, or pile them with physics=settle"
+                )
+        return np.where(np.isfinite(place), place, proposals[0])
+
+    def _surfaces(self, draws: Draws) -> Surfaces:
+        parts = [_reshape(self._materials(draws, name), len(draws.index), 1) for name in SURFACES]
+        if n := len(self.world.fixtures):
+            parts.append(_reshape(self._materials(draws.lanes(n), "fixture"), len(draws.index), n))
+        return Surfaces(material=_concatenate(parts), walls=self._one(draws, "walls") > 0.5)
+
+    def _lights(self, draws: Draws) -> Lights:
+        direction = self._draw(draws, "light/direction")
+        return Lights(
+            direction=(direction / np.linalg.norm(direction, axis=1, keepdims=True))[:, None],
+            distance=self._draw(draws, "light/distance"),
+            color=self._draw(draws, "light/color")[:, None],
+            ambient=self._draw(draws, "light/ambient"),
+            diffuse=self._draw(draws, "light/diffuse"),
+            specular=self._draw(draws, "light/specular"),
+            shadow=self._draw(draws, "light/shadow") > 0.5,
+        )
+
+    def _cameras(self, draws: Draws) -> Cameras:
+        def angle(name: str) -> Array:
+            return np.radians(self._one(draws, f"camera/{name}_deg"))
+
+        azimuth, elevation = angle("azimuth"), angle("elevation")
+        aim = self._draw(draws, "camera/aim")
+        away = np.stack(
+            [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1
+        )
+        position = aim + self._draw(draws, "camera/distance") * away + self._draw(draws, "camera/offset")
+        turn = rotation_about(1, angle("pan")) @ rotation_about(0, -angle("tilt")) @ rotation_about(2, angle("roll"))
+        pose = look_at(position, aim) @ rigid(turn, np.zeros(3))
+        focal = self.height / 2 / np.tan(angle("fov") / 2)
+        shift = self._draw(draws, "camera/principal_point") * self.height
+        return Cameras(
+            intrinsics=intrinsics(focal, (self.width - 1) / 2 + shift[:, 0], (self.height - 1) / 2 + shift[:, 1]),
+            distortion=self._draw(draws, "camera/distortion"),
+            world_from_camera=pose,
+            width=self.width,
+            height=self.height,
+        )
+
+    def _sensor(self, draws: Draws) -> Sensor:
+        return Sensor(
+            exposure=self._one(draws, "sensor/exposure"),
+            white_balance=self._draw(draws, "sensor/white_balance"),
+            gamma=self._one(draws, "sensor/gamma"),
+            noise=self._one(draws, "sensor/noise"),
+            noise_seed=(draws / "sensor/noise_seed").words(1)[:, 0],
+            blur=self._one(draws, "sensor/blur_px"),
+            jpeg_quality=self._one(draws, "sensor/jpeg_quality"),
+        )
+
+
+def make_sampler(
+    randomize: Randomize, world: World, *, width: int | None = None, height: int | None = None, settle: bool = False
+) -> Sampler:
+    """The Sampler of a configuration. Raises ConfigError with the full key for whatever is wrong with it."""
+    leaves: dict[str, Distribution] = {}
+    _collect(randomize, "randomize", world, leaves)
+    for key, value in (("width", width), ("height", height)):
+        if value is not None and not 8 <= value <= 16384:
+            raise ConfigError(f"{key}: got {value}; expected 8 to 16384 px")
+    slots = (randomize.blocks.slots, randomize.distractors.slots)
+    for name, n in zip(("blocks", "distractors"), slots, strict=True):
+        if not 0 <= n <= 1000:
+            raise ConfigError(f"randomize.{name}.slots: got {n}; expected 0 to 1000")
+        most = leaves[f"{name}/count"].support()[1][0]
+        if most > n:
+            raise ConfigError(
+                f"randomize.{name}.count: up to {most:g} blocks, but randomize.{name}.slots={n}; "
+                f"raise the slots or lower the count"
+            )
+    direction = leaves["light/direction"]
+    if isinstance(direction, Constant) and not any(direction.value):
+        raise ConfigError("randomize.light.direction: got [0, 0, 0]; expected a direction towards the light")
+    for surface in (*SURFACES, "fixture", "blocks/material", "distractors/material"):
+        path = f"{surface}/texture"
+        if not randomize.images and TEXTURES.index("image") in _options(leaves[path]):
+            key = path.replace("/", ".")
+            raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
+    return Sampler(world, leaves, slots, width or world.width, height or world.height, settle)
+
+
+def _options(distribution: Distribution) -> set[int]:
+    options = getattr(distribution, "options", (distribution,))
+    return {int(option.support()[0][0]) for option in options}
+
+
+def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution]) -> None:
+    for item in fields(node):
+        leaf, path = getattr(node, item.name), f"{key}.{item.name}"
+        if is_dataclass(leaf):
+            _collect(leaf, path, world, leaves)
+        elif item.name not in ("slots", "images"):
+            leaves[path.removeprefix("randomize.").replace(".", "/")] = _leaf(leaf, path, world)
+
+
+def _leaf(leaf: Any, path: str, world: World) -> Distribution:
+    if leaf in ("nominal", "varied"):
+        keys = path.split(".")[1:]
+        value: Any = world.nominal if leaf == "nominal" else world.varied
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is None:
+            raise ConfigError(f"{path}: '{leaf}' needs the leaf {leaf}.{'.'.join(keys)} in scene '{world.name}'; add it")
+        leaf = value
+    name = path.rsplit(".", 1)[1]
+    if name == "texture":
+        return parse_words(leaf, path, TEXTURES)
+    if name == "model":
+        names = [solid.name for solid in world.solids]
+        return parse_words(["choice", *names] if leaf == "any" else leaf, path, names)
+    qualified = ".".join(path.split(".")[-2:])
+    dim, low, high = _SHAPES.get(qualified, _SHAPES.get(name, (1, -_INF, _INF)))
+    distribution = parse(leaf, path, dim)
+    least, greatest = distribution.support()
+    if np.any(least < low) or np.any(greatest > high):
+        bounds = f"at least {low:g}" if high == _INF else f"within [{low:g}, {high:g}]"
+        raise ConfigError(f"{path}: got {leaf}, which reaches {least.min():g} to {greatest.max():g}; expected {bounds}")
+    if name in _WHOLE and not _is_whole(distribution):
+        raise ConfigError(f"{path}: got {leaf}; expected a whole number, [integer, low, high] or [choice, ...] of them")
+    return distribution
+
+
+def _is_whole(distribution: Distribution) -> bool:
+    if isinstance(distribution, Constant):
+        return all(value == int(value) for value in distribution.value)
+    options = getattr(distribution, "options", None)
+    return all(map(_is_whole, options)) if options else type(distribution).__name__ == "Integer"
+
+
+def _check_cameras(cameras: Cameras, surfaces: Surfaces, world: World, seed: int, index: NDArray[np.int64]) -> None:
+    position = cameras.world_from_camera[:, :3, 3]
+    boxes = [("the table", world.table), *(("a fixture", box) for group in world.fixtures for box in group)]
+    for what, box in boxes:
+        inside = np.all(np.abs(position - box.center) <= box.size / 2 + NEAR, axis=1)
+        _raise_where(inside, position, what, seed, index)
+    _raise_where(position[:, 2] <= world.room.floor + NEAR, position, "the floor", seed, index)
+    beyond = np.any((position[:, :2] <= world.room.low + NEAR) | (position[:, :2] >= world.room.high - NEAR), axis=1)
+    _raise_where(beyond & surfaces.walls, position, "a wall", seed, index)
+
+
+def _raise_where(inside: Any, position: Array, what: str, seed: int, index: NDArray[np.int64]) -> None:
+    if np.any(inside):
+        row = int(np.argmax(inside))
+        place = ", ".join(f"{value:.3f}" for value in position[row])
+        raise ConfigError(
+            f"randomize.camera: sample {index[row]} of seed {seed} has its camera at ({place}) m, inside or behind {what}, "
+            f"or within {NEAR} m of it; change randomize.camera.elevation_deg, distance or offset"
+        )
+
+
+def _reshape(materials: Materials, *shape: int) -> Materials:
+    parts = {item.name: getattr(materials, item.name) for item in fields(Materials)}
+    return Materials(**{name: value.reshape(*shape, *value.shape[1:]) for name, value in parts.items()})
+
+
+def _concatenate(parts: Sequence[Materials]) -> Materials:
+    return Materials(
+        **{item.name: np.concatenate([getattr(part, item.name) for part in parts], 1) for item in fields(Materials)}
+    )

@@ -1,0 +1,117 @@
+"""The schema of conf/: what `python -m simgen render` and `preview` can be told, as plain dataclasses.
+
+A field typed `Any` under `Randomize` is a leaf: a constant, `[kind, arguments...]` (distributions.py), or one of the words
+`nominal` and `varied`, which stand for the scene file's own leaf at that place.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class MaterialLeaves:
+    texture: Any = MISSING  # words of scene.TEXTURES
+    color: Any = MISSING  # RGB in [0, 1]
+    color2: Any = MISSING  # the second colour of gradient, checker, stripes and noise
+    cycles: Any = MISSING  # repetitions of the pattern across a face
+    angle_deg: Any = MISSING
+    pattern: Any = MISSING  # a whole number: which noise, which image
+
+
+@dataclass
+class BlockLeaves:
+    slots: int = MISSING  # room for this many; places are drawn for all, so `count` moves no block
+    count: Any = MISSING
+    model: Any = MISSING  # names of the block set, or the word any
+    scale: Any = MISSING  # times the size in the block set
+    place: Any = MISSING  # x, y in metres on the table
+    yaw_deg: Any = MISSING
+    face: Any = MISSING  # in [0, 1): picks one of the block's resting faces; 0 is its base
+    material: MaterialLeaves = field(default_factory=MaterialLeaves)
+
+
+@dataclass
+class LightLeaves:
+    direction: Any = MISSING  # towards the light
+    distance: Any = MISSING  # metres
+    color: Any = MISSING
+    ambient: Any = MISSING
+    diffuse: Any = MISSING
+    specular: Any = MISSING
+    shadow: Any = MISSING  # 0 or 1
+
+
+@dataclass
+class CameraLeaves:
+    aim: Any = MISSING  # the point looked at, metres
+    distance: Any = MISSING  # from `aim`, metres
+    azimuth_deg: Any = MISSING  # of the camera as seen from `aim`, from X towards Y
+    elevation_deg: Any = MISSING  # above the table's plane
+    offset: Any = MISSING  # metres, added to the position; the aim stays
+    pan_deg: Any = MISSING  # turns away from the aim, to the right
+    tilt_deg: Any = MISSING  # and down
+    roll_deg: Any = MISSING
+    fov_deg: Any = MISSING  # vertical
+    principal_point: Any = MISSING  # offset from the picture's middle, in picture heights
+    distortion: Any = MISSING  # k1, k2, p1, p2, k3 as OpenCV has them
+
+
+@dataclass
+class SensorLeaves:
+    exposure: Any = MISSING  # stops
+    white_balance: Any = MISSING  # gains of R, G, B
+    gamma: Any = MISSING  # the picture is raised to 1 / gamma
+    noise: Any = MISSING  # standard deviation in units of 1/255
+    blur_px: Any = MISSING  # standard deviation in px of a picture 480 px high
+    jpeg_quality: Any = MISSING  # 1 to 100; 0 leaves the picture as it is
+
+
+@dataclass
+class Randomize:
+    """The tree of factors. `images` is a folder of pictures for the texture `image`; empty means none."""
+
+    images: str = ""
+    blocks: BlockLeaves = field(default_factory=BlockLeaves)
+    distractors: BlockLeaves = field(default_factory=BlockLeaves)
+    table: MaterialLeaves = field(default_factory=MaterialLeaves)
+    floor: MaterialLeaves = field(default_factory=MaterialLeaves)
+    wall: MaterialLeaves = field(default_factory=MaterialLeaves)
+    background: MaterialLeaves = field(default_factory=MaterialLeaves)
+    fixture: MaterialLeaves = field(default_factory=MaterialLeaves)
+    walls: Any = MISSING  # 1 with walls, 0 without: then the background is seen
+    light: LightLeaves = field(default_factory=LightLeaves)
+    camera: CameraLeaves = field(default_factory=CameraLeaves)
+    sensor: SensorLeaves = field(default_factory=SensorLeaves)
+
+
+@dataclass
+class Source:
+    """What determines a sample's pixels and labels, given its index. Shared by all commands that make samples."""
+
+    scene: str = "tabletop"
+    seed: int = 0
+    renderer: str = "tiny"
+    physics: str = "place"  # place: analytic, without overlap; settle: dropped, come to rest
+    width: int | None = None  # px; the scene's where left out
+    height: int | None = None
+    randomize: Randomize = field(default_factory=Randomize)
+
+
+@dataclass
+class Render(Source):
+    num: int = 1000
+    start: int = 0
+    out: str = "data/blocks"
+    workers: int = 2
+    writer: str = "bop"
+    image_format: str = "jpg"
+
+
+@dataclass
+class Preview(Source):
+    out: str = "preview.png"
+    num: int = 36
+    start: int = 0
+    vary: str | None = None  # a preset of conf/randomize/: that group alone is varied
