@@ -19,16 +19,21 @@ from simgen.geometry import Array
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
-_LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
+
+Words = NDArray[np.uint32]
 
 
-def philox(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
-    """Philox4x32-10 of `counter` (4, ...) under `key` (2 words): (4, ...) random words below 2^32, held in uint64."""
-    c0, c1, c2, c3 = (np.asarray(word, dtype=np.uint64) for word in counter)
+def philox(counter: Words, key: tuple[int, int]) -> Words:
+    """Philox4x32-10 of `counter` (4, n) under `key` (2 words): (4, n) random words."""
+    c0, c1, c2, c3 = np.array(counter, dtype=np.uint32)
     k0, k1 = key
+    product0, product1 = np.empty(len(c0), "<u8"), np.empty(len(c0), "<u8")
+    # The low and high halves of the products, without a copy.
+    (low0, high0), (low1, high1) = (p.view("<u4").reshape(-1, 2).T for p in (product0, product1))
     for _ in range(10):
-        p0, p1 = _M0 * c0, _M1 * c2
-        c0, c1, c2, c3 = (p1 >> _32) ^ c1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _32) ^ c3 ^ np.uint64(k1), p0 & _LOW
+        np.multiply(c0, _M0, out=product0)
+        np.multiply(c2, _M1, out=product1)
+        c0, c1, c2, c3 = high1 ^ c1 ^ np.uint32(k0), low1.copy(), high0 ^ c3 ^ np.uint32(k1), low0.copy()
         k0, k1 = (k0 + _W0) & 0xFFFFFFFF, (k1 + _W1) & 0xFFFFFFFF
     return np.stack([c0, c1, c2, c3])
 
@@ -64,22 +69,22 @@ class Draws:
         digest = hashlib.blake2b(f"{self.seed}:{self.path}".encode(), digest_size=8).digest()
         return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
-    def words(self, n: int) -> NDArray[np.uint64]:
+    def words(self, n: int) -> Words:
         """(B, n) random 32-bit words."""
         if self.trace is not None:
             self.trace.append(self.path)
         blocks = -(-n // 4)
         index = self.index.astype(np.uint64)[:, None]
         lane = np.broadcast_to(np.asarray(self.lane, dtype=np.uint64), self.index.shape)[:, None]
-        words = (np.arange(blocks, dtype=np.uint64), lane, index & _LOW, index >> _32)
-        counter = np.stack(np.broadcast_arrays(*words))
-        return np.moveaxis(philox(counter, self.key), 0, -1).reshape(len(index), 4 * blocks)[:, :n]
+        parts = (np.arange(blocks, dtype=np.uint64), lane, index & np.uint64(0xFFFFFFFF), index >> np.uint64(32))
+        counter = np.stack(np.broadcast_arrays(*parts)).reshape(4, -1).astype(np.uint32)
+        return philox(counter, self.key).T.reshape(len(self.index), 4 * blocks)[:, :n]
 
     def uniform(self, n: int = 1) -> Array:
         """(B, n) numbers in [0, 1), of 53 random bits each."""
         words = self.words(2 * n)
-        high, low = words[:, 0::2] >> np.uint64(5), words[:, 1::2] >> np.uint64(6)
-        return (high * np.uint64(1 << 26) + low).astype(np.float64) / (1 << 53)
+        high, low = (words[:, 0::2] >> 5).astype(np.float64), (words[:, 1::2] >> 6).astype(np.float64)
+        return (high * (1 << 26) + low) / (1 << 53)
 
     def normal(self, n: int = 1) -> Array:
         """(B, n) standard normal numbers, by the inverse of the normal distribution function."""

@@ -64,7 +64,7 @@ class Sampler:
     """Draws scenes: `sample` is a pure function of its arguments and of this value.
 
     `leaves` maps a factor's path (its configuration key with slashes) to its distribution. `settle` leaves room for
-    physics: blocks are proposed with overlap, one above the other, to be dropped.
+    physics: blocks are proposed with overlap, those that overlap one above the other, to be dropped.
     """
 
     world: World
@@ -144,8 +144,8 @@ class Sampler:
         radius = np.array([solid.radius for solid in self.world.solids])[model] * scale
         place = propose(0) if self.settle else self._place(propose, radius, present, draws)
         pose = self._rest(model, scale, face, yaw, place)
-        if self.settle:  # each slot has a storey of its own, so that nothing overlaps before it falls
-            pose[..., 2, 3] += 2 * np.cumsum(radius * present, axis=1) - radius
+        if self.settle:
+            pose[..., 2, 3] = np.maximum(pose[..., 2, 3], self._stack(place, radius, present))
         return Blocks(
             model=model,
             scale=scale,
@@ -199,6 +199,17 @@ class Sampler:
                     "place, or pile them with physics=settle"
                 )
         return np.where(np.isfinite(place), place, proposals[0])
+
+    def _stack(self, place: Array, radius: Array, present: Any) -> Array:
+        """(B, N) m: heights at which each block is clear of all earlier present ones, to fall from."""
+        height = radius.copy()
+        for slot in range(1, radius.shape[1]):
+            reach = radius[:, :slot] + radius[:, slot, None]
+            across = np.linalg.norm(place[:, :slot] - place[:, slot, None], axis=2)
+            meets = (across < reach) & present[:, :slot]
+            above = np.max(np.where(meets, height[:, :slot] + reach, 0), axis=1)
+            height[:, slot] = np.maximum(height[:, slot], above)
+        return height
 
     def _surfaces(self, draws: Draws) -> Surfaces:
         parts = [_reshape(self._materials(draws, name), len(draws.index), 1) for name in SURFACES]

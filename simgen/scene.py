@@ -5,6 +5,7 @@ lights. Scenes hold small numbers only: they are an image's full recipe and trav
 (the solids, the table's and the room's size) is the World of catalogue.py; numbers here refer to it by position.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -141,6 +142,18 @@ def take(scenes: T, rows: Any) -> T:
         else:
             parts[item.name] = take(value, rows) if is_dataclass(value) else value
     return type(scenes)(**parts)
+
+
+def concatenate(parts: Sequence[T]) -> T:
+    """One batch of the samples of several, in order."""
+    joined = {}
+    for item in fields(parts[0]):  # type: ignore[arg-type]
+        values = [getattr(part, item.name) for part in parts]
+        if isinstance(values[0], np.ndarray):
+            joined[item.name] = np.concatenate(values)
+        else:
+            joined[item.name] = concatenate(values) if is_dataclass(values[0]) else values[0]
+    return type(parts[0])(**joined)
 
 
 def to_json(scenes: Any) -> dict[str, Any]:

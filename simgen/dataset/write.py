@@ -1,0 +1,267 @@
+"""Writes BOP datasets so that nothing is half-written, an interrupted run goes on, and the bytes depend on nothing else.
+
+A sample's files are written first, each under a temporary name and then renamed; its record sample/NNNNNN.json comes
+last and makes it count. Records hold everything that is later gathered into BOP's scene_*.json and manifest.json, so the
+dataset is a pure function of its recipe, however often and wherever it was stopped.
+"""
+
+import hashlib
+import json
+import math
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from simgen.catalogue import World
+from simgen.dataset.read import MANIFEST, read_json, sha256_of
+from simgen.errors import DatasetError
+from simgen.geometry import Array, inverse
+from simgen.labels import Label
+from simgen.scene import Scenes, to_json
+from simgen.shapes import Solid
+
+DATA_VERSION = 1  # counts up whenever the same recipe gives other bytes; see CHANGELOG, "Changes the data"
+IMAGE_FORMATS = ("jpg", "png")
+WRITERS = ("bop",)
+SPLIT = "train"
+IMAGES_PER_SCENE = 1000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finished sample: `scene` is Scenes of one row, rgb (H, W, 3) uint8, depth (H, W) float32 m."""
+
+    scene: Scenes
+    rgb: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    labels: Sequence[Label]
+
+
+def begin(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: World) -> set[int]:
+    """Makes `out` ready for the samples start .. start + num - 1 of `recipe` and returns those that it already holds.
+
+    Raises DatasetError if `out` cannot be written, holds something else, or holds another recipe (and says what differs).
+    """
+    if (out / MANIFEST).exists():
+        _compare(out, recipe, start, num)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(f"out: {out} exists and is not a dataset of simgen's; name a new or empty folder")
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for leftover in out.rglob(".*.tmp"):
+            leftover.unlink()
+    done = {index for index in range(start, start + num) if _is_done(out, index)}
+    if len(done) < num or read_json(out / MANIFEST).get("num") != num:
+        _write_json(out / MANIFEST, {**_head(recipe, start, num, world), "status": "rendering"})
+        write_models(out / "models", world.solids)
+    return done
+
+
+def write_sample(out: Path, sample: Sample, image_format: str) -> None:
+    """Writes one sample's files and then the record that makes it count. Raises DatasetError where that fails."""
+    index = int(sample.scene.index[0])
+    folder, name = _place(out, index)
+    files: dict[str, str] = {}
+
+    def put(path: Path, suffix: str, image: NDArray[Any], options: Sequence[int] = ()) -> None:
+        encoded, data = cv2.imencode(suffix, image, list(options))
+        if not encoded:
+            raise DatasetError(f"{path}: could not be encoded as {suffix}")
+        write_file(path, data.tobytes())
+        files[str(path.relative_to(out))] = hashlib.sha256(data.tobytes()).hexdigest()
+
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if image_format == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    put(folder / "rgb" / f"{name}.{image_format}", f".{image_format}", sample.rgb[..., ::-1], options)
+    # A tenth of a millimetre, or coarser where something is too far away for 16 bits of that.
+    depth_scale = next(s for s in (0.1, 0.2, 0.5, 1.0, math.inf) if sample.depth.max() * 1000 <= 65535 * s)
+    depth = np.rint(sample.depth * (1000 / depth_scale)).astype(np.uint16)
+    put(folder / "depth" / f"{name}.png", ".png", depth)
+    for k, label in enumerate(sample.labels):
+        put(folder / "mask" / f"{name}_{k:06d}.png", ".png", label.amodal.astype(np.uint8) * 255)
+        put(folder / "mask_visib" / f"{name}_{k:06d}.png", ".png", label.visible.astype(np.uint8) * 255)
+    record = {
+        "camera": _camera(sample.scene, depth_scale),
+        "gt": [_truth(label) for label in sample.labels],
+        "gt_info": [_info(label, depth) for label in sample.labels],
+        "keypoints": [_keypoints(label) for label in sample.labels],
+        "recipe": to_json(sample.scene),
+        "files": files,
+    }
+    _write_json(folder / "sample" / f"{name}.json", record)
+
+
+def finish(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: World) -> None:
+    """Gathers the records into scene_*.json, writes camera.json and, last of all, the complete manifest."""
+    files: dict[str, str] = {}
+    for scene in range(start // IMAGES_PER_SCENE, (start + num - 1) // IMAGES_PER_SCENE + 1):
+        indices = range(
+            max(start, scene * IMAGES_PER_SCENE), min(start + num, (scene + 1) * IMAGES_PER_SCENE)
+        )
+        folder = out / SPLIT / f"{scene:06d}"
+        parts: dict[str, dict[str, Any]] = {"camera": {}, "gt": {}, "gt_info": {}, "keypoints": {}}
+        for index in indices:
+            path = _record_path(out, index)
+            record = read_json(path)
+            for part, content in parts.items():
+                content[str(index % IMAGES_PER_SCENE)] = record[part]
+            files.update(record["files"])
+            files[str(path.relative_to(out))] = sha256_of(path)
+        for part, content in parts.items():
+            lines = ",\n".join(f'  "{key}": {json.dumps(value)}' for key, value in content.items())
+            write_file(folder / f"scene_{part}.json", f"{{\n{lines}\n}}\n".encode())
+            files[str((folder / f"scene_{part}.json").relative_to(out))] = sha256_of(folder / f"scene_{part}.json")
+    camera = read_json(_record_path(out, start))
+    k, size = camera["camera"]["cam_K"], camera["recipe"]["cameras"]
+    content = {"fx": k[0], "fy": k[4], "cx": k[2], "cy": k[5], "depth_scale": 0.1}
+    _write_json(out / "camera.json", {**content, "width": size["width"], "height": size["height"]})
+    for path in [out / "camera.json", *sorted((out / "models").iterdir())]:
+        files[str(path.relative_to(out))] = sha256_of(path)
+    complete = {**_head(recipe, start, num, world), "status": "complete", "files": dict(sorted(files.items()))}
+    _write_json(out / MANIFEST, complete)
+
+
+def write_models(folder: Path, solids: Sequence[Solid]) -> None:
+    """models/ of a BOP dataset: a PLY for each solid, in millimetres, and models_info.json with the symmetries."""
+    info = {}
+    for obj_id, solid in enumerate(solids, start=1):
+        write_file(folder / f"obj_{obj_id:06d}.ply", _ply(solid).encode("ascii"))
+        low, size = solid.vertices.min(axis=0) * 1000, solid.size * 1000
+        entry: dict[str, Any] = {"name": solid.name, "diameter": solid.diameter * 1000}
+        entry.update({f"min_{axis}": float(low[k]) for k, axis in enumerate("xyz")})
+        entry.update({f"size_{axis}": float(size[k]) for k, axis in enumerate("xyz")})
+        if len(solid.symmetries) > 1:
+            millimetres = solid.symmetries[1:].copy()
+            millimetres[:, :3, 3] *= 1000
+            entry["symmetries_discrete"] = [symmetry.ravel().tolist() for symmetry in millimetres]
+        if solid.axis is not None:
+            entry["symmetries_continuous"] = [{"axis": solid.axis.tolist(), "offset": [0, 0, 0]}]
+        entry["keypoints"] = (solid.keypoints * 1000).tolist()
+        info[str(obj_id)] = entry
+    _write_json(folder / "models_info.json", info)
+
+
+def differences(there: Any, here: Any, key: str = "") -> list[str]:
+    """One phrase for each leaf in which two JSON values differ."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        keys = [*there, *(k for k in here if k not in there)]
+        return [d for k in keys for d in differences(there.get(k), here.get(k), f"{key}.{k}" if key else k)]
+    return [] if there == here else [f"{key} is {there!r} there and {here!r} here"]
+
+
+def _compare(out: Path, recipe: Mapping[str, Any], start: int, num: int) -> None:
+    manifest = read_json(out / MANIFEST)
+    if "recipe" not in manifest or "num" not in manifest:
+        raise DatasetError(f"out: {out / MANIFEST} is not a manifest of simgen's; name a new or empty folder")
+    found = differences(manifest["recipe"], json.loads(json.dumps(recipe)))
+    if manifest["start"] != start:
+        found.append(f"start is {manifest['start']} there and {start} here")
+    if manifest["num"] > num:
+        found.append(f"num is {manifest['num']} there and only {num} here")
+    if found:
+        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        raise DatasetError(f"out: {out} holds another dataset: {shown}; name another folder or the same configuration")
+
+
+def _head(recipe: Mapping[str, Any], start: int, num: int, world: World) -> dict[str, Any]:
+    table = {"center": world.table.center[:2].tolist(), "size": world.table.size[:2].tolist()}
+    return {"format": "bop", "recipe": recipe, "start": start, "num": num, "split": SPLIT, "table": table}
+
+
+def _is_done(out: Path, index: int) -> bool:
+    path = _record_path(out, index)
+    return path.exists() and all((out / name).exists() for name in read_json(path)["files"])
+
+
+def _record_path(out: Path, index: int) -> Path:
+    folder, name = _place(out, index)
+    return folder / "sample" / f"{name}.json"
+
+
+def _place(out: Path, index: int) -> tuple[Path, str]:
+    return out / SPLIT / f"{index // IMAGES_PER_SCENE:06d}", f"{index % IMAGES_PER_SCENE:06d}"
+
+
+def _pose(transform: Array, rotation: str, translation: str) -> dict[str, list[float]]:
+    return {rotation: transform[:3, :3].ravel().tolist(), translation: (transform[:3, 3] * 1000).tolist()}
+
+
+def _camera(scene: Scenes, depth_scale: float) -> dict[str, Any]:
+    cameras = scene.cameras
+    camera = {"cam_K": cameras.intrinsics[0].ravel().tolist(), "depth_scale": depth_scale}
+    if np.any(cameras.distortion[0]):
+        camera["dist_opencv5"] = cameras.distortion[0].tolist()
+    return {**camera, **_pose(inverse(cameras.world_from_camera[0]), "cam_R_w2c", "cam_t_w2c")}
+
+
+def _truth(label: Label) -> dict[str, Any]:
+    pose = _pose(label.camera_from_block, "cam_R_m2c", "cam_t_m2c")
+    return {**pose, "obj_id": label.model + 1, "size_mm": (label.size * 1000).tolist()}
+
+
+def _info(label: Label, depth: NDArray[np.uint16]) -> dict[str, Any]:
+    return {
+        "bbox_obj": list(label.box_amodal),
+        "bbox_visib": list(label.box_visible),
+        "px_count_all": label.pixels,
+        "px_count_valid": int(np.count_nonzero(label.amodal & (depth > 0))),
+        "px_count_visib": int(np.count_nonzero(label.visible)),
+        "visib_fract": label.visible_fraction,
+    }
+
+
+def _keypoints(label: Label) -> dict[str, Any]:
+    pixels = [None if np.isnan(point).any() else point.tolist() for point in label.keypoints]
+    return {"keypoints_px": pixels, "visibility": label.visibility.tolist()}
+
+
+def _ply(solid: Solid) -> str:
+    mesh = solid.mesh
+    count = len(mesh.normals)
+    vertices = np.concatenate([mesh.corners.reshape(-1, 3) * 1000, np.repeat(mesh.normals, 3, axis=0)], axis=1)
+    header = ["ply", "format ascii 1.0", f"element vertex {3 * count}"]
+    header += [f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
+    header += [f"element face {count}", "property list uchar int vertex_indices", "end_header"]
+    rows = [" ".join(f"{value:.6g}" for value in row) for row in vertices]
+    faces = [f"3 {3 * k} {3 * k + 1} {3 * k + 2}" for k in range(count)]
+    return "\n".join([*header, *rows, *faces]) + "\n"
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_file(path, (json.dumps(value, indent=1 if path.name == MANIFEST else None) + "\n").encode())
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """The file `path` with `data`, all of it or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    with _writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+class _writing:  # noqa: N801 - reads as `with _writing(path)`
+    """Turns what the operating system says about a write into one line for the user."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError):
+            raise DatasetError(
+                f"{self._path}: cannot be written ({error.strerror}); make room or name another folder with out=, then run "
+                "the same command again: finished samples are kept"
+            ) from error

@@ -1,0 +1,184 @@
+"""The pipeline from a configuration to samples, and the processes that run it over a range of indices."""
+
+import importlib.metadata
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from simgen.catalogue import World, load_world
+from simgen.dataset.read import sha256_of
+from simgen.dataset.write import DATA_VERSION, IMAGE_FORMATS, WRITERS, Sample, begin, finish, write_sample
+from simgen.errors import ConfigError, RenderError
+from simgen.labels import labels_of
+from simgen.physics import sample_settled
+from simgen.randomize import Sampler, make_sampler
+from simgen.render import Renderer, check_renderer, make_renderer
+from simgen.scene import take
+from simgen.schema import Render, Source
+from simgen.sensor import sense
+from simgen.textures import ImageFolder, open_image_folder
+
+PHYSICS = ("place", "settle")
+CHUNK = 16  # samples drawn at once and handed to a worker at once
+PREFLIGHT = 256  # samples drawn before anything is written, so that what cannot be placed is known by then
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A configuration, read and checked: everything that turns an index into a sample."""
+
+    source: Source
+    world: World
+    sampler: Sampler
+    images: ImageFolder
+
+    def samples(self, renderer: Renderer, index: Sequence[int]) -> Iterator[Sample]:
+        """The finished samples with these indices. Each is a pure function of the configuration and its index."""
+        indices = np.asarray(index, dtype=np.int64)
+        if self.source.physics == "settle":
+            scenes = sample_settled(self.sampler, self.source.seed, indices)
+        else:
+            scenes = self.sampler.sample(self.source.seed, indices)
+        for row in range(len(scenes)):
+            scene = take(scenes, [row])
+            frames = renderer.render(scene)
+            rgb = sense(frames.rgb, scene.sensor)
+            yield Sample(scene, rgb[0], frames.depth[0], labels_of(scene, frames, self.world)[0])
+
+
+def make_pipeline(source: Source) -> Pipeline:
+    """Reads and checks all that `source` names. Raises a SimgenError that names the key at fault."""
+    check_renderer(source.renderer)
+    _check_choice("physics", source.physics, PHYSICS)
+    if not 0 <= source.seed < 2**63:
+        raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
+    world = load_world(source.scene)
+    sampler = make_sampler(
+        source.randomize, world, width=source.width, height=source.height, settle=source.physics == "settle"
+    )
+    folder = source.randomize.images
+    images = open_image_folder(Path(folder), "randomize.images") if folder else ImageFolder()
+    return Pipeline(source, world, sampler, images)
+
+
+def render(config: Render) -> None:
+    """Writes the dataset that `config` describes, or what of it is still missing."""
+    _check_choice("writer", config.writer, WRITERS)
+    _check_choice("image_format", config.image_format, IMAGE_FORMATS)
+    for key, value, least in (("num", config.num, 1), ("start", config.start, 0), ("workers", config.workers, 1)):
+        if value < least:
+            raise ConfigError(f"{key}: got {value}; expected a whole number of at least {least}")
+    pipeline = make_pipeline(config)
+    pipeline.sampler.sample(config.seed, range(config.start, config.start + min(config.num, PREFLIGHT)))
+    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images)  # it may not work here: know that now
+    ignored = renderer.ignored
+    renderer.close()
+    if ignored:
+        print(f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not seen", file=sys.stderr)
+    out = Path(config.out)
+    recipe = {**describe(pipeline), "writer": config.writer, "image_format": config.image_format, "ignored": list(ignored)}
+    done = begin(out, recipe, config.start, config.num, pipeline.world)
+    todo = [index for index in range(config.start, config.start + config.num) if index not in done]
+    print(f"rendering {len(todo)} of {config.num} samples with renderer={config.renderer}, workers={config.workers} into {out}")
+    if todo:
+        with tqdm(total=config.num, initial=len(done), unit="image", smoothing=0.1) as bar:
+            for finished in _run(config, todo):
+                bar.update(finished)
+    finish(out, recipe, config.start, config.num, pipeline.world)
+    print(f"{out}: {config.num} samples, complete")
+
+
+def describe(pipeline: Pipeline) -> dict[str, Any]:
+    """The recipe for manifest.json: all that determines the bytes of a sample beside its index, as plain JSON values."""
+    source, images = pipeline.source, pipeline.images
+    libraries = ("numpy", "scipy", "opencv-python-headless", "pillow", "trimesh", "pybullet")
+    return {
+        "data_version": DATA_VERSION,
+        "seed": source.seed,
+        "scene": source.scene,
+        "world": dict(pipeline.world.source),
+        "renderer": source.renderer,
+        "physics": source.physics,
+        "width": pipeline.sampler.width,
+        "height": pipeline.sampler.height,
+        "randomize": asdict(source.randomize),
+        "images": {path.name: sha256_of(path) for path in images.paths},
+        "versions": {
+            "simgen": importlib.metadata.version("simgen"),
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in libraries},
+        },
+    }
+
+
+def _check_choice(key: str, value: str, options: Sequence[str]) -> None:
+    if value not in options:
+        raise ConfigError(f"{key}: unknown {key} '{value}'; expected one of {', '.join(options)}")
+
+
+def _run(config: Render, todo: list[int]) -> Iterator[int]:
+    """Renders `todo` in worker processes; yields the number of samples in each finished chunk."""
+    chunks = [todo[k : k + CHUNK] for k in range(0, len(todo), CHUNK)]
+    workers = min(config.workers, len(chunks))
+    # A fresh interpreter for each worker: a fork would share PyBullet's and OpenCV's threads.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (config,))
+    waiting: set[Future[int]] = set()
+    try:
+        for chunk in chunks:
+            if len(waiting) >= 2 * workers:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+            waiting.add(pool.submit(_render_chunk, chunk))
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    except BrokenProcessPool as error:
+        raise RenderError(
+            "renderer: a worker process died (out of memory, or the renderer crashed); finished samples are kept: run the "
+            "same command again, with fewer workers or another renderer"
+        ) from error
+    finally:
+        for future in waiting:
+            future.cancel()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: tuple[Render, Pipeline, Renderer] | None = None
+
+
+def _start_worker(config: Render) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it lets chunks under way finish
+    cv2.setNumThreads(1)  # the workers are the parallelism
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    pipeline = make_pipeline(config)
+    _worker = config, pipeline, make_renderer(config.renderer, pipeline.world, pipeline.images)
+
+
+def _leave_with_parent() -> None:
+    """Ends this worker when its parent is gone, so that a killed run leaves nothing behind that still writes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _render_chunk(index: list[int]) -> int:
+    assert _worker is not None
+    config, pipeline, renderer = _worker
+    for sample in pipeline.samples(renderer, index):
+        write_sample(Path(config.out), sample, config.image_format)
+    return len(index)

@@ -1,0 +1,105 @@
+"""What is where in each picture: `labels_of(Scenes, Frames)`. No renderer is asked; masks are tested against geometry."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simgen.catalogue import World
+from simgen.geometry import Array, inverse, project, transform_points
+from simgen.render import Frames
+from simgen.scene import Scenes
+from simgen.silhouette import silhouette
+from simgen.shapes import Solid
+
+OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2  # a keypoint's visibility; the numbers are COCO's
+TOLERANCE = 0.003  # m: a keypoint this much behind the drawn surface still counts as on it
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Label:
+    """One labelled block in one picture.
+
+    `camera_from_block` (4, 4) m; `size` (3,) m; `keypoints` (K, 2) px with `visibility` (K,) of OUTSIDE, OCCLUDED, VISIBLE
+    (NaN px behind the camera). `amodal` and `visible` are masks (H, W). `pixels` counts the whole silhouette, beyond the
+    picture's border too, and `visible_fraction` is the visible pixels' share of it. Boxes are [u, v, width, height] px,
+    all -1 where empty.
+    """
+
+    slot: int
+    model: int
+    camera_from_block: Array
+    size: Array
+    keypoints: Array
+    visibility: NDArray[np.int64]
+    amodal: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
+    box_amodal: Box
+    box_visible: Box
+    pixels: int
+    visible_fraction: float
+
+
+def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]:
+    """For each sample the labels of its labelled blocks, in the order of their slots."""
+    blocks, cameras = scenes.blocks, scenes.cameras
+    result = []
+    for row, camera_from_world in enumerate(inverse(cameras.world_from_camera)):
+        slots = np.flatnonzero(blocks.present[row] & blocks.labelled[row])
+        lens = cameras.intrinsics[row], cameras.distortion[row]
+        labels = []
+        for slot in slots:
+            solid, scale = world.solids[blocks.model[row, slot]], float(blocks.scale[row, slot])
+            pose = camera_from_world @ blocks.world_from_block[row, slot]
+            outline = silhouette(solid, scale, pose, *lens, cameras.width, cameras.height)
+            visible = frames.slot[row] == slot
+            inside = outline.mask(cameras.width, cameras.height)
+            # A renderer may light a pixel that the outline just misses; what is visible is part of the block.
+            stray = int(np.count_nonzero(visible & ~inside))
+            pixels = outline.count() + stray
+            keypoints, visibility = _keypoints(solid, scale, pose, *lens, frames.depth[row])
+            labels.append(
+                Label(
+                    slot=int(slot),
+                    model=int(blocks.model[row, slot]),
+                    camera_from_block=pose,
+                    size=solid.size * scale,
+                    keypoints=keypoints,
+                    visibility=visibility,
+                    amodal=inside | visible,
+                    visible=visible,
+                    box_amodal=outline.box(),
+                    box_visible=_box(visible),
+                    pixels=pixels,
+                    visible_fraction=float(np.count_nonzero(visible) / pixels) if pixels else 0.0,
+                )
+            )
+        result.append(labels)
+    return result
+
+
+def _keypoints(
+    solid: Solid, scale: float, pose: Array, camera: Array, distortion: Array, depth: NDArray[np.float32]
+) -> tuple[Array, NDArray[np.int64]]:
+    """Keypoints in px, and whether each is seen: inside the picture, and on the surface that the depth image shows."""
+    height, width = depth.shape
+    points = transform_points(pose, solid.keypoints * scale)
+    pixels = project(points, camera, distortion)
+    inside = np.all((pixels >= -0.5) & (pixels < np.array([width, height]) - 0.5), axis=1)
+    visibility = np.where(inside, OCCLUDED, OUTSIDE)
+    for k in np.flatnonzero(inside):
+        u, v = np.rint(pixels[k]).astype(int)
+        # Corners lie on the outline, where the pixel itself may show what is behind: look at its neighbours, too.
+        patch = depth[max(v - 1, 0) : v + 2, max(u - 1, 0) : u + 2]
+        if np.any((patch >= points[k, 2] - TOLERANCE) | (patch == 0)):
+            visibility[k] = VISIBLE
+    return pixels, visibility
+
+
+def _box(mask: NDArray[np.bool_]) -> Box:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return -1, -1, -1, -1
+    return int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)

@@ -1,0 +1,122 @@
+"""Blocks that fall and come to rest: `settle`, with PyBullet's rigid-body dynamics.
+
+The only result is a pose for each block. Collision shapes are convex hulls.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simgen.catalogue import World
+from simgen.errors import PlacementError, RenderError
+from simgen.geometry import Array, matrix_from_quaternion, quaternion_from_matrix, rigid
+from simgen.randomize import Sampler
+from simgen.scene import Scenes, concatenate, take
+
+ATTEMPTS = 20  # drops of one scene before giving up
+STEP = 1 / 240  # s
+LIMIT = 6.0  # s of simulated time to come to rest
+CALM = 0.25  # s: at rest are blocks that moved less than CALM_DISTANCE and turned less than CALM_ANGLE in this time
+CALM_DISTANCE, CALM_ANGLE = 1e-4, 2e-3  # m, rad
+DENSITY = 600.0  # kg/m^3, light wood
+FRICTION, ROLLING_FRICTION = 0.7, 2e-3
+
+
+def sample_settled(sampler: Sampler, seed: int, index: NDArray[np.int64]) -> Scenes:
+    """The scenes with these indices, their blocks at rest after a fall.
+
+    A scene that does not come to rest, or that loses a block over the table's edge, is drawn again with the next
+    `attempt`, which becomes part of its recipe. Raises PlacementError after ATTEMPTS of them.
+    """
+    index = np.asarray(index, dtype=np.int64)
+    rows: dict[int, Scenes] = {}
+    for attempt in range(ATTEMPTS):
+        pending = np.array([i for i in index if int(i) not in rows], dtype=np.int64)
+        if not len(pending):
+            break
+        scenes, calm = settle(sampler.sample(seed, pending, attempt=attempt), sampler.world)
+        rows.update({int(i): take(scenes, [row]) for row, i in enumerate(pending) if calm[row]})
+    else:
+        missing = next((int(i) for i in index if int(i) not in rows), None)
+        if missing is not None:
+            raise PlacementError(
+                f"physics: sample {missing} of seed {seed}: its blocks did not come to rest on the table in {ATTEMPTS} "
+                "drops; lower randomize.blocks.count or distractors.count, widen place, or use physics=place"
+            )
+    return concatenate([rows[int(i)] for i in index])
+
+
+def settle(scenes: Scenes, world: World) -> tuple[Scenes, NDArray[np.bool_]]:
+    """`scenes` with every present block where it comes to rest, and (B,) whether all of a scene's blocks did so on the
+    table."""
+    poses = scenes.blocks.world_from_block.copy()
+    calm = np.zeros(len(scenes), np.bool_)
+    for row in range(len(scenes)):
+        slots = np.flatnonzero(scenes.blocks.present[row])
+        rest = _fall(scenes, row, slots, world)
+        if rest is not None:
+            poses[row, slots] = rest
+            calm[row] = True
+    return replace(scenes, blocks=replace(scenes.blocks, world_from_block=poses)), calm
+
+
+def _fall(scenes: Scenes, row: int, slots: NDArray[np.int64], world: World) -> Array | None:
+    """world_from_block (S, 4, 4) at rest, or None if the blocks did not come to rest or one left the table."""
+    try:
+        import pybullet as p
+    except ImportError as error:
+        raise RenderError(f"physics: settle needs pybullet ({error}); install it, or use physics=place") from error
+    # A client of its own for each scene: nothing of the scene before can move this one.
+    client = p.connect(p.DIRECT)
+    try:
+        p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, fixedTimeStep=STEP, physicsClientId=client)
+        p.setGravity(0, 0, -9.81, physicsClientId=client)
+        half = (world.table.size / 2).tolist()
+        table = p.createCollisionShape(p.GEOM_BOX, halfExtents=half, physicsClientId=client)
+        fixed = [p.createMultiBody(0, table, -1, world.table.center.tolist(), physicsClientId=client)]
+        bodies = []
+        for slot in slots:
+            solid = world.solids[scenes.blocks.model[row, slot]]
+            scale = float(scenes.blocks.scale[row, slot])
+            corners = (solid.vertices[solid.hull.vertices] * scale).tolist()
+            shape = p.createCollisionShape(p.GEOM_MESH, vertices=corners, physicsClientId=client)
+            pose = scenes.blocks.world_from_block[row, slot]
+            w, x, y, z = quaternion_from_matrix(pose[:3, :3])
+            mass = DENSITY * solid.hull.volume * scale**3
+            bodies.append(p.createMultiBody(mass, shape, -1, pose[:3, 3], (x, y, z, w), physicsClientId=client))
+        for body in fixed + bodies:
+            p.changeDynamics(
+                body,
+                -1,
+                lateralFriction=FRICTION,
+                rollingFriction=ROLLING_FRICTION,
+                spinningFriction=ROLLING_FRICTION,
+                restitution=0.0,
+                collisionMargin=0.0005,
+                physicsClientId=client,
+            )
+        before = _poses(p, bodies, client)
+        for _ in range(int(LIMIT / CALM)):
+            for _ in range(round(CALM / STEP)):
+                p.stepSimulation(physicsClientId=client)
+            after = _poses(p, bodies, client)
+            if np.any(after[:, 2, 3] < 0):
+                return None  # over the edge
+            shift = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
+            turn = np.linalg.norm(after[:, :3, :3] - before[:, :3, :3], axis=(1, 2)) / np.sqrt(2)
+            if np.all(shift < CALM_DISTANCE) and np.all(turn < CALM_ANGLE):
+                return after
+            before = after
+        return None
+    finally:
+        p.disconnect(client)
+
+
+def _poses(p: object, bodies: list[int], client: int) -> Array:
+    poses = []
+    for body in bodies:
+        place, (x, y, z, w) = p.getBasePositionAndOrientation(body, physicsClientId=client)  # type: ignore[attr-defined]
+        poses.append(rigid(matrix_from_quaternion(np.array([w, x, y, z])), np.array(place)))
+    return np.stack(poses) if poses else np.zeros((0, 4, 4))
+

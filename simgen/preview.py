@@ -1,0 +1,95 @@
+"""A contact sheet: many samples side by side, with their labels drawn over them. Look at it before you train."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from simgen.catalogue import World
+from simgen.config import compose
+from simgen.dataset.write import Sample, write_file
+from simgen.errors import ConfigError
+from simgen.generate import CHUNK, make_pipeline
+from simgen.geometry import project
+from simgen.labels import OCCLUDED, VISIBLE, Label
+from simgen.render import make_renderer
+from simgen.schema import Preview
+
+# One colour for each labelled block of a picture: the Okabe-Ito set, which the colour-blind tell apart too.
+COLORS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
+
+
+def preview(config: Preview) -> None:
+    """Writes the contact sheet PNG that `config` describes."""
+    if not 1 <= config.num <= 400:
+        raise ConfigError(f"num: got {config.num}; expected 1 to 400 samples on one sheet")
+    if config.vary is not None:
+        # A preset holds its group over `none`: so that group alone varies.
+        preset = compose("preview", Preview, [f"randomize={config.vary}"])
+        config = replace(config, randomize=preset.randomize)
+    if Path(config.out).suffix.lower() != ".png":
+        raise ConfigError(f"out: got {config.out}; expected the name of a .png file")
+    pipeline = make_pipeline(config)
+    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images)
+    index = list(range(config.start, config.start + config.num))
+    tiles = []
+    with tqdm(total=config.num, unit="image") as bar:
+        for k in range(0, config.num, CHUNK):
+            for sample in pipeline.samples(renderer, index[k : k + CHUNK]):
+                tiles.append(draw_labels(sample, pipeline.world))
+                bar.update()
+    renderer.close()
+    _, data = cv2.imencode(".png", np.ascontiguousarray(contact_sheet(tiles)[..., ::-1]))
+    write_file(Path(config.out), data.tobytes())
+    print(f"{config.out}: {config.num} samples of scene={config.scene}")
+
+
+def draw_labels(sample: Sample, world: World) -> NDArray[np.uint8]:
+    """The sample's picture (H, W, 3) with, for each labelled block, its visible outline, its amodal box, its axes' origin
+    and its keypoints (filled where visible, hollow where occluded), and its name and visible fraction."""
+    image = np.ascontiguousarray(sample.rgb)
+    for k, label in enumerate(sample.labels):
+        color = COLORS[k % len(COLORS)]
+        contours, _ = cv2.findContours(label.visible.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(image, contours, -1, color, 1)
+        u, v, width, height = label.box_amodal
+        if width > 0:
+            cv2.rectangle(image, (u, v), (u + width - 1, v + height - 1), color, 1)
+        _draw_points(image, sample, label, color)
+        text = f"{world.solids[label.model].name} {label.visible_fraction:.2f}"
+        for ink, thickness in (((0, 0, 0), 2), (color, 1)):
+            cv2.putText(image, text, (max(u, 1), max(v - 3, 9)), cv2.FONT_HERSHEY_SIMPLEX, 0.33, ink, thickness, cv2.LINE_AA)
+    number = str(int(sample.scene.index[0]))
+    for ink, thickness in (((0, 0, 0), 2), ((255, 255, 255), 1)):
+        cv2.putText(image, number, (3, image.shape[0] - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, ink, thickness, cv2.LINE_AA)
+    return image
+
+
+def _draw_points(image: NDArray[np.uint8], sample: Sample, label: Label, color: tuple[int, int, int]) -> None:
+    for point, seen in zip(label.keypoints, label.visibility, strict=True):
+        if seen in (OCCLUDED, VISIBLE):
+            u, v = np.rint(point).astype(int)
+            cv2.circle(image, (int(u), int(v)), 2, color, -1 if seen == VISIBLE else 1, cv2.LINE_AA)
+    cameras, pose = sample.scene.cameras, label.camera_from_block
+    half = label.size.max()
+    ends = pose[:3, 3] + np.concatenate([np.zeros((1, 3)), half * pose[:3, :3].T])
+    pixels = project(ends, cameras.intrinsics[0], cameras.distortion[0])
+    if np.isfinite(pixels).all() and np.abs(pixels).max() < 1e4:
+        origin, *tips = [tuple(int(x) for x in np.rint(pixel)) for pixel in pixels]
+        for tip, axis_color in zip(tips, ((255, 0, 0), (0, 255, 0), (0, 0, 255)), strict=True):
+            cv2.line(image, origin, tip, axis_color, 1, cv2.LINE_AA)
+
+
+def contact_sheet(tiles: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Tiles of one size (H, W, 3) in rows, about as many rows as columns, left to right and top to bottom."""
+    columns = int(np.ceil(np.sqrt(len(tiles))))
+    rows = -(-len(tiles) // columns)
+    height, width = tiles[0].shape[:2]
+    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
+    for k, tile in enumerate(tiles):
+        top, left = k // columns * height, k % columns * width
+        sheet[top : top + height, left : left + width] = tile
+    return sheet

@@ -1,0 +1,347 @@
+"""PyBullet's two renderers: `tiny` (CPU, everywhere) and `egl` (OpenGL, on a GPU or on Mesa).
+
+Traps that this file avoids, each found by measurement:
+- EGL keeps a mesh, with its scale and texture, under the mesh's FILE NAME: bodies made from one file all wear the first
+  one's scale and the last one's texture. So every body gets a file name of its own (a hard link).
+- After resetSimulation EGL shows old textures. So under EGL nothing is removed: bodies of earlier scenes are put out of
+  sight, and every few scenes the connection is replaced.
+- Textures leak in both until the connection is closed. So tiny's connection is replaced now and then, too.
+- A light argument that is left out keeps its last value. So every call passes all of them.
+- EGL segfaults on meshes given as arrays, and rounds GEOM_BOX; so all meshes are OBJ files with a normal for each face.
+- EGL can crash the process that loads it. So it is first tried in a child process.
+- The EGL plugin writes to the C standard output; it is silenced while a connection opens.
+"""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from simgen.catalogue import Box, World
+from simgen.errors import RenderError
+from simgen.geometry import Array, inverse, quaternion_from_matrix, unproject
+from simgen.render import Frames
+from simgen.scene import SURFACES, Scenes
+from simgen.shapes import Mesh, box_mapping, make_solid
+from simgen.textures import ImageFolder, paint
+
+try:
+    import pybullet
+except ImportError as error:  # the message belongs to whoever asks for this renderer
+    raise RenderError(
+        f"renderer: pybullet cannot be imported ({error}); install it with `pip install pybullet` on Python 3.11"
+    ) from error
+
+NEAR, FAR = 0.02, 20.0  # m
+BLOCK_TEXTURE, WIDE_TEXTURE = 128, 256  # px
+# Scenes for each connection: a new one costs 8 ms (tiny) or 0.3 s (EGL) and returns the memory of its textures.
+SCENES_PER_CONNECTION = {"tiny": 50, "egl": 40}
+# Where in a pixel each backend takes its sample, from the pixel's top-left corner: found by shifting the camera until the
+# drawn masks met the analytic ones (silhouette.py) exactly. OpenGL samples centres; TinyRenderer the bottom-left corner.
+_SAMPLE = {"tiny": (0.0, 1.0), "egl": (0.5, 0.5)}
+_OUT_OF_SIGHT = (0.0, 0.0, -1000.0)
+_EGL_IGNORES = ("light.distance", "light.color", "light.ambient", "light.diffuse", "light.specular", "light.shadow")
+
+
+class BulletRenderer:
+    """A Renderer on PyBullet; `name` is tiny or egl. Raises RenderError where EGL does not work."""
+
+    def __init__(self, name: str, world: World, images: ImageFolder) -> None:
+        if name == "egl":
+            probe_egl()
+        self.name = name
+        self._world, self._images = world, images
+        self._folder = Path(tempfile.mkdtemp(prefix="simgen-", dir=_memory_folder()))
+        self._meshes = _write_meshes(self._folder, world)
+        self._connection: _Connection | None = None
+        self._close = weakref.finalize(self, shutil.rmtree, self._folder, True)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return _EGL_IGNORES if self.name == "egl" else ()
+
+    def render(self, scenes: Scenes) -> Frames:
+        frames = [self._render_one(scenes, row) for row in range(len(scenes))]
+        return Frames(*(np.stack(parts) for parts in zip(*frames, strict=True)))
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._close()
+
+    def _render_one(self, scenes: Scenes, row: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int16]]:
+        if self._connection is not None and self._connection.scenes >= SCENES_PER_CONNECTION[self.name]:
+            self._connection.close()
+            self._connection = None
+        if self._connection is None:
+            self._connection = _Connection(self.name, self._folder)
+        connection = self._connection
+        connection.clear()
+        slot_of_body = self._build(connection, scenes, row)
+
+        cameras = scenes.cameras
+        width, height, lens = cameras.width, cameras.height, cameras.distortion[row]
+        pinhole, size, lookup = cameras.intrinsics[row], (width, height), None
+        if np.any(lens):
+            pinhole, size, lookup = _behind_lens(pinhole, lens, width, height)
+        rgb, depth, body = connection.picture(scenes, row, pinhole, size)
+        nothing = body < 0
+        background = paint(scenes.surfaces.material, (row, SURFACES.index("background")), (size[1], size[0]), self._images)
+        rgb = np.where(nothing[..., None], background, rgb)
+        depth = np.where(nothing, np.float32(0), depth)
+        slot = np.where(nothing, np.int16(-1), slot_of_body[np.maximum(body, 0)])
+        if lookup is not None:
+            rgb = cv2.remap(rgb, *lookup, cv2.INTER_LINEAR)
+            depth = cv2.remap(depth, *lookup, cv2.INTER_NEAREST)
+            slot = cv2.remap(slot, *lookup, cv2.INTER_NEAREST)
+        return rgb, depth, slot
+
+    def _build(self, connection: "_Connection", scenes: Scenes, row: int) -> NDArray[np.int16]:
+        """Adds all bodies; the slot of each body number, -1 for what is no block."""
+        blocks, surfaces = scenes.blocks, scenes.surfaces
+        slots: dict[int, int] = {}
+        for slot in np.flatnonzero(blocks.present[row]):
+            solid = int(blocks.model[row, slot])
+            texture = paint(blocks.material, (row, slot), (BLOCK_TEXTURE, BLOCK_TEXTURE), self._images)
+            pose = blocks.world_from_block[row, slot]
+            body = connection.add(self._meshes[f"solid-{solid}"], texture, pose, float(blocks.scale[row, slot]))
+            slots[body] = int(slot)
+        for name, path in self._meshes.items():
+            if name.startswith("solid") or (name == "wall" and not surfaces.walls[row]):
+                continue
+            place = SURFACES.index(name) if name in SURFACES else len(SURFACES) + int(name.split("-")[1])
+            texture = paint(surfaces.material, (row, place), (WIDE_TEXTURE, WIDE_TEXTURE), self._images)
+            slots[connection.add(path, texture, np.eye(4), 1.0)] = -1
+        result = np.full(max(slots) + 1, -1, np.int16)
+        result[list(slots)] = list(slots.values())
+        return result
+
+
+class _Connection:
+    """One PyBullet client and the bodies in it."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.scenes = 0
+        self._name, self._folder = name, folder
+        self._bodies: list[int] = []
+        self._files = 0
+        with _silence():
+            self._client = pybullet.connect(pybullet.DIRECT)
+            if self._client < 0:
+                raise RenderError("renderer: PyBullet gave no connection; close other PyBullet clients of this process")
+            if name == "egl":
+                origin = _plugin_path()
+                if pybullet.loadPlugin(origin, "_eglRendererPlugin", physicsClientId=self._client) < 0:
+                    raise RenderError("renderer: egl: PyBullet could not load its EGL plugin")
+        pybullet.setPhysicsEngineParameter(enableFileCaching=0, physicsClientId=self._client)
+
+    def clear(self) -> None:
+        """Takes away the bodies of the scene before."""
+        self.scenes += 1
+        if self._name == "egl":
+            for body in self._bodies:
+                pybullet.resetBasePositionAndOrientation(body, _OUT_OF_SIGHT, (0, 0, 0, 1), physicsClientId=self._client)
+        else:
+            pybullet.resetSimulation(physicsClientId=self._client)
+        self._bodies = []
+
+    def add(self, mesh: Path, texture: NDArray[np.uint8], world_from_body: Array, scale: float) -> int:
+        """A new body with this mesh, texture and pose; its PyBullet number."""
+        self._files += 1
+        own_mesh = self._folder / f"body-{id(self)}-{self._files}.obj"
+        own_texture = own_mesh.with_suffix(".bmp")
+        os.link(mesh, own_mesh)
+        cv2.imwrite(str(own_texture), np.ascontiguousarray(texture[..., ::-1]))
+        client = {"physicsClientId": self._client}
+        try:
+            shape = pybullet.createVisualShape(
+                pybullet.GEOM_MESH, fileName=str(own_mesh), meshScale=[scale] * 3, rgbaColor=[1, 1, 1, 1], **client
+            )
+            w, x, y, z = quaternion_from_matrix(world_from_body[:3, :3])
+            body = pybullet.createMultiBody(0, -1, shape, world_from_body[:3, 3], (x, y, z, w), **client)
+            image = pybullet.loadTexture(str(own_texture), **client)
+            pybullet.changeVisualShape(body, -1, textureUniqueId=image, **client)
+        except pybullet.error as error:
+            raise RenderError(f"renderer: {self._name}: PyBullet could not load {mesh.name} or its texture ({error})") from error
+        finally:
+            own_mesh.unlink()
+            own_texture.unlink(missing_ok=True)
+        self._bodies.append(body)
+        return int(body)
+
+    def picture(
+        self, scenes: Scenes, row: int, pinhole: Array, size: tuple[int, int]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+        """rgb, depth in m and body numbers (-1 for nothing) of a pinhole camera."""
+        width, height = size
+        view = np.diag([1.0, -1.0, -1.0, 1.0]) @ inverse(scenes.cameras.world_from_camera[row])
+        lights = scenes.lights
+        _, _, rgba, buffer, segmentation = pybullet.getCameraImage(
+            width,
+            height,
+            viewMatrix=view.T.ravel().tolist(),
+            projectionMatrix=_projection(pinhole, width, height, _SAMPLE[self._name]).T.ravel().tolist(),
+            lightDirection=lights.direction[row, 0].tolist(),
+            lightColor=lights.color[row, 0].tolist(),
+            lightDistance=float(lights.distance[row, 0]),
+            shadow=int(lights.shadow[row, 0]),
+            lightAmbientCoeff=float(lights.ambient[row, 0]),
+            lightDiffuseCoeff=float(lights.diffuse[row, 0]),
+            lightSpecularCoeff=float(lights.specular[row, 0]),
+            renderer=pybullet.ER_BULLET_HARDWARE_OPENGL if self._name == "egl" else pybullet.ER_TINY_RENDERER,
+            flags=0,
+            physicsClientId=self._client,
+        )
+        rgb = np.asarray(rgba, dtype=np.uint8).reshape(height, width, 4)[..., :3]
+        buffer = np.asarray(buffer, dtype=np.float64).reshape(height, width)
+        depth = (FAR * NEAR / (FAR - (FAR - NEAR) * buffer)).astype(np.float32)
+        return rgb, depth, np.asarray(segmentation, dtype=np.int64).reshape(height, width)
+
+    def close(self) -> None:
+        with _silence():
+            pybullet.disconnect(self._client)
+
+
+def probe_egl() -> None:
+    """Tries PyBullet's EGL renderer in a child process, which it may crash; raises RenderError that says what to install."""
+    global _egl_works
+    if _egl_works:
+        return
+    code = (
+        "import pybullet, sys; from simgen.render.bullet import _plugin_path as path; "
+        "c = pybullet.connect(pybullet.DIRECT); p = pybullet.loadPlugin(path(), '_eglRendererPlugin'); "
+        "i = pybullet.getCameraImage(8, 8, lightDirection=[0, 0, 1], renderer=pybullet.ER_BULLET_HARDWARE_OPENGL); "
+        "sys.exit(0 if p >= 0 and len(i[2]) else 3)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    if child.returncode != 0:
+        said = (child.stderr.strip().splitlines() or child.stdout.strip().splitlines() or ["nothing"])[-1]
+        raise RenderError(
+            f"renderer: egl does not work here (the probe ended with status {child.returncode}; it said: {said}); install "
+            "the GPU's driver, or Mesa (Debian and Ubuntu: apt install libegl1 libgl1-mesa-dri), or use renderer=tiny"
+        )
+    _egl_works = True
+
+
+_egl_works = False
+
+
+def _plugin_path() -> str:
+    plugin = importlib.util.find_spec("eglRenderer")
+    if plugin is None or plugin.origin is None:
+        raise RenderError("renderer: egl: this build of pybullet has no eglRenderer plugin; use renderer=tiny")
+    return plugin.origin
+
+
+def _projection(pinhole: Array, width: int, height: int, sample: tuple[float, float]) -> Array:
+    """OpenGL's projection (4, 4) for intrinsics whose pixel (0, 0) is the centre of the top-left pixel, for a backend
+    that takes its samples at `sample` within each pixel."""
+    u, v = pinhole[0, 2] + sample[0], pinhole[1, 2] + sample[1]  # OpenGL counts from the corner
+    matrix = np.zeros((4, 4))
+    matrix[0, 0], matrix[0, 2] = 2 * pinhole[0, 0] / width, 1 - 2 * u / width
+    matrix[1, 1], matrix[1, 2] = 2 * pinhole[1, 1] / height, 2 * v / height - 1
+    matrix[2, 2], matrix[2, 3] = -(FAR + NEAR) / (FAR - NEAR), -2 * FAR * NEAR / (FAR - NEAR)
+    matrix[3, 2] = -1
+    return matrix
+
+
+def _behind_lens(
+    pinhole: Array, lens: Array, width: int, height: int
+) -> tuple[Array, tuple[int, int], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """A pinhole camera that sees all that the lens shows: its intrinsics, its size, and where each pixel of the lens's
+    picture lies in its picture (cv2.remap's maps)."""
+    # The maps are smooth: a grid every 8 px, interpolated, is exact to about 1e-3 px and 60 times faster.
+    u, v = np.linspace(0, width - 1, width // 8 + 2), np.linspace(0, height - 1, height // 8 + 2)
+    grid = np.stack(np.meshgrid(u, v), -1).reshape(-1, 2)
+    straight = unproject(grid, pinhole, lens)[:, :2] @ pinhole[:2, :2].T + pinhole[:2, 2]
+    low = np.minimum(np.floor(straight.min(axis=0)) - 1, 0)
+    high = np.maximum(np.ceil(straight.max(axis=0)) + 2, [width, height])
+    wide = pinhole.copy()
+    wide[:2, 2] -= low
+    where = (straight - low).reshape(len(v), len(u), 2)
+    across = np.linspace(0, len(u) - 1, width, dtype=np.float32)
+    down = np.linspace(0, len(v) - 1, height, dtype=np.float32)
+    steps = (np.tile(across, (height, 1)), np.tile(down[:, None], (1, width)))
+    maps = [cv2.remap(where[..., k].astype(np.float32), *steps, cv2.INTER_LINEAR) for k in range(2)]
+    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    return wide, size, (maps[0], maps[1])
+
+
+def _write_meshes(folder: Path, world: World) -> dict[str, Path]:
+    meshes = {f"solid-{k}": solid.mesh for k, solid in enumerate(world.solids)}
+    meshes["table"] = _boxes_mesh([world.table])
+    room, (x0, y0), (x1, y1) = world.room, world.room.low, world.room.high
+    z0, z1 = room.floor, room.floor + room.height
+    meshes["floor"] = _quads_mesh([[[x0, y0, z0], [x1, y0, z0], [x1, y1, z0], [x0, y1, z0]]])
+    corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
+    meshes["wall"] = _quads_mesh(
+        [[[*b, z0], [*a, z0], [*a, z1], [*b, z1]] for a, b in zip(corners, corners[1:], strict=False)]
+    )
+    meshes.update({f"fixture-{k}": _boxes_mesh(list(boxes)) for k, boxes in enumerate(world.fixtures)})
+    paths = {}
+    for name, mesh in meshes.items():
+        paths[name] = folder / f"{name}.obj"
+        paths[name].write_text(_obj(mesh), encoding="ascii")
+    return paths
+
+
+def _boxes_mesh(boxes: list[Box]) -> Mesh:
+    parts = []
+    for box in boxes:
+        mesh = make_solid("box", "cube", box.size).mesh
+        parts.append((mesh.corners + box.center, mesh.normals, mesh.texture))
+    return Mesh(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _quads_mesh(quads: list[list[list[float]]]) -> Mesh:
+    """Quadrilaterals, anticlockwise as seen from where they are to be seen, each wearing its texture once."""
+    corners = np.array([[quad[k] for k in half] for quad in quads for half in ((0, 1, 2), (0, 2, 3))])
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    flat = corners.reshape(-1, 3)
+    size = np.maximum(np.ptp(flat, axis=0), 1e-9)
+    return Mesh(corners, normals, box_mapping((corners - flat.min(axis=0)) / size, normals))
+
+
+def _obj(mesh: Mesh) -> str:
+    lines = [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.corners.reshape(-1, 3)]
+    lines += [f"vt {u:.9g} {v:.9g}" for u, v in mesh.texture.reshape(-1, 2)]
+    lines += [f"vn {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.normals]
+    for k in range(len(mesh.normals)):
+        lines.append("f " + " ".join(f"{3 * k + j}/{3 * k + j}/{k + 1}" for j in (1, 2, 3)))
+    return "\n".join(lines) + "\n"
+
+
+def _memory_folder() -> Path | None:
+    """A folder in memory where there is one: a scene's two dozen small files then never reach a disk."""
+    shared = Path("/dev/shm")
+    return shared if shared.is_dir() and os.access(shared, os.W_OK) else None
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Sends the C library's standard output and error to nowhere for a while."""
+    sys.stdout.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            for descriptor, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)

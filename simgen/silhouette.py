@@ -1,0 +1,105 @@
+"""Which pixels a solid covers when nothing stands before it: exact coverage of pixel centres, no renderer involved."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, QhullError
+
+from simgen.geometry import Array, project
+from simgen.shapes import Solid
+
+NEAR = 0.02  # m: what is nearer to the camera's plane is cut off, as the renderers do
+
+
+@dataclass(frozen=True)
+class Silhouette:
+    """Runs of covered pixels: row `rows[r]` from column `left[r]` to `right[r]`, both included; they may overlap and may
+    lie outside the picture, up to one picture's size beyond each border (as in BOP's toolkit)."""
+
+    rows: NDArray[np.int64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+    def mask(self, width: int, height: int) -> NDArray[np.bool_]:
+        """(height, width), the part within the picture."""
+        mask = np.zeros((height, width), np.bool_)
+        for row, left, right in zip(self.rows, self.left, self.right, strict=True):
+            if 0 <= row < height and right >= 0:
+                mask[row, max(left, 0) : right + 1] = True
+        return mask
+
+    def box(self) -> tuple[int, int, int, int]:
+        """[u, v, width, height] of all covered pixels, within the picture or not; all -1 if there is none."""
+        if not len(self.rows):
+            return -1, -1, -1, -1
+        u, v = int(self.left.min()), int(self.rows.min())
+        return u, v, int(self.right.max()) - u + 1, int(self.rows.max()) - v + 1
+
+    def count(self) -> int:
+        """The number of covered pixels, within the picture or not."""
+        if not len(self.rows):
+            return 0
+        u, v, width, height = self.box()
+        return int(Silhouette(self.rows - v, self.left - u, self.right - u).mask(width, height).sum())
+
+
+def silhouette(
+    solid: Solid, scale: float, camera_from_block: Array, camera: Array, distortion: Array, width: int, height: int
+) -> Silhouette:
+    """The silhouette of `solid` times `scale` at `camera_from_block` (4, 4) under the intrinsics `camera` (3, 3)."""
+    vertices = solid.vertices * scale @ camera_from_block[:3, :3].T + camera_from_block[:3, 3]
+    corners = vertices[solid.triangles]
+    faces = [_before_camera(corners.reshape(-1, 3, 3))] if solid.convex else [_before_camera(c[None]) for c in corners]
+    runs = [_runs(_outline(points, camera, distortion), width, height) for points in faces if len(points) >= 3]
+    if not runs:
+        return Silhouette(*(np.zeros(0, np.int64) for _ in range(3)))
+    return Silhouette(*(np.concatenate(parts) for parts in zip(*runs, strict=True)))
+
+
+def _before_camera(corners: Array) -> Array:
+    """The corners (P, 3) of triangles (T, 3, 3) cut at the plane z = NEAR."""
+    points = corners.reshape(-1, 3)
+    if points[:, 2].min() > NEAR:
+        return points
+    start, end = corners.reshape(-1, 3), np.roll(corners, -1, axis=1).reshape(-1, 3)
+    crosses = (start[:, 2] > NEAR) != (end[:, 2] > NEAR)
+    start, end = start[crosses], end[crosses]
+    share = (NEAR - start[:, 2:]) / (end[:, 2:] - start[:, 2:])
+    return np.concatenate([points[points[:, 2] > NEAR], start + share * (end - start)])
+
+
+def _outline(points: Array, camera: Array, distortion: Array) -> Array:
+    """The image (P, 2) px of the convex hull of `points` (., 3), anticlockwise or clockwise."""
+    flat = project(points, camera)
+    try:
+        hull = flat[ConvexHull(flat).vertices]
+    except QhullError:  # seen edge-on it covers no pixel's centre
+        return np.zeros((0, 2))
+    if not np.any(distortion):
+        return hull
+    # A lens bends straight edges: many short ones follow the bend.
+    steps = np.linspace(0, 1, 33)[:-1, None, None]
+    edges = (hull + steps * (np.roll(hull, -1, axis=0) - hull)).transpose(1, 0, 2).reshape(-1, 2)
+    plane = (edges - camera[:2, 2]) / np.diag(camera)[:2]
+    return project(np.concatenate([plane, np.ones((len(plane), 1))], 1), camera, distortion)
+
+
+def _runs(outline: Array, width: int, height: int) -> tuple[NDArray[np.int64], ...]:
+    """Rows, left and right ends of the pixels whose centres lie within a convex `outline` (P, 2)."""
+    empty = np.zeros(0, np.int64)
+    if len(outline) < 3:
+        return empty, empty, empty
+    top, bottom = max(np.ceil(outline[:, 1].min()), -height), min(np.floor(outline[:, 1].max()), 2 * height - 1)
+    rows = np.arange(int(top), int(bottom) + 1)
+    start, end = outline, np.roll(outline, -1, axis=0)
+    rise = end[:, 1] - start[:, 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (rows[:, None] - start[:, 1]) / rise
+        across = np.where((share >= 0) & (share <= 1), start[:, 0] + share * (end[:, 0] - start[:, 0]), np.nan)
+    crossed = ~np.all(np.isnan(across), axis=1)
+    rows, across = rows[crossed], across[crossed]
+    left = np.maximum(np.ceil(np.nanmin(across, axis=1)), -width).astype(np.int64)
+    right = np.minimum(np.floor(np.nanmax(across, axis=1)), 2 * width - 1).astype(np.int64)
+    covered = left <= right
+    return rows[covered], left[covered], right[covered]

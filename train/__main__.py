@@ -1,0 +1,40 @@
+"""`python -m train` trains; `python -m train overfit` and `python -m train evaluate` check and measure.
+
+The heavy imports stay inside the functions, so that help and a mistyped key are answered at once.
+"""
+
+import sys
+
+from simgen.config import Command, main
+from train.config import EvaluateConfig, OverfitConfig, TrainConfig, check_evaluate, check_overfit, check_train
+
+
+def _train(config: TrainConfig) -> None:
+    check_train(config)
+    from train.fit import train
+
+    train(config)
+
+
+def _overfit(config: OverfitConfig) -> None:
+    check_overfit(config)
+    from train.overfit import overfit
+
+    overfit(config)
+
+
+def _evaluate(config: EvaluateConfig) -> None:
+    check_evaluate(config)
+    from train.evaluate import evaluate
+
+    evaluate(config)
+
+
+COMMANDS = {
+    "train": Command("train a model on a rendered dataset, or go on with an interrupted run", TrainConfig, _train),
+    "overfit": Command("check that the model can learn 8 pictures by heart", OverfitConfig, _overfit),
+    "evaluate": Command("measure a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
+}
+
+if __name__ == "__main__":
+    sys.exit(main("train", COMMANDS, default="train"))

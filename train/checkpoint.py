@@ -1,0 +1,105 @@
+"""Writes and reads checkpoints. They hold tensors and plain values only, so none can carry code.
+
+A checkpoint is Lightning's, with three keys of ours beside: `simgen_train` (the format's number), `model` (the
+ModelConfig as a dict) and `target` (the block's name). The normalisation of positions is among the weights.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+from simgen.errors import CheckpointError
+from train.config import ModelConfig
+from train.model import PoseNet, make_model
+
+FORMAT = 1
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint holds: the `model` with its weights in evaluation mode, its configuration and its target."""
+
+    model: PoseNet
+    config: ModelConfig
+    target: str
+
+
+def load_checkpoint(path: Path | str) -> Trained:
+    """The model in the file `path`, on the CPU. Raises CheckpointError where the file is missing, corrupt or foreign."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; expected a checkpoint that `python -m train` wrote, e.g. {BEST}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise almost anything, from EOFError to UnicodeDecodeError
+        raise CheckpointError(
+            f"{path}: truncated, damaged or not a checkpoint ({type(error).__name__}); expected one that "
+            "`python -m train` wrote; restore the file or train again"
+        ) from error
+    if not isinstance(content, dict) or content.get("simgen_train") != FORMAT:
+        raise CheckpointError(
+            f"{path}: not of this package's training; expected a checkpoint with simgen_train = {FORMAT} that "
+            "`python -m train` wrote; name such a file or train again"
+        )
+    try:
+        config = ModelConfig(**{leaf.name: content["model"][leaf.name] for leaf in fields(ModelConfig)})
+        model = make_model(config)
+        weights = {
+            name.removeprefix("model."): value
+            for name, value in content["state_dict"].items()
+            if name.startswith("model.")
+        }
+        model.load_state_dict(weights)
+        target = str(content["target"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: its weights do not fit its own description ({type(error).__name__}); it was changed or is of "
+            "another version; train again"
+        ) from error
+    return Trained(model.eval(), config, target)
+
+
+def describe(config: ModelConfig, target: str) -> dict[str, Any]:
+    """The keys that make a Lightning checkpoint one of ours."""
+    return {"simgen_train": FORMAT, "model": asdict(config), "target": target}
+
+
+class Checkpoints(Checkpoint):
+    """Writes last.ckpt after every epoch and best.ckpt after the epochs with the least validation XY error so far.
+
+    Not Lightning's ModelCheckpoint: that one keeps absolute paths in its state and forgets its best score when the run's
+    folder has been moved. Each file is written beside and then renamed, and best.ckpt comes first: a run that is killed
+    in between repeats the epoch and writes the same best.ckpt again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.history: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = state_dict["history"]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        before = [row["val_xy_cm"] for row in self.history]
+        row = {name: float(trainer.callback_metrics[name]) for name in ("train_loss", "val_xy_cm")}
+        self.history = [*self.history, {"epoch": trainer.current_epoch + 1, **row}]
+        if row["val_xy_cm"] < min(before, default=float("inf")):
+            _save(trainer, self.folder / BEST, weights_only=True)
+        _save(trainer, self.folder / LAST, weights_only=False)
+
+
+def _save(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:
+    # Lightning's own write goes by way of the system's temporary folder, which may be another disk: a copy, that a kill
+    # can cut short. A rename inside one folder cannot be.
+    part = path.with_suffix(".part")
+    trainer.save_checkpoint(part, weights_only=weights_only)
+    if trainer.is_global_zero:
+        part.replace(path)

@@ -1,0 +1,107 @@
+"""`python -m train evaluate`: a checkpoint's errors on a dataset, beside those of a model without eyes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simgen.dataset.read import sha256_of
+from simgen.errors import ConfigError
+from simgen.geometry import Array
+from train.checkpoint import load_checkpoint
+from train.config import EvaluateConfig
+from train.data import Examples, Pictures, batches, find_examples
+from train.fit import baseline_center
+from train.metrics import STATISTICS, summary, xy_errors
+from train.model import PoseNet
+from train.pictures import draw_table, draw_worst, write_png
+from train.runfolder import METRICS, manifest_hash, write_json
+
+TABLE, WORST = "table.png", "worst.png"
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json, table.png and worst.png.
+
+    Raises CheckpointError, DatasetError and ConfigError.
+    """
+    trained = load_checkpoint(config.checkpoint)
+    examples = find_examples(config.data, prefer=trained.target)
+    print(examples)
+    if examples.target != trained.target:
+        print(f"the dataset has no '{trained.target}', which the checkpoint was trained to find: measured on {examples.target}")
+    size = {"height": trained.config.height, "width": trained.config.width}
+    pictures = Pictures(examples, np.arange(len(examples)), **size, cache_gb=0, workers=0)
+    predicted = predict(trained.model, pictures, batch_size=config.batch_size, device=device_of(config.accelerator))
+    center, of = baseline_center(examples, slice(None))
+    errors_cm = 100 * xy_errors(predicted, examples.positions)
+    baseline_cm = 100 * xy_errors(np.broadcast_to(center, (len(examples), 2)), examples.positions)
+    result = {
+        "checkpoint": str(config.checkpoint),
+        "checkpoint_sha256": sha256_of(Path(config.checkpoint)),
+        "dataset": str(examples.dataset.root),
+        "dataset_manifest_sha256": manifest_hash(examples.dataset.root),
+        "target": examples.target,
+        "trained_for": trained.target,
+        "pictures": len(examples),
+        "left_out": dict(examples.left_out),
+        "baseline": of,
+        "xy_error_cm": {"model": summary(errors_cm, seed=config.seed), "baseline": summary(baseline_cm, seed=config.seed)},
+        "per_picture": _per_picture(examples, predicted, errors_cm),
+    }
+    print(table(result))
+    out = Path(config.out) if config.out else default_folder(Path(config.checkpoint), examples.dataset.root)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / METRICS, result)
+    write_png(out / TABLE, draw_table(examples, predicted, errors_cm))
+    write_png(out / WORST, draw_worst(examples, predicted, errors_cm))
+    print(f"wrote {out / METRICS}, {out / TABLE} and {out / WORST}")
+    return result
+
+
+def predict(model: PoseNet, pictures: Pictures, *, batch_size: int, device: torch.device) -> Array:
+    """The positions (N, 3) m, world frame, that `model` sees in `pictures`."""
+    model = model.to(device).eval()
+    with torch.inference_mode():
+        parts = [model(batch["images"].to(device)).position.cpu() for batch in batches(pictures, batch_size)]
+    return torch.cat(parts).double().numpy()
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that `accelerator` (auto, cpu or gpu) means here. Raises ConfigError for a GPU that is not there."""
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("accelerator: got gpu, but torch sees no CUDA device here; expected auto or cpu")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def default_folder(checkpoint: Path, root: Path) -> Path:
+    """Where the results go if `out` says nothing: beside the checkpoint."""
+    return checkpoint.parent / f"evaluate-{checkpoint.stem}-{root.resolve().name}"
+
+
+def table(result: dict[str, Any]) -> str:
+    """The numbers of `evaluate` as text: a row for each statistic, the model and the baseline side by side."""
+    model, baseline = result["xy_error_cm"]["model"], result["xy_error_cm"]["baseline"]
+    lines = [f"{'XY error':18}{'model':>9}  {'95% interval':<18}{'always ' + result['baseline']}"]
+    for name in STATISTICS:
+        share = name.startswith("share")
+        factor, unit = (100, "%") if share else (1, "cm")
+        row = model[name]
+        interval = f"{factor * row['low']:.2f} to {factor * row['high']:.2f}"
+        value, other = factor * row["value"], factor * baseline[name]["value"]
+        lines.append(f"{name.replace('_', ' '):18}{value:>6.2f} {unit:2}  {interval:<18}{other:.2f} {unit}")
+    return "\n".join(lines)
+
+
+def _per_picture(examples: Examples, predicted: Array, errors_cm: Array) -> list[dict[str, Any]]:
+    return [
+        {
+            "scene_id": picture.scene_id,
+            "image_id": picture.image_id,
+            "true_m": [round(float(v), 5) for v in true],
+            "predicted_m": [round(float(v), 5) for v in guess],
+            "xy_error_cm": float(error),
+        }
+        for picture, true, guess, error in zip(examples.pictures, examples.positions, predicted, errors_cm, strict=True)
+    ]

@@ -1,0 +1,79 @@
+"""The folder of a training run: who may write into it, and what it says about how it came to be."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from simgen.dataset.read import MANIFEST, read_json, sha256_of
+from simgen.errors import ConfigError
+from train.checkpoint import LAST
+
+CONFIG, METRICS = "config.json", "metrics.json"
+
+# Leaves that change how fast a run is but not what it computes: a run may go on with others.
+_FREE = ("out", "data.root", "data.cache_gb", "data.workers")
+
+
+def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
+    """The checkpoint in `folder` from which the run described by `config` goes on, or None where it begins.
+
+    Writes config.json into a new folder. Raises ConfigError, saying what differs, where another run has been there.
+    """
+    config = json.loads(json.dumps(config))  # as it will be read back: lists for tuples
+    if not (folder / CONFIG).exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"out: {folder} is there already and is no training run; name another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CONFIG, config)
+        return None
+    before = read_json(folder / CONFIG)
+    differences = [
+        f"{key} was {old!r} and is {new!r}"
+        for key, old, new in _differences(before, config)
+        if key not in _FREE and not key.startswith("code.")
+    ]
+    if differences:
+        raise ConfigError(
+            f"out: {folder} holds a run of another configuration ({'; '.join(differences)}); "
+            "name another folder, or repeat that configuration to go on with it"
+        )
+    return folder / LAST if (folder / LAST).exists() else None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes `content` so that `path` holds the old bytes or the new ones, never a part."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def manifest_hash(root: Path) -> str | None:
+    """The SHA-256 of a dataset's manifest, which lists the hash of every file; None where there is no manifest."""
+    return sha256_of(root / MANIFEST) if (root / MANIFEST).exists() else None
+
+
+def code_versions() -> dict[str, str | None]:
+    """The versions that a run was made with; `commit` is None outside a git checkout, `-dirty` marks local changes."""
+    versions: dict[str, str | None] = {}
+    for package in ("simgen", "torch", "pytorch-lightning"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None  # run from a checkout that is not installed
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        versions["commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        versions["commit"] = None
+    return versions
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif old != new:
+        yield key, old, new
