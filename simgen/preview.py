@@ -59,13 +59,17 @@ def draw_labels(sample: Sample, world: World) -> NDArray[np.uint8]:
         if width > 0:
             cv2.rectangle(image, (u, v), (u + width - 1, v + height - 1), color, 1)
         _draw_points(image, sample, label, color)
-        text = f"{world.solids[label.model].name} {label.visible_fraction:.2f}"
-        for ink, thickness in (((0, 0, 0), 2), (color, 1)):
-            cv2.putText(image, text, (max(u, 1), max(v - 3, 9)), cv2.FONT_HERSHEY_SIMPLEX, 0.33, ink, thickness, cv2.LINE_AA)
-    number = str(int(sample.scene.index[0]))
-    for ink, thickness in (((0, 0, 0), 2), ((255, 255, 255), 1)):
-        cv2.putText(image, number, (3, image.shape[0] - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, ink, thickness, cv2.LINE_AA)
+        name = f"{world.solids[label.model].name} {label.visible_fraction:.2f}"
+        _write_text(image, name, (max(u, 1), max(v - 3, 9)), color)
+    _write_text(image, str(int(sample.scene.index[0])), (3, image.shape[0] - 4), (255, 255, 255))
     return image
+
+
+def _write_text(image: NDArray[np.uint8], text: str, place: tuple[int, int], color: tuple[int, int, int]) -> None:
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.33, 1)
+    u, v = place
+    image[max(v - height - 1, 0) : v + below, max(u - 1, 0) : u + width] //= 3
+    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.33, color, 1, cv2.LINE_AA)
 
 
 def _draw_points(image: NDArray[np.uint8], sample: Sample, label: Label, color: tuple[int, int, int]) -> None:

@@ -59,7 +59,7 @@ def begin(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: Wor
             leftover.unlink()
     done = {index for index in range(start, start + num) if _is_done(out, index)}
     if len(done) < num or read_json(out / MANIFEST).get("num") != num:
-        _write_json(out / MANIFEST, {**_head(recipe, start, num, world), "status": "rendering"})
+        write_json(out / MANIFEST, {**_head(recipe, start, num, world), "status": "rendering"})
         write_models(out / "models", world.solids)
     return done
 
@@ -94,7 +94,7 @@ def write_sample(out: Path, sample: Sample, image_format: str) -> None:
         "recipe": to_json(sample.scene),
         "files": files,
     }
-    _write_json(folder / "sample" / f"{name}.json", record)
+    write_json(folder / "sample" / f"{name}.json", record)
 
 
 def finish(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: World) -> None:
@@ -120,11 +120,11 @@ def finish(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: Wo
     camera = read_json(_record_path(out, start))
     k, size = camera["camera"]["cam_K"], camera["recipe"]["cameras"]
     content = {"fx": k[0], "fy": k[4], "cx": k[2], "cy": k[5], "depth_scale": 0.1}
-    _write_json(out / "camera.json", {**content, "width": size["width"], "height": size["height"]})
+    write_json(out / "camera.json", {**content, "width": size["width"], "height": size["height"]})
     for path in [out / "camera.json", *sorted((out / "models").iterdir())]:
         files[str(path.relative_to(out))] = sha256_of(path)
     complete = {**_head(recipe, start, num, world), "status": "complete", "files": dict(sorted(files.items()))}
-    _write_json(out / MANIFEST, complete)
+    write_json(out / MANIFEST, complete)
 
 
 def write_models(folder: Path, solids: Sequence[Solid]) -> None:
@@ -144,7 +144,7 @@ def write_models(folder: Path, solids: Sequence[Solid]) -> None:
             entry["symmetries_continuous"] = [{"axis": solid.axis.tolist(), "offset": [0, 0, 0]}]
         entry["keypoints"] = (solid.keypoints * 1000).tolist()
         info[str(obj_id)] = entry
-    _write_json(folder / "models_info.json", info)
+    write_json(folder / "models_info.json", info)
 
 
 def differences(there: Any, here: Any, key: str = "") -> list[str]:
@@ -188,7 +188,8 @@ def _place(out: Path, index: int) -> tuple[Path, str]:
     return out / SPLIT / f"{index // IMAGES_PER_SCENE:06d}", f"{index % IMAGES_PER_SCENE:06d}"
 
 
-def _pose(transform: Array, rotation: str, translation: str) -> dict[str, list[float]]:
+def bop_pose(transform: Array, rotation: str, translation: str) -> dict[str, list[float]]:
+    """A transform (4, 4) in m as BOP writes it: the keys `rotation` (9 numbers by rows) and `translation` in mm."""
     return {rotation: transform[:3, :3].ravel().tolist(), translation: (transform[:3, 3] * 1000).tolist()}
 
 
@@ -197,11 +198,11 @@ def _camera(scene: Scenes, depth_scale: float) -> dict[str, Any]:
     camera = {"cam_K": cameras.intrinsics[0].ravel().tolist(), "depth_scale": depth_scale}
     if np.any(cameras.distortion[0]):
         camera["dist_opencv5"] = cameras.distortion[0].tolist()
-    return {**camera, **_pose(inverse(cameras.world_from_camera[0]), "cam_R_w2c", "cam_t_w2c")}
+    return {**camera, **bop_pose(inverse(cameras.world_from_camera[0]), "cam_R_w2c", "cam_t_w2c")}
 
 
 def _truth(label: Label) -> dict[str, Any]:
-    pose = _pose(label.camera_from_block, "cam_R_m2c", "cam_t_m2c")
+    pose = bop_pose(label.camera_from_block, "cam_R_m2c", "cam_t_m2c")
     return {**pose, "obj_id": label.model + 1, "size_mm": (label.size * 1000).tolist()}
 
 
@@ -233,12 +234,13 @@ def _ply(solid: Solid) -> str:
     return "\n".join([*header, *rows, *faces]) + "\n"
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """The JSON file `path` with `value`, all of it or not at all."""
     write_file(path, (json.dumps(value, indent=1 if path.name == MANIFEST else None) + "\n").encode())
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """The file `path` with `data`, all of it or not at all."""
+    """The file `path` with `data`, all of it or not at all. Raises DatasetError where that fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with _writing(path):
         try:

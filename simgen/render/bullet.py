@@ -36,8 +36,25 @@ from simgen.scene import SURFACES, Scenes
 from simgen.shapes import Mesh, box_mapping, make_solid
 from simgen.textures import ImageFolder, paint
 
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Sends the C library's standard output and error to nowhere for a while."""
+    sys.stdout.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            for descriptor, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)
+
+
 try:
-    import pybullet
+    with _silence():  # it prints its build time
+        import pybullet
 except ImportError as error:  # the message belongs to whoever asks for this renderer
     raise RenderError(
         f"renderer: pybullet cannot be imported ({error}); install it with `pip install pybullet` on Python 3.11"
@@ -329,19 +346,3 @@ def _memory_folder() -> Path | None:
     """A folder in memory where there is one: a scene's two dozen small files then never reach a disk."""
     shared = Path("/dev/shm")
     return shared if shared.is_dir() and os.access(shared, os.W_OK) else None
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Sends the C library's standard output and error to nowhere for a while."""
-    sys.stdout.flush()
-    saved = os.dup(1), os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            for descriptor, copy in zip((1, 2), saved, strict=True):
-                os.dup2(copy, descriptor)
-                os.close(copy)

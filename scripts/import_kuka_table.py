@@ -1,0 +1,112 @@
+"""Turns the 52 kuka_table photographs into a BOP dataset, for evaluation only.
+
+    python scripts/import_kuka_table.py SOURCE OUT
+
+SOURCE is the folder with photos/i-j.jpg and calibration.json (the photographs: github.com/matwilso/domrand, data/real, MIT).
+The box's pose comes from the grid label in the file name: centre at X = -0.50 - 0.15 i, Y = 0.61 - 0.15 j, sides parallel to
+the table's; labels are about 1 cm off on average. The camera is the calibrated one. Photographs are copied byte for byte;
+there is no depth and there are no masks, and visible_fraction tells how much of the box lies within the picture.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from simgen.catalogue import load_world
+from simgen.dataset.read import MANIFEST, read_json, read_rgb, sha256_of
+from simgen.dataset.write import bop_pose, write_file, write_json, write_models
+from simgen.errors import DatasetError, SimgenError
+from simgen.geometry import rigid
+from simgen.silhouette import silhouette
+
+SPLIT = "test"
+
+
+def grid_place(name: str) -> tuple[float, float]:
+    """X, Y in m of the box's centre in the table frame, from a photograph's name i-j."""
+    match = re.fullmatch(r"(\d)-(\d)", name)
+    if not match:
+        raise DatasetError(f"{name}.jpg: expected a name i-j.jpg, the row and column of the grid")
+    return -0.50 - 0.15 * int(match[1]), 0.61 - 0.15 * int(match[2])
+
+
+def import_photographs(source: Path, out: Path) -> int:
+    """Writes the dataset and returns the number of photographs. Raises DatasetError that names the file at fault."""
+    photographs = sorted((source / "photos").glob("*.jpg"))
+    if not photographs:
+        raise DatasetError(f"{source / 'photos'}: holds no .jpg; expected the photographs of github.com/matwilso/domrand, data/real")
+    if out.exists() and any(out.iterdir()):
+        raise DatasetError(f"{out}: is not empty; name a new folder")
+    calibration = read_json(source / "calibration.json")
+    world = load_world("kuka_table")
+    box = next(solid for solid in world.solids if solid.name == "kuka_box")
+    obj_id = world.solids.index(box) + 1
+    width, height = calibration["width"], calibration["height"]
+    camera = np.array([[calibration["fx"], 0, calibration["cx"]], [0, calibration["fy"], calibration["cy"]], [0, 0, 1]])
+    lens = np.array([calibration["k1"], 0, 0, 0, 0])
+    camera_from_world = np.array(calibration["camera_from_table"])
+
+    folder = out / SPLIT / "000000"
+    cameras, truths, infos, names = {}, {}, {}, {}
+    for number, path in enumerate(photographs):
+        if read_rgb(path).shape != (height, width, 3):
+            raise DatasetError(f"{path}: expected a picture of {width} x {height} px, as calibration.json says")
+        x, y = grid_place(path.stem)
+        pose = camera_from_world @ rigid(np.eye(3), np.array([x, y, box.size[2] / 2]))
+        outline = silhouette(box, 1.0, pose, camera, lens, width, height)
+        inside = outline.mask(width, height)
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        seen = [-1] * 4
+        if len(rows):
+            seen = [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
+        key = str(number)
+        names[key] = path.stem
+        cameras[key] = {
+            "cam_K": camera.ravel().tolist(),
+            "dist_opencv5": lens.tolist(),
+            "depth_scale": 0.1,
+            **bop_pose(camera_from_world, "cam_R_w2c", "cam_t_w2c"),
+        }
+        truths[key] = [{**bop_pose(pose, "cam_R_m2c", "cam_t_m2c"), "obj_id": obj_id, "size_mm": (box.size * 1000).tolist()}]
+        infos[key] = [
+            {
+                "bbox_obj": list(outline.box()),
+                "bbox_visib": seen,
+                "px_count_all": outline.count(),
+                "px_count_valid": 0,
+                "px_count_visib": int(inside.sum()),
+                "visib_fract": float(inside.sum() / outline.count()),
+            }
+        ]
+        write_file(folder / "rgb" / f"{number:06d}.jpg", path.read_bytes())
+    write_json(folder / "scene_camera.json", cameras)
+    write_json(folder / "scene_gt.json", truths)
+    write_json(folder / "scene_gt_info.json", infos)
+    write_json(folder / "names.json", names)
+    write_models(out / "models", world.solids)
+    files = {str(path.relative_to(out)): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
+    table = {"center": world.table.center[:2].tolist(), "size": world.table.size[:2].tolist()}
+    manifest = {"format": "bop", "source": "github.com/matwilso/domrand data/real", "split": SPLIT, "table": table}
+    write_json(out / MANIFEST, {**manifest, "status": "complete", "files": files})
+    return len(photographs)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("source", type=Path, help="the folder with photos/ and calibration.json")
+    parser.add_argument("out", type=Path, help="the dataset folder to write, new or empty")
+    arguments = parser.parse_args()
+    try:
+        number = import_photographs(arguments.source, arguments.out)
+    except SimgenError as error:
+        print(f"import_kuka_table: error: {error}", file=sys.stderr)
+        return 2
+    print(f"{arguments.out}: {number} photographs, split {SPLIT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
