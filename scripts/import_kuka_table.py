@@ -37,7 +37,9 @@ def import_photographs(source: Path, out: Path) -> int:
     """Writes the dataset and returns the number of photographs. Raises DatasetError that names the file at fault."""
     photographs = sorted((source / "photos").glob("*.jpg"))
     if not photographs:
-        raise DatasetError(f"{source / 'photos'}: holds no .jpg; expected the photographs of github.com/matwilso/domrand, data/real")
+        raise DatasetError(
+            f"{source / 'photos'}: holds no .jpg; expected the photographs of github.com/matwilso/domrand, data/real"
+        )
     if out.exists() and any(out.iterdir()):
         raise DatasetError(f"{out}: is not empty; name a new folder")
     calibration = read_json(source / "calibration.json")
@@ -70,7 +72,9 @@ def import_photographs(source: Path, out: Path) -> int:
             "depth_scale": 0.1,
             **bop_pose(camera_from_world, "cam_R_w2c", "cam_t_w2c"),
         }
-        truths[key] = [{**bop_pose(pose, "cam_R_m2c", "cam_t_m2c"), "obj_id": obj_id, "size_mm": (box.size * 1000).tolist()}]
+        truths[key] = [
+            {**bop_pose(pose, "cam_R_m2c", "cam_t_m2c"), "obj_id": obj_id, "size_mm": (box.size * 1000).tolist()}
+        ]
         infos[key] = [
             {
                 "bbox_obj": list(outline.box()),

@@ -124,7 +124,9 @@ def _find(scene: str) -> Path:
     path = Path(scene)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise ConfigError(f"scene: {scene}: no such file; expected a scene file or one of {', '.join(scene_names())}")
+            raise ConfigError(
+                f"scene: {scene}: no such file; expected a scene file or one of {', '.join(scene_names())}"
+            )
         return path
     if scene not in scene_names():
         raise ConfigError(
@@ -169,7 +171,9 @@ def _section(path: Path, data: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _fixtures(path: Path, items: list[Any]) -> Iterator[tuple[Box, ...]]:
     for k, item in enumerate(items):
         if not isinstance(item, dict) or set(item) != {"size", "centers"}:
-            raise SceneError(f"{path}: fixtures[{k}]: got {item!r}; expected {{size: [x, y, z], centers: [[x, y, z], ...]}}")
+            raise SceneError(
+                f"{path}: fixtures[{k}]: got {item!r}; expected {{size: [x, y, z], centers: [[x, y, z], ...]}}"
+            )
         size = _vector(path, f"fixtures[{k}].size", item["size"], 3, positive=True)
         centers = [_vector(path, f"fixtures[{k}].centers[{j}]", c, 3) for j, c in enumerate(item["centers"])]
         yield tuple(Box(center, size) for center in centers)

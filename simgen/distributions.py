@@ -59,7 +59,7 @@ class Uniform:
 
     def sample(self, draws: Draws) -> Array:
         low, high = np.array(self.low), np.array(self.high)
-        return low + (high - low) * draws.uniform(self.dim)
+        return np.asarray(low + (high - low) * draws.uniform(self.dim))
 
     def support(self) -> tuple[Array, Array]:
         return np.array(self.low, dtype=np.float64), np.array(self.high, dtype=np.float64)
@@ -218,7 +218,9 @@ def parse_words(leaf: Any, path: str, options: Sequence[str]) -> Distribution:
         raise ConfigError(f"{path}: got {leaf}; expected [choice, word, ...] with words of {', '.join(options)}")
     for word in words:
         if word not in options:
-            raise ConfigError(f"{path}: unknown '{word}'; expected one of {', '.join(options)}, or [choice, ...] of them")
+            raise ConfigError(
+                f"{path}: unknown '{word}'; expected one of {', '.join(options)}, or [choice, ...] of them"
+            )
     indices = [Constant((float(options.index(word)),)) for word in words]
     return indices[0] if len(indices) == 1 else Choice(tuple(indices))
 
@@ -283,7 +285,8 @@ def _hsv(arguments: list[Any], path: str, dim: int) -> Distribution:
         low, high = part.support()
         if low[0] < 0 or high[0] > 1:
             raise ValueError(f"{name} leaves [0, 1]")
-    return Hsv(*parts)
+    hue, saturation, value = parts
+    return Hsv(hue, saturation, value)
 
 
 def _cap(arguments: list[Any], path: str, dim: int) -> Distribution:

@@ -87,12 +87,22 @@ def render(config: Render) -> None:
     ignored = renderer.ignored
     renderer.close()
     if ignored:
-        print(f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not seen", file=sys.stderr)
+        print(
+            f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not seen",
+            file=sys.stderr,
+        )
     out = Path(config.out)
-    recipe = {**describe(pipeline), "writer": config.writer, "image_format": config.image_format, "ignored": list(ignored)}
+    recipe = {
+        **describe(pipeline),
+        "writer": config.writer,
+        "image_format": config.image_format,
+        "ignored": list(ignored),
+    }
     done = begin(out, recipe, config.start, config.num, pipeline.world)
     todo = [index for index in range(config.start, config.start + config.num) if index not in done]
-    print(f"rendering {len(todo)} of {config.num} samples with renderer={config.renderer}, workers={config.workers} into {out}")
+    print(
+        f"rendering {len(todo)} of {config.num} samples with renderer={config.renderer}, workers={config.workers} into {out}"
+    )
     if todo:
         with tqdm(total=config.num, initial=len(done), unit="image", smoothing=0.1) as bar:
             for finished in _run(config, todo):

@@ -9,8 +9,8 @@ from simgen.catalogue import World
 from simgen.geometry import Array, inverse, project, transform_points
 from simgen.render import Frames
 from simgen.scene import Scenes
-from simgen.silhouette import silhouette
 from simgen.shapes import Solid
+from simgen.silhouette import silhouette
 
 OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2  # a keypoint's visibility; the numbers are COCO's
 TOLERANCE = 0.003  # m: a keypoint this much behind the drawn surface still counts as on it

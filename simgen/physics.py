@@ -119,4 +119,3 @@ def _poses(p: object, bodies: list[int], client: int) -> Array:
         place, (x, y, z, w) = p.getBasePositionAndOrientation(body, physicsClientId=client)  # type: ignore[attr-defined]
         poses.append(rigid(matrix_from_quaternion(np.array([w, x, y, z])), np.array(place)))
     return np.stack(poses) if poses else np.zeros((0, 4, 4))
-

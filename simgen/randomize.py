@@ -104,14 +104,17 @@ class Sampler:
     def _one(self, draws: Draws, path: str) -> Array:
         return self._draw(draws, path)[:, 0]
 
+    def _whole(self, draws: Draws, path: str) -> NDArray[np.int64]:
+        return self._one(draws, path).astype(np.int64)
+
     def _materials(self, draws: Draws, path: str) -> Materials:
         return Materials(
-            texture=self._one(draws, f"{path}/texture"),
+            texture=self._whole(draws, f"{path}/texture"),
             color=self._draw(draws, f"{path}/color"),
             color2=self._draw(draws, f"{path}/color2"),
             cycles=self._one(draws, f"{path}/cycles"),
             angle=np.radians(self._one(draws, f"{path}/angle_deg")),
-            pattern=self._one(draws, f"{path}/pattern"),
+            pattern=self._whole(draws, f"{path}/pattern"),
         )
 
     def _blocks(self, draws: Draws, attempt: int) -> Blocks:
@@ -257,9 +260,9 @@ class Sampler:
             white_balance=self._draw(draws, "sensor/white_balance"),
             gamma=self._one(draws, "sensor/gamma"),
             noise=self._one(draws, "sensor/noise"),
-            noise_seed=(draws / "sensor/noise_seed").words(1)[:, 0],
+            noise_seed=(draws / "sensor/noise_seed").words(1)[:, 0].astype(np.int64),
             blur=self._one(draws, "sensor/blur_px"),
-            jpeg_quality=self._one(draws, "sensor/jpeg_quality"),
+            jpeg_quality=self._whole(draws, "sensor/jpeg_quality"),
         )
 
 
@@ -314,7 +317,9 @@ def _leaf(leaf: Any, path: str, world: World) -> Distribution:
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is None:
-            raise ConfigError(f"{path}: '{leaf}' needs the leaf {leaf}.{'.'.join(keys)} in scene '{world.name}'; add it")
+            raise ConfigError(
+                f"{path}: '{leaf}' needs the leaf {leaf}.{'.'.join(keys)} in scene '{world.name}'; add it"
+            )
         leaf = value
     name = path.rsplit(".", 1)[1]
     if name == "texture":

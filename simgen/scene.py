@@ -6,8 +6,9 @@ lights. Scenes hold small numbers only: they are an image's full recipe and trav
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,55 +21,65 @@ SURFACES = ("table", "floor", "wall", "background")
 T = TypeVar("T")
 
 
-def _array(shape: str, dtype: type = np.float64) -> Any:
-    """A field that must be an array of `shape`: axes by letter or number, '*' for any leading axes."""
-    return field(metadata={"shape": shape.split(), "dtype": dtype})
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+_DTYPES = {Array: np.float64, Ints: np.int64, Bools: np.bool_}
 
 
 class _Checked:
-    """Checks each array's shape and type as it comes in, so that what is inside can be trusted."""
+    """Checks and converts each array as it comes in, so that what is inside can be trusted.
+
+    A field `Annotated[Array, "B N 3"]` is an array with these axes: a number is a length, a letter a length that is the
+    same wherever it stands, and '*' any leading axes.
+    """
 
     def __post_init__(self) -> None:
-        axes: dict[str, int] = {}
-        for item in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            if "shape" not in item.metadata:
-                continue
-            wanted = item.metadata["shape"]
-            value = np.asarray(value, dtype=item.metadata["dtype"])
-            object.__setattr__(self, item.name, value)
-            tail = [axis for axis in wanted if axis != "*"]
-            got = value.shape[len(value.shape) - len(tail) :] if "*" in wanted else value.shape
+        lengths: dict[str, int] = {}
+        for name, (kind, axes) in _arrays_of(type(self)).items():  # type: ignore[arg-type]
+            value: NDArray[Any] = np.asarray(getattr(self, name), dtype=_DTYPES[kind])
+            object.__setattr__(self, name, value)
+            tail = [axis for axis in axes if axis != "*"]
+            got = value.shape[len(value.shape) - len(tail) :] if "*" in axes else value.shape
             matches = len(got) == len(tail) and all(
-                size == (int(axis) if axis.isdigit() else axes.setdefault(axis, size))
-                for axis, size in zip(tail, got, strict=True)
+                length == (int(axis) if axis.isdigit() else lengths.setdefault(axis, length))
+                for axis, length in zip(tail, got, strict=True)
             )
             if not matches:
-                raise ValueError(f"{type(self).__name__}.{item.name}: shape {value.shape}, expected ({' '.join(wanted)})")
+                raise ValueError(f"{type(self).__name__}.{name}: shape {value.shape}, expected ({' '.join(axes)})")
+
+
+@cache
+def _arrays_of(kind: type) -> dict[str, tuple[Any, list[str]]]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {
+        name: (hint.__origin__, hint.__metadata__[0].split())
+        for name, hint in hints.items()
+        if get_origin(hint) is Annotated
+    }
 
 
 @dataclass(frozen=True)
 class Materials(_Checked):
     """How surfaces look: the arguments of textures.paint. Colours are RGB in [0, 1] as displayed, angles radians."""
 
-    texture: NDArray[np.int64] = _array("*", np.int64)  # position in TEXTURES
-    color: Array = _array("* 3")
-    color2: Array = _array("* 3")
-    cycles: Array = _array("*")  # repetitions of the pattern across the face
-    angle: Array = _array("*")
-    pattern: NDArray[np.int64] = _array("*", np.int64)  # which noise, which image
+    texture: Annotated[Ints, "*"]  # position in TEXTURES
+    color: Annotated[Array, "* 3"]
+    color2: Annotated[Array, "* 3"]
+    cycles: Annotated[Array, "*"]  # repetitions of the pattern across the face
+    angle: Annotated[Array, "*"]
+    pattern: Annotated[Ints, "*"]  # which noise, which image
 
 
 @dataclass(frozen=True)
 class Blocks(_Checked):
     """Labelled blocks and distractors alike; slots beyond a sample's number are not `present`."""
 
-    model: NDArray[np.int64] = _array("B N", np.int64)  # position in World.solids
-    scale: Array = _array("B N")  # times the solid's size
-    world_from_block: Array = _array("B N 4 4")
+    model: Annotated[Ints, "B N"]  # position in World.solids
+    scale: Annotated[Array, "B N"]  # times the solid's size
+    world_from_block: Annotated[Array, "B N 4 4"]
     material: Materials
-    present: NDArray[np.bool_] = _array("B N", np.bool_)
-    labelled: NDArray[np.bool_] = _array("B N", np.bool_)
+    present: Annotated[Bools, "B N"]
+    labelled: Annotated[Bools, "B N"]
 
 
 @dataclass(frozen=True)
@@ -76,29 +87,29 @@ class Surfaces(_Checked):
     """All that is not a block: SURFACES, then a group of fixtures each; `walls` says whether the room has any."""
 
     material: Materials  # (B, S)
-    walls: NDArray[np.bool_] = _array("B", np.bool_)
+    walls: Annotated[Bools, "B"]
 
 
 @dataclass(frozen=True)
 class Lights(_Checked):
     """Lights at `direction` (unit, towards the light) and `distance` m from the table's centre."""
 
-    direction: Array = _array("B L 3")
-    distance: Array = _array("B L")
-    color: Array = _array("B L 3")
-    ambient: Array = _array("B L")
-    diffuse: Array = _array("B L")
-    specular: Array = _array("B L")
-    shadow: NDArray[np.bool_] = _array("B L", np.bool_)
+    direction: Annotated[Array, "B L 3"]
+    distance: Annotated[Array, "B L"]
+    color: Annotated[Array, "B L 3"]
+    ambient: Annotated[Array, "B L"]
+    diffuse: Annotated[Array, "B L"]
+    specular: Annotated[Array, "B L"]
+    shadow: Annotated[Bools, "B L"]
 
 
 @dataclass(frozen=True)
 class Cameras(_Checked):
     """Pinhole cameras with a lens: geometry.project's arguments. `width` and `height` px are one for the batch."""
 
-    intrinsics: Array = _array("B 3 3")
-    distortion: Array = _array("B 5")
-    world_from_camera: Array = _array("B 4 4")
+    intrinsics: Annotated[Array, "B 3 3"]
+    distortion: Annotated[Array, "B 5"]
+    world_from_camera: Annotated[Array, "B 4 4"]
     width: int
     height: int
 
@@ -107,21 +118,21 @@ class Cameras(_Checked):
 class Sensor(_Checked):
     """What happens between light and file; see sensor.py."""
 
-    exposure: Array = _array("B")  # stops
-    white_balance: Array = _array("B 3")  # gains
-    gamma: Array = _array("B")
-    noise: Array = _array("B")  # standard deviation, in units of 1/255
-    noise_seed: NDArray[np.int64] = _array("B", np.int64)
-    blur: Array = _array("B")  # standard deviation in px of a picture 480 px high
-    jpeg_quality: NDArray[np.int64] = _array("B", np.int64)  # 0 = not compressed here
+    exposure: Annotated[Array, "B"]  # stops
+    white_balance: Annotated[Array, "B 3"]  # gains
+    gamma: Annotated[Array, "B"]
+    noise: Annotated[Array, "B"]  # standard deviation, in units of 1/255
+    noise_seed: Annotated[Ints, "B"]
+    blur: Annotated[Array, "B"]  # standard deviation in px of a picture 480 px high
+    jpeg_quality: Annotated[Ints, "B"]  # 0 = not compressed here
 
 
 @dataclass(frozen=True)
 class Scenes(_Checked):
     """A batch of scenes. `index` is each sample's place in its dataset, `attempt` how often its drop was repeated."""
 
-    index: NDArray[np.int64] = _array("B", np.int64)
-    attempt: NDArray[np.int64] = _array("B", np.int64)
+    index: Annotated[Ints, "B"]
+    attempt: Annotated[Ints, "B"]
     blocks: Blocks
     surfaces: Surfaces
     lights: Lights

@@ -28,10 +28,11 @@ def sense(rgb: Image, sensor: Sensor) -> Image:
 def _sense_one(image: Image, sensor: Sensor, row: int) -> Image:
     height = image.shape[0]
     gain = 2.0 ** float(sensor.exposure[row]) * sensor.white_balance[row]
-    image = cv2.LUT(image, _curve(gain, float(sensor.gamma[row])))
+    image = np.asarray(cv2.LUT(image, _curve(gain, float(sensor.gamma[row]))), dtype=np.uint8)
     blur = float(sensor.blur[row]) * height / 480
     if blur > 0:
-        image = cv2.GaussianBlur(image, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
+        blurred = cv2.GaussianBlur(image, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
+        image = np.asarray(blurred, dtype=np.uint8)
     if sensor.noise[row] > 0:
         grain = normal_field(int(sensor.noise_seed[row]), image.size).reshape(image.shape)
         noisy = image + np.float32(sensor.noise[row]) * grain
@@ -39,8 +40,8 @@ def _sense_one(image: Image, sensor: Sensor, row: int) -> Image:
     quality = int(sensor.jpeg_quality[row])
     if quality:
         _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
-    return np.asarray(image, dtype=np.uint8)
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)[..., ::-1]
+    return image
 
 
 def _curve(gain: Array, gamma: float) -> Image:
@@ -57,4 +58,4 @@ def normal_field(seed: int, n: int) -> NDArray[np.float32]:
         counter = np.zeros((4, min(_CHUNK, len(words) - start)), np.uint32)
         counter[0] = np.arange(start, start + counter.shape[1])
         words[start : start + counter.shape[1]] = philox(counter, (seed & 0xFFFFFFFF, 0)).T
-    return _QUANTILES[words.view("<u2")].reshape(-1)[:n]
+    return np.asarray(_QUANTILES[words.view("<u2")].reshape(-1)[:n])

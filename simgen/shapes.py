@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -39,7 +40,7 @@ class Solid:
     @property
     def size(self) -> Array:
         """(3,) m, the edges of the bounding box."""
-        return np.ptp(self.vertices, axis=0)
+        return np.asarray(np.ptp(self.vertices, axis=0))
 
     @cached_property
     def radius(self) -> float:
@@ -130,7 +131,7 @@ class Solid:
         while len(chosen) < min(12, len(corners)):  # farthest point sampling
             gaps = np.linalg.norm(corners[:, None] - corners[chosen], axis=2).min(axis=1)
             chosen.append(int(np.argmax(np.round(gaps, 9))))
-        return corners[np.sort(chosen)]
+        return np.asarray(corners[np.sort(chosen)])
 
     @cached_property
     def mesh(self) -> "Mesh":
@@ -150,7 +151,7 @@ class Solid:
         # Of a surface with hollows the corners do not say everything: points spread over its faces must fit as well.
         spread, _ = trimesh.sample.sample_surface_even(trimesh.Trimesh(self.vertices, self.triangles), 200, seed=0)
         moved = spread @ transform[:3, :3].T + transform[:3, 3]
-        distance = trimesh.proximity.closest_point(trimesh.Trimesh(self.vertices, self.triangles), moved)[1]
+        distance = trimesh.Trimesh(self.vertices, self.triangles).nearest.on_surface(moved)[1]
         return bool(np.max(distance) < tolerance)
 
     @cached_property
@@ -196,7 +197,7 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None) -
     if not path.is_file():
         raise SceneError(f"{path}: missing; block '{name}' names it as its mesh")
     try:
-        loaded = trimesh.load(path, force="mesh", process=False, skip_materials=True)
+        loaded: Any = trimesh.load(path, force="mesh", process=False, skip_materials=True)
         mesh = trimesh.Trimesh(np.asarray(loaded.vertices) * scale, loaded.faces)
         mesh.merge_vertices(merge_tex=True, merge_norm=True)
         vertices = np.asarray(mesh.vertices, dtype=np.float64)
@@ -219,7 +220,7 @@ def _hull_triangles(vertices: Array) -> NDArray[np.int64]:
     hull = ConvexHull(vertices)
     a, b, c = (vertices[hull.simplices[:, k]] for k in range(3))
     inward = np.einsum("ij,ij->i", np.cross(b - a, c - a), hull.equations[:, :3]) < 0
-    return np.where(inward[:, None], hull.simplices[:, ::-1], hull.simplices).astype(np.int64)
+    return np.asarray(np.where(inward[:, None], hull.simplices[:, ::-1], hull.simplices), dtype=np.int64)
 
 
 def _normal_to(axis: Array) -> Array:

@@ -73,7 +73,7 @@ def _outline(points: Array, camera: Array, distortion: Array) -> Array:
     """The image (P, 2) px of the convex hull of `points` (., 3), anticlockwise or clockwise."""
     flat = project(points, camera)
     try:
-        hull = flat[ConvexHull(flat).vertices]
+        hull = np.asarray(flat[ConvexHull(flat).vertices])
     except QhullError:  # seen edge-on it covers no pixel's centre
         return np.zeros((0, 2))
     if not np.any(distortion):

@@ -99,7 +99,7 @@ def _noise(pattern: int, cycles: float, size: tuple[int, int]) -> Array:
         lattice = (draws / octave).uniform(cells * cells).reshape(cells, cells).astype(np.float32)
         total += cv2.resize(lattice, (size[1], size[0]), interpolation=cv2.INTER_CUBIC) * 0.5**octave
     low, high = total.min(), total.max()
-    return (total - low) / max(high - low, 1e-9)
+    return np.asarray((total - low) / max(high - low, 1e-9))
 
 
 def _bytes(color: Array) -> Image:
@@ -111,4 +111,6 @@ def _decode(path: Path) -> Image:
         with PIL.Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise SceneError(f"{path}: corrupt: it cannot be decoded as an image ({error}); remove or replace it") from error
+        raise SceneError(
+            f"{path}: corrupt: it cannot be decoded as an image ({error}); remove or replace it"
+        ) from error

@@ -85,7 +85,9 @@ def open_dataset(root: Path | str, split: str | None = None) -> BopDataset:
     """
     root = Path(root)
     if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder; expected a BOP dataset, e.g. one that `python -m simgen render` made")
+        raise DatasetError(
+            f"{root}: no such folder; expected a BOP dataset, e.g. one that `python -m simgen render` made"
+        )
     manifest = _read_manifest(root)
     splits = sorted({path.parent.parent.name for path in root.glob("*/*/scene_camera.json")})
     if split is None and len(splits) == 1:
@@ -119,7 +121,9 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         with PIL.Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise DatasetError(f"{path}: missing, truncated or not an image ({error}); restore it or render again") from error
+        raise DatasetError(
+            f"{path}: missing, truncated or not an image ({error}); restore it or render again"
+        ) from error
 
 
 def read_json(path: Path) -> Any:
@@ -142,7 +146,9 @@ def verify(root: Path, manifest: Mapping[str, Any]) -> None:
     for name, expected in manifest.get("files", {}).items():
         path = root / name
         if not path.is_file():
-            raise DatasetError(f"{path}: missing, though {MANIFEST} lists it; render again into a new folder or restore it")
+            raise DatasetError(
+                f"{path}: missing, though {MANIFEST} lists it; render again into a new folder or restore it"
+            )
         if sha256_of(path) != expected:
             raise DatasetError(f"{path}: truncated or changed since {MANIFEST} was written; restore it or render again")
 

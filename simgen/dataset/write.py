@@ -101,9 +101,7 @@ def finish(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: Wo
     """Gathers the records into scene_*.json, writes camera.json and, last of all, the complete manifest."""
     files: dict[str, str] = {}
     for scene in range(start // IMAGES_PER_SCENE, (start + num - 1) // IMAGES_PER_SCENE + 1):
-        indices = range(
-            max(start, scene * IMAGES_PER_SCENE), min(start + num, (scene + 1) * IMAGES_PER_SCENE)
-        )
+        indices = range(max(start, scene * IMAGES_PER_SCENE), min(start + num, (scene + 1) * IMAGES_PER_SCENE))
         folder = out / SPLIT / f"{scene:06d}"
         parts: dict[str, dict[str, Any]] = {"camera": {}, "gt": {}, "gt_info": {}, "keypoints": {}}
         for index in indices:

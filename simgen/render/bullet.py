@@ -6,14 +6,17 @@ Traps that this file avoids, each found by measurement:
 - After resetSimulation EGL shows old textures. So under EGL nothing is removed: bodies of earlier scenes are put out of
   sight, and every few scenes the connection is replaced.
 - Textures leak in both until the connection is closed. So tiny's connection is replaced now and then, too.
+- A new EGL connection's first two pictures lack their shadows. So they are drawn and thrown away.
 - A light argument that is left out keeps its last value. So every call passes all of them.
 - EGL segfaults on meshes given as arrays, and rounds GEOM_BOX; so all meshes are OBJ files with a normal for each face.
 - EGL can crash the process that loads it. So it is first tried in a child process.
+- Two open EGL connections in one process spoil each other's pictures. So opening one closes the other.
 - The EGL plugin writes to the C standard output; it is silenced while a connection opens.
 """
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -22,7 +25,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -34,7 +37,9 @@ from simgen.geometry import Array, inverse, quaternion_from_matrix, unproject
 from simgen.render import Frames
 from simgen.scene import SURFACES, Scenes
 from simgen.shapes import Mesh, box_mapping, make_solid
+from simgen.silhouette import NEAR
 from simgen.textures import ImageFolder, paint
+
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
@@ -60,10 +65,11 @@ except ImportError as error:  # the message belongs to whoever asks for this ren
         f"renderer: pybullet cannot be imported ({error}); install it with `pip install pybullet` on Python 3.11"
     ) from error
 
-NEAR, FAR = 0.02, 20.0  # m
+FAR = 20.0  # m
 BLOCK_TEXTURE, WIDE_TEXTURE = 128, 256  # px
 # Scenes for each connection: a new one costs 8 ms (tiny) or 0.3 s (EGL) and returns the memory of its textures.
 SCENES_PER_CONNECTION = {"tiny": 50, "egl": 40}
+EGL_WARM_UP = 2  # a connection's first two pictures lack their shadows
 # Where in a pixel each backend takes its sample, from the pixel's top-left corner: found by shifting the camera until the
 # drawn masks met the analytic ones (silhouette.py) exactly. OpenGL samples centres; TinyRenderer the bottom-left corner.
 _SAMPLE = {"tiny": (0.0, 1.0), "egl": (0.5, 0.5)}
@@ -99,13 +105,13 @@ class BulletRenderer:
         self._close()
 
     def _render_one(self, scenes: Scenes, row: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int16]]:
-        if self._connection is not None and self._connection.scenes >= SCENES_PER_CONNECTION[self.name]:
-            self._connection.close()
-            self._connection = None
-        if self._connection is None:
-            self._connection = _Connection(self.name, self._folder)
         connection = self._connection
+        if connection is not None and connection.scenes >= SCENES_PER_CONNECTION[self.name]:
+            connection.close()
+        if connection is None or not connection.is_open:
+            connection = self._connection = _Connection(self.name, self._folder)
         connection.clear()
+        near = nearest_depth(scenes, row, self._world)
         slot_of_body = self._build(connection, scenes, row)
 
         cameras = scenes.cameras
@@ -113,16 +119,21 @@ class BulletRenderer:
         pinhole, size, lookup = cameras.intrinsics[row], (width, height), None
         if np.any(lens):
             pinhole, size, lookup = _behind_lens(pinhole, lens, width, height)
-        rgb, depth, body = connection.picture(scenes, row, pinhole, size)
+        if self.name == "egl" and connection.scenes == 1:
+            for _ in range(EGL_WARM_UP):
+                connection.picture(scenes, row, pinhole, size, near)
+        rgb, depth, body = connection.picture(scenes, row, pinhole, size, near)
         nothing = body < 0
-        background = paint(scenes.surfaces.material, (row, SURFACES.index("background")), (size[1], size[0]), self._images)
+        background = paint(
+            scenes.surfaces.material, (row, SURFACES.index("background")), (size[1], size[0]), self._images
+        )
         rgb = np.where(nothing[..., None], background, rgb)
         depth = np.where(nothing, np.float32(0), depth)
         slot = np.where(nothing, np.int16(-1), slot_of_body[np.maximum(body, 0)])
         if lookup is not None:
-            rgb = cv2.remap(rgb, *lookup, cv2.INTER_LINEAR)
-            depth = cv2.remap(depth, *lookup, cv2.INTER_NEAREST)
-            slot = cv2.remap(slot, *lookup, cv2.INTER_NEAREST)
+            rgb = np.asarray(cv2.remap(rgb, *lookup, cv2.INTER_LINEAR), dtype=np.uint8)
+            depth = np.asarray(cv2.remap(depth, *lookup, cv2.INTER_NEAREST), dtype=np.float32)
+            slot = np.asarray(cv2.remap(slot, *lookup, cv2.INTER_NEAREST), dtype=np.int16)
         return rgb, depth, slot
 
     def _build(self, connection: "_Connection", scenes: Scenes, row: int) -> NDArray[np.int16]:
@@ -149,8 +160,15 @@ class BulletRenderer:
 class _Connection:
     """One PyBullet client and the bodies in it."""
 
+    _egl: ClassVar["_Connection | None"] = None  # the one that is open in this process
+
     def __init__(self, name: str, folder: Path) -> None:
+        if name == "egl":
+            if _Connection._egl is not None:
+                _Connection._egl.close()
+            _Connection._egl = self
         self.scenes = 0
+        self.is_open = True
         self._name, self._folder = name, folder
         self._bodies: list[int] = []
         self._files = 0
@@ -169,7 +187,9 @@ class _Connection:
         self.scenes += 1
         if self._name == "egl":
             for body in self._bodies:
-                pybullet.resetBasePositionAndOrientation(body, _OUT_OF_SIGHT, (0, 0, 0, 1), physicsClientId=self._client)
+                pybullet.resetBasePositionAndOrientation(
+                    body, _OUT_OF_SIGHT, (0, 0, 0, 1), physicsClientId=self._client
+                )
         else:
             pybullet.resetSimulation(physicsClientId=self._client)
         self._bodies = []
@@ -191,7 +211,9 @@ class _Connection:
             image = pybullet.loadTexture(str(own_texture), **client)
             pybullet.changeVisualShape(body, -1, textureUniqueId=image, **client)
         except pybullet.error as error:
-            raise RenderError(f"renderer: {self._name}: PyBullet could not load {mesh.name} or its texture ({error})") from error
+            raise RenderError(
+                f"renderer: {self._name}: PyBullet could not load {mesh.name} or its texture ({error})"
+            ) from error
         finally:
             own_mesh.unlink()
             own_texture.unlink(missing_ok=True)
@@ -199,7 +221,7 @@ class _Connection:
         return int(body)
 
     def picture(
-        self, scenes: Scenes, row: int, pinhole: Array, size: tuple[int, int]
+        self, scenes: Scenes, row: int, pinhole: Array, size: tuple[int, int], near: float
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
         """rgb, depth in m and body numbers (-1 for nothing) of a pinhole camera."""
         width, height = size
@@ -209,7 +231,7 @@ class _Connection:
             width,
             height,
             viewMatrix=view.T.ravel().tolist(),
-            projectionMatrix=_projection(pinhole, width, height, _SAMPLE[self._name]).T.ravel().tolist(),
+            projectionMatrix=_projection(pinhole, width, height, _SAMPLE[self._name], near).T.ravel().tolist(),
             lightDirection=lights.direction[row, 0].tolist(),
             lightColor=lights.color[row, 0].tolist(),
             lightDistance=float(lights.distance[row, 0]),
@@ -223,12 +245,36 @@ class _Connection:
         )
         rgb = np.asarray(rgba, dtype=np.uint8).reshape(height, width, 4)[..., :3]
         buffer = np.asarray(buffer, dtype=np.float64).reshape(height, width)
-        depth = (FAR * NEAR / (FAR - (FAR - NEAR) * buffer)).astype(np.float32)
+        depth = (FAR * near / (FAR - (FAR - near) * buffer)).astype(np.float32)
         return rgb, depth, np.asarray(segmentation, dtype=np.int64).reshape(height, width)
 
     def close(self) -> None:
-        with _silence():
-            pybullet.disconnect(self._client)
+        if self.is_open:
+            self.is_open = False
+            with _silence():
+                pybullet.disconnect(self._client)
+
+
+def nearest_depth(scenes: Scenes, row: int, world: World) -> float:
+    """A depth in m that nothing seen falls short of, as large as is easy to prove.
+
+    The depth buffer's step at depth z is about z^2 / (near 2^16) under EGL, so the nearer the near plane, the coarser the
+    depth: at 2 cm it is millimetres. No point of the cell is nearer to the camera than the nearest solid; what is seen at
+    that distance is at least cos(corner's angle) of it deep.
+    """
+    cameras, blocks, room = scenes.cameras, scenes.blocks, world.room
+    eye = cameras.world_from_camera[row, :3, 3]
+    boxes = [world.table, *(box for group in world.fixtures for box in group)]
+    gaps = [float(np.linalg.norm(np.maximum(np.abs(eye - box.center) - box.size / 2, 0))) for box in boxes]
+    gaps.append(float(eye[2] - room.floor))
+    if scenes.surfaces.walls[row]:
+        gaps += [float(np.min(eye[:2] - room.low)), float(np.min(room.high - eye[:2]))]
+    for slot in np.flatnonzero(blocks.present[row]):
+        reach = world.solids[blocks.model[row, slot]].radius * blocks.scale[row, slot]
+        gaps.append(float(np.linalg.norm(blocks.world_from_block[row, slot, :3, 3] - eye) - reach))
+    corners = np.array([[u, v] for u in (-0.5, cameras.width - 0.5) for v in (-0.5, cameras.height - 0.5)])
+    steepest = np.linalg.norm(unproject(corners, cameras.intrinsics[row], cameras.distortion[row]), axis=1).max()
+    return max(NEAR, 0.9 * min(gaps) / float(steepest))
 
 
 def probe_egl() -> None:
@@ -263,14 +309,14 @@ def _plugin_path() -> str:
     return plugin.origin
 
 
-def _projection(pinhole: Array, width: int, height: int, sample: tuple[float, float]) -> Array:
+def _projection(pinhole: Array, width: int, height: int, sample: tuple[float, float], near: float) -> Array:
     """OpenGL's projection (4, 4) for intrinsics whose pixel (0, 0) is the centre of the top-left pixel, for a backend
     that takes its samples at `sample` within each pixel."""
     u, v = pinhole[0, 2] + sample[0], pinhole[1, 2] + sample[1]  # OpenGL counts from the corner
     matrix = np.zeros((4, 4))
     matrix[0, 0], matrix[0, 2] = 2 * pinhole[0, 0] / width, 1 - 2 * u / width
     matrix[1, 1], matrix[1, 2] = 2 * pinhole[1, 1] / height, 2 * v / height - 1
-    matrix[2, 2], matrix[2, 3] = -(FAR + NEAR) / (FAR - NEAR), -2 * FAR * NEAR / (FAR - NEAR)
+    matrix[2, 2], matrix[2, 3] = -(FAR + near) / (FAR - near), -2 * FAR * near / (FAR - near)
     matrix[3, 2] = -1
     return matrix
 
@@ -292,7 +338,10 @@ def _behind_lens(
     across = np.linspace(0, len(u) - 1, width, dtype=np.float32)
     down = np.linspace(0, len(v) - 1, height, dtype=np.float32)
     steps = (np.tile(across, (height, 1)), np.tile(down[:, None], (1, width)))
-    maps = [cv2.remap(where[..., k].astype(np.float32), *steps, cv2.INTER_LINEAR) for k in range(2)]
+    maps = [
+        np.asarray(cv2.remap(where[..., k].astype(np.float32), *steps, cv2.INTER_LINEAR), dtype=np.float32)
+        for k in range(2)
+    ]
     size = (int(high[0] - low[0]), int(high[1] - low[1]))
     return wide, size, (maps[0], maps[1])
 
@@ -304,9 +353,7 @@ def _write_meshes(folder: Path, world: World) -> dict[str, Path]:
     z0, z1 = room.floor, room.floor + room.height
     meshes["floor"] = _quads_mesh([[[x0, y0, z0], [x1, y0, z0], [x1, y1, z0], [x0, y1, z0]]])
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
-    meshes["wall"] = _quads_mesh(
-        [[[*b, z0], [*a, z0], [*a, z1], [*b, z1]] for a, b in zip(corners, corners[1:], strict=False)]
-    )
+    meshes["wall"] = _quads_mesh([[[*b, z0], [*a, z0], [*a, z1], [*b, z1]] for a, b in itertools.pairwise(corners)])
     meshes.update({f"fixture-{k}": _boxes_mesh(list(boxes)) for k, boxes in enumerate(world.fixtures)})
     paths = {}
     for name, mesh in meshes.items():

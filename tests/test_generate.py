@@ -1,0 +1,225 @@
+"""The whole command: workers do not matter, kills do not matter, and bad input ends in one line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from builders import ROOT, tree
+
+from simgen.config import main
+from simgen.dataset.read import open_dataset
+
+SIZE = ["width=96", "height=72"]
+
+
+def simgen(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "simgen", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run of 40 samples by one worker."""
+    out = tmp_path_factory.mktemp("reference") / "set"
+    done = simgen("render", "num=40", "workers=1", "seed=0", f"out={out}", *SIZE)
+    assert done.returncode == 0, done.stderr
+    assert "image/s" in done.stderr or "image" in done.stderr
+    return out
+
+
+def test_workers_do_not_matter(reference: Path, tmp_path: Path) -> None:
+    done = simgen("render", "num=40", "workers=4", "seed=0", f"out={tmp_path / 'set'}", *SIZE)
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "set") == tree(reference)
+
+
+def test_an_index_range_gives_the_same_samples(reference: Path, tmp_path: Path) -> None:
+    done = simgen("render", "num=3", "start=20", "workers=1", "seed=0", f"out={tmp_path / 'set'}", *SIZE)
+    assert done.returncode == 0, done.stderr
+    part, whole = tree(tmp_path / "set"), tree(reference)
+    names = [name for name in part if "/000000/" in name and not name.rsplit("/", 1)[1].startswith("scene_")]
+    assert len(names) > 15
+    assert all(part[name] == whole[name] for name in names)
+
+
+@pytest.mark.parametrize("enough", [1, 17])
+def test_killed_anywhere_and_started_again(reference: Path, tmp_path: Path, enough: int) -> None:
+    """SIGKILL to the parent once some samples are there: the workers end too, and the same command completes the dataset
+    to the same bytes."""
+    out = tmp_path / "set"
+    command = [sys.executable, "-m", "simgen", "render", "num=40", "workers=2", "seed=0", f"out={out}", *SIZE]
+    run = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    until(lambda: len(list(out.glob("train/*/sample/*.json"))) >= enough)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    until(lambda: not alive(run.pid))
+    records = len(list(out.glob("train/*/sample/*.json")))
+    assert records < 40
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"rendering {40 - records} of 40" in done.stdout
+    assert tree(out) == tree(reference)
+
+
+def until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def alive(session: int) -> bool:
+    """Whether any process of the session still runs (zombies do not)."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except (OSError, IndexError):
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            return True
+    return False
+
+
+def test_interrupted_by_hand(reference: Path, tmp_path: Path) -> None:
+    """Ctrl-C, which reaches the whole process group: status 130, no traceback, and what is there can be finished."""
+    out = tmp_path / "set"
+    command = [sys.executable, "-m", "simgen", "render", "num=400", "workers=2", "seed=0", f"out={out}", *SIZE]
+    run = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until(lambda: len(list(out.glob("train/*/sample/*.json"))) >= 1)
+    os.killpg(run.pid, signal.SIGINT)
+    _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in stderr
+    assert "the same command goes on from here" in stderr
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_more_samples_can_be_added(reference: Path, tmp_path: Path) -> None:
+    """A longer run over a finished dataset renders what is new, and ends in the bytes of a run of that length."""
+    out = tmp_path / "set"
+    assert simgen("render", "num=24", "workers=1", "seed=0", f"out={out}", *SIZE).returncode == 0
+    done = simgen("render", "num=40", "workers=1", "seed=0", f"out={out}", *SIZE)
+    assert "rendering 16 of 40" in done.stdout
+    assert tree(out) == tree(reference)
+    again = simgen("render", "num=40", "workers=1", "seed=0", f"out={out}", *SIZE)
+    assert "rendering 0 of 40" in again.stdout
+    assert tree(out) == tree(reference)
+
+
+def test_settled_scenes_do_not_depend_on_workers(tmp_path: Path) -> None:
+    arguments = ["num=20", "physics=settle", "randomize.blocks.place=[normal,[0,0],[0.04,0.04]]", *SIZE]
+    for workers in (1, 3):
+        assert simgen("render", *arguments, f"workers={workers}", f"out={tmp_path / str(workers)}").returncode == 0
+    assert tree(tmp_path / "1") == tree(tmp_path / "3")
+    assert len(open_dataset(tmp_path / "1")) == 20
+
+
+def run_main(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> tuple[int, str]:
+    from simgen.__main__ import COMMANDS
+
+    monkeypatch.setattr(sys, "argv", ["simgen", *arguments])
+    status = main("simgen", COMMANDS)
+    return status, capsys.readouterr().err
+
+
+BAD = {
+    "scene=moon": ["scene", "moon", "tabletop"],
+    "scene=/nowhere/x.yaml": ["scene", "/nowhere/x.yaml", "no such file"],
+    "randomize=everything": ["randomize", "everything", "full"],
+    "renderer=blender": ["renderer", "blender", "tiny, egl"],
+    "physics=magic": ["physics", "magic", "settle"],
+    "writer=coco": ["writer", "coco", "bop"],
+    "image_format=gif": ["image_format", "gif", "jpg, png"],
+    "randomize.blocks.model=teapot": ["randomize.blocks.model", "teapot", "cube"],
+    "randomize.blocks.colour=1": ["colour", "randomize.blocks"],
+    "colour=1": ["colour"],
+    "randomize.blocks.scale=[uniform,2,1]": ["randomize.blocks.scale", "[uniform, low, high]", "swap"],
+    "randomize.blocks.scale=nan": ["randomize.blocks.scale", "nan", "finite"],
+    "randomize.blocks.scale=-1": ["randomize.blocks.scale", "-1"],
+    "randomize.blocks.scale=[uniform,.nan,1]": ["randomize.blocks.scale", "nan"],
+    "randomize.light.ambient=[unifrom,0,1]": ["randomize.light.ambient", "unifrom", "uniform"],
+    "randomize.blocks.count=1.5": ["randomize.blocks.count", "whole"],
+    "randomize.blocks.count=9": ["randomize.blocks.count", "slots"],
+    "num=-1": ["num", "-1", "at least 1"],
+    "num=many": ["num", "many"],
+    "seed=-1": ["seed", "-1"],
+    "workers=0": ["workers", "0"],
+    "width=-5": ["width", "-5"],
+    "randomize.blocks.place=[uniform,[0,0],[0.01,0.01]]": [
+        "randomize.blocks.place",
+        "sample",
+        "blocks[1]",
+        "no free place",
+    ],
+    "randomize.camera.elevation_deg=-2": ["randomize.camera", "inside", "table"],
+    "randomize.camera.distance=40": ["randomize.camera", "wall"],
+    "randomize.images=/nowhere": ["randomize.images", "/nowhere", "no such folder"],
+    "randomize.table.texture=image": ["randomize.table.texture", "randomize.images"],
+}
+
+
+@pytest.mark.parametrize("override", BAD)
+def test_bad_input_ends_in_one_line(
+    override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    extra = ["randomize.camera.distance=0.5", "randomize.camera.aim=[0,0,-0.02]"] if "elevation" in override else []
+    status, stderr = run_main(["render", "num=20", f"out={out}", *extra, override], monkeypatch, capsys)
+    assert status == 2
+    assert stderr.startswith("simgen: error: ") and stderr.count("\n") == 1, stderr
+    for word in BAD[override]:
+        assert word in stderr, f"{word!r} not in {stderr!r}"
+    assert not out.exists()
+
+
+def test_bad_image_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    for name, content in (("empty", None), ("corrupt", b"\xff\xd8 this is no picture")):
+        folder = tmp_path / name
+        folder.mkdir()
+        if content:
+            (folder / "bad.jpg").write_bytes(content)
+        status, stderr = run_main(
+            ["render", f"out={tmp_path / 'out'}", f"randomize.images={folder}"], monkeypatch, capsys
+        )
+        assert status == 2
+        assert stderr.count("\n") == 1 and "randomize.images" in stderr and str(folder) in stderr
+        assert content is None or "bad.jpg" in stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/simgen")):
+        status, stderr = run_main(["render", "num=1", f"out={out}"], monkeypatch, capsys)
+        assert status == 2, stderr
+        assert stderr.count("\n") == 1 and str(out) in stderr
+
+
+def test_commands_and_help(capfd: pytest.CaptureFixture) -> None:
+    assert simgen("rendr").returncode == 2
+    assert "unknown command 'rendr': expected one of render, preview" in simgen("rendr").stderr
+    table = simgen("--help")
+    assert table.returncode == 0 and "render" in table.stdout and "preview" in table.stdout
+    assert simgen("render", "--help").returncode == 0
+
+
+def test_egl_says_once_what_it_cannot_vary(tmp_path: Path) -> None:
+    from builders import need_egl
+
+    need_egl()
+    done = simgen("render", "num=2", "renderer=egl", "workers=1", f"out={tmp_path / 'set'}", *SIZE)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("cannot vary light.distance, light.color") == 1
+    recipe = open_dataset(tmp_path / "set").manifest["recipe"]
+    assert "light.color" in recipe["ignored"]
+    assert recipe["renderer"] == "egl"

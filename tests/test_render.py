@@ -1,0 +1,225 @@
+"""One contract for every backend."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from builders import ROOT, SMALL, need_egl, sampler_of
+
+from simgen.errors import ConfigError
+from simgen.geometry import inverse, transform_points, unproject
+from simgen.render import Frames, Renderer, make_renderer
+from simgen.scene import Scenes, take
+from simgen.silhouette import silhouette
+
+BACKENDS = ["tiny", pytest.param("egl", marks=pytest.mark.egl)]
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def renderer(request: pytest.FixtureRequest) -> Iterator[Renderer]:
+    if request.param == "egl":
+        need_egl()
+    _, world = sampler_of()
+    made = make_renderer(request.param, world)
+    yield made
+    made.close()
+
+
+def outline_of(scenes: Scenes, row: int, slot: int) -> np.ndarray:
+    _, world = sampler_of()
+    cameras, blocks = scenes.cameras, scenes.blocks
+    pose = inverse(cameras.world_from_camera[row]) @ blocks.world_from_block[row, slot]
+    outline = silhouette(
+        world.solids[blocks.model[row, slot]],
+        float(blocks.scale[row, slot]),
+        pose,
+        cameras.intrinsics[row],
+        cameras.distortion[row],
+        cameras.width,
+        cameras.height,
+    )
+    return outline.mask(cameras.width, cameras.height)
+
+
+def beyond_one_pixel(mask: np.ndarray, truth: np.ndarray) -> int:
+    """How many pixels of `mask` are wrong though no neighbour of theirs lies across the edge of `truth`."""
+    kernel = np.ones((3, 3), np.uint8)
+    inner, outer = cv2.erode(truth.astype(np.uint8), kernel), cv2.dilate(truth.astype(np.uint8), kernel)
+    return int(np.sum((mask & (outer == 0)) | (~mask & (inner == 1))))
+
+
+@pytest.mark.parametrize("lens", ["", "randomize.camera.distortion=[-0.1,0.02,0.001,-0.002,0]"])
+def test_masks_are_the_projected_solids(renderer: Renderer, lens: str) -> None:
+    """Each backend's masks against exact coverage of pixel centres by the projected hulls: a second, independent way."""
+    sampler, _ = sampler_of("randomize.blocks.count=6", "width=320", "height=240", *([lens] if lens else []))
+    scenes = sampler.sample(3, range(6))
+    frames = renderer.render(scenes)
+    wrong = far = total = 0
+    for row in range(len(scenes)):
+        truth = np.zeros(frames.slot.shape[1:], bool)
+        for slot in np.flatnonzero(scenes.blocks.present[row]):
+            truth |= outline_of(scenes, row, slot)
+        drawn = frames.slot[row] >= 0
+        wrong, total = wrong + int(np.sum(drawn ^ truth)), total + int(truth.sum())
+        far += beyond_one_pixel(drawn, truth)
+    assert total > 5000
+    # A lens's picture is looked up from a pinhole's, to the nearest pixel: an edge may jump by one.
+    assert far <= (2 if lens else 0)
+    assert wrong <= (0.05 if lens else 0.005) * total
+
+
+def test_depth_is_that_of_the_planes_seen(renderer: Renderer) -> None:
+    """Table and floor: the depth of each pixel equals that of its ray's meeting with the plane, within 1 mm."""
+    sampler, world = sampler_of("randomize=camera", "randomize.walls=0", "width=320", "height=240")
+    scenes = sampler.sample(0, range(3))
+    frames = renderer.render(scenes)
+    height, width = frames.depth.shape[1:]
+    pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2).astype(float)
+    for row in range(3):
+        pose = scenes.cameras.world_from_camera[row]
+        rays = unproject(pixels, scenes.cameras.intrinsics[row], scenes.cameras.distortion[row]) @ pose[:3, :3].T
+        seen = frames.depth[row].reshape(-1)
+        checked = 0
+        for plane, low, high in (
+            (0.0, world.table.center[:2] - world.table.size[:2] / 2, world.table.center[:2] + world.table.size[:2] / 2),
+            (world.room.floor, world.room.low, world.room.high),
+        ):
+            depth = (plane - pose[2, 3]) / rays[:, 2]  # rays have z = 1 in the camera, so this is depth
+            place = pose[:2, 3] + depth[:, None] * rays[:, :2]
+            # Well inside the plane, away from the block, its edges and (for the floor) the table above it.
+            inside = (depth > 0) & np.all((place > low + 0.02) & (place < high - 0.02), axis=1)
+            inside &= (np.abs(seen - depth) < 0.03) & (frames.slot[row].reshape(-1) == -1)
+            assert np.all(np.abs(seen[inside] - depth[inside]) < 1e-3)
+            checked += int(inside.sum())
+        assert checked > 0.5 * len(pixels)
+
+
+def test_depth_puts_every_pixel_of_a_block_on_its_surface(renderer: Renderer) -> None:
+    sampler, world = sampler_of("randomize.blocks.count=6", "width=320", "height=240")
+    scenes = sampler.sample(11, range(3))
+    frames = renderer.render(scenes)
+    for row in range(3):
+        cameras = scenes.cameras
+        for slot in np.flatnonzero(scenes.blocks.present[row]):
+            v, u = np.nonzero(cv2.erode((frames.slot[row] == slot).astype(np.uint8), np.ones((3, 3), np.uint8)))
+            rays = unproject(np.stack([u, v], -1).astype(float), cameras.intrinsics[row])
+            points = rays * frames.depth[row, v, u, None]
+            block_from_camera = inverse(scenes.blocks.world_from_block[row, slot]) @ cameras.world_from_camera[row]
+            local = transform_points(block_from_camera, points) / scenes.blocks.scale[row, slot]
+            planes = world.solids[scenes.blocks.model[row, slot]].planes
+            outside = np.max(local @ planes[:, :3].T - planes[:, 3], axis=1)
+            assert np.all(np.abs(outside) < 1e-3)
+
+
+def same(a: Frames, b: Frames) -> bool:
+    return all(np.array_equal(getattr(a, part), getattr(b, part)) for part in ("rgb", "depth", "slot"))
+
+
+def test_a_picture_does_not_depend_on_what_was_drawn_before(renderer: Renderer) -> None:
+    """In a batch, alone, reversed, and across a renewed connection: the same bytes."""
+    sampler, world = sampler_of(*SMALL)
+    scenes = sampler.sample(0, range(55))
+    whole = renderer.render(scenes)
+    fresh = make_renderer(renderer.name, world)
+    for row in (54, 42, 1, 0, 0):
+        alone = fresh.render(take(scenes, [row]))
+        assert same(alone, Frames(whole.rgb[[row]], whole.depth[[row]], whole.slot[[row]])), row
+    fresh.close()
+
+
+def test_forty_textures_give_forty_pictures_of_the_right_colour(renderer: Renderer) -> None:
+    """The trap of stuck textures: every block must show its own colour, in every scene."""
+    sampler, _ = sampler_of("randomize=none", "randomize.blocks.count=6", "randomize.blocks.place=varied", *SMALL)
+    scenes = take(sampler.sample(0, [0]), [0] * 40)
+    rng = np.random.default_rng(0)
+    colors = rng.uniform(0.2, 1, (40, scenes.blocks.model.shape[1], 3))
+    material = replace(scenes.blocks.material, color=colors)
+    scenes = replace(scenes, blocks=replace(scenes.blocks, material=material))
+    frames = renderer.render(scenes)
+    assert len({frame.tobytes() for frame in frames.rgb}) == 40
+    for row in range(40):
+        for slot in np.flatnonzero(scenes.blocks.present[row]):
+            pixels = frames.rgb[row][frames.slot[row] == slot].astype(float)
+            # Shading changes the brightness and not the ratio of the channels.
+            lit = pixels[pixels.max(axis=1) < 250]
+            if len(lit) < 20:
+                continue
+            got, wanted = np.median(lit, axis=0), colors[row, slot]
+            assert np.allclose(got / got.sum(), wanted / wanted.sum(), atol=0.02), (row, slot)
+
+
+def test_every_texture_kind_looks_as_painted(renderer: Renderer) -> None:
+    """A checker table shows its two colours in equal parts, a flat one a single one; images come from the folder."""
+    sampler, _ = sampler_of("randomize=none", "randomize.blocks.count=0", "randomize.table.texture=checker", *SMALL)
+    scenes = sampler.sample(0, [0])
+    two = np.array([[1.0, 0.2, 0.2], [0.2, 0.2, 1.0]])
+    material = scenes.surfaces.material
+    color, color2 = material.color.copy(), material.color2.copy()
+    color[0, 0], color2[0, 0] = two
+    scenes = replace(scenes, surfaces=replace(scenes.surfaces, material=replace(material, color=color, color2=color2)))
+    picture = renderer.render(scenes).rgb[0].astype(int)
+    red = picture[..., 0] > picture[..., 2] + 60
+    blue = picture[..., 2] > picture[..., 0] + 60
+    assert 0.4 < red.sum() / (red.sum() + blue.sum()) < 0.6
+    assert (red | blue).sum() > 0.3 * red.size
+
+
+def test_each_light_factor_is_seen_or_declared_as_ignored(renderer: Renderer) -> None:
+    """What a backend cannot vary it must say, and what it does not list it must show."""
+    sampler, _ = sampler_of("randomize=none", *SMALL)
+    scenes = sampler.sample(0, [0])
+    base = renderer.render(scenes).rgb
+    changes = {
+        "direction": np.array([[[-0.8, 0.1, 0.6]]]),
+        "distance": np.array([[0.7]]),
+        "color": np.array([[[1.0, 0.3, 0.3]]]),
+        "ambient": np.array([[0.2]]),
+        "diffuse": np.array([[0.1]]),
+        "specular": np.array([[0.9]]),
+        "shadow": np.array([[False]]),
+    }
+    for name, value in changes.items():
+        changed = renderer.render(replace(scenes, lights=replace(scenes.lights, **{name: value}))).rgb
+        assert (not np.array_equal(changed, base)) == (f"light.{name}" not in renderer.ignored), name
+
+
+def test_absent_blocks_and_walls_leave_no_trace(renderer: Renderer) -> None:
+    sampler, _ = sampler_of("randomize=none", "randomize.blocks.count=0", *SMALL)
+    frames = renderer.render(sampler.sample(0, [0]))
+    assert np.all(frames.slot == -1)
+    open_sampler, _ = sampler_of(
+        "randomize=none",
+        "randomize.walls=0",
+        "randomize.background.color=[1,0,1]",
+        *SMALL,
+        "randomize.camera.elevation_deg=20",
+    )
+    frames = renderer.render(open_sampler.sample(0, [0]))
+    nothing = frames.depth[0] == 0
+    assert nothing.any() and not nothing.all()
+    assert np.all(frames.rgb[0][nothing] == [255, 0, 255])
+
+
+def test_unknown_renderer() -> None:
+    _, world = sampler_of()
+    with pytest.raises(ConfigError, match="renderer: unknown renderer 'blender'; expected one of tiny, egl"):
+        make_renderer("blender", world)
+
+
+def test_egl_that_cannot_run_names_the_missing_package() -> None:
+    """No EGL vendor library: PyBullet's plugin crashes the child, and this process lives to tell."""
+    code = (
+        "from simgen import load_world, make_renderer, SimgenError\n"
+        "try: make_renderer('egl', load_world('tabletop'))\n"
+        "except SimgenError as error: print('MESSAGE', error)"
+    )
+    environment = {**os.environ, "__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent", "PYTHONPATH": str(ROOT)}
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert child.returncode == 0
+    assert "MESSAGE renderer: egl does not work here" in child.stdout
+    assert "apt install libegl1 libgl1-mesa-dri" in child.stdout
