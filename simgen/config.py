@@ -73,19 +73,24 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
     # Hydra would print a traceback's end and exit by itself; this makes it raise, so that there is one place for errors.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [f"{prog} {name}", *_QUIET, *arguments]
-    job = hydra.main(version_base="1.3", config_path=str(resource_folder("conf")), config_name=name)(
-        lambda config: command.run(_plain(config, command.schema))
-    )
+    failures: list[SimgenError] = []
+
+    def job(config: Any) -> None:
+        if failures:  # an earlier job of a sweep
+            return
+        try:
+            command.run(_plain(config, command.schema))
+        except SimgenError as error:  # Hydra would print a line of its own about it
+            failures.append(error)
+
     try:
-        job()
-    except SimgenError as error:
-        return _fail(prog, str(error))
+        hydra.main(version_base="1.3", config_path=str(resource_folder("conf")), config_name=name)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(prog, _one_line(error))
     except KeyboardInterrupt:
         print(f"\n{prog}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
+    return _fail(prog, str(failures[0])) if failures else 0
 
 
 def _store(name: str, schema: type) -> None:

@@ -204,7 +204,7 @@ def parse(leaf: Any, path: str, dim: int = 1) -> Distribution:
     try:
         return Constant(_numbers(leaf, dim))
     except (TypeError, ValueError) as error:
-        wanted = "a number" if dim == 1 else f"{dim} numbers"
+        wanted = "a finite number" if dim == 1 else f"{dim} finite numbers"
         raise ConfigError(f"{path}: got {leaf!r}; expected {wanted} or [kind, arguments...]") from error
 
 

@@ -4,6 +4,7 @@ A checkpoint is Lightning's, with three keys of ours beside: `simgen_train` (the
 ModelConfig as a dict) and `target` (the block's name). The normalisation of positions is among the weights.
 """
 
+import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ class Trained:
 
 
 def load_checkpoint(path: Path | str) -> Trained:
-    """The model in the file `path`, on the CPU. Raises CheckpointError where the file is missing, corrupt or foreign."""
+    """The model in the file `path`, on the CPU. Raises CheckpointError where it is missing, corrupt or foreign."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected a checkpoint that `python -m train` wrote, e.g. {BEST}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch muses about odd pickles; the error below says it in one line
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise almost anything, from EOFError to UnicodeDecodeError
         raise CheckpointError(
             f"{path}: truncated, damaged or not a checkpoint ({type(error).__name__}); expected one that "
@@ -72,9 +75,9 @@ def describe(config: ModelConfig, target: str) -> dict[str, Any]:
 class Checkpoints(Checkpoint):
     """Writes last.ckpt after every epoch and best.ckpt after the epochs with the least validation XY error so far.
 
-    Not Lightning's ModelCheckpoint: that one keeps absolute paths in its state and forgets its best score when the run's
-    folder has been moved. Each file is written beside and then renamed, and best.ckpt comes first: a run that is killed
-    in between repeats the epoch and writes the same best.ckpt again.
+    Not Lightning's ModelCheckpoint: that one keeps absolute paths in its state and forgets its best score when the
+    run's folder has been moved. Each file is written beside and then renamed, and best.ckpt comes first: a run that is
+    killed in between repeats the epoch and writes the same best.ckpt again.
     """
 
     def __init__(self, folder: Path) -> None:

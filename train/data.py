@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,26 +48,29 @@ class Examples:
 def find_examples(config: SourceConfig, *, prefer: str | None = None) -> Examples:
     """The examples of the block `config.target`; `auto` is `prefer`, or else the block with the most examples.
 
-    Where `prefer` is not in the dataset, the dataset's only model takes its place. Raises ConfigError for a target that
-    the dataset does not have, DatasetError where no picture can be used.
+    Where `prefer` is not in the dataset, the only block that its pictures show takes its place. Raises ConfigError for
+    a target that the dataset does not have, DatasetError where no picture can be used.
     """
     dataset = open_dataset(config.root, config.split)
     ids = {model.name: model.obj_id for model in dataset.models.values()}
+    if not ids:
+        raise DatasetError(f"{config.root}: models/models_info.json lists no model; expected at least one")
     if config.target != "auto":
         if config.target not in ids:
             raise ConfigError(f"data.target: got '{config.target}'; expected auto or one of {', '.join(sorted(ids))}")
         names = [config.target]
     elif prefer in ids:
         names = [prefer]
-    elif prefer is not None and len(ids) > 1:
-        found = ", ".join(sorted(ids))
-        raise ConfigError(f"data.target: {config.root} has no '{prefer}'; expected the name of one of {found}")
     else:
-        names = sorted(ids)
+        shown = {instance.obj_id for picture in dataset.pictures for instance in picture.instances}
+        names = sorted(name for name, obj_id in ids.items() if obj_id in shown) or sorted(ids)
+        if prefer is not None and len(names) > 1:
+            found = ", ".join(names)
+            raise ConfigError(f"data.target: {config.root} has no '{prefer}'; expected the name of one of {found}")
     choices = [_examples_of(dataset, name, ids[name], config.min_visible) for name in names]
-    best = max(choices, key=len, default=None)  # the first of equals
-    if best is None or not len(best):
-        reasons = "; ".join(f"{n} where {reason}" for reason, n in sorted(best.left_out.items())) if best else "no model"
+    best = max(choices, key=len)  # the first of equals
+    if not len(best):
+        reasons = "; ".join(f"{count} where {reason}" for reason, count in sorted(best.left_out.items()))
         raise DatasetError(
             f"{config.root}: no usable picture: each must show the target once with its camera known ({reasons}); "
             "choose another data.target or data.min_visible, or render again"
@@ -149,7 +153,9 @@ class EpochOrder(Sampler[int]):
         return iter(_order(Draws(self.seed, np.arange(self.count)) / "train" / "order" / self.epoch).tolist())
 
 
-def batches(pictures: Pictures, batch_size: int, *, order: EpochOrder | None = None, workers: int = 0) -> DataLoader[Batch]:
+def batches(
+    pictures: Pictures, batch_size: int, *, order: EpochOrder | None = None, workers: int = 0
+) -> DataLoader[Batch]:
     """Batches of `pictures`, in `order` without the last incomplete batch, or each once as they come."""
     workers = 0 if pictures.cached else workers
     return DataLoader(
@@ -164,22 +170,24 @@ def batches(pictures: Pictures, batch_size: int, *, order: EpochOrder | None = N
 
 
 def jitter(images: Tensor, rows: Tensor, *, strength: float, seed: int, epoch: int) -> Tensor:
-    """`images` (B, 3, h, w) with each picture's channels changed by a gain and a gamma of their own, float in [0, 255].
+    """`images` (B, 3, h, w) uint8 with each picture's channels changed by a gain and a gamma of their own, as float.
 
-    Both are exp(strength * u) with u uniform in [-1, 1], f(seed, epoch, row), half of it common to the three channels.
-    It makes up for a dataset of few lights being seen many times over.
+    Both are exp(strength * u) with u uniform in [-1, 1], f(seed, epoch, row), half of it common to the three channels;
+    the result stays within [0, 255]. It makes up for a dataset of few lights being seen many times over.
     """
     draws = Draws(seed, rows.cpu().numpy()) / "train" / "jitter" / epoch
-    u = torch.from_numpy(2 * draws.uniform(8) - 1).to(images.device, torch.float32).reshape(-1, 2, 4)
-    amount = torch.exp(strength * (u[:, :, :1] + u[:, :, 1:]) / 2)[..., None, None]
-    return 255 * (amount[:, 0] * (images.float() / 255) ** amount[:, 1]).clamp(0, 1)
+    u = torch.from_numpy(2 * draws.uniform(8) - 1).to(images.device, torch.float32).reshape(-1, 2, 4, 1)
+    gain, gamma = torch.exp(strength * (u[:, :, :1] + u[:, :, 1:]) / 2).unbind(1)  # (B, 3, 1) each
+    level = torch.arange(256, device=images.device) / 255
+    table = 255 * (gain * level**gamma).clamp(0, 1)  # a power for each level, not for each pixel
+    return table.gather(2, images.flatten(2).long()).reshape(images.shape)
 
 
 def _order(draws: Draws) -> NDArray[np.int64]:
     return np.argsort(draws.uniform()[:, 0], kind="stable")
 
 
-def _whole(batch: Batch) -> Batch:
+def _whole(batch: Any) -> Any:
     return batch  # __getitems__ has made the batch already
 
 
@@ -211,8 +219,9 @@ def _examples_of(dataset: BopDataset, name: str, obj_id: int, min_visible: float
 
 
 def _position(camera_from_world: Array, instance: Instance) -> Array:
-    return (inverse(camera_from_world) @ instance.camera_from_block)[:3, 3]
+    return np.asarray((inverse(camera_from_world) @ instance.camera_from_block)[:3, 3])
 
 
 def _keypoint(picture: Picture, instance: Instance) -> Array:
-    return project(instance.camera_from_block[None, :3, 3], picture.intrinsics, picture.distortion)[0]
+    center = instance.camera_from_block[None, :3, 3]
+    return np.asarray(project(center, picture.intrinsics, picture.distortion)[0])

@@ -30,7 +30,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     examples = find_examples(config.data, prefer=trained.target)
     print(examples)
     if examples.target != trained.target:
-        print(f"the dataset has no '{trained.target}', which the checkpoint was trained to find: measured on {examples.target}")
+        print(f"the checkpoint was trained to find {trained.target}, which is not there: measured on {examples.target}")
     size = {"height": trained.config.height, "width": trained.config.width}
     pictures = Pictures(examples, np.arange(len(examples)), **size, cache_gb=0, workers=0)
     predicted = predict(trained.model, pictures, batch_size=config.batch_size, device=device_of(config.accelerator))
@@ -47,7 +47,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "pictures": len(examples),
         "left_out": dict(examples.left_out),
         "baseline": of,
-        "xy_error_cm": {"model": summary(errors_cm, seed=config.seed), "baseline": summary(baseline_cm, seed=config.seed)},
+        "xy_error_cm": {
+            "model": summary(errors_cm, seed=config.seed),
+            "baseline": summary(baseline_cm, seed=config.seed),
+        },
         "per_picture": _per_picture(examples, predicted, errors_cm),
     }
     print(table(result))

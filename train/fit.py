@@ -5,6 +5,7 @@ epoch does is a function of the configuration, the epoch's number and the state 
 """
 
 import logging
+import math
 import sys
 import warnings
 from dataclasses import asdict
@@ -14,9 +15,12 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array
 from train.checkpoint import BEST, Checkpoints, describe, load_checkpoint
 from train.config import TrainConfig
@@ -28,6 +32,8 @@ from train.runfolder import METRICS, claim, code_versions, manifest_hash, write_
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 GAIN = 0.9  # a validation error above this share of the baseline's has learnt nothing worth the name
+
+say = rank_zero_only(print)  # with several devices, each has a process that runs all of this
 
 
 class Training(pl.LightningModule):
@@ -51,7 +57,7 @@ class Training(pl.LightningModule):
             scale=self.model.scale,
             keypoint_weight=self.config.model.keypoint_weight,
         )
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -60,24 +66,37 @@ class Training(pl.LightningModule):
         self.log("val_xy_cm", error, on_epoch=True, batch_size=len(difference), sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
-        values, epochs = self.trainer.callback_metrics, self.config.trainer.epochs
-        self.print(
-            f"epoch {self.current_epoch + 1:3}/{epochs}  train loss {float(values['train_loss']):.4f}  "
-            f"validation XY error {float(values['val_xy_cm']):.2f} cm (baseline: {self.baseline_cm:.2f} cm)",
-            flush=True,
-        )
+        loss, error_cm = (float(self.trainer.callback_metrics[name]) for name in ("train_loss", "val_xy_cm"))
+        epoch, epochs = self.current_epoch + 1, self.config.trainer.epochs
+        if not math.isfinite(loss + error_cm):  # raised before the checkpoints: last.ckpt is still good
+            raise SimgenError(
+                f"epoch {epoch}: the training loss is {loss}, the validation error {error_cm}; "
+                f"try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
+            )
+        error = f"validation XY error {error_cm:.2f} cm (baseline: {self.baseline_cm:.2f} cm)"
+        self.print(f"epoch {epoch:3}/{epochs}  train loss {loss:.4f}  {error}", flush=True)
 
     def configure_optimizers(self) -> Any:
-        # The schedule's length is the whole run's, also when it goes on from the middle.
         optimizer = torch.optim.AdamW(self.model.parameters(), self.config.model.lr)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.model.lr, total_steps=max(steps, 2), pct_start=WARM_UP
-        )
+        # The whole run's steps, also when it goes on from the middle.
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(describe(self.config.model, self.target))
+
+
+def rate(step: int, total: int) -> float:
+    """The learning rate of step 0 <= `step` < `total` as a share of its peak: up in a line, down in half a cosine.
+
+    Smith and Topin 2018, "Super-Convergence", one cycle. Not torch's OneCycleLR, which divides by 0 where the warm-up
+    is a single step.
+    """
+    warm = max(1, round(WARM_UP * total))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / (total - warm + 1)))
 
 
 def train(config: TrainConfig) -> None:
@@ -87,7 +106,7 @@ def train(config: TrainConfig) -> None:
     DatasetError and CheckpointError.
     """
     examples = find_examples(config.data)
-    print(examples)
+    say(examples)
     rows, held_out = split(len(examples), config.data.validation, config.seed)
     folder = Path(config.out)
     description = {
@@ -99,13 +118,15 @@ def train(config: TrainConfig) -> None:
     last = claim(folder, description)
     if last is not None:
         load_checkpoint(last)  # says what is wrong with it in one line, which Lightning would not
-        print(f"goes on from {last}")
+        say(f"goes on from {last}")
 
     center, of = baseline_center(examples, rows)
-    baseline_cm = float(100 * np.mean(xy_errors(np.broadcast_to(center, (len(held_out), 2)), examples.positions[held_out])))
-    print(f"{len(rows)} pictures to train on, {len(held_out)} to validate; the baseline always predicts {of}")
+    baseline_cm = float(
+        100 * np.mean(xy_errors(np.broadcast_to(center, (len(held_out), 2)), examples.positions[held_out]))
+    )
+    say(f"{len(rows)} pictures to train on, {len(held_out)} to validate; the baseline always predicts {of}")
 
-    pl.seed_everything(config.seed, verbose=False)
+    torch.manual_seed(config.seed)
     module = Training(config, examples, torch.from_numpy(examples.positions[rows]).float(), baseline_cm)
     order = EpochOrder(len(rows), config.seed)
     training, validation = (_pictures(config, examples, chosen) for chosen in (rows, held_out))
@@ -119,22 +140,30 @@ def train(config: TrainConfig) -> None:
         if trainer.interrupted:  # Lightning turns Ctrl+C into an exit with status 1; ours are 130 and a line
             raise KeyboardInterrupt from error
         raise
-    best = min(checkpoints.history, key=lambda row: row["val_xy_cm"])
+    if trainer.is_global_zero:
+        _report(folder, examples, checkpoints.history, baseline=of, baseline_cm=baseline_cm)
+
+
+def _report(
+    folder: Path, examples: Examples, history: list[dict[str, float]], *, baseline: str, baseline_cm: float
+) -> None:
+    best = min(history, key=lambda row: row["val_xy_cm"])
     result = {
         "target": examples.target,
         "best_epoch": int(best["epoch"]),
         "best_val_xy_cm": best["val_xy_cm"],
         "baseline_val_xy_cm": baseline_cm,
-        "baseline": of,
-        "pictures": {"training": len(rows), "validation": len(held_out), "left_out": dict(examples.left_out)},
-        "history": checkpoints.history,
+        "baseline": baseline,
+        "pictures": {"used": len(examples), "left_out": dict(examples.left_out)},
+        "history": history,
     }
     write_json(folder / METRICS, result)
-    print(f"{folder / BEST}: epoch {best['epoch']}, validation XY error {best['val_xy_cm']:.2f} cm ({baseline_cm:.2f} cm for {of})")
+    errors = f"validation XY error {best['val_xy_cm']:.2f} cm (baseline: {baseline_cm:.2f} cm)"
+    print(f"{folder / BEST}: of epoch {best['epoch']}, {errors}")
     if best["val_xy_cm"] > GAIN * baseline_cm:
         print(
             "WARNING: this is no better than always predicting the same place: nothing was learnt. Try more epochs or "
-            "pictures, a smaller model.lr, and `python -m train overfit`, which tells whether the model can learn at all.",
+            "pictures, a smaller model.lr, and `python -m train overfit`, which tells if the model can learn at all.",
             file=sys.stderr,
         )
 
@@ -151,7 +180,7 @@ def _pictures(config: TrainConfig, examples: Examples, rows: Any) -> Pictures:
     size = {"height": config.model.height, "width": config.model.width}
     pictures = Pictures(examples, rows, **size, cache_gb=config.data.cache_gb, workers=config.data.workers)
     if not pictures.cached:
-        print(f"{len(rows)} resized pictures need more than data.cache_gb={config.data.cache_gb:g}: decoded in every epoch")
+        say(f"{len(rows)} resized pictures exceed data.cache_gb={config.data.cache_gb:g}: decoded in every epoch")
     return pictures
 
 
@@ -159,15 +188,19 @@ def _trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints) -> pl.
     # Lightning's advice on workers and its announcements of devices say nothing about this run that is not known.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
-    return pl.Trainer(
-        max_epochs=config.trainer.epochs,
-        precision=config.trainer.precision,  # type: ignore[arg-type]  # checked in train.config
-        accelerator=config.trainer.accelerator,
-        devices=config.trainer.devices,
-        callbacks=[checkpoints],
-        logger=TensorBoardLogger(folder, name=None, version="tensorboard"),
-        enable_progress_bar=sys.stderr.isatty(),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-    )
+    try:
+        return pl.Trainer(
+            max_epochs=config.trainer.epochs,
+            precision=config.trainer.precision,  # type: ignore[arg-type]  # checked in train.config
+            accelerator=config.trainer.accelerator,
+            devices=config.trainer.devices,
+            callbacks=[checkpoints],
+            logger=TensorBoardLogger(folder, name=None, version="tensorboard"),
+            enable_progress_bar=sys.stderr.isatty(),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+        )
+    except MisconfigurationException as error:
+        got = f"accelerator={config.trainer.accelerator} devices={config.trainer.devices}"
+        raise ConfigError(f"trainer: {got} cannot be had here ({error}); expected auto or cpu") from error

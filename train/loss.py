@@ -1,4 +1,4 @@
-"""What training minimises: the error of the position, and the place of the block in the picture where there is a heatmap."""
+"""What training minimises: the position's error, and where there is a heatmap, its miss of the block in the picture."""
 
 import torch
 from torch import Tensor

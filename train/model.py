@@ -30,9 +30,7 @@ class PoseNet(nn.Module):
     def __init__(self, backbone: nn.Module, features: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Sequential(
-            nn.Linear(features, 256), nn.ReLU(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 3)
-        )
+        self.head = nn.Sequential(nn.Linear(features, 256), nn.ReLU(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 3))
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("scale", torch.ones(()))
 
@@ -46,13 +44,13 @@ class PoseNet(nn.Module):
 
     def forward(self, images: Tensor) -> Prediction:
         """The prediction for `images` (B, 3, height, width), RGB, uint8 or float in [0, 255]."""
-        pixels = (images.float() / 255 - 0.5) / 0.25
+        pixels = (images.float() - 127.5) / 63.75  # from -2 to 2
         features, heatmap = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
         return Prediction(self.mean + self.scale * self.head(features).float(), heatmap)
 
 
 class Vgg(nn.Module):
-    """The convolutions of VGG-16 without pretrained weights, flattened as Tobin et al. do: no pooling throws away where."""
+    """The convolutions of VGG-16, not pretrained, flattened as Tobin et al. do: no pooling throws away where."""
 
     def __init__(self) -> None:
         from torchvision.models import vgg16
@@ -126,7 +124,7 @@ def make_model(config: ModelConfig) -> PoseNet:
 def _layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     # No bias before a norm that would remove it.
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.GroupNorm(outputs // 8, outputs), nn.ReLU())
+    return nn.Sequential(convolution, nn.GroupNorm(outputs // 8, outputs), nn.ReLU(inplace=True))
 
 
 def _grow(small: Tensor, like: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ what it found: labels that contradict each other, gradients that are dead, or a 
 """
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -35,21 +34,21 @@ def overfit(config: OverfitConfig) -> None:
     batch = Pictures(examples, chosen, **size, cache_gb=1, workers=1).__getitems__(list(range(PICTURES)))
     check_batch(batch, [examples.pictures[row].path.name for row in chosen])
 
-    pl.seed_everything(config.seed, verbose=False)
+    torch.manual_seed(config.seed)
     device = device_of(config.accelerator)
     model = make_model(config.model)
     model.normalise(batch["positions"])
     error_mm, steps = memorise(model.to(device), {key: value.to(device) for key, value in batch.items()}, config)
     if error_mm >= GOAL_MM:
         raise SimgenError(
-            f"overfit: fail — {PICTURES} images at {error_mm:.2f} mm after {steps} steps, expected under {GOAL_MM:g} mm; "
+            f"overfit: fail — {PICTURES} images at {error_mm:.2f} mm after {steps} steps, not under {GOAL_MM:g}; "
             f"model.lr={config.model.lr:g} may be too large or too small, or steps={config.steps} too few"
         )
     print(f"overfit: pass — {PICTURES} images at {error_mm:.2f} mm after {steps} steps")
 
 
 def memorise(model: PoseNet, batch: Batch, config: OverfitConfig) -> tuple[float, int]:
-    """The mean 3D error in mm of `model` on `batch` and the steps it took: until under `GOAL_MM`, at most `config.steps`.
+    """The mean 3D error in mm of `model` on `batch`, and the steps to get under `GOAL_MM`, at most `config.steps`.
 
     Raises SimgenError for a loss that is not finite and for weights that get no gradient.
     """
@@ -62,13 +61,11 @@ def memorise(model: PoseNet, batch: Batch, config: OverfitConfig) -> tuple[float
         if error_mm < GOAL_MM or step == config.steps:
             break
         weight = config.model.keypoint_weight
-        loss = total_loss(
-            prediction, batch["positions"], batch["keypoints"], scale=model.scale, keypoint_weight=weight
-        )
+        loss = total_loss(prediction, batch["positions"], batch["keypoints"], scale=model.scale, keypoint_weight=weight)
         if not bool(torch.isfinite(loss)):
             raise SimgenError(f"overfit: fail — the loss is {float(loss)} at step {step}; try a smaller model.lr")
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if step == 0:
             _check_gradients(model)
         optimizer.step()
@@ -99,4 +96,6 @@ def _check_gradients(model: nn.Module) -> None:
 
     names = [name for name, weight in model.named_parameters() if dead(weight.grad)]
     if names:
-        raise SimgenError(f"overfit: fail — no gradient reaches {', '.join(names)}; the network is cut or its units are dead")
+        raise SimgenError(
+            f"overfit: fail — no gradient reaches {', '.join(names)}; the network is cut or its units are dead"
+        )

@@ -21,13 +21,15 @@ TILE = 640  # px, the width of a photograph on the sheet
 
 
 def draw_table(examples: Examples, predicted: Array, errors_cm: Array) -> Image:
-    """The table from above (H, W, 3): a dot at each true place, a line to the `predicted` (N, 3) m, coloured by error."""
+    """The table from above (H, W, 3): a dot at each true place, a line to `predicted` (N, 3) m, coloured by error."""
     figure = Figure(figsize=(9, 8), dpi=100)
     axes = figure.add_subplot()
     dataset, true = examples.dataset, examples.positions
     if dataset.table_center is not None and dataset.table_size is not None:
         corner = dataset.table_center - dataset.table_size / 2
-        axes.add_patch(Rectangle((corner[0], corner[1]), *dataset.table_size, fill=False, edgecolor="0.3", label="table"))
+        axes.add_patch(
+            Rectangle((corner[0], corner[1]), *dataset.table_size, fill=False, edgecolor="0.3", label="table")
+        )
     lines = LineCollection(list(np.stack([true[:, :2], predicted[:, :2]], 1)), linewidths=1.5, cmap="turbo")
     lines.set_array(errors_cm)
     # One wild miss must not paint all others the same blue.
@@ -41,12 +43,12 @@ def draw_table(examples: Examples, predicted: Array, errors_cm: Array) -> Image:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2)
     figure.colorbar(lines, label="XY error (cm)", extend="max")
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.renderer.buffer_rgba())[..., :3].copy()
 
 
 def draw_worst(examples: Examples, predicted: Array, errors_cm: Array, *, count: int = 5) -> Image:
-    """The `count` pictures with the greatest errors on one sheet (H, W, 3): true place green, `predicted` (N, 3) m red."""
+    """The `count` pictures with the greatest errors (H, W, 3): the true place green, `predicted` (N, 3) m red."""
     worst = np.argsort(-errors_cm, kind="stable")[:count]
     tiles = [_tile(examples, int(row), predicted[row], float(errors_cm[row])) for row in worst]
     height = max(tile.shape[0] for tile in tiles)

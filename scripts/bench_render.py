@@ -1,0 +1,186 @@
+"""Measures rendering: images/s by stage, the whole pipeline against the bare renderer, and memory over a long run.
+
+    python scripts/bench_render.py [--renderers tiny egl] [--sizes 224x224 640x480] [--workers 1 2] [--number 64]
+    python scripts/bench_render.py --soak 5000 [--renderers tiny egl]
+
+Every worker first makes `WARM_UP` samples that do not count. Rates are the median of `--repeats` runs with the least and the
+greatest; bare and whole runs alternate, so that a slow minute of the machine hits both. Run it on a machine with nothing
+else to do.
+"""
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from simgen.config import compose
+from simgen.dataset.write import Sample, write_sample
+from simgen.errors import RenderError
+from simgen.generate import CHUNK, Pipeline, make_pipeline
+from simgen.labels import labels_of
+from simgen.render import Renderer, make_renderer
+from simgen.scene import take
+from simgen.schema import Render
+from simgen.sensor import sense
+
+WARM_UP = 8
+STAGES = ("sample", "render", "sensor", "labels", "write")
+
+_state: tuple[Pipeline, Renderer, Path] | None = None
+
+
+def start(overrides: list[str], out: str) -> None:
+    global _state
+    cv2.setNumThreads(1)
+    pipeline = make_pipeline(compose("render", Render, overrides))
+    _state = pipeline, make_renderer(pipeline.source.renderer, pipeline.world, pipeline.images), Path(out)
+    bare(range(WARM_UP))
+    whole(range(WARM_UP))
+
+
+def bare(index: range) -> tuple[float, float]:
+    """When drawing the scenes `index`, sampled before the clock starts, began and ended."""
+    assert _state is not None
+    pipeline, renderer, _ = _state
+    scenes = pipeline.sampler.sample(0, index)
+    begin = time.perf_counter()
+    for row in range(len(scenes)):
+        renderer.render(take(scenes, [row]))
+    return begin, time.perf_counter()
+
+
+def whole(index: range) -> tuple[float, float]:
+    """When making the samples `index`, from the first draw to the last file, began and ended."""
+    assert _state is not None
+    pipeline, renderer, out = _state
+    begin = time.perf_counter()
+    for k in range(0, len(index), CHUNK):
+        for sample in pipeline.samples(renderer, index[k : k + CHUNK]):
+            write_sample(out, sample, "jpg")
+    return begin, time.perf_counter()
+
+
+def stages(index: range) -> dict[str, float]:
+    """Seconds spent in each stage for the samples `index`."""
+    assert _state is not None
+    pipeline, renderer, out = _state
+    spent = dict.fromkeys(STAGES, 0.0)
+
+    def timed(stage: str, call):  # type: ignore[no-untyped-def]
+        begin = time.perf_counter()
+        result = call()
+        spent[stage] += time.perf_counter() - begin
+        return result
+
+    for k in range(0, len(index), CHUNK):
+        scenes = timed("sample", lambda k=k: pipeline.sampler.sample(0, index[k : k + CHUNK]))
+        for row in range(len(scenes)):
+            scene = take(scenes, [row])
+            frames = timed("render", lambda scene=scene: renderer.render(scene))
+            rgb = timed("sensor", lambda f=frames, s=scene: sense(f.rgb, s.sensor))
+            labels = timed("labels", lambda f=frames, s=scene: labels_of(s, f, pipeline.world))
+            sample = Sample(scene, rgb[0], frames.depth[0], labels[0])
+            timed("write", lambda sample=sample: write_sample(out, sample, "jpg"))
+    return spent
+
+
+def rate(pool: ProcessPoolExecutor, call, workers: int, number: int) -> float:  # type: ignore[no-untyped-def]
+    """Images/s of `workers` processes that make `number` images each at the same time."""
+    futures = [pool.submit(call, range(1000 * w, 1000 * w + number)) for w in range(workers)]
+    spans = [future.result() for future in futures]
+    return workers * number / (max(end for _, end in spans) - min(begin for begin, _ in spans))
+
+
+def bench(renderer: str, size: str, workers: list[int], number: int, repeats: int) -> None:
+    width, height = size.split("x")
+    overrides = [f"renderer={renderer}", f"width={width}", f"height={height}"]
+    for count in workers:
+        out = tempfile.mkdtemp(prefix="simgen-bench-")
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(count, context, start, (overrides, out)) as pool:
+            rate(pool, bare, count, 2)  # every worker is up and warm
+            if count == 1:
+                spent = pool.submit(stages, range(number)).result()
+                total = sum(spent.values())
+                parts = "  ".join(
+                    f"{name} {1000 * spent[name] / number:.1f} ms ({spent[name] / total:.0%})" for name in STAGES
+                )
+                print(f"{renderer:5} {size:8} by stage: {parts}")
+            pairs = [(rate(pool, bare, count, number), rate(pool, whole, count, number)) for _ in range(repeats)]
+        shutil.rmtree(out)
+        bares, wholes = zip(*pairs, strict=True)
+        share = statistics.median(w / b for b, w in pairs)
+        print(
+            f"{renderer:5} {size:8} {count} worker{'s' * (count > 1)}: renderer alone {spread(bares)}  whole pipeline "
+            f"{spread(wholes)} images/s  whole/bare {share:.0%}",
+            flush=True,
+        )
+
+
+def spread(values: tuple[float, ...]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
+
+
+def soak(renderer: str, number: int) -> None:
+    """Renders `number` full samples of 160x120 in one process and prints how its memory grows."""
+    start([f"renderer={renderer}", "width=160", "height=120"], tempfile.mkdtemp(prefix="simgen-soak-"))
+    assert _state is not None
+    pipeline, drawn, out = _state
+    at, megabytes = [], []
+    begin = time.perf_counter()
+    for k in range(0, number, CHUNK):
+        for sample in pipeline.samples(drawn, range(k, k + CHUNK)):
+            write_sample(out, sample, "jpg")
+        shutil.rmtree(out)
+        at.append(k + CHUNK)
+        megabytes.append(resident())
+    # The first tenth fills caches; the slope is that of the rest.
+    rest = len(at) // 10
+    slope = np.polyfit(at[rest:], megabytes[rest:], 1)[0] * 1000
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{renderer:5} soak: {number} samples in {time.perf_counter() - begin:.0f} s; resident {megabytes[0]:.0f} MB at first, "
+        f"{megabytes[-1]:.0f} MB at last, peak {peak:.0f} MB; slope {slope:+.2f} MB per 1,000 samples",
+        flush=True,
+    )
+
+
+def resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--renderers", nargs="+", default=["tiny", "egl"])
+    parser.add_argument("--sizes", nargs="+", default=["224x224", "640x480"])
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--number", type=int, default=64, help="images of each worker in one run")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--soak", type=int, metavar="SAMPLES", help="measure memory over this many samples instead")
+    arguments = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    for renderer in arguments.renderers:
+        try:
+            if arguments.soak:
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                    pool.submit(soak, renderer, arguments.soak).result()
+            else:
+                for size in arguments.sizes:
+                    bench(renderer, size, arguments.workers, arguments.number, arguments.repeats)
+        except RenderError as error:
+            print(f"{renderer:5} not measured: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The house stays in order: one direction of imports, and each library in its rooms."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders import ROOT
+
+# From the ground up: a room imports only from rooms named before it.
+FLOORS = [
+    "errors", "resources", "schema", "config", "geometry", "draws", "distributions", "shapes", "scene", "catalogue",
+    "textures", "randomize", "physics", "render", "silhouette", "render.bullet", "sensor", "labels", "dataset",
+    "dataset.read", "dataset.write", "generate", "preview", "__init__", "__main__",
+]  # fmt: skip
+# Which rooms may import a library; it is banned everywhere else.
+ALLOWED = {
+    "pybullet": {"simgen/physics.py", "simgen/render/bullet.py"},
+    "omegaconf": {"simgen/config.py", "simgen/schema.py"},
+    "hydra": {"simgen/config.py"},
+    "torch": {"train/"},
+    "torchvision": {"train/"},
+    "pytorch_lightning": {"train/"},
+}
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def name_of(path: Path) -> str:
+    relative = path.relative_to(ROOT / "simgen").with_suffix("")
+    name = ".".join(relative.parts)
+    return name.removesuffix(".__init__") if name != "__init__" else name
+
+
+@pytest.mark.parametrize("path", modules("simgen"), ids=name_of)
+def test_imports_point_down(path: Path) -> None:
+    here = FLOORS.index(name_of(path))
+    for module in imports(path):
+        if module.split(".")[0] == "simgen":
+            there = FLOORS.index(module.removeprefix("simgen").removeprefix(".") or "__init__")
+            assert there < here, f"{name_of(path)} imports {module}, which stands above it"
+        assert module.split(".")[0] not in ("train", "scripts")
+
+
+@pytest.mark.parametrize("folder", ["simgen", "train"])
+def test_each_library_stays_in_its_rooms(folder: str) -> None:
+    for path in modules(folder):
+        place = str(path.relative_to(ROOT))
+        for module in imports(path):
+            rooms = ALLOWED.get(module.split(".")[0])
+            if module.split(".")[0] == "omegaconf" and place == "train/config.py":
+                continue  # the marker for a value that must be given
+            assert rooms is None or any(place.startswith(room) for room in rooms), f"{place} imports {module}"
+
+
+def test_train_does_not_import_scripts() -> None:
+    assert not any(module.split(".")[0] == "scripts" for path in modules("train") for module in imports(path))
+
+
+def test_reading_and_sampling_need_no_pybullet() -> None:
+    """`import simgen`, sampling and all of train/ on a machine without pybullet."""
+    code = (
+        "import sys; sys.modules['pybullet'] = None\n"
+        "import simgen, simgen.generate, simgen.preview, simgen.dataset.write\n"
+        "import train.fit, train.data, train.evaluate, train.__main__\n"
+        "try: simgen.make_renderer('tiny', simgen.load_world('tabletop'))\n"
+        "except simgen.SimgenError as error: print(error)\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert child.returncode == 0, child.stderr
+    assert "pip install pybullet" in child.stdout
+
+
+def test_rooms_are_small() -> None:
+    for folder in ("simgen", "train", "scripts"):
+        for path in modules(folder):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 420, path

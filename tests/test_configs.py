@@ -1,0 +1,54 @@
+"""Every YAML composes, and every preset of every scene draws."""
+
+import numpy as np
+import pytest
+from builders import ROOT, SMALL, sampler_of
+
+from simgen.catalogue import load_block_set, scene_names
+from simgen.config import compose
+from simgen.errors import ConfigError
+from simgen.randomize import make_sampler
+from simgen.render import make_renderer
+from simgen.schema import Preview, Render
+from train.config import EvaluateConfig, OverfitConfig, TrainConfig
+
+PRESETS = sorted(path.stem for path in (ROOT / "conf" / "randomize").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("scene", scene_names())
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_of_every_scene_draws(scene: str, preset: str) -> None:
+    sampler, world = sampler_of(f"scene={scene}", f"randomize={preset}", *SMALL)
+    scenes = sampler.sample(0, range(2))
+    renderer = make_renderer("tiny", world)
+    frames = renderer.render(scenes)
+    renderer.close()
+    assert frames.rgb.std() > 1  # not blank
+    changes = not np.array_equal(frames.rgb[0], frames.rgb[1])
+    # The sensor works on the finished picture.
+    assert changes == (preset not in ("none", "sensor"))
+
+
+def test_every_command_has_its_configuration() -> None:
+    assert compose("render", Render).num == 1000
+    assert compose("preview", Preview).num == 36
+    for name, schema in (("train", TrainConfig), ("overfit", OverfitConfig)):
+        for model in ("tobin_small", "tobin_vgg"):
+            assert compose(name, schema, [f"model={model}", "data.root=x"]).model.name == model
+    assert compose("evaluate", EvaluateConfig, ["data.root=x", "checkpoint=y"]).checkpoint == "y"
+    with pytest.raises(ConfigError, match=r"data\.root"):
+        compose("train", TrainConfig)
+
+
+def test_every_block_set_loads() -> None:
+    for path in sorted((ROOT / "scenes" / "blocks").glob("*.yaml")):
+        assert all(solid.hull.volume > 1e-6 for solid in load_block_set(path))
+
+
+def test_seed_zero_is_a_seed() -> None:
+    config = compose("render", Render, ["seed=0"])
+    sampler, world = sampler_of()
+    again = make_sampler(config.randomize, world)
+    first = sampler.sample(0, [3]).blocks.world_from_block
+    assert np.array_equal(first, again.sample(0, [3]).blocks.world_from_block)
+    assert not np.array_equal(first, again.sample(1, [3]).blocks.world_from_block)

@@ -1,0 +1,174 @@
+"""`python -m train` as a user calls it: exit statuses, one-line errors, and the overfit gate."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy_dataset import random_positions, write_dataset
+
+import train.overfit
+from simgen.config import compose, main
+from simgen.errors import ConfigError, DatasetError, SimgenError
+from train.__main__ import COMMANDS
+from train.config import (
+    EvaluateConfig,
+    ModelConfig,
+    OverfitConfig,
+    SourceConfig,
+    TrainConfig,
+    check_evaluate,
+    check_overfit,
+    check_train,
+)
+from train.overfit import check_batch, overfit
+
+SMALL = ["model.height=48", "model.width=64"]
+
+
+def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).parent.parent)
+    environment = {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "train", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_train_then_evaluate(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "d", random_positions(24))
+    trained = call("data.root=d", *SMALL, "trainer.epochs=2", "trainer.batch_size=4", "out=run", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "epoch   2/2" in trained.stdout and "baseline: " in trained.stdout
+    assert "Warning" not in trained.stderr and "GPU available" not in trained.stderr  # Lightning is quiet
+    measured = call("evaluate", "checkpoint=run/best.ckpt", "data.root=d", "out=result", cwd=tmp_path)
+    assert measured.returncode == 0, measured.stderr
+    assert "median" in measured.stdout and "always the table's centre" in measured.stdout
+    assert (tmp_path / "result" / "worst.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["data.root=nowhere"], "nowhere: no such folder"),
+        (["model=resnet", "data.root=d"], "tobin_small tobin_vgg"),
+        (["data.root=d", "trainer.epoch=3"], "trainer.epoch"),
+        (["data.root=d", "trainer.epochs=-1"], "trainer.epochs: got -1; expected at least 1"),
+        (["evaluate", "checkpoint=bad.ckpt", "data.root=d"], "bad.ckpt: truncated, damaged or not a checkpoint"),
+        (["evaluate", "data.root=d"], "checkpoint"),
+        (["ovrefit"], "unknown command 'ovrefit'"),
+    ],
+)
+def test_a_mistake_is_status_2_and_one_line(
+    arguments: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "bad.ckpt").write_bytes(b"\x80\x02nonsense")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    assert main("train", COMMANDS, default="train") == 2
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("train: error: ") and expected in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_status_reaches_the_shell(tmp_path: Path) -> None:
+    result = call("data.root=d", "trainer.epochs=-1", cwd=tmp_path)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1] == "train: error: trainer.epochs: got -1; expected at least 1"
+    assert call(cwd=tmp_path).returncode == 2  # a bare call trains, and data.root is missing
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("trainer.epochs=0", "trainer.epochs"),
+        ("trainer.batch_size=0", "trainer.batch_size"),
+        ("trainer.precision=fp8", "trainer.precision"),
+        ("trainer.accelerator=tpu", "trainer.accelerator"),
+        ("trainer.devices=0", "trainer.devices"),
+        ("trainer.jitter=-0.1", "trainer.jitter"),
+        ("model.lr=0", "model.lr"),
+        ("model.lr=nan", "model.lr"),
+        ("model.height=8", "model.height"),
+        ("model.keypoint_weight=-1", "model.keypoint_weight"),
+        ("model.name=resnet", "model.name"),
+        ("data.validation=1", "data.validation"),
+        ("data.min_visible=2", "data.min_visible"),
+        ("data.cache_gb=-1", "data.cache_gb"),
+        ("data.workers=-1", "data.workers"),
+        ("seed=-1", "seed"),
+    ],
+)
+def test_a_value_out_of_range_is_named(override: str, key: str) -> None:
+    check_train(compose("train", TrainConfig, ["data.root=d"]))
+    with pytest.raises(ConfigError, match=rf"^{key}: got .*; expected "):
+        check_train(compose("train", TrainConfig, ["data.root=d", override]))
+
+
+def test_the_other_commands_check_too() -> None:
+    check_overfit(compose("overfit", OverfitConfig, ["data.root=d"]))
+    check_evaluate(compose("evaluate", EvaluateConfig, ["data.root=d", "checkpoint=c"]))
+    with pytest.raises(ConfigError, match=r"^steps: got 0"):
+        check_overfit(compose("overfit", OverfitConfig, ["data.root=d", "steps=0"]))
+    with pytest.raises(ConfigError, match=r"^batch_size: got 0"):
+        check_evaluate(compose("evaluate", EvaluateConfig, ["data.root=d", "checkpoint=c", "batch_size=0"]))
+
+
+@pytest.mark.parametrize("name", ["tobin_small", "tobin_vgg"])
+def test_models_are_composed_by_name(name: str) -> None:
+    assert compose("train", TrainConfig, [f"model={name}", "data.root=d"]).model.name == name
+
+
+def overfit_config(root: Path, **changes: float) -> OverfitConfig:
+    lr = changes.pop("lr", 2e-3)
+    steps = int(changes.pop("steps", 1000))
+    return OverfitConfig(ModelConfig("tobin_small", 48, 64, lr=lr), SourceConfig(str(root)), steps, "cpu")
+
+
+def test_overfit_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_dataset(tmp_path / "d", random_positions(12))
+    overfit(overfit_config(root))
+    assert "overfit: pass — 8 images at 0." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changes", [{"lr": 1e-7, "steps": 30}, {"lr": 1e4, "steps": 30}])
+def test_overfit_fails_with_a_bad_rate(changes: dict[str, float], tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "d", random_positions(12))
+    with pytest.raises(SimgenError, match=r"overfit: fail — .*model\.lr"):
+        overfit(overfit_config(root, **changes))
+
+
+def test_overfit_finds_dead_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_dataset(tmp_path / "d", random_positions(12))
+    original = train.overfit.make_model
+
+    def dead_model(config: ModelConfig) -> torch.nn.Module:
+        model = original(config)
+        torch.nn.init.constant_(model.head[2].bias, -1e6)  # no unit of the second layer ever fires
+        return model
+
+    monkeypatch.setattr(train.overfit, "make_model", dead_model)
+    with pytest.raises(SimgenError, match=r"no gradient reaches .*head\.2\.weight"):
+        overfit(overfit_config(root))
+
+
+def test_overfit_finds_labels_that_cannot_be_learnt(tmp_path: Path) -> None:
+    images = torch.zeros(8, 3, 4, 4, dtype=torch.uint8) + torch.arange(8, dtype=torch.uint8).reshape(8, 1, 1, 1)
+    positions = torch.from_numpy(np.random.default_rng(0).uniform(size=(8, 3)))
+    names = [f"{i:06d}.png" for i in range(8)]
+    check_batch({"images": images, "positions": positions}, names)
+    with pytest.raises(DatasetError, match="all labels are the same"):
+        check_batch({"images": images, "positions": positions[:1].expand(8, 3)}, names)
+    images[5] = images[2]
+    with pytest.raises(DatasetError, match=r"000002\.png and 000005\.png have the same pixels"):
+        check_batch({"images": images, "positions": positions}, names)
+    alike = write_dataset(tmp_path / "alike", np.repeat(random_positions(1), 8, 0))
+    with pytest.raises(DatasetError, match="all labels are the same"):
+        overfit(overfit_config(alike))
+    few = write_dataset(tmp_path / "d", random_positions(7))
+    with pytest.raises(DatasetError, match="7 usable pictures; expected at least 8"):
+        overfit(overfit_config(few))
