@@ -161,7 +161,9 @@ class Hsv:
             h, s, v = (float(part.support()[0][0]) for part in (self.hue, self.saturation, self.value))
             rgb = np.array(colorsys.hsv_to_rgb(h, s, v))
             return rgb, rgb
-        return np.zeros(3), np.full(3, self.value.support()[1][0])
+        (least,), (greatest,) = self.value.support()
+        (_,), (purest,) = self.saturation.support()
+        return np.full(3, least * (1 - purest)), np.full(3, greatest)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ class Cap:
         radius, turn = np.sqrt(np.maximum(0, 1 - height**2)), 2 * np.pi * u[:, 1]
         local = np.stack([radius * np.cos(turn), radius * np.sin(turn), height], -1)
         axis = np.array(self.axis) / np.linalg.norm(self.axis)
-        return np.asarray(local @ rotation_between(np.array([0.0, 0.0, 1.0]), axis).T)
+        # Sums written out: a matrix product's last bit depends on the size of the batch.
+        x, y, z = rotation_between(np.array([0.0, 0.0, 1.0]), axis).T
+        return np.asarray(local[:, :1] * x + local[:, 1:2] * y + local[:, 2:] * z)
 
     def support(self) -> tuple[Array, Array]:
         axis = np.array(self.axis) / np.linalg.norm(self.axis)
@@ -204,8 +208,8 @@ def parse(leaf: Any, path: str, dim: int = 1) -> Distribution:
     try:
         return Constant(_numbers(leaf, dim))
     except (TypeError, ValueError) as error:
-        wanted = "a finite number" if dim == 1 else f"{dim} finite numbers"
-        raise ConfigError(f"{path}: got {leaf!r}; expected {wanted} or [kind, arguments...]") from error
+        wanted = "a number" if dim == 1 else f"{dim} numbers"
+        raise ConfigError(f"{path}: got {leaf!r}; expected {wanted} or [kind, arguments...] ({error})") from error
 
 
 def parse_words(leaf: Any, path: str, options: Sequence[str]) -> Distribution:

@@ -88,7 +88,8 @@ class Draws:
 
     def normal(self, n: int = 1) -> Array:
         """(B, n) standard normal numbers, by the inverse of the normal distribution function."""
-        return np.asarray(ndtri(self.uniform(n) + 0.5**54))  # half a step away from 0, whose quantile is infinite
+        # Half a step away from 0, and at most the number below 1: the quantiles of 0 and 1 are infinite.
+        return np.asarray(ndtri(np.minimum(self.uniform(n) + 0.5**54, 1 - 0.5**53)))
 
     def integers(self, bound: int, n: int = 1) -> NDArray[np.int64]:
         """(B, n) integers in [0, bound)."""

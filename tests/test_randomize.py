@@ -1,0 +1,830 @@
+"""The randomness law, to the bit; placement, from the drawn poses alone; every preset on every scene."""
+
+import json
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import PHOTOGRAPHS
+
+from simgen.catalogue import World, load_world
+from simgen.config import compose
+from simgen.distributions import Constant
+from simgen.draws import Draws
+from simgen.errors import ConfigError, PlacementError
+from simgen.geometry import inverse, project, transform_points
+from simgen.randomize import Sampler, make_sampler
+from simgen.resources import resource_folder
+from simgen.scene import SURFACES, TEXTURES, Scenes, concatenate, take
+from simgen.schema import Randomize, Render
+
+SCENES = ("tabletop", "kuka_table")
+ARMS = ("blocks", "distractors", "colour", "background", "light", "camera", "sensor")
+PRESETS = sorted(path.stem for path in (resource_folder("conf") / "randomize").glob("*.yaml"))
+SLOTS = 6  # of labelled blocks in every preset; ten of distractors follow
+
+
+@cache
+def _randomize(preset: str) -> Randomize:
+    return compose("render", Render, [f"randomize={preset}"]).randomize
+
+
+@cache
+def world_of(scene: str) -> World:
+    return load_world(scene)
+
+
+def sampler_of(preset: str, scene: str = "tabletop", leaves: dict[str, Any] | None = None, **options: Any) -> Sampler:
+    """The sampler of a preset with some leaves (their keys below `randomize`) set to something else."""
+    config = deepcopy(_randomize(preset))
+    for key, leaf in (leaves or {}).items():
+        *parents, last = key.replace("/", ".").split(".")
+        node = config
+        for name in parents:
+            node = getattr(node, name)
+        assert hasattr(node, last), key
+        setattr(node, last, leaf)
+    return make_sampler(config, world_of(scene), **options)
+
+
+def flat(scenes: Scenes) -> dict[str, np.ndarray]:
+    """Every array of Scenes by its path, split wherever different leaves determine different parts of one array."""
+    result: dict[str, np.ndarray] = {}
+
+    def walk(part: Any, path: str) -> None:
+        for item in fields(part):
+            value = getattr(part, item.name)
+            if is_dataclass(value):
+                walk(value, f"{path}{item.name}.")
+            else:
+                result[f"{path}{item.name}"] = np.asarray(value)
+
+    walk(scenes, "")
+    del result["index"]
+    pose = result.pop("blocks.world_from_block")
+    result |= {"blocks.rotation": pose[..., :3, :3], "blocks.xy": pose[..., :2, 3], "blocks.z": pose[..., 2, 3]}
+    for name in [name for name in result if name.startswith("blocks.")]:
+        whole = result.pop(name)
+        result[name], result[f"distractors.{name.removeprefix('blocks.')}"] = whole[:, :SLOTS], whole[:, SLOTS:]
+    for name in [name for name in result if name.startswith("surfaces.material.")]:
+        whole = result.pop(name)
+        for k, surface in enumerate(SURFACES):
+            result[f"{surface}.{name.removeprefix('surfaces.material.')}"] = whole[:, k]
+        result[f"fixture.{name.removeprefix('surfaces.material.')}"] = whole[:, len(SURFACES) :]
+    camera, pose = result.pop("cameras.intrinsics"), result.pop("cameras.world_from_camera")
+    result |= {"cameras.focal": camera[:, [0, 1], [0, 1]], "cameras.center": camera[:, :2, 2]}
+    assert np.array_equal(camera[:, [0, 1, 2, 2, 2], [1, 0, 0, 1, 2]], np.tile([0, 0, 0, 0, 1], (len(camera), 1)))
+    result |= {"cameras.rotation": pose[:, :3, :3], "cameras.position": pose[:, :3, 3]}
+    return result
+
+
+def changed(left: Scenes, right: Scenes) -> set[str]:
+    """The names of the arrays of which any bit differs."""
+    a, b = flat(left), flat(right)
+    assert a.keys() == b.keys()
+    return {name for name in a if a[name].shape != b[name].shape or a[name].tobytes() != b[name].tobytes()}
+
+
+def assert_same(left: Scenes, right: Scenes) -> None:
+    assert changed(left, right) == set()
+
+
+# ---- the law: a sample is a function of seed and index
+
+
+@pytest.mark.parametrize("settle", [False, True])
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("preset", ["full", "tobin2017"])
+def test_a_sample_alone_is_the_sample_in_any_batch(preset: str, scene: str, settle: bool) -> None:
+    sampler = sampler_of(preset, scene, settle=settle)
+    index = [0, 1, 2, 3, 4, 5, 6, 1000003, 2**40]
+    whole = sampler.sample(3, index)
+    assert whole.index.tolist() == index
+    assert_same(sampler.sample(3, index[::-1]), take(whole, slice(None, None, -1)))
+    assert_same(concatenate([sampler.sample(3, [i]) for i in index]), whole)
+    assert_same(concatenate([sampler.sample(3, index[:4]), sampler.sample(3, index[4:])]), whole)
+    assert_same(sampler_of(preset, scene, settle=settle).sample(3, np.array(index)), whole)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_seeds_and_indices_give_different_scenes(scene: str) -> None:
+    """Seed 0 is a seed like any other, and (0, 1) is not (1, 0)."""
+    sampler = sampler_of("full", scene)
+    assert_same(sampler.sample(0, [0]), sampler.sample(0, [0]))
+    streams = [sampler.sample(seed, [index]) for seed in (0, 1, 2) for index in (0, 1, 2)]
+    for left, right in combinations(streams, 2):
+        differ = changed(left, right)
+        assert {"cameras.position", "table.color", "sensor.noise_seed", "lights.color", "blocks.xy"} <= differ
+
+
+@pytest.mark.parametrize("settle", [False, True])
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_path_is_drawn_from_twice(preset: str, scene: str, settle: bool) -> None:
+    sampler = sampler_of(preset, scene, settle=settle)
+    for attempt in (0, 2):
+        trace: list[str] = []
+        traced = sampler.sample(1, range(3), attempt=attempt, trace=trace)
+        assert len(trace) == len(set(trace))
+        drawn = {re.sub(r"^attempt-2/", "", path) for path in trace}
+        for path, leaf in sampler.leaves.items():
+            uses = [one for one in drawn if one == path or one.startswith(f"{path}/")]
+            assert bool(uses) == (not isinstance(leaf, Constant)) or (path.startswith("fixture/") and scene == "tabletop")
+        assert "sensor/noise_seed" in drawn
+        assert_same(sampler.sample(1, range(3), attempt=attempt), traced)
+
+
+def test_an_attempt_moves_the_blocks_and_nothing_else() -> None:
+    sampler = sampler_of("full", settle=True)
+    first, second, third = (sampler.sample(1, range(4), attempt=k) for k in range(3))
+    moved = {f"{group}.{name}" for group in ("blocks", "distractors") for name in ("rotation", "xy", "z")}
+    assert changed(first, second) == changed(second, third) == changed(first, third) == moved | {"attempt"}
+    assert third.attempt.tolist() == [2] * 4
+
+
+# ---- the law: a leaf determines its own numbers and no others
+
+
+def _determines(leaf: str) -> set[str]:
+    """The arrays that a leaf may change."""
+    group, _, name = leaf.replace("/", ".").partition(".")
+    if group in ("blocks", "distractors"):
+        if name.startswith("material."):
+            return {f"{group}.{name}".replace("_deg", "")}
+        # A place is free or not by the blocks there and their sizes: these four may move whatever comes later.
+        later = {f"{group}.xy", "distractors.xy"}
+        return {
+            "count": {f"{group}.present"},
+            "model": {f"{group}.model", f"{group}.rotation", f"{group}.z"} | later,
+            "scale": {f"{group}.scale", f"{group}.z"} | later,
+            "place": later,
+            "yaw_deg": {f"{group}.rotation"},
+            "face": {f"{group}.rotation", f"{group}.z"},
+        }[name]
+    if group == "walls":
+        return {"surfaces.walls"}
+    if group == "light":
+        return {f"lights.{name}"}
+    if group == "sensor":
+        return {f"sensor.{name}".replace("_px", "")}
+    if group == "camera":
+        place, turn = {"cameras.position", "cameras.rotation"}, {"cameras.rotation"}
+        return {
+            **dict.fromkeys(("aim", "distance", "azimuth_deg", "elevation_deg", "offset"), place),
+            **dict.fromkeys(("pan_deg", "tilt_deg", "roll_deg"), turn),
+            "fov_deg": {"cameras.focal"},
+            "principal_point": {"cameras.center"},
+            "distortion": {"cameras.distortion"},
+        }[name]
+    return {f"{group}.{name}".replace("_deg", "")}
+
+
+# A constant for each leaf, which full draws for no sample, and a distribution, by the leaf's last name or full key.
+CONSTANTS: dict[str, Any] = {
+    "texture": "stripes",
+    "color": [0.11, 0.22, 0.33],
+    "color2": [0.44, 0.55, 0.66],
+    "cycles": 3.21,
+    "angle_deg": 12.3,
+    "pattern": 77,
+    "count": 2,
+    "model": "cylinder",
+    "scale": 0.9,
+    "place": [-0.9, 0.1],
+    "yaw_deg": 31.0,
+    "face": 0.99,
+    "walls": 0,
+    "direction": [0.1, 0.2, 0.9],
+    "light/distance": 2.34,
+    "ambient": 0.41,
+    "diffuse": 0.31,
+    "specular": 0.21,
+    "shadow": 0,
+    "aim": [-0.71, -0.02, 0.01],
+    "camera/distance": 1.2345,
+    "azimuth_deg": 177.77,
+    "elevation_deg": 36.3636,
+    "offset": [0.01, 0.02, 0.03],
+    "pan_deg": 1.1,
+    "tilt_deg": -2.2,
+    "roll_deg": -2.02,
+    "fov_deg": 47.11,
+    "principal_point": [0.0011, 0.0022],
+    "distortion": [-0.01, 0.002, 0.0003, 0.0004, 0.00005],
+    "exposure": 0.123,
+    "white_balance": [0.91, 1.01, 1.11],
+    "gamma": 1.11,
+    "noise": 3.3,
+    "blur_px": 0.7,
+    "jpeg_quality": 66,
+}
+COLOR = ["hsv", ["uniform", 0, 1], ["uniform", 0.2, 1], ["choice", 0.5, ["uniform", 0.6, 1]]]
+DISTRIBUTIONS: dict[str, Any] = {
+    "texture": ["choice", "flat", "gradient", "checker", "stripes", "noise"],
+    "color": COLOR,
+    "color2": ["uniform", [0, 0, 0.5], [0.5, 1, 1]],
+    "cycles": ["loguniform", 0.5, 16],
+    "angle_deg": ["normal", 0, 90],
+    "pattern": ["choice", 5, ["integer", 10, 1000]],
+    "count": ["integer", 0, 3],
+    "model": ["choice", "cylinder", "cone", "pyramid"],
+    "scale": ["loguniform", 0.8, 1.0],
+    "place": None,  # the scene's own
+    "yaw_deg": ["uniform", 0, 360],
+    "face": ["choice", 0, ["uniform", 0, 1]],
+    "walls": ["integer", 0, 1],
+    "direction": ["cap", [0.3, -0.2, 1], 60],
+    "light/distance": ["loguniform", 1, 4],
+    "ambient": ["uniform", 0.2, 0.8],
+    "diffuse": ["normal", 0.5, 0.02],
+    "specular": ["uniform", 0, 0.5],
+    "shadow": ["choice", 0, 1],
+    "aim": None,
+    "camera/distance": ["normal", 1.25, 0.01],
+    "azimuth_deg": ["uniform", 170, 190],
+    "elevation_deg": ["uniform", 30, 40],
+    "offset": ["uniform", -0.02, 0.02],
+    "pan_deg": ["uniform", -3, 3],
+    "tilt_deg": ["normal", 0, 1],
+    "roll_deg": ["uniform", -5, 5],
+    "fov_deg": ["choice", 45, ["uniform", 46, 48]],
+    "principal_point": ["uniform", -0.01, 0.01],
+    "distortion": ["uniform", [-0.05, 0, 0, 0, 0], [0.05, 0.01, 0.001, 0.001, 0.001]],
+    "exposure": ["normal", 0, 0.3],
+    "white_balance": ["uniform", 0.9, 1.1],
+    "gamma": ["loguniform", 0.8, 1.25],
+    "noise": ["uniform", 0, 8],
+    "blur_px": ["uniform", 0, 1],
+    "jpeg_quality": ["integer", 50, 95],
+}
+LEAVES = sorted(sampler_of("full").leaves)
+
+
+def of_leaf(table: dict[str, Any], path: str) -> Any:
+    return table[path] if path in table else table[path.rsplit("/", 1)[-1]]
+
+
+def test_the_leaves_are_those_of_the_schema() -> None:
+    def count(node: Any) -> Iterator[str]:
+        for item in fields(node):
+            value = getattr(node, item.name)
+            if is_dataclass(value):
+                yield from (f"{item.name}/{path}" for path in count(value))
+            elif item.name not in ("slots", "images"):
+                yield item.name
+
+    assert sorted(count(_randomize("full"))) == LEAVES
+    assert len(LEAVES) == 79
+    assert all(_determines(path) for path in LEAVES)
+
+
+@cache
+def _full(scene: str, settle: bool) -> Scenes:
+    return sampler_of("full", scene, settle=settle).sample(5, range(5))
+
+
+@pytest.mark.parametrize("path", LEAVES)
+@pytest.mark.parametrize("scene", SCENES)
+def test_freezing_a_leaf_changes_its_own_numbers_only(scene: str, path: str) -> None:
+    settle = path.endswith("/place")  # blocks at one place do not fit without a pile
+    constant = [0.1, 0.05] if settle and scene == "tabletop" else of_leaf(CONSTANTS, path)
+    frozen = sampler_of("full", scene, {path: constant}, settle=settle).sample(5, range(5))
+    differ = changed(_full(scene, settle), frozen)
+    own = _determines(path)
+    if settle:
+        own = own | {"blocks.z", "distractors.z"}  # whatever is above another is dropped from above it
+    assert differ <= own
+    if path.startswith("fixture/") and scene == "tabletop":
+        assert not differ  # it has none
+    else:
+        assert differ  # and the constant arrived
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_frozen_at_what_a_sample_drew_every_leaf_gives_that_sample(scene: str) -> None:
+    """The leaves that are not drawn for each slot, all at once: a recipe read off the stream rebuilds the scene."""
+    sampler = sampler_of("full", scene)
+    for index in (0, 3):
+        drawn = {}
+        for path, leaf in sampler.leaves.items():
+            if path.startswith(("blocks/", "distractors/", "fixture/")):
+                continue
+            numbers = leaf.sample(Draws(9, np.array([index]), path))[0].tolist()
+            drawn[path] = TEXTURES[int(numbers[0])] if path.endswith("texture") else numbers
+        assert len(drawn) == 79 - 6 * 3 - 2 * 6
+        assert_same(sampler_of("full", scene, drawn).sample(9, [index]), sampler.sample(9, [index]))
+
+
+def test_the_number_of_blocks_moves_none() -> None:
+    scenes = [sampler_of("full", leaves={"blocks.count": n, "distractors.count": 5 - n}).sample(0, range(6)) for n in (1, 5)]
+    assert changed(*scenes) == {"blocks.present", "distractors.present"}
+    for scene, n in zip(scenes, (1, 5), strict=True):
+        assert (scene.blocks.present == ([True] * n + [False] * (6 - n) + [True] * (5 - n) + [False] * (5 + n))).all()
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_every_leaf_takes_a_distribution(scene: str) -> None:
+    """All 79 at once; every array then varies from sample to sample, and stays within what was asked for."""
+    leaves = {path: of_leaf(DISTRIBUTIONS, path) or "varied" for path in LEAVES}
+    sampler = sampler_of("none", scene, leaves)
+    assert not [path for path, leaf in sampler.leaves.items() if isinstance(leaf, Constant)]
+    arrays = flat(sampler.sample(0, range(12)))
+    constant = {"attempt", "cameras.width", "cameras.height", "blocks.labelled", "distractors.labelled"}
+    if scene == "tabletop":
+        constant |= {name for name in arrays if name.startswith("fixture.")}
+    for name in arrays.keys() - constant:
+        assert len({row.tobytes() for row in arrays[name]}) > 1, name
+    assert np.unique(arrays["sensor.jpeg_quality"]).min() >= 50
+    assert set(np.unique(arrays["table.pattern"])) <= {5, *range(10, 1001)}
+    assert set(np.unique(arrays["blocks.material.texture"])) == {0, 1, 2, 3, 4}
+    assert np.linalg.norm(arrays["lights.direction"], axis=2) == pytest.approx(np.ones((12, 1)))
+    axis = np.array([0.3, -0.2, 1]) / np.linalg.norm([0.3, -0.2, 1])
+    assert (arrays["lights.direction"] @ axis >= 0.5 - 1e-12).all()
+    names = [solid.name for solid in world_of(scene).solids]
+    assert {names[k] for k in np.unique(arrays["blocks.model"])} == {"cylinder", "cone", "pyramid"}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_with_every_leaf_a_distribution_a_sample_alone_is_the_sample_in_a_batch(scene: str) -> None:
+    sampler = sampler_of("none", scene, {path: of_leaf(DISTRIBUTIONS, path) or "varied" for path in LEAVES})
+    whole = sampler.sample(0, range(12))
+    assert_same(concatenate([sampler.sample(0, [i]) for i in range(12)]), whole)
+    trace: list[str] = []
+    sampler.sample(0, range(12), trace=trace)
+    assert len(trace) == len(set(trace))
+
+
+# ---- presets
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_none_gives_the_same_scene_for_every_index(scene: str) -> None:
+    sampler = sampler_of("none", scene)
+    scenes = sampler.sample(0, range(6))
+    for row in range(1, 6):
+        assert changed(take(scenes, [0]), take(scenes, [row])) == {"sensor.noise_seed"}
+    assert changed(sampler.sample(1, range(6)), scenes) == {"sensor.noise_seed"}
+    assert scenes.blocks.present.sum(axis=1).tolist() == [1] * 6
+    neutral = scenes.sensor
+    assert not (neutral.exposure.any() or neutral.noise.any() or neutral.blur.any() or neutral.jpeg_quality.any())
+    assert (neutral.gamma == 1).all()
+    assert (neutral.white_balance == 1).all()
+
+
+_MATERIAL = ("texture", "color", "color2", "cycles", "angle", "pattern")
+_POSE = ("rotation", "xy", "z")
+GROUPS: dict[str, set[str]] = {
+    "blocks": {f"blocks.{name}" for name in ("present", "model", *_POSE)} | {"distractors.xy"},
+    "distractors": {f"distractors.{name}" for name in ("present", "model", "scale", *_POSE)},
+    "colour": {
+        f"{surface}.{name}"
+        for surface in ("blocks.material", "distractors.material", "table", "floor", "wall", "fixture")
+        for name in _MATERIAL
+    },
+    "background": {f"background.{name}" for name in _MATERIAL} | {"surfaces.walls"},
+    "light": {f"lights.{name}" for name in ("direction", "distance", "color", "ambient", "diffuse", "specular", "shadow")},
+    "camera": {f"cameras.{name}" for name in ("position", "rotation", "focal", "center")},
+    "sensor": {f"sensor.{name}" for name in ("exposure", "white_balance", "gamma", "noise", "blur", "jpeg_quality")},
+}
+# What the kuka_table varies less: one box that lies on its base.
+FIXED = {
+    "tabletop": {f"fixture.{name}" for name in _MATERIAL},
+    "kuka_table": {"blocks.present", "blocks.model", "blocks.z"},
+}
+
+
+def test_every_arm_is_known_here() -> None:
+    assert set(PRESETS) == {"none", "full", "tobin2017", *ARMS}
+    assert set(GROUPS) == set(ARMS)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("arm", ARMS)
+def test_an_arm_varies_its_own_group_and_nothing_else(arm: str, scene: str) -> None:
+    """And what it varies has the very numbers that full gives it: the arms of an ablation are paired."""
+    none, alone, full = (sampler_of(preset, scene).sample(2, range(8)) for preset in ("none", arm, "full"))
+    varied = GROUPS[arm] - FIXED[scene]
+    assert changed(none, alone) <= GROUPS[arm] | ({"distractors.xy"} if arm == "blocks" else set())
+    arrays = flat(alone)
+    for name in varied - {"distractors.xy"}:
+        assert len({row.tobytes() for row in arrays[name]}) > 1, name
+    meets = {"distractors.xy"} if arm in ("blocks", "distractors") else set()  # these make way for the blocks
+    assert not (changed(alone, full) & varied) - meets
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_full_is_all_arms_together(scene: str) -> None:
+    none, full = (sampler_of(preset, scene).sample(0, range(8)) for preset in ("none", "full"))
+    everything = set().union(*GROUPS.values()) - FIXED[scene]
+    assert changed(none, full) == everything
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_samples_on_every_scene(preset: str, scene: str) -> None:
+    sampler = sampler_of(preset, scene)
+    scenes = sampler.sample(0, range(40))
+    assert len(scenes) == 40
+    for name, array in flat(scenes).items():
+        assert np.isfinite(array).all(), name
+    assert (scenes.cameras.width, scenes.cameras.height) == (640, 480)
+    assert (scenes.blocks.labelled == ([True] * SLOTS + [False] * 10)).all()
+    assert (np.linalg.norm(scenes.lights.direction, axis=2) - 1 == pytest.approx(0, abs=1e-12))
+    for colors in (scenes.blocks.material.color, scenes.surfaces.material.color2, scenes.lights.color):
+        assert colors.min() >= 0
+        assert colors.max() <= 1
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_tobin2017_keeps_to_the_ranges_of_the_paper(scene: str) -> None:
+    """Camera within a box of 10 x 5 x 10 cm, turned by up to 0.1 rad, field of view within 5%; at most 10 distractors."""
+    nominal = flat(sampler_of("none", scene).sample(0, [0]))
+    scenes = sampler_of("tobin2017", scene).sample(0, range(300))
+    arrays = flat(scenes)
+    move = arrays["cameras.position"] - nominal["cameras.position"]
+    assert (np.abs(move) <= np.array([0.05, 0.025, 0.05]) + 1e-12).all()
+    assert (np.abs(move).max(axis=0) > 0.98 * np.array([0.05, 0.025, 0.05])).all()
+    aim = np.array([leaf.value for path, leaf in sampler_of("none", scene).leaves.items() if path == "camera/aim"])
+    toward = transform_points(inverse(scenes.cameras.world_from_camera), np.repeat(aim[None], 300, 0))[:, 0]
+    pan, tilt = -np.arctan2(toward[:, 0], toward[:, 2]), np.arctan2(toward[:, 1], toward[:, 2])
+    assert np.abs(pan).max() <= 0.1001 * np.sqrt(2)
+    assert np.abs(tilt).max() <= 0.1001 * np.sqrt(2)
+    assert np.abs(pan).max() > 0.08
+    present = scenes.blocks.present[:, SLOTS:].sum(axis=1)
+    assert sorted(set(present.tolist())) == list(range(11))
+    assert set(np.unique(scenes.blocks.material.texture)) == {TEXTURES.index(t) for t in ("flat", "gradient", "checker")}
+    assert (scenes.blocks.scale == 1).all()
+    fov = 2 * np.arctan(240 / arrays["cameras.focal"])
+    middle = 2 * np.arctan(240 / nominal["cameras.focal"])
+    assert (np.abs(fov / middle - 1) <= 0.05 + 1e-9).all()
+
+
+# ---- placement
+
+
+def vertices_of(scenes: Scenes, row: int, slot: int, world: World) -> np.ndarray:
+    """The block's corners in the world, from the recipe alone."""
+    solid = world.solids[scenes.blocks.model[row, slot]]
+    return transform_points(scenes.blocks.world_from_block[row, slot], solid.vertices * scenes.blocks.scale[row, slot])
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("preset", ["full", "blocks", "distractors", "tobin2017"])
+def test_blocks_stand_on_the_table_and_apart(preset: str, scene: str) -> None:
+    """Two blocks are apart if the projections of their corners onto the line between them do not meet."""
+    world = world_of(scene)
+    scenes = sampler_of(preset, scene).sample(7, range(25))
+    pairs = 0
+    for row in range(25):
+        slots = np.flatnonzero(scenes.blocks.present[row])
+        bodies = [vertices_of(scenes, row, slot, world) for slot in slots]
+        for slot, body in zip(slots, bodies, strict=True):
+            assert abs(body[:, 2].min()) < 1e-12
+            spot = scenes.blocks.world_from_block[row, slot, :2, 3]
+            assert (np.abs(spot - world.table.center[:2]) <= world.table.size[:2] / 2).all()
+            rotation = scenes.blocks.world_from_block[row, slot, :3, :3]
+            assert np.allclose(rotation @ rotation.T, np.eye(3), rtol=0, atol=1e-12)
+            assert np.linalg.det(rotation) == pytest.approx(1)
+        for (i, left), (j, right) in combinations(zip(slots, bodies, strict=True), 2):
+            places = scenes.blocks.world_from_block[row, [i, j], :3, 3]
+            line = places[1] - places[0]
+            assert (left @ line).max() < (right @ line).min(), (row, i, j)
+            pairs += 1
+    assert pairs > (200 if preset in ("full", "tobin2017", "distractors") else 100 if scene == "tabletop" else -1)
+
+
+def test_blocks_lie_on_each_of_their_faces() -> None:
+    """`face` picks the resting face, equally likely: 0 is the base, and a cube shows all six."""
+    leaves = {"blocks.model": "cube", "blocks.count": 6, "blocks.face": ["uniform", 0, 1], "blocks.yaw_deg": 0}
+    scenes = sampler_of("blocks", leaves=leaves).sample(0, range(100))
+    down = -scenes.blocks.world_from_block[:, :SLOTS, 2, :3].reshape(-1, 3)
+    faces, counts = np.unique(down.round(6) + 0.0, axis=0, return_counts=True)
+    assert len(faces) == 6
+    assert (np.abs(counts - 100) < 45).all()
+    base = sampler_of("blocks", leaves={**leaves, "blocks.face": 0}).sample(0, range(3))
+    assert np.allclose(base.blocks.world_from_block[:, :SLOTS, :3, :3], np.eye(3), rtol=0, atol=1e-12)
+    last = sampler_of("blocks", leaves={**leaves, "blocks.face": 1}).sample(0, range(3))
+    assert np.allclose(last.blocks.world_from_block[:, :SLOTS, :3, 2] @ [0, 0, 1], -1)
+
+
+def test_yaw_turns_from_x_towards_y() -> None:
+    pose = sampler_of("none", leaves={"blocks.yaw_deg": 90}).sample(0, [0]).blocks.world_from_block[0, 0]
+    assert pose[:3, 0] == pytest.approx([0, 1, 0], abs=1e-12)
+    assert pose[:3, 3] == pytest.approx([0, 0, 0.025])
+
+
+def test_scale_multiplies_the_size_and_keeps_the_block_on_the_table() -> None:
+    world = world_of("tabletop")
+    for model in (solid.name for solid in world.solids):
+        for face in (0, 0.5, 0.99):
+            leaves = {"blocks.model": model, "blocks.scale": 1.7, "blocks.face": face, "blocks.yaw_deg": 33}
+            scenes = sampler_of("none", leaves=leaves).sample(0, [0])
+            corners = vertices_of(scenes, 0, 0, world)
+            assert abs(corners[:, 2].min()) < 1e-12
+            solid = world.solids[scenes.blocks.model[0, 0]]
+            assert np.linalg.norm(corners[0] - corners[-1]) == pytest.approx(
+                1.7 * np.linalg.norm(solid.vertices[0] - solid.vertices[-1])
+            )
+
+
+def test_to_be_dropped_blocks_are_stacked_clear_of_each_other() -> None:
+    world = world_of("tabletop")
+    narrow = ["uniform", [-0.05, -0.05], [0.05, 0.05]]
+    leaves = {"blocks.place": narrow, "distractors.place": narrow, "blocks.count": 6}
+    scenes = sampler_of("full", leaves=leaves, settle=True).sample(0, range(6))
+    higher = 0
+    for row in range(6):
+        slots = np.flatnonzero(scenes.blocks.present[row])
+        bodies = [vertices_of(scenes, row, slot, world) for slot in slots]
+        assert min(body[:, 2].min() for body in bodies) > -1e-12
+        higher += sum(body[:, 2].min() > 0.05 for body in bodies)
+        for left, right in combinations(range(len(slots)), 2):
+            line = np.subtract(*scenes.blocks.world_from_block[row, slots[[right, left]], :3, 3])
+            assert (bodies[left] @ line).max() <= (bodies[right] @ line).min() + 1e-12
+    assert higher > 20
+
+
+@pytest.mark.parametrize("group", ["blocks", "distractors"])
+def test_too_many_blocks_are_refused_with_sample_seed_and_block(group: str) -> None:
+    small = ["uniform", [-0.03, -0.03], [0.03, 0.03]]
+    leaves = {"blocks.count": 0, "distractors.count": 0, f"{group}.count": 6, f"{group}.place": small}
+    if group == "distractors":
+        leaves["blocks.slots"] = 0  # an absent block keeps its place, too
+    with pytest.raises(PlacementError) as caught:
+        sampler_of("none", leaves=leaves).sample(17, [40, 41])
+    message = str(caught.value)
+    assert message.startswith(f"randomize.{group}.place: sample 4")
+    assert " of seed 17" in message
+    named = re.search(group + r"\[(\d)\]", message)
+    assert named
+    assert 1 <= int(named[1]) <= 5
+    for remedy in (f"randomize.{group}.count", "scale", "place", "physics=settle"):
+        assert remedy in message
+    # The block that is named is the first that does not fit: with as many as come before it, the sample is found.
+    sample = int(re.search(r"sample (\d+)", message)[1])
+    fewer = {**leaves, f"{group}.count": int(named[1])}
+    assert len(sampler_of("none", leaves=fewer).sample(17, [sample])) == 1
+
+
+def test_blocks_that_find_no_place_do_not_depend_on_their_batch() -> None:
+    leaves = {"blocks.count": ["integer", 1, 6], "blocks.place": ["uniform", [-0.09, -0.09], [0.09, 0.09]]}
+    sampler = sampler_of("blocks", leaves=leaves)
+
+    def fits(index: list[int]) -> bool:
+        try:
+            sampler.sample(0, index)
+        except PlacementError:
+            return False
+        return True
+
+    alone = {i: fits([i]) for i in range(6)}
+    assert set(alone.values()) == {True, False}
+    good = [i for i in alone if alone[i]]
+    assert_same(sampler.sample(0, good), concatenate([sampler.sample(0, [i]) for i in good]))
+    for bad in (i for i in alone if not alone[i]):
+        with pytest.raises(PlacementError, match=f"sample {bad} of seed 0"):
+            sampler.sample(0, [*good, bad])
+
+
+def test_a_place_beside_the_table_is_refused() -> None:
+    for place in ([0.61, 0], [0, -0.41], ["uniform", [1, 1], [2, 2]]):
+        with pytest.raises(PlacementError, match=r"blocks\[0\]"):
+            sampler_of("none", leaves={"blocks.place": place}).sample(0, [0])
+    sampler_of("none", leaves={"blocks.place": [0.6, -0.4]}).sample(0, [0])
+
+
+# ---- cameras
+
+
+def test_the_kuka_camera_is_the_calibrated_one() -> None:
+    path = PHOTOGRAPHS / "kuka_table" / "calibration.json"
+    if not path.is_file():
+        pytest.skip(f"{path.parent.name} is not here")
+    calibration = json.loads(path.read_text(encoding="utf-8"))
+    cameras = sampler_of("none", "kuka_table").sample(0, [0]).cameras
+    expected = [
+        [calibration["fx"], 0, calibration["cx"]],
+        [0, calibration["fy"], calibration["cy"]],
+        [0, 0, 1],
+    ]
+    assert np.abs(cameras.intrinsics[0] - expected).max() < 0.01
+    assert cameras.distortion[0].tolist() == [calibration["k1"], 0, 0, 0, 0]
+    assert (cameras.width, cameras.height) == (calibration["width"], calibration["height"])
+    assert cameras.world_from_camera[0, :3, 3] == pytest.approx(calibration["camera_position_in_table_m"], abs=1e-3)
+    camera_from_table = np.array(calibration["camera_from_table"])
+    assert np.abs(inverse(cameras.world_from_camera[0]) - camera_from_table).max() < 1e-4
+    corners = np.array([[x, y, 0.0] for x in (-1.26, -0.88, -0.5) for y in (-0.61, 0, 0.61)])
+    pixels = project(transform_points(camera_from_table, corners), np.array(expected), cameras.distortion[0])
+    found = project(
+        transform_points(inverse(cameras.world_from_camera[0]), corners), cameras.intrinsics[0], cameras.distortion[0]
+    )
+    assert np.abs(found - pixels).max() < 0.1
+
+
+def test_the_camera_leaves_mean_what_the_schema_says() -> None:
+    leaves = {"camera.aim": [0.1, 0.2, 0.05], "camera.distance": 0.8, "camera.azimuth_deg": 30, "camera.elevation_deg": 40}
+    sampler = sampler_of("none", leaves=leaves, width=200, height=100)
+    cameras = sampler.sample(0, [0]).cameras
+    away = cameras.world_from_camera[0, :3, 3] - [0.1, 0.2, 0.05]
+    assert np.linalg.norm(away) == pytest.approx(0.8)
+    assert np.degrees(np.arctan2(away[1], away[0])) == pytest.approx(30)
+    assert np.degrees(np.arcsin(away[2] / 0.8)) == pytest.approx(40)
+    assert (cameras.width, cameras.height) == (200, 100)
+    assert cameras.intrinsics[0, :2, 2] == pytest.approx([99.5, 49.5])
+
+    def pixel(**changes: Any) -> np.ndarray:
+        """Where the aim is in the picture."""
+        also = {**leaves, **{f"camera.{name}": leaf for name, leaf in changes.items()}}
+        found = sampler_of("none", leaves=also, width=200, height=100).sample(0, [0]).cameras
+        point = transform_points(inverse(found.world_from_camera[0]), np.array([[0.1, 0.2, 0.05]]))
+        return project(point, found.intrinsics[0])[0] - [99.5, 49.5]
+
+    focal = cameras.intrinsics[0, 0, 0]
+    assert np.degrees(2 * np.arctan(50 / focal)) == pytest.approx(45)  # vertical, from border to border
+    assert pixel() == pytest.approx([0, 0], abs=1e-9)
+    assert pixel(offset=[0.1, -0.1, 0.2]) == pytest.approx([0, 0], abs=1e-9)  # the aim stays
+    assert pixel(roll_deg=50) == pytest.approx([0, 0], abs=1e-9)
+    # Turned to the right and down, what was in the middle goes left and up.
+    assert pixel(pan_deg=5) == pytest.approx([-focal * np.tan(np.radians(5)), 0], abs=1e-9)
+    assert pixel(tilt_deg=5) == pytest.approx([0, -focal * np.tan(np.radians(5))], abs=1e-9)
+    assert pixel(principal_point=[0.1, -0.05]) == pytest.approx([10, -5])
+
+
+def test_pixels_scale_with_the_size_of_the_picture() -> None:
+    """The same view at another size: intrinsics scale about the corner of the picture, half a pixel out."""
+    small, large = (sampler_of("full", width=w, height=h).sample(0, range(5)) for w, h in ((320, 240), (960, 720)))
+    assert changed(small, large) == {"cameras.focal", "cameras.center", "cameras.width", "cameras.height"}
+    assert np.allclose(large.cameras.intrinsics[:, 0, 0], 3 * small.cameras.intrinsics[:, 0, 0])
+    assert np.allclose(large.cameras.intrinsics[:, :2, 2] + 0.5, 3 * (small.cameras.intrinsics[:, :2, 2] + 0.5))
+
+
+@pytest.mark.parametrize(
+    ("scene", "leaves", "what"),
+    [
+        ("tabletop", {"camera.distance": 0.01, "camera.elevation_deg": 0}, "the table"),
+        ("tabletop", {"camera.aim": [0, 0, -0.02]}, "the table"),
+        ("tabletop", {"camera.elevation_deg": -60}, "the floor"),
+        ("tabletop", {"camera.distance": 2.5, "camera.elevation_deg": 10}, "a wall"),
+        ("tabletop", {"camera.distance": 2.5, "camera.elevation_deg": 10, "camera.azimuth_deg": -90}, "a wall"),
+        ("tabletop", {"camera.offset": [0, 0, 3]}, "the ceiling"),
+        ("kuka_table", {"camera.aim": [0, 0, 0.3], "camera.distance": 0.05}, "a fixture"),
+    ],
+)
+def test_a_camera_inside_or_behind_something_is_refused(scene: str, leaves: dict[str, Any], what: str) -> None:
+    if what == "the table":
+        leaves = {"camera.distance": 0.001, **leaves}
+    sampler = sampler_of("none", scene, leaves)
+    if what == "the ceiling":  # there is none: a camera may look down from above the walls
+        sampler.sample(0, [0])
+        return
+    with pytest.raises(ConfigError, match=what) as caught:
+        sampler.sample(4, [9])
+    assert str(caught.value).startswith("randomize.camera: sample 9 of seed 4 ")
+    if what == "a wall":
+        assert len(sampler_of("none", scene, {**leaves, "walls": 0}).sample(4, [9])) == 1
+
+
+# ---- what is refused
+
+
+def refused(leaves: dict[str, Any], preset: str = "none", **options: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        sampler_of(preset, leaves=leaves, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_nonsense_is_refused_by_every_leaf_with_its_key(path: str) -> None:
+    for leaf in (["uniform", 2, 1], "banana", None, [], float("nan"), {"low": 1}):
+        assert refused({path: leaf}).startswith(f"randomize.{path.replace('/', '.')}: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "leaf"),
+    [
+        ("blocks.count", -1),
+        ("blocks.count", 1.5),
+        ("blocks.count", ["uniform", 1, 3]),
+        ("blocks.count", 7),  # there are six slots
+        ("blocks.count", ["integer", 1, 7]),
+        ("distractors.count", ["choice", 1, ["integer", 5, 11]]),
+        ("blocks.model", "sphere"),
+        ("blocks.model", ["choice", "cube", "kuka_box"]),
+        ("blocks.model", ["uniform", 0, 1]),
+        ("blocks.scale", 0),
+        ("blocks.scale", -1),
+        ("blocks.scale", ["normal", 1, 0.2]),
+        ("blocks.face", 1.1),
+        ("blocks.place", [0, 0, 0]),
+        ("blocks.place", 0.1j),
+        ("blocks.material.texture", "wood"),
+        ("blocks.material.texture", 2),
+        ("blocks.material.color", [0, 0, 1.1]),
+        ("blocks.material.color", [0, 0, 255]),
+        ("blocks.material.color", [0, 0]),
+        ("blocks.material.color", ["normal", 0.5, 0.1]),
+        ("blocks.material.cycles", 0),
+        ("table.cycles", 1000),
+        ("floor.pattern", -1),
+        ("floor.pattern", 0.5),
+        ("floor.pattern", ["uniform", 0, 9]),
+        ("floor.pattern", ["choice", 1, 1.5]),
+        ("walls", 2),
+        ("walls", 0.5),
+        ("walls", ["uniform", 0, 1]),
+        ("light.direction", [0, 0, 0]),
+        ("light.direction", [0, 1]),
+        ("light.direction", ["choice", [0, 0, 0], [0, 0, 1]]),
+        ("light.distance", 0),
+        ("light.ambient", -0.1),
+        ("light.shadow", 0.5),
+        ("light.color", [2, 0, 0]),
+        ("camera.distance", 0),
+        ("camera.distance", ["uniform", -1, 1]),
+        ("camera.elevation_deg", 91),
+        ("camera.fov_deg", 0),
+        ("camera.fov_deg", 180),
+        ("camera.aim", 1 + 1j),
+        ("camera.distortion", [0, 0, 0, 0]),
+        ("camera.distortion", [-5, 0, 0, 0, 0]),  # no lens: it has no inverse within the picture
+        ("camera.principal_point", [2, 0]),
+        ("sensor.exposure", 2000),
+        ("sensor.gamma", 0),
+        ("sensor.noise", -1),
+        ("sensor.blur_px", -1),
+        ("sensor.jpeg_quality", 101),
+        ("sensor.jpeg_quality", 50.5),
+        ("sensor.white_balance", [1, 1, -1]),
+        ("sensor.white_balance", [1, 1]),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused_with_its_key(key: str, leaf: Any) -> None:
+    message = refused({key: leaf})
+    assert message.startswith(f"randomize.{key}: "), message
+
+
+@pytest.mark.parametrize(
+    ("leaves", "says"),
+    [
+        ({"blocks.slots": -1}, "randomize.blocks.slots: got -1"),
+        ({"blocks.slots": 5000}, "randomize.blocks.slots: got 5000"),
+        ({"blocks.slots": 0}, "randomize.blocks.count: up to 1 blocks, but randomize.blocks.slots=0"),
+        ({"blocks.slots": 0, "blocks.count": 0, "distractors.slots": 0}, "randomize.blocks.slots: got 0"),
+        ({"table.texture": "image"}, "randomize.table.texture: 'image' needs a folder"),
+        ({"blocks.material.texture": ["choice", "flat", "image"]}, "randomize.blocks.material.texture: 'image' needs"),
+    ],
+)
+def test_leaves_that_do_not_fit_together_are_refused(leaves: dict[str, Any], says: str) -> None:
+    assert refused(leaves).startswith(says)
+
+
+@pytest.mark.parametrize("size", [{"width": 7}, {"height": 0}, {"width": -640}, {"height": 20000}])
+def test_a_picture_of_no_size_is_refused(size: dict[str, int]) -> None:
+    ((key, value),) = size.items()
+    assert refused({}, **size).startswith(f"{key}: got {value}; expected 8 to 16384")
+
+
+def test_an_unknown_leaf_is_refused_with_its_key() -> None:
+    for override in ("randomize.camera.distnace=1", "randomize.blocks.material.colour=[1,0,0]", "randomize.fog=1"):
+        with pytest.raises(ConfigError, match=override.split("=")[0].rsplit(".", 1)[1]):
+            compose("render", Render, [override])
+
+
+def test_a_scene_that_lacks_a_leaf_is_named() -> None:
+    world = world_of("tabletop")
+    nominal = {**world.nominal, "camera": {k: v for k, v in world.nominal["camera"].items() if k != "fov_deg"}}
+    with pytest.raises(ConfigError) as caught:
+        make_sampler(_randomize("none"), replace(world, nominal=nominal))
+    message = str(caught.value)
+    assert message.startswith("randomize.camera.fov_deg: 'nominal' needs the leaf nominal.camera.fov_deg in scene")
+    with pytest.raises(ConfigError, match=r"randomize\.light\.ambient: 'varied' needs the leaf varied\.light\.ambient"):
+        sampler_of("none", leaves={"light.ambient": "varied"})
+
+
+def test_a_leaf_of_the_scene_that_has_no_counterpart_is_named() -> None:
+    """A word that is misspelt in the scene file would otherwise never take effect."""
+    world = world_of("tabletop")
+    for section, wrong in (("camera", "distnace"), ("blocks", "colour"), ("wall", "texture_")):
+        nominal = {**world.nominal, section: {**world.nominal.get(section, {}), wrong: 1}}
+        with pytest.raises(ConfigError, match=wrong):
+            make_sampler(_randomize("none"), replace(world, nominal=nominal))
+
+
+def test_image_textures_with_a_folder_are_sampled() -> None:
+    config = deepcopy(_randomize("none"))
+    config.images, config.table.texture, config.table.pattern = "somewhere", "image", ["integer", 0, 99]
+    scenes = make_sampler(config, world_of("tabletop")).sample(0, range(4))
+    assert (scenes.surfaces.material.texture[:, 0] == TEXTURES.index("image")).all()
+    assert len(set(scenes.surfaces.material.pattern[:, 0].tolist())) > 1
+
+
+def test_the_configuration_is_left_as_it_was() -> None:
+    config = deepcopy(_randomize("full"))
+    make_sampler(config, world_of("kuka_table")).sample(0, [0])
+    assert config == _randomize("full")
