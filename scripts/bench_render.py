@@ -149,7 +149,7 @@ def soak(renderer: str, number: int) -> None:
     slope = np.polyfit(at[rest:], megabytes[rest:], 1)[0] * 1000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{renderer:5} soak: {number} samples in {time.perf_counter() - begin:.0f} s; resident {megabytes[0]:.0f} MB at first, "
+        f"{renderer:5} soak: {number} samples in {time.perf_counter() - begin:.0f} s; resident {megabytes[0]:.0f} MB first, "
         f"{megabytes[-1]:.0f} MB at last, peak {peak:.0f} MB; slope {slope:+.2f} MB per 1,000 samples",
         flush=True,
     )

@@ -34,9 +34,8 @@ def _sense_one(image: Image, sensor: Sensor, row: int) -> Image:
         blurred = cv2.GaussianBlur(image, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
         image = np.asarray(blurred, dtype=np.uint8)
     if sensor.noise[row] > 0:
-        grain = normal_field(int(sensor.noise_seed[row]), image.size).reshape(image.shape)
-        noisy = image + np.float32(sensor.noise[row]) * grain
-        image = np.clip(noisy + np.float32(0.5), 0, 255).astype(np.uint8)
+        grain = normal_field(int(sensor.noise_seed[row]), image.size, float(sensor.noise[row]))
+        image = np.asarray(cv2.add(image, grain.reshape(image.shape), dtype=cv2.CV_8U), dtype=np.uint8)
     quality = int(sensor.jpeg_quality[row])
     if quality:
         _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -51,11 +50,11 @@ def _curve(gain: Array, gamma: float) -> Image:
     return (values + 0.5).astype(np.uint8).reshape(256, 1, 3)
 
 
-def normal_field(seed: int, n: int) -> NDArray[np.float32]:
-    """`n` standard normal numbers of 16 random bits each: Philox4x32-10 with key (seed, 0), counters 0, 1, 2, ..."""
+def normal_field(seed: int, n: int, deviation: float = 1.0) -> NDArray[np.float32]:
+    """`n` normal numbers of mean 0, of 16 random bits each: Philox4x32-10 with key (seed, 0), counters 0, 1, 2, ..."""
     words = np.empty((-(-n // 8), 4), np.uint32)
     for start in range(0, len(words), _CHUNK):
         counter = np.zeros((4, min(_CHUNK, len(words) - start)), np.uint32)
         counter[0] = np.arange(start, start + counter.shape[1])
         words[start : start + counter.shape[1]] = philox(counter, (seed & 0xFFFFFFFF, 0)).T
-    return np.asarray(_QUANTILES[words.view("<u2")].reshape(-1)[:n])
+    return np.asarray((_QUANTILES * np.float32(deviation))[words.view("<u2")].reshape(-1)[:n])

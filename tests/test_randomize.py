@@ -135,7 +135,9 @@ def test_no_path_is_drawn_from_twice(preset: str, scene: str, settle: bool) -> N
         drawn = {re.sub(r"^attempt-2/", "", path) for path in trace}
         for path, leaf in sampler.leaves.items():
             uses = [one for one in drawn if one == path or one.startswith(f"{path}/")]
-            assert bool(uses) == (not isinstance(leaf, Constant)) or (path.startswith("fixture/") and scene == "tabletop")
+            assert bool(uses) == (not isinstance(leaf, Constant)) or (
+                path.startswith("fixture/") and scene == "tabletop"
+            )
         assert "sensor/noise_seed" in drawn
         assert_same(sampler.sample(1, range(3), attempt=attempt), traced)
 
@@ -322,7 +324,9 @@ def test_frozen_at_what_a_sample_drew_every_leaf_gives_that_sample(scene: str) -
 
 
 def test_the_number_of_blocks_moves_none() -> None:
-    scenes = [sampler_of("full", leaves={"blocks.count": n, "distractors.count": 5 - n}).sample(0, range(6)) for n in (1, 5)]
+    scenes = [
+        sampler_of("full", leaves={"blocks.count": n, "distractors.count": 5 - n}).sample(0, range(6)) for n in (1, 5)
+    ]
     assert changed(*scenes) == {"blocks.present", "distractors.present"}
     for scene, n in zip(scenes, (1, 5), strict=True):
         assert (scene.blocks.present == ([True] * n + [False] * (6 - n) + [True] * (5 - n) + [False] * (5 + n))).all()
@@ -388,7 +392,9 @@ GROUPS: dict[str, set[str]] = {
         for name in _MATERIAL
     },
     "background": {f"background.{name}" for name in _MATERIAL} | {"surfaces.walls"},
-    "light": {f"lights.{name}" for name in ("direction", "distance", "color", "ambient", "diffuse", "specular", "shadow")},
+    "light": {
+        f"lights.{name}" for name in ("direction", "distance", "color", "ambient", "diffuse", "specular", "shadow")
+    },
     "camera": {f"cameras.{name}" for name in ("position", "rotation", "focal", "center")},
     "sensor": {f"sensor.{name}" for name in ("exposure", "white_balance", "gamma", "noise", "blur", "jpeg_quality")},
 }
@@ -435,7 +441,7 @@ def test_every_preset_samples_on_every_scene(preset: str, scene: str) -> None:
         assert np.isfinite(array).all(), name
     assert (scenes.cameras.width, scenes.cameras.height) == (640, 480)
     assert (scenes.blocks.labelled == ([True] * SLOTS + [False] * 10)).all()
-    assert (np.linalg.norm(scenes.lights.direction, axis=2) - 1 == pytest.approx(0, abs=1e-12))
+    assert np.linalg.norm(scenes.lights.direction, axis=2) - 1 == pytest.approx(0, abs=1e-12)
     for colors in (scenes.blocks.material.color, scenes.surfaces.material.color2, scenes.lights.color):
         assert colors.min() >= 0
         assert colors.max() <= 1
@@ -458,7 +464,9 @@ def test_tobin2017_keeps_to_the_ranges_of_the_paper(scene: str) -> None:
     assert np.abs(pan).max() > 0.08
     present = scenes.blocks.present[:, SLOTS:].sum(axis=1)
     assert sorted(set(present.tolist())) == list(range(11))
-    assert set(np.unique(scenes.blocks.material.texture)) == {TEXTURES.index(t) for t in ("flat", "gradient", "checker")}
+    assert set(np.unique(scenes.blocks.material.texture)) == {
+        TEXTURES.index(t) for t in ("flat", "gradient", "checker")
+    }
     assert (scenes.blocks.scale == 1).all()
     fov = 2 * np.arctan(240 / arrays["cameras.focal"])
     middle = 2 * np.arctan(240 / nominal["cameras.focal"])
@@ -628,7 +636,12 @@ def test_the_kuka_camera_is_the_calibrated_one() -> None:
 
 
 def test_the_camera_leaves_mean_what_the_schema_says() -> None:
-    leaves = {"camera.aim": [0.1, 0.2, 0.05], "camera.distance": 0.8, "camera.azimuth_deg": 30, "camera.elevation_deg": 40}
+    leaves = {
+        "camera.aim": [0.1, 0.2, 0.05],
+        "camera.distance": 0.8,
+        "camera.azimuth_deg": 30,
+        "camera.elevation_deg": 40,
+    }
     sampler = sampler_of("none", leaves=leaves, width=200, height=100)
     cameras = sampler.sample(0, [0]).cameras
     away = cameras.world_from_camera[0, :3, 3] - [0.1, 0.2, 0.05]

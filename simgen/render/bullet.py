@@ -124,11 +124,11 @@ class BulletRenderer:
                 connection.picture(scenes, row, pinhole, size, near)
         rgb, depth, body = connection.picture(scenes, row, pinhole, size, near)
         nothing = body < 0
-        background = paint(
-            scenes.surfaces.material, (row, SURFACES.index("background")), (size[1], size[0]), self._images
-        )
-        rgb = np.where(nothing[..., None], background, rgb)
-        depth = np.where(nothing, np.float32(0), depth)
+        if nothing.any():
+            place = (row, SURFACES.index("background"))
+            background = paint(scenes.surfaces.material, place, (size[1], size[0]), self._images)
+            rgb = np.where(nothing[..., None], background, rgb)
+            depth = np.where(nothing, np.float32(0), depth)
         slot = np.where(nothing, np.int16(-1), slot_of_body[np.maximum(body, 0)])
         if lookup is not None:
             rgb = np.asarray(cv2.remap(rgb, *lookup, cv2.INTER_LINEAR), dtype=np.uint8)
