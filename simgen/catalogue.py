@@ -61,8 +61,15 @@ def load_world(scene: str) -> World:
     """
     path = _find(scene)
     data = _read(path, {"table", "room", "blocks", "camera", "nominal", "varied", "fixtures"}, optional={"fixtures"})
-    table, room, camera = (_section(path, data, key) for key in ("table", "room", "camera"))
-    blocks = _resolve(path, str(data["blocks"]))
+    table = _section(path, data, "table", {"center", "size", "thickness"})
+    room = _section(path, data, "room", {"floor", "low", "high", "height"})
+    camera = _section(path, data, "camera", {"width", "height"})
+    if not isinstance(data["blocks"], str):
+        raise SceneError(f"{path}: blocks: got {data['blocks']!r}; expected the name of a block set file")
+    blocks = _resolve(path, data["blocks"])
+    low, high = _vector(path, "room.low", room.get("low"), 2), _vector(path, "room.high", room.get("high"), 2)
+    if np.any(low >= high):
+        raise SceneError(f"{path}: room.low: got {low.tolist()}; expected numbers below room.high {high.tolist()}")
     size = _vector(path, "table.size", table.get("size"), 2, positive=True)
     center = _vector(path, "table.center", table.get("center"), 2)
     thickness = _number(path, "table.thickness", table.get("thickness"), positive=True)
@@ -72,13 +79,13 @@ def load_world(scene: str) -> World:
         table=Box(np.array([*center, -thickness / 2]), np.array([*size, thickness])),
         room=Room(
             floor=_number(path, "room.floor", room.get("floor")),
-            low=_vector(path, "room.low", room.get("low"), 2),
-            high=_vector(path, "room.high", room.get("high"), 2),
+            low=low,
+            high=high,
             height=_number(path, "room.height", room.get("height"), positive=True),
         ),
         fixtures=tuple(_fixtures(path, data.get("fixtures") or [])),
-        width=int(_number(path, "camera.width", camera.get("width"), positive=True)),
-        height=int(_number(path, "camera.height", camera.get("height"), positive=True)),
+        width=_pixels(path, "camera.width", camera.get("width")),
+        height=_pixels(path, "camera.height", camera.get("height")),
         nominal=_section(path, data, "nominal"),
         varied=_section(path, data, "varied"),
         source={**data, "blocks": _read_yaml(blocks)},
@@ -99,15 +106,19 @@ def load_block_set(path: Path) -> tuple[Solid, ...]:
         where = f"block '{name}'"
         if not isinstance(block, dict):
             raise SceneError(f"{path}: {where}: got {block!r}; expected {{shape, size}} or {{mesh, scale}}")
-        unknown = set(block) - {"shape", "size", "mesh", "scale", "axis"}
-        if unknown or ("mesh" in block) == ("shape" in block):
-            raise SceneError(f"{path}: {where}: got keys {sorted(block)}; expected shape and size, or mesh and scale")
+        keys = set(block) - {"scale", "axis"} if "mesh" in block else set(block)
+        if keys not in ({"mesh"}, {"shape", "size"}):
+            got = sorted(map(str, block))
+            raise SceneError(f"{path}: {where}: got keys {got}; expected shape and size, or mesh and scale (and axis)")
         if "mesh" in block:
             scale = _number(path, f"{where}: scale", block.get("scale", 1.0), positive=True)
             axis = _vector(path, f"{where}: axis", block["axis"], 3) if "axis" in block else None
-            axis = None if axis is None else axis / np.linalg.norm(axis)
+            if axis is not None:
+                if not axis.any():
+                    raise SceneError(f"{path}: {where}: axis: got [0, 0, 0]; expected a direction")
+                axis = axis / np.linalg.norm(axis)
             solids.append(load_solid(str(name), _resolve(path, str(block["mesh"])), scale, axis))
-        elif block["shape"] not in SHAPES:
+        elif not isinstance(block["shape"], str) or block["shape"] not in SHAPES:
             raise SceneError(f"{path}: {where}: unknown shape '{block['shape']}'; expected one of {', '.join(SHAPES)}")
         else:
             size = _vector(path, f"{where}: size", block.get("size"), 3, positive=True)
@@ -137,8 +148,8 @@ def _find(scene: str) -> Path:
 
 def _resolve(beside: Path, name: str) -> Path:
     """`name` beside the file that mentions it, or else among simgen's own scenes."""
-    local = beside.parent / name
-    return local if local.exists() else resource_folder("scenes") / name
+    local, own = beside.parent / name, resource_folder("scenes") / name
+    return own if own.exists() and not local.exists() else local
 
 
 def _read_yaml(path: Path) -> Any:
@@ -156,25 +167,33 @@ def _read(path: Path, keys: set[str], optional: set[str]) -> dict[str, Any]:
         raise SceneError(f"{path}: expected a mapping with the keys {', '.join(sorted(keys))}")
     unknown, missing = set(data) - keys, keys - optional - set(data)
     if unknown or missing:
-        what = [f"unknown key {key!r}" for key in sorted(unknown)] + [f"missing key {key!r}" for key in sorted(missing)]
+        what = [f"unknown key {key!r}" for key in sorted(unknown, key=str)]
+        what += [f"missing key {key!r}" for key in sorted(missing)]
         raise SceneError(f"{path}: {', '.join(what)}; expected {', '.join(sorted(keys))}")
     return data
 
 
-def _section(path: Path, data: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _section(path: Path, data: Mapping[str, Any], key: str, keys: set[str] | None = None) -> dict[str, Any]:
     value = data[key]
     if not isinstance(value, dict):
         raise SceneError(f"{path}: {key}: got {value!r}; expected a mapping")
+    unknown = sorted(map(str, set(value) - keys)) if keys is not None else []
+    if keys is not None and unknown:
+        raise SceneError(f"{path}: {key}.{unknown[0]}: unknown key; expected {', '.join(sorted(keys))}")
     return value
 
 
-def _fixtures(path: Path, items: list[Any]) -> Iterator[tuple[Box, ...]]:
+def _fixtures(path: Path, items: Any) -> Iterator[tuple[Box, ...]]:
+    if not isinstance(items, list):
+        raise SceneError(f"{path}: fixtures: got {items!r}; expected a list")
     for k, item in enumerate(items):
         if not isinstance(item, dict) or set(item) != {"size", "centers"}:
             raise SceneError(
                 f"{path}: fixtures[{k}]: got {item!r}; expected {{size: [x, y, z], centers: [[x, y, z], ...]}}"
             )
         size = _vector(path, f"fixtures[{k}].size", item["size"], 3, positive=True)
+        if not isinstance(item["centers"], list) or not item["centers"]:
+            raise SceneError(f"{path}: fixtures[{k}].centers: got {item['centers']!r}; expected a list of [x, y, z]")
         centers = [_vector(path, f"fixtures[{k}].centers[{j}]", c, 3) for j, c in enumerate(item["centers"])]
         yield tuple(Box(center, size) for center in centers)
 
@@ -185,6 +204,12 @@ def _number(path: Path, key: str, value: Any, *, positive: bool = False) -> floa
     if positive and value <= 0:
         raise SceneError(f"{path}: {key}: got {value}; expected a number above 0")
     return float(value)
+
+
+def _pixels(path: Path, key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 8 <= value <= 16384:
+        raise SceneError(f"{path}: {key}: got {value!r}; expected a whole number from 8 to 16384")
+    return value
 
 
 def _vector(path: Path, key: str, value: Any, n: int, *, positive: bool = False) -> Array:

@@ -66,22 +66,12 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class LogUniform:
+class LogUniform(Uniform):
     """Uniform in the logarithm: each octave is as likely as the next."""
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-    @property
-    def dim(self) -> int:
-        return len(self.low)
 
     def sample(self, draws: Draws) -> Array:
         low, high = np.log(self.low), np.log(self.high)
         return np.asarray(np.clip(np.exp(low + (high - low) * draws.uniform(self.dim)), self.low, self.high))
-
-    def support(self) -> tuple[Array, Array]:
-        return np.array(self.low, dtype=np.float64), np.array(self.high, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -150,7 +140,7 @@ class Hsv:
     dim: int = 3
 
     def sample(self, draws: Draws) -> Array:
-        h = (self.hue.sample(draws / "h")[:, 0] % 1.0) * 6
+        h = self.hue.sample(draws / "h")[:, 0] * 6
         s, v = self.saturation.sample(draws / "s")[:, 0], self.value.sample(draws / "v")[:, 0]
         # The hexcone model (Smith 1978) in closed form: channel n is v - v s max(0, min(k, 4 - k, 1)).
         k = (np.array([5.0, 3.0, 1.0]) + h[:, None]) % 6
@@ -234,7 +224,7 @@ def _numbers(value: Any, dim: int) -> tuple[float, ...]:
     if len(items) != dim:
         raise ValueError(f"expected {dim} numbers, got {len(items)}")
     for item in items:
-        if isinstance(item, str) or item is None or not math.isfinite(item):
+        if isinstance(item, bool) or not isinstance(item, int | float) or not abs(item) < math.inf:
             raise ValueError(f"'{item}' is not a finite number")
     return tuple(float(item) for item in items)
 

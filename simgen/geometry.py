@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+NEAR = 0.02  # m: nothing of a cell may be nearer to the camera, and what is nearer to its plane is not drawn
+
 
 def rigid(rotation: Array, translation: Array) -> Array:
     """The transforms (..., 4, 4) with `rotation` (..., 3, 3) and `translation` (..., 3)."""
@@ -56,12 +58,14 @@ def rotation_about(axis: int, angle: Array | float) -> Array:
 def rotation_between(a: Array, b: Array) -> Array:
     """The smallest rotation (3, 3) that turns unit vector `a` (3,) into unit vector `b` (3,); Rodrigues' formula."""
     cross, cosine = np.cross(a, b), float(a @ b)
-    if cosine < -1 + 1e-12:  # opposite: half a turn about any axis normal to a
+    if cosine < -1 + 1e-14:  # opposite: half a turn about any axis normal to a
         normal = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
         normal /= np.linalg.norm(normal)
         return 2 * np.outer(normal, normal) - np.eye(3)
     skew = np.cross(np.eye(3), cross)  # the matrix [cross]_x
-    return np.asarray(np.eye(3) + skew + skew @ skew / (1 + cosine))
+    # (1 - cos) / sin^2 and 1 / (1 + cos) are the same number; each loses its digits where the other keeps them.
+    factor = (1 - cosine) / (cross @ cross) if cosine < 0 else 1 / (1 + cosine)
+    return np.asarray(np.eye(3) + skew + skew @ skew * factor)
 
 
 def look_at(position: Array, target: Array, roll: Array | float = 0.0) -> Array:
@@ -121,8 +125,8 @@ def quaternion_from_matrix(rotation: Array) -> Array:
 
 
 def intrinsics(focal: Any, center_u: Any, center_v: Any) -> Array:
-    """Intrinsic matrices (..., 3, 3) of square pixels: `focal` length and principal point, all in px."""
-    focal, center_u, center_v = np.broadcast_arrays(*np.atleast_1d(focal, center_u, center_v))
+    """Intrinsic matrices (..., 3, 3) of square pixels: `focal` length and principal point (...), all in px."""
+    focal, center_u, center_v = np.broadcast_arrays(focal, center_u, center_v)
     matrix = np.zeros((*focal.shape, 3, 3))
     matrix[..., 0, 0] = matrix[..., 1, 1] = focal
     matrix[..., 0, 2], matrix[..., 1, 2], matrix[..., 2, 2] = center_u, center_v, 1.0
@@ -142,6 +146,15 @@ def distort(points: Array, distortion: Array) -> Array:
     return np.stack(
         [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], -1
     )
+
+
+def lens_reach(distortion: Array) -> float:
+    """The radius on the plane z = 1 beyond which the lens `distortion` (5,) folds the picture back: infinite for a lens
+    that does not. Where the radial map r (1 + k1 r^2 + k2 r^4 + k3 r^6) has its first maximum."""
+    k1, k2, _, _, k3 = distortion
+    roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1.0])
+    turns = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
+    return float(np.sqrt(turns.min())) if len(turns) else np.inf
 
 
 def undistort(points: Array, distortion: Array) -> Array:

@@ -20,7 +20,8 @@ LIMIT = 6.0  # s of simulated time to come to rest
 CALM = 0.25  # s: at rest are blocks that moved less than CALM_DISTANCE and turned less than CALM_ANGLE in this time
 CALM_DISTANCE, CALM_ANGLE = 1e-4, 2e-3  # m, rad
 DENSITY = 600.0  # kg/m^3, light wood
-FRICTION, ROLLING_FRICTION = 0.7, 2e-3
+FRICTION = 0.7
+ROLLING_FRICTION = 2e-4  # acts as a lever of this many metres: stops a cylinder, and lets no block balance on an edge
 
 
 def sample_settled(sampler: Sampler, seed: int, index: NDArray[np.int64]) -> Scenes:
@@ -75,13 +76,16 @@ def _fall(scenes: Scenes, row: int, slots: NDArray[np.int64], world: World) -> A
         half = (world.table.size / 2).tolist()
         table = p.createCollisionShape(p.GEOM_BOX, halfExtents=half, physicsClientId=client)
         fixed = [p.createMultiBody(0, table, -1, world.table.center.tolist(), physicsClientId=client)]
-        bodies = []
+        bodies, middles = [], []
         for slot in slots:
             solid = world.solids[scenes.blocks.model[row, slot]]
             scale = float(scenes.blocks.scale[row, slot])
-            corners = (solid.vertices[solid.hull.vertices] * scale).tolist()
+            # A body's origin is its centre of mass to PyBullet, and the middle of its bounding box to us.
+            middle = solid.center_of_mass * scale
+            corners = (solid.vertices[solid.hull.vertices] * scale - middle).tolist()
             shape = p.createCollisionShape(p.GEOM_MESH, vertices=corners, physicsClientId=client)
-            pose = scenes.blocks.world_from_block[row, slot]
+            pose = scenes.blocks.world_from_block[row, slot] @ rigid(np.eye(3), middle)
+            middles.append(rigid(np.eye(3), -middle))
             w, x, y, z = quaternion_from_matrix(pose[:3, :3])
             mass = DENSITY * solid.hull.volume * scale**3
             bodies.append(p.createMultiBody(mass, shape, -1, pose[:3, 3], (x, y, z, w), physicsClientId=client))
@@ -93,7 +97,7 @@ def _fall(scenes: Scenes, row: int, slots: NDArray[np.int64], world: World) -> A
                 rollingFriction=ROLLING_FRICTION,
                 spinningFriction=ROLLING_FRICTION,
                 restitution=0.0,
-                collisionMargin=0.0005,
+                collisionMargin=0.0001,
                 physicsClientId=client,
             )
         before = _poses(p, bodies, client)
@@ -106,7 +110,7 @@ def _fall(scenes: Scenes, row: int, slots: NDArray[np.int64], world: World) -> A
             shift = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
             turn = np.linalg.norm(after[:, :3, :3] - before[:, :3, :3], axis=(1, 2)) / np.sqrt(2)
             if np.all(shift < CALM_DISTANCE) and np.all(turn < CALM_ANGLE):
-                return after
+                return np.asarray(after @ np.stack(middles)) if middles else after
             before = after
         return None
     finally:

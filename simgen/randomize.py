@@ -2,12 +2,12 @@
 
 Every leaf draws from the path that is its key in the configuration. A slot of blocks is a lane of that path. So freezing
 or changing one leaf leaves every other leaf's numbers as they were. The one place where factors meet is overlap: whether
-a place is free depends on the solids and scales beside it, so those can make a block take its second proposal where it
-took its first; the proposals themselves stay the same.
+a place is free depends on the solids, scales and places of earlier slots, so those can make a block take its second
+proposal where it took its first; the proposals themselves stay the same.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.catalogue import World
-from simgen.distributions import Constant, Distribution, parse, parse_words
+from simgen.distributions import Choice, Constant, Distribution, Integer, parse, parse_words
 from simgen.draws import Draws
 from simgen.errors import ConfigError, PlacementError
-from simgen.geometry import Array, intrinsics, look_at, rigid, rotation_about
+from simgen.geometry import NEAR, Array, distort, intrinsics, lens_reach, look_at, rigid, rotation_about, unproject
 from simgen.scene import SURFACES, TEXTURES, Blocks, Cameras, Lights, Materials, Scenes, Sensor, Surfaces
 from simgen.schema import Randomize
 
-ATTEMPTS = 200  # proposals for one block's place, and drops of one scene, before giving up
-NEAR = 0.02  # m: nothing of the cell may be nearer to the camera
+ATTEMPTS = 200  # proposals for one block's place before giving up
 
 _INF = math.inf
 # Leaves that are not one free number: how many numbers, and the bounds of their support.
@@ -48,12 +47,14 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "elevation_deg": (1, -90, 90),
     "offset": (3, -_INF, _INF),
     "fov_deg": (1, 1, 170),
+    "fov_scale": (1, 0.5, 1.05),
     "principal_point": (2, -1, 1),
     "distortion": (5, -_INF, _INF),
     "white_balance": (3, 0, _INF),
     "gamma": (1, 1e-3, _INF),
-    "noise": (1, 0, _INF),
-    "blur_px": (1, 0, _INF),
+    "exposure": (1, -16, 16),
+    "noise": (1, 0, 1000),
+    "blur_px": (1, 0, 100),
     "jpeg_quality": (1, 0, 100),
 }
 _WHOLE = ("count", "pattern", "walls", "shadow", "jpeg_quality")
@@ -131,8 +132,6 @@ class Sampler:
             parts["face"].append(self._one(again, f"{name}/face").reshape(batch, n))
             parts["yaw"].append(np.radians(self._one(again, f"{name}/yaw_deg")).reshape(batch, n))
             parts["material"].append(_reshape(self._materials(lanes, f"{name}/material"), batch, n))
-        if not groups:
-            raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected room for a block")
         model, scale = np.concatenate(parts["model"], 1), np.concatenate(parts["scale"], 1)
         face, yaw = np.concatenate(parts["face"], 1), np.concatenate(parts["yaw"], 1)
         present = np.concatenate(parts["present"], 1)
@@ -198,8 +197,8 @@ class Sampler:
             if len(lost):
                 raise PlacementError(
                     f"randomize.{name}.place: sample {draws.index[lost[0]]} of seed {draws.seed}: {name}[{number}] found "
-                    f"no free place on the table in {attempts} attempts; lower randomize.{name}.count or scale, widen "
-                    "place, or pile them with physics=settle"
+                    f"no free place on the table in {attempts} attempts; move or widen place, lower scale, "
+                    f"randomize.{name}.count and slots (absent blocks keep places), or pile them with physics=settle"
                 )
         return np.where(np.isfinite(place), place, proposals[0])
 
@@ -244,7 +243,7 @@ class Sampler:
         position = aim + self._draw(draws, "camera/distance") * away + self._draw(draws, "camera/offset")
         turn = rotation_about(1, angle("pan")) @ rotation_about(0, -angle("tilt")) @ rotation_about(2, angle("roll"))
         pose = look_at(position, aim) @ rigid(turn, np.zeros(3))
-        focal = self.height / 2 / np.tan(angle("fov") / 2)
+        focal = self.height / 2 / np.tan(angle("fov") * self._one(draws, "camera/fov_scale") / 2)
         shift = self._draw(draws, "camera/principal_point") * self.height
         return Cameras(
             intrinsics=intrinsics(focal, (self.width - 1) / 2 + shift[:, 0], (self.height - 1) / 2 + shift[:, 1]),
@@ -272,6 +271,12 @@ def make_sampler(
     """The Sampler of a configuration. Raises ConfigError with the full key for whatever is wrong with it."""
     leaves: dict[str, Distribution] = {}
     _collect(randomize, "randomize", world, leaves)
+    for word, tree in (("nominal", world.nominal), ("varied", world.varied)):
+        for path in _paths(tree):
+            if path not in leaves:
+                raise ConfigError(
+                    f"scene: {world.name}: {word}.{path.replace('/', '.')}: no such leaf in conf/randomize/"
+                )
     for key, value in (("width", width), ("height", height)):
         if value is not None and not 8 <= value <= 16384:
             raise ConfigError(f"{key}: got {value}; expected 8 to 16384 px")
@@ -285,20 +290,24 @@ def make_sampler(
                 f"randomize.{name}.count: up to {most:g} blocks, but randomize.{name}.slots={n}; "
                 f"raise the slots or lower the count"
             )
-    direction = leaves["light/direction"]
-    if isinstance(direction, Constant) and not any(direction.value):
+    if not any(slots):
+        raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected room for a block")
+    if any(isinstance(option, Constant) and not any(option.value) for option in _options(leaves["light/direction"])):
         raise ConfigError("randomize.light.direction: got [0, 0, 0]; expected a direction towards the light")
     for surface in (*SURFACES, "fixture", "blocks/material", "distractors/material"):
         path = f"{surface}/texture"
-        if not randomize.images and TEXTURES.index("image") in _options(leaves[path]):
+        kinds = {int(option.support()[0][0]) for option in _options(leaves[path])}
+        if not randomize.images and TEXTURES.index("image") in kinds:
             key = path.replace("/", ".")
             raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
     return Sampler(world, leaves, slots, width or world.width, height or world.height, settle)
 
 
-def _options(distribution: Distribution) -> set[int]:
-    options = getattr(distribution, "options", (distribution,))
-    return {int(option.support()[0][0]) for option in options}
+def _options(distribution: Distribution) -> list[Distribution]:
+    """The distributions that a choice, or a choice of choices, chooses from; any other is its own only option."""
+    if isinstance(distribution, Choice):
+        return [inner for option in distribution.options for inner in _options(option)]
+    return [distribution]
 
 
 def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution]) -> None:
@@ -308,6 +317,14 @@ def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution])
             _collect(leaf, path, world, leaves)
         elif item.name not in ("slots", "images"):
             leaves[path.removeprefix("randomize.").replace(".", "/")] = _leaf(leaf, path, world)
+
+
+def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{above}{key}/")
+        else:
+            yield f"{above}{key}"
 
 
 def _leaf(leaf: Any, path: str, world: World) -> Distribution:
@@ -340,10 +357,11 @@ def _leaf(leaf: Any, path: str, world: World) -> Distribution:
 
 
 def _is_whole(distribution: Distribution) -> bool:
-    if isinstance(distribution, Constant):
-        return all(value == int(value) for value in distribution.value)
-    options = getattr(distribution, "options", None)
-    return all(map(_is_whole, options)) if options else type(distribution).__name__ == "Integer"
+    return all(
+        isinstance(option, Integer)
+        or (isinstance(option, Constant) and all(value == int(value) for value in option.value))
+        for option in _options(distribution)
+    )
 
 
 def _check_cameras(cameras: Cameras, surfaces: Surfaces, world: World, seed: int, index: NDArray[np.int64]) -> None:
@@ -355,6 +373,22 @@ def _check_cameras(cameras: Cameras, surfaces: Surfaces, world: World, seed: int
     _raise_where(position[:, 2] <= world.room.floor + NEAR, position, "the floor", seed, index)
     beyond = np.any((position[:, :2] <= world.room.low + NEAR) | (position[:, :2] >= world.room.high - NEAR), axis=1)
     _raise_where(beyond & surfaces.walls, position, "a wall", seed, index)
+    _check_lenses(cameras, seed, index)
+
+
+def _check_lenses(cameras: Cameras, seed: int, index: NDArray[np.int64]) -> None:
+    """Every pixel must be where some ray falls: the picture's corners within the lens's reach."""
+    for row in np.flatnonzero(np.any(cameras.distortion != 0, axis=1)):
+        camera, lens = cameras.intrinsics[row], cameras.distortion[row]
+        ends = [[u, v] for u in (0.0, cameras.width - 1) for v in (0.0, cameras.height - 1)]
+        plane = unproject(np.array(ends), camera)[:, :2]
+        reach = min(lens_reach(lens), 1e3)
+        edge = np.linalg.norm(distort(np.array([[reach, 0.0]]), np.array([*lens[:2], 0, 0, lens[4]])))
+        if np.linalg.norm(plane, axis=1).max() >= 0.98 * edge:
+            raise ConfigError(
+                f"randomize.camera.distortion: sample {index[row]} of seed {seed} has the lens {lens.tolist()}, which shows "
+                "nothing in the picture's corners; lower its first number's size or randomize.camera.fov_deg"
+            )
 
 
 def _raise_where(inside: Any, position: Array, what: str, seed: int, index: NDArray[np.int64]) -> None:

@@ -35,11 +35,16 @@ class _Checked:
 
     def __post_init__(self) -> None:
         lengths: dict[str, int] = {}
+        leads: dict[str, tuple[int, ...]] = {}
         for name, (kind, axes) in _arrays_of(type(self)).items():  # type: ignore[arg-type]
             value: NDArray[Any] = np.asarray(getattr(self, name), dtype=_DTYPES[kind])
             object.__setattr__(self, name, value)
             tail = [axis for axis in axes if axis != "*"]
             got = value.shape[len(value.shape) - len(tail) :] if "*" in axes else value.shape
+            if "*" in axes:
+                leading = value.shape[: len(value.shape) - len(tail)]
+                if leads.setdefault("*", leading) != leading:
+                    raise ValueError(f"{type(self).__name__}.{name}: leading axes {leading}, expected {leads['*']}")
             matches = len(got) == len(tail) and all(
                 length == (int(axis) if axis.isdigit() else lengths.setdefault(axis, length))
                 for axis, length in zip(tail, got, strict=True)
@@ -139,6 +144,26 @@ class Scenes(_Checked):
     cameras: Cameras
     sensor: Sensor
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wanted = len(self.index)
+        firsts = {
+            "blocks": self.blocks.model,
+            "blocks.material": self.blocks.material.texture,
+            "surfaces": self.surfaces.walls,
+            "surfaces.material": self.surfaces.material.texture,
+            "lights": self.lights.distance,
+            "cameras": self.cameras.intrinsics,
+            "sensor": self.sensor.gamma,
+        }
+        for name, value in firsts.items():
+            if len(value) != wanted:
+                raise ValueError(f"Scenes.{name}: {len(value)} samples, expected {wanted} as in index")
+        if self.blocks.material.texture.shape != self.blocks.model.shape:
+            raise ValueError(
+                f"Scenes.blocks.material: shape {self.blocks.material.texture.shape}, expected that of model"
+            )
+
     def __len__(self) -> int:
         return len(self.index)
 
@@ -162,8 +187,12 @@ def concatenate(parts: Sequence[T]) -> T:
         values = [getattr(part, item.name) for part in parts]
         if isinstance(values[0], np.ndarray):
             joined[item.name] = np.concatenate(values)
+        elif is_dataclass(values[0]):
+            joined[item.name] = concatenate(values)
+        elif any(value != values[0] for value in values):
+            raise ValueError(f"{item.name}: got {sorted(set(values))}; expected one for the batch")
         else:
-            joined[item.name] = concatenate(values) if is_dataclass(values[0]) else values[0]
+            joined[item.name] = values[0]
     return type(parts[0])(**joined)
 
 

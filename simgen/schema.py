@@ -54,6 +54,7 @@ class CameraLeaves:
     tilt_deg: Any = MISSING  # and down
     roll_deg: Any = MISSING
     fov_deg: Any = MISSING  # vertical
+    fov_scale: Any = MISSING  # times `fov_deg`
     principal_point: Any = MISSING  # offset from the picture's middle, in picture heights
     distortion: Any = MISSING  # k1, k2, p1, p2, k3 as OpenCV has them
 

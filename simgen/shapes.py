@@ -66,13 +66,19 @@ class Solid:
         return np.concatenate([planes[:, :3], -planes[:, 3:]], axis=1)
 
     @cached_property
+    def center_of_mass(self) -> Array:
+        """(3,) m, that of the convex hull filled evenly."""
+        return np.asarray(trimesh.Trimesh(self.vertices, self.triangles).convex_hull.center_mass)
+
+    @cached_property
     def rests(self) -> Array:
-        """(R, 4, 4) table_from_block: each way to lie on the plane z = 0, the base down (no turn) first.
+        """(R, 4, 4) table_from_block: each way to lie on the plane z = 0, with its base down (no turn) first if it has one
+        that carries it.
 
         A facet of the hull carries the block if the hull's centre of mass is over it. Facets that a continuous symmetry
         turns into each other count once.
         """
-        mass = trimesh.Trimesh(self.vertices, self.triangles).convex_hull.center_mass
+        mass = self.center_of_mass
         found: list[tuple[float, Array]] = []
         seen: list[float] = []
         for normal, offset in sorted(((p[:3], p[3]) for p in self.planes), key=lambda item: (item[0][2], *item[0])):
@@ -151,8 +157,12 @@ class Solid:
         # Of a surface with hollows the corners do not say everything: points spread over its faces must fit as well.
         spread, _ = trimesh.sample.sample_surface_even(trimesh.Trimesh(self.vertices, self.triangles), 200, seed=0)
         moved = spread @ transform[:3, :3].T + transform[:3, 3]
-        distance = trimesh.Trimesh(self.vertices, self.triangles).nearest.on_surface(moved)[1]
-        return bool(np.max(distance) < tolerance)
+        corners = self.vertices[self.triangles]
+        nearest = trimesh.triangles.closest_point(
+            np.tile(corners, (len(moved), 1, 1)), np.repeat(moved, len(corners), 0)
+        )
+        gaps = np.linalg.norm(nearest.reshape(len(moved), -1, 3) - moved[:, None], axis=2)
+        return bool(gaps.min(axis=1).max() < tolerance)
 
     @cached_property
     def _tree(self) -> cKDTree:
@@ -198,11 +208,13 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None) -
         raise SceneError(f"{path}: missing; block '{name}' names it as its mesh")
     try:
         loaded: Any = trimesh.load(path, force="mesh", process=False, skip_materials=True)
+        if not np.isfinite(loaded.vertices).all():
+            raise ValueError("it has coordinates that are not finite")
         mesh = trimesh.Trimesh(np.asarray(loaded.vertices) * scale, loaded.faces)
         mesh.merge_vertices(merge_tex=True, merge_norm=True)
+        if mesh.is_watertight and mesh.volume < 0:  # inside out
+            mesh.invert()
         vertices = np.asarray(mesh.vertices, dtype=np.float64)
-        if not np.isfinite(vertices).all():
-            raise ValueError("it has coordinates that are not finite")
         vertices = vertices - (vertices.min(axis=0) + vertices.max(axis=0)) / 2
         hull = ConvexHull(vertices)
     except QhullError as error:
@@ -213,6 +225,15 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None) -
     if convex:
         vertices = vertices[hull.vertices]
     triangles = _hull_triangles(vertices) if convex else np.asarray(mesh.faces, dtype=np.int64)
+    if axis is not None:
+        turn = trimesh.transformations.rotation_matrix(0.7, axis)
+        spread = np.abs(
+            ConvexHull(vertices).volume - ConvexHull(np.concatenate([vertices, vertices @ turn[:3, :3].T])).volume
+        )
+        if spread > 0.02 * hull.volume:
+            raise SceneError(
+                f"{path}: block '{name}' is not round about axis {axis.tolist()} through its middle; drop `axis`"
+            )
     return Solid(name, "mesh", vertices, triangles, axis, convex)
 
 

@@ -6,10 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
-from simgen.geometry import Array, project
+from simgen.geometry import NEAR, Array, lens_reach, project
 from simgen.shapes import Solid
-
-NEAR = 0.02  # m: what is nearer to the camera's plane is cut off, as the renderers do
 
 
 @dataclass(frozen=True)
@@ -82,24 +80,26 @@ def _outline(points: Array, camera: Array, distortion: Array) -> Array:
     steps = np.linspace(0, 1, 33)[:-1, None, None]
     edges = (hull + steps * (np.roll(hull, -1, axis=0) - hull)).transpose(1, 0, 2).reshape(-1, 2)
     plane = (edges - camera[:2, 2]) / np.diag(camera)[:2]
+    # What lies beyond the lens's reach is outside the picture; the formula would fold it back in.
+    radius = np.linalg.norm(plane, axis=1, keepdims=True)
+    plane = plane * np.minimum(1, lens_reach(distortion) / np.maximum(radius, 1e-12))
     return project(np.concatenate([plane, np.ones((len(plane), 1))], 1), camera, distortion)
 
 
 def _runs(outline: Array, width: int, height: int) -> tuple[NDArray[np.int64], ...]:
-    """Rows, left and right ends of the pixels whose centres lie within a convex `outline` (P, 2)."""
-    empty = np.zeros(0, np.int64)
+    """Rows, left and right ends of the pixels with their centres in the polygon `outline` (P, 2), by the even-odd rule."""
     if len(outline) < 3:
-        return empty, empty, empty
+        return tuple(np.zeros(0, np.int64) for _ in range(3))
     top, bottom = max(np.ceil(outline[:, 1].min()), -height), min(np.floor(outline[:, 1].max()), 2 * height - 1)
     rows = np.arange(int(top), int(bottom) + 1)
     start, end = outline, np.roll(outline, -1, axis=0)
-    rise = end[:, 1] - start[:, 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = (rows[:, None] - start[:, 1]) / rise
-        across = np.where((share >= 0) & (share <= 1), start[:, 0] + share * (end[:, 0] - start[:, 0]), np.nan)
-    crossed = ~np.all(np.isnan(across), axis=1)
-    rows, across = rows[crossed], across[crossed]
-    left = np.maximum(np.ceil(np.nanmin(across, axis=1)), -width).astype(np.int64)
-    right = np.minimum(np.floor(np.nanmax(across, axis=1)), 2 * width - 1).astype(np.int64)
+    # Half-open, so that a corner on a row counts once.
+    meets = (start[:, 1] <= rows[:, None]) != (end[:, 1] <= rows[:, None])
+    rise = np.where(end[:, 1] == start[:, 1], 1.0, end[:, 1] - start[:, 1])
+    across = start[:, 0] + (rows[:, None] - start[:, 1]) / rise * (end[:, 0] - start[:, 0])
+    across = np.sort(np.where(meets, across, np.inf), axis=1)[:, : int(meets.sum(axis=1).max(initial=0))]
+    left, right = np.ceil(across[:, 0::2]), np.floor(across[:, 1::2])
+    left, right = np.maximum(left, -width), np.minimum(right, 2 * width - 1)
     covered = left <= right
-    return rows[covered], left[covered], right[covered]
+    where = np.broadcast_to(rows[:, None], left.shape)
+    return where[covered], left[covered].astype(np.int64), right[covered].astype(np.int64)

@@ -15,6 +15,7 @@ from simgen.scene import TEXTURES, Materials
 
 Image = NDArray[np.uint8]
 
+LARGEST = 1024  # px
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -31,9 +32,9 @@ class ImageFolder:
         width) and resized to it."""
         path = self.paths[pattern % len(self.paths)]
         if path not in self._cache:
-            if len(self._cache) >= 64:  # bounds the memory of a long run over a large folder
+            if len(self._cache) >= 64:  # bounds the memory of a long run over a large folder to some 200 MB
                 self._cache.pop(next(iter(self._cache)))
-            self._cache[path] = _decode(path)
+            self._cache[path] = _shrink(_decode(path))
         whole = self._cache[path]
         height, width = size
         scale = max(height / whole.shape[0], width / whole.shape[1])
@@ -107,6 +108,15 @@ def _noise(pattern: int, cycles: float, size: tuple[int, int]) -> NDArray[np.flo
 def _bytes(share: NDArray[np.floating[Any]]) -> Image:
     """Values in [0, 1] as the nearest of 256 steps."""
     return np.asarray(share * 255 + 0.5, dtype=np.uint8)
+
+
+def _shrink(image: Image) -> Image:
+    """`image` at most LARGEST px wide and high: no surface shows more of it."""
+    scale = LARGEST / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _decode(path: Path) -> Image:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trimesh
 import yaml
 
 from simgen.catalogue import Box, load_block_set, load_world, scene_names
@@ -147,10 +148,11 @@ def test_a_block_set_beside_the_scene_comes_first(tmp_path: Path) -> None:
 
 
 def test_an_axis_is_made_a_unit_vector(tmp_path: Path) -> None:
-    write(tmp_path, blocks={"corner": {"mesh": "corner.obj", "axis": [0, 3, 4]}})
+    trimesh.creation.cylinder(radius=1, height=3, sections=64).export(tmp_path / "rod.obj")
+    write(tmp_path, blocks={"rod": {"mesh": "rod.obj", "axis": [0, 0, -7]}})
     (solid,) = load_block_set(tmp_path / "mine.yaml")
-    assert solid.axis == pytest.approx([0, 0.6, 0.8])
-    assert solid.size == pytest.approx([30] * 3)  # without a scale the file is in metres
+    assert solid.axis == pytest.approx([0, 0, -1])
+    assert solid.size == pytest.approx([2, 2, 3])  # without a scale the file is in metres
 
 
 # ---- names and files
@@ -293,7 +295,7 @@ def test_a_fixture_error_names_its_place(tmp_path: Path) -> None:
         ({"shape": "cube", "size": [1, 1, 1], "colour": "red"}, "expected shape and size, or mesh and scale"),
         ({"shape": "cube", "size": [1, 1, 1], "scale": 2}, "expected shape and size, or mesh and scale"),
         ({"mesh": "corner.obj", "size": [1, 1, 1]}, "expected shape and size, or mesh and scale"),
-        ({"shape": "cube"}, "size: got None; expected 3 numbers"),
+        ({"shape": "cube"}, "expected shape and size, or mesh and scale"),
         ({"shape": "cube", "size": [1, 1]}, "size: got [1, 1]; expected 3 numbers"),
         ({"shape": "cube", "size": [1, 1, 0]}, "size: got 0; expected a number above 0"),
         ({"shape": "cube", "size": [1, 1, "1"]}, "size: got '1'; expected a number"),

@@ -26,7 +26,7 @@ from simgen.geometry import (
 FEW = settings(derandomize=True, deadline=None, max_examples=30)
 SEED = st.integers(0, 2**32 - 1)
 LENSES = [[0.0] * 5, [-0.0588, 0, 0, 0, 0], [0.1, -0.05, 0.003, -0.002, 0.02], [-0.25, 0.08, -0.001, 0.004, 0]]
-CAMERA = intrinsics(550.0, 320.0, 240.0)[0]
+CAMERA = intrinsics(550.0, 320.0, 240.0)
 
 
 def poses(seed: int, n: int = 4) -> np.ndarray:
@@ -187,7 +187,7 @@ def test_straight_down_and_up_have_world_x_to_the_right(height: float) -> None:
 
 
 def test_intrinsics() -> None:
-    assert np.array_equal(intrinsics(500, 319.5, 239.5), [[[500, 0, 319.5], [0, 500, 239.5], [0, 0, 1]]])
+    assert np.array_equal(intrinsics(500, 319.5, 239.5), [[500, 0, 319.5], [0, 500, 239.5], [0, 0, 1]])
     many = intrinsics(np.array([1.0, 2.0]), 3, np.array([4.0, 5.0]))
     assert np.array_equal(many[1], [[2, 0, 3], [0, 2, 5], [0, 0, 1]])
 

@@ -181,6 +181,7 @@ def _determines(leaf: str) -> set[str]:
             **dict.fromkeys(("aim", "distance", "azimuth_deg", "elevation_deg", "offset"), place),
             **dict.fromkeys(("pan_deg", "tilt_deg", "roll_deg"), turn),
             "fov_deg": {"cameras.focal"},
+            "fov_scale": {"cameras.focal"},
             "principal_point": {"cameras.center"},
             "distortion": {"cameras.distortion"},
         }[name]
@@ -217,6 +218,7 @@ CONSTANTS: dict[str, Any] = {
     "tilt_deg": -2.2,
     "roll_deg": -2.02,
     "fov_deg": 47.11,
+    "fov_scale": 0.97,
     "principal_point": [0.0011, 0.0022],
     "distortion": [-0.01, 0.002, 0.0003, 0.0004, 0.00005],
     "exposure": 0.123,
@@ -256,6 +258,7 @@ DISTRIBUTIONS: dict[str, Any] = {
     "tilt_deg": ["normal", 0, 1],
     "roll_deg": ["uniform", -5, 5],
     "fov_deg": ["choice", 45, ["uniform", 46, 48]],
+    "fov_scale": ["uniform", 0.95, 1.05],
     "principal_point": ["uniform", -0.01, 0.01],
     "distortion": ["uniform", [-0.05, 0, 0, 0, 0], [0.05, 0.01, 0.001, 0.001, 0.001]],
     "exposure": ["normal", 0, 0.3],
@@ -282,7 +285,7 @@ def test_the_leaves_are_those_of_the_schema() -> None:
                 yield item.name
 
     assert sorted(count(_randomize("full"))) == LEAVES
-    assert len(LEAVES) == 79
+    assert len(LEAVES) == 80
     assert all(_determines(path) for path in LEAVES)
 
 
@@ -319,7 +322,7 @@ def test_frozen_at_what_a_sample_drew_every_leaf_gives_that_sample(scene: str) -
                 continue
             numbers = leaf.sample(Draws(9, np.array([index]), path))[0].tolist()
             drawn[path] = TEXTURES[int(numbers[0])] if path.endswith("texture") else numbers
-        assert len(drawn) == 79 - 6 * 3 - 2 * 6
+        assert len(drawn) == 80 - 6 * 3 - 2 * 6
         assert_same(sampler_of("full", scene, drawn).sample(9, [index]), sampler.sample(9, [index]))
 
 
@@ -334,7 +337,7 @@ def test_the_number_of_blocks_moves_none() -> None:
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_every_leaf_takes_a_distribution(scene: str) -> None:
-    """All 79 at once; every array then varies from sample to sample, and stays within what was asked for."""
+    """All 80 at once; every array then varies from sample to sample, and stays within what was asked for."""
     leaves = {path: of_leaf(DISTRIBUTIONS, path) or "varied" for path in LEAVES}
     sampler = sampler_of("none", scene, leaves)
     assert not [path for path, leaf in sampler.leaves.items() if isinstance(leaf, Constant)]
@@ -765,7 +768,6 @@ def test_nonsense_is_refused_by_every_leaf_with_its_key(path: str) -> None:
         ("camera.fov_deg", 180),
         ("camera.aim", 1 + 1j),
         ("camera.distortion", [0, 0, 0, 0]),
-        ("camera.distortion", [-5, 0, 0, 0, 0]),  # no lens: it has no inverse within the picture
         ("camera.principal_point", [2, 0]),
         ("sensor.exposure", 2000),
         ("sensor.gamma", 0),
@@ -795,6 +797,12 @@ def test_what_is_out_of_bounds_is_refused_with_its_key(key: str, leaf: Any) -> N
 )
 def test_leaves_that_do_not_fit_together_are_refused(leaves: dict[str, Any], says: str) -> None:
     assert refused(leaves).startswith(says)
+
+
+def test_a_lens_that_does_not_fill_the_picture_is_refused() -> None:
+    """Its radial map turns back before the corners: no ray falls on them."""
+    with pytest.raises(ConfigError, match=r"^randomize\.camera\.distortion: sample 3 of seed 2"):
+        sampler_of("none", leaves={"camera.distortion": [-5, 0, 0, 0, 0]}).sample(2, [3])
 
 
 @pytest.mark.parametrize("size", [{"width": 7}, {"height": 0}, {"width": -640}, {"height": 20000}])

@@ -16,7 +16,7 @@ from simgen.silhouette import NEAR, Silhouette, silhouette
 
 WIDTH, HEIGHT = 56, 42
 FOCAL = 110.0
-CAMERA = intrinsics(FOCAL, 27.0, 21.5)[0]
+CAMERA = intrinsics(FOCAL, 27.0, 21.5)
 NO_LENS = np.zeros(5)
 KUKA = np.array([-0.0588, 0, 0, 0, 0])
 LENSES = {

@@ -22,7 +22,7 @@ class ModelConfig:
     height: int = 168
     width: int = 224
     lr: float = 2e-3
-    keypoint_weight: float = 0.1
+    keypoint_weight: float = 1.0
 
 
 @dataclass

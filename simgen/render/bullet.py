@@ -33,11 +33,10 @@ from numpy.typing import NDArray
 
 from simgen.catalogue import Box, World
 from simgen.errors import RenderError
-from simgen.geometry import Array, inverse, quaternion_from_matrix, unproject
+from simgen.geometry import NEAR, Array, inverse, quaternion_from_matrix, unproject
 from simgen.render import Frames
 from simgen.scene import SURFACES, Scenes
 from simgen.shapes import Mesh, box_mapping, make_solid
-from simgen.silhouette import NEAR
 from simgen.textures import ImageFolder, paint
 
 
