@@ -179,11 +179,15 @@ def _start_worker(config: Render) -> None:
 
 
 def _leave_with_parent() -> None:
-    """Ends this worker when its parent is gone, so that a killed run leaves nothing behind that still writes."""
+    """Ends this worker when its parent is gone, so that a killed run leaves nothing behind, least of all a writer."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        try:
+            if _worker is not None:
+                _worker[2].close()  # its files
+        finally:
+            os._exit(1)
 
 
 def _render_chunk(index: list[int]) -> int:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def test_killed_anywhere_and_started_again(reference: Path, tmp_path: Path, enou
     """SIGKILL to the parent once some samples are there: the workers end too, and the same command completes the dataset
     to the same bytes."""
     out = tmp_path / "set"
+    leftovers = set(temporary_folders())
     command = [sys.executable, "-m", "simgen", "render", "num=40", "workers=2", "seed=0", f"out={out}", *SIZE]
     run = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -59,12 +61,18 @@ def test_killed_anywhere_and_started_again(reference: Path, tmp_path: Path, enou
     run.send_signal(signal.SIGKILL)
     run.wait()
     until(lambda: not alive(run.pid))
+    assert set(temporary_folders()) <= leftovers
     records = len(list(out.glob("train/*/sample/*.json")))
     assert records < 40
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"rendering {40 - records} of 40" in done.stdout
     assert tree(out) == tree(reference)
+
+
+def temporary_folders() -> list[Path]:
+    """Where renderers keep their meshes and textures while they work."""
+    return [path for place in ("/dev/shm", tempfile.gettempdir()) for path in Path(place).glob("simgen-*")]
 
 
 def until(condition, seconds: float = 60) -> None:
