@@ -72,7 +72,9 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
     _store(name, command.schema)
     # Hydra would print a traceback's end and exit by itself; this makes it raise, so that there is one place for errors.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [f"{prog} {name}", *_QUIET, *arguments]
+    # Hydra's parser wants all overrides in one run: ours stand beside the user's first.
+    place = next((k for k, argument in enumerate(arguments) if "=" in argument and argument[0] != "-"), len(arguments))
+    sys.argv = [f"{prog} {name}", *arguments[:place], *_QUIET, *arguments[place:]]
     failures: list[SimgenError] = []
 
     def job(config: Any) -> None:

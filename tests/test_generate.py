@@ -52,16 +52,17 @@ def test_killed_anywhere_and_started_again(reference: Path, tmp_path: Path, enou
     """SIGKILL to the parent once some samples are there: the workers end too, and the same command completes the dataset
     to the same bytes."""
     out = tmp_path / "set"
-    leftovers = set(temporary_folders())
     command = [sys.executable, "-m", "simgen", "render", "num=40", "workers=2", "seed=0", f"out={out}", *SIZE]
     run = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     until(lambda: len(list(out.glob("train/*/sample/*.json"))) >= enough)
+    workers = running(run.pid)
+    assert any(temporary_folders(pid) for pid in workers)
     run.send_signal(signal.SIGKILL)
     run.wait()
-    until(lambda: not alive(run.pid))
-    assert set(temporary_folders()) <= leftovers
+    until(lambda: not running(run.pid))
+    assert not any(temporary_folders(pid) for pid in workers)
     records = len(list(out.glob("train/*/sample/*.json")))
     assert records < 40
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -70,9 +71,9 @@ def test_killed_anywhere_and_started_again(reference: Path, tmp_path: Path, enou
     assert tree(out) == tree(reference)
 
 
-def temporary_folders() -> list[Path]:
-    """Where renderers keep their meshes and textures while they work."""
-    return [path for place in ("/dev/shm", tempfile.gettempdir()) for path in Path(place).glob("simgen-*")]
+def temporary_folders(pid: int) -> list[Path]:
+    """Where the renderers of a process keep their meshes and textures while they work."""
+    return [path for place in ("/dev/shm", tempfile.gettempdir()) for path in Path(place).glob(f"simgen-{pid}-*")]
 
 
 def until(condition, seconds: float = 60) -> None:
@@ -82,16 +83,17 @@ def until(condition, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def alive(session: int) -> bool:
-    """Whether any process of the session still runs (zombies do not)."""
+def running(session: int) -> list[int]:
+    """The processes of the session that still run (zombies do not)."""
+    pids = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rsplit(")", 1)[1].split()
         except (OSError, IndexError):
             continue
         if int(fields[3]) == session and fields[0] != "Z":
-            return True
-    return False
+            pids.append(int(stat.parent.name))
+    return pids
 
 
 def test_interrupted_by_hand(reference: Path, tmp_path: Path) -> None:
@@ -219,6 +221,17 @@ def test_commands_and_help(capfd: pytest.CaptureFixture) -> None:
     table = simgen("--help")
     assert table.returncode == 0 and "render" in table.stdout and "preview" in table.stdout
     assert simgen("render", "--help").returncode == 0
+
+
+def test_a_sweep_makes_one_dataset_for_each_preset(tmp_path: Path) -> None:
+    out = "out=" + str(tmp_path) + "/${hydra:runtime.choices.randomize}"
+    done = simgen("render", "-m", "randomize=none,light", "num=2", "workers=1", out, *SIZE)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["light", "none"]
+    ambient = [
+        open_dataset(tmp_path / n).manifest["recipe"]["randomize"]["light"]["ambient"] for n in ("none", "light")
+    ]
+    assert ambient == [0.5, ["uniform", 0.3, 0.8]]
 
 
 def test_egl_says_once_what_it_cannot_vary(tmp_path: Path) -> None:

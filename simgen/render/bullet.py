@@ -84,7 +84,7 @@ class BulletRenderer:
             probe_egl()
         self.name = name
         self._world, self._images = world, images
-        self._folder = Path(tempfile.mkdtemp(prefix="simgen-", dir=_memory_folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"simgen-{os.getpid()}-", dir=_memory_folder()))
         self._meshes = _write_meshes(self._folder, world)
         self._connection: _Connection | None = None
         self._close = weakref.finalize(self, shutil.rmtree, self._folder, True)
