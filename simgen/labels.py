@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,7 +100,5 @@ def _keypoints(
 
 
 def _box(mask: NDArray[np.bool_]) -> Box:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return -1, -1, -1, -1
-    return int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
+    u, v, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (int(u), int(v), int(width), int(height)) if width else (-1, -1, -1, -1)

@@ -38,6 +38,8 @@ class Silhouette:
         """The number of covered pixels, within the picture or not."""
         if not len(self.rows):
             return 0
+        if len(np.unique(self.rows)) == len(self.rows):  # one run in each row: none overlap
+            return int(np.sum(self.right - self.left + 1))
         u, v, width, height = self.box()
         return int(Silhouette(self.rows - v, self.left - u, self.right - u).mask(width, height).sum())
 

@@ -86,12 +86,13 @@ def write_sample(out: Path, sample: Sample, image_format: str) -> None:
     depth = np.rint(sample.depth * (1000 / depth_scale)).astype(np.uint16)
     put(folder / "depth" / f"{name}.png", ".png", depth, fast)
     for k, label in enumerate(sample.labels):
-        put(folder / "mask" / f"{name}_{k:06d}.png", ".png", label.amodal.astype(np.uint8) * 255)
-        put(folder / "mask_visib" / f"{name}_{k:06d}.png", ".png", label.visible.astype(np.uint8) * 255)
+        put(folder / "mask" / f"{name}_{k:06d}.png", ".png", label.amodal.view(np.uint8) * np.uint8(255))
+        put(folder / "mask_visib" / f"{name}_{k:06d}.png", ".png", label.visible.view(np.uint8) * np.uint8(255))
+    valid = depth > 0
     record = {
         "camera": _camera(sample.scene, depth_scale),
         "gt": [_truth(label) for label in sample.labels],
-        "gt_info": [_info(label, depth) for label in sample.labels],
+        "gt_info": [_info(label, valid) for label in sample.labels],
         "keypoints": [_keypoints(label) for label in sample.labels],
         "recipe": to_json(sample.scene),
         "files": files,
@@ -206,12 +207,12 @@ def _truth(label: Label) -> dict[str, Any]:
     return {**pose, "obj_id": label.model + 1, "size_mm": (label.size * 1000).tolist()}
 
 
-def _info(label: Label, depth: NDArray[np.uint16]) -> dict[str, Any]:
+def _info(label: Label, valid: NDArray[np.bool_]) -> dict[str, Any]:
     return {
         "bbox_obj": list(label.box_amodal),
         "bbox_visib": list(label.box_visible),
         "px_count_all": label.pixels,
-        "px_count_valid": int(np.count_nonzero(label.amodal & (depth > 0))),
+        "px_count_valid": int(np.count_nonzero(label.amodal & valid)),
         "px_count_visib": int(np.count_nonzero(label.visible)),
         "visib_fract": label.visible_fraction,
     }
