@@ -7,7 +7,7 @@ A field typed `Any` under `Randomize` is a leaf: a constant, `[kind, arguments..
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
+MISSING: Any = "???"  # OmegaConf's mark for a value that must be given
 
 
 @dataclass
