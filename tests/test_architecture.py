@@ -11,8 +11,8 @@ from builders import ROOT
 # From the ground up: a room imports only from rooms named before it.
 FLOORS = [
     "errors", "resources", "schema", "config", "geometry", "draws", "distributions", "shapes", "scene", "catalogue",
-    "textures", "randomize", "physics", "render", "silhouette", "render.bullet", "sensor", "labels", "dataset",
-    "dataset.read", "dataset.write", "generate", "preview", "__init__", "__main__",
+    "textures", "randomize", "physics", "render", "silhouette", "render.meshes", "render.bullet", "sensor", "labels",
+    "dataset", "dataset.read", "dataset.write", "generate", "preview", "__init__", "__main__",
 ]  # fmt: skip
 # Which rooms may import a library; it is banned everywhere else.
 ALLOWED = {

@@ -17,7 +17,6 @@ Traps that this file avoids, each found by measurement:
 import contextlib
 import ctypes
 import importlib.util
-import itertools
 import os
 import shutil
 import subprocess
@@ -32,12 +31,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simgen.catalogue import Box, World
+from simgen.catalogue import World
 from simgen.errors import RenderError
 from simgen.geometry import NEAR, Array, inverse, quaternion_from_matrix, unproject
 from simgen.render import Frames
+from simgen.render.meshes import write_meshes
 from simgen.scene import SURFACES, Scenes
-from simgen.shapes import Mesh, box_mapping, make_solid
 from simgen.textures import ImageFolder, paint
 
 
@@ -87,7 +86,7 @@ class BulletRenderer:
         self.name = name
         self._world, self._images = world, images
         self._folder = Path(tempfile.mkdtemp(prefix=f"simgen-{os.getpid()}-", dir=_memory_folder()))
-        self._meshes = _write_meshes(self._folder, world)
+        self._meshes = write_meshes(self._folder, world)
         self._connection: _Connection | None = None
         self._close = weakref.finalize(self, shutil.rmtree, self._folder, True)
 
@@ -121,8 +120,9 @@ class BulletRenderer:
         if np.any(lens):
             pinhole, size, lookup = _behind_lens(pinhole, lens, width, height)
         if self.name == "egl" and connection.scenes == 1:
-            for _ in range(EGL_WARM_UP):
-                connection.picture(scenes, row, pinhole, size, near)
+            with _silence():  # its first picture names the graphics card
+                for _ in range(EGL_WARM_UP):
+                    connection.picture(scenes, row, pinhole, size, near)
         rgb, depth, body = connection.picture(scenes, row, pinhole, size, near)
         nothing = body < 0
         if nothing.any():
@@ -164,12 +164,9 @@ class _Connection:
     _egl: ClassVar["_Connection | None"] = None  # the one that is open in this process
 
     def __init__(self, name: str, folder: Path) -> None:
-        if name == "egl":
-            if _Connection._egl is not None:
-                _Connection._egl.close()
-            _Connection._egl = self
+        if name == "egl" and _Connection._egl is not None:
+            _Connection._egl.close()
         self.scenes = 0
-        self.is_open = True
         self._name, self._folder = name, folder
         self._bodies: list[int] = []
         self._files = 0
@@ -181,7 +178,14 @@ class _Connection:
                 origin = _plugin_path()
                 if pybullet.loadPlugin(origin, "_eglRendererPlugin", physicsClientId=self._client) < 0:
                     raise RenderError("renderer: egl: PyBullet could not load its EGL plugin")
+        self._disconnect = weakref.finalize(self, _disconnect, self._client)
+        if name == "egl":
+            _Connection._egl = self
         pybullet.setPhysicsEngineParameter(enableFileCaching=0, physicsClientId=self._client)
+
+    @property
+    def is_open(self) -> bool:
+        return self._disconnect.alive
 
     def clear(self) -> None:
         """Takes away the bodies of the scene before."""
@@ -250,10 +254,12 @@ class _Connection:
         return rgb, depth, np.asarray(segmentation, dtype=np.int64).reshape(height, width)
 
     def close(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            with _silence():
-                pybullet.disconnect(self._client)
+        self._disconnect()
+
+
+def _disconnect(client: int) -> None:
+    with _silence():
+        pybullet.disconnect(client)
 
 
 def nearest_depth(scenes: Scenes, row: int, world: World) -> float:
@@ -345,49 +351,6 @@ def _behind_lens(
     ]
     size = (int(high[0] - low[0]), int(high[1] - low[1]))
     return wide, size, (maps[0], maps[1])
-
-
-def _write_meshes(folder: Path, world: World) -> dict[str, Path]:
-    meshes = {f"solid-{k}": solid.mesh for k, solid in enumerate(world.solids)}
-    meshes["table"] = _boxes_mesh([world.table])
-    room, (x0, y0), (x1, y1) = world.room, world.room.low, world.room.high
-    z0, z1 = room.floor, room.floor + room.height
-    meshes["floor"] = _quads_mesh([[[x0, y0, z0], [x1, y0, z0], [x1, y1, z0], [x0, y1, z0]]])
-    corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
-    meshes["wall"] = _quads_mesh([[[*b, z0], [*a, z0], [*a, z1], [*b, z1]] for a, b in itertools.pairwise(corners)])
-    meshes.update({f"fixture-{k}": _boxes_mesh(list(boxes)) for k, boxes in enumerate(world.fixtures)})
-    paths = {}
-    for name, mesh in meshes.items():
-        paths[name] = folder / f"{name}.obj"
-        paths[name].write_text(_obj(mesh), encoding="ascii")
-    return paths
-
-
-def _boxes_mesh(boxes: list[Box]) -> Mesh:
-    parts = []
-    for box in boxes:
-        mesh = make_solid("box", "cube", box.size).mesh
-        parts.append((mesh.corners + box.center, mesh.normals, mesh.texture))
-    return Mesh(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-
-def _quads_mesh(quads: list[list[list[float]]]) -> Mesh:
-    """Quadrilaterals, anticlockwise as seen from where they are to be seen, each wearing its texture once."""
-    corners = np.array([[quad[k] for k in half] for quad in quads for half in ((0, 1, 2), (0, 2, 3))])
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    flat = corners.reshape(-1, 3)
-    size = np.maximum(np.ptp(flat, axis=0), 1e-9)
-    return Mesh(corners, normals, box_mapping((corners - flat.min(axis=0)) / size, normals))
-
-
-def _obj(mesh: Mesh) -> str:
-    lines = [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.corners.reshape(-1, 3)]
-    lines += [f"vt {u:.9g} {v:.9g}" for u, v in mesh.texture.reshape(-1, 2)]
-    lines += [f"vn {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.normals]
-    for k in range(len(mesh.normals)):
-        lines.append("f " + " ".join(f"{3 * k + j}/{3 * k + j}/{k + 1}" for j in (1, 2, 3)))
-    return "\n".join(lines) + "\n"
 
 
 def _memory_folder() -> Path | None:

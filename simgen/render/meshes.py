@@ -1,0 +1,56 @@
+"""The meshes of a World as OBJ files, for renderers that load them: solids, table, room and fixtures.
+
+Every triangle has a normal of its own and texture coordinates; lengths are metres.
+"""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from simgen.catalogue import Box, World
+from simgen.shapes import Mesh, box_mapping, make_solid
+
+
+def write_meshes(folder: Path, world: World) -> dict[str, Path]:
+    """Writes the cell's meshes into `folder` and returns their files: solid-K, table, floor, wall and fixture-K."""
+    meshes = {f"solid-{k}": solid.mesh for k, solid in enumerate(world.solids)}
+    meshes["table"] = _boxes_mesh([world.table])
+    room, (x0, y0), (x1, y1) = world.room, world.room.low, world.room.high
+    z0, z1 = room.floor, room.floor + room.height
+    meshes["floor"] = _quads_mesh([[[x0, y0, z0], [x1, y0, z0], [x1, y1, z0], [x0, y1, z0]]])
+    corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
+    meshes["wall"] = _quads_mesh([[[*b, z0], [*a, z0], [*a, z1], [*b, z1]] for a, b in itertools.pairwise(corners)])
+    meshes.update({f"fixture-{k}": _boxes_mesh(list(boxes)) for k, boxes in enumerate(world.fixtures)})
+    paths = {}
+    for name, mesh in meshes.items():
+        paths[name] = folder / f"{name}.obj"
+        paths[name].write_text(_obj(mesh), encoding="ascii")
+    return paths
+
+
+def _boxes_mesh(boxes: list[Box]) -> Mesh:
+    parts = []
+    for box in boxes:
+        mesh = make_solid("box", "cube", box.size).mesh
+        parts.append((mesh.corners + box.center, mesh.normals, mesh.texture))
+    return Mesh(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _quads_mesh(quads: list[list[list[float]]]) -> Mesh:
+    """Quadrilaterals, anticlockwise as seen from where they are to be seen, each wearing its texture once."""
+    corners = np.array([[quad[k] for k in half] for quad in quads for half in ((0, 1, 2), (0, 2, 3))])
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    flat = corners.reshape(-1, 3)
+    size = np.maximum(np.ptp(flat, axis=0), 1e-9)
+    return Mesh(corners, normals, box_mapping((corners - flat.min(axis=0)) / size, normals))
+
+
+def _obj(mesh: Mesh) -> str:
+    lines = [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.corners.reshape(-1, 3)]
+    lines += [f"vt {u:.9g} {v:.9g}" for u, v in mesh.texture.reshape(-1, 2)]
+    lines += [f"vn {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.normals]
+    for k in range(len(mesh.normals)):
+        lines.append("f " + " ".join(f"{3 * k + j}/{3 * k + j}/{k + 1}" for j in (1, 2, 3)))
+    return "\n".join(lines) + "\n"
