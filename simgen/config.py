@@ -6,6 +6,7 @@ ordinary dataclasses, never a DictConfig.
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,7 +29,6 @@ _QUIET = [
     "hydra/hydra_logging=none",
     "hydra.output_subdir=null",
     "hydra.run.dir=.",
-    "hydra.sweep.dir=.",
     "hydra.sweep.subdir=.",
 ]
 
@@ -74,7 +74,6 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Hydra's parser wants all overrides in one run: ours stand beside the user's first.
     place = next((k for k, argument in enumerate(arguments) if "=" in argument and argument[0] != "-"), len(arguments))
-    sys.argv = [f"{prog} {name}", *arguments[:place], *_QUIET, *arguments[place:]]
     failures: list[SimgenError] = []
 
     def job(config: Any) -> None:
@@ -86,7 +85,10 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
             failures.append(error)
 
     try:
-        hydra.main(version_base="1.3", config_path=str(resource_folder("conf")), config_name=name)(job)()
+        with tempfile.TemporaryDirectory() as nowhere:  # a sweep leaves its multirun.yaml there
+            sweep = f"hydra.sweep.dir='{nowhere}'"
+            sys.argv = [f"{prog} {name}", *arguments[:place], *_QUIET, sweep, *arguments[place:]]
+            hydra.main(version_base="1.3", config_path=str(resource_folder("conf")), config_name=name)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(prog, _one_line(error))
     except KeyboardInterrupt:

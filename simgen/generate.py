@@ -33,6 +33,7 @@ from simgen.textures import ImageFolder, open_image_folder
 
 PHYSICS = ("place", "settle")
 CHUNK = 16  # samples drawn at once and handed to a worker at once
+RECYCLE = 2000  # samples after which a worker makes way for a new one: PyBullet keeps some 2 kB of each
 PREFLIGHT = 256  # samples drawn before anything is written, so that what cannot be placed is known by then
 
 
@@ -141,6 +142,11 @@ def _check_choice(key: str, value: str, options: Sequence[str]) -> None:
 
 def _run(config: Render, todo: list[int]) -> Iterator[int]:
     """Renders `todo` in worker processes; yields the number of samples in each finished chunk."""
+    for k in range(0, len(todo), RECYCLE * config.workers):
+        yield from _run_pool(config, todo[k : k + RECYCLE * config.workers])
+
+
+def _run_pool(config: Render, todo: list[int]) -> Iterator[int]:
     chunks = [todo[k : k + CHUNK] for k in range(0, len(todo), CHUNK)]
     workers = min(config.workers, len(chunks))
     # A fresh interpreter for each worker: a fork would share PyBullet's and OpenCV's threads.

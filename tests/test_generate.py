@@ -225,8 +225,10 @@ def test_commands_and_help(capfd: pytest.CaptureFixture) -> None:
 
 def test_a_sweep_makes_one_dataset_for_each_preset(tmp_path: Path) -> None:
     out = "out=" + str(tmp_path) + "/${hydra:runtime.choices.randomize}"
+    before = set(ROOT.iterdir())
     done = simgen("render", "-m", "randomize=none,light", "num=2", "workers=1", out, *SIZE)
     assert done.returncode == 0, done.stderr
+    assert set(ROOT.iterdir()) == before  # Hydra would leave a multirun.yaml
     assert sorted(path.name for path in tmp_path.iterdir()) == ["light", "none"]
     ambient = [
         open_dataset(tmp_path / n).manifest["recipe"]["randomize"]["light"]["ambient"] for n in ("none", "light")
