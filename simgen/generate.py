@@ -33,7 +33,9 @@ from simgen.textures import ImageFolder, open_image_folder
 
 PHYSICS = ("place", "settle")
 CHUNK = 16  # samples drawn at once and handed to a worker at once
-RECYCLE = 2000  # samples after which a worker makes way for a new one: PyBullet keeps some 2 kB of each
+RECYCLE = (
+    1000  # samples after which a worker makes way for a new one: PyBullet keeps 2 kB (tiny) to 50 kB (EGL) of each
+)
 PREFLIGHT = 256  # samples drawn before anything is written, so that what cannot be placed is known by then
 
 
