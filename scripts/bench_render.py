@@ -12,9 +12,10 @@ import argparse
 import multiprocessing
 import os
 import platform
-import resource
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 
 from simgen.config import compose
 from simgen.dataset.write import Sample, write_sample
@@ -132,32 +134,34 @@ def spread(values: tuple[float, ...]) -> str:
 
 
 def soak(renderer: str, number: int) -> None:
-    """Renders `number` full samples of 160x120 in one process and prints how its memory grows."""
-    start([f"renderer={renderer}", "width=160", "height=120"], tempfile.mkdtemp(prefix="simgen-soak-"))
-    assert _state is not None
-    pipeline, drawn, out = _state
-    at, megabytes = [], []
+    """Renders `number` samples of 160x120 with the real command and prints how the memory of its processes grows."""
+    out = Path(tempfile.mkdtemp(prefix="simgen-soak-")) / "set"
+    options = ["num=" + str(number), "workers=2", "width=160", "height=120", f"renderer={renderer}", f"out={out}"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "simgen", "render", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    done, megabytes = [], []
     begin = time.perf_counter()
-    for k in range(0, number, CHUNK):
-        for sample in pipeline.samples(drawn, range(k, k + CHUNK)):
-            write_sample(out, sample, "jpg")
-        shutil.rmtree(out)
-        at.append(k + CHUNK)
-        megabytes.append(resident())
-    # The first tenth fills caches; the slope is that of the rest.
-    rest = len(at) // 10
-    slope = np.polyfit(at[rest:], megabytes[rest:], 1)[0] * 1000
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    while run.poll() is None:
+        time.sleep(0.5)
+        try:
+            family = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+            megabytes.append(sum(process.memory_info().rss for process in family) / 1e6)
+            done.append(len(list(out.glob("train/*/sample/*.json"))))
+        except psutil.NoSuchProcess:
+            del megabytes[len(done) :]
+    # Up to the first thousand everything starts; the slope is that of the rest.
+    rest = [k for k, samples in enumerate(done) if 1000 <= samples < number]
+    slope = np.polyfit([done[k] for k in rest], [megabytes[k] for k in rest], 1)[0] * 1000
+    eighth = len(rest) // 8
+    first, last = (statistics.median(megabytes[k] for k in part) for part in (rest[:eighth], rest[-eighth:]))
     print(
-        f"{renderer:5} soak: {number} samples in {time.perf_counter() - begin:.0f} s; resident {megabytes[0]:.0f} MB first, "
-        f"{megabytes[-1]:.0f} MB at last, peak {peak:.0f} MB; slope {slope:+.2f} MB per 1,000 samples",
+        f"{renderer:5} soak: {number} samples, 2 workers, {time.perf_counter() - begin:.0f} s, exit {run.returncode}; all "
+        f"processes {first:.0f} MB after 1,000, {last:.0f} MB at the end, at most {max(megabytes):.0f} MB; "
+        f"slope {slope:+.1f} MB per 1,000",
         flush=True,
     )
-
-
-def resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    shutil.rmtree(out.parent)
 
 
 def main() -> None:
@@ -173,8 +177,7 @@ def main() -> None:
     for renderer in arguments.renderers:
         try:
             if arguments.soak:
-                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                    pool.submit(soak, renderer, arguments.soak).result()
+                soak(renderer, arguments.soak)
             else:
                 for size in arguments.sizes:
                     bench(renderer, size, arguments.workers, arguments.number, arguments.repeats)
