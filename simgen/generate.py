@@ -1,5 +1,6 @@
 """The pipeline from a configuration to samples, and the processes that run it over a range of indices."""
 
+import contextlib
 import importlib.metadata
 import multiprocessing
 import os
@@ -159,7 +160,8 @@ def _run_pool(config: Render, todo: list[int]) -> Iterator[int]:
             if len(waiting) >= 2 * workers:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-            waiting.add(pool.submit(_render_chunk, chunk))
+            with _deaf_children():
+                waiting.add(pool.submit(_render_chunk, chunk))
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
@@ -174,12 +176,24 @@ def _run_pool(config: Render, todo: list[int]) -> Iterator[int]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that start meanwhile never hear Ctrl-C, not even while they are still importing: that is the parent's."""
+    if threading.current_thread() is not threading.main_thread():  # only the main one may set handlers
+        yield
+        return
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
+
+
 _worker: tuple[Render, Pipeline, Renderer] | None = None
 
 
 def _start_worker(config: Render) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it lets chunks under way finish
     cv2.setNumThreads(1)  # the workers are the parallelism
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     pipeline = make_pipeline(config)
