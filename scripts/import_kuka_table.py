@@ -20,6 +20,7 @@ from simgen.dataset.read import MANIFEST, read_json, read_rgb, sha256_of
 from simgen.dataset.write import bop_pose, write_file, write_json, write_models
 from simgen.errors import DatasetError, SimgenError
 from simgen.geometry import rigid
+from simgen.labels import box_of
 from simgen.silhouette import silhouette
 
 SPLIT = "test"
@@ -60,10 +61,6 @@ def import_photographs(source: Path, out: Path) -> int:
         pose = camera_from_world @ rigid(np.eye(3), np.array([x, y, box.size[2] / 2]))
         outline = silhouette(box, 1.0, pose, camera, lens, width, height)
         inside = outline.mask(width, height)
-        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-        seen = [-1] * 4
-        if len(rows):
-            seen = [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
         key = str(number)
         names[key] = path.stem
         cameras[key] = {
@@ -78,7 +75,7 @@ def import_photographs(source: Path, out: Path) -> int:
         infos[key] = [
             {
                 "bbox_obj": list(outline.box()),
-                "bbox_visib": seen,
+                "bbox_visib": list(box_of(inside)),
                 "px_count_all": outline.count(),
                 "px_count_valid": 0,
                 "px_count_visib": int(inside.sum()),

@@ -34,9 +34,8 @@ from simgen.textures import ImageFolder, open_image_folder
 
 PHYSICS = ("place", "settle")
 CHUNK = 16  # samples drawn at once and handed to a worker at once
-RECYCLE = (
-    1000  # samples after which a worker makes way for a new one: PyBullet keeps 2 kB (tiny) to 50 kB (EGL) of each
-)
+# Samples after which a worker makes way for a new one: PyBullet keeps 2 kB (tiny) to 50 kB (EGL) of each.
+RECYCLE = 1000
 PREFLIGHT = 256  # samples drawn before anything is written, so that what cannot be placed is known by then
 
 

@@ -72,7 +72,7 @@ def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]
                     amodal=inside | visible,
                     visible=visible,
                     box_amodal=outline.box(),
-                    box_visible=_box(visible),
+                    box_visible=box_of(visible),
                     pixels=pixels,
                     visible_fraction=float(np.count_nonzero(visible) / pixels) if pixels else 0.0,
                 )
@@ -99,6 +99,7 @@ def _keypoints(
     return pixels, visibility
 
 
-def _box(mask: NDArray[np.bool_]) -> Box:
+def box_of(mask: NDArray[np.bool_]) -> Box:
+    """[u, v, width, height] px of the pixels in `mask` (H, W), all -1 where there is none."""
     u, v, width, height = cv2.boundingRect(mask.view(np.uint8))
     return (int(u), int(v), int(width), int(height)) if width else (-1, -1, -1, -1)
