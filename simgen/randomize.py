@@ -19,7 +19,20 @@ from simgen.distributions import Choice, Constant, Distribution, Integer, parse,
 from simgen.draws import Draws
 from simgen.errors import ConfigError, PlacementError
 from simgen.geometry import NEAR, Array, distort, intrinsics, lens_reach, look_at, rigid, rotation_about, unproject
-from simgen.scene import SURFACES, TEXTURES, Blocks, Cameras, Lights, Materials, Scenes, Sensor, Surfaces
+from simgen.scene import (
+    LIGHTS,
+    MOST_LIGHTS,
+    SURFACES,
+    TEXTURES,
+    Ambient,
+    Blocks,
+    Cameras,
+    Lights,
+    Materials,
+    Scenes,
+    Sensor,
+    Surfaces,
+)
 from simgen.schema import Randomize
 
 ATTEMPTS = 200  # proposals for one block's place before giving up
@@ -38,10 +51,16 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "walls": (1, 0, 1),
     "direction": (3, -_INF, _INF),
     "light.distance": (1, 1e-6, _INF),
-    "ambient": (1, 0, _INF),
-    "diffuse": (1, 0, _INF),
-    "specular": (1, 0, _INF),
+    "light.size": (1, 0, _INF),
+    "light.specular": (1, 0, _INF),
+    "intensity": (1, 0, _INF),
     "shadow": (1, 0, 1),
+    "sky": (3, 0, _INF),
+    "ground": (3, 0, _INF),
+    "occlusion": (1, 0, 1),
+    "roughness": (1, 0, 1),
+    "metalness": (1, 0, 1),
+    "specular": (1, 0, 1),
     "aim": (3, -_INF, _INF),
     "camera.distance": (1, 1e-6, _INF),
     "elevation_deg": (1, -90, 90),
@@ -53,8 +72,12 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "white_balance": (3, 0, _INF),
     "gamma": (1, 1e-3, _INF),
     "exposure": (1, -16, 16),
-    "noise": (1, 0, 1000),
-    "blur_px": (1, 0, 100),
+    "vignette": (1, 0, 1),
+    "shoulder": (1, 0, 1),
+    "shot_noise": (1, 0, 255),
+    "read_noise": (1, 0, 255),
+    "defocus_px": (1, 0, 30),
+    "motion_px": (1, 0, 60),
     "jpeg_quality": (1, 0, 100),
 }
 _WHOLE = ("count", "pattern", "walls", "shadow", "jpeg_quality")
@@ -71,6 +94,7 @@ class Sampler:
     world: World
     leaves: Mapping[str, Distribution]
     slots: tuple[int, int]
+    lights: int
     width: int
     height: int
     settle: bool = False
@@ -94,6 +118,7 @@ class Sampler:
             blocks=blocks,
             surfaces=surfaces,
             lights=self._lights(draws),
+            ambient=self._ambient(draws),
             cameras=cameras,
             sensor=self._sensor(draws),
         )
@@ -116,6 +141,9 @@ class Sampler:
             cycles=self._one(draws, f"{path}/cycles"),
             angle=np.radians(self._one(draws, f"{path}/angle_deg")),
             pattern=self._whole(draws, f"{path}/pattern"),
+            roughness=self._one(draws, f"{path}/roughness"),
+            metalness=self._one(draws, f"{path}/metalness"),
+            specular=self._one(draws, f"{path}/specular"),
         )
 
     def _blocks(self, draws: Draws, attempt: int) -> Blocks:
@@ -220,15 +248,27 @@ class Sampler:
         return Surfaces(material=_concatenate(parts), walls=self._one(draws, "walls") > 0.5)
 
     def _lights(self, draws: Draws) -> Lights:
-        direction = self._draw(draws, "light/direction")
+        batch, n = len(draws.index), self.lights
+        lanes = draws.lanes(n)
+        direction = self._draw(lanes, "light/direction").reshape(batch, n, 3)
         return Lights(
-            direction=(direction / np.linalg.norm(direction, axis=1, keepdims=True))[:, None],
-            distance=self._draw(draws, "light/distance"),
-            color=self._draw(draws, "light/color")[:, None],
-            ambient=self._draw(draws, "light/ambient"),
-            diffuse=self._draw(draws, "light/diffuse"),
-            specular=self._draw(draws, "light/specular"),
-            shadow=self._draw(draws, "light/shadow") > 0.5,
+            present=np.arange(n) < self._draw(draws, "light/count"),
+            kind=self._whole(lanes, "light/kind").reshape(batch, n),
+            direction=direction / np.linalg.norm(direction, axis=2, keepdims=True),
+            distance=self._one(lanes, "light/distance").reshape(batch, n),
+            size=self._one(lanes, "light/size").reshape(batch, n),
+            color=self._draw(lanes, "light/color").reshape(batch, n, 3),
+            intensity=self._one(lanes, "light/intensity").reshape(batch, n),
+            specular=self._one(lanes, "light/specular").reshape(batch, n),
+            shadow=self._one(lanes, "light/shadow").reshape(batch, n) > 0.5,
+        )
+
+    def _ambient(self, draws: Draws) -> Ambient:
+        return Ambient(
+            intensity=self._one(draws, "ambient/intensity"),
+            sky=self._draw(draws, "ambient/sky"),
+            ground=self._draw(draws, "ambient/ground"),
+            occlusion=self._one(draws, "ambient/occlusion"),
         )
 
     def _cameras(self, draws: Draws) -> Cameras:
@@ -255,12 +295,17 @@ class Sampler:
 
     def _sensor(self, draws: Draws) -> Sensor:
         return Sensor(
+            defocus=self._one(draws, "sensor/defocus_px"),
+            motion=self._one(draws, "sensor/motion_px"),
+            motion_angle=np.radians(self._one(draws, "sensor/motion_deg")),
+            vignette=self._one(draws, "sensor/vignette"),
             exposure=self._one(draws, "sensor/exposure"),
-            white_balance=self._draw(draws, "sensor/white_balance"),
-            gamma=self._one(draws, "sensor/gamma"),
-            noise=self._one(draws, "sensor/noise"),
+            shot_noise=self._one(draws, "sensor/shot_noise"),
+            read_noise=self._one(draws, "sensor/read_noise"),
             noise_seed=(draws / "sensor/noise_seed").words(1)[:, 0].astype(np.int64),
-            blur=self._one(draws, "sensor/blur_px"),
+            white_balance=self._draw(draws, "sensor/white_balance"),
+            shoulder=self._one(draws, "sensor/shoulder"),
+            gamma=self._one(draws, "sensor/gamma"),
             jpeg_quality=self._whole(draws, "sensor/jpeg_quality"),
         )
 
@@ -281,14 +326,14 @@ def make_sampler(
         if value is not None and not 8 <= value <= 16384:
             raise ConfigError(f"{key}: got {value}; expected 8 to 16384 px")
     slots = (randomize.blocks.slots, randomize.distractors.slots)
-    for name, n in zip(("blocks", "distractors"), slots, strict=True):
-        if not 0 <= n <= 1000:
-            raise ConfigError(f"randomize.{name}.slots: got {n}; expected 0 to 1000")
+    rooms = (("blocks", slots[0], 1000), ("distractors", slots[1], 1000), ("light", randomize.light.slots, MOST_LIGHTS))
+    for name, n, greatest in rooms:
+        if not 0 <= n <= greatest:
+            raise ConfigError(f"randomize.{name}.slots: got {n}; expected 0 to {greatest}")
         most = leaves[f"{name}/count"].support()[1][0]
         if most > n:
             raise ConfigError(
-                f"randomize.{name}.count: up to {most:g} blocks, but randomize.{name}.slots={n}; "
-                f"raise the slots or lower the count"
+                f"randomize.{name}.count: up to {most:g}, but randomize.{name}.slots={n}; raise the slots or lower the count"
             )
     if not any(slots):
         raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected room for a block")
@@ -300,7 +345,9 @@ def make_sampler(
         if not randomize.images and TEXTURES.index("image") in kinds:
             key = path.replace("/", ".")
             raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
-    return Sampler(world, leaves, slots, width or world.width, height or world.height, settle)
+    return Sampler(
+        world, leaves, slots, randomize.light.slots, width or world.width, height or world.height, settle=settle
+    )
 
 
 def _options(distribution: Distribution) -> list[Distribution]:
@@ -339,8 +386,8 @@ def _leaf(leaf: Any, path: str, world: World) -> Distribution:
             )
         leaf = value
     name = path.rsplit(".", 1)[1]
-    if name == "texture":
-        return parse_words(leaf, path, TEXTURES)
+    if name in ("texture", "kind"):
+        return parse_words(leaf, path, TEXTURES if name == "texture" else LIGHTS)
     if name == "model":
         names = [solid.name for solid in world.solids]
         return parse_words(["choice", *names] if leaf == "any" else leaf, path, names)

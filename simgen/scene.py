@@ -17,6 +17,8 @@ from simgen.geometry import Array
 
 TEXTURES = ("flat", "gradient", "checker", "stripes", "noise", "image")
 SURFACES = ("table", "floor", "wall", "background")
+LIGHTS = ("directional", "point", "area")
+MOST_LIGHTS = 8
 
 T = TypeVar("T")
 
@@ -65,7 +67,10 @@ def _arrays_of(kind: type) -> dict[str, tuple[Any, list[str]]]:
 
 @dataclass(frozen=True)
 class Materials(_Checked):
-    """How surfaces look: the arguments of textures.paint. Colours are RGB in [0, 1] as displayed, angles radians."""
+    """How surfaces look: the arguments of textures.py and of the reflection model in render/shading.py.
+
+    Colours are RGB in [0, 1] as displayed, angles radians.
+    """
 
     texture: Annotated[Ints, "*"]  # position in TEXTURES
     color: Annotated[Array, "* 3"]
@@ -73,6 +78,9 @@ class Materials(_Checked):
     cycles: Annotated[Array, "*"]  # repetitions of the pattern across the face
     angle: Annotated[Array, "*"]
     pattern: Annotated[Ints, "*"]  # which noise, which image
+    roughness: Annotated[Array, "*"]
+    metalness: Annotated[Array, "*"]
+    specular: Annotated[Array, "*"]  # reflectance of a dielectric, 0.5 = 4%
 
 
 @dataclass(frozen=True)
@@ -97,15 +105,32 @@ class Surfaces(_Checked):
 
 @dataclass(frozen=True)
 class Lights(_Checked):
-    """Lights at `direction` (unit, towards the light) and `distance` m from the table's centre."""
+    """Lights at `direction` (unit, towards the light) and `distance` m from the table's centre.
 
+    `intensity` is what a white matt surface at the table's centre that faces the light sends to the camera, 1 being white
+    in a picture of neutral exposure. Point and area lights fall off with the square of the distance from there;
+    directional ones do not, and have no distance.
+    """
+
+    present: Annotated[Bools, "B L"]
+    kind: Annotated[Ints, "B L"]  # position in LIGHTS
     direction: Annotated[Array, "B L 3"]
     distance: Annotated[Array, "B L"]
-    color: Annotated[Array, "B L 3"]
-    ambient: Annotated[Array, "B L"]
-    diffuse: Annotated[Array, "B L"]
-    specular: Annotated[Array, "B L"]
+    size: Annotated[Array, "B L"]  # m, radius of an area light: a disc that faces the table's centre
+    color: Annotated[Array, "B L 3"]  # linear RGB
+    intensity: Annotated[Array, "B L"]
+    specular: Annotated[Array, "B L"]  # times the gloss that the material gives
     shadow: Annotated[Bools, "B L"]
+
+
+@dataclass(frozen=True)
+class Ambient(_Checked):
+    """Light from everywhere: linear RGB `sky` from above, `ground` from below, blended by height between."""
+
+    intensity: Annotated[Array, "B"]
+    sky: Annotated[Array, "B 3"]
+    ground: Annotated[Array, "B 3"]
+    occlusion: Annotated[Array, "B"]  # share of it that is lost where surfaces touch
 
 
 @dataclass(frozen=True)
@@ -121,14 +146,19 @@ class Cameras(_Checked):
 
 @dataclass(frozen=True)
 class Sensor(_Checked):
-    """What happens between light and file; see sensor.py."""
+    """What happens between light and file; see sensor.py. Lengths in px are those of a picture 480 px high."""
 
+    defocus: Annotated[Array, "B"]  # px, radius of the disc that a point becomes
+    motion: Annotated[Array, "B"]  # px, length of the line that a point becomes
+    motion_angle: Annotated[Array, "B"]  # radians, from u towards v
+    vignette: Annotated[Array, "B"]  # share of the light that the corners lose
     exposure: Annotated[Array, "B"]  # stops
-    white_balance: Annotated[Array, "B 3"]  # gains
-    gamma: Annotated[Array, "B"]
-    noise: Annotated[Array, "B"]  # standard deviation, in units of 1/255
+    shot_noise: Annotated[Array, "B"]  # standard deviation at white, in units of 1/255 of linear light
+    read_noise: Annotated[Array, "B"]  # standard deviation everywhere, likewise
     noise_seed: Annotated[Ints, "B"]
-    blur: Annotated[Array, "B"]  # standard deviation in px of a picture 480 px high
+    white_balance: Annotated[Array, "B 3"]  # gains
+    shoulder: Annotated[Array, "B"]  # 0: highlights are cut; 1: they are rolled off
+    gamma: Annotated[Array, "B"]
     jpeg_quality: Annotated[Ints, "B"]  # 0 = not compressed here
 
 
@@ -141,6 +171,7 @@ class Scenes(_Checked):
     blocks: Blocks
     surfaces: Surfaces
     lights: Lights
+    ambient: Ambient
     cameras: Cameras
     sensor: Sensor
 
@@ -153,6 +184,7 @@ class Scenes(_Checked):
             "surfaces": self.surfaces.walls,
             "surfaces.material": self.surfaces.material.texture,
             "lights": self.lights.distance,
+            "ambient": self.ambient.intensity,
             "cameras": self.cameras.intrinsics,
             "sensor": self.sensor.gamma,
         }
@@ -225,6 +257,7 @@ _PARTS: dict[str, Any] = {
     "blocks": Blocks,
     "surfaces": Surfaces,
     "lights": Lights,
+    "ambient": Ambient,
     "cameras": Cameras,
     "sensor": Sensor,
     "material": Materials,

@@ -18,6 +18,9 @@ class MaterialLeaves:
     cycles: Any = MISSING  # repetitions of the pattern across a face
     angle_deg: Any = MISSING
     pattern: Any = MISSING  # a whole number: which noise, which image
+    roughness: Any = MISSING  # 0 a mirror, 1 matt
+    metalness: Any = MISSING  # 0 or 1, or between
+    specular: Any = MISSING  # reflectance of what is no metal; 0.5 is 4%, as most things have
 
 
 @dataclass
@@ -34,13 +37,24 @@ class BlockLeaves:
 
 @dataclass
 class LightLeaves:
-    direction: Any = MISSING  # towards the light
+    slots: int = MISSING  # room for this many, at most scene.MOST_LIGHTS
+    count: Any = MISSING
+    kind: Any = MISSING  # words of scene.LIGHTS
+    direction: Any = MISSING  # towards the light, from the table's centre
     distance: Any = MISSING  # metres
+    size: Any = MISSING  # radius of an area light, metres: soft shadows
     color: Any = MISSING
-    ambient: Any = MISSING
-    diffuse: Any = MISSING
-    specular: Any = MISSING
+    intensity: Any = MISSING  # brightness of a white matt surface at the table's centre that faces it
+    specular: Any = MISSING  # times the material's gloss
     shadow: Any = MISSING  # 0 or 1
+
+
+@dataclass
+class AmbientLeaves:
+    intensity: Any = MISSING  # brightness of a white matt surface that nothing hides
+    sky: Any = MISSING  # colour from above
+    ground: Any = MISSING  # colour from below
+    occlusion: Any = MISSING  # 0 to 1: how dark it gets where surfaces touch
 
 
 @dataclass
@@ -61,11 +75,16 @@ class CameraLeaves:
 
 @dataclass
 class SensorLeaves:
+    defocus_px: Any = MISSING  # radius, in px of a picture 480 px high
+    motion_px: Any = MISSING  # length of the camera's movement in the picture, likewise
+    motion_deg: Any = MISSING  # its direction, from u towards v
+    vignette: Any = MISSING  # share of the light that the corners lose
     exposure: Any = MISSING  # stops
+    shot_noise: Any = MISSING  # standard deviation at white, in units of 1/255 of linear light
+    read_noise: Any = MISSING  # standard deviation everywhere, likewise
     white_balance: Any = MISSING  # gains of R, G, B
+    shoulder: Any = MISSING  # 0: highlights are cut at white; 1: they are rolled off
     gamma: Any = MISSING  # the picture is raised to 1 / gamma
-    noise: Any = MISSING  # standard deviation in units of 1/255
-    blur_px: Any = MISSING  # standard deviation in px of a picture 480 px high
     jpeg_quality: Any = MISSING  # 1 to 100; 0 leaves the picture as it is
 
 
@@ -83,8 +102,20 @@ class Randomize:
     fixture: MaterialLeaves = field(default_factory=MaterialLeaves)
     walls: Any = MISSING  # 1 with walls, 0 without: then the background is seen
     light: LightLeaves = field(default_factory=LightLeaves)
+    ambient: AmbientLeaves = field(default_factory=AmbientLeaves)
     camera: CameraLeaves = field(default_factory=CameraLeaves)
     sensor: SensorLeaves = field(default_factory=SensorLeaves)
+
+
+@dataclass
+class Raycast:
+    """How `renderer=raycast` works; render/raycast.py."""
+
+    device: str = "cpu"  # cpu, cuda or cuda:K
+    supersample: int = 1  # rays for each pixel: this many, squared
+    light_samples: int = 9  # shadow rays to an area light for each ray; a square number
+    chunk: int | None = None  # rays at a time, which bounds memory; changes no byte. Left out: what suits the device
+    compile: bool = False  # by torch.compile: faster after a minute of compiling; changes the last bits
 
 
 @dataclass
@@ -97,6 +128,7 @@ class Source:
     physics: str = "place"  # place: analytic, without overlap; settle: dropped, come to rest
     width: int | None = None  # px; the scene's where left out
     height: int | None = None
+    raycast: Raycast = field(default_factory=Raycast)
     randomize: Randomize = field(default_factory=Randomize)
 
 

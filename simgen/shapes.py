@@ -66,6 +66,29 @@ class Solid:
         return np.concatenate([planes[:, :3], -planes[:, 3:]], axis=1)
 
     @cached_property
+    def slabs(self) -> Array:
+        """(S, 5) rows [n, low, high]: the block is where low <= n.x <= high for all of them, and within `taper` if it has
+        one. Opposite facets share a slab; one without an opposite has its low side beyond the block,
+        or at the tip of a cone."""
+        planes = self.planes
+        if self.taper is not None:  # its side is no set of planes
+            planes = planes[np.abs(planes[:, 2]) > 1 - 1e-9]
+        rows: list[Array] = []
+        for plane in planes:
+            opposite = next((row for row in rows if np.allclose(row[:3], -plane[:3], atol=1e-6)), None)
+            if opposite is not None:
+                opposite[3] = -plane[3]
+            else:
+                end = np.min(self.vertices @ plane[:3])
+                rows.append(np.array([*plane[:3], end if self.taper is not None else end - 1, plane[3]]))
+        return np.stack(rows)
+
+    @property
+    def taper(self) -> tuple[float, float] | None:
+        """(a, b) of a round side: in units of the bounding box x^2 + y^2 <= (a + b z)^2. None for a polyhedron."""
+        return {"cylinder": (0.5, 0.0), "cone": (0.25, -0.5)}.get(self.shape)
+
+    @cached_property
     def center_of_mass(self) -> Array:
         """(3,) m, that of the convex hull filled evenly."""
         return np.asarray(trimesh.Trimesh(self.vertices, self.triangles).convex_hull.center_mass)

@@ -1,13 +1,20 @@
-"""Procedural textures and image folders: a texture is a pure function of its material's few numbers."""
+"""Procedural textures as functions of a place on the surface, and image folders.
+
+Nothing of a texture is stored: `mix` says at any point what share of a material's second colour is seen there. `paint`
+makes a picture of that for renderers that want one; render/raycast.py asks at every ray. Colours mix in linear light.
+"""
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import PIL.Image
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from simgen.draws import Draws
 from simgen.errors import SceneError
@@ -16,7 +23,102 @@ from simgen.scene import TEXTURES, Materials
 Image = NDArray[np.uint8]
 
 LARGEST = 1024  # px
+LATTICE = 256  # the noise repeats after this many cells
+OCTAVES = 3
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+def decode(color: Any) -> Any:
+    """Linear light of values in [0, 1] as displayed (sRGB, IEC 61966-2-1). Takes and gives arrays or tensors."""
+    where = torch.where if isinstance(color, Tensor) else np.where
+    return where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+
+
+def encode(light: Any) -> Any:
+    """The inverse of `decode`, for light in [0, 1]."""
+    where = torch.where if isinstance(light, Tensor) else np.where
+    return where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def mix(kind: str, u: Tensor, v: Tensor, *, cycles: Tensor, angle: Tensor, pattern: Tensor) -> Tensor:
+    """The share in [0, 1] of the second colour at (u, v), the surface's middle being (0, 0) and its edges 0.5 away.
+
+    `kind` is one of TEXTURES but flat and image, which mix nothing. The others broadcast against u and v, which have one
+    shape; `pattern` (int64) picks the noise. Gradients, checkers and stripes are turned by `angle` radians.
+    """
+    if kind == "noise":
+        return _noise(u, v, cycles, pattern)
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    along = u * cosine + v * sine
+    if kind == "gradient":
+        # The corners have the pure colours.
+        return (along / (cosine.abs() + sine.abs()) + 0.5).clamp(0, 1)
+    stripes = torch.floor(along * (2 * cycles))
+    if kind == "checker":
+        stripes = stripes + torch.floor((v * cosine - u * sine) * (2 * cycles))
+    return stripes - 2 * torch.floor(stripes / 2)
+
+
+def _noise(u: Tensor, v: Tensor, cycles: Tensor, pattern: Tensor) -> Tensor:
+    """Value noise in three octaves: a lattice of random numbers, interpolated smoothly and summed."""
+    lattice = _lattice(u.device)
+    total = torch.zeros_like(u)
+    # Knuth's multiplicative hash: each octave looks at its own part of the lattice.
+    hashed = pattern * 2654435761 + 12345
+    for octave in range(OCTAVES):
+        x, y = u * (cycles * 2**octave), v * (cycles * 2**octave)
+        left, low = torch.floor(x), torch.floor(y)
+        x, y = x - left, y - low
+        x, y = x * x * (3 - 2 * x), y * y * (3 - 2 * y)
+        column = left.long() + ((hashed >> (8 * octave)) & (LATTICE - 1))
+        row = low.long() + ((hashed >> (8 * octave + 24)) & (LATTICE - 1))
+        column, next_column = column & (LATTICE - 1), (column + 1) & (LATTICE - 1)
+        row, next_row = (row & (LATTICE - 1)) * LATTICE, ((row + 1) & (LATTICE - 1)) * LATTICE
+        a, b = lattice[row + column], lattice[row + next_column]
+        c, d = lattice[next_row + column], lattice[next_row + next_column]
+        near, far = a + (b - a) * x, c + (d - c) * x
+        total = total + (near + (far - near) * y) * 0.5**octave
+    # The sum gathers about its middle; this spreads it over most of [0, 1].
+    return ((total / (2 - 0.5 ** (OCTAVES - 1)) - 0.5) * 1.8 + 0.5).clamp(0, 1)
+
+
+@cache
+def _lattice(device: torch.device) -> Tensor:
+    numbers = (Draws(0, np.array([0])) / "noise").uniform(LATTICE * LATTICE)
+    return torch.tensor(numbers[0], dtype=torch.float32, device=device)
+
+
+def paint(material: Materials, row: Any, size: tuple[int, int], images: "ImageFolder") -> Image:
+    """The texture (height, width, 3) uint8 RGB of the one surface that `row` picks out of `material`.
+
+    Across the picture u runs right and v runs up.
+    """
+    kind = TEXTURES[int(material.texture[row])]
+    color, color2 = material.color[row], material.color2[row]
+    if kind == "image":
+        return images.image(int(material.pattern[row]), size)
+    if kind == "flat":
+        return np.broadcast_to(_bytes(color), (*size, 3)).copy()
+    height, width = size
+    u = ((torch.arange(width) + 0.5) / width - 0.5).expand(height, width)
+    v = (0.5 - (torch.arange(height) + 0.5) / height)[:, None].expand(height, width)
+    share = mix(
+        kind,
+        u,
+        v,
+        cycles=torch.tensor(float(material.cycles[row])),
+        angle=torch.tensor(float(material.angle[row])),
+        pattern=torch.tensor(int(material.pattern[row])),
+    )
+    # 256 steps between the two colours are all that the picture can hold.
+    start, end = decode(color), decode(color2)
+    palette = _bytes(encode(start + (end - start) * np.linspace(0, 1, 256)[:, None]))
+    return np.asarray(palette[_bytes(share.numpy())])
+
+
+def _bytes(share: NDArray[np.floating[Any]]) -> Image:
+    """Values in [0, 1] as the nearest of 256 steps."""
+    return np.asarray(share * 255 + 0.5, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -34,7 +136,7 @@ class ImageFolder:
         if path not in self._cache:
             if len(self._cache) >= 64:  # bounds the memory of a long run over a large folder to some 200 MB
                 self._cache.pop(next(iter(self._cache)))
-            self._cache[path] = _shrink(_decode(path))
+            self._cache[path] = _shrink(_read_image(path))
         whole = self._cache[path]
         height, width = size
         scale = max(height / whole.shape[0], width / whole.shape[1])
@@ -54,60 +156,10 @@ def open_image_folder(folder: Path, key: str) -> ImageFolder:
         raise SceneError(f"{key}: {folder}: holds no image; expected at least one of {', '.join(_SUFFIXES)}")
     for path in paths:
         try:
-            _decode(path)
+            _read_image(path)
         except SceneError as error:
             raise SceneError(f"{key}: {error}") from error
     return ImageFolder(paths)
-
-
-def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFolder) -> Image:
-    """The texture (height, width, 3) uint8 RGB of the one surface that `row` picks out of `material`.
-
-    Across the picture u runs right and v runs up, both from 0 to 1. Gradients, checkers and stripes are turned by the
-    material's angle about the middle.
-    """
-    kind = TEXTURES[int(material.texture[row])]
-    color, color2 = material.color[row], material.color2[row]
-    if kind == "image":
-        return images.image(int(material.pattern[row]), size)
-    if kind == "flat":
-        return np.broadcast_to(_bytes(color), (*size, 3)).copy()
-    height, width = size
-    u = ((np.arange(width) + 0.5) / width - 0.5).astype(np.float32)
-    v = (0.5 - (np.arange(height) + 0.5)[:, None] / height).astype(np.float32)
-    cosine, sine = float(np.cos(material.angle[row])), float(np.sin(material.angle[row]))
-    along, across = u * cosine + v * sine, v * cosine - u * sine
-    cycles = float(material.cycles[row])
-    share: NDArray[np.floating[Any]]
-    if kind == "gradient":
-        reach = 0.5 * (abs(cosine) + abs(sine))  # so that the corners have the pure colours
-        share = np.clip(along / reach * 0.5 + 0.5, 0, 1)
-    elif kind == "checker":
-        share = (np.floor(along * cycles * 2) + np.floor(across * cycles * 2)) % 2
-    elif kind == "stripes":
-        share = np.floor(along * cycles * 2) % 2
-    else:
-        share = _noise(int(material.pattern[row]), cycles, size)
-    # 256 steps between the two colours are all that the picture can hold.
-    palette = _bytes(color + (color2 - color) * np.linspace(0, 1, 256)[:, None])
-    return np.asarray(palette[_bytes(share)])
-
-
-def _noise(pattern: int, cycles: float, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Value noise in three octaves, (height, width) in [0, 1]: random lattices, interpolated and summed."""
-    total = np.zeros(size, np.float32)
-    draws = Draws(0, np.array([pattern])) / "noise"
-    for octave in range(3):
-        cells = int(np.ceil(cycles * 2**octave)) + 1
-        lattice = (draws / octave).uniform(cells * cells).reshape(cells, cells).astype(np.float32)
-        total += cv2.resize(lattice, (size[1], size[0]), interpolation=cv2.INTER_CUBIC) * 0.5**octave
-    low, high = total.min(), total.max()
-    return np.asarray((total - low) / max(high - low, 1e-9))
-
-
-def _bytes(share: NDArray[np.floating[Any]]) -> Image:
-    """Values in [0, 1] as the nearest of 256 steps."""
-    return np.asarray(share * 255 + 0.5, dtype=np.uint8)
 
 
 def _shrink(image: Image) -> Image:
@@ -119,7 +171,7 @@ def _shrink(image: Image) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _decode(path: Path) -> Image:
+def _read_image(path: Path) -> Image:
     try:
         with PIL.Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
