@@ -40,15 +40,18 @@ def encode(light: Any) -> Any:
     return where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
-def mix(kind: str, u: Tensor, v: Tensor, *, cycles: Tensor, angle: Tensor, pattern: Tensor) -> Tensor:
+def mix(
+    kind: str, u: Tensor, v: Tensor, cycles: Tensor, angle: tuple[Tensor, Tensor], pattern: Tensor, table: Tensor
+) -> Tensor:
     """The share in [0, 1] of the second colour at (u, v), the surface's middle being (0, 0) and its edges 0.5 away.
 
     `kind` is one of TEXTURES but flat and image, which mix nothing. The others broadcast against u and v, which have one
-    shape; `pattern` (int64) picks the noise. Gradients, checkers and stripes are turned by `angle` radians.
+    shape: `angle` is a cosine and a sine, which turn gradients, checkers and stripes; `pattern` (int64) picks the noise out
+    of `table`, which is lattice().
     """
     if kind == "noise":
-        return _noise(u, v, cycles, pattern)
-    cosine, sine = torch.cos(angle), torch.sin(angle)
+        return _noise(u, v, cycles, pattern, table)
+    cosine, sine = angle
     along = u * cosine + v * sine
     if kind == "gradient":
         # The corners have the pure colours.
@@ -56,12 +59,11 @@ def mix(kind: str, u: Tensor, v: Tensor, *, cycles: Tensor, angle: Tensor, patte
     stripes = torch.floor(along * (2 * cycles))
     if kind == "checker":
         stripes = stripes + torch.floor((v * cosine - u * sine) * (2 * cycles))
-    return stripes - 2 * torch.floor(stripes / 2)
+    return stripes - 2 * torch.floor(stripes * 0.5)
 
 
-def _noise(u: Tensor, v: Tensor, cycles: Tensor, pattern: Tensor) -> Tensor:
+def _noise(u: Tensor, v: Tensor, cycles: Tensor, pattern: Tensor, table: Tensor) -> Tensor:
     """Value noise in three octaves: a lattice of random numbers, interpolated smoothly and summed."""
-    lattice = _lattice(u.device)
     total = torch.zeros_like(u)
     # Knuth's multiplicative hash: each octave looks at its own part of the lattice.
     hashed = pattern * 2654435761 + 12345
@@ -70,12 +72,12 @@ def _noise(u: Tensor, v: Tensor, cycles: Tensor, pattern: Tensor) -> Tensor:
         left, low = torch.floor(x), torch.floor(y)
         x, y = x - left, y - low
         x, y = x * x * (3 - 2 * x), y * y * (3 - 2 * y)
-        column = left.long() + ((hashed >> (8 * octave)) & (LATTICE - 1))
-        row = low.long() + ((hashed >> (8 * octave + 24)) & (LATTICE - 1))
+        column = left.to(torch.int32) + ((hashed >> (8 * octave)) & (LATTICE - 1)).to(torch.int32)
+        row = low.to(torch.int32) + ((hashed >> (8 * octave + 24)) & (LATTICE - 1)).to(torch.int32)
         column, next_column = column & (LATTICE - 1), (column + 1) & (LATTICE - 1)
         row, next_row = (row & (LATTICE - 1)) * LATTICE, ((row + 1) & (LATTICE - 1)) * LATTICE
-        a, b = lattice[row + column], lattice[row + next_column]
-        c, d = lattice[next_row + column], lattice[next_row + next_column]
+        a, b = table[row + column], table[row + next_column]
+        c, d = table[next_row + column], table[next_row + next_column]
         near, far = a + (b - a) * x, c + (d - c) * x
         total = total + (near + (far - near) * y) * 0.5**octave
     # The sum gathers about its middle; this spreads it over most of [0, 1].
@@ -83,7 +85,8 @@ def _noise(u: Tensor, v: Tensor, cycles: Tensor, pattern: Tensor) -> Tensor:
 
 
 @cache
-def _lattice(device: torch.device) -> Tensor:
+def lattice(device: torch.device) -> Tensor:
+    """The random numbers (LATTICE^2,) float32 of all noise textures."""
     numbers = (Draws(0, np.array([0])) / "noise").uniform(LATTICE * LATTICE)
     return torch.tensor(numbers[0], dtype=torch.float32, device=device)
 
@@ -102,13 +105,15 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: "ImageFo
     height, width = size
     u = ((torch.arange(width) + 0.5) / width - 0.5).expand(height, width)
     v = (0.5 - (torch.arange(height) + 0.5) / height)[:, None].expand(height, width)
+    angle = torch.tensor(float(material.angle[row]), dtype=torch.float64)
     share = mix(
         kind,
         u,
         v,
-        cycles=torch.tensor(float(material.cycles[row])),
-        angle=torch.tensor(float(material.angle[row])),
-        pattern=torch.tensor(int(material.pattern[row])),
+        torch.tensor(float(material.cycles[row])),
+        (torch.cos(angle).float(), torch.sin(angle).float()),
+        torch.tensor(int(material.pattern[row])),
+        lattice(u.device),
     )
     # 256 steps between the two colours are all that the picture can hold.
     start, end = decode(color), decode(color2)

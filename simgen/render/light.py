@@ -1,19 +1,20 @@
 """All light that reaches surfaces: every light with its shadows, and what comes from everywhere."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from simgen.catalogue import World
-from simgen.render.rays import Boxes, bounds_of, clearance, close_by, could_hide, crossing, pair
-from simgen.render.shading import Gloss, Surface, ambient, gloss_of, occlusion, reflect
+from simgen.render.kernels import Run
+from simgen.render.rays import Bounds, Boxes, clearance, close_by, could_hide, crossing, groups_of
+from simgen.render.shading import Surface, ambient, gloss_of, occlusion, reflect
 from simgen.render.stage import BACKGROUND, Stage, Vector, dot
-from simgen.render.surface import Hits
+from simgen.render.surface import Frame, Hits, Pictures, Shown, Tiles, normal_of, normals, place_of, shares
 from simgen.scene import LIGHTS, Scenes
 
-BIAS = 1e-4  # m: shadow rays start this far above the surface
 FAR = 20.0  # m: shadow rays to a directional light end here
 NEAR_LIGHT = 1e-3  # m: no surface counts as nearer to a light
 HEIGHTS = (0.01, 0.025, 0.06)  # m above a surface at which its surroundings are felt
@@ -22,9 +23,12 @@ STEPS = 1 << 16  # occlusion is summed in whole steps of 1 / STEPS: then the ord
 
 @dataclass(frozen=True)
 class Glow:
-    """The lights of B scenes as tensors, float32. `place` (B, L, 3): where a light is, or for a directional one the direction
-    to it; `local` (B, L) tells them apart, 1 and 0. `strength` (B, L, 3): colour times intensity, and the square of the
-    distance. `across`, `up` (B, L, 3) span the disc of an area light, zero for others."""
+    """The lights of B scenes as tensors, float32.
+
+    `place` (B, L, 3): where a light is, or for a directional one the direction to it; `local` (B, L) tells them apart, 1
+    and 0. `strength` (B, L, 3): colour times intensity, and the square of the distance. `across`, `up` (B, L, 3) span the
+    disc of an area light, zero for others.
+    """
 
     present: Tensor
     local: Tensor
@@ -75,154 +79,272 @@ class Glow:
         )
 
 
-def lit(
-    stage: Stage, glow: Glow, scene: Tensor, surface: Surface, direction: Vector, hits: Hits, disc: Tensor, key: Tensor
-) -> Vector:
-    """Radiance (T, P) towards the camera of `surface`, seen along `direction`.
+class Look(NamedTuple):
+    """What K surfaces are made of: linear `color` and `color2` (K, 3), roughness, metalness, specular (K, 1); `shines`
+    (K, 1) whether the surface is a background, which no light reaches."""
 
-    `disc` (pages, samples, P, 2) holds places on the unit disc; `key` (T,) picks a page for each tile and light.
+    color: Tensor
+    color2: Tensor
+    roughness: Tensor
+    metalness: Tensor
+    specular: Tensor
+    shines: Tensor
+
+
+class Lamp(NamedTuple):
+    """One light for K pairs: `place`, `strength` (K, 3), `local`, `specular` (K, 1), and how much is `visible` (T, P)."""
+
+    place: Tensor
+    local: Tensor
+    strength: Tensor
+    specular: Tensor
+    visible: Tensor
+
+
+def lit(run: Run, stage: Stage, glow: Glow, pictures: Pictures, tiles: Tiles, hits: Hits, disc: Tensor) -> Vector:
+    """Linear light (T, P) that the rays of `tiles` bring. Worked out for each object that a tile shows, over the whole tile,
+    and kept where the object is what is seen.
+
+    `disc` (pages, samples, P, 2) holds places on the unit disc; a tile's key picks its page.
     """
-    inverse = torch.rsqrt(dot(direction, direction))
-    view = (-direction[0] * inverse, -direction[1] * inverse, -direction[2] * inverse)
-    gloss = gloss_of(surface, view)
-    nothing = hits.owner == stage.solids + BACKGROUND
-    boxes = _boxes(surface.position, nothing)
-    sky, ground = (tuple(part[scene].unbind(1)) for part in (glow.sky, glow.ground))
-    share = _open_share(stage, glow, scene, surface, hits, boxes)
-    total = list(
-        ambient(
-            surface, gloss, tuple(c[:, None] for c in sky), tuple(c[:, None] for c in ground), share
-        )  # type: ignore[arg-type]
-    )
-    # Lifted off the surface, so that a shadow ray does not meet what it leaves.
-    start = tuple(p + BIAS * n for p, n in zip(surface.position, surface.normal, strict=True))
-    for light in range(glow.present.shape[1]):
-        rows = glow.present[scene, light].nonzero()[:, 0]
-        if not len(rows):
-            continue
-        part = _One(stage, glow, light, scene, rows, surface, gloss, start, boxes)  # type: ignore[arg-type]
-        visible = _visible(stage, glow, part, disc, key)
-        color = reflect(part.surface, part.gloss, part.toward, part.cosine, glow.specular[part.scene, light][:, None])
-        for k in range(3):
-            arriving = glow.strength[part.scene, light, k][:, None] * part.falloff * visible
-            if len(rows) == len(scene):
-                total[k] += color[k] * arriving
-            else:
-                total[k].index_add_(0, rows, color[k] * arriving)
+    shown = Shown.of(stage, tiles, hits)
+    share, worn, picture = shares(run, shown, pictures, tiles, hits)
+    rays = (hits.depth, tiles.origin, tiles.directions)
+    boxes = Boxes(*run(bounding_boxes, *rays, hits.owner, stage.solids + BACKGROUND))
+    open_share = _open_share(run, glow, shown, tiles, hits, boxes)
+    numbers = [light for light in range(glow.present.shape[1]) if glow.present[tiles.scene, light].any()]
+    visible = [_visible(run, stage, glow, light, tiles, hits, boxes, disc) for light in numbers]
+    total = [torch.zeros_like(hits.depth) for _ in range(3)]
+    for rows, is_round, frame in shown.frames(run, torch.arange(len(shown.tile), device=hits.depth.device)):
+        row, scene = shown.row[rows], shown.scene[rows]
+        look = Look(
+            stage.color.reshape(-1, 3)[row],
+            stage.color2.reshape(-1, 3)[row],
+            *(part.reshape(-1)[row][:, None] for part in (stage.roughness, stage.metalness, stage.specular)),
+            (shown.thing[rows] == stage.solids + BACKGROUND)[:, None],
+        )
+        lamps = [
+            Lamp(
+                glow.place[scene, light],
+                glow.local[scene, light][:, None],
+                glow.strength[scene, light] * glow.present[scene, light][:, None],
+                glow.specular[scene, light][:, None],
+                seen,
+            )
+            for light, seen in zip(numbers, visible, strict=True)
+        ]
+        around = (glow.sky[scene], glow.ground[scene], open_share)
+        albedo = run(blend, look, share[rows] if len(rows) < len(share) else share)
+        _wear(albedo, rows, worn, picture)
+        part = run(shade, frame, is_round, look, albedo, *rays, hits.face, hits.owner, around, lamps)
+        for whole, value in zip(total, part, strict=True):
+            whole.index_add_(0, frame.tile, value)  # one term is not 0: exact
     return total[0], total[1], total[2]
 
 
-class _One:
-    """One light and the tiles `rows` whose scenes have it."""
-
-    def __init__(
-        self,
-        stage: Stage,
-        glow: Glow,
-        light: int,
-        scene: Tensor,
-        rows: Tensor,
-        surface: Surface,
-        gloss: Gloss,
-        start: Vector,
-        boxes: Boxes,
-    ) -> None:
-        self.light, self.rows, self.scene = light, rows, scene[rows]
-        whole = len(rows) == len(scene)
-
-        def own(part: Tensor) -> Tensor:
-            return part if whole else part[rows]
-
-        def all_own(parts: Vector) -> Vector:
-            return own(parts[0]), own(parts[1]), own(parts[2])
-
-        self.surface = Surface(
-            all_own(surface.position),
-            all_own(surface.normal),
-            all_own(surface.albedo),
-            own(surface.roughness),
-            own(surface.metalness),
-            own(surface.specular),
-        )
-        self.gloss = Gloss(
-            all_own(gloss.view), own(gloss.facing), own(gloss.alpha2), own(gloss.dielectric), own(gloss.matt)
-        )
-        self.start = all_own(start)
-        self.boxes = Boxes(own(boxes.center), own(boxes.half), own(boxes.valid))
-        local = glow.local[self.scene, light][:, None]
-        place = glow.place[self.scene, light]
-        x, y, z = (place[:, k, None] - local * part for k, part in enumerate(self.start))
-        inverse = torch.rsqrt((x * x + y * y + z * z).clamp_min(NEAR_LIGHT**2))
-        self.falloff = inverse * inverse
-        self.toward: Vector = (x * inverse, y * inverse, z * inverse)
-        self.cosine = dot(self.surface.normal, self.toward).clamp_min(0)
-        reach = torch.where(local > 0, 1.0, FAR)
-        self.line: Vector = (x * reach, y * reach, z * reach)
-        self.target = torch.where(local > 0, place, self.boxes.center + FAR * place)
+def _wear(albedo: Vector, rows: Tensor, worn: Tensor, picture: Tensor) -> None:
+    """Puts the colours `picture` (W, P, 3) of the pairs `worn` into `albedo`, which is that of the pairs `rows`."""
+    if len(worn):
+        here, there = (rows[:, None] == worn[None]).nonzero(as_tuple=True)
+        for k in range(3):
+            albedo[k][here] = picture[there, :, k]
 
 
-def _visible(stage: Stage, glow: Glow, one: _One, disc: Tensor, key: Tensor) -> Tensor:
-    """(R, P) share of the light that nothing hides from the surface."""
-    light, scene = one.light, one.scene
-    visible = torch.ones_like(one.cosine)
+def blend(look: Look, share: Tensor) -> Vector:
+    """Linear albedo (K, P)."""
+    a, b = look.color, look.color2
+    return (
+        a[:, 0, None] + (b - a)[:, 0, None] * share,
+        a[:, 1, None] + (b - a)[:, 1, None] * share,
+        a[:, 2, None] + (b - a)[:, 2, None] * share,
+    )
+
+
+def shade(
+    frame: Frame,
+    is_round: bool,
+    look: Look,
+    albedo: Vector,
+    depth: Tensor,
+    origin: Tensor,
+    direction: Vector,
+    face: Tensor,
+    owner: Tensor,
+    around: tuple[Tensor, Tensor, Tensor],
+    lamps: list[Lamp],
+) -> Vector:
+    """Radiance (K, P) towards the camera where the pair's object is what is seen, 0 elsewhere."""
+    tile = frame.tile
+    place = place_of(depth, origin, direction, tile)
+    normal, _, _ = normal_of(frame, is_round, place, direction, face)
+    surface = Surface(normal, albedo, look.roughness, look.metalness, look.specular)
+    dx, dy, dz = (part.index_select(0, tile) for part in direction)
+    inverse = torch.rsqrt(dx * dx + dy * dy + dz * dz)
+    gloss = gloss_of(surface, (-dx * inverse, -dy * inverse, -dz * inverse))
+    r, g, b = ambient(surface, gloss, around[0], around[1], around[2].index_select(0, tile))
+    for lamp in lamps:
+        toward, inverse = aim(place, lamp.place, lamp.local)
+        falloff = lamp.local * (inverse * inverse) + (1 - lamp.local)
+        arriving = lamp.visible.index_select(0, tile) * falloff
+        red, green, blue = reflect(surface, gloss, toward, dot(normal, toward).clamp_min(0), lamp.specular)
+        r = r + red * (arriving * lamp.strength[:, 0, None])
+        g = g + green * (arriving * lamp.strength[:, 1, None])
+        b = b + blue * (arriving * lamp.strength[:, 2, None])
+    mine = (owner.index_select(0, tile) == frame.thing[:, None]).float()
+    return (
+        torch.where(look.shines, albedo[0], r) * mine,
+        torch.where(look.shines, albedo[1], g) * mine,
+        torch.where(look.shines, albedo[2], b) * mine,
+    )
+
+
+def aim(place: Vector, light: Tensor, local: Tensor) -> tuple[Vector, Tensor]:
+    """The unit direction to the light, and 1 / the distance to it, 1 for a directional one."""
+    x, y, z = (light[:, k, None] - local * place[k] for k in range(3))
+    inverse = torch.rsqrt((x * x + y * y + z * z).clamp_min(NEAR_LIGHT * NEAR_LIGHT))
+    return (x * inverse, y * inverse, z * inverse), inverse
+
+
+def bounding_boxes(
+    depth: Tensor, origin: Tensor, direction: Vector, owner: Tensor, nothing: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Center and half size (T, 3) of boxes about what tiles see, and whether they see anything but `nothing`."""
+    empty = owner == nothing
+    lows, highs = [], []
+    for k in range(3):
+        place = origin[:, k, None] + depth * direction[k]
+        lows.append(place.masked_fill(empty, torch.inf).amin(1))
+        highs.append(place.masked_fill(empty, -torch.inf).amax(1))
+    low, high = torch.stack(lows, 1), torch.stack(highs, 1)
+    return (low + high) * 0.5, (high - low) * 0.5, ~empty.all(1)
+
+
+def blocked(
+    bounds: Bounds,
+    depth: Tensor,
+    origin: Tensor,
+    direction: Vector,
+    owner: Tensor,
+    tile: Tensor,
+    thing: Tensor,
+    light: Tensor,
+    local: Tensor,
+) -> Tensor:
+    """(K, P), 1.0 where the object is in the way to the light. It never is on its own surface: it is convex."""
+    place = place_of(depth, origin, direction, tile)
+    toward, inverse = aim(place, light, local)
+    enter, leave, _ = crossing(bounds, place, toward)
+    reach = torch.where(local > 0, 1.0, FAR)
+    hit = (enter < leave) & (leave > 0) & (enter * inverse < reach)
+    return (hit & (owner.index_select(0, tile) != thing[:, None])).float()
+
+
+def blocked_part(
+    bounds: Bounds,
+    depth: Tensor,
+    origin: Tensor,
+    direction: Vector,
+    owner: Tensor,
+    tile: Tensor,
+    thing: Tensor,
+    light: Tensor,
+    spot: Tensor,
+    across: Tensor,
+    up: Tensor,
+) -> Tensor:
+    """The same for one place of an area light for each ray: `spot` (K, P, 2) on the disc that `across` and `up` (K, 3) span
+    about `light`."""
+    px, py, pz = place = place_of(depth, origin, direction, tile)
+    a, b = spot[..., 0], spot[..., 1]
+    line = (
+        light[:, 0, None] + across[:, 0, None] * a + up[:, 0, None] * b - px,
+        light[:, 1, None] + across[:, 1, None] * a + up[:, 1, None] * b - py,
+        light[:, 2, None] + across[:, 2, None] * a + up[:, 2, None] * b - pz,
+    )
+    enter, leave, _ = crossing(bounds, place, line)
+    hit = (enter < leave) & (leave > 0) & (enter < 1)
+    return (hit & (owner.index_select(0, tile) != thing[:, None])).float()
+
+
+def _visible(
+    run: Run, stage: Stage, glow: Glow, light: int, tiles: Tiles, hits: Hits, boxes: Boxes, disc: Tensor
+) -> Tensor:
+    """(T, P) share of the light that nothing hides from the surface."""
+    scene = tiles.scene
+    visible = torch.ones_like(hits.depth)
+    local, place = glow.local[scene, light][:, None], glow.place[scene, light]
+    target = torch.where(local > 0, place, boxes.center + FAR * place)
+    asked = glow.present[scene, light] & glow.shadow[scene, light]
     wide = glow.across[scene, light].norm(dim=-1)
-    hides = could_hide(stage, scene, one.boxes, one.target, wide)
-    hides &= (glow.shadow[scene, light] & (one.cosine > 0).any(1))[:, None]
-    if not hides.any():
-        return visible
-    area = glow.area[scene, light]
-    for soft in (False, True):
-        tile, thing = (hides & (area == soft)[:, None]).nonzero(as_tuple=True)
-        if not len(tile):
-            continue
-        pairs = pair(stage, scene, tile, thing)
-        bounds = bounds_of(stage, pairs)
-        start, line = (tuple(part[pairs.tile] for part in vector) for vector in (one.start, one.line))
-        page = ((key[one.rows] + light * 15485863) * 2654435761 >> 20) % len(disc)
-        samples = disc.shape[1] if soft else 1
-        hidden = torch.zeros_like(visible)
-        for sample in range(samples):
-            aimed = line
-            if soft:
-                place = disc[page[pairs.tile], sample]
-                across, up = glow.across[scene[pairs.tile], light], glow.up[scene[pairs.tile], light]
-                aimed = tuple(
-                    line[k] + across[:, k, None] * place[..., 0] + up[:, k, None] * place[..., 1] for k in range(3)
-                )
-            enter, leave, _ = crossing(bounds, start, aimed)  # type: ignore[arg-type]
-            blocked = (enter < leave) & (leave > 0) & (enter < 1)
-            count = torch.zeros_like(visible).index_add_(0, pairs.tile, blocked.float())
-            hidden += (count > 0).float()
-        visible -= hidden / samples
+    tile, thing = could_hide(stage, scene, boxes, target, torch.where(asked, wide, -1.0))
+    soft = glow.area[scene, light][tile]
+    page = ((tiles.key + light * 15485863) * 2654435761 >> 20) % len(disc)
+    for rows, samples, is_soft in ((~soft, 1, False), (soft, disc.shape[1], True)):
+        groups = list(groups_of(stage, scene, tile[rows], thing[rows]))
+        for sample in range(samples if groups else 0):
+            count = torch.zeros_like(visible)
+            for group in groups:
+                own = scene[group.tile]
+                seen = (group.bounds, hits.depth, tiles.origin, tiles.directions, hits.owner, group.tile, group.thing)
+                if is_soft:
+                    spot = disc[page[group.tile], sample]
+                    disc_axes = (glow.across[own, light], glow.up[own, light])
+                    hidden = run(blocked_part, *seen, glow.place[own, light], spot, *disc_axes)
+                else:
+                    hidden = run(blocked, *seen, glow.place[own, light], glow.local[own, light][:, None])
+                count.index_add_(0, group.tile, hidden)
+            visible = run(less, visible, count, torch.full((1, 1), 1 / samples, device=visible.device))
     return visible
 
 
-def _open_share(
-    stage: Stage, glow: Glow, scene: Tensor, surface: Surface, hits: Hits, boxes: Boxes
-) -> Tensor:
+def less(visible: Tensor, count: Tensor, share: Tensor) -> Tensor:
+    """`visible` without `share` (1, 1) where anything was counted."""
+    return visible - (count > 0) * share
+
+
+def _open_share(run: Run, glow: Glow, shown: Shown, tiles: Tiles, hits: Hits, boxes: Boxes) -> Tensor:
     """(T, P) share of the light from everywhere that reaches the surface."""
-    shape = hits.depth.shape
-    strength = glow.occlusion[scene]
+    stage, strength = shown.stage, glow.occlusion[tiles.scene]
     # A point that much above the surface feels what is that much away from it.
-    near = close_by(stage, scene, boxes, 2 * HEIGHTS[-1]) & (strength > 0)[:, None]
+    tile, thing = close_by(stage, tiles.scene, boxes, torch.where(strength > 0, 2 * HEIGHTS[-1], -1.0))
     # A convex object takes nothing away from its own surface.
-    owner = hits.owner[:, :1].long()
     alone = (hits.owner == hits.owner[:, :1]).all(1)
-    only = torch.zeros((len(scene), stage.objects), dtype=torch.bool, device=scene.device)
-    only.scatter_(1, owner, alone[:, None])
-    tile, thing = (near & ~only[:, : stage.solids]).nonzero(as_tuple=True)
-    taken = torch.zeros(shape, device=scene.device)
-    if len(tile):
-        pairs = pair(stage, scene, tile, thing)
-        point, normal = (tuple(part[pairs.tile] for part in vector) for vector in (surface.position, surface.normal))
-        lost = occlusion(clearance(bounds_of(stage, pairs), point, normal, HEIGHTS), HEIGHTS)  # type: ignore[arg-type]
-        own = hits.owner[pairs.tile] == (pairs.row % stage.objects)[:, None].to(torch.int16)
-        taken.index_add_(0, pairs.tile, torch.where(own, 0.0, torch.round(lost * STEPS)))
-    return 1 - strength[:, None] * (taken / STEPS).clamp_max(1)
+    kept = ~(alone[tile] & (hits.owner[tile, 0] == thing))
+    tile, thing = tile[kept], thing[kept]
+    taken = torch.zeros_like(hits.depth)
+    if not len(tile):
+        return taken + 1
+    dark = torch.zeros(len(taken), dtype=torch.bool, device=taken.device)
+    dark[tile] = True
+    normal = tuple(torch.zeros_like(taken) for _ in range(3))
+    for _, is_round, frame in shown.frames(run, dark[shown.tile].nonzero()[:, 0]):
+        own = run(normals, frame, is_round, hits.depth, tiles.origin, tiles.directions, hits.face, hits.owner)
+        for whole, value in zip(normal, own, strict=True):
+            whole.index_add_(0, frame.tile, value)
+    for group in groups_of(stage, tiles.scene, tile, thing):
+        rays = (hits.depth, tiles.origin, tiles.directions)
+        lost = run(takes, group.bounds, *rays, normal, hits.owner, group.tile, group.thing)
+        taken.index_add_(0, group.tile, lost)
+    return run(remains, taken, strength)
 
 
-def _boxes(position: Vector, nothing: Tensor) -> Boxes:
-    low = torch.stack([part.masked_fill(nothing, torch.inf).amin(1) for part in position], 1)
-    high = torch.stack([part.masked_fill(nothing, -torch.inf).amax(1) for part in position], 1)
-    valid = ~nothing.all(1)
-    return Boxes((low + high) / 2, (high - low) / 2, valid)
+def takes(
+    bounds: Bounds,
+    depth: Tensor,
+    origin: Tensor,
+    direction: Vector,
+    normal: Vector,
+    owner: Tensor,
+    tile: Tensor,
+    thing: Tensor,
+) -> Tensor:
+    """(K, P) steps of the light from everywhere that an object takes from others' surfaces."""
+    place = place_of(depth, origin, direction, tile)
+    n = (normal[0].index_select(0, tile), normal[1].index_select(0, tile), normal[2].index_select(0, tile))
+    lost = occlusion(clearance(bounds, place, n, HEIGHTS), HEIGHTS)
+    return torch.floor(lost * STEPS) * (owner.index_select(0, tile) != thing[:, None])
+
+
+def remains(taken: Tensor, strength: Tensor) -> Tensor:
+    """The share that is left."""
+    return 1 - strength[:, None] * (taken * (1 / STEPS)).clamp_max(1)

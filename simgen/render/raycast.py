@@ -8,8 +8,7 @@ the chunk.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -20,11 +19,12 @@ from simgen.draws import Draws
 from simgen.errors import ConfigError, RenderError
 from simgen.geometry import NEAR
 from simgen.render import Frames
+from simgen.render.kernels import Run
 from simgen.render.lens import plane_of
 from simgen.render.light import Glow, lit
-from simgen.render.rays import bounds_of, crossing, in_view, pair
+from simgen.render.rays import first_crossing, groups_of, in_view
 from simgen.render.stage import BACKGROUND, FLOOR, WALL_X, WALL_Y, Kinds, Stage, Vector
-from simgen.render.surface import Hits, Pictures, seen_surface
+from simgen.render.surface import Hits, Pictures, Tiles
 from simgen.scene import Scenes, take
 from simgen.schema import Raycast
 from simgen.textures import ImageFolder
@@ -35,6 +35,7 @@ DEFAULT_CHUNK = {"cpu": 1 << 16, "cuda": 1 << 22}  # rays at a time
 BYTES_PER_RAY = 700  # of working memory, at most; measured by scripts/bench_render.py --memory
 PAGES = 64  # of places on an area light
 _CENTER = (0.0, 0.0)
+_CORNERS = [0, TILE - 1, RAYS - TILE, RAYS - 1]
 
 
 class RaycastRenderer:
@@ -45,73 +46,63 @@ class RaycastRenderer:
 
     def __init__(self, world: World, images: ImageFolder, settings: Raycast) -> None:
         self.device = _device(settings.device)
-        for key, value, least in (("supersample", settings.supersample, 1), ("light_samples", settings.light_samples, 1)):
+        for key, value, least in (
+            ("supersample", settings.supersample, 1),
+            ("light_samples", settings.light_samples, 1),
+        ):
             if not least <= value <= 64:
                 raise ConfigError(f"raycast.{key}: got {value}; expected {least} to 64")
         self._strata = math.isqrt(settings.light_samples)
         if self._strata**2 != settings.light_samples:
-            raise ConfigError(f"raycast.light_samples: got {settings.light_samples}; expected a square number: 1, 4, 9, ...")
+            raise ConfigError(
+                f"raycast.light_samples: got {settings.light_samples}; expected a square number: 1, 4, 9, ..."
+            )
         self._chunk = DEFAULT_CHUNK[self.device.type] if settings.chunk is None else settings.chunk
         if self._chunk < RAYS:
             raise ConfigError(f"raycast.chunk: got {self._chunk}; expected at least {RAYS} rays")
         self.batch = 1 if self.device.type == "cpu" else 64
         self._world, self._images, self._settings = world, images, settings
+        self._run = Run(settings.compile, self.device)
         self._kinds = Kinds.of(world, self.device)
         self._disc = _disc_samples(self._strata).to(self.device)
 
     def render(self, scenes: Scenes) -> Frames:
-        cameras = scenes.cameras
-        height, width = cameras.height, cameras.width
-        shape = (len(scenes), height, width)
+        height, width = scenes.cameras.height, scenes.cameras.width
         try:
-            frames = Frames(
-                torch.empty((*shape, 3), device=self.device),
-                torch.empty(shape, device=self.device),
-                torch.empty(shape, dtype=torch.int16, device=self.device),
-                torch.empty(
-                    (len(scenes), scenes.blocks.model.shape[1], height, width), dtype=torch.bool, device=self.device
-                ),
-            )
+            canvas = Canvas(len(scenes), scenes.blocks.model.shape[1], _count(height), _count(width), self.device)
             group = max(1, self._chunk // (_count(height) * _count(width) * RAYS))
             for start in range(0, len(scenes), group):
-                rows = slice(start, start + group)
-                self._render_group(take(scenes, rows), frames, rows)
+                self._render_group(take(scenes, slice(start, start + group)), canvas, start)
         except torch.OutOfMemoryError as error:
             raise RenderError(_too_little_memory(self.device, self._chunk, len(scenes))) from error
-        return frames
+        return Frames(
+            canvas.rgb[:, :, :height, :width].permute(0, 2, 3, 1),
+            canvas.depth[:, :height, :width],
+            canvas.slot[:, :height, :width],
+            canvas.amodal[:, :, :height, :width],
+        )
 
     def close(self) -> None:
         pass
 
-    def _render_group(self, scenes: Scenes, frames: Frames, rows: slice) -> None:
+    def _render_group(self, scenes: Scenes, canvas: "Canvas", start: int) -> None:
         stage = Stage.of(scenes, self._world, self._kinds)
         glow = Glow.of(scenes, self._world, self.device)
         pictures = Pictures.of(scenes, self._images, stage)
         side = self._settings.supersample
         # Masks and depth are those of the pixels' centres; with an even number of samples that is a pass of its own.
         steps = [((k % side + 0.5) / side - 0.5, (k // side + 0.5) / side - 0.5) for k in range(side * side)]
-        passes = steps if _CENTER in steps else [_CENTER, *steps]
-        total: Tensor | None = None
-        for number, step in enumerate(passes):
-            colors, centers = [], []
-            for tiles in self._tiles(scenes, step):
+        for number, step in enumerate(steps if _CENTER in steps else [_CENTER, *steps]):
+            for tiles in self._tiles(scenes, step, number):
                 hits = self._first_hits(stage, tiles)
                 if step == _CENTER:
-                    centers.append(hits)
+                    canvas.draw_hits(tiles, hits, start)
                 if step in steps:
-                    colors.append(self._shade(stage, glow, pictures, tiles, hits, number))
-            if step == _CENTER:
-                _write_hits(frames, rows, centers, stage)
-            if colors:
-                whole = torch.cat(colors, 1)
-                total = whole if total is None else total + whole
-        assert total is not None
-        mean = total / len(steps) if len(steps) > 1 else total
-        for channel in range(3):
-            frames.rgb[rows, ..., channel] = _untiled(mean[channel], frames.depth.shape)
+                    light = lit(self._run, stage, glow, pictures, tiles, hits, self._disc)
+                    canvas.add_light(tiles, light, start, len(steps))
 
-    def _tiles(self, scenes: Scenes, step: tuple[float, float]) -> Iterator["Tiles"]:
-        """The rays through the pixels' centres plus `step` px, chunk by chunk."""
+    def _tiles(self, scenes: Scenes, step: tuple[float, float], number: int) -> Iterator[Tiles]:
+        """The rays through the pixels' centres plus `step` px, chunk by chunk; `number` tells passes apart."""
         cameras, device = scenes.cameras, self.device
         plane = _tiled(plane_of(cameras, step, TILE, device))
         pose = torch.tensor(cameras.world_from_camera, device=device).float()
@@ -120,118 +111,152 @@ class RaycastRenderer:
         per_scene = across * _count(cameras.height)
         each = self._chunk // RAYS
         for start in range(0, plane.shape[1], each):
-            number = torch.arange(start, min(start + each, plane.shape[1]), device=device)
-            scene, place = number // per_scene, number % per_scene
+            tile = torch.arange(start, min(start + each, plane.shape[1]), device=device)
+            scene, place = tile // per_scene, tile % per_scene
             x, y = plane[:, start : start + each]
-            turn = pose[scene, :3, :3]
             yield Tiles(
                 scene=scene,
-                place=place,
-                key=seed[scene] * 1000003 + place * 7919,
+                key=seed[scene] * 1000003 + place * 7919 + number * 104729,
+                place=torch.stack([place // across, place % across], 1),
                 corner=torch.stack([place % across, place // across], 1) * TILE,
                 origin=pose[scene, :3, 3],
-                directions=tuple(  # type: ignore[arg-type]
-                    turn[:, k, 0, None] * x + turn[:, k, 1, None] * y + turn[:, k, 2, None] for k in range(3)
-                ),
+                directions=self._run(turned, x, y, pose[scene, :3, :3]),
             )
 
-    def _first_hits(self, stage: Stage, tiles: "Tiles") -> Hits:
-        device, shape = self.device, tiles.directions[0].shape
-        depth = torch.full(shape, torch.inf, device=device)
-        owner = torch.full(shape, stage.solids + BACKGROUND, dtype=torch.int16, device=device)
-        face = torch.zeros(shape, dtype=torch.uint8, device=device)
-        amodal = torch.zeros((shape[0], stage.blocks, RAYS), dtype=torch.bool, device=device)
-        for tile, thing in _rounds(in_view(stage, tiles.scene, tiles.origin, tiles.outermost())):
-            pairs = pair(stage, tiles.scene, tile, thing)
-            tile, thing = pairs.tile, pairs.row % stage.objects
-            origin = tuple(tiles.origin[tile, k, None] for k in range(3))
-            directions = tuple(part[tile] for part in tiles.directions)
-            enter, leave, side = crossing(bounds_of(stage, pairs), origin, directions)  # type: ignore[arg-type]
-            hit = (enter < leave) & (enter > NEAR)
-            blocks = (thing < stage.blocks).nonzero()[:, 0]
-            amodal[tile[blocks], thing[blocks]] = hit[blocks]
-            before = depth[tile]
-            nearer = hit & (enter < before)
-            depth.index_copy_(0, tile, torch.where(nearer, enter, before))
-            owner.index_copy_(0, tile, torch.where(nearer, thing[:, None].to(torch.int16), owner[tile]))
-            face.index_copy_(0, tile, torch.where(nearer, side, face[tile]))
-        _room_hits(stage, tiles, depth, owner, face)
-        return Hits(depth.masked_fill_(torch.isinf(depth), 0), owner, face, amodal)
-
-    def _shade(
-        self, stage: Stage, glow: Glow, pictures: Pictures, tiles: "Tiles", hits: Hits, number: int
-    ) -> Tensor:
-        """(3, T, P) linear light."""
-        position: Vector = tuple(  # type: ignore[assignment]
-            tiles.origin[:, k, None] + hits.depth * tiles.directions[k] for k in range(3)
+    def _first_hits(self, stage: Stage, tiles: Tiles) -> Hits:
+        device, (count, rays) = self.device, tiles.directions[0].shape
+        depth = torch.full((count, rays), torch.inf, device=device)
+        owner = torch.full((count, rays), float(stage.solids + BACKGROUND), device=device)
+        face = torch.zeros((count, rays), device=device)
+        corners = torch.stack([part[:, _CORNERS] for part in tiles.directions], -1)
+        candidates = in_view(stage, tiles.scene, tiles.origin, torch.nn.functional.normalize(corners, dim=-1))
+        tile, thing = candidates.nonzero(as_tuple=True)
+        enters = torch.empty((len(tile), rays), device=device)
+        sides = torch.empty_like(enters)
+        for group in groups_of(stage, tiles.scene, tile, thing):
+            enter, side = self._run(first_crossing, group.bounds, tiles.origin, tiles.directions, group.tile, NEAR)
+            enters.index_copy_(0, group.order, enter)
+            sides.index_copy_(0, group.order, side)
+        is_block = (thing < stage.blocks).nonzero()[:, 0]
+        meets = enters[is_block] < torch.inf
+        # Nearest first: in rounds in which no tile occurs twice.
+        turn = (candidates.cumsum(1) - 1)[tile, thing]
+        for number in range(int(turn.max()) + 1 if len(turn) else 0):
+            rows = (turn == number).nonzero()[:, 0]
+            where = tile[rows]
+            best = self._run(nearer, depth, owner, face, where, enters, sides, rows, thing[rows].float())
+            for whole, part in zip((depth, owner, face), best, strict=True):
+                whole.index_copy_(0, where, part)
+        walls = stage.walls[tiles.scene]
+        depth, owner, face = self._run(
+            room, depth, owner, face, tiles.origin, tiles.directions, walls, stage.room, stage.solids
         )
-        surface = seen_surface(stage, pictures, tiles.scene, tiles.corner, position, tiles.directions, hits)
-        nothing = hits.owner == stage.solids + BACKGROUND
-        light = lit(stage, glow, tiles.scene, surface, tiles.directions, hits, self._disc, tiles.key + number * 104729)
-        return torch.stack([torch.where(nothing, a, b) for a, b in zip(surface.albedo, light, strict=True)])
+        return Hits(depth, owner, face, tile[is_block], thing[is_block], meets)
 
 
-@dataclass(frozen=True)
-class Tiles:
-    """T tiles of P = RAYS rays: `directions` (T, P) in world coordinates, 1 along the optical axis, from `origin` (T, 3).
-
-    `scene` (T,), `place` (T,) in the picture, `corner` (T, 2) px u and v of the first pixel, `key` (T,) tells tiles apart
-    wherever they are drawn.
-    """
-
-    scene: Tensor
-    place: Tensor
-    key: Tensor
-    corner: Tensor
-    origin: Tensor
-    directions: Vector
-
-    def outermost(self) -> Tensor:
-        """(T, 4, 3) unit vectors along the rays in the tile's corners."""
-        corners = [0, TILE - 1, RAYS - TILE, RAYS - 1]
-        rays = torch.stack([part[:, corners] for part in self.directions], -1)
-        return torch.nn.functional.normalize(rays, dim=-1)
+def turned(x: Tensor, y: Tensor, turn: Tensor) -> Vector:
+    """World directions (T, P) of the rays through (x, y, 1) of cameras that are turned by `turn` (T, 3, 3)."""
+    return (
+        turn[:, 0, 0, None] * x + turn[:, 0, 1, None] * y + turn[:, 0, 2, None],
+        turn[:, 1, 0, None] * x + turn[:, 1, 1, None] * y + turn[:, 1, 2, None],
+        turn[:, 2, 0, None] * x + turn[:, 2, 1, None] * y + turn[:, 2, 2, None],
+    )
 
 
-def _room_hits(stage: Stage, tiles: Tiles, depth: Tensor, owner: Tensor, face: Tensor) -> None:
-    """Floor and walls, behind everything else. They are seen from inside alone, and hide no light."""
-    (ox, oy, oz), (dx, dy, dz) = (tiles.origin[:, k, None] for k in range(3)), tiles.directions
-    low_x, low_y, floor, high_x, high_y, top = stage.room.tolist()
-    walls = stage.walls[tiles.scene][:, None]
+def nearer(
+    depth: Tensor,
+    owner: Tensor,
+    face: Tensor,
+    tile: Tensor,
+    enters: Tensor,
+    sides: Tensor,
+    rows: Tensor,
+    thing: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`depth`, `owner` and `face` of the tiles `tile` (K,), or those of the object `thing` (K,) where it is entered before:
+    `rows` (K,) of `enters` and `sides`."""
+    before, enter = depth.index_select(0, tile), enters.index_select(0, rows)
+    first = enter < before
+    return (
+        torch.minimum(before, enter),
+        torch.where(first, thing[:, None], owner.index_select(0, tile)),
+        torch.where(first, sides.index_select(0, rows), face.index_select(0, tile)),
+    )
+
+
+def room(
+    depth: Tensor,
+    owner: Tensor,
+    face: Tensor,
+    origin: Tensor,
+    direction: Vector,
+    walls: Tensor,
+    bounds: Tensor,
+    solids: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same with floor and walls behind everything, and depth 0 where there is nothing at all. Floor and walls are seen
+    from inside alone, and hide no light. `bounds` (6,): low x, y, z and high x, y, z."""
+    ox, oy, oz = (origin[:, k, None] for k in range(3))
+    dx, dy, dz = direction
+    low_x, low_y, floor, high_x, high_y, top = bounds.unbind(0)
+    enclosed = walls[:, None]
     to_floor = torch.where(dz < 0, (floor - oz) / dz, torch.inf)
     to_x = torch.where(dx == 0, torch.inf, (torch.where(dx > 0, high_x, low_x) - ox) / dx)
     to_y = torch.where(dy == 0, torch.inf, (torch.where(dy > 0, high_y, low_y) - oy) / dy)
     to_wall = torch.minimum(to_x, to_y)
     x, y = ox + to_floor * dx, oy + to_floor * dy
     within = (x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y)
-    on_floor = torch.where(walls, to_floor <= to_wall, within) & (dz < 0)
-    on_wall = walls & ~on_floor & (oz + to_wall * dz <= top)
+    on_floor = torch.where(enclosed, to_floor <= to_wall, within) & (dz < 0)
+    on_wall = enclosed & ~on_floor & (oz + to_wall * dz <= top)
     distance = torch.where(on_floor, to_floor, torch.where(on_wall, to_wall, torch.inf))
-    nearer = distance < depth
-    name = torch.where(on_floor, FLOOR, torch.where(to_x <= to_y, WALL_X, WALL_Y)) + stage.solids
-    owner.copy_(torch.where(nearer, name.to(torch.int16), owner))
-    depth.copy_(torch.where(nearer, distance, depth))
-    face.masked_fill_(nearer, 0)
+    on_side = torch.where(to_x <= to_y, float(WALL_X), float(WALL_Y))
+    name = torch.where(on_floor, float(FLOOR), on_side) + solids
+    first = distance < depth
+    depth = torch.minimum(distance, depth)
+    return (
+        depth.masked_fill(depth == torch.inf, 0),
+        torch.where(first, name, owner),
+        face.masked_fill(first, 0),
+    )
 
 
-def _rounds(candidates: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pairs (tile, object) that `candidates` (T, M) marks, in rounds in which no tile occurs twice."""
-    tile, thing = candidates.nonzero(as_tuple=True)
-    turn = (candidates.cumsum(1) - 1)[tile, thing]
-    order = torch.argsort(turn, stable=True)
-    sizes = torch.bincount(turn).tolist()
-    yield from zip(tile[order].split(sizes), thing[order].split(sizes), strict=True)
+class Canvas:
+    """The pictures of B scenes, made of whole tiles: rgb (B, 3, H', W') float32, depth (B, H', W') float32, slot int16, amodal
+    (B, N, H', W') bool."""
+
+    def __init__(self, batch: int, blocks: int, down: int, across: int, device: torch.device) -> None:
+        size = (down * TILE, across * TILE)
+        self.rgb = torch.zeros((batch, 3, *size), device=device)
+        self.depth = torch.empty((batch, *size), device=device)
+        self.slot = torch.empty((batch, *size), dtype=torch.int16, device=device)
+        self.amodal = torch.zeros((batch, blocks, *size), dtype=torch.bool, device=device)
+
+    def draw_hits(self, tiles: Tiles, hits: Hits, start: int) -> None:
+        """Puts depth, slot and amodal masks of `tiles` where they belong; the first of their scenes is number `start`."""
+        blocks = self.amodal.shape[1]
+        scene, (row, column) = tiles.scene + start, tiles.place.unbind(1)
+        _cut(self.depth)[scene, row, column] = hits.depth.reshape(-1, TILE, TILE)
+        slot = hits.owner.masked_fill(hits.owner >= blocks, -1).to(torch.int16)
+        _cut(self.slot)[scene, row, column] = slot.reshape(-1, TILE, TILE)
+        pair = hits.tile
+        meets = hits.meets.reshape(-1, TILE, TILE)
+        _cut(self.amodal)[scene[pair], hits.block, row[pair], column[pair]] = meets
+
+    def add_light(self, tiles: Tiles, light: Vector, start: int, passes: int) -> None:
+        """Adds one of `passes` passes' light."""
+        scene, (row, column) = tiles.scene + start, tiles.place.unbind(1)
+        for channel, part in enumerate(light):
+            whole, value = _cut(self.rgb[:, channel]), part.reshape(-1, TILE, TILE)
+            if passes == 1:
+                whole[scene, row, column] = value
+            else:
+                whole[scene, row, column] += value / passes
 
 
-def _write_hits(frames: Frames, rows: slice, parts: list[Hits], stage: Stage) -> None:
-    shape = frames.depth.shape
-    owner = torch.cat([hits.owner for hits in parts])
-    frames.depth[rows] = _untiled(torch.cat([hits.depth for hits in parts]), shape)
-    frames.slot[rows] = _untiled(torch.where(owner < stage.blocks, owner, -1), shape)
-    assert frames.amodal is not None
-    amodal = torch.cat([hits.amodal for hits in parts])
-    for slot in range(stage.blocks):
-        frames.amodal[rows, slot] = _untiled(amodal[:, slot], shape)
+def _cut(whole: Tensor) -> Tensor:
+    """(..., H', W') as a view (..., H' / TILE, W' / TILE, TILE, TILE)."""
+    height, width = whole.shape[-2:]
+    return whole.unflatten(-1, (width // TILE, TILE)).unflatten(-3, (height // TILE, TILE)).transpose(-2, -3)
 
 
 def _count(pixels: int) -> int:
@@ -243,14 +268,6 @@ def _tiled(plane: Tensor) -> Tensor:
     batch, channels, height, width = plane.shape
     cut = plane.reshape(batch, channels, height // TILE, TILE, width // TILE, TILE)
     return cut.permute(1, 0, 2, 4, 3, 5).reshape(channels, -1, RAYS)
-
-
-def _untiled(tiles: Tensor, shape: Sequence[int]) -> Tensor:
-    """(T, P) as (B, H, W), `shape` ending in H, W: what the tiles reach beyond the picture is cut off."""
-    height, width = shape[-2:]
-    down, across = _count(height), _count(width)
-    cut = tiles.reshape(-1, down, across, TILE, TILE).transpose(2, 3)
-    return cut.reshape(-1, down * TILE, across * TILE)[:, :height, :width]
 
 
 def _disc_samples(side: int) -> Tensor:
@@ -282,8 +299,9 @@ def _device(name: str) -> torch.device:
 def _too_little_memory(device: torch.device, chunk: int, batch: int) -> str:
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
     fits = 1 << max(8, int(free * 0.8 / BYTES_PER_RAY).bit_length() - 1)
+    need = chunk * BYTES_PER_RAY
     return (
-        f"raycast.chunk: {chunk} rays at a time (about {chunk * BYTES_PER_RAY / 1e6:.0f} MB) and the pictures of {batch} scenes "
-        f"do not fit into the memory of {device}, of which {free / 1e6:.0f} MB are free; use raycast.chunk={min(fits, chunk // 2)}, "
-        "or fewer scenes at once"
+        f"raycast.chunk: {chunk} rays at a time (about {need / 1e6:.0f} MB) and the pictures of {batch} scenes do not fit "
+        f"into the memory of {device}, of which {free / 1e6:.0f} MB are free; use raycast.chunk={min(fits, chunk // 2)}, or "
+        "fewer scenes at once"
     )

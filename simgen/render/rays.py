@@ -1,10 +1,13 @@
 """Rays against convex objects: which could meet which, where a ray enters, how near a point is.
 
-K pairs of a tile (P rays that lie close together) and an object are worked on at once. The same arithmetic runs on every
-device; nothing in it depends on how many pairs there are, so neither do its results.
+A pair is a tile (P rays that lie close together) and an object. The kernels work on K pairs at once, all of objects with
+equally many slabs, and are plain functions of tensors that torch.compile may fuse. They use no operation whose last bit
+could differ when it does, or with K: + - * / min max and rsqrt (torch.sqrt is such a one).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,98 +17,71 @@ from simgen.render.stage import Stage, Vector, dot
 TINY = 1e-30  # keeps a ray that is exactly parallel to a slab from dividing by 0
 
 
+class Bounds(NamedTuple):
+    """Convex objects of K pairs: slabs normal (K, S, 3), low, high (K, S), and for objects with a round side `unit`
+    (K, 12), `taper` (K, 2) and `metric` (K,), else None. `round_face` (1,) is a round side's number among the faces."""
+
+    normal: Tensor
+    low: Tensor
+    high: Tensor
+    unit: Tensor | None
+    taper: Tensor | None
+    metric: Tensor | None
+    round_face: Tensor
+
+
 @dataclass(frozen=True)
-class Pairs:
-    """K pairs, those of the objects with most slabs first, round ones last of each number.
+class Group:
+    """K pairs of objects with equally many slabs: `order` (K,) their places in the list they came from, `tile`, `thing`
+    (K,)."""
 
-    `tile` (K,), `row` (K,) = scene * objects + object. `counts[s]` pairs have more than s slabs, `rounds` lists the round.
-    """
-
+    order: Tensor
     tile: Tensor
-    row: Tensor
-    counts: list[int]
-    rounds: Tensor
-
-    def __len__(self) -> int:
-        return len(self.tile)
+    thing: Tensor
+    bounds: Bounds
 
 
-def pair(stage: Stage, scene: Tensor, tile: Tensor, thing: Tensor) -> Pairs:
-    """The pairs of `tile` (K,) with the convex object `thing` (K,), `scene` (T,) being the tiles' scenes."""
-    scenes = scene[tile]
-    count = stage.count[scenes, thing]
-    order = torch.argsort(count, descending=True, stable=True)
-    tile, thing, scenes, count = tile[order], thing[order], scenes[order], count[order]
-    slabs = stage.low.shape[2]
-    counts = (count[None] > torch.arange(slabs, device=count.device)[:, None]).sum(1).tolist()
-    return Pairs(tile, scenes * stage.objects + thing, counts, stage.round[scenes, thing].nonzero()[:, 0])
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Convex objects of K pairs: slabs as lists over s of tensors (K_s, 1)."""
-
-    normal: list[Vector]
-    low: list[Tensor]
-    high: list[Tensor]
-    rounds: Tensor
-    round_face: int  # the number of a round side in `face`
-    unit: Tensor  # (K_r, 12, 1) of the round ones
-    taper: Tensor  # (K_r, 2, 1)
-    metric: Tensor  # (K_r, 1)
-
-
-def bounds_of(stage: Stage, pairs: Pairs) -> Bounds:
-    solids = stage.solids
-    own = pairs.row // stage.objects * solids + pairs.row % stage.objects  # rows of the tables of convex objects alone
-    normal = stage.normal[:, :solids].reshape(-1, *stage.normal.shape[2:])[own].permute(1, 2, 0).contiguous()
-    low, high = (part.reshape(-1, part.shape[2])[own].T.contiguous() for part in (stage.low, stage.high))
-    used = [(s, n) for s, n in enumerate(pairs.counts) if n]
-    own_round = own[pairs.rounds]
-    return Bounds(
-        normal=[(normal[s, 0, :n, None], normal[s, 1, :n, None], normal[s, 2, :n, None]) for s, n in used],
-        low=[low[s, :n, None] for s, n in used],
-        high=[high[s, :n, None] for s, n in used],
-        rounds=pairs.rounds,
-        round_face=stage.low.shape[2],
-        unit=stage.unit[:, :solids].reshape(-1, 12)[own_round][..., None],
-        taper=stage.taper.reshape(-1, 2)[own_round][..., None],
-        metric=stage.metric.reshape(-1)[own_round][..., None],
-    )
+def groups_of(stage: Stage, scene: Tensor, tile: Tensor, thing: Tensor) -> Iterator[Group]:
+    """The pairs of `tile` (K,) with the convex object `thing` (K,), `scene` (T,) being the tiles' scenes, in groups."""
+    own = scene[tile] * stage.solids + thing
+    rounds, counts = stage.round.reshape(-1)[own], stage.count.reshape(-1)[own]
+    code = 2 * counts + rounds
+    for value in torch.unique(code).tolist():
+        order = (code == value).nonzero()[:, 0]
+        rows, count, is_round = own[order], value // 2, value % 2 == 1
+        bounds = Bounds(
+            stage.solid_normal.reshape(-1, *stage.solid_normal.shape[2:])[rows, :count],
+            stage.low.reshape(-1, stage.low.shape[2])[rows, :count],
+            stage.high.reshape(-1, stage.high.shape[2])[rows, :count],
+            stage.solid_unit.reshape(-1, 12)[rows] if is_round else None,
+            stage.taper.reshape(-1, 2)[rows] if is_round else None,
+            stage.metric.reshape(-1)[rows] if is_round else None,
+            stage.round_face,
+        )
+        yield Group(order, tile[order], thing[order], bounds)
 
 
 def crossing(bounds: Bounds, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor, Tensor]:
     """Where rays origin + t direction, (K, P) or (K, 1) each, are inside: t from `enter` to `leave`, (K, P), nowhere if
     enter >= leave; and `face`, the number of the slab they enter by (Bounds.round_face for a round side)."""
-    shape = torch.broadcast_shapes(origin[0].shape, direction[0].shape)
-    enter = torch.full(shape, -torch.inf, device=direction[0].device)
-    leave = torch.full(shape, torch.inf, device=direction[0].device)
-    face = torch.zeros(shape, dtype=torch.uint8, device=direction[0].device)
-    for s, normal in enumerate(bounds.normal):
-        n = len(normal[0])
-        start, end = _slab(normal, bounds.low[s], bounds.high[s], _first(origin, n), _first(direction, n))
-        _narrow(enter[:n], leave[:n], face[:n], start, end, s)
-    if len(bounds.rounds):
-        rows = bounds.rounds
-        start, end = _round(bounds, _rows(origin, rows), _rows(direction, rows))
-        part = enter[rows], leave[rows], face[rows]
-        _narrow(*part, start, end, bounds.round_face)
-        for whole, value in zip((enter, leave, face), part, strict=True):
-            whole.index_copy_(0, rows, value)
+    enter, leave = _slab(bounds, 0, origin, direction)
+    face = torch.zeros_like(enter)
+    for s in range(1, bounds.low.shape[1]):
+        start, end = _slab(bounds, s, origin, direction)
+        face = face.masked_fill(start > enter, s)
+        enter, leave = torch.maximum(enter, start), torch.minimum(leave, end)
+    if bounds.unit is not None:
+        start, end = _round(bounds, origin, direction)
+        face = torch.where(start > enter, bounds.round_face, face)
+        enter, leave = torch.maximum(enter, start), torch.minimum(leave, end)
     return enter, leave, face
 
 
-def _narrow(enter: Tensor, leave: Tensor, face: Tensor, start: Tensor, end: Tensor, number: int) -> None:
-    if number:
-        face.masked_fill_(start > enter, number)
-    torch.maximum(enter, start, out=enter)
-    torch.minimum(leave, end, out=leave)
-
-
-def _slab(normal: Vector, low: Tensor, high: Tensor, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
-    inverse = (dot(normal, direction) + TINY).reciprocal_()
+def _slab(bounds: Bounds, s: int, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
+    normal = (bounds.normal[:, s, 0, None], bounds.normal[:, s, 1, None], bounds.normal[:, s, 2, None])
+    inverse = (dot(normal, direction) + TINY).reciprocal()
     at = dot(normal, origin)
-    a, b = (low - at) * inverse, (high - at) * inverse
+    a, b = (bounds.low[:, s, None] - at) * inverse, (bounds.high[:, s, None] - at) * inverse
     return torch.minimum(a, b), torch.maximum(a, b)
 
 
@@ -115,18 +91,21 @@ def _round(bounds: Bounds, origin: Vector, direction: Vector) -> tuple[Tensor, T
     A quadratic in t. Where its leading coefficient is negative the ray is steeper than the cone's side and lies in both
     nappes; the part in the lower one is what the slab of the height leaves.
     """
-    m = bounds.unit.unbind(1)
-    x, y, z = (m[4 * k] * origin[0] + m[4 * k + 1] * origin[1] + m[4 * k + 2] * origin[2] + m[4 * k + 3] for k in range(3))
-    dx, dy, dz = (m[4 * k] * direction[0] + m[4 * k + 1] * direction[1] + m[4 * k + 2] * direction[2] for k in range(3))
-    a, b = bounds.taper.unbind(1)
+    assert bounds.unit is not None
+    assert bounds.taper is not None
+    m = bounds.unit[..., None].unbind(1)
+    x, y, z = (dot((m[4 * k], m[4 * k + 1], m[4 * k + 2]), origin) + m[4 * k + 3] for k in range(3))
+    dx, dy, dz = (dot((m[4 * k], m[4 * k + 1], m[4 * k + 2]), direction) for k in range(3))
+    a, b = bounds.taper[..., None].unbind(1)
     reach, widens = a + b * z, b * dz
     square = dx * dx + dy * dy - widens * widens
     half = x * dx + y * dy - reach * widens
     rest = x * x + y * y - reach * reach
     discriminant = half * half - square * rest
     meets = discriminant > 0
-    root = discriminant.clamp_min_(0).sqrt_()
-    inverse = torch.where(square == 0, TINY, square).reciprocal_()
+    discriminant = discriminant.clamp_min(1e-36)
+    root = discriminant * torch.rsqrt(discriminant)
+    inverse = torch.where(square == 0, TINY, square).reciprocal()
     start, end = (-half - root) * inverse, (-half + root) * inverse
     steep = square < 0  # then end < start, and the inside is t <= end or t >= start
     down = widens > 0  # the cone widens along the ray: its lower nappe is what comes last
@@ -137,35 +116,42 @@ def _round(bounds: Bounds, origin: Vector, direction: Vector) -> tuple[Tensor, T
     )
 
 
-def clearance(bounds: Bounds, point: Vector, normal: Vector, heights: tuple[float, ...]) -> list[Tensor]:
-    """How far the points `point` + h `normal`, (K, P), are from their objects, for each h m of `heights`: at most the true
-    distance, equal to it opposite a face; negative inside."""
-    shape, device = point[0].shape, point[0].device
-    far = [torch.full(shape, -torch.inf, device=device) for _ in heights]
-    for s, plane in enumerate(bounds.normal):
-        n = len(plane[0])
-        at, along = dot(plane, _first(point, n)), dot(plane, _first(normal, n))
-        for h, result in zip(heights, far, strict=True):
-            here = at + along * h
-            torch.maximum(result[:n], torch.maximum(bounds.low[s] - here, here - bounds.high[s]), out=result[:n])
-    if len(bounds.rounds):
-        rows, m = bounds.rounds, bounds.unit.unbind(1)
-        a, b = bounds.taper.unbind(1)
-        p, d = _rows(point, rows), _rows(normal, rows)
-        for h, result in zip(heights, far, strict=True):
-            q = tuple(p[k] + d[k] * h for k in range(3))
-            x, y, z = (m[4 * k] * q[0] + m[4 * k + 1] * q[1] + m[4 * k + 2] * q[2] + m[4 * k + 3] for k in range(3))
-            beyond = (torch.sqrt(x * x + y * y) - (a + b * z)) * bounds.metric
-            result.index_copy_(0, rows, torch.maximum(result[rows], beyond))
+def first_crossing(
+    bounds: Bounds, origin: Tensor, direction: Vector, tile: Tensor, near: float
+) -> tuple[Tensor, Tensor]:
+    """For rays from `origin` (T, 3) along `direction` (T, P) of the tiles `tile` (K,): where they enter, infinite if they
+    miss or enter nearer than `near`, and by which face."""
+    start = (origin[tile, 0, None], origin[tile, 1, None], origin[tile, 2, None])
+    enter, leave, face = crossing(bounds, start, _of(direction, tile))
+    return enter.masked_fill((enter >= leave) | (enter <= near), torch.inf), face
+
+
+def clearance(bounds: Bounds, p: Vector, n: Vector, heights: tuple[float, ...]) -> list[Tensor]:
+    """How far the points p + h n, (K, P), are from their objects, for each h m of `heights`: at most the true distance,
+    equal to it opposite a face; negative inside."""
+    far: list[Tensor] = []
+    for s in range(bounds.low.shape[1]):
+        plane = (bounds.normal[:, s, 0, None], bounds.normal[:, s, 1, None], bounds.normal[:, s, 2, None])
+        at, along = dot(plane, p), dot(plane, n)
+        for k, height in enumerate(heights):
+            here = at + along * height
+            beyond = torch.maximum(bounds.low[:, s, None] - here, here - bounds.high[:, s, None])
+            if s:
+                far[k] = torch.maximum(far[k], beyond)
+            else:
+                far.append(beyond)
+    if bounds.unit is not None and bounds.taper is not None and bounds.metric is not None:
+        m, (a, b) = bounds.unit[..., None].unbind(1), bounds.taper[..., None].unbind(1)
+        for k, height in enumerate(heights):
+            q = (p[0] + n[0] * height, p[1] + n[1] * height, p[2] + n[2] * height)
+            x, y, z = (dot((m[4 * i], m[4 * i + 1], m[4 * i + 2]), q) + m[4 * i + 3] for i in range(3))
+            square = (x * x + y * y).clamp_min(1e-12)
+            far[k] = torch.maximum(far[k], (square * torch.rsqrt(square) - (a + b * z)) * bounds.metric[:, None])
     return far
 
 
-def _first(vector: Vector, n: int) -> Vector:
-    return vector[0][:n], vector[1][:n], vector[2][:n]
-
-
-def _rows(vector: Vector, rows: Tensor) -> Vector:
-    return vector[0][rows], vector[1][rows], vector[2][rows]
+def _of(vector: Vector, tile: Tensor) -> Vector:
+    return vector[0].index_select(0, tile), vector[1].index_select(0, tile), vector[2].index_select(0, tile)
 
 
 # ---- which tiles could meet which objects; all tests err on the side of yes
@@ -187,8 +173,7 @@ def in_view(stage: Stage, scene: Tensor, origin: Tensor, corners: Tensor) -> Ten
     return stage.present[scene] & ((angle <= spread[:, None] + apparent) | (distance <= radius))
 
 
-@dataclass(frozen=True)
-class Boxes:
+class Boxes(NamedTuple):
     """The bounding boxes of what tiles see: `center`, `half` (T, 3) m; empty ones are not `valid` (T,)."""
 
     center: Tensor
@@ -196,34 +181,42 @@ class Boxes:
     valid: Tensor
 
 
-def could_hide(stage: Stage, scene: Tensor, boxes: Boxes, target: Tensor, reach: Tensor) -> Tensor:
-    """(T, M') whether an object could touch a straight line between a tile's box and within `reach` (T,) of `target`
-    (T, 3)."""
-    center, radius = stage.center[scene], stage.radius[scene]
+def could_hide(stage: Stage, scene: Tensor, boxes: Boxes, target: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Tile and object of the pairs in which the object could touch a straight line between the tile's box and within
+    `reach` (T,) of `target` (T, 3); tiles with a negative reach ask for none."""
     start, line = boxes.center, target - boxes.center
-    along = ((center - start[:, None]) * line[:, None]).sum(-1) / (line * line).sum(-1).clamp_min(1e-12)[:, None]
-    nearest = start[:, None] + along.clamp(0, 1)[..., None] * line[:, None]
+    away = stage.center[scene] - start[:, None]
+    along = dot(away.unbind(-1), line[:, None].unbind(-1)) / (line * line).sum(-1).clamp_min(1e-12)[:, None]  # type: ignore[arg-type]
+    gap = away - along.clamp(0, 1)[..., None] * line[:, None]
     width = torch.maximum(boxes.half.norm(dim=-1), reach)
-    near = (center - nearest).norm(dim=-1) <= radius + width[:, None] + 1e-4
+    near = gap.norm(dim=-1) <= stage.radius[scene] + width[:, None] + 1e-4
+    asked = boxes.valid & (reach >= 0)
+    tile, thing = (stage.present[scene] & asked[:, None] & near).nonzero(as_tuple=True)
     # A face of the object with all of the tile and all of the light before it parts them from the object.
-    normal = stage.normal[:, : stage.solids][scene]  # (T, M', S, 3)
-    middle = (normal * boxes.center[:, None, None]).sum(-1)
-    extent = (normal.abs() * boxes.half[:, None, None]).sum(-1)
-    light = (normal * target[:, None, None]).sum(-1)
-    width = reach[:, None, None]
-    low, high = stage.low[scene], stage.high[scene]
+    normal = stage.solid_normal[scene[tile], thing]  # (K, S, 3)
+    low, high = stage.low[scene[tile], thing], stage.high[scene[tile], thing]
+    middle, extent = _span(normal, boxes, tile)
+    light, width = (normal * target[tile][:, None]).sum(-1), reach[tile][:, None]
     parted = (middle - extent >= high - 1e-5) & (light - width >= high - 1e-5)
     parted |= (middle + extent <= low + 1e-5) & (light + width <= low + 1e-5)
-    return stage.present[scene] & boxes.valid[:, None] & near & ~parted.any(-1)
+    kept = ~parted.any(-1)
+    return tile[kept], thing[kept]
 
 
-def close_by(stage: Stage, scene: Tensor, boxes: Boxes, reach: float) -> Tensor:
-    """(T, M') whether an object could be within `reach` m of a tile's box."""
-    normal = stage.normal[:, : stage.solids][scene]
-    middle = (normal * boxes.center[:, None, None]).sum(-1)
-    extent = (normal.abs() * boxes.half[:, None, None]).sum(-1) + reach
-    apart = (middle - extent > stage.high[scene]) | (middle + extent < stage.low[scene])
-    near = (stage.center[scene] - boxes.center[:, None]).norm(dim=-1) <= (
-        stage.radius[scene] + boxes.half.norm(dim=-1)[:, None] + reach
-    )
-    return stage.present[scene] & boxes.valid[:, None] & near & ~apart.any(-1)
+def close_by(stage: Stage, scene: Tensor, boxes: Boxes, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Tile and object of the pairs in which the object could be within `reach` (T,) m of the tile's box; tiles with a
+    negative reach ask for none."""
+    width = boxes.half.norm(dim=-1) + reach
+    near = (stage.center[scene] - boxes.center[:, None]).norm(dim=-1) <= stage.radius[scene] + width[:, None]
+    asked = boxes.valid & (reach >= 0)
+    tile, thing = (stage.present[scene] & asked[:, None] & near).nonzero(as_tuple=True)
+    middle, extent = _span(stage.solid_normal[scene[tile], thing], boxes, tile)
+    extent = extent + reach[tile][:, None]
+    low, high = stage.low[scene[tile], thing], stage.high[scene[tile], thing]
+    kept = ~((middle - extent > high) | (middle + extent < low)).any(-1)
+    return tile[kept], thing[kept]
+
+
+def _span(normal: Tensor, boxes: Boxes, tile: Tensor) -> tuple[Tensor, Tensor]:
+    """Middle and half width (K, S) of the tiles' boxes along `normal` (K, S, 3)."""
+    return (normal * boxes.center[tile][:, None]).sum(-1), (normal.abs() * boxes.half[tile][:, None]).sum(-1)

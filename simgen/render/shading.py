@@ -3,7 +3,7 @@
 Intensities leave out the factor pi: a white matt surface that faces a light of intensity 1 has radiance 1.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,11 +13,10 @@ from simgen.render.stage import Vector, dot
 SMALLEST_ALPHA = 0.005  # a mirror's highlight of a point would have no extent at all
 
 
-@dataclass(frozen=True)
-class Surface:
-    """What rays meet, (T, P) each: unit `normal` towards the ray's side, linear `albedo`, and the gloss."""
+class Surface(NamedTuple):
+    """Surfaces that rays meet: unit `normal` towards the ray's side, linear `albedo`, and the gloss; tensors that broadcast
+    to (K, P)."""
 
-    position: Vector
     normal: Vector
     albedo: Vector
     roughness: Tensor
@@ -25,8 +24,7 @@ class Surface:
     specular: Tensor
 
 
-@dataclass(frozen=True)
-class Gloss:
+class Gloss(NamedTuple):
     """What of the reflection model does not depend on the light; see `gloss_of`."""
 
     view: Vector  # unit, towards the camera
@@ -62,35 +60,37 @@ def reflect(surface: Surface, gloss: Gloss, light: Vector, cosine: Tensor, stren
     half = tuple(a + b for a, b in zip(light, gloss.view, strict=True))
     inverse = torch.rsqrt(dot(half, half).clamp_min(1e-12))  # type: ignore[arg-type]
     upright = (dot(surface.normal, half) * inverse).clamp(0, 1)  # type: ignore[arg-type]
-    grazing = (1 - (dot(light, half) * inverse).clamp(0, 1))  # type: ignore[arg-type]
+    grazing = 1 - (dot(light, half) * inverse).clamp(0, 1)  # type: ignore[arg-type]
     grazing2 = grazing * grazing
     fresnel = grazing2 * grazing2 * grazing
     spread = upright * upright * (gloss.alpha2 - 1) + 1
     rest = 1 - gloss.alpha2
-    masking = cosine * torch.sqrt(gloss.facing * gloss.facing * rest + gloss.alpha2)
-    masking = masking + gloss.facing * torch.sqrt(cosine * cosine * rest + gloss.alpha2)
+    seen, lit = gloss.facing * gloss.facing * rest + gloss.alpha2, cosine * cosine * rest + gloss.alpha2
+    masking = cosine * (seen * torch.rsqrt(seen)) + gloss.facing * (lit * torch.rsqrt(lit))
     # pi D V cosine: the distribution's 1 / pi cancels against the unit of intensity.
     lobe = strength * cosine * gloss.alpha2 * 0.5 / (spread * spread * masking.clamp_min(1e-6))
     matt = gloss.matt * cosine
     metal = surface.metalness * (1 - fresnel)
-    fades = (50 * (gloss.dielectric + surface.metalness)).clamp_max_(1)
+    fades = (50 * (gloss.dielectric + surface.metalness)).clamp_max(1)
     constant = lobe * (gloss.dielectric * (1 - fresnel) + fades * fresnel)
     coloured = matt + lobe * metal
     r, g, b = surface.albedo
     return r * coloured + constant, g * coloured + constant, b * coloured + constant
 
 
-def ambient(surface: Surface, gloss: Gloss, sky: Vector, ground: Vector, open_share: Tensor) -> Vector:
-    """Radiance under light from everywhere: `sky` from above, `ground` from below, blended by height; `open_share` of it
-    arrives. The gloss mirrors the height that it reflects."""
+def ambient(surface: Surface, gloss: Gloss, sky: Tensor, ground: Tensor, share: Tensor) -> Vector:
+    """Radiance under light from everywhere: `sky` (K, 3) from above, `ground` (K, 3) from below, blended by height; `share`
+    of it arrives. The gloss mirrors the height that it reflects."""
     height = 0.5 + 0.5 * surface.normal[2]
     mirrored = 0.5 + 0.5 * (2 * gloss.facing * surface.normal[2] - gloss.view[2]).clamp(-1, 1)
-    matt, shiny = gloss.matt * open_share, open_share
-    return tuple(  # type: ignore[return-value]
-        (low + (high - low) * height) * matt * color
-        + (low + (high - low) * mirrored) * shiny * (gloss.dielectric + surface.metalness * color)
-        for low, high, color in zip(ground, sky, surface.albedo, strict=True)
+    matt = gloss.matt * share
+    r, g, b = (
+        (ground[:, k, None] + (sky - ground)[:, k, None] * height) * (matt * surface.albedo[k])
+        + (ground[:, k, None] + (sky - ground)[:, k, None] * mirrored)
+        * (share * (gloss.dielectric + surface.metalness * surface.albedo[k]))
+        for k in range(3)
     )
+    return r, g, b
 
 
 def occlusion(clearances: list[Tensor], heights: tuple[float, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from simgen.catalogue import World
 from simgen.errors import RenderError
 from simgen.geometry import Array
 from simgen.scene import SURFACES, Materials, Scenes
-from simgen.shapes import Solid, make_solid
+from simgen.shapes import make_solid
 from simgen.textures import decode
 
 FLOOR, WALL_X, WALL_Y, BACKGROUND = range(4)  # an object's number is one of these plus Stage.solids
@@ -103,11 +103,17 @@ class Stage:
     taper: Tensor
     metric: Tensor  # (B, M) m for each unit of the round side's excess
     unit: Tensor
+    solid_normal: Tensor  # `normal` and `unit` of the convex objects alone
+    solid_unit: Tensor
+    all_taper: Tensor  # `taper` of all objects
+    all_round: Tensor
+    round_face: Tensor
     texture: Tensor
     color: Tensor
     color2: Tensor
     cycles: Tensor
-    angle: Tensor
+    cosine: Tensor
+    sine: Tensor
     pattern: Tensor
     roughness: Tensor
     metalness: Tensor
@@ -138,9 +144,7 @@ class Stage:
         kind = with_boxes(tensor(blocks.model), tensor(np.arange(len(boxes)) + len(world.solids)))
         scale = with_boxes(tensor(blocks.scale), torch.ones(len(boxes), dtype=torch.float64, device=device))
         center = with_boxes(pose[..., :3, 3], tensor(place))
-        turn = with_boxes(
-            pose[..., :3, :3], torch.eye(3, dtype=torch.float64, device=device).expand(len(boxes), 3, 3)
-        )
+        turn = with_boxes(pose[..., :3, :3], torch.eye(3, dtype=torch.float64, device=device).expand(len(boxes), 3, 3))
         normal = (turn[:, :, None] * kinds.normal[kind][:, :, :, None]).sum(-1)
         offset = (normal * center[:, :, None]).sum(-1)
         size = kinds.size[kind] * scale[..., None]
@@ -162,10 +166,17 @@ class Stage:
             center=center.float(),
             radius=(kinds.radius[kind] * scale).float(),
             normal=with_boxes(normal, room_normal).float(),
+            solid_normal=normal.float(),
+            solid_unit=unit.float(),
+            all_taper=with_boxes(
+                torch.stack([a, b], -1), torch.zeros((4, 2), dtype=torch.float64, device=device)
+            ).float(),
+            all_round=with_boxes(kinds.round[kind], torch.zeros(4, dtype=torch.bool, device=device)),
+            round_face=torch.tensor([float(normal.shape[2])], device=device),
             low=(kinds.low[kind] * scale[..., None] + offset).float(),
             high=(kinds.high[kind] * scale[..., None] + offset).float(),
             count=kinds.count[kind],
-            axis=with_boxes(kinds.axis[kind], room_axis),
+            axis=with_boxes(kinds.axis[kind], room_axis).float(),
             round=kinds.round[kind],
             taper=torch.stack([a, b], -1).float(),
             metric=metric.float(),
@@ -174,7 +185,8 @@ class Stage:
             color=tensor(decode(look.color)).float(),
             color2=tensor(decode(look.color2)).float(),
             cycles=tensor(look.cycles).float(),
-            angle=tensor(look.angle).float(),
+            cosine=tensor(np.cos(look.angle)).float(),
+            sine=tensor(np.sin(look.angle)).float(),
             pattern=tensor(look.pattern),
             roughness=tensor(look.roughness).float(),
             metalness=tensor(look.metalness).float(),

@@ -1,28 +1,51 @@
 """What a ray sees where it ends: normal, colour and gloss, from the object's number and face."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from simgen.render.shading import Surface
+from simgen.render.kernels import Run
 from simgen.render.stage import BACKGROUND, Stage, Vector, dot
 from simgen.scene import SURFACES, TEXTURES, Scenes
-from simgen.textures import ImageFolder, decode, mix
+from simgen.textures import ImageFolder, decode, lattice, mix
 
 PICTURE = 256  # px: what is kept of a user's picture on a surface; a background has the size of the frame
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """T tiles of P rays: `directions` (T, P) in world coordinates, 1 along the optical axis, from `origin` (T, 3).
+
+    `scene` (T,), `place` (T, 2) the tile's row and column in the picture, `corner` (T, 2) px u and v of its first pixel,
+    `key` (T,) tells tiles apart wherever they are drawn.
+    """
+
+    scene: Tensor
+    place: Tensor
+    key: Tensor
+    corner: Tensor
+    origin: Tensor
+    directions: Vector
+
+
+@dataclass(frozen=True)
 class Hits:
     """What the rays of T tiles meet first, (T, P) each: `depth` along the optical axis in m, 0 for nothing; `owner`, the
-    object's number in the Stage; `face`, the slab it was entered by. amodal (T, N, P): which blocks the ray meets at all."""
+    object's number in the Stage; `face`, the slab it was entered by. Numbers are float32, which compilers handle best.
+
+    (K,) pairs of a tile and a block that rays of it meet, seen or not: `tile`, `block`, and `meets` (K, P).
+    """
 
     depth: Tensor
     owner: Tensor
     face: Tensor
-    amodal: Tensor
+    tile: Tensor
+    block: Tensor
+    meets: Tensor
 
 
 @dataclass(frozen=True)
@@ -67,78 +90,184 @@ def _loaded(
     return decode(torch.tensor(np.stack(images), device=device).float() / 255)  # type: ignore[no-any-return]
 
 
-def seen_surface(
-    stage: Stage, pictures: Pictures, scene: Tensor, corner: Tensor, position: Vector, direction: Vector, hits: Hits
-) -> Surface:
-    """The Surface (T, P) at `position`, seen along `direction`. `corner` (T, 2) is each tile's first pixel.
+class Frame(NamedTuple):
+    """What K objects' faces are like: rows of Stage.normal, axis, unit and taper; and which tile and object each is."""
 
-    Worked out for each object that a tile shows, over the whole tile, and kept where the object is what is seen.
-    """
-    tiles, rays = hits.depth.shape
-    shown = torch.zeros((tiles, stage.objects), dtype=torch.bool, device=scene.device)
-    shown.scatter_(1, hits.owner.long(), True)
-    tile, thing = shown.nonzero(as_tuple=True)
-    kind = stage.texture[scene[tile], thing]
-    order = torch.argsort(kind, stable=True)
-    tile, thing, kind = tile[order], thing[order], kind[order]
-    row = scene[tile] * stage.objects + thing
-    place, facing = tuple(part[tile] for part in position), tuple(part[tile] for part in direction)
-    unit = stage.unit.reshape(-1, 12)[row].T[..., None]
-    q = tuple(
-        unit[4 * k] * place[0] + unit[4 * k + 1] * place[1] + unit[4 * k + 2] * place[2] + unit[4 * k + 3]
-        for k in range(3)
+    normal: Tensor
+    axis: Tensor
+    unit: Tensor
+    taper: Tensor
+    tile: Tensor
+    thing: Tensor
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The V pairs of a tile and an object that is seen in it: `tile`, `thing`, `scene`, `row` = scene * objects + object,
+    `bent`: whether it has a round side."""
+
+    stage: Stage
+    tile: Tensor
+    thing: Tensor
+    scene: Tensor
+    row: Tensor
+    bent: Tensor
+
+    @classmethod
+    def of(cls, stage: Stage, tiles: Tiles, hits: Hits) -> "Shown":
+        device = hits.depth.device
+        shown = torch.zeros((len(hits.depth), stage.objects), dtype=torch.bool, device=device)
+        shown.scatter_(1, hits.owner.long(), True)
+        tile, thing = shown.nonzero(as_tuple=True)
+        scene = tiles.scene[tile]
+        row = scene * stage.objects + thing
+        return cls(stage, tile, thing, scene, row, stage.all_round.reshape(-1)[row])
+
+    def frames(self, run: Run, rows: Tensor) -> Iterator[tuple[Tensor, bool, Frame]]:
+        """The pairs `rows`, flat ones and round ones apart."""
+        # Fused, one kernel for both costs less than compiling two; its result is the same.
+        bent = torch.ones_like(self.bent[rows]) if run.compiled else self.bent[rows]
+        stage = self.stage
+        for is_round, own in ((False, rows[~bent]), (True, rows[bent])):
+            if len(own):
+                row = self.row[own]
+                frame = Frame(
+                    stage.normal.reshape(-1, *stage.normal.shape[2:])[row],
+                    stage.axis.reshape(-1, stage.axis.shape[2])[row],
+                    stage.unit.reshape(-1, 12)[row],
+                    stage.all_taper.reshape(-1, 2)[row],
+                    self.tile[own],
+                    self.thing[own],
+                )
+                yield own, is_round, frame
+
+
+def place_of(depth: Tensor, origin: Tensor, direction: Vector, tile: Tensor) -> Vector:
+    """World coordinates (K, P) of what the rays of the tiles `tile` (K,) meet."""
+    start, far = origin[tile], depth.index_select(0, tile)
+    return (
+        start[:, 0, None] + far * direction[0].index_select(0, tile),
+        start[:, 1, None] + far * direction[1].index_select(0, tile),
+        start[:, 2, None] + far * direction[2].index_select(0, tile),
     )
-    face = hits.face[tile].long()
-    normal, axis = _normals(stage, row, thing, face, q, unit, facing)
-    u = torch.where(axis == 0, q[1], q[0])
-    v = torch.where(axis == 2, q[1], q[2])
-    far = (thing == stage.solids + BACKGROUND).nonzero()[:, 0]
-    u[far], v[far] = _screen(corner[tile[far]], pictures.frame, rays)
-    color = _colors(stage, pictures, row, kind, u, v, scene[tile])
-    mine = hits.owner[tile] == thing[:, None].to(torch.int16)
-    # Where another object is seen, nothing is added: each sum has one term that is not 0, and is exact.
-    gloss = (part.reshape(-1)[row][:, None].expand(-1, rays) for part in (stage.roughness, stage.metalness, stage.specular))
-    parts = []
-    for value in (*normal, *color, *gloss):
-        whole = torch.zeros((tiles, rays), device=scene.device)
-        parts.append(whole.index_add_(0, tile, torch.where(mine, value, 0.0)))
-    nx, ny, nz, r, g, b, roughness, metalness, specular = parts
-    return Surface(position, (nx, ny, nz), (r, g, b), roughness, metalness, specular)
 
 
-def _normals(
-    stage: Stage, row: Tensor, thing: Tensor, face: Tensor, q: Vector, unit: Tensor, facing: Vector
-) -> tuple[Vector, Tensor]:
-    """Unit normals towards where the rays come from, and the axis that textures are projected along, (K, P) each."""
-    slabs = stage.normal.shape[2]
+def normal_of(
+    frame: Frame, is_round: bool, place: Vector, direction: Vector, face: Tensor
+) -> tuple[Vector, Tensor, Vector]:
+    """The unit normal (K, P) towards where the rays come from, the axis (K, P) that textures are projected along, and the
+    place in units of the object's bounding box, its middle being 0."""
+    m = frame.unit[..., None].unbind(1)
+    x, y, z = (dot((m[4 * k], m[4 * k + 1], m[4 * k + 2]), place) + m[4 * k + 3] for k in range(3))
+    code = face.index_select(0, frame.tile)
+    nx, ny, nz = (frame.normal[:, 0, k, None].expand(code.shape) for k in range(3))
+    axis = frame.axis[:, 0, None].expand(code.shape)
+    for s in range(1, frame.normal.shape[1]):
+        here = code == s
+        nx = torch.where(here, frame.normal[:, s, 0, None], nx)
+        ny = torch.where(here, frame.normal[:, s, 1, None], ny)
+        nz = torch.where(here, frame.normal[:, s, 2, None], nz)
+        axis = torch.where(here, frame.axis[:, s, None], axis)
+    facing = tuple(part.index_select(0, frame.tile) for part in direction)
     # A ray enters a slab against its outward normal, whichever of the two sides that is.
-    flat = face.clamp_max(slabs - 1)
-    table = stage.normal.reshape(-1, slabs, 3)[row]
-    n = [torch.gather(table[..., k], 1, flat) for k in range(3)]
-    sign = torch.where(dot((n[0], n[1], n[2]), facing) > 0, -1.0, 1.0)
-    n = [part * sign for part in n]
-    axis = torch.gather(stage.axis.reshape(-1, slabs + 1)[row], 1, face)
-    solid = (thing < stage.solids).nonzero()[:, 0]
-    own = row[solid] // stage.objects * stage.solids + thing[solid]
-    rounds = solid[stage.round.reshape(-1)[own]]
-    if len(rounds):
-        own = row[rounds] // stage.objects * stage.solids + thing[rounds]
-        a, b = (part[:, None] for part in stage.taper.reshape(-1, 2)[own].unbind(1))
-        x, y, z = (part[rounds] for part in q)
-        slope = (x, y, -b * (a + b * z))
-        m = unit[:, rounds]
-        g = [m[k] * slope[0] + m[4 + k] * slope[1] + m[8 + k] * slope[2] for k in range(3)]
-        inverse = torch.rsqrt(dot((g[0], g[1], g[2]), (g[0], g[1], g[2])).clamp_min(1e-20))
-        side = face[rounds] == slabs
-        for k in range(3):
-            n[k][rounds] = torch.where(side, g[k] * inverse, n[k][rounds])
-        # In the object's own axes a row of `unit` has the length 1 / size.
-        size = [torch.rsqrt(m[4 * k] ** 2 + m[4 * k + 1] ** 2 + m[4 * k + 2] ** 2) for k in range(3)]
-        own_slope = [(part / length).abs() for part, length in zip(slope, size, strict=True)]
-        widest = torch.maximum(own_slope[0], own_slope[1])
-        along = torch.where(own_slope[2] > widest, 2, torch.where(own_slope[1] > own_slope[0], 1, 0))
-        axis[rounds] = torch.where(side, along, axis[rounds])
-    return (n[0], n[1], n[2]), axis
+    sign = torch.where(dot((nx, ny, nz), facing) > 0, -1.0, 1.0)  # type: ignore[arg-type]
+    normal = (nx * sign, ny * sign, nz * sign)
+    if is_round:
+        a, b = frame.taper[:, 0, None], frame.taper[:, 1, None]
+        slope = (x, y, -b * (a + b * z))  # half the gradient of x^2 + y^2 - (a + b z)^2
+        g = (
+            m[0] * slope[0] + m[4] * slope[1] + m[8] * slope[2],
+            m[1] * slope[0] + m[5] * slope[1] + m[9] * slope[2],
+            m[2] * slope[0] + m[6] * slope[1] + m[10] * slope[2],
+        )
+        inverse = torch.rsqrt(dot(g, g).clamp_min(1e-20))
+        side = code == frame.normal.shape[1]
+        normal = (
+            torch.where(side, g[0] * inverse, normal[0]),
+            torch.where(side, g[1] * inverse, normal[1]),
+            torch.where(side, g[2] * inverse, normal[2]),
+        )
+        # In the object's own axes: a row of `unit` has the length 1 / size.
+        squares = [m[4 * k] * m[4 * k] + m[4 * k + 1] * m[4 * k + 1] + m[4 * k + 2] * m[4 * k + 2] for k in range(3)]
+        sx, sy, sz = (part.abs() * (square * torch.rsqrt(square)) for part, square in zip(slope, squares, strict=True))
+        along = torch.where(sz > torch.maximum(sx, sy), 2.0, torch.where(sy > sx, 1.0, 0.0))
+        axis = torch.where(side, along, axis)
+    return normal, axis, (x, y, z)
+
+
+def texture_place(
+    frame: Frame, is_round: bool, depth: Tensor, origin: Tensor, direction: Vector, face: Tensor
+) -> tuple[Tensor, Tensor]:
+    """u and v (K, P): the two coordinates beside the axis of projection, as in shapes.box_mapping."""
+    place = place_of(depth, origin, direction, frame.tile)
+    _, axis, q = normal_of(frame, is_round, place, direction, face)
+    return torch.where(axis == 0, q[1], q[0]), torch.where(axis == 2, q[1], q[2])
+
+
+def textured(
+    kind: str,
+    frame: Frame,
+    is_round: bool,
+    depth: Tensor,
+    origin: Tensor,
+    direction: Vector,
+    face: Tensor,
+    cycles: Tensor,
+    angle: tuple[Tensor, Tensor],
+    pattern: Tensor,
+    table: Tensor,
+) -> Tensor:
+    """(K, P) share of the second colour; see textures.mix."""
+    u, v = texture_place(frame, is_round, depth, origin, direction, face)
+    return mix(kind, u, v, cycles, angle, pattern, table)
+
+
+def normals(
+    frame: Frame, is_round: bool, depth: Tensor, origin: Tensor, direction: Vector, face: Tensor, owner: Tensor
+) -> Vector:
+    """The normal (K, P) where the object is what is seen, 0 elsewhere."""
+    place = place_of(depth, origin, direction, frame.tile)
+    normal, _, _ = normal_of(frame, is_round, place, direction, face)
+    mine = (owner.index_select(0, frame.tile) == frame.thing[:, None]).float()
+    return normal[0] * mine, normal[1] * mine, normal[2] * mine
+
+
+def shares(run: Run, shown: Shown, pictures: Pictures, tiles: Tiles, hits: Hits) -> tuple[Tensor, Tensor, Tensor]:
+    """What textures make of each pair's surface: the share (V, P) of its second colour, and, for those that wear a picture,
+    their rows (W,) and linear colours (W, P, 3)."""
+    stage, count, rays = shown.stage, len(shown.tile), hits.depth.shape[1]
+    device = hits.depth.device
+    share = torch.zeros((count, rays), device=device)
+    kinds = stage.texture.reshape(-1)[shown.row]
+    behind = shown.thing == stage.solids + BACKGROUND
+    look = [part.reshape(-1)[shown.row][:, None] for part in (stage.cycles, stage.cosine, stage.sine, stage.pattern)]
+    worn, colors = [], []
+    for number in torch.unique(kinds).tolist():
+        name = TEXTURES[number]
+        if name == "flat":
+            continue
+        here = kinds == number
+        screen = (here & behind).nonzero()[:, 0]
+        if len(screen):
+            u, v = _screen(tiles.corner[shown.tile[screen]], pictures.frame, rays)
+            if name == "image":
+                worn.append(screen)
+                colors.append(_sampled(pictures.backgrounds, pictures.background[shown.scene[screen]], u, v))
+            else:
+                cycles, cosine, sine, pattern = (part[screen] for part in look)
+                share[screen] = run(mix, name, u, v, cycles, (cosine, sine), pattern, lattice(device))
+        for rows, is_round, frame in shown.frames(run, (here & ~behind).nonzero()[:, 0]):
+            seen = (frame, is_round, hits.depth, tiles.origin, tiles.directions, hits.face)
+            if name == "image":
+                u, v = run(texture_place, *seen)
+                worn.append(rows)
+                colors.append(_sampled(pictures.images, pictures.number.reshape(-1)[shown.row[rows]], u, v))
+            else:
+                cycles, cosine, sine, pattern = (part[rows] for part in look)
+                found = run(textured, name, *seen, cycles, (cosine, sine), pattern, lattice(device))
+                share.index_copy_(0, rows, found)
+    nothing = torch.zeros(0, dtype=torch.int64, device=device)
+    return share, torch.cat(worn or [nothing]), torch.cat(colors or [torch.zeros((0, rays, 3), device=device)])
 
 
 def _screen(corner: Tensor, frame: tuple[int, int], rays: int) -> tuple[Tensor, Tensor]:
@@ -150,44 +279,9 @@ def _screen(corner: Tensor, frame: tuple[int, int], rays: int) -> tuple[Tensor, 
     return (u + 0.5) / width - 0.5, 0.5 - (v + 0.5) / height
 
 
-def _colors(
-    stage: Stage, pictures: Pictures, row: Tensor, kind: Tensor, u: Tensor, v: Tensor, scene: Tensor
-) -> Vector:
-    """Linear colours (K, P); the pairs come sorted by `kind`."""
-    start, end = stage.color.reshape(-1, 3)[row], stage.color2.reshape(-1, 3)[row]
-    share = torch.zeros_like(u)
-    sizes = torch.bincount(kind, minlength=len(TEXTURES)).tolist()
-    first = 0
-    image: Tensor | None = None
-    for name, size in zip(TEXTURES, sizes, strict=True):
-        rows = slice(first, first + size)
-        first += size
-        if not size or name == "flat":
-            continue
-        if name == "image":
-            image = _sampled(stage, pictures, row[rows], u[rows], v[rows], scene[rows])
-            continue
-        own = (part.reshape(-1)[row[rows]][:, None] for part in (stage.cycles, stage.angle, stage.pattern))
-        cycles, angle, pattern = own
-        share[rows] = mix(name, u[rows], v[rows], cycles=cycles, angle=angle, pattern=pattern)
-    color = [start[:, k, None] + (end - start)[:, k, None] * share for k in range(3)]
-    if image is not None:
-        for k in range(3):
-            color[k][-sizes[-1] :] = image[..., k]
-    return color[0], color[1], color[2]
-
-
-def _sampled(stage: Stage, pictures: Pictures, row: Tensor, u: Tensor, v: Tensor, scene: Tensor) -> Tensor:
-    """(K, P, 3) the pictures at (u, v)."""
-    result = torch.empty((*u.shape, 3), device=u.device)
-    behind = row % stage.objects == stage.solids + BACKGROUND
-    for rows, images, number in (
-        ((~behind).nonzero()[:, 0], pictures.images, pictures.number.reshape(-1)[row]),
-        (behind.nonzero()[:, 0], pictures.backgrounds, pictures.background[scene]),
-    ):
-        if len(rows):
-            height, width = images.shape[1:3]
-            column = ((u[rows] + 0.5) * width).long().clamp(0, width - 1)
-            line = ((0.5 - v[rows]) * height).long().clamp(0, height - 1)
-            result[rows] = images[number[rows][:, None], line, column]
-    return result
+def _sampled(images: Tensor, number: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """(K, P, 3): the pictures `number` (K,) of `images` at (u, v)."""
+    height, width = images.shape[1:3]
+    column = ((u + 0.5) * width).long().clamp(0, width - 1)
+    line = ((0.5 - v) * height).long().clamp(0, height - 1)
+    return images[number[:, None], line, column]
