@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from simgen.catalogue import World, load_world
@@ -26,9 +27,9 @@ from simgen.errors import ConfigError, RenderError
 from simgen.labels import labels_of
 from simgen.physics import sample_settled
 from simgen.randomize import Sampler, make_sampler
-from simgen.render import Renderer, check_renderer, make_renderer
-from simgen.scene import take
-from simgen.schema import Render, Source
+from simgen.render import Frames, Renderer, check_renderer, make_renderer
+from simgen.scene import Scenes, take
+from simgen.schema import Raycast, Render, Source
 from simgen.sensor import sense
 from simgen.textures import ImageFolder, open_image_folder
 
@@ -36,6 +37,7 @@ PHYSICS = ("place", "settle")
 CHUNK = 16  # samples drawn at once and handed to a worker at once
 # Samples after which a worker makes way for a new one: PyBullet keeps 2 kB (tiny) to 50 kB (EGL) of each.
 RECYCLE = 1000
+BLACK = 1e-4  # linear light that a file shows as black
 PREFLIGHT = 256  # samples drawn before anything is written, so that what cannot be placed is known by then
 
 
@@ -55,11 +57,15 @@ class Pipeline:
             scenes = sample_settled(self.sampler, self.source.seed, indices)
         else:
             scenes = self.sampler.sample(self.source.seed, indices)
-        for row in range(len(scenes)):
-            scene = take(scenes, [row])
-            frames = renderer.render(scene)
-            rgb = sense(frames.rgb, scene.sensor)
-            yield Sample(scene, rgb[0], frames.depth[0], labels_of(scene, frames, self.world)[0])
+        for start in range(0, len(scenes), renderer.batch):
+            part = take(scenes, slice(start, start + renderer.batch))
+            frames = renderer.render(part)
+            _check_not_black(frames, part, self.source.seed)
+            rgb = sense(frames.rgb, part.sensor).cpu().numpy()
+            frames = frames.cpu()
+            labels = labels_of(part, frames, self.world)
+            for row in range(len(part)):
+                yield Sample(take(part, [row]), rgb[row], frames.depth[row].numpy(), labels[row])
 
 
 def make_pipeline(source: Source) -> Pipeline:
@@ -86,8 +92,9 @@ def render(config: Render) -> None:
             raise ConfigError(f"{key}: got {value}; expected a whole number of at least {least}")
     pipeline = make_pipeline(config)
     pipeline.sampler.sample(config.seed, range(config.start, config.start + min(config.num, PREFLIGHT)))
-    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images)  # it may not work here: know that now
+    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
     ignored = renderer.ignored
+    next(pipeline.samples(renderer, [config.start]))  # it may not work here, or draw black: know that now
     renderer.close()
     if ignored:
         print(
@@ -114,16 +121,30 @@ def render(config: Render) -> None:
     print(f"{out}: {config.num} samples, complete")
 
 
+def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:
+    """A black picture teaches nothing, and is a mistake of whoever set the light."""
+    bright = frames.rgb.amax((1, 2, 3)).cpu().numpy()
+    for row in np.flatnonzero(bright < BLACK):
+        dark = not np.any(scenes.lights.present[row] & (scenes.lights.intensity[row] > 0))
+        cause = (
+            "it has no light and no ambient: raise randomize.light.count or randomize.ambient.intensity"
+            if dark and scenes.ambient.intensity[row] == 0
+            else "raise randomize.ambient.intensity or randomize.light.intensity"
+        )
+        raise RenderError(f"randomize.light: sample {scenes.index[row]} of seed {seed} is black; {cause}")
+
+
 def describe(pipeline: Pipeline) -> dict[str, Any]:
     """The recipe for manifest.json: all that determines the bytes of a sample beside its index, as plain JSON values."""
     source, images = pipeline.source, pipeline.images
-    libraries = ("numpy", "scipy", "opencv-python-headless", "pillow", "trimesh", "pybullet")
+    libraries = ("numpy", "scipy", "opencv-python-headless", "pillow", "trimesh", "torch", "torchvision", "pybullet")
     return {
         "data_version": DATA_VERSION,
         "seed": source.seed,
         "scene": source.scene,
         "world": dict(pipeline.world.source),
         "renderer": source.renderer,
+        **({"raycast": _drawn_by(source.raycast)} if source.renderer == "raycast" else {}),
         "physics": source.physics,
         "width": pipeline.sampler.width,
         "height": pipeline.sampler.height,
@@ -137,6 +158,12 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
+def _drawn_by(raycast: Raycast) -> dict[str, Any]:
+    """The settings that change bytes: chunk and compile do not."""
+    device = raycast.device.split(":", maxsplit=1)[0]
+    return {"device": device, "supersample": raycast.supersample, "light_samples": raycast.light_samples}
+
+
 def _check_choice(key: str, value: str, options: Sequence[str]) -> None:
     if value not in options:
         raise ConfigError(f"{key}: unknown {key} '{value}'; expected one of {', '.join(options)}")
@@ -144,8 +171,9 @@ def _check_choice(key: str, value: str, options: Sequence[str]) -> None:
 
 def _run(config: Render, todo: list[int]) -> Iterator[int]:
     """Renders `todo` in worker processes; yields the number of samples in each finished chunk."""
-    for k in range(0, len(todo), RECYCLE * config.workers):
-        yield from _run_pool(config, todo[k : k + RECYCLE * config.workers])
+    share = RECYCLE * config.workers if config.renderer in ("tiny", "egl") else len(todo)
+    for k in range(0, len(todo), share):
+        yield from _run_pool(config, todo[k : k + share])
 
 
 def _run_pool(config: Render, todo: list[int]) -> Iterator[int]:
@@ -194,9 +222,10 @@ _worker: tuple[Render, Pipeline, Renderer] | None = None
 def _start_worker(config: Render) -> None:
     global _worker
     cv2.setNumThreads(1)  # the workers are the parallelism
+    torch.set_num_threads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     pipeline = make_pipeline(config)
-    _worker = config, pipeline, make_renderer(config.renderer, pipeline.world, pipeline.images)
+    _worker = config, pipeline, make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
 
 
 def _leave_with_parent() -> None:

@@ -44,8 +44,9 @@ class Label:
 
 
 def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]:
-    """For each sample the labels of its labelled blocks, in the order of their slots."""
+    """For each sample the labels of its labelled blocks, in the order of their slots. `frames` in the host's memory."""
     blocks, cameras = scenes.blocks, scenes.cameras
+    all_slots, depth = np.asarray(frames.slot), np.asarray(frames.depth)
     result = []
     for row, camera_from_world in enumerate(inverse(cameras.world_from_camera)):
         slots = np.flatnonzero(blocks.present[row] & blocks.labelled[row])
@@ -55,12 +56,12 @@ def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]
             solid, scale = world.solids[blocks.model[row, slot]], float(blocks.scale[row, slot])
             pose = camera_from_world @ blocks.world_from_block[row, slot]
             outline = silhouette(solid, scale, pose, *lens, cameras.width, cameras.height)
-            visible = frames.slot[row] == slot
+            visible = all_slots[row] == slot
             inside = outline.mask(cameras.width, cameras.height)
             # A renderer may light a pixel that the outline just misses; what is visible is part of the block.
             stray = int(np.count_nonzero(visible & ~inside))
             pixels = outline.count() + stray
-            keypoints, visibility = _keypoints(solid, scale, pose, *lens, frames.depth[row])
+            keypoints, visibility = _keypoints(solid, scale, pose, *lens, depth[row])
             labels.append(
                 Label(
                     slot=int(slot),

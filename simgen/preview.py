@@ -33,7 +33,7 @@ def preview(config: Preview) -> None:
     if Path(config.out).suffix.lower() != ".png":
         raise ConfigError(f"out: got {config.out}; expected the name of a .png file")
     pipeline = make_pipeline(config)
-    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images)
+    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
     index = list(range(config.start, config.start + config.num))
     tiles = []
     with tqdm(total=config.num, unit="image") as bar:

@@ -29,6 +29,7 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from simgen.catalogue import World
@@ -37,7 +38,7 @@ from simgen.geometry import NEAR, Array, inverse, quaternion_from_matrix, unproj
 from simgen.render import Frames
 from simgen.render.meshes import write_meshes
 from simgen.scene import SURFACES, Scenes
-from simgen.textures import ImageFolder, paint
+from simgen.textures import ImageFolder, decode, encode, paint
 
 
 @contextlib.contextmanager
@@ -66,6 +67,7 @@ except ImportError as error:  # the message belongs to whoever asks for this ren
     ) from error
 
 FAR = 20.0  # m
+GLOSS = 0.1  # PyBullet's specular coefficient for light.specular = 1
 BLOCK_TEXTURE, WIDE_TEXTURE = 128, 256  # px
 # Scenes for each connection: a new one costs 8 ms (tiny) or 0.3 s (EGL) and returns the memory of its textures.
 SCENES_PER_CONNECTION = {"tiny": 50, "egl": 40}
@@ -74,7 +76,22 @@ EGL_WARM_UP = 2  # a connection's first two pictures lack their shadows
 # drawn masks met the analytic ones (silhouette.py) exactly. OpenGL samples centres; TinyRenderer the bottom-left corner.
 _SAMPLE = {"tiny": (0.0, 1.0), "egl": (0.5, 0.5)}
 _OUT_OF_SIGHT = (0.0, 0.0, -1000.0)
-_EGL_IGNORES = ("light.distance", "light.color", "light.ambient", "light.diffuse", "light.specular", "light.shadow")
+# PyBullet has one light, without extent, and a white ambient; it knows no gloss.
+_IGNORES = (
+    "light.count",
+    "light.kind",
+    "light.size",
+    "ambient.sky",
+    "ambient.ground",
+    "ambient.occlusion",
+    *(f"material.{name}" for name in ("roughness", "metalness", "specular")),
+)
+_EGL_IGNORES = (
+    *_IGNORES,
+    *(f"light.{name}" for name in ("distance", "color", "intensity", "specular", "shadow")),
+    "ambient.intensity",
+)
+_LEVELS = decode(np.arange(256) / 255).astype(np.float32)  # linear light of PyBullet's bytes, which are as displayed
 
 
 class BulletRenderer:
@@ -84,6 +101,7 @@ class BulletRenderer:
         if name == "egl":
             probe_egl()
         self.name = name
+        self.device, self.batch = torch.device("cpu"), 1
         self._world, self._images = world, images
         self._folder = Path(tempfile.mkdtemp(prefix=f"simgen-{os.getpid()}-", dir=_memory_folder()))
         self._meshes = write_meshes(self._folder, world)
@@ -92,11 +110,12 @@ class BulletRenderer:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        return _EGL_IGNORES if self.name == "egl" else ()
+        return _EGL_IGNORES if self.name == "egl" else _IGNORES
 
     def render(self, scenes: Scenes) -> Frames:
-        frames = [self._render_one(scenes, row) for row in range(len(scenes))]
-        return Frames(*(np.stack(parts) for parts in zip(*frames, strict=True)))
+        drawn = [self._render_one(scenes, row) for row in range(len(scenes))]
+        rgb, depth, slot = (torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True))
+        return Frames(rgb, depth, slot)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -104,7 +123,9 @@ class BulletRenderer:
             self._connection = None
         self._close()
 
-    def _render_one(self, scenes: Scenes, row: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int16]]:
+    def _render_one(
+        self, scenes: Scenes, row: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16]]:
         connection = self._connection
         if connection is not None and connection.scenes >= SCENES_PER_CONNECTION[self.name]:
             connection.close()
@@ -135,7 +156,7 @@ class BulletRenderer:
             rgb = np.asarray(cv2.remap(rgb, *lookup, cv2.INTER_LINEAR), dtype=np.uint8)
             depth = np.asarray(cv2.remap(depth, *lookup, cv2.INTER_NEAREST), dtype=np.float32)
             slot = np.asarray(cv2.remap(slot, *lookup, cv2.INTER_NEAREST), dtype=np.int16)
-        return rgb, depth, slot
+        return _LEVELS[rgb], depth, slot
 
     def _build(self, connection: "_Connection", scenes: Scenes, row: int) -> NDArray[np.int16]:
         """Adds all bodies; the slot of each body number, -1 for what is no block."""
@@ -231,19 +252,25 @@ class _Connection:
         """rgb, depth in m and body numbers (-1 for nothing) of a pinhole camera."""
         width, height = size
         view = np.diag([1.0, -1.0, -1.0, 1.0]) @ inverse(scenes.cameras.world_from_camera[row])
-        lights = scenes.lights
+        lights, light = scenes.lights, _brightest(scenes, row)
+        # PyBullet shades displayed values: its coefficients are those of a surface in shadow and of one that faces the light.
+        dim = float(scenes.ambient.intensity[row])
+        bright = dim + float(np.sum(lights.intensity[row], where=lights.present[row]))
+        ambient, full = (float(encode(np.float64(min(light, 1.0)))) * max(light, 1.0) for light in (dim, bright))
+        on = light is not None
+        light = light or 0
         _, _, rgba, buffer, segmentation = pybullet.getCameraImage(
             width,
             height,
             viewMatrix=view.T.ravel().tolist(),
             projectionMatrix=_projection(pinhole, width, height, _SAMPLE[self._name], near).T.ravel().tolist(),
-            lightDirection=lights.direction[row, 0].tolist(),
-            lightColor=lights.color[row, 0].tolist(),
-            lightDistance=float(lights.distance[row, 0]),
-            shadow=int(lights.shadow[row, 0]),
-            lightAmbientCoeff=float(lights.ambient[row, 0]),
-            lightDiffuseCoeff=float(lights.diffuse[row, 0]),
-            lightSpecularCoeff=float(lights.specular[row, 0]),
+            lightDirection=lights.direction[row, light].tolist() if on else [0, 0, 1],
+            lightColor=lights.color[row, light].tolist() if on else [1, 1, 1],
+            lightDistance=float(lights.distance[row, light]) if on else 1.0,
+            shadow=int(lights.shadow[row, light]) if on else 0,
+            lightAmbientCoeff=ambient,
+            lightDiffuseCoeff=full - ambient,
+            lightSpecularCoeff=GLOSS * float(lights.specular[row, light]) if on else 0.0,
             renderer=pybullet.ER_BULLET_HARDWARE_OPENGL if self._name == "egl" else pybullet.ER_TINY_RENDERER,
             flags=0,
             physicsClientId=self._client,
@@ -260,6 +287,12 @@ class _Connection:
 def _disconnect(client: int) -> None:
     with _silence():
         pybullet.disconnect(client)
+
+
+def _brightest(scenes: Scenes, row: int) -> int | None:
+    """The light that PyBullet draws, as bright as all together: the one of greatest intensity. None if there is none."""
+    intensity = np.where(scenes.lights.present[row], scenes.lights.intensity[row], 0.0)
+    return int(np.argmax(intensity)) if intensity.any() else None
 
 
 def nearest_depth(scenes: Scenes, row: int, world: World) -> float:

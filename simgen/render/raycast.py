@@ -221,7 +221,7 @@ def room(
 
 
 class Canvas:
-    """The pictures of B scenes, made of whole tiles: rgb (B, 3, H', W') float32, depth (B, H', W') float32, slot int16, amodal
+    """The pictures of B scenes, made of whole tiles: rgb (B, 3, H', W') and depth (B, H', W') float32, slot int16, amodal
     (B, N, H', W') bool."""
 
     def __init__(self, batch: int, blocks: int, down: int, across: int, device: torch.device) -> None:
