@@ -40,7 +40,7 @@ def _sense(light: Tensor, sensor: Sensor) -> Tensor:
     batch, height, width, _ = light.shape
     device = light.device
 
-    def setting(values: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+    def setting(values: np.ndarray) -> Tensor:
         return torch.tensor(values, device=device).float().reshape(batch, -1, 1, 1)
 
     x = _blurred(light.permute(0, 3, 1, 2).contiguous(), sensor)
@@ -99,7 +99,7 @@ def _spread(radius: float, length: float, angle: float) -> Tensor:
     return both / both.sum()
 
 
-def normal_field(seeds: np.ndarray, n: int, device: torch.device) -> Tensor:  # type: ignore[type-arg]
+def normal_field(seeds: np.ndarray, n: int, device: torch.device) -> Tensor:
     """(B, n) float32 normal numbers of mean 0 and deviation 1, of 16 random bits each: Philox4x32-10 with key (seed, 0) and
     counters 0, 1, 2, ... for each of `seeds` (B,)."""
     key = torch.tensor(seeds, device=device)[:, None] & _MASK

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from simgen.catalogue import World, load_world
 from simgen.config import compose
@@ -12,6 +13,8 @@ from simgen.errors import RenderError
 from simgen.generate import Pipeline, make_pipeline
 from simgen.randomize import Sampler, make_sampler
 from simgen.schema import Render
+
+torch.set_num_threads(1)  # the tests' processes are the parallelism
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = ROOT.parent / "shared" / "real"

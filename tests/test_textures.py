@@ -1,4 +1,4 @@
-"""Textures against what one can count and compute, and image folders against files of known colours."""
+"""Textures against what one can count and compute in float64, and image folders against files of known colours."""
 
 from pathlib import Path
 
@@ -6,14 +6,19 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import torch
+from torch import Tensor
 
+from simgen.draws import Draws
 from simgen.errors import SceneError
 from simgen.scene import TEXTURES, Materials
-from simgen.textures import ImageFolder, open_image_folder, paint
+from simgen.textures import LATTICE, ImageFolder, decode, encode, lattice, mix, open_image_folder, paint
 
 RED, BLUE = np.array([255, 0, 0]), np.array([0, 51, 204])
 KEY = "randomize.images"
 NOTHING = ImageFolder()
+CPU = torch.device("cpu")
+PROCEDURAL = TEXTURES[1:5]
 
 
 def material(texture: str, **changes: object) -> Materials:
@@ -24,6 +29,9 @@ def material(texture: str, **changes: object) -> Materials:
         "cycles": 3.0,
         "angle": 0.0,
         "pattern": 0,
+        "roughness": 0.5,
+        "metalness": 0.0,
+        "specular": 0.5,
         **changes,
     }
     return Materials(**{name: np.asarray(value)[None] for name, value in values.items()})
@@ -38,6 +46,48 @@ def picture(
     return image
 
 
+def share(
+    kind: str, u: object, v: object, cycles: object = 3.0, angle: object = 0.0, pattern: object = 0
+) -> np.ndarray:
+    """`mix` of numbers and arrays, the angle as one."""
+
+    def number(value: object) -> Tensor:
+        return torch.tensor(np.asarray(value, np.float64)).float()
+
+    u, v = np.broadcast_arrays(u, v)
+    turn = number(np.cos(angle)), number(np.sin(angle))
+    mixed = mix(kind, number(u), number(v), number(cycles), turn, torch.tensor(np.asarray(pattern)), lattice(CPU))
+    assert mixed.dtype == torch.float32
+    assert mixed.shape == u.shape
+    return mixed.numpy()
+
+
+def centres(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where on the surface the centres of a picture's pixels are: u runs right, v up, the middle is (0, 0)."""
+    u, v = (np.arange(width) - (width - 1) / 2) / width, ((height - 1) / 2 - np.arange(height)) / height
+    return np.broadcast_arrays(u[None], v[:, None])
+
+
+def displayed(light: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1 in float64, of 255."""
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-3) ** (1 / 2.4) - 0.055)
+
+
+def linear(levels: np.ndarray) -> np.ndarray:
+    x = np.asarray(levels, np.float64) / 255
+    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+
+
+def assert_mixed(image: np.ndarray, mixed: np.ndarray, first: np.ndarray = RED, second: np.ndarray = BLUE) -> None:
+    """`image` shows the shares `mixed` (height, width) of the second colour's light, at least to the nearest of 256 shares
+    and then to the nearest byte."""
+    start, way = linear(first), linear(second) - linear(first)
+    step = 0.5 / 255 + 1e-5
+    ends = [displayed(start + np.clip(mixed + sign * step, 0, 1)[..., None] * way) for sign in (-1, 1)]
+    assert (image >= np.minimum(*ends) - 0.501).all()
+    assert (image <= np.maximum(*ends) + 0.501).all()
+
+
 def areas(image: np.ndarray, color: np.ndarray) -> int:
     """The number of connected areas of exactly this colour."""
     return cv2.connectedComponents((image == color).all(axis=2).astype(np.uint8), connectivity=4)[0] - 1
@@ -45,6 +95,44 @@ def areas(image: np.ndarray, color: np.ndarray) -> int:
 
 def save(path: Path, color: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> None:
     PIL.Image.new("RGB", size, color).save(path)
+
+
+# ---- sRGB
+
+KNOWN = [
+    # displayed, linear
+    (0.0, 0.0),
+    (0.04, 0.04 / 12.92),
+    (0.5, 0.21404114048223255),
+    (0.7353569830524495, 0.5),
+    (0.46135612950044164, 0.18),  # middle gray
+    (1.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("shown", "light"), KNOWN)
+def test_decode_and_encode_know_the_values_of_srgb(shown: float, light: float) -> None:
+    assert float(decode(np.array(shown))) == pytest.approx(light, abs=1e-14)
+    assert float(encode(np.array(light))) == pytest.approx(shown, abs=1e-14)
+    assert float(decode(torch.tensor(shown))) == pytest.approx(light, abs=2e-7)
+    assert float(encode(torch.tensor(light))) == pytest.approx(shown, abs=2e-7)
+
+
+def test_decode_and_encode_are_inverse_and_rise() -> None:
+    levels = np.arange(256) / 255
+    assert encode(decode(levels)) == pytest.approx(levels, abs=1e-14)
+    assert decode(levels) == pytest.approx(linear(np.arange(256)), abs=1e-14)
+    # The standard's constants leave a gap of 1e-8 between the two branches.
+    fine = np.linspace(0, 1, 100001)
+    for there, back in ((decode, encode), (encode, decode)):
+        assert back(there(fine)) == pytest.approx(fine, abs=3e-8)
+        assert (np.diff(there(fine)) > 0).all()
+    single = torch.tensor(levels).float()
+    for there, exact in ((decode, decode(levels)), (encode, encode(levels))):
+        values = there(single)
+        assert values.dtype == torch.float32
+        assert values.numpy() == pytest.approx(exact, abs=3e-7)
+    assert ((encode(decode(single)) * 255 + 0.5).to(torch.uint8).numpy() == np.arange(256)).all()
 
 
 # ---- procedural
@@ -108,16 +196,35 @@ def test_turned_patterns_keep_their_colours_and_shares() -> None:
     ],
 )
 def test_a_gradient_runs_from_one_colour_to_the_other(angle: float, first: tuple, second: tuple) -> None:
-    """At the ends the colours are pure, but for the half pixel by which a pixel's centre lies within."""
-    image = picture("gradient", (256, 256), angle=np.radians(angle)).astype(int)
-    assert np.abs(image[first] - RED).max() <= 1
-    assert np.abs(image[second] - BLUE).max() <= 1
+    """The corners have the pure colours exactly; a pixel's centre lies half a pixel within."""
+    image = picture("gradient", (256, 256), angle=np.radians(angle))
+    u, v = centres(256, 256)
+    cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    expected = 0.5 + (u * cosine + v * sine) / (abs(cosine) + abs(sine))
+    assert np.abs(share("gradient", u, v, angle=np.radians(angle)) - expected).max() < 1e-6
+    assert_mixed(image, expected)
+    low = np.where(np.abs([cosine, sine]) < 1e-9, 0.3, -0.5 * np.sign([cosine, sine]))
+    ends = share("gradient", [low[0], -low[0]], [low[1], -low[1]], angle=np.radians(angle))
+    assert ends == pytest.approx([0, 1], abs=1e-7)
+    edge = 1 / 512 + 1e-6  # of the way, at the outermost centres
+    for place, mixed in ((first, edge), (second, 1 - edge)):
+        assert_mixed(image[place].reshape(1, -1, 3), np.full((1, image[place].size // 3), mixed))
     if angle % 90 == 0:
         line = image[0] if angle in (0, 180) else image[:, 0]
         assert (image == (line[None] if angle in (0, 180) else line[:, None])).all()
-    if angle == 0:
-        share = (np.arange(256) + 0.5) / 256
-        assert np.abs(image[0] - (RED + (BLUE - RED) * share[:, None])).max() <= 1
+
+
+def test_a_gradient_mixes_light() -> None:
+    """Halfway between black and white is half the light, displayed as 188, not the byte 128."""
+    image = picture("gradient", (8, 101), color=[0, 0, 0], color2=[1, 1, 1])
+    assert np.abs(image[:, 50].astype(int) - 188).max() <= 1
+    assert_mixed(image, centres(8, 101)[0] + 0.5, np.zeros(3), np.full(3, 255))
+    assert share("gradient", 0.0, 0.0, angle=0.7) == pytest.approx(0.5, abs=1e-7)
+
+
+def test_a_gradient_goes_no_further_than_its_colours() -> None:
+    """Points beyond the surface, as rounding gives them, mix no more than all of a colour."""
+    assert (share("gradient", [-0.51, 0.51, -9.0, 9.0], 0.0) == [0, 1, 0, 1]).all()
 
 
 def test_noise_lies_between_its_colours_and_reaches_both() -> None:
@@ -125,27 +232,176 @@ def test_noise_lies_between_its_colours_and_reaches_both() -> None:
     assert (image.reshape(-1, 3) == [0, 0, 0]).all(axis=1).any()
     assert (image.reshape(-1, 3) == [255, 128, 0]).all(axis=1).any()
     assert (image[..., 2] == 0).all()
-    assert (np.abs(image[..., 1] - image[..., 0] / 2) <= 1).all()  # on the line between the two
+    # On the line between the two in linear light: the one byte follows from the other, but for rounding.
+    half = decode(np.array(0.5))
+    below, above = (displayed(half * linear(np.clip(image[..., 0] + side, 0, 255))) for side in (-0.5, 0.5))
+    assert (image[..., 1] >= below - 0.501).all()
+    assert (image[..., 1] <= above + 0.501).all()
+
+
+def noise_at(u: float, v: float, cycles: float, pattern: int) -> float:
+    """Value noise by its definition, one point at a time, in float64 and whole numbers of any size."""
+    numbers = (Draws(0, np.array([0])) / "noise").uniform(LATTICE**2)[0].reshape(LATTICE, LATTICE)
+    hashed, total = pattern * 2654435761 + 12345, 0.0
+    for octave in range(3):
+        column, row = (hashed >> 8 * octave) % 256, (hashed >> 8 * octave + 24) % 256
+        x, y = u * cycles * 2**octave, v * cycles * 2**octave
+        for right in (0, 1):
+            for up in (0, 1):
+                s, t = (1 - abs(place - np.floor(place) - end) for place, end in ((x, right), (y, up)))
+                weight = (3 * s**2 - 2 * s**3) * (3 * t**2 - 2 * t**3)
+                number = numbers[int(row + np.floor(y) + up) % LATTICE, int(column + np.floor(x) + right) % LATTICE]
+                total += weight * number / 2**octave
+    return float(np.clip((total / 1.75 - 0.5) * 1.8 + 0.5, 0, 1))
+
+
+def test_noise_is_value_noise_of_the_lattice() -> None:
+    rng = np.random.default_rng(0)
+    n = 60
+    u, v, cycles = rng.uniform(-0.5, 0.5, n), rng.uniform(-0.5, 0.5, n), rng.uniform(1, 10, n)
+    pattern = rng.integers(0, 2**31, n)
+    pattern[:3] = 0, 1, 2**31 - 1
+    u, v, cycles = (np.asarray(values, np.float32).astype(np.float64) for values in (u, v, cycles))
+    expected = [noise_at(*point) for point in zip(u, v, cycles, map(int, pattern), strict=True)]
+    assert share("noise", u, v, cycles, pattern=pattern) == pytest.approx(np.array(expected), abs=2e-5)
+    assert 0.1 < np.std(expected)
+
+
+def test_noise_lies_in_its_range_and_is_spread_like_its_sum() -> None:
+    """At the middle every octave is at a number of the lattice: the sum of three uniform numbers, spread and cut, each
+    pattern another. So mean, deviation and distribution are known."""
+    n = 20000
+    values = share("noise", np.zeros(n), 0.0, pattern=np.arange(n))
+    assert values.min() == 0
+    assert values.max() == 1
+    a, b, c = (grid.ravel() for grid in np.meshgrid(*[(np.arange(60) + 0.5) / 60] * 3))
+    exact = np.clip(((a + b / 2 + c / 4) / 1.75 - 0.5) * 1.8 + 0.5, 0, 1)
+    # The 65536 numbers that the patterns look at are a sample, too: its error is on top.
+    error = 4 * np.sqrt(1 / n + 1 / LATTICE**2)
+    assert values.mean() == pytest.approx(0.5, abs=error * exact.std())
+    assert values.std() == pytest.approx(exact.std(), rel=error)
+    assert exact.std() > 0.3
+    for place in (0.1, 0.3, 0.5, 0.7, 0.9):
+        assert np.mean(values < place) == pytest.approx(np.mean(exact < place), abs=error * 0.5 + 0.003)
+
+
+def test_noise_over_whole_surfaces_has_middle_mean_and_wide_spread() -> None:
+    u, v = centres(16, 16)
+    surfaces = share("noise", np.tile(u, (400, 1, 1)), v, 3.0, pattern=np.arange(400)[:, None, None])
+    assert surfaces.min() == 0
+    assert surfaces.max() == 1
+    means = surfaces.mean(axis=(1, 2))
+    assert means.mean() == pytest.approx(0.5, abs=4 * means.std() / np.sqrt(400))
+    # A surface has both dark and bright places: most of them span more than half of the range.
+    spans = np.ptp(surfaces.reshape(400, -1), axis=1)
+    assert np.mean(spans > 0.5) > 0.95
+    assert surfaces.std() > 0.2
+
+
+@pytest.mark.parametrize("cycles", [1.0, 3.0, 7.3])
+def test_noise_is_continuous(cycles: float) -> None:
+    """An octave's slope is at most 1.5 per cell: 1.5 cycles for each of the three, over 1.75, times 1.8."""
+    n = 700
+    u, v = centres(n, n)
+    steepest = 3 * 1.5 * cycles * 1.8 / 1.75 / n
+    for pattern in (0, 5, 123456789):
+        noise = share("noise", u, v, cycles, pattern=pattern)
+        for axis in (0, 1):
+            step = np.abs(np.diff(noise, axis=axis)).max()
+            assert 0.2 * steepest < step <= steepest + 1e-5
+
+
+def test_noise_scales_with_its_cycles_and_repeats_after_the_lattice() -> None:
+    u, v = centres(64, 64)
+    noise = share("noise", u, v, 3.0, pattern=11)
+    assert np.array_equal(share("noise", 2 * u, 2 * v, 1.5, pattern=11), noise)
+    assert np.array_equal(share("noise", u / 4, v / 4, 12.0, pattern=11), noise)
+    assert not np.array_equal(share("noise", u, v, 6.0, pattern=11), noise)
+    # Places and cycles that float32 holds exactly; the octave of the largest cells repeats last.
+    once = share("noise", u, v, 8.0, pattern=11)
+    for right, up in ((32, 0), (0, -32)):
+        assert np.array_equal(share("noise", u + right, v + up, 8.0, pattern=11), once)
+        half = share("noise", u + right / 2, v + up / 2, 8.0, pattern=11)
+        assert abs(np.corrcoef(half.ravel(), once.ravel())[0, 1]) < 0.9
 
 
 def test_noise_depends_on_its_pattern_alone() -> None:
     images = [picture("noise", (64, 64), pattern=pattern) for pattern in (0, 1, 2, 999999)]
     for k, image in enumerate(images):
         for other in images[:k]:
-            gray, grey = (im[..., 0].astype(float).ravel() for im in (image, other))
+            gray, grey = (linear(im[..., 0]).ravel() for im in (image, other))
             assert abs(np.corrcoef(gray, grey)[0, 1]) < 0.5
     assert np.array_equal(picture("noise", (64, 64), angle=1.0), images[0])
-    shares = [(im[..., 0] - 255.0) / -255.0 for im in (images[0], picture("noise", (64, 64), color2=[0, 1, 0]))]
-    assert np.array_equal(*shares)  # the same field under another colour
+    assert np.array_equal(picture("noise", (64, 64), pattern=1), images[1])
+    green = picture("noise", (64, 64), color2=[0, 1, 0])
+    assert np.array_equal(green[..., 0], images[0][..., 0])  # the same field under another colour
+
+
+def test_patterns_are_uncorrelated_on_average() -> None:
+    u, v = centres(16, 16)
+    surfaces = share("noise", np.tile(u, (300, 1, 1)), v, 4.0, pattern=np.arange(300)[:, None, None]).reshape(300, -1)
+    for apart in (1, 2, 5, 256):
+        pairs = [np.corrcoef(surfaces[k], surfaces[k + apart])[0, 1] for k in range(300 - apart)]
+        assert abs(np.mean(pairs)) < 4 * np.std(pairs) / np.sqrt(len(pairs))
+        assert np.max(pairs) < 0.9
 
 
 def test_more_cycles_make_finer_noise() -> None:
     def roughness(cycles: float) -> float:
-        images = [picture("noise", (64, 64), cycles=cycles, pattern=k)[..., 0].astype(float) for k in range(10)]
+        images = [linear(picture("noise", (64, 64), cycles=cycles, pattern=k)[..., 0]) for k in range(10)]
         return float(np.mean([np.abs(np.diff(image, axis=1)).mean() for image in images]))
 
     coarse, middle, fine = (roughness(cycles) for cycles in (1.0, 3.0, 8.0))
     assert coarse * 1.3 < middle < fine / 1.3
+
+
+# ---- mix and paint
+
+
+@pytest.mark.parametrize("kind", ["checker", "stripes"])
+@pytest.mark.parametrize("angle", [0.0, 0.4, 2.0, -1.1])
+def test_fields_are_where_float64_says(kind: str, angle: float) -> None:
+    rng = np.random.default_rng(3)
+    u, v = rng.uniform(-0.5, 0.5, (2, 5000))
+    along, across = (u * np.cos(angle) + v * np.sin(angle)) * 7, (v * np.cos(angle) - u * np.sin(angle)) * 7
+    odd = np.floor(along) % 2 if kind == "stripes" else (np.floor(along) + np.floor(across)) % 2
+    edge = np.abs(along - np.round(along))
+    if kind == "checker":
+        edge = np.minimum(edge, np.abs(across - np.round(across)))
+    sure = edge > 1e-5  # float32 may see a point so near to an edge on its other side
+    assert sure.mean() > 0.99
+    assert np.array_equal(share(kind, u, v, 3.5, angle)[sure], odd[sure])
+
+
+@pytest.mark.parametrize("kind", PROCEDURAL)
+def test_a_point_is_mixed_alone_as_among_others(kind: str) -> None:
+    """Each with cycles, angle and pattern of its own, as the ray caster asks."""
+    rng = np.random.default_rng(4)
+    n = 67
+    u, v = rng.uniform(-0.5, 0.5, (2, n))
+    cycles, angle, pattern = rng.uniform(1, 8, n), rng.uniform(-3, 3, n), rng.integers(0, 2**31, n)
+    together = share(kind, u, v, cycles, angle, pattern)
+    alone = [share(kind, *(values[k] for values in (u, v, cycles, angle, pattern))) for k in range(n)]
+    assert np.array_equal(together, alone)
+    assert 0 <= together.min() < together.max() <= 1
+    assert together.std() > 0.15
+
+
+@pytest.mark.parametrize("kind", PROCEDURAL)
+@pytest.mark.parametrize("size", [(40, 50), (33, 64)])
+def test_paint_is_mix_at_the_centres_of_pixels(kind: str, size: tuple[int, int]) -> None:
+    u, v = centres(*size)
+    first, second = np.array([10, 200, 90]), np.array([240, 30, 91])
+    changes = {"color": first / 255, "color2": second / 255, "cycles": 2.7, "angle": 0.83, "pattern": 4321}
+    mixed = share(kind, u, v, 2.7, 0.83, 4321)
+    image = picture(kind, size, **changes)
+    assert_mixed(image, mixed, first, second)
+    if kind in ("checker", "stripes"):
+        assert np.array_equal(image, np.where(mixed[..., None] == 1, second, first))
+    # Only here: mirrored, turned or shifted by a pixel it is another picture.
+    for other in (mixed[::-1], mixed[:, ::-1], mixed[::-1, ::-1], np.roll(mixed, 3, axis=1), 1 - mixed):
+        with pytest.raises(AssertionError):
+            assert_mixed(image, other, first, second)
 
 
 @pytest.mark.parametrize("texture", TEXTURES[:-1])
@@ -160,6 +416,9 @@ def test_a_texture_is_a_pure_function(texture: str) -> None:
         cycles=rng.uniform(1, 5, (2, 5)),
         angle=rng.uniform(0, 6, (2, 5)),
         pattern=rng.integers(0, 100, (2, 5)),
+        roughness=rng.random((2, 5)),
+        metalness=rng.random((2, 5)),
+        specular=rng.random((2, 5)),
     )
     row = (1, kinds[5:].index(TEXTURES.index(texture)))
     alone = Materials(**{name: getattr(batch, name)[row][None] for name in Materials.__dataclass_fields__})

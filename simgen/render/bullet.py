@@ -253,7 +253,7 @@ class _Connection:
         width, height = size
         view = np.diag([1.0, -1.0, -1.0, 1.0]) @ inverse(scenes.cameras.world_from_camera[row])
         lights, light = scenes.lights, _brightest(scenes, row)
-        # PyBullet shades displayed values: its coefficients are those of a surface in shadow and of one that faces the light.
+        # PyBullet shades displayed values: its coefficients are those of a surface in shadow and of one in full light.
         dim = float(scenes.ambient.intensity[row])
         bright = dim + float(np.sum(lights.intensity[row], where=lights.present[row]))
         ambient, full = (float(encode(np.float64(min(light, 1.0)))) * max(light, 1.0) for light in (dim, bright))

@@ -120,7 +120,9 @@ def lit(run: Run, stage: Stage, glow: Glow, pictures: Pictures, tiles: Tiles, hi
         look = Look(
             stage.color.reshape(-1, 3)[row],
             stage.color2.reshape(-1, 3)[row],
-            *(part.reshape(-1)[row][:, None] for part in (stage.roughness, stage.metalness, stage.specular)),
+            stage.roughness.reshape(-1)[row][:, None],
+            stage.metalness.reshape(-1)[row][:, None],
+            stage.specular.reshape(-1)[row][:, None],
             (shown.thing[rows] == stage.solids + BACKGROUND)[:, None],
         )
         lamps = [

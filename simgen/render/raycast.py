@@ -31,7 +31,8 @@ from simgen.textures import ImageFolder
 
 TILE = 16  # px: rays of a tile are tested against the same objects
 RAYS = TILE * TILE
-DEFAULT_CHUNK = {"cpu": 1 << 16, "cuda": 1 << 22}  # rays at a time
+# Rays at a time, as they stand and fused: what was fastest for the CPU.
+DEFAULT_CHUNK = {"cpu": (1 << 17, 1 << 19), "cuda": (1 << 22, 1 << 22)}
 BYTES_PER_RAY = 700  # of working memory, at most; measured by scripts/bench_render.py --memory
 PAGES = 64  # of places on an area light
 _CENTER = (0.0, 0.0)
@@ -57,10 +58,11 @@ class RaycastRenderer:
             raise ConfigError(
                 f"raycast.light_samples: got {settings.light_samples}; expected a square number: 1, 4, 9, ..."
             )
-        self._chunk = DEFAULT_CHUNK[self.device.type] if settings.chunk is None else settings.chunk
+        self._chunk = DEFAULT_CHUNK[self.device.type][settings.compile] if settings.chunk is None else settings.chunk
         if self._chunk < RAYS:
             raise ConfigError(f"raycast.chunk: got {self._chunk}; expected at least {RAYS} rays")
-        self.batch = 1 if self.device.type == "cpu" else 64
+        # Beside small pictures, the cost of a call counts: then several scenes share one.
+        self.batch = 64 if self.device.type == "cuda" else 8 if settings.compile else 1
         self._world, self._images, self._settings = world, images, settings
         self._run = Run(settings.compile, self.device)
         self._kinds = Kinds.of(world, self.device)
@@ -118,7 +120,7 @@ class RaycastRenderer:
                 scene=scene,
                 key=seed[scene] * 1000003 + place * 7919 + number * 104729,
                 place=torch.stack([place // across, place % across], 1),
-                corner=torch.stack([place % across, place // across], 1) * TILE,
+                corner=torch.stack([place % across, place // across], 1) * TILE + torch.tensor(step, device=device),
                 origin=pose[scene, :3, 3],
                 directions=self._run(turned, x, y, pose[scene, :3, :3]),
             )
@@ -255,8 +257,8 @@ class Canvas:
 
 def _cut(whole: Tensor) -> Tensor:
     """(..., H', W') as a view (..., H' / TILE, W' / TILE, TILE, TILE)."""
-    height, width = whole.shape[-2:]
-    return whole.unflatten(-1, (width // TILE, TILE)).unflatten(-3, (height // TILE, TILE)).transpose(-2, -3)
+    *leading, height, width = whole.shape
+    return whole.view(*leading, height // TILE, TILE, width // TILE, TILE).transpose(-2, -3)
 
 
 def _count(pixels: int) -> int:
@@ -297,7 +299,7 @@ def _device(name: str) -> torch.device:
 
 
 def _too_little_memory(device: torch.device, chunk: int, batch: int) -> str:
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    free = _free_memory(device)
     fits = 1 << max(8, int(free * 0.8 / BYTES_PER_RAY).bit_length() - 1)
     need = chunk * BYTES_PER_RAY
     return (
@@ -305,3 +307,8 @@ def _too_little_memory(device: torch.device, chunk: int, batch: int) -> str:
         f"into the memory of {device}, of which {free / 1e6:.0f} MB are free; use raycast.chunk={min(fits, chunk // 2)}, or "
         "fewer scenes at once"
     )
+
+
+def _free_memory(device: torch.device) -> float:
+    """Bytes."""
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0.0

@@ -166,7 +166,7 @@ def in_view(stage: Stage, scene: Tensor, origin: Tensor, corners: Tensor) -> Ten
     # 2% more: a lens bends a tile's edges a little beyond its corners.
     spread = torch.acos((corners * axis[:, None]).sum(-1).amin(1).clamp(-1, 1)) * 1.02 + 1e-4
     away = stage.center[scene] - origin[:, None]
-    distance = away.norm(dim=-1)
+    distance: Tensor = away.norm(dim=-1)
     angle = torch.acos(((away * axis[:, None]).sum(-1) / distance.clamp_min(1e-9)).clamp(-1, 1))
     radius = stage.radius[scene] * 1.001
     apparent = torch.asin((radius / distance.clamp_min(1e-9)).clamp(0, 1))

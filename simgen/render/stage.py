@@ -1,7 +1,7 @@
 """Scenes as tensors for rays: every object's half-spaces, frames and materials in world coordinates, on one device."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class Kinds:
         # As in shapes.box_mapping: the axis that the normal is nearest to.
         axis = np.argmax(np.round(np.abs(normal), 6), axis=2)
 
-        def tensor(values: Sequence[float] | Array) -> Tensor:
+        def tensor(values: Any) -> Tensor:
             return torch.tensor(np.asarray(values, dtype=np.float64), device=device)
 
         return cls(
@@ -133,7 +133,7 @@ class Stage:
         boxes = [world.table, *(box for group in world.fixtures for box in group)]
         solids = n + len(boxes)
 
-        def tensor(values: Array) -> Tensor:
+        def tensor(values: Any) -> Tensor:
             return torch.tensor(values, device=device)
 
         def with_boxes(own: Tensor, theirs: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ PICTURE = 256  # px: what is kept of a user's picture on a surface; a background
 class Tiles:
     """T tiles of P rays: `directions` (T, P) in world coordinates, 1 along the optical axis, from `origin` (T, 3).
 
-    `scene` (T,), `place` (T, 2) the tile's row and column in the picture, `corner` (T, 2) px u and v of its first pixel,
+    `scene` (T,), `place` (T, 2) the tile's row and column in the picture, `corner` (T, 2) px u and v of its first ray,
     `key` (T,) tells tiles apart wherever they are drawn.
     """
 

@@ -1,0 +1,464 @@
+"""The ray caster's light and shapes against what one can work out, and its bytes against themselves."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from builders import SMALL, sampler_of
+
+from simgen.catalogue import load_world
+from simgen.errors import ConfigError, RenderError
+from simgen.geometry import look_at, project
+from simgen.geometry import undistort as numpy_undistort
+from simgen.render import Frames, make_renderer
+from simgen.render import raycast as module
+from simgen.render.lens import plane_of
+from simgen.scene import LIGHTS, TEXTURES, Ambient, Lights, Scenes, take
+from simgen.schema import Raycast
+from simgen.silhouette import silhouette
+from simgen.textures import decode, encode, lattice, mix
+
+PINHOLE = "randomize.camera.distortion=[0,0,0,0,0]"
+BARE = ("randomize=none", "randomize.blocks.count=0", "randomize.table.color=[1,1,1]", "randomize.table.specular=0")
+
+
+def lights(*items: dict[str, object], batch: int = 1) -> Lights:
+    """Lights with shadow and of intensity 1, unless told otherwise."""
+    common = {
+        "present": True,
+        "kind": "directional",
+        "direction": [0, 0, 1],
+        "distance": 1.0,
+        "size": 0.0,
+        "color": [1, 1, 1],
+        "intensity": 1.0,
+        "specular": 1.0,
+        "shadow": True,
+    }
+    rows = [{**common, **item} for item in items]
+    values = {name: np.array([[row[name] for row in rows]] * batch) for name in common if name != "kind"}
+    values["direction"] = values["direction"] / np.linalg.norm(values["direction"], axis=-1, keepdims=True)
+    return Lights(kind=np.array([[LIGHTS.index(str(row["kind"])) for row in rows]] * batch), **values)
+
+
+def around(intensity: float, sky: object = (1, 1, 1), ground: object = (1, 1, 1), occlusion: float = 0.0) -> Ambient:
+    return Ambient(*(np.array([value], dtype=float) for value in (intensity, sky, ground, occlusion)))
+
+
+def drawn(scenes: Scenes, **settings: object) -> Frames:
+    _, world = sampler_of()
+    return make_renderer("raycast", world, None, Raycast(**settings)).render(scenes)  # type: ignore[arg-type]
+
+
+def scene_of(*overrides: str, **parts: object) -> Scenes:
+    sampler, _ = sampler_of(*overrides)
+    return replace(sampler.sample(0, [0]), **parts)
+
+
+def overhead(scenes: Scenes, height: float = 1.0, at: tuple[float, float] = (0.0, 0.0)) -> Scenes:
+    """The scenes seen straight from above `at`."""
+    pose = look_at(np.array([*at, height]), np.array([*at, 0.0]))
+    return replace(scenes, cameras=replace(scenes.cameras, world_from_camera=np.repeat(pose[None], len(scenes), 0)))
+
+
+def on_table(scenes: Scenes) -> np.ndarray:
+    """World X and Y (H, W, 2) of the table's points that the pixels of an overhead camera see."""
+    cameras = scenes.cameras
+    v, u = np.mgrid[: cameras.height, : cameras.width]
+    k, pose = cameras.intrinsics[0], cameras.world_from_camera[0]
+    rays = np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones(u.shape)], -1) @ pose[:3, :3].T
+    return (pose[:3, 3] - rays * (pose[2, 3] / rays[..., 2:]))[..., :2]
+
+
+def same(a: Frames, b: Frames) -> bool:
+    return all(torch.equal(getattr(a, part), getattr(b, part)) for part in ("rgb", "depth", "slot", "amodal"))
+
+
+# ---- energy
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.5, 1.2])
+def test_a_white_matt_plane_under_a_directional_light_follows_lambert(tilt: float) -> None:
+    sun = lights({"direction": [np.sin(tilt), 0, np.cos(tilt)], "color": [1, 0.5, 0.25], "intensity": 0.8})
+    scenes = overhead(scene_of(*BARE, *SMALL, lights=sun, ambient=around(0.1)))
+    rgb = drawn(scenes).rgb[0].numpy()
+    wanted = 0.8 * np.cos(tilt) * np.array([1, 0.5, 0.25]) + 0.1
+    inside = np.all(np.abs(on_table(scenes)) < [0.59, 0.39], axis=-1)
+    assert inside.sum() > 5000
+    assert np.abs(rgb[inside] - wanted).max() < 1e-5
+
+
+def test_point_light_falls_off_with_the_square_of_the_distance() -> None:
+    lamp = lights({"kind": "point", "direction": [0.3, 0.1, 0.9], "distance": 0.8, "intensity": 1.5})
+    scenes = overhead(scene_of(*BARE, *SMALL, lights=lamp, ambient=around(0)))
+    rgb = drawn(scenes).rgb[0, ..., 1].numpy()
+    place = np.concatenate([on_table(scenes), np.zeros((*rgb.shape, 1))], -1)
+    to_lamp = 0.8 * np.array([0.3, 0.1, 0.9]) / np.linalg.norm([0.3, 0.1, 0.9]) - place
+    distance = np.linalg.norm(to_lamp, axis=-1)
+    wanted = 1.5 * (0.8 / distance) ** 2 * to_lamp[..., 2] / distance
+    inside = np.all(np.abs(place[..., :2]) < [0.59, 0.39], axis=-1)
+    assert np.abs(rgb - wanted)[inside].max() < 2e-4 * wanted.max()
+
+
+def test_light_adds_up() -> None:
+    """Two lights and ambient are the sum of each alone, shadows included."""
+    one = {"kind": "point", "direction": [0.5, 0.2, 1], "distance": 1.2, "intensity": 0.5, "color": [1, 0.2, 0.1]}
+    two = {"kind": "area", "direction": [-0.6, 0.2, 0.8], "distance": 1.0, "intensity": 0.7, "size": 0.1}
+    base = scene_of("randomize.blocks.count=6", *SMALL)
+    both = drawn(replace(base, lights=lights(one, two), ambient=around(0.2))).rgb
+    dark = {"intensity": 0.0}
+    alone = [
+        drawn(replace(base, lights=lights(*pair), ambient=around(level))).rgb
+        for pair, level in (((one, {**two, **dark}), 0.0), (({**one, **dark}, two), 0.0), ((one, two), 0.2))
+    ]
+    nothing = drawn(replace(base, lights=lights({**one, **dark}, {**two, **dark}), ambient=around(0.2))).rgb
+    # A background shines by itself, and would be counted three times.
+    seen = drawn(base).depth > 0
+    assert torch.allclose(both[seen], (alone[0] + alone[1] + nothing)[seen], atol=1e-5)
+    assert torch.equal(both, alone[2])
+
+
+def test_sky_and_ground_light_by_the_height_of_the_normal() -> None:
+    """A plane that faces up has the sky's colour; a cube's upright sides have the mean of both."""
+    dome = around(0.8, (0.2, 0.4, 1.0), (1.0, 0.5, 0.1))
+    cube = ("randomize.blocks.material.color=[1,1,1]", "randomize.blocks.material.specular=0")
+    scenes = scene_of("randomize=none", *cube, *BARE[2:], *SMALL, lights=lights({"intensity": 0.0}), ambient=dome)
+    frames = drawn(scenes)
+    rgb = frames.rgb[0]
+    sky, ground = torch.tensor([0.2, 0.4, 1.0]), torch.tensor([1.0, 0.5, 0.1])
+    sides = (rgb - 0.8 * (sky + ground) / 2).abs().amax(-1) < 1e-5
+    tops = (rgb - 0.8 * sky).abs().amax(-1) < 1e-5
+    block = frames.slot[0] == 0
+    assert (sides & block).sum() > 20
+    assert (tops & block).sum() > 20
+    assert torch.all((sides | tops)[block])
+
+
+def test_occlusion_darkens_contacts_alone_and_by_its_share() -> None:
+    flat = ("randomize=none", *BARE[2:], *SMALL, "randomize.camera.elevation_deg=89")
+    dark = lights({"intensity": 0.0})
+    free = drawn(scene_of(*flat, lights=dark, ambient=around(1.0)))
+    full = drawn(scene_of(*flat, lights=dark, ambient=around(1.0, occlusion=1.0)))
+    half = drawn(scene_of(*flat, lights=dark, ambient=around(1.0, occlusion=0.5)))
+    scenes = scene_of(*flat)
+    place = np.abs(on_table(scenes))
+    gap = np.maximum(place - 0.025, 0).max(-1)  # to the cube of 5 cm in the middle
+    table = (full.slot[0].numpy() == -1) & np.all(place < [0.59, 0.39], axis=-1)
+    lost = (free.rgb - full.rgb)[0, ..., 0].numpy()
+    assert np.abs(lost[table & (gap > 0.13)]).max() == 0
+    assert lost[table & (gap < 0.003)].min() > 0.6
+    assert np.all(lost[table] >= 0)
+    assert torch.allclose(free.rgb - half.rgb, (free.rgb - full.rgb) / 2, atol=1e-4)
+
+
+# ---- shadows
+
+
+def test_the_shadow_of_a_cube_is_where_it_must_be() -> None:
+    """A directional light through the edges of a 5 cm cube: the shadow's end is 5 cm / tan(elevation) away."""
+    light = lights({"direction": [1.0, 0, 1.0]})  # 45 degrees: the shadow is 5 cm long, towards -X
+    scenes = overhead(scene_of(*BARE[:1], *BARE[2:], "width=320", "height=240", lights=light, ambient=around(0)), 0.5)
+    frames = drawn(scenes)
+    place, rgb = on_table(scenes), frames.rgb[0, ..., 0].numpy()
+    table = frames.slot[0].numpy() == -1
+    x, y = place[..., 0], place[..., 1]
+    shadow = (x > -0.075) & (x < -0.025) & (np.abs(y) < 0.025)
+    pixel = 0.5 / scenes.cameras.intrinsics[0, 0, 0]
+    edge = (np.abs(np.abs(y) - 0.025) < pixel) | (np.abs(x + 0.075) < pixel) | (np.abs(x + 0.025) < pixel)
+    assert (shadow & table & ~edge).sum() > 300
+    assert np.all(rgb[shadow & table & ~edge] == 0)
+    assert np.all(rgb[~shadow & table & ~edge & np.all(np.abs(place) < [0.59, 0.39], axis=-1)] > 0.7)
+
+
+def test_the_penumbra_of_an_area_light_has_the_width_of_geometry() -> None:
+    """A disc of diameter D seen past an edge at height h, from a distance of d: the penumbra is D h / (d - h) wide."""
+    height, radius, distance = 0.05, 0.15, 1.0
+    lamp = lights({"kind": "area", "size": radius, "distance": distance})
+    base = scene_of(*BARE[:1], *BARE[2:], "width=640", "height=480", lights=lamp, ambient=around(0))
+    scenes = overhead(base, 0.4, (0.05, 0.0))
+    rgb = drawn(scenes, light_samples=64).rgb[0, ..., 0].numpy()
+    dark = replace(scenes, lights=replace(lamp, shadow=np.array([[False]])))
+    visible = rgb / np.maximum(drawn(dark).rgb[0, ..., 0].numpy(), 1e-9)
+    place = on_table(scenes)
+    # Along X beside the middle of the cube's side; its upper edge at x = 0.025 parts light from shadow.
+    row = np.abs(place[..., 1]) < 0.004
+    x, share = place[row][:, 0], visible[row]
+    order = np.argsort(x)
+    x, share = x[order], share[order]
+    outside = x > 0.0255
+    # The edge hides the part of the disc that lies beyond the line from the point through it.
+    line = 0.025 + (0.025 - x[outside]) * (distance - height) / height  # where that line meets the light's plane
+    c = np.clip(line / radius, -1, 1)
+    wanted = 1 - (np.arccos(c) - c * np.sqrt(1 - c**2)) / np.pi
+    inner, outer = (
+        0.025 - (radius - 0.025) * height / (distance - height),
+        0.025 + (radius + 0.025) * height / (distance - height),
+    )
+    assert outer - 0.025 == pytest.approx((radius + 0.025) * 0.05 / 0.95)
+    assert inner < 0.025
+    # 64 stratified samples: the mean over the 13 rows of one column is within a few percent.
+    for left in np.arange(0.0255, outer + 0.01, 0.001):
+        column = (x[outside] >= left) & (x[outside] < left + 0.001)
+        if column.sum() > 10:
+            assert abs(share[outside][column].mean() - (1 - wanted[column].mean())) < 0.03, left
+    assert np.all(share[x > outer + 0.001] > 1 - 1e-6)
+
+
+def test_a_point_light_is_an_area_light_without_extent() -> None:
+    base = scene_of("randomize.blocks.count=6", *SMALL)
+    point = lights({"kind": "point", "direction": [0.5, 0.2, 1]})
+    area = lights({"kind": "area", "direction": [0.5, 0.2, 1], "size": 0.0})
+    assert same(drawn(replace(base, lights=point)), drawn(replace(base, lights=area)))
+
+
+# ---- materials
+
+
+def test_the_gloss_is_the_microfacet_model() -> None:
+    """A highlight against the formulas in float64, written anew for a plane seen from above."""
+    sun = {"direction": [0.6, 0.1, 0.8], "intensity": 0.9, "specular": 1.3, "shadow": False}
+    gloss = ("randomize.table.roughness=0.4", "randomize.table.metalness=0.3", "randomize.table.specular=0.7")
+    color = np.array([0.8, 0.5, 0.2])
+    base = ("randomize=none", "randomize.blocks.count=0", "randomize.table.color=[0.8,0.5,0.2]", *gloss, *SMALL)
+    scenes = overhead(scene_of(*base, lights=lights(sun), ambient=around(0)))
+    rgb = drawn(scenes).rgb[0].numpy()
+    place = np.concatenate([on_table(scenes), np.zeros((*rgb.shape[:2], 1))], -1)
+    v = np.array([0, 0, 1.0]) - place
+    v /= np.linalg.norm(v, axis=-1, keepdims=True)
+    to_light = np.array([0.6, 0.1, 0.8]) / np.linalg.norm([0.6, 0.1, 0.8])
+    h = v + to_light
+    h /= np.linalg.norm(h, axis=-1, keepdims=True)
+    nl, nv, nh, lh = to_light[2], v[..., 2], h[..., 2], (h * to_light).sum(-1)
+    a2 = 0.4**4
+    d = a2 / (np.pi * (nh**2 * (a2 - 1) + 1) ** 2)
+    lambda_l, lambda_v = (np.sqrt(1 + a2 * (1 - c**2) / c**2) / 2 - 0.5 for c in (nl, nv))
+    g = 1 / (1 + lambda_l + lambda_v)  # Heitz 2014, equation 99
+    albedo = decode(color)
+    f0 = 0.7 * 0.08 * 0.7 + 0.3 * albedo
+    f = f0 + (1 - f0) * (1 - lh[..., None]) ** 5
+    specular = f * (d * g / (4 * nl * nv))[..., None]
+    wanted = 0.9 * nl * (albedo * 0.7 * (1 - 0.08 * 0.7) + np.pi * 1.3 * specular)
+    inside = np.all(np.abs(place[..., :2]) < [0.59, 0.39], axis=-1)
+    assert np.abs(rgb - wanted)[inside].max() < 2e-3
+
+
+def test_no_surface_sends_back_more_than_arrives() -> None:
+    """White furnace: under light of 1 from everywhere no material is brighter than 1, and a matt white one is 1."""
+    for roughness in (0.05, 0.5, 1.0):
+        for metalness in (0.0, 0.5, 1.0):
+            gloss = [
+                f"randomize.table.{k}={v}"
+                for k, v in (("roughness", roughness), ("metalness", metalness), ("specular", 1))
+            ]
+            scenes = overhead(scene_of(*BARE[:3], *gloss, *SMALL, lights=lights({"intensity": 0.0}), ambient=around(1)))
+            rgb = drawn(scenes).rgb[0].numpy()
+            inside = np.all(np.abs(on_table(scenes)) < [0.59, 0.39], axis=-1)
+            assert rgb[inside].max() <= 1 + 1e-5
+            assert rgb[inside].min() > 0.9
+
+
+@pytest.mark.parametrize("kind", [name for name in TEXTURES if name not in ("flat", "image")])
+def test_textures_lie_on_the_table_as_they_are_painted(kind: str) -> None:
+    pattern = [
+        f"randomize.table.{k}={v}" for k, v in (("texture", kind), ("cycles", 3.3), ("angle_deg", 25), ("pattern", 7))
+    ]
+    colors = ["randomize.table.color=[1,0.1,0.1]", "randomize.table.color2=[0.1,0.2,1]", "randomize.table.specular=0"]
+    base = ("randomize=none", "randomize.blocks.count=0", *pattern, *colors, *SMALL)
+    scenes = overhead(scene_of(*base, lights=lights({"intensity": 0.0}), ambient=around(1)))
+    rgb = drawn(scenes).rgb[0].numpy()
+    place = on_table(scenes)
+    u, v = (torch.tensor(place[..., k] / (1.2, 0.8)[k]).float() for k in range(2))
+    angle = np.radians(25)
+    cosine, sine = (torch.tensor(f(angle)).float() for f in (np.cos, np.sin))
+    table = lattice(torch.device("cpu"))
+    share = mix(kind, u, v, torch.tensor(3.3), (cosine, sine), torch.tensor(7), table).numpy()[..., None]
+    start, end = decode(np.array([1, 0.1, 0.1])), decode(np.array([0.1, 0.2, 1]))
+    inside = np.all(np.abs(place) < [0.59, 0.39], axis=-1)
+    wrong = np.abs(rgb - (start + (end - start) * share)).max(-1)[inside] > 2e-3
+    assert wrong.mean() < 0.01  # a pixel whose centre is at an edge may fall on either side
+
+
+# ---- shapes
+
+
+@pytest.mark.parametrize("shape", ["cone", "cylinder"])
+def test_round_sides_are_round(shape: str) -> None:
+    """The points seen lie on the cone or cylinder to a hundredth of a millimetre: a 64-gon would be off by 0.03 mm."""
+    scenes = scene_of(
+        "randomize=none", f"randomize.blocks.model={shape}", "width=640", "height=480", "randomize.camera.distance=0.25"
+    )
+    frames = drawn(scenes)
+    v, u = np.nonzero(frames.slot[0].numpy() == 0)
+    k, pose = scenes.cameras.intrinsics[0], scenes.cameras.world_from_camera[0]
+    rays = np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones(len(u))], -1)
+    points = (rays * frames.depth[0].numpy()[v, u, None]) @ pose[:3, :3].T + pose[:3, 3]
+    block = scenes.blocks.world_from_block[0, 0]
+    local = (points - block[:3, 3]) @ block[:3, :3]
+    _, world = sampler_of()
+    size = world.solids[int(scenes.blocks.model[0, 0])].size
+    reach = np.hypot(local[:, 0], local[:, 1])
+    radius = size[0] / 2 if shape == "cylinder" else size[0] / 2 * (0.5 - local[:, 2] / size[2])
+    off = np.minimum(np.abs(reach - radius), np.abs(np.abs(local[:, 2]) - size[2] / 2))
+    assert len(u) > 10000
+    assert off.max() < 1e-5
+
+
+def test_amodal_masks_are_the_exact_silhouettes() -> None:
+    """Masks equal the exact coverage of pixel centres, hidden or not; round ones' are a 64-gon's but for a few edges."""
+    sampler, world = sampler_of("randomize.blocks.count=6", "randomize.distractors.count=10", "width=320", "height=240")
+    scenes = sampler.sample(3, range(4))
+    frames = drawn(scenes)
+    assert frames.amodal is not None
+    hidden = total = wrong = 0
+    for row in range(4):
+        cameras, blocks = scenes.cameras, scenes.blocks
+        camera_from_world = np.linalg.inv(cameras.world_from_camera[row])
+        for slot in range(blocks.model.shape[1]):
+            mask = frames.amodal[row, slot].numpy()
+            if not blocks.present[row, slot]:
+                assert not mask.any()
+                continue
+            solid = world.solids[blocks.model[row, slot]]
+            pose = camera_from_world @ blocks.world_from_block[row, slot]
+            lens = cameras.intrinsics[row], cameras.distortion[row]
+            exact = silhouette(solid, float(blocks.scale[row, slot]), pose, *lens, 320, 240).mask(320, 240)
+            wrong, total = wrong + int((mask ^ exact).sum()), total + int(exact.sum())
+            seen = frames.slot[row].numpy() == slot
+            assert not np.any(seen & ~mask)
+            hidden += int((mask & ~seen).sum())
+    assert hidden > 50
+    assert wrong <= 0.002 * total
+
+
+def test_lens_rays_are_those_of_geometry() -> None:
+    cameras = sampler_of("width=200", "height=150")[0].sample(0, range(4)).cameras
+    assert np.all(np.any(cameras.distortion != 0, axis=1))
+    plane = plane_of(cameras, (0.25, -0.25), 16, torch.device("cpu")).numpy()
+    v, u = np.mgrid[:150, :200]
+    for row in range(4):
+        pixels = np.stack([u + 0.25, v - 0.25], -1).reshape(-1, 2).astype(float)
+        k = cameras.intrinsics[row]
+        flat = numpy_undistort((pixels - k[:2, 2]) / k[0, 0], cameras.distortion[row])
+        error = np.abs(plane[row, :, :150, :200].reshape(2, -1).T - flat).max() * k[0, 0]
+        assert error < 0.02  # px, of a picture 200 wide; it shrinks with the square of the step between pixels
+        back = project(np.concatenate([flat, np.ones((len(flat), 1))], 1), k, cameras.distortion[row])
+        assert np.abs(back - pixels).max() < 1e-9
+
+
+# ---- the same bytes
+
+
+def test_the_same_bytes_in_any_batch_and_chunk() -> None:
+    sampler, _ = sampler_of("width=100", "height=70")
+    scenes = sampler.sample(5, range(9))
+    whole = drawn(scenes)
+    for settings in ({"chunk": 256}, {"chunk": 5000}, {"chunk": 1 << 22}):
+        assert same(drawn(scenes, **settings), whole), settings
+    for row in (0, 4, 8):
+        part = [getattr(whole, name)[[row]] for name in ("rgb", "depth", "slot", "amodal")]
+        assert same(drawn(take(scenes, [row]), chunk=1 << 22), Frames(*part))
+    assert same(
+        drawn(take(scenes, [8, 0, 3])), Frames(*(getattr(whole, n)[[8, 0, 3]] for n in whole.__dataclass_fields__))
+    )
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_fused_kernels_give_the_same_bytes() -> None:
+    sampler, _ = sampler_of(*SMALL)
+    scenes = sampler.sample(2, range(4))
+    assert same(drawn(scenes, compile=True), drawn(scenes))
+
+
+def test_supersampling_smooths_edges_and_leaves_labels_alone() -> None:
+    sampler, _ = sampler_of("width=96", "height=72", PINHOLE)
+    scenes = sampler.sample(1, range(2))
+    once, twice, thrice = (drawn(scenes, supersample=n, light_samples=1) for n in (1, 2, 3))
+    for more in (twice, thrice):
+        for part in ("depth", "slot", "amodal"):
+            assert torch.equal(getattr(more, part), getattr(once, part))
+        assert 0 < (more.rgb - once.rgb).abs().mean() < 0.05
+    # Of a picture of 3 x 3 as many pixels, the mean over each 3 x 3 is what 3 x 3 samples see.
+    fine_sampler, _ = sampler_of("width=288", "height=216", PINHOLE)
+    fine = fine_sampler.sample(1, range(2))
+    hard = replace(scenes, lights=replace(scenes.lights, kind=np.zeros_like(scenes.lights.kind)))
+    fine = replace(fine, lights=hard.lights)
+    mean = drawn(fine).rgb.reshape(2, 72, 3, 96, 3, 3).mean((2, 4))
+    differs = (drawn(hard, supersample=3).rgb - mean).abs().amax(-1) > 2e-3
+    assert differs.float().mean() < 0.002  # a ray along an edge may fall on either side
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cpu_and_cuda_agree() -> None:
+    """Within 2/255 as displayed, and exactly in which block is seen, away from edges."""
+    sampler, _ = sampler_of("width=320", "height=240")
+    scenes = sampler.sample(9, range(8))
+    here, there = drawn(scenes), drawn(scenes, device="cuda").cpu()
+    slot = here.slot[:, None].float()
+    edge = (torch.nn.functional.max_pool2d(slot, 3, 1, 1) != -torch.nn.functional.max_pool2d(-slot, 3, 1, 1))[:, 0]
+    assert torch.equal(here.slot[~edge], there.slot[~edge])
+    shown = [encode(frames.rgb.clamp(0, 1)) for frames in (here, there)]
+    differs = (shown[0] - shown[1]).abs().amax(-1) > 2 / 255
+    # Where a shadow or a texture has its edge, a ray may fall on either side.
+    assert differs[~edge].float().mean() < 2e-3
+    assert same(there, drawn(scenes, device="cuda", chunk=20000).cpu())
+
+
+# ---- what cannot work
+
+
+def test_cuda_that_is_not_there() -> None:
+    _, world = sampler_of()
+    with pytest.raises(RenderError, match=r"raycast\.device: 'cuda:99' asked for, .*use raycast\.device=cpu"):
+        make_renderer("raycast", world, None, Raycast(device="cuda:99"))
+    for name in ("gpu", "mps"):
+        with pytest.raises(ConfigError, match=rf"raycast\.device: got '{name}'; expected cpu, cuda or cuda:K"):
+            make_renderer("raycast", world, None, Raycast(device=name))
+
+
+def test_too_little_memory_names_the_chunk_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, world = sampler_of()
+    renderer = make_renderer("raycast", world, None, Raycast(chunk=1 << 20))
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "lit", full)
+    monkeypatch.setattr(module, "_free_memory", lambda device: 300e6)
+    with pytest.raises(RenderError, match=r"raycast\.chunk: 1048576 rays .* use raycast\.chunk=(\d+)") as caught:
+        renderer.render(sampler_of(*SMALL)[0].sample(0, [0]))
+    fits = int(str(caught.value).split("use raycast.chunk=")[1].split(",")[0])
+    assert fits * module.BYTES_PER_RAY < 300e6
+    assert 2 * fits * module.BYTES_PER_RAY > 0.5 * 300e6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"light_samples": 5}, r"raycast\.light_samples: got 5; expected a square number"),
+        ({"supersample": 0}, r"raycast\.supersample: got 0; expected 1 to 64"),
+        ({"chunk": 10}, r"raycast\.chunk: got 10; expected at least 256 rays"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        drawn(sampler_of(*SMALL)[0].sample(0, [0]), **settings)
+
+
+def test_a_block_with_hollows_is_refused_by_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    import trimesh
+
+    ring = trimesh.creation.annulus(0.01, 0.03, 0.02)
+    ring.export(tmp_path / "ring.obj")
+    (tmp_path / "set.yaml").write_text("ring: {mesh: ring.obj}\n")
+    text = (load_world.__globals__["resource_folder"]("scenes") / "tabletop.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(text.replace("blocks/tobin.yaml", "set.yaml"))
+    with pytest.raises(RenderError, match=r"block 'ring' has hollows; use renderer=egl"):
+        make_renderer("raycast", load_world(str(tmp_path / "own.yaml")))
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(RenderError, match=r"raycast\.compile: no C\+\+ compiler .*raycast\.compile=false"):
+        make_renderer("raycast", sampler_of()[1], None, Raycast(compile=True))
