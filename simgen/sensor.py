@@ -7,13 +7,16 @@ and labels follow it (Cameras.distortion).
 import math
 from functools import cache
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from simgen.scene import Sensor, take
+
+Image = NDArray[np.uint8]
 
 HEIGHT = 480  # px: blurs are given for a picture of this height
 KNEE = 0.6  # where highlights begin to be rolled off
@@ -64,10 +67,16 @@ def _sense(light: Tensor, sensor: Sensor) -> Tensor:
     x = torch.where(x <= 0.0031308, 12.92 * x, curved)
     if np.any(sensor.gamma != 1):
         x = torch.exp2(torch.log2(x.clamp_min(1e-9)) / setting(sensor.gamma))
-    filed = (x * 255 + 0.5).to(torch.uint8)
+    filed = (x * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     for row in np.flatnonzero(sensor.jpeg_quality):
-        filed[row] = functional.jpeg(filed[row], int(sensor.jpeg_quality[row])).to(device)
-    return filed.permute(0, 2, 3, 1)
+        filed[row] = torch.from_numpy(_compressed(filed[row].cpu().numpy(), int(sensor.jpeg_quality[row])))
+    return filed
+
+
+def _compressed(image: Image, quality: int) -> Image:
+    # OpenCV's codec: torchvision's, which gives the same bytes, is deprecated, and neither works on a batch.
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
 
 
 def _blurred(x: Tensor, sensor: Sensor) -> Tensor:
@@ -88,8 +97,8 @@ def _blurred(x: Tensor, sensor: Sensor) -> Tensor:
 
 def _spread(radius: float, length: float, angle: float) -> Tensor:
     """The square kernel (K, K), its sum 1, of what becomes of a point: a disc of `radius` px moved along a line of `length`
-    px at `angle` from u towards v. Edges are soft by a pixel; below half a pixel nothing spreads."""
-    reach = max(0, math.ceil(radius - 0.5)), max(0, math.ceil(length / 2 - 0.5))
+    px at `angle` from u towards v. Edges are soft by a pixel; a disc of less than half a pixel is a point."""
+    reach = max(0, math.ceil(radius - 0.5)), math.ceil(length / 2 + 0.5) if length > 0 else 0
     v, u = torch.meshgrid(*[torch.arange(-reach[0], reach[0] + 1.0)] * 2, indexing="ij")
     disc = (radius + 0.5 - torch.hypot(u, v)).clamp(0, 1)
     v, u = torch.meshgrid(*[torch.arange(-reach[1], reach[1] + 1.0)] * 2, indexing="ij")

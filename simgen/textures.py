@@ -25,6 +25,7 @@ Image = NDArray[np.uint8]
 LARGEST = 1024  # px
 LATTICE = 256  # the noise repeats after this many cells
 OCTAVES = 3
+STEPS = 4096  # between a texture's two colours
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -115,10 +116,10 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: "ImageFo
         torch.tensor(int(material.pattern[row])),
         lattice(u.device),
     )
-    # 256 steps between the two colours are all that the picture can hold.
+    # Steps of linear light: the darkest level that a picture can hold is a 3,300th of white.
     start, end = decode(color), decode(color2)
-    palette = _bytes(encode(start + (end - start) * np.linspace(0, 1, 256)[:, None]))
-    return np.asarray(palette[_bytes(share.numpy())])
+    palette = _bytes(encode(start + (end - start) * np.linspace(0, 1, STEPS)[:, None]))
+    return np.asarray(palette[(share.numpy() * (STEPS - 1) + 0.5).astype(np.int64)])
 
 
 def _bytes(share: NDArray[np.floating[Any]]) -> Image:

@@ -22,7 +22,7 @@ ALLOWED = {
     "omegaconf": {"simgen/config.py"},
     "hydra": {"simgen/config.py"},
     "torch": {"train/", "simgen/render/", "simgen/sensor.py", "simgen/textures.py", "simgen/generate.py"},
-    "torchvision": {"train/", "simgen/sensor.py"},
+    "torchvision": {"train/"},
     "pytorch_lightning": {"train/"},
 }
 

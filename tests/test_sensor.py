@@ -418,7 +418,6 @@ def test_blur_mixes_linear_light() -> None:
     """Half black and half white is half the light, which is displayed as 188; bytes would mix to 128."""
     v, u = np.mgrid[:60, :60]
     checkers = np.repeat(((u + v) % 2)[..., None], 3, axis=2).astype(float)
-    assert round(float(curve(0.5))) == 188
     # A line of 2 px: half of its light in one pixel, a quarter each in both neighbours.
     assert (sensed(checkers, motion=2.0 * 480 / 60)[:, 1:-1] == 188).all()
     assert np.abs(sensed(checkers, defocus=10.0 * 480 / 60)[12:-12, 12:-12] - 187.5).max() <= 1.5
@@ -469,7 +468,6 @@ def test_the_steps_come_in_their_order(shoulder: float) -> None:
 def test_a_shoulder_leaves_what_is_below_the_knee_and_rolls_off_above() -> None:
     light = np.linspace(0, 4, 3 * 4000, dtype=np.float32).reshape(1, 4000, 3)
     below = light <= KNEE
-    assert below.any()
     plain = sensed(light)
     last = plain
     for shoulder in (0.25, 0.5, 1.0):
@@ -568,6 +566,18 @@ def test_a_picture_alone_is_the_picture_in_a_batch(jpeg: bool) -> None:
     assert len({image.numpy().tobytes() for image in together}) == 5
 
 
+def test_whole_batches_at_once_are_the_same_pictures() -> None:
+    """What a GPU is given, here on the CPU. Another last bit of a float may tip a rounding, here and there."""
+    light = torch.tensor(np.stack([photograph(59, 83, seed=k) for k in range(5)]))
+    sensor = Sensor(**{**vars(varied(5)), "jpeg_quality": np.zeros(5)})
+    at_once, apart = (images.numpy().astype(int) for images in (module._sense(light, sensor), sense(light, sensor)))
+    assert np.abs(at_once - apart).max() <= 1
+    assert np.mean(at_once != apart) < 1e-3
+    # JPEG on its own, as it makes much of such a byte.
+    qualities = Sensor(**{**vars(settings(5)), "jpeg_quality": np.array([0, 90, 50, 0, 10])})
+    assert torch.equal(module._sense(light, qualities), sense(light, qualities))
+
+
 @pytest.mark.parametrize("name", sorted(VARIED))
 def test_each_setting_is_its_own_pictures_alone(name: str) -> None:
     """A setting changes the picture that it is given for, and no other of the batch."""
@@ -594,7 +604,8 @@ def test_a_picture_does_not_depend_on_the_number_of_threads() -> None:
     assert torch.equal(images[2], images[0])
 
 
-@pytest.mark.parametrize("changes", [{}, VARIED, {"defocus": 40.0}, {"read_noise": 3.0}, {"shoulder": 1.0}])
+# Without blur as well, which makes a copy before anything else could write.
+@pytest.mark.parametrize("changes", [{}, VARIED, {**VARIED, "defocus": 0.0, "motion": 0.0}, {"exposure": 1.0}])
 def test_the_light_is_left_alone_however_it_lies_in_memory(changes: dict[str, object]) -> None:
     light = torch.tensor(photograph())[None]
     planes = light.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)  # the layout in which no copy would be needed

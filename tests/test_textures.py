@@ -120,12 +120,12 @@ def test_decode_and_encode_know_the_values_of_srgb(shown: float, light: float) -
 
 def test_decode_and_encode_are_inverse_and_rise() -> None:
     levels = np.arange(256) / 255
-    assert encode(decode(levels)) == pytest.approx(levels, abs=1e-14)
-    assert decode(levels) == pytest.approx(linear(np.arange(256)), abs=1e-14)
+    assert np.abs(encode(decode(levels)) - levels).max() < 1e-14
+    assert np.abs(decode(levels) - linear(np.arange(256))).max() < 1e-14
     # The standard's constants leave a gap of 1e-8 between the two branches.
     fine = np.linspace(0, 1, 100001)
     for there, back in ((decode, encode), (encode, decode)):
-        assert back(there(fine)) == pytest.approx(fine, abs=3e-8)
+        assert np.abs(back(there(fine)) - fine).max() < 3e-8
         assert (np.diff(there(fine)) > 0).all()
     single = torch.tensor(levels).float()
     for there, exact in ((decode, decode(levels)), (encode, encode(levels))):
@@ -264,7 +264,6 @@ def test_noise_is_value_noise_of_the_lattice() -> None:
     u, v, cycles = (np.asarray(values, np.float32).astype(np.float64) for values in (u, v, cycles))
     expected = [noise_at(*point) for point in zip(u, v, cycles, map(int, pattern), strict=True)]
     assert share("noise", u, v, cycles, pattern=pattern) == pytest.approx(np.array(expected), abs=2e-5)
-    assert 0.1 < np.std(expected)
 
 
 def test_noise_lies_in_its_range_and_is_spread_like_its_sum() -> None:
@@ -280,7 +279,6 @@ def test_noise_lies_in_its_range_and_is_spread_like_its_sum() -> None:
     error = 4 * np.sqrt(1 / n + 1 / LATTICE**2)
     assert values.mean() == pytest.approx(0.5, abs=error * exact.std())
     assert values.std() == pytest.approx(exact.std(), rel=error)
-    assert exact.std() > 0.3
     for place in (0.1, 0.3, 0.5, 0.7, 0.9):
         assert np.mean(values < place) == pytest.approx(np.mean(exact < place), abs=error * 0.5 + 0.003)
 
@@ -398,8 +396,8 @@ def test_paint_is_mix_at_the_centres_of_pixels(kind: str, size: tuple[int, int])
     assert_mixed(image, mixed, first, second)
     if kind in ("checker", "stripes"):
         assert np.array_equal(image, np.where(mixed[..., None] == 1, second, first))
-    # Only here: mirrored, turned or shifted by a pixel it is another picture.
-    for other in (mixed[::-1], mixed[:, ::-1], mixed[::-1, ::-1], np.roll(mixed, 3, axis=1), 1 - mixed):
+    # Only there: mirrored, exchanged or shifted by a pixel it is another picture.
+    for other in (mixed[::-1], mixed[:, ::-1], 1 - mixed, np.roll(mixed, 1, axis=0), np.roll(mixed, 1, axis=1)):
         with pytest.raises(AssertionError):
             assert_mixed(image, other, first, second)
 
