@@ -1,7 +1,10 @@
 """Measures rendering: images/s by stage, the whole pipeline against the bare renderer, and memory over a long run.
 
-    python scripts/bench_render.py [--renderers tiny egl] [--sizes 224x224 640x480] [--workers 1 2] [--number 64]
+    python scripts/bench_render.py [--renderers tiny egl raycast fused] [--sizes 224x224 640x480] [--workers 1 2]
+    python scripts/bench_render.py --lights [--sizes 224x224 640x480]     8 blocks, 2 point lights with hard shadows
     python scripts/bench_render.py --soak 5000 [--renderers tiny egl]
+
+`fused` is raycast with raycast.compile=true. scripts/bench_cuda.py measures a GPU.
 
 Every worker first makes `WARM_UP` samples that do not count. Rates are the median of `--repeats` runs with the least and the
 greatest; bare and whole runs alternate, so that a slow minute of the machine hits both. Run it on a machine with nothing
@@ -24,6 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import psutil
+import torch
 
 from simgen.config import compose
 from simgen.dataset.write import Sample, write_sample
@@ -38,16 +42,30 @@ from simgen.sensor import sense
 WARM_UP = 8
 STAGES = ("sample", "render", "sensor", "labels", "write")
 
+# A fixed load for comparing renderers: PyBullet draws one of the lights, with its shadow.
+LIGHTS = [
+    "randomize.blocks.count=6",
+    "randomize.distractors.count=2",
+    "randomize.light.count=2",
+    "randomize.light.kind=point",
+    "randomize.light.shadow=1",
+    "randomize.camera.distortion=[0,0,0,0,0]",
+]
+
 _state: tuple[Pipeline, Renderer, Path] | None = None
 
 
 def start(overrides: list[str], out: str) -> None:
     global _state
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
     pipeline = make_pipeline(compose("render", Render, overrides))
-    _state = pipeline, make_renderer(pipeline.source.renderer, pipeline.world, pipeline.images), Path(out)
-    bare(range(WARM_UP))
-    whole(range(WARM_UP))
+    source = pipeline.source
+    _state = pipeline, make_renderer(source.renderer, pipeline.world, pipeline.images, source.raycast), Path(out)
+    for _ in range(2):  # a kernel is fused when it first meets a number of slabs or lights
+        bare(range(64 if source.raycast.compile else WARM_UP))
+    if out:
+        whole(range(WARM_UP))
 
 
 def bare(index: range) -> tuple[float, float]:
@@ -56,8 +74,8 @@ def bare(index: range) -> tuple[float, float]:
     pipeline, renderer, _ = _state
     scenes = pipeline.sampler.sample(0, index)
     begin = time.perf_counter()
-    for row in range(len(scenes)):
-        renderer.render(take(scenes, [row]))
+    for row in range(0, len(scenes), renderer.batch):
+        renderer.render(take(scenes, slice(row, row + renderer.batch)))
     return begin, time.perf_counter()
 
 
@@ -86,13 +104,14 @@ def stages(index: range) -> dict[str, float]:
 
     for k in range(0, len(index), CHUNK):
         scenes = timed("sample", lambda k=k: pipeline.sampler.sample(0, index[k : k + CHUNK]))
-        for row in range(len(scenes)):
-            scene = take(scenes, [row])
-            frames = timed("render", lambda scene=scene: renderer.render(scene))
-            rgb = timed("sensor", lambda f=frames, s=scene: sense(f.rgb, s.sensor))
-            labels = timed("labels", lambda f=frames, s=scene: labels_of(s, f, pipeline.world))
-            sample = Sample(scene, rgb[0], frames.depth[0], labels[0])
-            timed("write", lambda sample=sample: write_sample(out, sample, "jpg"))
+        for row in range(0, len(scenes), renderer.batch):
+            part = take(scenes, slice(row, row + renderer.batch))
+            frames = timed("render", lambda part=part: renderer.render(part))
+            rgb = timed("sensor", lambda f=frames, s=part: sense(f.rgb, s.sensor))
+            labels = timed("labels", lambda f=frames, s=part: labels_of(s, f, pipeline.world))
+            for k in range(len(part)):
+                sample = Sample(take(part, [k]), rgb[k].numpy(), frames.depth[k].numpy(), labels[k])
+                timed("write", lambda sample=sample: write_sample(out, sample, "jpg"))
     return spent
 
 
@@ -103,9 +122,39 @@ def rate(pool: ProcessPoolExecutor, call, workers: int, number: int) -> float:  
     return workers * number / (max(end for _, end in spans) - min(begin for begin, _ in spans))
 
 
-def bench(renderer: str, size: str, workers: list[int], number: int, repeats: int) -> None:
+def overrides_of(renderer: str, size: str) -> list[str]:
     width, height = size.split("x")
-    overrides = [f"renderer={renderer}", f"width={width}", f"height={height}"]
+    named = ["renderer=raycast", "raycast.compile=true"] if renderer == "fused" else [f"renderer={renderer}"]
+    return [*named, f"width={width}", f"height={height}"]
+
+
+def compare(size: str, workers: list[int], number: int, repeats: int) -> None:
+    """tiny against raycast, as it stands and fused, under the load LIGHTS; their runs alternate."""
+    names = ("tiny", "raycast", "fused")
+    context = multiprocessing.get_context("spawn")
+    for count in workers:
+        pools = {
+            name: ProcessPoolExecutor(count, context, start, ([*overrides_of(name, size), *LIGHTS], ""))
+            for name in names
+        }
+        rates: dict[str, list[float]] = {name: [] for name in names}
+        for name in names:
+            rate(pools[name], bare, count, 2)  # every worker is up and warm
+        for _ in range(repeats):
+            for name in names:
+                rates[name].append(rate(pools[name], bare, count, number))
+        for name in names:
+            ratio = statistics.median(a / b for a, b in zip(rates[name], rates["tiny"], strict=True))
+            print(
+                f"{name:8} {size:8} {count} worker{'s' * (count > 1)}, 8 blocks, 2 lights: {spread(tuple(rates[name]))} "
+                f"images/s, {ratio:.2f} times tiny",
+                flush=True,
+            )
+            pools[name].shutdown()
+
+
+def bench(renderer: str, size: str, workers: list[int], number: int, repeats: int) -> None:
+    overrides = overrides_of(renderer, size)
     for count in workers:
         out = tempfile.mkdtemp(prefix="simgen-bench-")
         context = multiprocessing.get_context("spawn")
@@ -171,9 +220,14 @@ def main() -> None:
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--number", type=int, default=64, help="images of each worker in one run")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--lights", action="store_true", help="compare tiny and raycast under one load instead")
     parser.add_argument("--soak", type=int, metavar="SAMPLES", help="measure memory over this many samples instead")
     arguments = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    if arguments.lights:
+        for size in arguments.sizes:
+            compare(size, arguments.workers, arguments.number, arguments.repeats)
+        return
     for renderer in arguments.renderers:
         try:
             if arguments.soak:

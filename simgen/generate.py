@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +92,12 @@ def render(config: Render) -> None:
             raise ConfigError(f"{key}: got {value}; expected a whole number of at least {least}")
     pipeline = make_pipeline(config)
     pipeline.sampler.sample(config.seed, range(config.start, config.start + min(config.num, PREFLIGHT)))
-    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
+    make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast).close()  # it may not work here
+    # Nor may the light be enough to see by. One sample is not worth compiling for, and is the same without.
+    plain = replace(config.raycast, compile=False)
+    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, plain)
     ignored = renderer.ignored
-    next(pipeline.samples(renderer, [config.start]))  # it may not work here, or draw black: know that now
+    next(pipeline.samples(renderer, [config.start]))
     renderer.close()
     if ignored:
         print(
@@ -122,9 +125,12 @@ def render(config: Render) -> None:
 
 
 def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:
-    """A black picture teaches nothing, and is a mistake of whoever set the light."""
-    bright = frames.rgb.amax((1, 2, 3)).cpu().numpy()
-    for row in np.flatnonzero(bright < BLACK):
+    """A black picture teaches nothing, and is a mistake of whoever set the light. A background shines by itself, and does
+    not count."""
+    lit = frames.rgb.amax(-1) >= BLACK
+    there = frames.depth > 0
+    black = there.flatten(1).any(1) & ~(lit & there).flatten(1).any(1)
+    for row in np.flatnonzero(black.cpu().numpy()):
         dark = not np.any(scenes.lights.present[row] & (scenes.lights.intensity[row] > 0))
         cause = (
             "it has no light and no ambient: raise randomize.light.count or randomize.ambient.intensity"

@@ -219,8 +219,8 @@ def test_another_recipe_is_refused_and_the_difference_named(written: Path, pipel
     with pytest.raises(DatasetError, match="seed is 0 there and 5 here"):
         begin(written, {**recipe, "seed": 5}, 0, NUM, pipeline.world)
     other = json.loads(json.dumps(recipe))
-    other["randomize"]["light"]["ambient"] = 0.5
-    with pytest.raises(DatasetError, match=r"randomize\.light\.ambient is \['uniform'.* there and 0\.5 here"):
+    other["randomize"]["ambient"]["intensity"] = 0.5
+    with pytest.raises(DatasetError, match=r"randomize\.ambient\.intensity is \['loguniform'.* there and 0\.5 here"):
         begin(written, other, 0, NUM, pipeline.world)
     with pytest.raises(DatasetError, match=f"num is {NUM} there and only 3 here"):
         begin(written, recipe, 0, 3, pipeline.world)

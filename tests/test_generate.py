@@ -38,6 +38,29 @@ def test_workers_do_not_matter(reference: Path, tmp_path: Path) -> None:
     assert tree(tmp_path / "set") == tree(reference)
 
 
+def test_raycast_gives_the_same_bytes_with_any_workers_and_chunk(tmp_path: Path) -> None:
+    trees = []
+    for name, settings in (("one", ["workers=1"]), ("many", ["workers=3", "raycast.chunk=3000"])):
+        out = f"out={tmp_path / name}"
+        done = simgen("render", "renderer=raycast", "num=20", "seed=3", out, *settings, *SIZE)
+        assert done.returncode == 0, done.stderr
+        trees.append(tree(tmp_path / name))
+    assert trees[0] == trees[1]
+    recipe = open_dataset(tmp_path / "one").manifest["recipe"]
+    assert recipe["raycast"] == {"device": "cpu", "supersample": 1, "light_samples": 9}
+    assert recipe["ignored"] == []
+
+
+def test_a_black_sample_stops_the_run_and_leaves_the_others(tmp_path: Path) -> None:
+    """Where now and then there is no light at all: the first such sample is named, those before it are kept."""
+    dark = ["randomize.light.count=[integer,0,4]", "randomize.ambient.intensity=0"]
+    done = simgen("render", "num=40", "workers=1", f"out={tmp_path / 'set'}", *dark, *SIZE)
+    assert done.returncode == 2
+    number = int(done.stderr.split("sample ")[1].split()[0])
+    assert 0 < number < 40
+    assert len(list((tmp_path / "set").glob("train/*/sample/*.json"))) == number
+
+
 def test_an_index_range_gives_the_same_samples(reference: Path, tmp_path: Path) -> None:
     done = simgen("render", "num=3", "start=20", "workers=1", "seed=0", f"out={tmp_path / 'set'}", *SIZE)
     assert done.returncode == 0, done.stderr
@@ -144,7 +167,7 @@ BAD = {
     "scene=moon": ["scene", "moon", "tabletop"],
     "scene=/nowhere/x.yaml": ["scene", "/nowhere/x.yaml", "no such file"],
     "randomize=everything": ["randomize", "everything", "full"],
-    "renderer=blender": ["renderer", "blender", "tiny, egl"],
+    "renderer=blender": ["renderer", "blender", "tiny, egl, raycast"],
     "physics=magic": ["physics", "magic", "settle"],
     "writer=coco": ["writer", "coco", "bop"],
     "image_format=gif": ["image_format", "gif", "jpg, png"],
@@ -155,7 +178,24 @@ BAD = {
     "randomize.blocks.scale=nan": ["randomize.blocks.scale", "nan", "finite"],
     "randomize.blocks.scale=-1": ["randomize.blocks.scale", "-1"],
     "randomize.blocks.scale=[uniform,.nan,1]": ["randomize.blocks.scale", "nan"],
-    "randomize.light.ambient=[unifrom,0,1]": ["randomize.light.ambient", "unifrom", "uniform"],
+    "randomize.ambient.intensity=[unifrom,0,1]": ["randomize.ambient.intensity", "unifrom", "uniform"],
+    "randomize.light.slots=9": ["randomize.light.slots", "9", "0 to 8"],
+    "randomize.light.count=5": ["randomize.light.count", "slots=4", "raise the slots"],
+    "randomize.light.kind=laser": ["randomize.light.kind", "laser", "directional, point, area"],
+    "randomize.light.count=0 randomize.ambient.intensity=0": [
+        "sample 0 of seed 0 is black",
+        "randomize.light.count",
+        "randomize.ambient.intensity",
+    ],
+    "renderer=raycast randomize.light.count=0 randomize.ambient.intensity=0 randomize.walls=0": [
+        "sample 0 of seed 0 is black",
+        "randomize.light.count",
+    ],
+    "renderer=raycast raycast.device=cuda:99": ["raycast.device", "cuda:99", "raycast.device=cpu"],
+    "renderer=raycast raycast.device=gpu": ["raycast.device", "gpu", "cpu, cuda or cuda:K"],
+    "renderer=raycast raycast.light_samples=5": ["raycast.light_samples", "square"],
+    "renderer=raycast raycast.chunk=1": ["raycast.chunk", "256"],
+    "raycast.colour=1": ["raycast", "colour"],
     "randomize.blocks.count=1.5": ["randomize.blocks.count", "whole"],
     "randomize.blocks.count=9": ["randomize.blocks.count", "slots"],
     "num=-1": ["num", "-1", "at least 1"],
@@ -182,7 +222,7 @@ def test_bad_input_ends_in_one_line(
 ) -> None:
     out = tmp_path / "out"
     extra = ["randomize.camera.distance=0.5", "randomize.camera.aim=[0,0,-0.02]"] if "elevation" in override else []
-    status, stderr = run_main(["render", "num=20", f"out={out}", *extra, override], monkeypatch, capsys)
+    status, stderr = run_main(["render", "num=20", f"out={out}", *extra, *override.split()], monkeypatch, capsys)
     assert status == 2
     assert stderr.startswith("simgen: error: ") and stderr.count("\n") == 1, stderr
     for word in BAD[override]:
@@ -230,10 +270,8 @@ def test_a_sweep_makes_one_dataset_for_each_preset(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert set(ROOT.iterdir()) == before  # Hydra would leave a multirun.yaml
     assert sorted(path.name for path in tmp_path.iterdir()) == ["light", "none"]
-    ambient = [
-        open_dataset(tmp_path / n).manifest["recipe"]["randomize"]["light"]["ambient"] for n in ("none", "light")
-    ]
-    assert ambient == [0.5, ["uniform", 0.3, 0.8]]
+    recipes = [open_dataset(tmp_path / name).manifest["recipe"]["randomize"] for name in ("none", "light")]
+    assert [recipe["light"]["count"] for recipe in recipes] == [1, ["integer", 1, 4]]
 
 
 def test_egl_says_once_what_it_cannot_vary(tmp_path: Path) -> None:
@@ -242,7 +280,7 @@ def test_egl_says_once_what_it_cannot_vary(tmp_path: Path) -> None:
     need_egl()
     done = simgen("render", "num=2", "renderer=egl", "workers=1", f"out={tmp_path / 'set'}", *SIZE)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("cannot vary light.distance, light.color") == 1
+    assert done.stderr.count("cannot vary light.count, light.kind") == 1
     recipe = open_dataset(tmp_path / "set").manifest["recipe"]
     assert "light.color" in recipe["ignored"]
     assert recipe["renderer"] == "egl"
