@@ -106,7 +106,7 @@ class BulletRenderer:
         self._folder = Path(tempfile.mkdtemp(prefix=f"simgen-{os.getpid()}-", dir=_memory_folder()))
         self._meshes = write_meshes(self._folder, world)
         self._connection: _Connection | None = None
-        self._close = weakref.finalize(self, shutil.rmtree, self._folder, True)
+        self._close = weakref.finalize(self, _remove, self._folder)
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -282,6 +282,12 @@ class _Connection:
 
     def close(self) -> None:
         self._disconnect()
+
+
+def _remove(folder: Path) -> None:
+    # A thread that still renders may put a file there meanwhile: then once more. Without the folder it cannot.
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _disconnect(client: int) -> None:
