@@ -19,13 +19,13 @@ from simgen.geometry import Array, rotation_between
 
 
 class Distribution(Protocol):
-    """A random quantity of `dim` numbers."""
+    """A random quantity of `dim` numbers. What `sample` draws, and from where, does not depend on any number drawn."""
 
     @property
     def dim(self) -> int: ...
 
     def sample(self, draws: Draws) -> Array:
-        """(B, dim) numbers at the path of `draws`."""
+        """(R, dim) numbers at the path of `draws`, in the rows of its lanes and samples."""
         ...
 
     def support(self) -> tuple[Array, Array]:
@@ -42,7 +42,7 @@ class Constant:
         return len(self.value)
 
     def sample(self, draws: Draws) -> Array:
-        return np.broadcast_to(np.array(self.value, dtype=np.float64), (len(draws.index), self.dim))
+        return np.broadcast_to(np.array(self.value, dtype=np.float64), (len(draws.lane) * len(draws.index), self.dim))
 
     def support(self) -> tuple[Array, Array]:
         return np.array(self.value, dtype=np.float64), np.array(self.value, dtype=np.float64)
@@ -58,8 +58,7 @@ class Uniform:
         return len(self.low)
 
     def sample(self, draws: Draws) -> Array:
-        low, high = np.array(self.low), np.array(self.high)
-        return np.asarray(low + (high - low) * draws.uniform(self.dim))
+        return draws.between(np.array(self.low), np.array(self.high))
 
     def support(self) -> tuple[Array, Array]:
         return np.array(self.low, dtype=np.float64), np.array(self.high, dtype=np.float64)
@@ -70,8 +69,7 @@ class LogUniform(Uniform):
     """Uniform in the logarithm: each octave is as likely as the next."""
 
     def sample(self, draws: Draws) -> Array:
-        low, high = np.log(self.low), np.log(self.high)
-        return np.asarray(np.clip(np.exp(low + (high - low) * draws.uniform(self.dim)), self.low, self.high))
+        return np.asarray(np.clip(np.exp(draws.between(np.log(self.low), np.log(self.high))), self.low, self.high))
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Normal:
         return np.array(self.mean) + np.array(self.deviation) * draws.normal(self.dim)
 
     def support(self) -> tuple[Array, Array]:
-        spread = 8.3 * np.array(self.deviation)  # the quantile of the smallest number that Draws.normal can meet
+        spread = 6.4 * np.array(self.deviation)  # above the quantile of 1 - 2^-33, the largest that Draws.normal meets
         return np.array(self.mean) - spread, np.array(self.mean) + spread
 
 
@@ -117,12 +115,12 @@ class Choice:
         return self.options[0].dim
 
     def sample(self, draws: Draws) -> Array:
-        which = (draws / "which").integers(len(self.options))[:, 0]
-        result = np.empty((len(draws.index), self.dim))
+        which = (draws / "which").integers(len(self.options))
+        values = [option.value if isinstance(option, Constant) else (math.nan,) * self.dim for option in self.options]
+        result = np.take(np.array(values).T, which[:, 0], axis=1).T
         for k, option in enumerate(self.options):
-            rows = which == k
-            if rows.any():
-                result[rows] = option.sample((draws / k).at(rows))
+            if not isinstance(option, Constant):  # drawn for all rows, so that all of a batch can be drawn ahead
+                result = np.where(which == k, option.sample(draws / k), result)
         return result
 
     def support(self) -> tuple[Array, Array]:
@@ -140,11 +138,12 @@ class Hsv:
     dim: int = 3
 
     def sample(self, draws: Draws) -> Array:
-        h = self.hue.sample(draws / "h")[:, 0] * 6
+        h = self.hue.sample(draws / "h")[:, 0]
         s, v = self.saturation.sample(draws / "s")[:, 0], self.value.sample(draws / "v")[:, 0]
-        # The hexcone model (Smith 1978) in closed form: channel n is v - v s max(0, min(k, 4 - k, 1)).
-        k = (np.array([5.0, 3.0, 1.0]) + h[:, None]) % 6
-        return np.asarray(v[:, None] * (1 - s[:, None] * np.clip(np.minimum(k, 4 - k), 0, 1)))
+        # The hexcone model (Smith 1978) in closed form: how far a channel is from its purest, in sixths of the circle.
+        away = np.abs(6 * h - np.array([[3.0], [2.0], [4.0]]))
+        away[0] = 3 - away[0]  # red's purest is where the circle closes
+        return np.asarray((v * (1 - s * np.clip(away - 1, 0, 1))).T)
 
     def support(self) -> tuple[Array, Array]:
         if all(isinstance(part, Constant) for part in (self.hue, self.saturation, self.value)):
@@ -169,11 +168,10 @@ class Cap:
         # Archimedes: on a sphere the height along the axis is uniform.
         height = 1 - u[:, 0] * (1 - math.cos(math.radians(self.angle_deg)))
         radius, turn = np.sqrt(np.maximum(0, 1 - height**2)), 2 * np.pi * u[:, 1]
-        local = np.stack([radius * np.cos(turn), radius * np.sin(turn), height], -1)
         axis = np.array(self.axis) / np.linalg.norm(self.axis)
         # Sums written out: a matrix product's last bit depends on the size of the batch.
-        x, y, z = rotation_between(np.array([0.0, 0.0, 1.0]), axis).T
-        return np.asarray(local[:, :1] * x + local[:, 1:2] * y + local[:, 2:] * z)
+        x, y, z = rotation_between(np.array([0.0, 0.0, 1.0]), axis).T[:, :, None]
+        return np.asarray((radius * np.cos(turn) * x + radius * np.sin(turn) * y + height * z).T)
 
     def support(self) -> tuple[Array, Array]:
         axis = np.array(self.axis) / np.linalg.norm(self.axis)
@@ -262,6 +260,8 @@ def _integer(arguments: list[Any], path: str, dim: int) -> Distribution:
         raise ValueError("both ends must be whole numbers")
     if low > high:
         raise ValueError("the low end is above the high end; swap them")
+    if high - low >= 2**32:
+        raise ValueError("more than 2^32 numbers to choose from")
     return Integer(int(low), int(high), dim)
 
 

@@ -9,6 +9,7 @@ proposal where it took its first; the proposals themselves stay the same.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 
 from simgen.catalogue import World
 from simgen.distributions import Choice, Constant, Distribution, Integer, parse, parse_words
-from simgen.draws import Draws
+from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
-from simgen.geometry import NEAR, Array, distort, intrinsics, lens_reach, look_at, rigid, rotation_about, unproject
+from simgen.geometry import NEAR, Array, distort, intrinsics, lens_reach, look_at, rigid, rotation_about
 from simgen.scene import (
     LIGHTS,
     MOST_LIGHTS,
@@ -35,7 +36,9 @@ from simgen.scene import (
 )
 from simgen.schema import Randomize
 
-ATTEMPTS = 200  # proposals for one block's place before giving up
+MOST_SLOTS = 1000
+# A block's place is sought among this many proposals; only samples in which they do not do draw the next number of them.
+ROUNDS = (5, 16, 60, 200)
 
 _INF = math.inf
 # Leaves that are not one free number: how many numbers, and the bounds of their support.
@@ -100,7 +103,7 @@ class Sampler:
     settle: bool = False
 
     def sample(
-        self, seed: int, index: Sequence[int] | NDArray[np.int64], *, attempt: int = 0, trace: list[str] | None = None
+        self, seed: int, index: Sequence[int] | NDArray[np.int64], *, attempt: int = 0, trace: list[Drawn] | None = None
     ) -> Scenes:
         """The scenes with these indices, in this order.
 
@@ -108,10 +111,20 @@ class Sampler:
         blocks do not fit, ConfigError where a camera stands inside something.
         """
         draws = Draws(seed, np.asarray(index, dtype=np.int64).reshape(-1), trace=trace)
+        return self._scenes(draws.ahead(self._drawn), attempt)
+
+    @cached_property
+    def _drawn(self) -> list[Drawn]:
+        """What every batch draws at its first attempt, found by sampling no scenes."""
+        trace: list[Drawn] = []
+        self._scenes(Draws(0, np.empty(0, np.int64), trace=trace), 0)
+        return trace
+
+    def _scenes(self, draws: Draws, attempt: int) -> Scenes:
         blocks = self._blocks(draws, attempt)
         cameras = self._cameras(draws)
         surfaces = self._surfaces(draws)
-        _check_cameras(cameras, surfaces, self.world, seed, draws.index)
+        _check_cameras(cameras, surfaces, self.world, draws.seed, draws.index)
         return Scenes(
             index=draws.index,
             attempt=np.full(len(draws.index), attempt),
@@ -133,102 +146,152 @@ class Sampler:
     def _whole(self, draws: Draws, path: str) -> NDArray[np.int64]:
         return self._one(draws, path).astype(np.int64)
 
-    def _materials(self, draws: Draws, path: str) -> Materials:
+    def _joined(self, draws: Draws, groups: Sequence[tuple[str, int]], kind: type = float) -> Any:
+        """(B, N, dim) numbers, (B, N) where dim is 1, of the leaves at each path of `groups`, drawn for that many lanes."""
+        batch, dim = len(draws.index), self.leaves[groups[0][0]].dim
+        result: NDArray[Any] = np.empty((batch, sum(n for _, n in groups), dim), kind)
+        end = 0
+        for path, n in groups:
+            numbers = self._draw(draws.lanes(range(n)), path)
+            result[:, end : end + n] = numbers.T.reshape(dim, n, batch).T
+            end += n
+        return result[..., 0] if dim == 1 else result
+
+    def _materials(self, draws: Draws, groups: Sequence[tuple[str, int]]) -> Materials:
+        """(B, S) materials of the leaves below each path of `groups`, drawn for that many lanes."""
+
+        def joined(name: str, kind: type = float) -> Any:
+            return self._joined(draws, [(f"{path}/{name}", n) for path, n in groups], kind)
+
         return Materials(
-            texture=self._whole(draws, f"{path}/texture"),
-            color=self._draw(draws, f"{path}/color"),
-            color2=self._draw(draws, f"{path}/color2"),
-            cycles=self._one(draws, f"{path}/cycles"),
-            angle=np.radians(self._one(draws, f"{path}/angle_deg")),
-            pattern=self._whole(draws, f"{path}/pattern"),
-            roughness=self._one(draws, f"{path}/roughness"),
-            metalness=self._one(draws, f"{path}/metalness"),
-            specular=self._one(draws, f"{path}/specular"),
+            texture=joined("texture", int),
+            color=joined("color"),
+            color2=joined("color2"),
+            cycles=joined("cycles"),
+            angle=np.radians(joined("angle_deg")),
+            pattern=joined("pattern", int),
+            roughness=joined("roughness"),
+            metalness=joined("metalness"),
+            specular=joined("specular"),
         )
 
     def _blocks(self, draws: Draws, attempt: int) -> Blocks:
-        batch = len(draws.index)
-        parts: dict[str, list[Any]] = {name: [] for name in ("model", "scale", "face", "yaw", "material", "present")}
         groups = [(name, n) for name, n in zip(("blocks", "distractors"), self.slots, strict=True) if n]
-        for name, n in groups:
-            lanes = draws.lanes(n)
-            again = lanes / f"attempt-{attempt}" if attempt else lanes
-            count = self._one(draws, f"{name}/count")
-            parts["present"].append(np.arange(n) < count[:, None])
-            parts["model"].append(self._one(lanes, f"{name}/model").reshape(batch, n).astype(np.int64))
-            parts["scale"].append(self._one(lanes, f"{name}/scale").reshape(batch, n))
-            parts["face"].append(self._one(again, f"{name}/face").reshape(batch, n))
-            parts["yaw"].append(np.radians(self._one(again, f"{name}/yaw_deg")).reshape(batch, n))
-            parts["material"].append(_reshape(self._materials(lanes, f"{name}/material"), batch, n))
-        model, scale = np.concatenate(parts["model"], 1), np.concatenate(parts["scale"], 1)
-        face, yaw = np.concatenate(parts["face"], 1), np.concatenate(parts["yaw"], 1)
-        present = np.concatenate(parts["present"], 1)
+        again = draws / f"attempt-{attempt}" if attempt else draws
 
-        def propose(k: int) -> Array:
-            places = []
-            for name, n in groups:
-                lanes = draws.lanes(n) / f"attempt-{attempt}" if attempt else draws.lanes(n)
-                places.append(self.leaves[f"{name}/place"].sample(lanes / f"{name}/place" / k).reshape(batch, n, 2))
-            return np.concatenate(places, 1)
+        def joined(source: Draws, name: str, kind: type = float) -> Any:
+            return self._joined(source, [(f"{group}/{name}", n) for group, n in groups], kind)
 
+        def propose(rows: Any, number: int) -> list[Array]:
+            """For each slot (2, T, R) m: the proposals of round `number` for the samples at `rows`, None being all.
+
+            Proposal k of a slot is lane k MOST_SLOTS + slot, so that it does not depend on the number of slots.
+            """
+            tries = range(ROUNDS[number - 1] if number else 0, ROUNDS[number])
+            places: list[Array] = []
+            for group, n in groups:
+                source = (again if rows is None else again.at(rows)) / f"{group}/place" / number
+                lanes = source.lanes(k * MOST_SLOTS + slot for slot in range(n) for k in tries)
+                numbers = self.leaves[f"{group}/place"].sample(lanes)
+                places += list(numbers.T.reshape(2, n, len(tries), len(source.index)).swapaxes(0, 1))
+            return places
+
+        model, scale = joined(draws, "model", int), joined(draws, "scale")
+        present = np.concatenate([np.arange(n) < self._draw(draws, f"{group}/count") for group, n in groups], axis=1)
         radius = np.array([solid.radius for solid in self.world.solids])[model] * scale
-        place = propose(0) if self.settle else self._place(propose, radius, present, draws)
-        pose = self._rest(model, scale, face, yaw, place)
+        if self.settle:
+            place = np.stack([tries[:, 0] for tries in propose(None, 0)])
+        else:
+            place = self._place(propose, radius, present, draws)
+        place = np.ascontiguousarray(np.moveaxis(place, 2, 0))
+        pose = self._rest(model, scale, joined(again, "face"), np.radians(joined(again, "yaw_deg")), place)
         if self.settle:
             pose[..., 2, 3] = np.maximum(pose[..., 2, 3], self._stack(place, radius, present))
         return Blocks(
             model=model,
             scale=scale,
             world_from_block=pose,
-            material=_concatenate(parts["material"]),
+            material=self._materials(draws, [(f"{group}/material", n) for group, n in groups]),
             present=present,
             labelled=np.broadcast_to(np.repeat([True, False], self.slots), model.shape),
         )
 
+    @cached_property
+    def _rests(self) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
+        """All solids' resting poses (4, 4, R), and for each solid the place of its first and their number, (M,) each."""
+        rests = [solid.rests for solid in self.world.solids]
+        number = np.array([len(r) for r in rests])
+        return np.moveaxis(np.concatenate(rests), 0, -1).copy(), np.cumsum(number) - number, number
+
     def _rest(self, model: Any, scale: Array, face: Array, yaw: Array, place: Array) -> Array:
         """world_from_block (B, N, 4, 4) of blocks that lie on the table at `place` (B, N, 2)."""
-        rests = [solid.rests for solid in self.world.solids]
-        table = np.stack([np.concatenate([r, np.repeat(r[:1], max(map(len, rests)) - len(r), 0)]) for r in rests])
-        number = np.array([len(r) for r in rests])[model]
-        rest = table[model, np.minimum(np.floor(face * number).astype(np.int64), number - 1)].copy()
-        rest[..., :3, 3] *= scale[..., None]
-        turn = rigid(rotation_about(2, yaw), np.concatenate([place, np.zeros((*place.shape[:2], 1))], -1))
-        return np.asarray(turn @ rest)
+        rests, first, number = self._rests
+        which = first[model] + np.minimum((face * number[model]).astype(np.int64), number[model] - 1)
+        pose = np.take(rests, which, axis=2)  # (4, 4, B, N): each entry's arithmetic is on neighbours in memory
+        pose[:3, 3] *= scale
+        cosine, sine = np.cos(yaw), np.sin(yaw)
+        x, y = pose[:2]
+        pose[0], pose[1] = cosine * x - sine * y, sine * x + cosine * y
+        pose[:2, 3] += np.moveaxis(place, 2, 0)
+        return np.moveaxis(pose, (0, 1), (2, 3))
 
-    def _place(self, propose: Callable[[int], Array], radius: Array, present: Any, draws: Draws) -> Array:
-        """(B, N, 2) m: for each slot in turn its first proposal that lies over the table and clear of earlier slots.
+    def _place(self, propose: Callable[[Any, int], list[Array]], radius: Array, present: Any, draws: Draws) -> Array:
+        """(N, 2, B) m: for each slot in turn its first proposal that lies over the table and clear of earlier slots.
 
         Two blocks are clear if their bounding spheres are. That is independent of yaw and resting face, and it leaves no
         pair in contact; for contact there is `physics=settle`. All slots are placed, present or not, so that the number
         of blocks moves none; an absent slot that finds no place stands in nobody's way.
         """
-        batch, slots = radius.shape
-        place = np.full((batch, slots, 2), np.inf)
-        proposals: list[Array] = []
-        middle, half = self.world.table.center[:2], self.world.table.size[:2] / 2
-        for slot in range(slots):
-            name, number = ("blocks", slot) if slot < self.slots[0] else ("distractors", slot - self.slots[0])
-            attempts = 1 if isinstance(self.leaves[f"{name}/place"], Constant) else ATTEMPTS
-            open_rows = np.arange(batch)
-            for k in range(attempts):
-                if k == len(proposals):
-                    proposals.append(propose(k))
-                spot = proposals[k][open_rows, slot]
-                clear = np.all(np.abs(spot - middle) <= half + 1e-9, axis=1)
-                gap = np.linalg.norm(place[open_rows, :slot] - spot[:, None], axis=2)
-                clear &= np.all(gap >= radius[open_rows, :slot] + radius[open_rows, slot, None], axis=1)
-                place[open_rows[clear], slot] = spot[clear]
-                open_rows = open_rows[~clear]
-                if not len(open_rows):
-                    break
-            lost = open_rows[present[open_rows, slot]]
-            if len(lost):
-                raise PlacementError(
-                    f"randomize.{name}.place: sample {draws.index[lost[0]]} of seed {draws.seed}: {name}[{number}] found "
-                    f"no free place on the table in {attempts} attempts; move or widen place, lower scale, "
-                    f"randomize.{name}.count and slots (absent blocks keep places), or pile them with physics=settle"
-                )
-        return np.where(np.isfinite(place), place, proposals[0])
+        names = np.repeat(["blocks", "distractors"], self.slots)
+        fixed = np.array([isinstance(self.leaves[f"{name}/place"], Constant) for name in names])
+        tries = propose(None, 0)
+        place, found = self._first_fits(tries, radius.T)
+        rows = np.arange(len(radius))
+        for number in range(1, len(ROUNDS)):
+            left = np.any(~found[:, rows] & ~fixed[:, None], axis=0)  # for a fixed place there is no other proposal
+            rows = rows[left]
+            if not len(rows):
+                break
+            more = propose(rows, number)
+            tries = [np.concatenate([old[..., left], new], axis=1) for old, new in zip(tries, more, strict=True)]
+            place[..., rows], found[:, rows] = self._first_fits(tries, radius[rows].T)
+        for slot, row in np.argwhere(present.T & ~found):
+            name, nth = names[slot], slot if slot < self.slots[0] else slot - self.slots[0]
+            raise PlacementError(
+                f"randomize.{name}.place: sample {draws.index[row]} of seed {draws.seed}: {name}[{nth}] found "
+                f"no free place on the table in {1 if fixed[slot] else ROUNDS[-1]} attempts; move or widen place, lower "
+                f"scale, randomize.{name}.count and slots (absent blocks keep places), or pile them with physics=settle"
+            )
+        return place
+
+    def _first_fits(self, tries: list[Array], radius: Array) -> tuple[Array, NDArray[np.bool_]]:
+        """For each slot in turn the first of its `tries` (2, T, R) that is free, or else simply the first, (N, 2, R) m; and
+        whether one is free, (N, R). `radius` is (N, R) m.
+        """
+        slots, batch = radius.shape
+        radius = np.ascontiguousarray(radius)
+        middle, half = self.world.table.center[:2, None, None], self.world.table.size[:2, None, None] / 2
+        place = np.empty((slots, 2, batch))
+        taken = np.full((slots, 2, batch), np.inf)  # what is nowhere stands in nobody's way
+        found = np.zeros((slots, batch), dtype=bool)
+        for slot, spots in enumerate(tries):
+            reach = (radius[:slot] + radius[slot]) ** 2
+            over = np.logical_and.reduce(np.abs(spots - middle) <= half + 1e-9)
+            # Most blocks take their first proposal; the others are looked at only for those that do not.
+            place[slot] = spots[:, 0]
+            gap = taken[:slot] - spots[:, 0]
+            gap *= gap
+            found[slot] = over[0] & np.logical_and.reduce(gap[:, 0] + gap[:, 1] >= reach)
+            left = np.flatnonzero(~found[slot])
+            others = np.take(spots[:, 1:], left, axis=2).swapaxes(0, 1)  # (T - 1, 2, R)
+            gap = np.take(taken[:slot], left, axis=2) - others[:, None]
+            gap *= gap
+            free = np.logical_and.reduce(gap[:, :, 0] + gap[:, :, 1] >= np.take(reach, left, axis=1), axis=1)
+            free &= over[1:, left]
+            found[slot, left] = some = np.logical_or.reduce(free)
+            place[slot][:, left[some]] = others[np.argmax(free, axis=0), :, np.arange(len(left))][some].T
+            taken[slot] = np.where(found[slot], place[slot], np.inf)
+        return place, found
 
     def _stack(self, place: Array, radius: Array, present: Any) -> Array:
         """(B, N) m: heights at which each block is clear of all earlier present ones, to fall from."""
@@ -242,25 +305,26 @@ class Sampler:
         return height
 
     def _surfaces(self, draws: Draws) -> Surfaces:
-        parts = [_reshape(self._materials(draws, name), len(draws.index), 1) for name in SURFACES]
-        if n := len(self.world.fixtures):
-            parts.append(_reshape(self._materials(draws.lanes(n), "fixture"), len(draws.index), n))
-        return Surfaces(material=_concatenate(parts), walls=self._one(draws, "walls") > 0.5)
+        groups = [(name, 1) for name in SURFACES]
+        if self.world.fixtures:
+            groups.append(("fixture", len(self.world.fixtures)))
+        return Surfaces(material=self._materials(draws, groups), walls=self._one(draws, "walls") > 0.5)
 
     def _lights(self, draws: Draws) -> Lights:
-        batch, n = len(draws.index), self.lights
-        lanes = draws.lanes(n)
-        direction = self._draw(lanes, "light/direction").reshape(batch, n, 3)
+        def each(name: str, kind: type = float) -> Any:
+            return self._joined(draws, [(f"light/{name}", self.lights)], kind)
+
+        direction = each("direction")
         return Lights(
-            present=np.arange(n) < self._draw(draws, "light/count"),
-            kind=self._whole(lanes, "light/kind").reshape(batch, n),
+            present=np.arange(self.lights) < self._draw(draws, "light/count"),
+            kind=each("kind", int),
             direction=direction / np.linalg.norm(direction, axis=2, keepdims=True),
-            distance=self._one(lanes, "light/distance").reshape(batch, n),
-            size=self._one(lanes, "light/size").reshape(batch, n),
-            color=self._draw(lanes, "light/color").reshape(batch, n, 3),
-            intensity=self._one(lanes, "light/intensity").reshape(batch, n),
-            specular=self._one(lanes, "light/specular").reshape(batch, n),
-            shadow=self._one(lanes, "light/shadow").reshape(batch, n) > 0.5,
+            distance=each("distance"),
+            size=each("size"),
+            color=each("color"),
+            intensity=each("intensity"),
+            specular=each("specular"),
+            shadow=each("shadow") > 0.5,
         )
 
     def _ambient(self, draws: Draws) -> Ambient:
@@ -326,7 +390,11 @@ def make_sampler(
         if value is not None and not 8 <= value <= 16384:
             raise ConfigError(f"{key}: got {value}; expected 8 to 16384 px")
     slots = (randomize.blocks.slots, randomize.distractors.slots)
-    rooms = (("blocks", slots[0], 1000), ("distractors", slots[1], 1000), ("light", randomize.light.slots, MOST_LIGHTS))
+    rooms = (
+        ("blocks", slots[0], MOST_SLOTS),
+        ("distractors", slots[1], MOST_SLOTS),
+        ("light", randomize.light.slots, MOST_LIGHTS),
+    )
     for name, n, greatest in rooms:
         if not 0 <= n <= greatest:
             raise ConfigError(f"randomize.{name}.slots: got {n}; expected 0 to {greatest}")
@@ -425,13 +493,20 @@ def _check_cameras(cameras: Cameras, surfaces: Surfaces, world: World, seed: int
 
 def _check_lenses(cameras: Cameras, seed: int, index: NDArray[np.int64]) -> None:
     """Every pixel must be where some ray falls: the picture's corners within the lens's reach."""
-    for row in np.flatnonzero(np.any(cameras.distortion != 0, axis=1)):
-        camera, lens = cameras.intrinsics[row], cameras.distortion[row]
-        ends = [[u, v] for u in (0.0, cameras.width - 1) for v in (0.0, cameras.height - 1)]
-        plane = unproject(np.array(ends), camera)[:, :2]
+    focal, center = cameras.intrinsics[:, [0, 1], [0, 1]], cameras.intrinsics[:, :2, 2]
+    far = np.maximum(center, [cameras.width - 1, cameras.height - 1] - center) / focal
+    corner = np.hypot(far[:, 0], far[:, 1])
+    # The lens's reach takes an equation for each; most lenses plainly grow up to well beyond the corners.
+    k1, k2, _, _, k3 = cameras.distortion.T
+    radius = 1.35 * corner
+    x = radius**2
+    grows = 1 + x * (3 * np.minimum(k1, 0) + x * (5 * np.minimum(k2, 0) + x * 7 * np.minimum(k3, 0))) > 0
+    plain = grows & (0.98 * radius * (1 + x * (k1 + x * (k2 + x * k3))) > corner) & (radius < 1e3)
+    for row in np.flatnonzero(~plain):
+        lens = cameras.distortion[row]
         reach = min(lens_reach(lens), 1e3)
         edge = np.linalg.norm(distort(np.array([[reach, 0.0]]), np.array([*lens[:2], 0, 0, lens[4]])))
-        if np.linalg.norm(plane, axis=1).max() >= 0.98 * edge:
+        if corner[row] >= 0.98 * edge:
             raise ConfigError(
                 f"randomize.camera.distortion: sample {index[row]} of seed {seed} has the lens {lens.tolist()}, which shows "
                 "nothing in the picture's corners; lower its first number's size or randomize.camera.fov_deg"
@@ -446,14 +521,3 @@ def _raise_where(inside: Any, position: Array, what: str, seed: int, index: NDAr
             f"randomize.camera: sample {index[row]} of seed {seed} has its camera at ({place}) m, inside or behind {what}, "
             f"or within {NEAR} m of it; change randomize.camera.elevation_deg, distance or offset"
         )
-
-
-def _reshape(materials: Materials, *shape: int) -> Materials:
-    parts = {item.name: getattr(materials, item.name) for item in fields(Materials)}
-    return Materials(**{name: value.reshape(*shape, *value.shape[1:]) for name, value in parts.items()})
-
-
-def _concatenate(parts: Sequence[Materials]) -> Materials:
-    return Materials(
-        **{item.name: np.concatenate([getattr(part, item.name) for part in parts], 1) for item in fields(Materials)}
-    )

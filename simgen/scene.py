@@ -31,6 +31,9 @@ _DTYPES = {Array: np.float64, Ints: np.int64, Bools: np.bool_}
 class _Checked:
     """Checks and converts each array as it comes in, so that what is inside can be trusted.
 
+    Arrays are laid out in the order of their axes: sums may depend on the layout in their last bit, and what is computed
+    from a scene must not depend on the batch that it was sampled in.
+
     A field `Annotated[Array, "B N 3"]` is an array with these axes: a number is a length, a letter a length that is the
     same wherever it stands, and '*' any leading axes.
     """
@@ -39,7 +42,7 @@ class _Checked:
         lengths: dict[str, int] = {}
         leads: dict[str, tuple[int, ...]] = {}
         for name, (kind, axes) in _arrays_of(type(self)).items():  # type: ignore[arg-type]
-            value: NDArray[Any] = np.asarray(getattr(self, name), dtype=_DTYPES[kind])
+            value: NDArray[Any] = np.asarray(getattr(self, name), dtype=_DTYPES[kind], order="C")
             object.__setattr__(self, name, value)
             tail = [axis for axis in axes if axis != "*"]
             got = value.shape[len(value.shape) - len(tail) :] if "*" in axes else value.shape

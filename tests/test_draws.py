@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from simgen.draws import Draws, philox
+from simgen import draws as module
+from simgen.draws import Drawn, Draws, philox
 
 FEW = settings(derandomize=True, deadline=None, max_examples=20)
 ONES = 0xFFFFFFFF
@@ -37,13 +38,11 @@ def plain_philox(counter: list[int], key: list[int]) -> list[int]:
 
 
 def plain_words(seed: int, path: str, index: int, lane: int, n: int) -> list[int]:
-    """What Draws.words promises for one sample: key from "seed:path", counter (k, lane, index)."""
+    """What Draws.words promises for one sample: key from "seed:path", counter (k, lane, index div 4), word index mod 4."""
     digest = hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=8).digest()
     key = [int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")]
-    words: list[int] = []
-    for k in range(-(-n // 4)):
-        words += plain_philox([k, lane, index & ONES, index >> 32], key)
-    return words[:n]
+    block = index // 4
+    return [plain_philox([k, lane, block & ONES, block >> 32], key)[index % 4] for k in range(n)]
 
 
 def draws(index: object, seed: int = 0, path: str = "camera/distance") -> Draws:
@@ -78,35 +77,53 @@ def test_philox_of_many_counters_is_philox_of_each() -> None:
     assert np.array_equal(counters, before)  # the argument is left alone
 
 
+def test_philox_takes_a_key_for_each_counter() -> None:
+    """And counters that broadcast against them, which is how many paths are drawn at once."""
+    rng = np.random.default_rng(1)
+    counters, keys = rng.integers(0, 2**32, (4, 1, 6)), rng.integers(0, 2**32, (2, 5, 1))
+    counters = np.broadcast_to(counters, (4, 5, 6)).copy()
+    counters[0] = np.arange(5)[:, None]
+    many = philox(counters, keys)
+    assert many.shape == (4, 5, 6)
+    for row in range(5):
+        for column in range(6):
+            assert many[:, row, column].tolist() == plain_philox(
+                counters[:, row, column].tolist(), keys[:, row, 0].tolist()
+            )
+
+
 @FEW
 @given(
     seed=st.integers(-(2**70), 2**70),
     index=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=5),
-    lane=st.integers(0, 1000),
+    lane=st.integers(0, ONES),
     n=st.integers(1, 11),
 )
 def test_words_equal_the_plain_implementation(seed: int, index: list[int], lane: int, n: int) -> None:
-    words = Draws(seed, np.array(index), "a/b", lane).words(n)
+    words = Draws(seed, np.array(index), "a/b").lanes([lane]).words(n)
     assert words.tolist() == [plain_words(seed, "a/b", i, lane, n) for i in index]
 
 
-def test_uniform_has_53_bits_of_two_words_each() -> None:
+def test_uniform_has_the_32_bits_of_a_word() -> None:
     words = draws([5, 2**40]).words(6).astype(object)
-    expected = [[((a >> 5) * 2**26 + (b >> 6)) / 2**53 for a, b in zip(r[0::2], r[1::2], strict=True)] for r in words]
-    assert draws([5, 2**40]).uniform(3).tolist() == expected
+    assert draws([5, 2**40]).uniform(6).tolist() == [[word / 2**32 for word in row] for row in words]
+    ends = np.array([-1.0, 0.0, 3.0]), np.array([1.0, 1e-9, 3.0])
+    between = draws(range(9)).between(*ends)
+    assert between.tolist() == (ends[0] + (ends[1] - ends[0]) * draws(range(9)).uniform(3)).tolist()
 
 
 def test_the_ends_of_uniform_normal_and_integers() -> None:
     """All bits 0 and all bits 1: uniform stays in [0, 1), integers below the bound, normal finite and symmetric."""
     low, high = Extreme(0, np.array([0])), Ones(0, np.array([0]))
     assert low.uniform().item() == 0
-    assert high.uniform().item() == 1 - 2.0**-53
-    for bound in (1, 3, 10**6):
+    assert high.uniform().item() == 1 - 2.0**-32
+    assert low.between(np.array([2.0]), np.array([5.0])).item() == 2
+    assert 5 - 1e-9 < high.between(np.array([2.0]), np.array([5.0])).item() < 5
+    for bound in (1, 3, 10**6, 2**31 + 1, 2**32):
         assert low.integers(bound).item() == 0
         assert high.integers(bound).item() == bound - 1
-    assert low.normal().item() == pytest.approx(stats.norm.ppf(2.0**-54))
-    assert np.isfinite(high.normal()).all()
-    assert high.normal().item() == pytest.approx(-low.normal().item(), rel=0.02)
+    assert low.normal().item() == pytest.approx(stats.norm.ppf(2.0**-33))
+    assert high.normal().item() == pytest.approx(-low.normal().item(), rel=1e-7)
 
 
 @FEW
@@ -128,14 +145,48 @@ def test_more_numbers_leave_the_first_ones_as_they_were() -> None:
             assert np.array_equal(getattr(draws(range(7)), name)(n), many[:, :n])
 
 
-def test_lanes_are_neighbours_and_do_not_depend_on_their_number() -> None:
-    lanes = draws([4, 9]).lanes(5)
-    assert lanes.index.tolist() == [4] * 5 + [9] * 5
-    words = lanes.words(3).reshape(2, 5, 3)
-    assert words.tolist() == [[plain_words(0, "camera/distance", i, j, 3) for j in range(5)] for i in (4, 9)]
-    assert np.array_equal(draws([4, 9]).lanes(2).words(3).reshape(2, 2, 3), words[:, :2])
-    assert np.array_equal(lanes.at([6, 1]).words(3), words.reshape(10, 3)[[6, 1]])
-    assert np.array_equal((lanes / "x").at([6]).words(2)[0], plain_words(0, "camera/distance/x", 9, 1, 2))
+def test_lanes_do_not_depend_on_their_number() -> None:
+    lanes = draws([4, 9]).lanes(range(5))
+    words = lanes.words(3).reshape(5, 2, 3)  # all samples' first lane, then all samples' second
+    assert words.tolist() == [[plain_words(0, "camera/distance", i, j, 3) for i in (4, 9)] for j in range(5)]
+    assert np.array_equal(draws([4, 9]).lanes(range(2)).words(3).reshape(2, 2, 3), words[:2])
+    assert np.array_equal(draws([4, 9]).lanes([4, 1]).words(3).reshape(2, 2, 3), words[[4, 1]])
+    assert np.array_equal(draws([4, 9]).lanes([0]).words(3), draws([4, 9]).words(3))
+    assert np.array_equal(lanes.at([1]).words(3), words[:, 1])
+    assert lanes.at([1, 1, 0]).words(3).reshape(5, 3, 3).tolist() == words[:, [1, 1, 0]].tolist()
+    assert (lanes / "x").at([1]).words(2)[1].tolist() == plain_words(0, "camera/distance/x", 9, 1, 2)
+    assert draws([4, 9]).lanes([]).words(3).shape == draws([4, 9]).lanes([]).uniform(3).shape == (0, 3)
+
+
+@FEW
+@given(
+    index=st.lists(st.integers(0, 2**63 - 1), max_size=9),
+    plan=st.lists(
+        st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 9), max_size=4), st.integers(1, 5)), max_size=5
+    ),
+    at_once=st.sampled_from([1, 7, 16384]),
+)
+def test_what_is_drawn_ahead_is_what_is_drawn(
+    index: list[int], plan: list[tuple[str, list[int], int]], at_once: int
+) -> None:
+    root = Draws(5, np.array(index, dtype=np.int64), "root")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_AT_ONCE", at_once)
+        ahead = root.ahead(Drawn(f"root/{name}", tuple(lane), n) for name, lane, n in plan)
+        for name, lane, n in plan:
+            drawn = (root / name).lanes(lane).words(n)
+            assert drawn.tolist() == [plain_words(5, f"root/{name}", i, j, n) for j in lane for i in index]
+            patch.setattr(Draws, "ahead", None)  # it is there already
+            assert np.array_equal((ahead / name).lanes(lane).words(n), drawn)
+            patch.undo()
+            patch.setattr(module, "_AT_ONCE", at_once)
+    # What was not announced, or for other samples, is drawn as ever.
+    assert np.array_equal((ahead / "d").words(3), (root / "d").words(3))
+    for name, lane, n in plan:
+        assert np.array_equal((ahead / name).lanes(lane).words(n + 1), (root / name).lanes(lane).words(n + 1))
+        assert np.array_equal((ahead / name).lanes([*lane, 11]).words(n), (root / name).lanes([*lane, 11]).words(n))
+        some = np.arange(0, len(index), 2)
+        assert np.array_equal((ahead.at(some) / name).lanes(lane).words(n), (root.at(some) / name).lanes(lane).words(n))
 
 
 def test_no_two_of_seed_index_lane_and_path_share_a_stream() -> None:
@@ -143,7 +194,7 @@ def test_no_two_of_seed_index_lane_and_path_share_a_stream() -> None:
     seen: dict[tuple[int, ...], object] = {}
     for seed in range(12):
         for path in ("", "a", "a/a", "b"):
-            words = Draws(seed, np.arange(12), path).lanes(4).words(2)
+            words = Draws(seed, np.arange(12), path).lanes(range(4)).words(2)
             for place, pair in enumerate(map(tuple, words.tolist())):
                 assert pair not in seen, (seen.get(pair), (seed, path, place))
                 seen[pair] = (seed, path, place)
@@ -155,6 +206,7 @@ def test_indices_beyond_32_bits_are_distinct() -> None:
     words = draws(index).words(2)
     assert len({tuple(row) for row in words.tolist()}) == 4
     assert words.tolist() == [plain_words(0, "camera/distance", i, 0, 2) for i in index]
+    assert draws([]).words(2).shape == (0, 2)
 
 
 def test_child_paths() -> None:
@@ -175,7 +227,7 @@ def test_uniform_and_normal_follow_their_laws_in_every_direction(along: str) -> 
         if along == "k":
             return getattr(draws(one), name)(n)[0]
         if along == "lane":
-            return getattr(draws(one).lanes(n), name)()[:, 0]
+            return getattr(draws(one).lanes(range(n)), name)()[:, 0]
         if along == "path":
             return np.concatenate([getattr(Draws(0, one) / k, name)()[0] for k in range(n)])
         return np.concatenate([getattr(Draws(k, one), name)()[0] for k in range(n)])
@@ -203,12 +255,16 @@ def test_integers_are_equally_likely(bound: int) -> None:
 
 
 def test_trace_collects_each_path_that_is_drawn_from() -> None:
-    trace: list[str] = []
+    trace: list[Drawn] = []
     root = Draws(0, np.arange(3), trace=trace)
     (root / "a").uniform()
     child = root / "b" / "c"
     child.normal(2)
     child.at([0]).integers(4)
-    root.lanes(2).words(1)
-    assert trace == ["a", "b/c", "b/c", ""]
+    root.lanes(range(2)).words(1)
+    root.ahead([Drawn("d", (0,), 1)])  # nothing is drawn yet
+    expected = [Drawn("a", (0,), 1), Drawn("b/c", (0,), 2), Drawn("b/c", (0,), 1), Drawn("", (0, 1), 1)]
+    assert trace == expected
+    (root.ahead(expected) / "a").uniform()
+    assert trace == [*expected, expected[0]]
     assert np.array_equal((root / "a").uniform(), (Draws(0, np.arange(3)) / "a").uniform())

@@ -1,6 +1,7 @@
 """The randomness law, to the bit; placement, from the drawn poses alone; every preset on every scene."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from copy import deepcopy
@@ -16,12 +17,12 @@ from builders import PHOTOGRAPHS
 from simgen.catalogue import World, load_world
 from simgen.config import compose
 from simgen.distributions import Constant
-from simgen.draws import Draws
+from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
 from simgen.geometry import inverse, project, transform_points
-from simgen.randomize import Sampler, make_sampler
+from simgen.randomize import ROUNDS, Sampler, make_sampler
 from simgen.resources import resource_folder
-from simgen.scene import SURFACES, TEXTURES, Scenes, concatenate, take
+from simgen.scene import LIGHTS, SURFACES, TEXTURES, Scenes, concatenate, take
 from simgen.schema import Randomize, Render
 
 SCENES = ("tabletop", "kuka_table")
@@ -129,10 +130,11 @@ def test_seeds_and_indices_give_different_scenes(scene: str) -> None:
 def test_no_path_is_drawn_from_twice(preset: str, scene: str, settle: bool) -> None:
     sampler = sampler_of(preset, scene, settle=settle)
     for attempt in (0, 2):
-        trace: list[str] = []
+        trace: list[Drawn] = []
         traced = sampler.sample(1, range(3), attempt=attempt, trace=trace)
-        assert len(trace) == len(set(trace))
-        drawn = {re.sub(r"^attempt-2/", "", path) for path in trace}
+        paths = [one.path for one in trace]
+        assert len(paths) == len(set(paths))
+        drawn = {re.sub(r"^attempt-2/", "", path) for path in paths}
         for path, leaf in sampler.leaves.items():
             uses = [one for one in drawn if one == path or one.startswith(f"{path}/")]
             assert bool(uses) == (not isinstance(leaf, Constant)) or (
@@ -172,9 +174,9 @@ def _determines(leaf: str) -> set[str]:
     if group == "walls":
         return {"surfaces.walls"}
     if group == "light":
-        return {f"lights.{name}"}
+        return {"lights.present" if name == "count" else f"lights.{name}"}
     if group == "sensor":
-        return {f"sensor.{name}".replace("_px", "")}
+        return {"sensor.motion_angle" if name == "motion_deg" else f"sensor.{name}".replace("_px", "")}
     if group == "camera":
         place, turn = {"cameras.position", "cameras.rotation"}, {"cameras.rotation"}
         return {
@@ -204,11 +206,17 @@ CONSTANTS: dict[str, Any] = {
     "face": 0.99,
     "walls": 0,
     "direction": [0.1, 0.2, 0.9],
-    "light/distance": 2.34,
-    "ambient": 0.41,
-    "diffuse": 0.31,
+    "roughness": 0.123,
+    "metalness": 0.37,
     "specular": 0.21,
+    "kind": "area",
+    "light/distance": 2.34,
+    "size": 0.123,
+    "intensity": 0.41,
     "shadow": 0,
+    "sky": [0.7, 0.8, 1.9],
+    "ground": [0.3, 0.2, 0.1],
+    "occlusion": 0.321,
     "aim": [-0.71, -0.02, 0.01],
     "camera/distance": 1.2345,
     "azimuth_deg": 177.77,
@@ -221,11 +229,16 @@ CONSTANTS: dict[str, Any] = {
     "fov_scale": 0.97,
     "principal_point": [0.0011, 0.0022],
     "distortion": [-0.01, 0.002, 0.0003, 0.0004, 0.00005],
+    "defocus_px": 0.7,
+    "motion_px": 1.7,
+    "motion_deg": 45.6,
+    "vignette": 0.111,
     "exposure": 0.123,
+    "shot_noise": 3.3,
+    "read_noise": 0.44,
     "white_balance": [0.91, 1.01, 1.11],
+    "shoulder": 0.55,
     "gamma": 1.11,
-    "noise": 3.3,
-    "blur_px": 0.7,
     "jpeg_quality": 66,
 }
 COLOR = ["hsv", ["uniform", 0, 1], ["uniform", 0.2, 1], ["choice", 0.5, ["uniform", 0.6, 1]]]
@@ -244,11 +257,17 @@ DISTRIBUTIONS: dict[str, Any] = {
     "face": ["choice", 0, ["uniform", 0, 1]],
     "walls": ["integer", 0, 1],
     "direction": ["cap", [0.3, -0.2, 1], 60],
-    "light/distance": ["loguniform", 1, 4],
-    "ambient": ["uniform", 0.2, 0.8],
-    "diffuse": ["normal", 0.5, 0.02],
+    "roughness": ["uniform", 0.1, 1],
+    "metalness": ["choice", 0, 1, ["uniform", 0, 1]],
     "specular": ["uniform", 0, 0.5],
+    "kind": ["choice", "area", "directional", "point"],
+    "light/distance": ["loguniform", 1, 4],
+    "size": ["loguniform", 0.01, 0.5],
+    "intensity": ["normal", 0.5, 0.02],
     "shadow": ["choice", 0, 1],
+    "sky": ["uniform", [0.5, 0.6, 0.7], [1, 1, 2]],
+    "ground": COLOR,
+    "occlusion": ["uniform", 0, 1],
     "aim": None,
     "camera/distance": ["normal", 1.25, 0.01],
     "azimuth_deg": ["uniform", 170, 190],
@@ -261,14 +280,20 @@ DISTRIBUTIONS: dict[str, Any] = {
     "fov_scale": ["uniform", 0.95, 1.05],
     "principal_point": ["uniform", -0.01, 0.01],
     "distortion": ["uniform", [-0.05, 0, 0, 0, 0], [0.05, 0.01, 0.001, 0.001, 0.001]],
+    "defocus_px": ["uniform", 0, 1],
+    "motion_px": ["choice", 0, ["uniform", 0, 4]],
+    "motion_deg": ["uniform", 0, 180],
+    "vignette": ["uniform", 0, 0.5],
     "exposure": ["normal", 0, 0.3],
+    "shot_noise": ["uniform", 0, 8],
+    "read_noise": ["uniform", 0, 1],
     "white_balance": ["uniform", 0.9, 1.1],
+    "shoulder": ["uniform", 0, 1],
     "gamma": ["loguniform", 0.8, 1.25],
-    "noise": ["uniform", 0, 8],
-    "blur_px": ["uniform", 0, 1],
     "jpeg_quality": ["integer", 50, 95],
 }
 LEAVES = sorted(sampler_of("full").leaves)
+LEAVES_IN_ALL = 112
 
 
 def of_leaf(table: dict[str, Any], path: str) -> Any:
@@ -285,7 +310,7 @@ def test_the_leaves_are_those_of_the_schema() -> None:
                 yield item.name
 
     assert sorted(count(_randomize("full"))) == LEAVES
-    assert len(LEAVES) == 80
+    assert len(LEAVES) == LEAVES_IN_ALL
     assert all(_determines(path) for path in LEAVES)
 
 
@@ -318,11 +343,11 @@ def test_frozen_at_what_a_sample_drew_every_leaf_gives_that_sample(scene: str) -
     for index in (0, 3):
         drawn = {}
         for path, leaf in sampler.leaves.items():
-            if path.startswith(("blocks/", "distractors/", "fixture/")):
+            if path.startswith(("blocks/", "distractors/", "fixture/", "light/")) and path != "light/count":
                 continue
             numbers = leaf.sample(Draws(9, np.array([index]), path))[0].tolist()
             drawn[path] = TEXTURES[int(numbers[0])] if path.endswith("texture") else numbers
-        assert len(drawn) == 80 - 6 * 3 - 2 * 6
+        assert len(drawn) == LEAVES_IN_ALL - 2 * (6 + 9) - 9 - 8  # without blocks', fixtures' and lights' own
         assert_same(sampler_of("full", scene, drawn).sample(9, [index]), sampler.sample(9, [index]))
 
 
@@ -337,7 +362,7 @@ def test_the_number_of_blocks_moves_none() -> None:
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_every_leaf_takes_a_distribution(scene: str) -> None:
-    """All 80 at once; every array then varies from sample to sample, and stays within what was asked for."""
+    """All at once; every array then varies from sample to sample, and stays within what was asked for."""
     leaves = {path: of_leaf(DISTRIBUTIONS, path) or "varied" for path in LEAVES}
     sampler = sampler_of("none", scene, leaves)
     assert not [path for path, leaf in sampler.leaves.items() if isinstance(leaf, Constant)]
@@ -350,7 +375,9 @@ def test_every_leaf_takes_a_distribution(scene: str) -> None:
     assert np.unique(arrays["sensor.jpeg_quality"]).min() >= 50
     assert set(np.unique(arrays["table.pattern"])) <= {5, *range(10, 1001)}
     assert set(np.unique(arrays["blocks.material.texture"])) == {0, 1, 2, 3, 4}
-    assert np.linalg.norm(arrays["lights.direction"], axis=2) == pytest.approx(np.ones((12, 1)))
+    assert np.linalg.norm(arrays["lights.direction"], axis=2) == pytest.approx(np.ones((12, 4)))
+    assert set(np.unique(arrays["lights.kind"])) == {0, 1, 2}
+    assert set(np.unique(arrays["lights.present"].sum(axis=1))) == {0, 1, 2, 3}
     axis = np.array([0.3, -0.2, 1]) / np.linalg.norm([0.3, -0.2, 1])
     assert (arrays["lights.direction"] @ axis >= 0.5 - 1e-12).all()
     names = [solid.name for solid in world_of(scene).solids]
@@ -362,9 +389,9 @@ def test_with_every_leaf_a_distribution_a_sample_alone_is_the_sample_in_a_batch(
     sampler = sampler_of("none", scene, {path: of_leaf(DISTRIBUTIONS, path) or "varied" for path in LEAVES})
     whole = sampler.sample(0, range(12))
     assert_same(concatenate([sampler.sample(0, [i]) for i in range(12)]), whole)
-    trace: list[str] = []
+    trace: list[Drawn] = []
     sampler.sample(0, range(12), trace=trace)
-    assert len(trace) == len(set(trace))
+    assert len({one.path for one in trace}) == len(trace)
 
 
 # ---- presets
@@ -379,12 +406,14 @@ def test_none_gives_the_same_scene_for_every_index(scene: str) -> None:
     assert changed(sampler.sample(1, range(6)), scenes) == {"sensor.noise_seed"}
     assert scenes.blocks.present.sum(axis=1).tolist() == [1] * 6
     neutral = scenes.sensor
-    assert not (neutral.exposure.any() or neutral.noise.any() or neutral.blur.any() or neutral.jpeg_quality.any())
+    for off in ("defocus", "motion", "vignette", "exposure", "shot_noise", "read_noise", "shoulder", "jpeg_quality"):
+        assert not getattr(neutral, off).any(), off
     assert (neutral.gamma == 1).all()
     assert (neutral.white_balance == 1).all()
 
 
 _MATERIAL = ("texture", "color", "color2", "cycles", "angle", "pattern")
+_GLOSS = ("roughness", "specular")
 _POSE = ("rotation", "xy", "z")
 GROUPS: dict[str, set[str]] = {
     "blocks": {f"blocks.{name}" for name in ("present", "model", *_POSE)} | {"distractors.xy"},
@@ -392,18 +421,26 @@ GROUPS: dict[str, set[str]] = {
     "colour": {
         f"{surface}.{name}"
         for surface in ("blocks.material", "distractors.material", "table", "floor", "wall", "fixture")
-        for name in _MATERIAL
-    },
+        for name in (*_MATERIAL, *_GLOSS)
+    }
+    | {f"{surface}.metalness" for surface in ("blocks.material", "distractors.material", "fixture")},
     "background": {f"background.{name}" for name in _MATERIAL} | {"surfaces.walls"},
     "light": {
-        f"lights.{name}" for name in ("direction", "distance", "color", "ambient", "diffuse", "specular", "shadow")
-    },
+        f"lights.{name}"
+        for name in ("present", "kind", "direction", "distance", "size", "color", "intensity", "specular", "shadow")
+    }
+    | {f"ambient.{name}" for name in ("intensity", "sky", "ground", "occlusion")},
     "camera": {f"cameras.{name}" for name in ("position", "rotation", "focal", "center")},
-    "sensor": {f"sensor.{name}" for name in ("exposure", "white_balance", "gamma", "noise", "blur", "jpeg_quality")},
+    "sensor": {
+        f"sensor.{name}"
+        for name in ("defocus", "motion", "motion_angle", "vignette", "exposure", "shot_noise", "read_noise")
+    }
+    | {f"sensor.{name}" for name in ("white_balance", "shoulder", "gamma", "jpeg_quality")}
+    | {"cameras.distortion"},
 }
 # What the kuka_table varies less: one box that lies on its base.
 FIXED = {
-    "tabletop": {f"fixture.{name}" for name in _MATERIAL},
+    "tabletop": {f"fixture.{name}" for name in (*_MATERIAL, *_GLOSS, "metalness")},
     "kuka_table": {"blocks.present", "blocks.model", "blocks.z"},
 }
 
@@ -476,7 +513,88 @@ def test_tobin2017_keeps_to_the_ranges_of_the_paper(scene: str) -> None:
     assert (np.abs(fov / middle - 1) <= 0.05 + 1e-9).all()
 
 
+# ---- lights
+
+
+def test_there_is_room_for_no_light_to_eight() -> None:
+    """And a light is the same whatever the number of slots, and of lights."""
+    wide = sampler_of("full", leaves={"light.slots": 8, "light.count": 8}).sample(0, range(20))
+    assert wide.lights.present.shape == (20, 8)
+    assert wide.lights.present.all()
+    assert len({row.tobytes() for row in wide.lights.direction.reshape(-1, 3)}) == 160
+    for slots in range(8):
+        few = sampler_of("full", leaves={"light.slots": slots, "light.count": slots // 2}).sample(0, range(20))
+        for item in fields(few.lights):
+            if item.name != "present":
+                value = getattr(wide.lights, item.name)[:, :slots]
+                assert np.array_equal(getattr(few.lights, item.name), value), item.name
+        assert (few.lights.present == ([True] * (slots // 2) + [False] * (slots - slots // 2))).all()
+        assert {name for name in changed(few, wide) if not name.startswith("lights.")} == set()
+
+
+def test_the_number_and_the_kind_of_lights_are_what_was_asked_for() -> None:
+    leaves = {"light.count": ["integer", 0, 3], "light.kind": ["choice", "area", "point"]}
+    lights = sampler_of("none", leaves=leaves).sample(0, range(400)).lights
+    count = lights.present.sum(axis=1)
+    assert (np.abs(np.bincount(count) - 100) < 40).all()
+    assert len(np.bincount(count)) == 4
+    assert (lights.present == (np.arange(4) < count[:, None])).all()  # the first ones
+    assert {LIGHTS[k] for k in np.unique(lights.kind)} == {"area", "point"}
+    assert (np.abs((lights.kind == LIGHTS.index("area")).mean(axis=0) - 0.5) < 0.1).all()  # in every slot
+    for kind in LIGHTS:
+        lights = sampler_of("none", leaves={"light.kind": kind}).sample(0, [0]).lights
+        assert (lights.kind == LIGHTS.index(kind)).all()
+
+
 # ---- placement
+
+
+def plain_places(sampler: Sampler, seed: int, index: int) -> list[list[float]]:
+    """The rule of placement for one sample, slot by slot and proposal by proposal; infinite where there is no place."""
+    blocks = sampler.sample(seed, [index]).blocks
+    radius = [sampler.world.solids[m].radius * s for m, s in zip(blocks.model[0], blocks.scale[0], strict=True)]
+    middle, half = sampler.world.table.center[:2], sampler.world.table.size[:2] / 2
+    taken: list[list[float]] = []
+    for slot in range(sum(sampler.slots)):
+        name, nth = ("blocks", slot) if slot < sampler.slots[0] else ("distractors", slot - sampler.slots[0])
+        found = [math.inf, math.inf]
+        for k in range(ROUNDS[-1]):
+            number = next(i for i, end in enumerate(ROUNDS) if k < end)
+            draws = Draws(seed, np.array([index]), f"{name}/place/{number}").lanes([1000 * k + nth])
+            spot = sampler.leaves[f"{name}/place"].sample(draws)[0]
+            clear = [math.hypot(*(spot - other)) >= radius[slot] + r for other, r in zip(taken, radius, strict=False)]
+            if all(clear) and (np.abs(spot - middle) <= half).all():
+                found = spot.tolist()
+                break
+        taken.append(found)
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("preset", "scene", "leaves"),
+    [
+        ("full", "tabletop", {}),
+        ("tobin2017", "kuka_table", {}),
+        # a tight table: slots that need proposals of later rounds, and absent ones that find no place
+        ("full", "tabletop", {"distractors.place": ["uniform", [-0.12, -0.12], [0.12, 0.12]], "distractors.count": 0}),
+        ("full", "tabletop", {"distractors.place": ["uniform", [0.3, 0.2], [0.9, 0.6]], "distractors.count": 0}),
+        ("full", "tabletop", {"blocks.place": [0.1, 0.1], "blocks.count": 1, "distractors.count": 0}),
+    ],
+)
+def test_a_block_takes_its_first_proposal_that_is_free(preset: str, scene: str, leaves: dict[str, Any]) -> None:
+    sampler = sampler_of(preset, scene, leaves)
+    placed = sampler.sample(4, range(12)).blocks.world_from_block[:, :, :2, 3]
+    lost = 0
+    for index in range(12):
+        plain = np.array(plain_places(sampler, 4, index))
+        some = np.isfinite(plain[:, 0])
+        assert np.array_equal(placed[index, some], plain[some])
+        lost += (~some).sum()
+        for slot in np.flatnonzero(~some):  # an absent block without a place stays where it was first proposed
+            name, nth = ("blocks", slot) if slot < SLOTS else ("distractors", slot - SLOTS)
+            draws = Draws(4, np.array([index]), f"{name}/place/0").lanes([nth])
+            assert np.array_equal(placed[index, slot], sampler.leaves[f"{name}/place"].sample(draws)[0])
+    assert (lost > 0) == (len(leaves) > 1)
 
 
 def vertices_of(scenes: Scenes, row: int, slot: int, world: World) -> np.ndarray:
@@ -594,7 +712,7 @@ def test_blocks_that_find_no_place_do_not_depend_on_their_batch() -> None:
             return False
         return True
 
-    alone = {i: fits([i]) for i in range(6)}
+    alone = {i: fits([i]) for i in range(13)}
     assert set(alone.values()) == {True, False}
     good = [i for i in alone if alone[i]]
     assert_same(sampler.sample(0, good), concatenate([sampler.sample(0, [i]) for i in good]))
@@ -758,7 +876,22 @@ def test_nonsense_is_refused_by_every_leaf_with_its_key(path: str) -> None:
         ("light.direction", [0, 1]),
         ("light.direction", ["choice", [0, 0, 0], [0, 0, 1]]),
         ("light.distance", 0),
-        ("light.ambient", -0.1),
+        ("light.size", -0.1),
+        ("light.intensity", -0.1),
+        ("light.specular", -0.1),
+        ("light.count", -1),
+        ("light.count", 1.5),
+        ("light.count", 5),  # there are four slots
+        ("light.kind", "sun"),
+        ("light.kind", ["choice", "point", "sun"]),
+        ("light.kind", 1),
+        ("ambient.intensity", -0.1),
+        ("ambient.sky", [1, 1, -0.1]),
+        ("ambient.ground", [1, 1]),
+        ("ambient.occlusion", 1.1),
+        ("blocks.material.roughness", 1.1),
+        ("table.metalness", -0.1),
+        ("fixture.specular", ["normal", 0.5, 0.1]),
         ("light.shadow", 0.5),
         ("light.color", [2, 0, 0]),
         ("camera.distance", 0),
@@ -771,8 +904,12 @@ def test_nonsense_is_refused_by_every_leaf_with_its_key(path: str) -> None:
         ("camera.principal_point", [2, 0]),
         ("sensor.exposure", 2000),
         ("sensor.gamma", 0),
-        ("sensor.noise", -1),
-        ("sensor.blur_px", -1),
+        ("sensor.shot_noise", -1),
+        ("sensor.read_noise", -1),
+        ("sensor.defocus_px", -1),
+        ("sensor.motion_px", 61),
+        ("sensor.vignette", 1.1),
+        ("sensor.shoulder", -0.1),
         ("sensor.jpeg_quality", 101),
         ("sensor.jpeg_quality", 50.5),
         ("sensor.white_balance", [1, 1, -1]),
@@ -789,7 +926,10 @@ def test_what_is_out_of_bounds_is_refused_with_its_key(key: str, leaf: Any) -> N
     [
         ({"blocks.slots": -1}, "randomize.blocks.slots: got -1"),
         ({"blocks.slots": 5000}, "randomize.blocks.slots: got 5000"),
-        ({"blocks.slots": 0}, "randomize.blocks.count: up to 1 blocks, but randomize.blocks.slots=0"),
+        ({"blocks.slots": 0}, "randomize.blocks.count: up to 1, but randomize.blocks.slots=0"),
+        ({"light.slots": -1}, "randomize.light.slots: got -1; expected 0 to 8"),
+        ({"light.slots": 9}, "randomize.light.slots: got 9; expected 0 to 8"),
+        ({"light.slots": 2, "light.count": ["integer", 0, 3]}, "randomize.light.count: up to 3, but randomize.light"),
         ({"blocks.slots": 0, "blocks.count": 0, "distractors.slots": 0}, "randomize.blocks.slots: got 0"),
         ({"table.texture": "image"}, "randomize.table.texture: 'image' needs a folder"),
         ({"blocks.material.texture": ["choice", "flat", "image"]}, "randomize.blocks.material.texture: 'image' needs"),
@@ -803,6 +943,32 @@ def test_a_lens_that_does_not_fill_the_picture_is_refused() -> None:
     """Its radial map turns back before the corners: no ray falls on them."""
     with pytest.raises(ConfigError, match=r"^randomize\.camera\.distortion: sample 3 of seed 2"):
         sampler_of("none", leaves={"camera.distortion": [-5, 0, 0, 0, 0]}).sample(2, [3])
+
+
+def test_a_lens_is_refused_exactly_where_it_leaves_a_corner_without_a_ray() -> None:
+    """Lenses on both sides of the bound, told apart by following the radial map outwards."""
+    rng = np.random.default_rng(0)
+    sampler = sampler_of("none")
+    verdicts = []
+    for _ in range(150):
+        lens = (rng.normal(size=5) * [0.4, 0.3, 0.001, 0.001, 0.1]).tolist()
+        config = sampler_of("none", leaves={"camera.distortion": lens})
+        camera = sampler.sample(0, [0]).cameras.intrinsics[0]
+        corner = np.hypot(319.5 / camera[0, 0], 239.5 / camera[1, 1])
+        radius = np.linspace(0, 8, 80001)
+        radial = radius * (1 + lens[0] * radius**2 + lens[1] * radius**4 + lens[4] * radius**6)
+        turn = np.flatnonzero(np.diff(radial) < 0)
+        edge = radial[turn[0]] if len(turn) else math.inf
+        if abs(corner - 0.98 * edge) < 1e-3:
+            continue  # as near as the steps tell
+        verdicts.append(corner < 0.98 * edge)
+        try:
+            config.sample(0, [0])
+        except ConfigError:
+            assert not verdicts[-1], lens
+        else:
+            assert verdicts[-1], lens
+    assert 30 < sum(verdicts) < len(verdicts) - 30
 
 
 @pytest.mark.parametrize("size", [{"width": 7}, {"height": 0}, {"width": -640}, {"height": 20000}])
@@ -824,8 +990,8 @@ def test_a_scene_that_lacks_a_leaf_is_named() -> None:
         make_sampler(_randomize("none"), replace(world, nominal=nominal))
     message = str(caught.value)
     assert message.startswith("randomize.camera.fov_deg: 'nominal' needs the leaf nominal.camera.fov_deg in scene")
-    with pytest.raises(ConfigError, match=r"randomize\.light\.ambient: 'varied' needs the leaf varied\.light\.ambient"):
-        sampler_of("none", leaves={"light.ambient": "varied"})
+    with pytest.raises(ConfigError, match=r"randomize\.light\.size: 'varied' needs the leaf varied\.light\.size"):
+        sampler_of("none", leaves={"light.size": "varied"})
 
 
 def test_a_leaf_of_the_scene_that_has_no_counterpart_is_named() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from simgen.scene import (
+    Ambient,
     Blocks,
     Cameras,
     Lights,
@@ -31,6 +32,9 @@ def materials(rng: np.random.Generator, *shape: int) -> Materials:
         cycles=rng.random(shape),
         angle=rng.normal(size=shape),
         pattern=rng.integers(0, 2**31, shape),
+        roughness=rng.random(shape),
+        metalness=rng.random(shape),
+        specular=rng.random(shape),
     )
 
 
@@ -51,13 +55,21 @@ def scenes_of(batch: int, seed: int = 0) -> Scenes:
         ),
         surfaces=Surfaces(material=materials(rng, batch, 5), walls=rng.random(batch) < 0.5),
         lights=Lights(
+            present=rng.random((batch, lights)) < 0.5,
+            kind=rng.integers(0, 3, (batch, lights)),
             direction=rng.normal(size=(batch, lights, 3)),
             distance=rng.random((batch, lights)),
+            size=rng.random((batch, lights)),
             color=rng.random((batch, lights, 3)),
-            ambient=rng.random((batch, lights)),
-            diffuse=rng.random((batch, lights)),
+            intensity=rng.random((batch, lights)),
             specular=rng.random((batch, lights)),
             shadow=rng.random((batch, lights)) < 0.5,
+        ),
+        ambient=Ambient(
+            intensity=rng.random(batch),
+            sky=rng.random((batch, 3)),
+            ground=rng.random((batch, 3)),
+            occlusion=rng.random(batch),
         ),
         cameras=Cameras(
             intrinsics=rng.normal(size=(batch, 3, 3)),
@@ -67,12 +79,17 @@ def scenes_of(batch: int, seed: int = 0) -> Scenes:
             height=480,
         ),
         sensor=Sensor(
+            defocus=rng.random(batch),
+            motion=rng.random(batch),
+            motion_angle=rng.random(batch),
+            vignette=rng.random(batch),
             exposure=np.array([-0.0, 5e-324, 1 / 3, np.pi, 1e300, 0.1][:batch] + [0.2] * (batch - 6)),
-            white_balance=rng.random((batch, 3)),
-            gamma=rng.random(batch),
-            noise=rng.random(batch),
+            shot_noise=rng.random(batch),
+            read_noise=rng.random(batch),
             noise_seed=rng.integers(0, 2**32, batch),
-            blur=rng.random(batch),
+            white_balance=rng.random((batch, 3)),
+            shoulder=rng.random(batch),
+            gamma=rng.random(batch),
             jpeg_quality=rng.integers(0, 100, batch),
         ),
     )
@@ -121,7 +138,7 @@ def test_json_is_plain() -> None:
 
     data = to_json(scenes_of(2))
     assert plain(data)
-    assert set(data) == {"index", "attempt", "blocks", "surfaces", "lights", "cameras", "sensor"}
+    assert set(data) == {"index", "attempt", "blocks", "surfaces", "lights", "ambient", "cameras", "sensor"}
     assert data["cameras"]["width"] == 640
 
 
@@ -164,17 +181,28 @@ def test_a_recipe_of_another_shape_is_refused() -> None:
         ("lights.direction", np.zeros((3, 3))),
         ("lights.color", np.zeros((3, 3, 3))),
         ("lights.shadow", np.zeros((3, 1))),
+        ("lights.present", np.zeros((3, 3))),
+        ("lights.kind", np.zeros(3)),
+        ("lights.size", np.zeros((3, 2, 1))),
+        ("ambient.sky", np.zeros((3, 4))),
+        ("ambient.ground", np.zeros(3)),
+        ("ambient.occlusion", np.zeros((3, 1))),
         ("cameras.intrinsics", np.zeros((3, 3, 4))),
         ("cameras.distortion", np.zeros((3, 4))),
         ("cameras.world_from_camera", np.zeros((3, 3, 4))),
         ("sensor.white_balance", np.zeros((3, 1))),
-        ("sensor.noise", np.zeros((3, 1))),
-        ("sensor.noise", np.zeros(4)),
+        ("sensor.read_noise", np.zeros((3, 1))),
+        ("sensor.read_noise", np.zeros(4)),
+        ("sensor.motion", np.zeros((3, 2))),
         # between the parts: all have one batch axis, and a material's arrays one shape
         ("index+attempt", np.zeros(2)),
         ("surfaces.walls", np.zeros(2)),
         ("blocks.material.cycles", np.zeros((3, 5))),
         ("blocks.material.color2", np.zeros((2, 4, 3))),
+        ("blocks.material.roughness", np.zeros((3, 4, 1))),
+        ("surfaces.material.metalness", np.zeros((3, 6))),
+        ("ambient.intensity", np.zeros(2)),
+        ("ambient", scenes_of(2).ambient),
         ("blocks.material", materials(np.random.default_rng(0), 3, 5)),
         ("surfaces.material", materials(np.random.default_rng(0), 2, 5)),
         ("sensor", scenes_of(2).sensor),
@@ -202,6 +230,20 @@ def test_arrays_get_their_declared_type() -> None:
     assert sensor.jpeg_quality.dtype == np.int64
     assert sensor.jpeg_quality.tolist() == [50, 90]
     assert sensor.exposure.dtype == np.float64
+    lights = replace(scenes_of(2).lights, present=[[0, 1], [1, 1]], kind=[[0.0, 2.0], [1.0, 1.0]])
+    assert lights.present.dtype == np.bool_
+    assert lights.kind.dtype == np.int64
+
+
+def test_arrays_are_laid_out_in_the_order_of_their_axes() -> None:
+    """However they came in: what is computed from them must not depend on that in its last bit."""
+    scenes = scenes_of(3)
+    poses = np.asfortranarray(scenes.blocks.world_from_block)
+    blocks = replace(scenes.blocks, world_from_block=poses, labelled=np.broadcast_to(True, (3, 4)))
+    for part in (blocks, take(blocks, [2, 0]), take(scenes, slice(None, None, -1)), from_json(to_json(scenes))):
+        for path, value in arrays(part):
+            assert not isinstance(value, np.ndarray) or value.flags.c_contiguous, path
+    assert np.array_equal(blocks.world_from_block, poses)
 
 
 # ---- cutting and joining
