@@ -6,9 +6,8 @@ a place is free depends on the solids, scales and places of earlier slots, so th
 proposal where it took its first; the proposals themselves stay the same.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.catalogue import World
-from simgen.distributions import Choice, Constant, Distribution, Integer, parse, parse_words
+from simgen.distributions import Constant, Distribution
 from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
-from simgen.geometry import NEAR, Array, distort, intrinsics, lens_reach, look_at, rigid, rotation_about
+from simgen.geometry import Array, intrinsics, look_at, rigid, rotation_about
+from simgen.leaves import leaves_of, options_of
 from simgen.scene import (
-    LIGHTS,
     MOST_LIGHTS,
     SURFACES,
     TEXTURES,
@@ -35,55 +34,11 @@ from simgen.scene import (
     Surfaces,
 )
 from simgen.schema import Randomize
+from simgen.viewpoints import check_cameras
 
 MOST_SLOTS = 1000
 # A block's place is sought among this many proposals; only samples in which they do not do draw the next number of them.
 ROUNDS = (5, 16, 60, 200)
-
-_INF = math.inf
-# Leaves that are not one free number: how many numbers, and the bounds of their support.
-_SHAPES: dict[str, tuple[int, float, float]] = {
-    "color": (3, 0, 1),
-    "color2": (3, 0, 1),
-    "cycles": (1, 0.01, 64),
-    "pattern": (1, 0, 2**31),
-    "count": (1, 0, _INF),
-    "scale": (1, 1e-6, _INF),
-    "place": (2, -_INF, _INF),
-    "face": (1, 0, 1),
-    "walls": (1, 0, 1),
-    "direction": (3, -_INF, _INF),
-    "light.distance": (1, 1e-6, _INF),
-    "light.size": (1, 0, _INF),
-    "light.specular": (1, 0, _INF),
-    "intensity": (1, 0, _INF),
-    "shadow": (1, 0, 1),
-    "sky": (3, 0, _INF),
-    "ground": (3, 0, _INF),
-    "occlusion": (1, 0, 1),
-    "roughness": (1, 0, 1),
-    "metalness": (1, 0, 1),
-    "specular": (1, 0, 1),
-    "aim": (3, -_INF, _INF),
-    "camera.distance": (1, 1e-6, _INF),
-    "elevation_deg": (1, -90, 90),
-    "offset": (3, -_INF, _INF),
-    "fov_deg": (1, 1, 170),
-    "fov_scale": (1, 0.5, 1.05),
-    "principal_point": (2, -1, 1),
-    "distortion": (5, -_INF, _INF),
-    "white_balance": (3, 0, _INF),
-    "gamma": (1, 1e-3, _INF),
-    "exposure": (1, -16, 16),
-    "vignette": (1, 0, 1),
-    "shoulder": (1, 0, 1),
-    "shot_noise": (1, 0, 255),
-    "read_noise": (1, 0, 255),
-    "defocus_px": (1, 0, 30),
-    "motion_px": (1, 0, 60),
-    "jpeg_quality": (1, 0, 100),
-}
-_WHOLE = ("count", "pattern", "walls", "shadow", "jpeg_quality")
 
 
 @dataclass(frozen=True)
@@ -124,7 +79,7 @@ class Sampler:
         blocks = self._blocks(draws, attempt)
         cameras = self._cameras(draws)
         surfaces = self._surfaces(draws)
-        _check_cameras(cameras, surfaces, self.world, draws.seed, draws.index)
+        check_cameras(cameras, surfaces, self.world, draws.seed, draws.index)
         return Scenes(
             index=draws.index,
             attempt=np.full(len(draws.index), attempt),
@@ -378,14 +333,7 @@ def make_sampler(
     randomize: Randomize, world: World, *, width: int | None = None, height: int | None = None, settle: bool = False
 ) -> Sampler:
     """The Sampler of a configuration. Raises ConfigError with the full key for whatever is wrong with it."""
-    leaves: dict[str, Distribution] = {}
-    _collect(randomize, "randomize", world, leaves)
-    for word, tree in (("nominal", world.nominal), ("varied", world.varied)):
-        for path in _paths(tree):
-            if path not in leaves:
-                raise ConfigError(
-                    f"scene: {world.name}: {word}.{path.replace('/', '.')}: no such leaf in conf/randomize/"
-                )
+    leaves = leaves_of(randomize, world)
     for key, value in (("width", width), ("height", height)):
         if value is not None and not 8 <= value <= 16384:
             raise ConfigError(f"{key}: got {value}; expected 8 to 16384 px")
@@ -405,119 +353,14 @@ def make_sampler(
             )
     if not any(slots):
         raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected room for a block")
-    if any(isinstance(option, Constant) and not any(option.value) for option in _options(leaves["light/direction"])):
+    if any(isinstance(option, Constant) and not any(option.value) for option in options_of(leaves["light/direction"])):
         raise ConfigError("randomize.light.direction: got [0, 0, 0]; expected a direction towards the light")
     for surface in (*SURFACES, "fixture", "blocks/material", "distractors/material"):
         path = f"{surface}/texture"
-        kinds = {int(option.support()[0][0]) for option in _options(leaves[path])}
+        kinds = {int(option.support()[0][0]) for option in options_of(leaves[path])}
         if not randomize.images and TEXTURES.index("image") in kinds:
             key = path.replace("/", ".")
             raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
     return Sampler(
         world, leaves, slots, randomize.light.slots, width or world.width, height or world.height, settle=settle
     )
-
-
-def _options(distribution: Distribution) -> list[Distribution]:
-    """The distributions that a choice, or a choice of choices, chooses from; any other is its own only option."""
-    if isinstance(distribution, Choice):
-        return [inner for option in distribution.options for inner in _options(option)]
-    return [distribution]
-
-
-def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution]) -> None:
-    for item in fields(node):
-        leaf, path = getattr(node, item.name), f"{key}.{item.name}"
-        if is_dataclass(leaf):
-            _collect(leaf, path, world, leaves)
-        elif item.name not in ("slots", "images"):
-            leaves[path.removeprefix("randomize.").replace(".", "/")] = _leaf(leaf, path, world)
-
-
-def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _paths(value, f"{above}{key}/")
-        else:
-            yield f"{above}{key}"
-
-
-def _leaf(leaf: Any, path: str, world: World) -> Distribution:
-    if leaf in ("nominal", "varied"):
-        keys = path.split(".")[1:]
-        value: Any = world.nominal if leaf == "nominal" else world.varied
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        if value is None:
-            raise ConfigError(
-                f"{path}: '{leaf}' needs the leaf {leaf}.{'.'.join(keys)} in scene '{world.name}'; add it"
-            )
-        leaf = value
-    name = path.rsplit(".", 1)[1]
-    if name in ("texture", "kind"):
-        return parse_words(leaf, path, TEXTURES if name == "texture" else LIGHTS)
-    if name == "model":
-        names = [solid.name for solid in world.solids]
-        return parse_words(["choice", *names] if leaf == "any" else leaf, path, names)
-    qualified = ".".join(path.split(".")[-2:])
-    dim, low, high = _SHAPES.get(qualified, _SHAPES.get(name, (1, -_INF, _INF)))
-    distribution = parse(leaf, path, dim)
-    least, greatest = distribution.support()
-    if np.any(least < low) or np.any(greatest > high):
-        bounds = f"at least {low:g}" if high == _INF else f"within [{low:g}, {high:g}]"
-        raise ConfigError(f"{path}: got {leaf}, which reaches {least.min():g} to {greatest.max():g}; expected {bounds}")
-    if name in _WHOLE and not _is_whole(distribution):
-        raise ConfigError(f"{path}: got {leaf}; expected a whole number, [integer, low, high] or [choice, ...] of them")
-    return distribution
-
-
-def _is_whole(distribution: Distribution) -> bool:
-    return all(
-        isinstance(option, Integer)
-        or (isinstance(option, Constant) and all(value == int(value) for value in option.value))
-        for option in _options(distribution)
-    )
-
-
-def _check_cameras(cameras: Cameras, surfaces: Surfaces, world: World, seed: int, index: NDArray[np.int64]) -> None:
-    position = cameras.world_from_camera[:, :3, 3]
-    boxes = [("the table", world.table), *(("a fixture", box) for group in world.fixtures for box in group)]
-    for what, box in boxes:
-        inside = np.all(np.abs(position - box.center) <= box.size / 2 + NEAR, axis=1)
-        _raise_where(inside, position, what, seed, index)
-    _raise_where(position[:, 2] <= world.room.floor + NEAR, position, "the floor", seed, index)
-    beyond = np.any((position[:, :2] <= world.room.low + NEAR) | (position[:, :2] >= world.room.high - NEAR), axis=1)
-    _raise_where(beyond & surfaces.walls, position, "a wall", seed, index)
-    _check_lenses(cameras, seed, index)
-
-
-def _check_lenses(cameras: Cameras, seed: int, index: NDArray[np.int64]) -> None:
-    """Every pixel must be where some ray falls: the picture's corners within the lens's reach."""
-    focal, center = cameras.intrinsics[:, [0, 1], [0, 1]], cameras.intrinsics[:, :2, 2]
-    far = np.maximum(center, [cameras.width - 1, cameras.height - 1] - center) / focal
-    corner = np.hypot(far[:, 0], far[:, 1])
-    # The lens's reach takes an equation for each; most lenses plainly grow up to well beyond the corners.
-    k1, k2, _, _, k3 = cameras.distortion.T
-    radius = 1.35 * corner
-    x = radius**2
-    grows = 1 + x * (3 * np.minimum(k1, 0) + x * (5 * np.minimum(k2, 0) + x * 7 * np.minimum(k3, 0))) > 0
-    plain = grows & (0.98 * radius * (1 + x * (k1 + x * (k2 + x * k3))) > corner) & (radius < 1e3)
-    for row in np.flatnonzero(~plain):
-        lens = cameras.distortion[row]
-        reach = min(lens_reach(lens), 1e3)
-        edge = np.linalg.norm(distort(np.array([[reach, 0.0]]), np.array([*lens[:2], 0, 0, lens[4]])))
-        if corner[row] >= 0.98 * edge:
-            raise ConfigError(
-                f"randomize.camera.distortion: sample {index[row]} of seed {seed} has the lens {lens.tolist()}, which shows "
-                "nothing in the picture's corners; lower its first number's size or randomize.camera.fov_deg"
-            )
-
-
-def _raise_where(inside: Any, position: Array, what: str, seed: int, index: NDArray[np.int64]) -> None:
-    if np.any(inside):
-        row = int(np.argmax(inside))
-        place = ", ".join(f"{value:.3f}" for value in position[row])
-        raise ConfigError(
-            f"randomize.camera: sample {index[row]} of seed {seed} has its camera at ({place}) m, inside or behind {what}, "
-            f"or within {NEAR} m of it; change randomize.camera.elevation_deg, distance or offset"
-        )

@@ -11,7 +11,7 @@ from builders import ROOT
 # From the ground up: a room imports only from rooms named before it.
 FLOORS = [
     "errors", "resources", "schema", "config", "geometry", "draws", "distributions", "shapes", "scene", "catalogue",
-    "textures", "randomize", "physics", "render", "silhouette", "render.meshes", "render.bullet",
+    "textures", "leaves", "viewpoints", "randomize", "physics", "render", "silhouette", "render.meshes", "render.bullet",
     "render.stage", "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface", "render.light",
     "render.raycast", "sensor", "labels",
     "dataset", "dataset.read", "dataset.write", "generate", "preview", "__init__", "__main__",

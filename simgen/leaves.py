@@ -1,0 +1,136 @@
+"""From the configuration's tree to distributions: what each factor may be, checked as it is read."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from simgen.catalogue import World
+from simgen.distributions import Choice, Constant, Distribution, Integer, parse, parse_words
+from simgen.errors import ConfigError
+from simgen.scene import LIGHTS, TEXTURES
+from simgen.schema import Randomize
+
+_INF = math.inf
+# Leaves that are not one free number: how many numbers, and the bounds of their support.
+_SHAPES: dict[str, tuple[int, float, float]] = {
+    "color": (3, 0, 1),
+    "color2": (3, 0, 1),
+    "cycles": (1, 0.01, 64),
+    "pattern": (1, 0, 2**31),
+    "count": (1, 0, _INF),
+    "scale": (1, 1e-6, _INF),
+    "place": (2, -_INF, _INF),
+    "face": (1, 0, 1),
+    "walls": (1, 0, 1),
+    "direction": (3, -_INF, _INF),
+    "light.distance": (1, 1e-6, _INF),
+    "light.size": (1, 0, _INF),
+    "light.specular": (1, 0, _INF),
+    "intensity": (1, 0, _INF),
+    "shadow": (1, 0, 1),
+    "sky": (3, 0, _INF),
+    "ground": (3, 0, _INF),
+    "occlusion": (1, 0, 1),
+    "roughness": (1, 0, 1),
+    "metalness": (1, 0, 1),
+    "specular": (1, 0, 1),
+    "aim": (3, -_INF, _INF),
+    "camera.distance": (1, 1e-6, _INF),
+    "elevation_deg": (1, -90, 90),
+    "offset": (3, -_INF, _INF),
+    "fov_deg": (1, 1, 170),
+    "fov_scale": (1, 0.5, 1.05),
+    "principal_point": (2, -1, 1),
+    "distortion": (5, -_INF, _INF),
+    "white_balance": (3, 0, _INF),
+    "gamma": (1, 1e-3, _INF),
+    "exposure": (1, -16, 16),
+    "vignette": (1, 0, 1),
+    "shoulder": (1, 0, 1),
+    "shot_noise": (1, 0, 255),
+    "read_noise": (1, 0, 255),
+    "defocus_px": (1, 0, 30),
+    "motion_px": (1, 0, 60),
+    "jpeg_quality": (1, 0, 100),
+}
+_WHOLE = ("count", "pattern", "walls", "shadow", "jpeg_quality")
+
+
+def leaves_of(randomize: Randomize, world: World) -> dict[str, Distribution]:
+    """The distribution of every factor, by its path: its key in the configuration, with slashes.
+
+    Raises ConfigError with the full key for whatever is wrong with it.
+    """
+    leaves: dict[str, Distribution] = {}
+    _collect(randomize, "randomize", world, leaves)
+    for word, tree in (("nominal", world.nominal), ("varied", world.varied)):
+        for path in _paths(tree):
+            if path not in leaves:
+                raise ConfigError(
+                    f"scene: {world.name}: {word}.{path.replace('/', '.')}: no such leaf in conf/randomize/"
+                )
+    return leaves
+
+
+def options_of(distribution: Distribution) -> list[Distribution]:
+    """The distributions that a choice, or a choice of choices, chooses from; any other is its own only option."""
+    if isinstance(distribution, Choice):
+        return [inner for option in distribution.options for inner in options_of(option)]
+    return [distribution]
+
+
+def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution]) -> None:
+    for item in fields(node):
+        leaf, path = getattr(node, item.name), f"{key}.{item.name}"
+        if is_dataclass(leaf):
+            _collect(leaf, path, world, leaves)
+        elif item.name not in ("slots", "images"):
+            leaves[path.removeprefix("randomize.").replace(".", "/")] = _leaf(leaf, path, world)
+
+
+def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{above}{key}/")
+        else:
+            yield f"{above}{key}"
+
+
+def _leaf(leaf: Any, path: str, world: World) -> Distribution:
+    if leaf in ("nominal", "varied"):
+        keys = path.split(".")[1:]
+        value: Any = world.nominal if leaf == "nominal" else world.varied
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is None:
+            raise ConfigError(
+                f"{path}: '{leaf}' needs the leaf {leaf}.{'.'.join(keys)} in scene '{world.name}'; add it"
+            )
+        leaf = value
+    name = path.rsplit(".", 1)[1]
+    if name in ("texture", "kind"):
+        return parse_words(leaf, path, TEXTURES if name == "texture" else LIGHTS)
+    if name == "model":
+        names = [solid.name for solid in world.solids]
+        return parse_words(["choice", *names] if leaf == "any" else leaf, path, names)
+    qualified = ".".join(path.split(".")[-2:])
+    dim, low, high = _SHAPES.get(qualified, _SHAPES.get(name, (1, -_INF, _INF)))
+    distribution = parse(leaf, path, dim)
+    least, greatest = distribution.support()
+    if np.any(least < low) or np.any(greatest > high):
+        bounds = f"at least {low:g}" if high == _INF else f"within [{low:g}, {high:g}]"
+        raise ConfigError(f"{path}: got {leaf}, which reaches {least.min():g} to {greatest.max():g}; expected {bounds}")
+    if name in _WHOLE and not _is_whole(distribution):
+        raise ConfigError(f"{path}: got {leaf}; expected a whole number, [integer, low, high] or [choice, ...] of them")
+    return distribution
+
+
+def _is_whole(distribution: Distribution) -> bool:
+    return all(
+        isinstance(option, Integer)
+        or (isinstance(option, Constant) and all(value == int(value) for value in option.value))
+        for option in options_of(distribution)
+    )

@@ -1,0 +1,56 @@
+"""Refuses cameras that stand where nothing can be seen from, and lenses that show nothing in the picture's corners."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simgen.catalogue import World
+from simgen.errors import ConfigError
+from simgen.geometry import NEAR, Array, distort, lens_reach
+from simgen.scene import Cameras, Surfaces
+
+
+def check_cameras(cameras: Cameras, surfaces: Surfaces, world: World, seed: int, index: NDArray[np.int64]) -> None:
+    """Raises ConfigError that names the first sample whose camera stands in or behind something, or whose lens is too strong."""
+    position = cameras.world_from_camera[:, :3, 3]
+    boxes = [("the table", world.table), *(("a fixture", box) for group in world.fixtures for box in group)]
+    for what, box in boxes:
+        inside = np.all(np.abs(position - box.center) <= box.size / 2 + NEAR, axis=1)
+        _raise_where(inside, position, what, seed, index)
+    _raise_where(position[:, 2] <= world.room.floor + NEAR, position, "the floor", seed, index)
+    beyond = np.any((position[:, :2] <= world.room.low + NEAR) | (position[:, :2] >= world.room.high - NEAR), axis=1)
+    _raise_where(beyond & surfaces.walls, position, "a wall", seed, index)
+    _check_lenses(cameras, seed, index)
+
+
+def _check_lenses(cameras: Cameras, seed: int, index: NDArray[np.int64]) -> None:
+    """Every pixel must be where some ray falls: the picture's corners within the lens's reach."""
+    focal, center = cameras.intrinsics[:, [0, 1], [0, 1]], cameras.intrinsics[:, :2, 2]
+    far = np.maximum(center, [cameras.width - 1, cameras.height - 1] - center) / focal
+    corner = np.hypot(far[:, 0], far[:, 1])
+    # The lens's reach takes an equation for each; most lenses plainly grow up to well beyond the corners.
+    k1, k2, _, _, k3 = cameras.distortion.T
+    radius = 1.35 * corner
+    x = radius**2
+    grows = 1 + x * (3 * np.minimum(k1, 0) + x * (5 * np.minimum(k2, 0) + x * 7 * np.minimum(k3, 0))) > 0
+    plain = grows & (0.98 * radius * (1 + x * (k1 + x * (k2 + x * k3))) > corner) & (radius < 1e3)
+    for row in np.flatnonzero(~plain):
+        lens = cameras.distortion[row]
+        reach = min(lens_reach(lens), 1e3)
+        edge = np.linalg.norm(distort(np.array([[reach, 0.0]]), np.array([*lens[:2], 0, 0, lens[4]])))
+        if corner[row] >= 0.98 * edge:
+            raise ConfigError(
+                f"randomize.camera.distortion: sample {index[row]} of seed {seed} has the lens {lens.tolist()}, which shows "
+                "nothing in the picture's corners; lower its first number's size or randomize.camera.fov_deg"
+            )
+
+
+def _raise_where(inside: Any, position: Array, what: str, seed: int, index: NDArray[np.int64]) -> None:
+    if np.any(inside):
+        row = int(np.argmax(inside))
+        place = ", ".join(f"{value:.3f}" for value in position[row])
+        raise ConfigError(
+            f"randomize.camera: sample {index[row]} of seed {seed} has its camera at ({place}) m, inside or behind {what}, "
+            f"or within {NEAR} m of it; change randomize.camera.elevation_deg, distance or offset"
+        )
