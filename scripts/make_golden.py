@@ -22,13 +22,14 @@ SETTINGS = {
     "full": ["randomize=full"],
     "tobin2017": ["randomize=tobin2017"],
     "kuka_table": ["scene=kuka_table", "randomize=full"],
+    "raycast": ["randomize=full", "renderer=raycast"],
 }
 
 
 def golden_picture(name: str) -> NDArray[np.uint8]:
     """(96, 512, 3) RGB: samples 0 to 3 of the setting `name`, side by side."""
     pipeline = make_pipeline(compose("render", Render, [*SETTINGS[name], "width=128", "height=96"]))
-    renderer = make_renderer("tiny", pipeline.world, pipeline.images)
+    renderer = make_renderer(pipeline.source.renderer, pipeline.world, pipeline.images)
     return np.concatenate([sample.rgb for sample in pipeline.samples(renderer, range(4))], axis=1)
 
 

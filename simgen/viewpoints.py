@@ -12,7 +12,7 @@ from simgen.scene import Cameras, Surfaces
 
 
 def check_cameras(cameras: Cameras, surfaces: Surfaces, world: World, seed: int, index: NDArray[np.int64]) -> None:
-    """Raises ConfigError that names the first sample whose camera stands in or behind something, or whose lens is too strong."""
+    """Raises ConfigError with the first sample whose camera stands in or behind something, or has too strong a lens."""
     position = cameras.world_from_camera[:, :3, 3]
     boxes = [("the table", world.table), *(("a fixture", box) for group in world.fixtures for box in group)]
     for what, box in boxes:
