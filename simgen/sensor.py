@@ -103,7 +103,9 @@ def _spread(radius: float, length: float, angle: float) -> Tensor:
     disc = (radius + 0.5 - torch.hypot(u, v)).clamp(0, 1)
     v, u = torch.meshgrid(*[torch.arange(-reach[1], reach[1] + 1.0)] * 2, indexing="ij")
     along, aside = u * math.cos(angle) + v * math.sin(angle), v * math.cos(angle) - u * math.sin(angle)
-    line = (length / 2 + 0.5 - along.abs()).clamp(0, 1) * (1 - aside.abs()).clamp_min(0)
+    # A line of less than a pixel has ends that are sharper, so that it grows out of a point without a jump.
+    half = max(length / 2 + min(length, 1) / 2, 1e-6)
+    line = (half - along.abs()).clamp(0, 1) * (1 - aside.abs()).clamp_min(0)
     both = torch.nn.functional.conv2d(disc[None, None], line[None, None], padding=2 * reach[1])[0, 0]
     return both / both.sum()
 

@@ -26,12 +26,12 @@ def crowd() -> tuple[Scenes, object, object]:
         "height=240",
     )
     scenes = sampler.sample(5, range(8))
-    return scenes, make_renderer("tiny", world).render(scenes), world
+    return scenes, make_renderer("raycast", world).render(scenes), world
 
 
 def test_visible_fraction_is_the_mask_over_the_mask_alone(crowd) -> None:
     scenes, frames, world = crowd
-    renderer = make_renderer("tiny", world)
+    renderer = make_renderer("raycast", world)
     labels = labels_of(scenes, frames, world)
     occluded = 0
     for row in range(len(scenes)):
@@ -39,11 +39,12 @@ def test_visible_fraction_is_the_mask_over_the_mask_alone(crowd) -> None:
             present = np.zeros_like(scenes.blocks.present[[row]])
             present[0, label.slot] = True
             scene = take(scenes, [row])
-            alone = renderer.render(replace(scene, blocks=replace(scene.blocks, present=present))).slot[0] == label.slot
+            lone = renderer.render(replace(scene, blocks=replace(scene.blocks, present=present)))
+            alone = lone.slot[0].numpy() == label.slot
             assert np.count_nonzero(alone ^ label.amodal) <= max(2, 0.01 * alone.sum())
             u, v, width, height = label.box_amodal
             if u >= 0 and v >= 0 and u + width <= 320 and v + height <= 240:  # wholly within the picture
-                fraction = np.count_nonzero(frames.slot[row] == label.slot) / np.count_nonzero(alone)
+                fraction = np.count_nonzero(frames.slot[row].numpy() == label.slot) / np.count_nonzero(alone)
                 assert label.visible_fraction == pytest.approx(fraction, abs=0.01)
                 occluded += 0.05 < fraction < 0.95
     assert occluded >= 5
@@ -54,7 +55,7 @@ def test_masks_boxes_and_counts_agree(crowd) -> None:
     for row, labels in enumerate(labels_of(scenes, frames, world)):
         assert [label.slot for label in labels] == list(range(6))
         for label in labels:
-            assert np.array_equal(label.visible, frames.slot[row] == label.slot)
+            assert np.array_equal(label.visible, frames.slot[row].numpy() == label.slot)
             assert not np.any(label.visible & ~label.amodal)
             assert label.pixels >= np.count_nonzero(label.amodal)
             assert label.visible_fraction == pytest.approx(np.count_nonzero(label.visible) / label.pixels)
@@ -75,7 +76,7 @@ def test_a_cut_block_counts_what_lies_beyond_the_border() -> None:
     pose = scenes.blocks.world_from_block.copy()
     pose[0, 0, :2, 3] = place[:2]
     scenes = replace(scenes, blocks=replace(scenes.blocks, world_from_block=pose))
-    label = labels_of(scenes, make_renderer("tiny", world).render(scenes), world)[0][0]
+    label = labels_of(scenes, make_renderer("raycast", world).render(scenes), world)[0][0]
     assert label.box_amodal[0] < 0 < label.box_amodal[0] + label.box_amodal[2]
     # Seen from above the cube's image is a rectangle: the visible fraction is the part of its width beyond -0.5.
     corners = label.keypoints[:, 0]
@@ -92,7 +93,8 @@ def test_poses_reproject_what_was_placed(crowd) -> None:
             local = world.solids[label.model].keypoints * scenes.blocks.scale[row, label.slot]
             in_world = transform_points(scenes.blocks.world_from_block[row, label.slot], local)
             in_camera = transform_points(inverse(scenes.cameras.world_from_camera[row]), in_world)
-            assert np.allclose(label.keypoints, project(in_camera, scenes.cameras.intrinsics[row]), atol=1e-9)
+            lens = scenes.cameras.intrinsics[row], scenes.cameras.distortion[row]
+            assert np.allclose(label.keypoints, project(in_camera, *lens), atol=1e-9)
             assert np.allclose(label.size, np.ptp(local, axis=0), atol=0.02)
 
 

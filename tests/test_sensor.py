@@ -1,5 +1,6 @@
 """The camera between light and file: each step against known answers and against float64 arithmetic of its own."""
 
+import itertools
 from collections.abc import Iterator
 
 import cv2
@@ -409,9 +410,16 @@ def test_blur_of_less_than_half_a_pixel_is_none() -> None:
     light = photograph(240, 50)
     plain = sensed(light)
     assert np.array_equal(sensed(light, defocus=0.99), plain)
-    assert np.array_equal(sensed(light, motion=1.99, motion_angle=0.8), plain)
+    assert np.array_equal(sensed(light, motion=1.99), plain)
     assert not np.array_equal(sensed(light, defocus=1.5), plain)
     assert not np.array_equal(sensed(light, motion=2.5, motion_angle=0.8), plain)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, np.pi / 4])
+def test_blur_grows_without_a_jump(angle: float) -> None:
+    spreads = [module._spread(0.0, length, angle) for length in np.arange(0, 6, 0.01)]
+    wide = [torch.nn.functional.pad(kernel, [4 - kernel.shape[0] // 2] * 4) for kernel in spreads]
+    assert max(float((a - b).abs().max()) for a, b in itertools.pairwise(wide)) < 0.03
 
 
 def test_blur_mixes_linear_light() -> None:

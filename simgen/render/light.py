@@ -278,7 +278,7 @@ def _visible(
     target = torch.where(local > 0, place, boxes.center + FAR * place)
     asked = glow.present[scene, light] & glow.shadow[scene, light]
     wide = glow.across[scene, light].norm(dim=-1)
-    tile, thing = could_hide(stage, scene, boxes, target, torch.where(asked, wide, -1.0))
+    tile, thing = could_hide(run, stage, scene, boxes, target, torch.where(asked, wide, -1.0))
     soft = glow.area[scene, light][tile]
     page = ((tiles.key + light * 15485863) * 2654435761 >> 20) % len(disc)
     for rows, samples, is_soft in ((~soft, 1, False), (soft, disc.shape[1], True)):

@@ -131,7 +131,8 @@ class RaycastRenderer:
         owner = torch.full((count, rays), float(stage.solids + BACKGROUND), device=device)
         face = torch.zeros((count, rays), device=device)
         corners = torch.stack([part[:, _CORNERS] for part in tiles.directions], -1)
-        candidates = in_view(stage, tiles.scene, tiles.origin, torch.nn.functional.normalize(corners, dim=-1))
+        spheres = (stage.present, stage.center, stage.radius)
+        candidates = self._run(in_view, *spheres, tiles.scene, tiles.origin, corners)
         tile, thing = candidates.nonzero(as_tuple=True)
         enters = torch.empty((len(tile), rays), device=device)
         sides = torch.empty_like(enters)
@@ -236,23 +237,28 @@ class Canvas:
     def draw_hits(self, tiles: Tiles, hits: Hits, start: int) -> None:
         """Puts depth, slot and amodal masks of `tiles` where they belong; the first of their scenes is number `start`."""
         blocks = self.amodal.shape[1]
-        scene, (row, column) = tiles.scene + start, tiles.place.unbind(1)
-        _cut(self.depth)[scene, row, column] = hits.depth.reshape(-1, TILE, TILE)
-        slot = hits.owner.masked_fill(hits.owner >= blocks, -1).to(torch.int16)
-        _cut(self.slot)[scene, row, column] = slot.reshape(-1, TILE, TILE)
-        pair = hits.tile
+        self._put(self.depth, tiles, hits.depth, start)
+        self._put(self.slot, tiles, hits.owner.masked_fill(hits.owner >= blocks, -1).to(torch.int16), start)
+        pair, (row, column) = hits.tile, tiles.place[hits.tile].unbind(1)
         meets = hits.meets.reshape(-1, TILE, TILE)
-        _cut(self.amodal)[scene[pair], hits.block, row[pair], column[pair]] = meets
+        _cut(self.amodal)[tiles.scene[pair] + start, hits.block, row, column] = meets
 
     def add_light(self, tiles: Tiles, light: Vector, start: int, passes: int) -> None:
         """Adds one of `passes` passes' light."""
-        scene, (row, column) = tiles.scene + start, tiles.place.unbind(1)
         for channel, part in enumerate(light):
-            whole, value = _cut(self.rgb[:, channel]), part.reshape(-1, TILE, TILE)
-            if passes == 1:
-                whole[scene, row, column] = value
-            else:
-                whole[scene, row, column] += value / passes
+            self._put(self.rgb[:, channel], tiles, part if passes == 1 else part / passes, start, add=passes > 1)
+
+    @staticmethod
+    def _put(whole: Tensor, tiles: Tiles, values: Tensor, start: int, *, add: bool = False) -> None:
+        cut, pieces = _cut(whole), values.reshape(-1, TILE, TILE)
+        each = cut.shape[1] * cut.shape[2]
+        if len(pieces) % each == 0:  # whole scenes, one after the other: copied at once
+            there = cut[start : start + len(pieces) // each]
+            pieces = pieces.view(there.shape)
+            there.copy_(there + pieces if add else pieces)
+            return
+        scene, (row, column) = tiles.scene + start, tiles.place.unbind(1)
+        cut[scene, row, column] = cut[scene, row, column] + pieces if add else pieces
 
 
 def _cut(whole: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from simgen.render.kernels import Run
 from simgen.render.stage import Stage, Vector, dot
 
 TINY = 1e-30  # keeps a ray that is exactly parallel to a slab from dividing by 0
@@ -157,20 +158,36 @@ def _of(vector: Vector, tile: Tensor) -> Vector:
 # ---- which tiles could meet which objects; all tests err on the side of yes
 
 
-def in_view(stage: Stage, scene: Tensor, origin: Tensor, corners: Tensor) -> Tensor:
-    """(T, M') whether a cone about a tile's rays meets an object's bounding sphere.
+def in_view(present: Tensor, center: Tensor, radius: Tensor, scene: Tensor, origin: Tensor, corners: Tensor) -> Tensor:
+    """(T, M') whether a cone about a tile's rays meets an object's bounding sphere; `present` and so on as in Stage.
 
-    `origin` (T, 3) and `corners` (T, C, 3), unit vectors along the outermost rays.
+    `origin` (T, 3) and `corners` (T, C, 3) along the outermost rays.
     """
-    axis = torch.nn.functional.normalize(corners.sum(1), dim=-1)
+    rays = corners * torch.rsqrt((corners * corners).sum(-1, keepdim=True))
+    middle = rays.sum(1)
+    axis = middle * torch.rsqrt((middle * middle).sum(-1, keepdim=True))
     # 2% more: a lens bends a tile's edges a little beyond its corners.
-    spread = torch.acos((corners * axis[:, None]).sum(-1).amin(1).clamp(-1, 1)) * 1.02 + 1e-4
-    away = stage.center[scene] - origin[:, None]
-    distance: Tensor = away.norm(dim=-1)
-    angle = torch.acos(((away * axis[:, None]).sum(-1) / distance.clamp_min(1e-9)).clamp(-1, 1))
-    radius = stage.radius[scene] * 1.001
-    apparent = torch.asin((radius / distance.clamp_min(1e-9)).clamp(0, 1))
-    return stage.present[scene] & ((angle <= spread[:, None] + apparent) | (distance <= radius))
+    spread = torch.acos((rays * axis[:, None]).sum(-1).amin(1).clamp(-1, 1)) * 1.02 + 1e-4
+    away = center[scene] - origin[:, None]
+    distance = torch.sqrt((away * away).sum(-1)).clamp_min(1e-9)
+    angle = torch.acos(((away * axis[:, None]).sum(-1) / distance).clamp(-1, 1))
+    wide = radius[scene] * 1.001
+    apparent = torch.asin((wide / distance).clamp(0, 1))
+    return present[scene] & ((angle <= spread[:, None] + apparent) | (distance <= wide))
+
+
+def in_the_way(
+    present: Tensor, center: Tensor, radius: Tensor, scene: Tensor, boxes: "Boxes", target: Tensor, reach: Tensor
+) -> Tensor:
+    """(T, M') whether an object's bounding sphere touches a straight line between a tile's box and within `reach` (T,) of
+    `target` (T, 3); tiles with a negative reach ask for none."""
+    start, line = boxes.center, target - boxes.center
+    away = center[scene] - start[:, None]
+    along = (away * line[:, None]).sum(-1) / (line * line).sum(-1).clamp_min(1e-12)[:, None]
+    gap = away - along.clamp(0, 1)[..., None] * line[:, None]
+    width = torch.maximum(torch.sqrt((boxes.half * boxes.half).sum(-1)), reach)
+    near = torch.sqrt((gap * gap).sum(-1)) <= radius[scene] + width[:, None] + 1e-4
+    return present[scene] & (boxes.valid & (reach >= 0))[:, None] & near
 
 
 class Boxes(NamedTuple):
@@ -181,17 +198,13 @@ class Boxes(NamedTuple):
     valid: Tensor
 
 
-def could_hide(stage: Stage, scene: Tensor, boxes: Boxes, target: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+def could_hide(
+    run: Run, stage: Stage, scene: Tensor, boxes: Boxes, target: Tensor, reach: Tensor
+) -> tuple[Tensor, Tensor]:
     """Tile and object of the pairs in which the object could touch a straight line between the tile's box and within
     `reach` (T,) of `target` (T, 3); tiles with a negative reach ask for none."""
-    start, line = boxes.center, target - boxes.center
-    away = stage.center[scene] - start[:, None]
-    along = dot(away.unbind(-1), line[:, None].unbind(-1)) / (line * line).sum(-1).clamp_min(1e-12)[:, None]  # type: ignore[arg-type]
-    gap = away - along.clamp(0, 1)[..., None] * line[:, None]
-    width = torch.maximum(boxes.half.norm(dim=-1), reach)
-    near = gap.norm(dim=-1) <= stage.radius[scene] + width[:, None] + 1e-4
-    asked = boxes.valid & (reach >= 0)
-    tile, thing = (stage.present[scene] & asked[:, None] & near).nonzero(as_tuple=True)
+    spheres = (stage.present, stage.center, stage.radius)
+    tile, thing = run(in_the_way, *spheres, scene, boxes, target, reach).nonzero(as_tuple=True)
     # A face of the object with all of the tile and all of the light before it parts them from the object.
     normal = stage.solid_normal[scene[tile], thing]  # (K, S, 3)
     low, high = stage.low[scene[tile], thing], stage.high[scene[tile], thing]
