@@ -2,8 +2,10 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from builders import SMALL, sampler_of
@@ -18,7 +20,7 @@ from simgen.render.lens import plane_of
 from simgen.scene import LIGHTS, TEXTURES, Ambient, Lights, Scenes, take
 from simgen.schema import Raycast
 from simgen.silhouette import silhouette
-from simgen.textures import decode, encode, lattice, mix
+from simgen.textures import decode, encode, lattice, mix, open_image_folder
 
 PINHOLE = "randomize.camera.distortion=[0,0,0,0,0]"
 BARE = ("randomize=none", "randomize.blocks.count=0", "randomize.table.color=[1,1,1]", "randomize.table.specular=0")
@@ -280,6 +282,38 @@ def test_textures_lie_on_the_table_as_they_are_painted(kind: str) -> None:
     assert wrong.mean() < 0.01  # a pixel whose centre is at an edge may fall on either side
 
 
+def test_a_users_pictures_lie_on_surfaces_and_behind_them(tmp_path: Path) -> None:
+    """Four quarters of known colours: on the table as it lies, u along X and v along Y; and filling the frame behind."""
+    quarters = np.zeros((64, 64, 3), np.uint8)
+    quarters[:32, :32], quarters[:32, 32:] = [250, 20, 20], [20, 250, 20]
+    quarters[32:, :32], quarters[32:, 32:] = [20, 20, 250], [250, 250, 20]
+    PIL.Image.fromarray(quarters).save(tmp_path / "a.png")
+    images = open_image_folder(tmp_path, "randomize.images")
+    folder = f"randomize.images={tmp_path}"
+    base = ("randomize=none", "randomize.blocks.count=0", folder, *SMALL, "randomize.table.specular=0")
+    dark = {"lights": lights({"intensity": 0.0}), "ambient": around(1)}
+    scenes = overhead(scene_of(*base, "randomize.table.texture=image", **dark))
+    _, world = sampler_of()
+    renderer = make_renderer("raycast", world, images)
+    x, y = np.moveaxis(on_table(scenes), -1, 0)
+    shown = np.asarray(encode(renderer.render(scenes).rgb[0].clamp(0, 1)) * 255)
+    for right, up, color in (
+        (0, 1, [250, 20, 20]),
+        (1, 1, [20, 250, 20]),
+        (0, 0, [20, 20, 250]),
+        (1, 0, [250, 250, 20]),
+    ):
+        here = ((x > 0.01) if right else (x < -0.01)) & ((y > 0.01) if up else (y < -0.01))
+        here &= (np.abs(x) < 0.59) & (np.abs(y) < 0.39)
+        assert here.sum() > 1000
+        assert np.abs(shown[here] - color).max() < 0.6
+    sky = ("randomize.walls=0", "randomize.background.texture=image", "randomize.camera.elevation_deg=3")
+    high = ("randomize.camera.tilt_deg=-60", "randomize.camera.distance=0.5")
+    frames = renderer.render(scene_of(*base, *sky, *high))
+    assert torch.all(frames.depth == 0)
+    assert np.array_equal(np.rint(np.asarray(encode(frames.rgb[0])) * 255), images.image(0, (120, 160)))
+
+
 # ---- shapes
 
 
@@ -447,7 +481,7 @@ def test_settings_that_cannot_be(settings: dict[str, int], message: str) -> None
         drawn(sampler_of(*SMALL)[0].sample(0, [0]), **settings)
 
 
-def test_a_block_with_hollows_is_refused_by_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_block_with_hollows_is_refused_by_name(tmp_path: Path) -> None:
     import trimesh
 
     ring = trimesh.creation.annulus(0.01, 0.03, 0.02)
