@@ -1,5 +1,6 @@
 """The whole command: workers do not matter, kills do not matter, and bad input ends in one line."""
 
+import json
 import os
 import signal
 import subprocess
@@ -49,6 +50,21 @@ def test_raycast_gives_the_same_bytes_with_any_workers_and_chunk(tmp_path: Path)
     recipe = open_dataset(tmp_path / "one").manifest["recipe"]
     assert recipe["raycast"] == {"device": "cpu", "supersample": 1, "light_samples": 9}
     assert recipe["ignored"] == []
+
+
+def test_the_renderer_changes_no_factor_and_no_pose(reference: Path, tmp_path: Path) -> None:
+    """A sample's recipe, poses and keypoints are the same to the bit whoever draws it."""
+    done = simgen("render", "renderer=raycast", "num=5", "seed=0", f"out={tmp_path / 'set'}", "workers=1", *SIZE)
+    assert done.returncode == 0, done.stderr
+    records = sorted((tmp_path / "set").glob("train/*/sample/*.json"))
+    assert len(records) == 5
+    for path in records:
+        cast = json.loads(path.read_text())
+        tiny = json.loads((reference / path.relative_to(tmp_path / "set")).read_text())
+        assert cast["recipe"] == tiny["recipe"]
+        assert cast["gt"] == tiny["gt"]
+        assert [k["keypoints_px"] for k in cast["keypoints"]] == [k["keypoints_px"] for k in tiny["keypoints"]]
+        assert [k["bbox_obj"] for k in cast["gt_info"]] == [k["bbox_obj"] for k in tiny["gt_info"]]
 
 
 def test_a_black_sample_stops_the_run_and_leaves_the_others(tmp_path: Path) -> None:
