@@ -92,12 +92,13 @@ def render(config: Render) -> None:
             raise ConfigError(f"{key}: got {value}; expected a whole number of at least {least}")
     pipeline = make_pipeline(config)
     pipeline.sampler.sample(config.seed, range(config.start, config.start + min(config.num, PREFLIGHT)))
-    make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast).close()  # it may not work here
-    # Nor may the light be enough to see by. One sample is not worth compiling for, and is the same without.
-    plain = replace(config.raycast, compile=False)
-    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, plain)
+    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)  # it may not work here
+    if config.raycast.compile:  # one sample is not worth compiling for, and is the same without
+        renderer.close()
+        plain = replace(config.raycast, compile=False)
+        renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, plain)
     ignored = renderer.ignored
-    next(pipeline.samples(renderer, [config.start]))
+    next(pipeline.samples(renderer, [config.start]))  # nor may the light be enough to see by
     renderer.close()
     if ignored:
         print(

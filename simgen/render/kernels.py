@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Run:
     """Calls a kernel: `run(kernel, *arguments)`. Raises RenderError if it should compile and there is no C++ compiler."""
 
-    def __init__(self, compiled: bool, device: torch.device) -> None:
+    def __init__(self, compiled: bool) -> None:
         if compiled and shutil.which("g++") is None and shutil.which("clang++") is None:
             raise RenderError(
                 "raycast.compile: no C++ compiler (g++ or clang++) on the PATH; install one, or use raycast.compile=false: "

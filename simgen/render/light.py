@@ -9,10 +9,10 @@ from torch import Tensor
 
 from simgen.catalogue import World
 from simgen.render.kernels import Run
-from simgen.render.rays import Bounds, Boxes, clearance, close_by, could_hide, crossing, groups_of
+from simgen.render.rays import Bounds, Boxes, clearance, close_by, could_hide, crossing, groups_of, of_tiles
 from simgen.render.shading import Surface, ambient, gloss_of, occlusion, reflect
 from simgen.render.stage import BACKGROUND, Stage, Vector, dot
-from simgen.render.surface import Frame, Hits, Pictures, Shown, Tiles, normal_of, normals, place_of, shares
+from simgen.render.surface import Frame, Hits, Pictures, Shown, Tiles, is_seen, normal_of, normals, place_of, shares
 from simgen.scene import LIGHTS, Scenes
 
 FAR = 20.0  # m: shadow rays to a directional light end here
@@ -180,7 +180,7 @@ def shade(
     place = place_of(depth, origin, direction, tile)
     normal, _, _ = normal_of(frame, is_round, place, direction, face)
     surface = Surface(normal, albedo, look.roughness, look.metalness, look.specular)
-    dx, dy, dz = (part.index_select(0, tile) for part in direction)
+    dx, dy, dz = of_tiles(direction, tile)
     inverse = torch.rsqrt(dx * dx + dy * dy + dz * dz)
     gloss = gloss_of(surface, (-dx * inverse, -dy * inverse, -dz * inverse))
     r, g, b = ambient(surface, gloss, around[0], around[1], around[2].index_select(0, tile))
@@ -192,7 +192,7 @@ def shade(
         r = r + red * (arriving * lamp.strength[:, 0, None])
         g = g + green * (arriving * lamp.strength[:, 1, None])
         b = b + blue * (arriving * lamp.strength[:, 2, None])
-    mine = (owner.index_select(0, tile) == frame.thing[:, None]).float()
+    mine = is_seen(owner, tile, frame.thing).float()
     return (
         torch.where(look.shines, albedo[0], r) * mine,
         torch.where(look.shines, albedo[1], g) * mine,
@@ -232,13 +232,11 @@ def blocked(
     light: Tensor,
     local: Tensor,
 ) -> Tensor:
-    """(K, P), 1.0 where the object is in the way to the light. It never is on its own surface: it is convex."""
+    """(K, P), 1.0 where the object is in the way to the light."""
     place = place_of(depth, origin, direction, tile)
     toward, inverse = aim(place, light, local)
-    enter, leave, _ = crossing(bounds, place, toward)
-    reach = torch.where(local > 0, 1.0, FAR)
-    hit = (enter < leave) & (leave > 0) & (enter * inverse < reach)
-    return (hit & (owner.index_select(0, tile) != thing[:, None])).float()
+    met, enter = _ahead(bounds, place, toward, owner, tile, thing)
+    return (met & (enter * inverse < torch.where(local > 0, 1.0, FAR))).float()
 
 
 def blocked_part(
@@ -263,9 +261,17 @@ def blocked_part(
         light[:, 1, None] + across[:, 1, None] * a + up[:, 1, None] * b - py,
         light[:, 2, None] + across[:, 2, None] * a + up[:, 2, None] * b - pz,
     )
+    met, enter = _ahead(bounds, place, line, owner, tile, thing)
+    return (met & (enter < 1)).float()
+
+
+def _ahead(
+    bounds: Bounds, place: Vector, line: Vector, owner: Tensor, tile: Tensor, thing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(K, P) whether the object lies ahead of `place` along `line`, and where it begins. It never does on its own surface:
+    it is convex."""
     enter, leave, _ = crossing(bounds, place, line)
-    hit = (enter < leave) & (leave > 0) & (enter < 1)
-    return (hit & (owner.index_select(0, tile) != thing[:, None])).float()
+    return (enter < leave) & (leave > 0) & ~is_seen(owner, tile, thing), enter
 
 
 def _visible(
@@ -342,9 +348,8 @@ def takes(
 ) -> Tensor:
     """(K, P) steps of the light from everywhere that an object takes from others' surfaces."""
     place = place_of(depth, origin, direction, tile)
-    n = (normal[0].index_select(0, tile), normal[1].index_select(0, tile), normal[2].index_select(0, tile))
-    lost = occlusion(clearance(bounds, place, n, HEIGHTS), HEIGHTS)
-    return torch.floor(lost * STEPS) * (owner.index_select(0, tile) != thing[:, None])
+    lost = occlusion(clearance(bounds, place, of_tiles(normal, tile), HEIGHTS), HEIGHTS)
+    return torch.floor(lost * STEPS) * ~is_seen(owner, tile, thing)
 
 
 def remains(taken: Tensor, strength: Tensor) -> Tensor:

@@ -47,14 +47,11 @@ class RaycastRenderer:
 
     def __init__(self, world: World, images: ImageFolder, settings: Raycast) -> None:
         self.device = _device(settings.device)
-        for key, value, least in (
-            ("supersample", settings.supersample, 1),
-            ("light_samples", settings.light_samples, 1),
-        ):
-            if not least <= value <= 64:
-                raise ConfigError(f"raycast.{key}: got {value}; expected {least} to 64")
-        self._strata = math.isqrt(settings.light_samples)
-        if self._strata**2 != settings.light_samples:
+        for key, value in (("supersample", settings.supersample), ("light_samples", settings.light_samples)):
+            if not 1 <= value <= 64:
+                raise ConfigError(f"raycast.{key}: got {value}; expected 1 to 64")
+        strata = math.isqrt(settings.light_samples)
+        if strata**2 != settings.light_samples:
             raise ConfigError(
                 f"raycast.light_samples: got {settings.light_samples}; expected a square number: 1, 4, 9, ..."
             )
@@ -64,9 +61,9 @@ class RaycastRenderer:
         # Beside small pictures, the cost of a call counts: then several scenes share one.
         self.batch = 64 if self.device.type == "cuda" else 8 if settings.compile else 1
         self._world, self._images, self._settings = world, images, settings
-        self._run = Run(settings.compile, self.device)
+        self._run = Run(settings.compile)
         self._kinds = Kinds.of(world, self.device)
-        self._disc = _disc_samples(self._strata).to(self.device)
+        self._disc = _disc_samples(strata).to(self.device)
 
     def render(self, scenes: Scenes) -> Frames:
         height, width = scenes.cameras.height, scenes.cameras.width
@@ -115,12 +112,13 @@ class RaycastRenderer:
         for start in range(0, plane.shape[1], each):
             tile = torch.arange(start, min(start + each, plane.shape[1]), device=device)
             scene, place = tile // per_scene, tile % per_scene
+            row, column = place // across, place % across
             x, y = plane[:, start : start + each]
             yield Tiles(
                 scene=scene,
                 key=seed[scene] * 1000003 + place * 7919 + number * 104729,
-                place=torch.stack([place // across, place % across], 1),
-                corner=torch.stack([place % across, place // across], 1) * TILE + torch.tensor(step, device=device),
+                place=torch.stack([row, column], 1),
+                corner=torch.stack([column, row], 1) * TILE + torch.tensor(step, device=device),
                 origin=pose[scene, :3, 3],
                 directions=self._run(turned, x, y, pose[scene, :3, :3]),
             )

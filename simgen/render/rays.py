@@ -2,7 +2,8 @@
 
 A pair is a tile (P rays that lie close together) and an object. The kernels work on K pairs at once, all of objects with
 equally many slabs, and are plain functions of tensors that torch.compile may fuse. They use no operation whose last bit
-could differ when it does, or with K: + - * / min max and rsqrt (torch.sqrt is such a one).
+could differ when it does, or with K: + - * / min max and rsqrt are safe, torch.sqrt is not. The tests below that choose
+pairs may use it: they leave a margin, and a pair too many changes nothing.
 """
 
 from collections.abc import Iterator
@@ -123,7 +124,7 @@ def first_crossing(
     """For rays from `origin` (T, 3) along `direction` (T, P) of the tiles `tile` (K,): where they enter, infinite if they
     miss or enter nearer than `near`, and by which face."""
     start = (origin[tile, 0, None], origin[tile, 1, None], origin[tile, 2, None])
-    enter, leave, face = crossing(bounds, start, _of(direction, tile))
+    enter, leave, face = crossing(bounds, start, of_tiles(direction, tile))
     return enter.masked_fill((enter >= leave) | (enter <= near), torch.inf), face
 
 
@@ -151,7 +152,8 @@ def clearance(bounds: Bounds, p: Vector, n: Vector, heights: tuple[float, ...]) 
     return far
 
 
-def _of(vector: Vector, tile: Tensor) -> Vector:
+def of_tiles(vector: Vector, tile: Tensor) -> Vector:
+    """The rows `tile` (K,) of a vector (T, P)."""
     return vector[0].index_select(0, tile), vector[1].index_select(0, tile), vector[2].index_select(0, tile)
 
 

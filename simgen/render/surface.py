@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simgen.render.kernels import Run
+from simgen.render.rays import of_tiles
 from simgen.render.stage import BACKGROUND, Stage, Vector, dot
 from simgen.scene import SURFACES, TEXTURES, Scenes
 from simgen.textures import ImageFolder, decode, lattice, mix
@@ -144,12 +145,13 @@ class Shown:
 
 def place_of(depth: Tensor, origin: Tensor, direction: Vector, tile: Tensor) -> Vector:
     """World coordinates (K, P) of what the rays of the tiles `tile` (K,) meet."""
-    start, far = origin[tile], depth.index_select(0, tile)
-    return (
-        start[:, 0, None] + far * direction[0].index_select(0, tile),
-        start[:, 1, None] + far * direction[1].index_select(0, tile),
-        start[:, 2, None] + far * direction[2].index_select(0, tile),
-    )
+    start, far, (x, y, z) = origin[tile], depth.index_select(0, tile), of_tiles(direction, tile)
+    return start[:, 0, None] + far * x, start[:, 1, None] + far * y, start[:, 2, None] + far * z
+
+
+def is_seen(owner: Tensor, tile: Tensor, thing: Tensor) -> Tensor:
+    """(K, P) whether the object `thing` (K,) is what the rays of the tiles `tile` (K,) meet first."""
+    return owner.index_select(0, tile) == thing[:, None]
 
 
 def normal_of(
@@ -168,9 +170,8 @@ def normal_of(
         ny = torch.where(here, frame.normal[:, s, 1, None], ny)
         nz = torch.where(here, frame.normal[:, s, 2, None], nz)
         axis = torch.where(here, frame.axis[:, s, None], axis)
-    facing = tuple(part.index_select(0, frame.tile) for part in direction)
     # A ray enters a slab against its outward normal, whichever of the two sides that is.
-    sign = torch.where(dot((nx, ny, nz), facing) > 0, -1.0, 1.0)  # type: ignore[arg-type]
+    sign = torch.where(dot((nx, ny, nz), of_tiles(direction, frame.tile)) > 0, -1.0, 1.0)
     normal = (nx * sign, ny * sign, nz * sign)
     if is_round:
         a, b = frame.taper[:, 0, None], frame.taper[:, 1, None]
@@ -228,7 +229,7 @@ def normals(
     """The normal (K, P) where the object is what is seen, 0 elsewhere."""
     place = place_of(depth, origin, direction, frame.tile)
     normal, _, _ = normal_of(frame, is_round, place, direction, face)
-    mine = (owner.index_select(0, frame.tile) == frame.thing[:, None]).float()
+    mine = is_seen(owner, frame.tile, frame.thing).float()
     return normal[0] * mine, normal[1] * mine, normal[2] * mine
 
 
