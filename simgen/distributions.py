@@ -42,7 +42,7 @@ class Constant:
         return len(self.value)
 
     def sample(self, draws: Draws) -> Array:
-        return np.broadcast_to(np.array(self.value, dtype=np.float64), (len(draws.lane) * len(draws.index), self.dim))
+        return np.broadcast_to(np.array(self.value, dtype=np.float64), (draws.rows, self.dim))
 
     def support(self) -> tuple[Array, Array]:
         return np.array(self.value, dtype=np.float64), np.array(self.value, dtype=np.float64)
@@ -119,7 +119,7 @@ class Choice:
         values = [option.value if isinstance(option, Constant) else (math.nan,) * self.dim for option in self.options]
         result = np.take(np.array(values).T, which[:, 0], axis=1).T
         for k, option in enumerate(self.options):
-            if not isinstance(option, Constant):  # drawn for all rows, so that all of a batch can be drawn ahead
+            if not isinstance(option, Constant):
                 result = np.where(which == k, option.sample(draws / k), result)
         return result
 

@@ -38,7 +38,7 @@ from simgen.viewpoints import check_cameras
 
 MOST_SLOTS = 1000
 # A block's place is sought among this many proposals; only samples in which they do not do draw the next number of them.
-ROUNDS = (5, 16, 60, 200)
+ROUNDS = (8, 40, 200)
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,6 @@ class Sampler:
         blocks do not fit, ConfigError where a camera stands inside something.
         """
         draws = Draws(seed, np.asarray(index, dtype=np.int64).reshape(-1), trace=trace)
-        return self._scenes(draws.ahead(self._drawn), attempt)
-
-    @cached_property
-    def _drawn(self) -> list[Drawn]:
-        """What every batch draws at its first attempt, found by sampling no scenes."""
-        trace: list[Drawn] = []
-        self._scenes(Draws(0, np.empty(0, np.int64), trace=trace), 0)
-        return trace
-
-    def _scenes(self, draws: Draws, attempt: int) -> Scenes:
         blocks = self._blocks(draws, attempt)
         cameras = self._cameras(draws)
         surfaces = self._surfaces(draws)
@@ -138,16 +128,12 @@ class Sampler:
             return self._joined(source, [(f"{group}/{name}", n) for group, n in groups], kind)
 
         def propose(rows: Any, number: int) -> list[Array]:
-            """For each slot (2, T, R) m: the proposals of round `number` for the samples at `rows`, None being all.
-
-            Proposal k of a slot is lane k MOST_SLOTS + slot, so that it does not depend on the number of slots.
-            """
+            """For each slot (2, T, R) m: the proposals of round `number` for the samples at `rows`, None being all."""
             tries = range(ROUNDS[number - 1] if number else 0, ROUNDS[number])
             places: list[Array] = []
             for group, n in groups:
-                source = (again if rows is None else again.at(rows)) / f"{group}/place" / number
-                lanes = source.lanes(k * MOST_SLOTS + slot for slot in range(n) for k in tries)
-                numbers = self.leaves[f"{group}/place"].sample(lanes)
+                source = (again if rows is None else again.at(rows)) / f"{group}/place"
+                numbers = self.leaves[f"{group}/place"].sample(source.lanes(range(n)).tries(tries))
                 places += list(numbers.T.reshape(2, n, len(tries), len(source.index)).swapaxes(0, 1))
             return places
 
@@ -173,22 +159,24 @@ class Sampler:
 
     @cached_property
     def _rests(self) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
-        """All solids' resting poses (4, 4, R), and for each solid the place of its first and their number, (M,) each."""
+        """All solids' resting poses (3, 4, R), and for each solid the place of its first and their number, (M,) each."""
         rests = [solid.rests for solid in self.world.solids]
         number = np.array([len(r) for r in rests])
-        return np.moveaxis(np.concatenate(rests), 0, -1).copy(), np.cumsum(number) - number, number
+        return np.moveaxis(np.concatenate(rests)[:, :3], 0, -1).copy(), np.cumsum(number) - number, number
 
     def _rest(self, model: Any, scale: Array, face: Array, yaw: Array, place: Array) -> Array:
         """world_from_block (B, N, 4, 4) of blocks that lie on the table at `place` (B, N, 2)."""
         rests, first, number = self._rests
         which = first[model] + np.minimum((face * number[model]).astype(np.int64), number[model] - 1)
-        pose = np.take(rests, which, axis=2)  # (4, 4, B, N): each entry's arithmetic is on neighbours in memory
-        pose[:3, 3] *= scale
+        lying = np.take(rests, which, axis=2)  # (3, 4, B, N): each entry's arithmetic is on neighbours in memory
+        lying[:, 3] *= scale
         cosine, sine = np.cos(yaw), np.sin(yaw)
-        x, y = pose[:2]
-        pose[0], pose[1] = cosine * x - sine * y, sine * x + cosine * y
-        pose[:2, 3] += np.moveaxis(place, 2, 0)
-        return np.moveaxis(pose, (0, 1), (2, 3))
+        x, y, z = lying
+        pose = np.zeros((*model.shape, 4, 4))
+        rows = np.moveaxis(pose, (2, 3), (0, 1))
+        rows[0], rows[1], rows[2], rows[3, 3] = cosine * x - sine * y, sine * x + cosine * y, z, 1
+        rows[:2, 3] += np.moveaxis(place, 2, 0)
+        return pose
 
     def _place(self, propose: Callable[[Any, int], list[Array]], radius: Array, present: Any, draws: Draws) -> Array:
         """(N, 2, B) m: for each slot in turn its first proposal that lies over the table and clear of earlier slots.
@@ -225,26 +213,26 @@ class Sampler:
         """
         slots, batch = radius.shape
         radius = np.ascontiguousarray(radius)
-        middle, half = self.world.table.center[:2, None, None], self.world.table.size[:2, None, None] / 2
+        middle, half = self.world.table.center[:2, None], self.world.table.size[:2, None] / 2 + 1e-9
         place = np.empty((slots, 2, batch))
         taken = np.full((slots, 2, batch), np.inf)  # what is nowhere stands in nobody's way
         found = np.zeros((slots, batch), dtype=bool)
+        between, room = np.empty_like(taken), np.empty_like(radius)
         for slot, spots in enumerate(tries):
-            reach = (radius[:slot] + radius[slot]) ** 2
-            over = np.logical_and.reduce(np.abs(spots - middle) <= half + 1e-9)
             # Most blocks take their first proposal; the others are looked at only for those that do not.
-            place[slot] = spots[:, 0]
-            gap = taken[:slot] - spots[:, 0]
-            gap *= gap
-            found[slot] = over[0] & np.logical_and.reduce(gap[:, 0] + gap[:, 1] >= reach)
+            first = place[slot] = spots[:, 0]
+            reach = np.add(radius[:slot], radius[slot], out=room[:slot])
+            reach *= reach
+            clear = _squares(np.subtract(taken[:slot], first, out=between[:slot])) >= reach
+            found[slot] = np.logical_and.reduce(clear) & np.logical_and.reduce(np.abs(first - middle) <= half)
             left = np.flatnonzero(~found[slot])
-            others = np.take(spots[:, 1:], left, axis=2).swapaxes(0, 1)  # (T - 1, 2, R)
-            gap = np.take(taken[:slot], left, axis=2) - others[:, None]
-            gap *= gap
-            free = np.logical_and.reduce(gap[:, :, 0] + gap[:, :, 1] >= np.take(reach, left, axis=1), axis=1)
-            free &= over[1:, left]
-            found[slot, left] = some = np.logical_or.reduce(free)
-            place[slot][:, left[some]] = others[np.argmax(free, axis=0), :, np.arange(len(left))][some].T
+            if len(left) and spots.shape[1] > 1:
+                others = np.take(spots[:, 1:], left, axis=2).swapaxes(0, 1)  # (T - 1, 2, R)
+                free = np.logical_and.reduce(np.abs(others - middle) <= half, axis=1)
+                gap = np.take(taken[:slot], left, axis=2) - others[:, None]
+                free &= np.logical_and.reduce(_squares(gap) >= np.take(reach, left, axis=1), axis=1)
+                found[slot, left] = some = np.logical_or.reduce(free)
+                place[slot][:, left[some]] = others[np.argmax(free, axis=0), :, np.arange(len(left))][some].T
             taken[slot] = np.where(found[slot], place[slot], np.inf)
         return place, found
 
@@ -327,6 +315,13 @@ class Sampler:
             gamma=self._one(draws, "sensor/gamma"),
             jpeg_quality=self._whole(draws, "sensor/jpeg_quality"),
         )
+
+
+def _squares(gap: Array) -> Array:
+    """(..., R) squared lengths of the vectors (..., 2, R), which are overwritten."""
+    gap *= gap
+    gap[..., 0, :] += gap[..., 1, :]
+    return gap[..., 0, :]
 
 
 def make_sampler(

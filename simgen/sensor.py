@@ -126,7 +126,7 @@ def normal_field(seeds: np.ndarray, n: int, device: torch.device) -> Tensor:
 
 
 def _philox(counter: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """draws.philox for counters (c, 0, 0, 0) and keys (k, 0), as int64 tensors that hold 32 bits."""
+    """Philox4x32-10 for counters (c, 0, 0, 0) and keys (k, 0): (R,) words each, as int64 tensors that hold 32 bits."""
     zero = torch.zeros_like(counter)
     a, b, c, d = counter, zero, zero, zero
     k0, k1 = key, torch.zeros_like(key)

@@ -213,7 +213,6 @@ def test_no_path_is_drawn_from_twice(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEAVES)
 def test_what_is_drawn_depends_on_no_number(name: str) -> None:
-    """So what is drawn for no sample is what is drawn for any, and can be drawn ahead."""
     leaf, dim = LEAVES[name]
     traces: list[list[Drawn]] = []
     for index in (np.arange(0), np.arange(1), np.arange(5, 200)):
@@ -221,11 +220,6 @@ def test_what_is_drawn_depends_on_no_number(name: str) -> None:
         numbers = parse(leaf, KEY, dim).sample(Draws(0, index, KEY, trace=traces[-1]).lanes(range(3)))
         assert numbers.shape == (3 * len(index), dim)
     assert traces[0] == traces[1] == traces[2]
-    whole = Draws(0, np.arange(9), KEY).lanes(range(3))
-    assert np.array_equal(
-        parse(leaf, KEY, dim).sample(whole.ahead(traces[0])),
-        parse(leaf, KEY, dim).sample(whole),
-    )
 
 
 @pytest.mark.parametrize("name", LEAVES)

@@ -559,8 +559,7 @@ def plain_places(sampler: Sampler, seed: int, index: int) -> list[list[float]]:
         name, nth = ("blocks", slot) if slot < sampler.slots[0] else ("distractors", slot - sampler.slots[0])
         found = [math.inf, math.inf]
         for k in range(ROUNDS[-1]):
-            number = next(i for i, end in enumerate(ROUNDS) if k < end)
-            draws = Draws(seed, np.array([index]), f"{name}/place/{number}").lanes([1000 * k + nth])
+            draws = Draws(seed, np.array([index]), f"{name}/place").lanes([nth]).tries([k])
             spot = sampler.leaves[f"{name}/place"].sample(draws)[0]
             clear = [math.hypot(*(spot - other)) >= radius[slot] + r for other, r in zip(taken, radius, strict=False)]
             if all(clear) and (np.abs(spot - middle) <= half).all():
@@ -592,7 +591,7 @@ def test_a_block_takes_its_first_proposal_that_is_free(preset: str, scene: str, 
         lost += (~some).sum()
         for slot in np.flatnonzero(~some):  # an absent block without a place stays where it was first proposed
             name, nth = ("blocks", slot) if slot < SLOTS else ("distractors", slot - SLOTS)
-            draws = Draws(4, np.array([index]), f"{name}/place/0").lanes([nth])
+            draws = Draws(4, np.array([index]), f"{name}/place").lanes([nth])
             assert np.array_equal(placed[index, slot], sampler.leaves[f"{name}/place"].sample(draws)[0])
     assert (lost > 0) == (len(leaves) > 1)
 
