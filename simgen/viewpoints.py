@@ -14,10 +14,12 @@ from simgen.scene import Cameras, Surfaces
 def check_cameras(cameras: Cameras, surfaces: Surfaces, world: World, seed: int, index: NDArray[np.int64]) -> None:
     """Raises ConfigError with the first sample whose camera stands in or behind something, or has too strong a lens."""
     position = cameras.world_from_camera[:, :3, 3]
-    boxes = [("the table", world.table), *(("a fixture", box) for group in world.fixtures for box in group)]
-    for what, box in boxes:
-        inside = np.all(np.abs(position - box.center) <= box.size / 2 + NEAR, axis=1)
-        _raise_where(inside, position, what, seed, index)
+    boxes = [world.table, *(box for group in world.fixtures for box in group)]
+    center = np.array([box.center for box in boxes]).T  # (3, boxes)
+    half = np.array([box.size for box in boxes]).T / 2 + NEAR
+    inside = np.logical_and.reduce(np.abs(position.T[:, None] - center[..., None]) <= half[..., None])  # (boxes, B)
+    for which, what in ((inside[0], "the table"), (np.logical_or.reduce(inside[1:]), "a fixture")):
+        _raise_where(which, position, what, seed, index)
     _raise_where(position[:, 2] <= world.room.floor + NEAR, position, "the floor", seed, index)
     beyond = np.any((position[:, :2] <= world.room.low + NEAR) | (position[:, :2] >= world.room.high - NEAR), axis=1)
     _raise_where(beyond & surfaces.walls, position, "a wall", seed, index)
