@@ -139,7 +139,7 @@ def compare(size: str, workers: list[int], number: int, repeats: int) -> None:
         }
         rates: dict[str, list[float]] = {name: [] for name in names}
         for name in names:
-            rate(pools[name], bare, count, 2)  # every worker is up and warm
+            rate(pools[name], bare, count, number)  # every worker is up, and has met what it will meet
         for _ in range(repeats):
             for name in names:
                 rates[name].append(rate(pools[name], bare, count, number))

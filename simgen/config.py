@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import hydra
@@ -98,7 +98,12 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
 
 
 def _store(name: str, schema: type) -> None:
-    ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    """Makes `schema` known to conf/`name`.yaml, and to the files of each group what `options` says in its field's metadata."""
+    store = ConfigStore.instance()
+    store.store(name=f"{name}_schema", node=schema)
+    for item in fields(schema):
+        for option, node in item.metadata.get("options", {}).items():
+            store.store(group=item.name, name=f"{option}_schema", node=node)
 
 
 def _plain(config: Any, schema: type[T]) -> T:

@@ -6,11 +6,24 @@ The heavy imports stay inside the functions, so that help and a mistyped key are
 import sys
 
 from simgen.config import Command, main
-from train.config import EvaluateConfig, OverfitConfig, TrainConfig, check_evaluate, check_overfit, check_train
+from train.config import (
+    EvaluateConfig,
+    KeypointConfig,
+    OverfitConfig,
+    TrainConfig,
+    check_evaluate,
+    check_overfit,
+    check_train,
+)
 
 
 def _train(config: TrainConfig) -> None:
     check_train(config)
+    if isinstance(config.model, KeypointConfig):
+        from train.fit_keypoints import train_keypoints
+
+        train_keypoints(config)
+        return
     from train.fit import train
 
     train(config)

@@ -1,10 +1,11 @@
 """Writes and reads checkpoints. They hold tensors and plain values only, so none can carry code.
 
-A checkpoint is Lightning's, with three keys of ours beside: `simgen_train` (the format's number), `model` (the
+A checkpoint is Lightning's, with three keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of keypoints), `model` (the
 ModelConfig as a dict) and `target` (the block's name). The normalisation of positions is among the weights.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from simgen.errors import CheckpointError
 from train.config import ModelConfig
 from train.model import PoseNet, make_model
 
-FORMAT = 1
+POSITION, KEYPOINTS = FORMATS = (1, 2)
 LAST, BEST = "last.ckpt", "best.ckpt"
 
 
@@ -30,8 +31,8 @@ class Trained:
     target: str
 
 
-def load_checkpoint(path: Path | str) -> Trained:
-    """The model in the file `path`, on the CPU. Raises CheckpointError where it is missing, corrupt or foreign."""
+def load_lightning(path: Path | str) -> dict[str, Any]:
+    """What the checkpoint in the file `path` holds, on the CPU. Raises CheckpointError where it is missing, corrupt or foreign."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected a checkpoint that `python -m train` wrote, e.g. {BEST}")
@@ -44,11 +45,17 @@ def load_checkpoint(path: Path | str) -> Trained:
             f"{path}: truncated, damaged or not a checkpoint ({type(error).__name__}); expected one that "
             "`python -m train` wrote; restore the file or train again"
         ) from error
-    if not isinstance(content, dict) or content.get("simgen_train") != FORMAT:
+    if not isinstance(content, dict) or content.get("simgen_train") not in FORMATS:
         raise CheckpointError(
-            f"{path}: not of this package's training; expected a checkpoint with simgen_train = {FORMAT} that "
+            f"{path}: not of this package's training; expected a checkpoint with simgen_train of {FORMATS} that "
             "`python -m train` wrote; name such a file or train again"
         )
+    return content
+
+
+def load_checkpoint(path: Path | str) -> Trained:
+    """The position model in the file `path`, on the CPU. Raises CheckpointError where it is missing, corrupt or foreign."""
+    content = load_lightning(path)
     try:
         config = ModelConfig(**{leaf.name: content["model"][leaf.name] for leaf in fields(ModelConfig)})
         model = make_model(config)
@@ -69,19 +76,21 @@ def load_checkpoint(path: Path | str) -> Trained:
 
 def describe(config: ModelConfig, target: str) -> dict[str, Any]:
     """The keys that make a Lightning checkpoint one of ours."""
-    return {"simgen_train": FORMAT, "model": asdict(config), "target": target}
+    return {"simgen_train": POSITION, "model": asdict(config), "target": target}
 
 
 class Checkpoints(Checkpoint):
-    """Writes last.ckpt after every epoch and best.ckpt after the epochs with the least validation XY error so far.
+    """Writes last.ckpt after every epoch and best.ckpt after the epochs with the least `judge` so far.
+
+    `judge` is the name of a logged number, of the simulated validation; `noted` are others, kept in the history with it.
 
     Not Lightning's ModelCheckpoint: that one keeps absolute paths in its state and forgets its best score when the
     run's folder has been moved. Each file is written beside and then renamed, and best.ckpt comes first: a run that is
     killed in between repeats the epoch and writes the same best.ckpt again.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, judge: str, noted: Sequence[str]) -> None:
+        self.folder, self.judge, self.noted = folder, judge, noted
         self.history: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,10 +100,10 @@ class Checkpoints(Checkpoint):
         self.history = state_dict["history"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        before = [row["val_xy_cm"] for row in self.history]
-        row = {name: float(trainer.callback_metrics[name]) for name in ("train_loss", "val_xy_cm")}
+        before = [row[self.judge] for row in self.history]
+        row = {name: float(trainer.callback_metrics[name]) for name in (*self.noted, self.judge)}
         self.history = [*self.history, {"epoch": trainer.current_epoch + 1, **row}]
-        if row["val_xy_cm"] < min(before, default=float("inf")):
+        if row[self.judge] < min(before, default=float("inf")):
             _save(trainer, self.folder / BEST, weights_only=True)
         _save(trainer, self.folder / LAST, weights_only=False)
 

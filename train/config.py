@@ -1,4 +1,4 @@
-"""The schemas of conf/train.yaml, conf/overfit.yaml, conf/evaluate.yaml and conf/model/, and their range checks.
+"""The schemas of conf/train.yaml, overfit.yaml and evaluate.yaml, of conf/model/ and conf/data/, and their range checks.
 
 Unknown keys, wrong types and missing values fail in simgen.config; what is left for here is whether a value makes
 sense. "???" is OmegaConf's mark for a value that the user must give. What each leaf means is said in conf/.
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simgen.errors import ConfigError
+from simgen.schema import Randomize, Raycast
 
-MODELS = ("tobin_small", "tobin_vgg")
+POSITION_MODELS = ("tobin_small", "tobin_vgg")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
 
@@ -23,6 +24,20 @@ class ModelConfig:
     width: int = 224
     lr: float = 2e-3
     keypoint_weight: float = 1.0
+
+
+@dataclass
+class KeypointConfig:
+    name: str = "keypoints"
+    widths: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    features: int = 48
+    lr: float = 2e-3
+    weight_decay: float = 0.01
+    average: float = 0.998
+    keypoint_weight: float = 1.0
+    kind_weight: float = 0.25
+    scale_weight: float = 0.1
 
 
 @dataclass
@@ -41,6 +56,22 @@ class DataConfig(SourceConfig):
 
 
 @dataclass
+class StreamConfig:
+    scenes: list[str] = field(default_factory=list)
+    width: int = 320
+    height: int = 240
+    raycast: Raycast = field(default_factory=Raycast)
+    epoch: int = 250
+    validation: int = 256
+    workers: int = 1
+
+
+# What `model=` and `data=` of `python -m train` may name, with the schema of each file in conf/model/ and conf/data/.
+_MODELS = {"tobin": ModelConfig, "keypoints": KeypointConfig}
+_DATA = {"bop": DataConfig, "stream": StreamConfig}
+
+
+@dataclass
 class TrainerConfig:
     epochs: int = 12
     batch_size: int = 32
@@ -52,8 +83,9 @@ class TrainerConfig:
 
 @dataclass
 class TrainConfig:
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    model: Any = field(default="???", metadata={"options": _MODELS})
+    data: Any = field(default="???", metadata={"options": _DATA})
+    randomize: Randomize = field(default_factory=Randomize)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     seed: int = 0
     out: str = "???"
@@ -61,7 +93,7 @@ class TrainConfig:
 
 @dataclass
 class OverfitConfig:
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: Any = field(default="???", metadata={"options": _MODELS})
     data: SourceConfig = field(default_factory=SourceConfig)
     steps: int = 2000
     accelerator: str = "auto"
@@ -80,8 +112,16 @@ class EvaluateConfig:
 
 def check_train(config: TrainConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
-    _check_model(config.model)
-    _check_data(config.data)
+    wanted = StreamConfig if isinstance(config.model, KeypointConfig) else DataConfig
+    if not isinstance(config.data, wanted):
+        name = "stream" if wanted is StreamConfig else "bop"
+        raise ConfigError(f"data: model={config.model.name} does not learn from that; expected data={name}")
+    if isinstance(config.model, KeypointConfig):
+        _check_keypoints(config.model)
+        _check_stream(config.data)
+    else:
+        _check_model(config.model)
+        _check_data(config.data)
     _at_least("trainer.epochs", config.trainer.epochs, 1)
     _at_least("trainer.batch_size", config.trainer.batch_size, 1)
     _between("trainer.jitter", config.trainer.jitter, 0, 1)
@@ -93,6 +133,8 @@ def check_train(config: TrainConfig) -> None:
 
 def check_overfit(config: OverfitConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
+    if not isinstance(config.model, ModelConfig):
+        raise ConfigError(f"model: got {config.model.name}; expected one of {', '.join(POSITION_MODELS)}")
     _check_model(config.model)
     _between("data.min_visible", config.data.min_visible, 0, 1)
     _at_least("steps", config.steps, 1)
@@ -109,13 +151,39 @@ def check_evaluate(config: EvaluateConfig) -> None:
 
 
 def _check_model(model: ModelConfig) -> None:
-    _one_of("model.name", model.name, MODELS)
+    _one_of("model.name", model.name, POSITION_MODELS)
     _at_least("model.height", model.height, 32)  # VGG-16 halves five times
     _at_least("model.width", model.width, 32)
-    if not (model.lr > 0 and math.isfinite(model.lr)):
-        raise ConfigError(f"model.lr: got {model.lr}; expected a number above 0")
+    _above_zero("model.lr", model.lr)
     if not (model.keypoint_weight >= 0 and math.isfinite(model.keypoint_weight)):
         raise ConfigError(f"model.keypoint_weight: got {model.keypoint_weight}; expected a number of at least 0")
+
+
+def _check_keypoints(model: KeypointConfig) -> None:
+    for key, values, count in (("widths", model.widths, 5), ("depths", model.depths, 4)):
+        if len(values) != count or min(values, default=0) < 1:
+            raise ConfigError(f"model.{key}: got {values}; expected {count} numbers of at least 1")
+    for key, channels in [("widths", width) for width in model.widths] + [("features", model.features)]:
+        if channels < 8 or channels % 8:
+            raise ConfigError(f"model.{key}: got {channels}; expected multiples of 8")
+    _above_zero("model.lr", model.lr)
+    _between("model.average", model.average, 0, 0.99999)
+    for key in ("weight_decay", "keypoint_weight", "kind_weight", "scale_weight"):
+        value = getattr(model, key)
+        if not (value >= 0 and math.isfinite(value)):
+            raise ConfigError(f"model.{key}: got {value}; expected a number of at least 0")
+
+
+def _check_stream(data: StreamConfig) -> None:
+    if not data.scenes:
+        raise ConfigError("data.scenes: got none; expected names of scenes/*.yaml, or paths")
+    for key in ("width", "height"):
+        size = getattr(data, key)
+        if size < 64 or size % 4:
+            raise ConfigError(f"data.{key}: got {size}; expected a multiple of 4, at least 64")
+    _at_least("data.epoch", data.epoch, 1)
+    _at_least("data.validation", data.validation, 1)
+    _at_least("data.workers", data.workers, 0)
 
 
 def _check_data(data: DataConfig) -> None:
@@ -135,6 +203,11 @@ def _at_least(key: str, value: int, low: int) -> None:
 def _between(key: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{key}: got {value}; expected a number from {low} to {high}")
+
+
+def _above_zero(key: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{key}: got {value}; expected a number above 0")
 
 
 def _one_of(key: str, value: Any, allowed: Sequence[str]) -> None:

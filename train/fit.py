@@ -131,15 +131,10 @@ def train(config: TrainConfig) -> None:
     order = EpochOrder(len(rows), config.seed)
     training, validation = (_pictures(config, examples, chosen) for chosen in (rows, held_out))
     size, workers = config.trainer.batch_size, config.data.workers
-    checkpoints = Checkpoints(folder)
-    trainer = _trainer(config, folder, checkpoints)
+    checkpoints = Checkpoints(folder, "val_xy_cm", ["train_loss"])
+    trainer = make_trainer(config, folder, checkpoints)
     loaders = batches(training, size, order=order, workers=workers), batches(validation, size, workers=workers)
-    try:
-        trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
-    except SystemExit as error:
-        if trainer.interrupted:  # Lightning turns Ctrl+C into an exit with status 1; ours are 130 and a line
-            raise KeyboardInterrupt from error
-        raise
+    fit(trainer, module, loaders, last)
     if trainer.is_global_zero:
         _report(folder, examples, checkpoints.history, baseline=of, baseline_cm=baseline_cm)
 
@@ -184,7 +179,17 @@ def _pictures(config: TrainConfig, examples: Examples, rows: Any) -> Pictures:
     return pictures
 
 
-def _trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints) -> pl.Trainer:
+def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None) -> None:
+    """Runs `trainer` over the loaders of training and of validation, from the checkpoint `last` where there is one."""
+    try:
+        trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
+    except SystemExit as error:
+        if trainer.interrupted:  # Lightning turns Ctrl+C into an exit with status 1; ours are 130 and a line
+            raise KeyboardInterrupt from error
+        raise
+
+
+def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints) -> pl.Trainer:
     # Lightning's advice on workers and its announcements of devices say nothing about this run that is not known.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")

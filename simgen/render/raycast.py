@@ -32,7 +32,7 @@ from simgen.textures import ImageFolder
 TILE = 16  # px: rays of a tile are tested against the same objects
 RAYS = TILE * TILE
 # Rays at a time, as they stand and fused: what was fastest for the CPU.
-DEFAULT_CHUNK = {"cpu": (1 << 17, 1 << 19), "cuda": (1 << 22, 1 << 22)}
+DEFAULT_CHUNK = {"cpu": (1 << 17, 1 << 22), "cuda": (1 << 22, 1 << 22)}
 BYTES_PER_RAY = 700  # of working memory, at most: 260 to 520 were measured between chunks of 2^16 and 2^20 on a CPU
 PAGES = 64  # of places on an area light
 _CENTER = (0.0, 0.0)

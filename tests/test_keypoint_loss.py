@@ -1,0 +1,145 @@
+"""The keypoint loss: zero for the truth in every symmetric guise, and gradients where they belong."""
+
+import numpy as np
+import pytest
+import torch
+from builders import pipeline_of
+
+from simgen.catalogue import load_world
+from simgen.geometry import project, transform_points
+from simgen.render import make_renderer
+from simgen.targets import Targets, targets_of
+from train.blockset import BlockSet
+from train.keypoint_loss import Weights, candidates, keypoint_losses
+from train.keypoint_net import STRIDE, Maps, find_peaks
+
+WORLD = load_world("tabletop")
+BLOCKS = BlockSet.of_worlds([WORLD.solids])
+
+
+def batch(seed: int = 0, number: int = 4) -> Targets:
+    pipeline = pipeline_of("renderer=raycast", "width=160", "height=120", "randomize.distractors.count=0")
+    renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
+    scenes = pipeline.sampler.sample(seed, range(number))
+    return targets_of(scenes, renderer.render(scenes))
+
+
+@pytest.fixture(scope="module")
+def targets() -> Targets:
+    return batch()
+
+
+def perfect(targets: Targets, member: int = 0) -> Maps:
+    """The maps of a network that knows all, and names each block's keypoints by member `member` of its symmetry group."""
+    kind = targets.model
+    height, width = 120 // STRIDE, 160 // STRIDE
+    keypoints = torch.zeros(len(targets), height, width, BLOCKS.keypoints.shape[1], 2)
+    heat = torch.full((len(targets), height, width), -20.0)
+    names = torch.zeros(len(targets), len(BLOCKS), height, width)
+    for picture, slot in (targets.present & (targets.seen > 0)).nonzero().tolist():
+        one = torch.tensor([picture]), torch.tensor([slot])
+        number = int(kind[picture, slot])
+        group = int(BLOCKS.members[number].sum())
+        truth = candidates(targets, *one, kind[one], BLOCKS)[0, member % group]
+        box = targets.box[picture, slot]
+        u, v = (((box[:2] + box[2:]) / 2 + 0.5) / STRIDE - 0.5).round().int().tolist()
+        around = slice(max(v - 1, 0), v + 2), slice(max(u - 1, 0), u + 2)
+        keypoints[picture][around] = truth
+        heat[picture, v, u] = 20
+        names[picture, :, around[0], around[1]] = -20
+        names[picture, number, around[0], around[1]] = 20
+    return Maps(heat, names, keypoints, torch.full(keypoints.shape[:-1], -3.0))
+
+
+def test_candidates_are_the_projections_of_all_symmetric_poses(targets: Targets) -> None:
+    picture, slot = targets.present.nonzero(as_tuple=True)
+    kind = targets.model[picture, slot]
+    pixels = candidates(targets, picture, slot, kind, BLOCKS)
+    for row in range(len(picture)):
+        block = BLOCKS.kinds[int(kind[row])]
+        pose = targets.camera_from_block[picture[row], slot[row]].double().numpy()
+        lens = targets.intrinsics[picture[row]].double().numpy(), targets.distortion[picture[row]].double().numpy()
+        count = len(block.keypoints)
+        for member, symmetry in enumerate(block.group):
+            got = pixels[row, member, :count].double().numpy()
+            if block.axis is None:
+                expected = project(transform_points(pose @ symmetry, block.keypoints), *lens)
+                np.testing.assert_allclose(got, expected, atol=2e-3)
+            else:  # turned to the camera: the rim's keypoints lie on the rim, the axis' where they are
+                on_axis = np.linalg.norm(block.keypoints[:, :2], axis=1) < 1e-9
+                expected = project(transform_points(pose @ symmetry, block.keypoints), *lens)
+                np.testing.assert_allclose(got[on_axis], expected[on_axis], atol=2e-3)
+
+
+def test_a_round_blocks_turn_about_its_axis_moves_no_candidate() -> None:
+    solids = [solid for solid in WORLD.solids if solid.axis is not None]
+    assert solids
+    targets = batch(1)
+    angle = 0.7
+    turn = torch.eye(4)
+    turn[:2, :2] = torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    picture, slot = targets.present.nonzero(as_tuple=True)
+    kind = torch.full_like(picture, BLOCKS.names.index("cylinder"))
+    before = candidates(targets, picture, slot, kind, BLOCKS)
+    turned = Targets(**{**vars(targets), "camera_from_block": targets.camera_from_block @ turn})
+    assert torch.allclose(candidates(turned, picture, slot, kind, BLOCKS), before, atol=2e-2)
+
+
+@pytest.mark.parametrize("member", [0, 1, 5, 17])
+def test_the_truth_costs_nothing_in_any_symmetric_guise(targets: Targets, member: int) -> None:
+    losses = keypoint_losses(perfect(targets, member), targets, BLOCKS, Weights())
+    assert losses.keypoints < 1e-6
+    assert losses.miss_px < 2e-2
+    assert losses.kind < 1e-6
+
+
+def test_a_miss_costs_and_doubt_does_not_excuse_it(targets: Targets) -> None:
+    maps = perfect(targets)
+    off = Maps(maps.heat, maps.kind, maps.keypoints + torch.tensor([3.0, 0.0]), maps.log_scale)
+    sure, unsure = (
+        keypoint_losses(Maps(off.heat, off.kind, off.keypoints, off.log_scale + shift), targets, BLOCKS, Weights())
+        for shift in (0.0, 4.0)
+    )
+    assert sure.keypoints == unsure.keypoints > 0.08
+    assert 2.0 < sure.miss_px <= 3.001  # another member may be nearer
+    assert sure.scale > unsure.scale  # but wrong doubt costs, too
+
+
+def test_gradients_reach_what_is_seen_and_nothing_else(targets: Targets) -> None:
+    maps = perfect(targets)
+    leaf = (maps.keypoints + 1).requires_grad_()
+    keypoint_losses(Maps(maps.heat, maps.kind, leaf, maps.log_scale), targets, BLOCKS, Weights()).keypoints.backward()
+    assert leaf.grad is not None
+    touched = leaf.grad.abs().sum((3, 4)) > 0
+    found = targets.present & (targets.share >= 0.1) & (targets.seen >= 16)
+    assert touched.any()
+    assert touched.sum() <= 9 * found.sum()
+    none = Targets(**{**vars(targets), "present": torch.zeros_like(targets.present)})
+    empty = keypoint_losses(Maps(maps.heat, maps.kind, leaf, maps.log_scale), none, BLOCKS, Weights())
+    assert torch.isfinite(empty.total) and empty.keypoints == 0
+
+
+def test_the_heat_is_asked_for_at_the_middle_of_what_is_seen(targets: Targets) -> None:
+    good = keypoint_losses(perfect(targets), targets, BLOCKS, Weights()).heat
+    cold = perfect(targets)
+    cold.heat.fill_(-20)
+    assert good < 1e-3
+    assert keypoint_losses(cold, targets, BLOCKS, Weights()).heat > 15
+    hot = perfect(targets)
+    hot.heat[:, 0, 0] = 20
+    assert keypoint_losses(hot, targets, BLOCKS, Weights()).heat > 3
+
+
+def test_peaks_read_the_truth_back(targets: Targets) -> None:
+    peaks = find_peaks(perfect(targets), 10)
+    for picture in range(len(targets)):
+        number = int((targets.present[picture] & (targets.seen[picture] > 0)).sum())
+        scores = peaks.score[picture]
+        assert (scores > 0.9).sum() <= number  # blocks whose middles share a cell are one
+        assert (scores > 0.9).sum() >= number - 1
+        slots = targets.present[picture].nonzero()[:, 0]
+        truth = candidates(
+            targets, torch.full_like(slots, picture), slots, targets.model[picture, slots], BLOCKS
+        )[:, 0, 0]
+        for k in range(int((scores > 0.9).sum())):
+            assert (truth - peaks.keypoints[picture, k, 0]).norm(dim=1).min() < 0.05

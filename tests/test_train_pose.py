@@ -1,0 +1,106 @@
+"""Poses from keypoints: exact ones are found again, and the stated uncertainty is the one that repeated measurements have."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from simgen.catalogue import load_world
+from simgen.geometry import Array, inverse, look_at, project, rigid, rotation_about, transform_points
+from train.blockset import BlockSet, Kind
+from train.pose import Pose, View, solve_free, solve_on_table
+
+BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids, load_world("kuka_table").solids])
+LENS = np.array([-0.08, 0.01, 0.001, -0.001, 0.0])
+CAMERA = np.array([[550.0, 0, 321], [0, 548, 238], [0, 0, 1]])
+WORLD_FROM_CAMERA = look_at(np.array([-0.7, 0.3, 0.6]), np.array([0.02, 0.0, 0.0]), 0.05)
+VIEW = View(CAMERA, LENS, inverse(WORLD_FROM_CAMERA))
+
+
+def lying(kind: Kind, rest: int, place: tuple[float, float], yaw: float) -> Array:
+    table_from_block = rigid(rotation_about(2, yaw), np.array([*place, 0])) @ kind.rests[rest]
+    return np.asarray(VIEW.camera_from_table @ table_from_block)
+
+
+def seen(kind: Kind, pose: Array) -> Array:
+    return np.asarray(project(transform_points(pose, kind.keypoints), CAMERA, LENS))
+
+
+CASES = [(kind, rest) for kind in BLOCKS.kinds for rest in range(len(kind.rests))]
+
+
+@pytest.mark.parametrize(("kind", "rest"), CASES, ids=lambda v: v.name if isinstance(v, Kind) else str(v))
+def test_exact_keypoints_give_the_pose_back(kind: Kind, rest: int) -> None:
+    for number in range(4):
+        pose = lying(kind, rest, (0.15 - 0.1 * number, 0.07 * number - 0.1), 0.9 * number + 0.2)
+        pixels, sigma = seen(kind, pose), np.ones(len(kind.keypoints))
+        for solved in (solve_free(kind.keypoints, pixels, sigma, VIEW), solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests)):
+            assert solved is not None
+            np.testing.assert_allclose(solved.camera_from_block, pose, atol=2e-5)
+            assert solved.misfit < 1e-2
+
+
+def test_the_uncertainty_is_that_of_repeated_measurements() -> None:
+    kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
+    pose = lying(kind, 0, (0.1, -0.05), 0.4)
+    rng = np.random.default_rng(0)
+    exact, sigma = seen(kind, pose), rng.uniform(0.3, 0.8, len(kind.keypoints))
+    for solve in (
+        lambda pixels: solve_free(kind.keypoints, pixels, sigma, VIEW),
+        lambda pixels: solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests[:1]),
+    ):
+        results: list[Pose] = [solve(exact + sigma[:, None] * rng.normal(size=exact.shape)) for _ in range(600)]
+        shifts = np.array([one.camera_from_block[:3, 3] - pose[:3, 3] for one in results])
+        turns = np.array(
+            [Rotation.from_matrix(one.camera_from_block[:3, :3] @ pose[:3, :3].T).as_rotvec() for one in results]
+        )
+        stated = np.mean([one.covariance for one in results], axis=0)
+        measured = np.cov(np.concatenate([turns, shifts], 1).T)
+        # Along the directions of the stated covariance, the spread is the stated one, within the sampling error of 600.
+        spread, axes = np.linalg.eigh(stated)
+        for variance, axis in zip(spread, axes.T, strict=True):
+            if variance > 1e-3 * spread[-1] or variance > 1e-9:
+                assert 0.75 < np.sqrt(axis @ measured @ axis / variance) < 1.3
+        # The mean square residual of sigmas has its expectation: what is measured less what is fitted.
+        free = 6 if solve(exact).covariance[2, 2] and np.linalg.matrix_rank(stated, tol=1e-12) == 6 else 3
+        expected = 1 - free / (2 * len(kind.keypoints))
+        assert np.mean([one.misfit**2 for one in results]) == pytest.approx(expected, rel=0.15)
+
+
+def test_the_table_tells_the_distance() -> None:
+    """The same half pixel of noise: on the table the place is known several times better than free."""
+    kind = BLOCKS.kinds[BLOCKS.names.index("kuka_box")]
+    pose, rng = lying(kind, 0, (0.2, 0.1), 0.1), np.random.default_rng(1)
+    sigma = np.full(len(kind.keypoints), 0.7)
+    misses: dict[str, list[float]] = {"free": [], "table": []}
+    for _ in range(100):
+        pixels = seen(kind, pose) + sigma[:, None] * rng.normal(size=(len(sigma), 2))
+        for name, solved in (
+            ("free", solve_free(kind.keypoints, pixels, sigma, VIEW)),
+            ("table", solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests)),
+        ):
+            assert solved is not None
+            misses[name].append(float(np.linalg.norm(solved.camera_from_block[:3, 3] - pose[:3, 3])))
+    assert np.median(misses["table"]) < 0.4 * np.median(misses["free"])
+
+
+def test_one_wild_keypoint_does_not_carry_the_pose_away() -> None:
+    kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
+    pose = lying(kind, 0, (0.0, 0.0), 0.3)
+    pixels, sigma = seen(kind, pose), np.full(len(kind.keypoints), 0.5)
+    pixels[4] += [25, -10]
+    on_table = solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests[:1])
+    assert on_table is not None
+    assert np.linalg.norm(on_table.camera_from_block[:3, 3] - pose[:3, 3]) < 0.003
+    assert on_table.misfit > 5  # and the pose does not look good
+
+
+def test_what_cannot_be_is_none() -> None:
+    kind = BLOCKS.kinds[0]
+    above = np.full((len(kind.keypoints), 2), -4000.0)  # rays that never meet the table
+    assert solve_on_table(kind.keypoints, above, np.ones(len(above)), VIEW, kind.rests) is None
+
+
+def test_the_camera_of_a_resized_picture() -> None:
+    points = np.array([[0.1, -0.05, 0.9], [-0.2, 0.1, 1.3]])
+    whole, half = project(points, CAMERA, LENS), project(points, VIEW.resized(0.5, 0.5).intrinsics, LENS)
+    np.testing.assert_allclose(half, (whole + 0.5) * 0.5 - 0.5)

@@ -1,0 +1,159 @@
+"""What a keypoint model knows of the blocks that it finds: names, sizes, keypoints, symmetries and ways to lie."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simgen.errors import ConfigError
+from simgen.geometry import Array, rigid
+from simgen.shapes import Solid
+
+TURNS = 12  # of a continuous symmetry: as many members stand for it
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of block, in metres in the block frame of shapes.py.
+
+    keypoints (K, 3): the block's origin first, then those of the solid; symmetries (S, 4, 4), the identity first; `axis` (3,)
+    of a continuous symmetry or None; rests (R, 4, 4) table_from_block; corners (V, 3) of the convex hull.
+    """
+
+    name: str
+    size: Array
+    diameter: float
+    keypoints: Array
+    symmetries: Array
+    axis: Array | None
+    rests: Array
+    corners: Array
+
+    @staticmethod
+    def of(solid: Solid) -> "Kind":
+        return Kind(
+            name=solid.name,
+            size=solid.size,
+            diameter=solid.diameter,
+            keypoints=np.concatenate([np.zeros((1, 3)), solid.keypoints]),
+            symmetries=solid.symmetries,
+            axis=solid.axis,
+            rests=solid.rests,
+            corners=solid.vertices[solid.hull.vertices],
+        )
+
+    @cached_property
+    def group(self) -> Array:
+        """(G, 4, 4) all symmetries, a continuous one as TURNS turns times each discrete one."""
+        if self.axis is None:
+            return self.symmetries
+        turns = [_about(self.axis, 2 * np.pi * k / TURNS) for k in range(TURNS)]
+        return np.stack([turn @ symmetry for turn in turns for symmetry in self.symmetries])
+
+
+class BlockSet:
+    """The kinds that a model tells apart, in the order of its classes, and their tables padded to one length.
+
+    keypoints (C, K, 3) m with `real` (C, K) bool; group (C, G, 4, 4) with `members` (C, G) bool; `frame` (C, 3, 3): for a
+    round kind rows e1, e2, axis, for any other zeros.
+    """
+
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        self.kinds = tuple(kinds)
+        points, groups = [kind.keypoints for kind in self.kinds], [kind.group for kind in self.kinds]
+        self.keypoints, self.real = _padded(points, np.zeros(3))
+        self.group, self.members = _padded(groups, np.eye(4))
+        self.frame = torch.tensor(
+            np.stack([np.zeros((3, 3)) if kind.axis is None else _frame_about(kind.axis) for kind in self.kinds])
+        ).float()
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    @property
+    def names(self) -> list[str]:
+        return [kind.name for kind in self.kinds]
+
+    def to(self, device: torch.device) -> "BlockSet":
+        moved = object.__new__(BlockSet)
+        for name, value in vars(self).items():
+            setattr(moved, name, value.to(device) if isinstance(value, Tensor) else value)
+        return moved
+
+    def classes_of(self, solids: Iterable[Solid]) -> list[int]:
+        """The class of each of `solids`, by name. Raises ConfigError for one that is not here, or is another block."""
+        found = []
+        for solid in solids:
+            if solid.name not in self.names:
+                raise ConfigError(f"blocks: the model knows no '{solid.name}'; it knows {', '.join(self.names)}")
+            number = self.names.index(solid.name)
+            if not np.allclose(Kind.of(solid).keypoints, self.kinds[number].keypoints, atol=1e-6):
+                raise ConfigError(
+                    f"blocks: '{solid.name}' has another shape or size than the one of that name that the model knows; "
+                    "give it a name of its own"
+                )
+            found.append(number)
+        return found
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain values, for checkpoints; `from_json` gives the same back."""
+        return [
+            {
+                name: value.tolist() if isinstance(value, np.ndarray) else value
+                for name, value in vars(kind).items()
+                if name in Kind.__dataclass_fields__
+            }
+            for kind in self.kinds
+        ]
+
+    @staticmethod
+    def from_json(data: Iterable[Mapping[str, Any]]) -> "BlockSet":
+        """Raises KeyError, TypeError or ValueError for what `to_json` did not write."""
+        arrays = ("size", "keypoints", "symmetries", "axis", "rests", "corners")
+        return BlockSet(
+            Kind(
+                **{
+                    name: np.array(value) if name in arrays and value is not None else value
+                    for name, value in kind.items()
+                }
+            )
+            for kind in data
+        )
+
+    @staticmethod
+    def of_worlds(solids: Iterable[Iterable[Solid]]) -> "BlockSet":
+        """The kinds of several block sets, each name once. Raises ConfigError where one name means two blocks."""
+        kinds: list[Kind] = []
+        for block_set in solids:
+            for solid in block_set:
+                known = BlockSet(kinds) if kinds else None
+                if known is None or solid.name not in known.names:
+                    kinds.append(Kind.of(solid))
+                else:
+                    known.classes_of([solid])
+        return BlockSet(kinds)
+
+
+def _about(axis: Array, angle: float) -> Array:
+    """The turn (4, 4) by `angle` radians about `axis` through the origin; Rodrigues' formula."""
+    skew = np.cross(np.eye(3), axis)
+    return rigid(np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew, np.zeros(3))
+
+
+def _frame_about(axis: Array) -> Array:
+    first = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
+    first = first / np.linalg.norm(first)
+    return np.stack([first, np.cross(axis, first), axis])
+
+
+def _padded(rows: list[Array], filler: Array) -> tuple[Tensor, Tensor]:
+    longest = max(len(row) for row in rows)
+    whole = np.stack(
+        [np.concatenate([row, np.broadcast_to(filler, (longest - len(row), *filler.shape))]) for row in rows]
+    )
+    real = np.arange(longest) < np.array([[len(row)] for row in rows])
+    return torch.tensor(whole).float(), torch.tensor(real)

@@ -1,0 +1,127 @@
+"""A trained keypoint model as a function: pictures and cameras in, blocks out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simgen.errors import CheckpointError
+from simgen.geometry import Array
+from train.blockset import BlockSet, Kind
+from train.checkpoint import KEYPOINTS, load_lightning
+from train.config import KeypointConfig
+from train.keypoint_net import KeypointNet, find_peaks
+from train.pose import Pose, View, solve_free, solve_on_table
+
+Image = NDArray[np.uint8]
+
+MOST = 20  # blocks in a picture
+LEAST_SCORE = 0.1  # of a peak that is looked into
+_APART = 0.35  # two finds nearer than this share of their own extent are one block
+
+
+@dataclass(frozen=True)
+class Found:
+    """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so), keypoints (K, 2) px
+    of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table where the view knows one."""
+
+    kind: Kind
+    score: float
+    keypoints: Array
+    sigma: Array
+    free: Pose
+    on_table: Pose | None
+
+    @property
+    def pose(self) -> Pose:
+        """The best there is."""
+        return self.on_table or self.free
+
+
+@dataclass(frozen=True)
+class Detector:
+    """`net` finds `blocks`, in pictures of `width` x `height` px, to which all are resized."""
+
+    net: KeypointNet
+    blocks: BlockSet
+    width: int
+    height: int
+
+    def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Found]]:
+        """The blocks in each of `pictures` (H, W, 3), RGB, of any size, seen by the cameras `views`; best first."""
+        device = next(self.net.parameters()).device
+        images = torch.from_numpy(np.stack([resized(p, self.width, self.height) for p in pictures]))
+        with torch.inference_mode():
+            maps = self.net.maps(self.net(images.permute(0, 3, 1, 2).to(device)))
+            peaks = find_peaks(maps, MOST)
+        score, kind, keypoints, scale = (
+            getattr(peaks, name).cpu().double().numpy() for name in ("score", "kind", "keypoints", "scale")
+        )
+        result = []
+        for row, (picture, view) in enumerate(zip(pictures, views, strict=True)):
+            height, width = picture.shape[:2]
+            back = np.array([width / self.width, height / self.height])
+            places = (keypoints[row] + 0.5) * back - 0.5
+            # The scale of a Laplace distribution is its deviation over the root of 2.
+            sigma = scale[row] * np.sqrt(2) * back.mean()
+            result.append(self._solve(score[row], kind[row], places, sigma, view))
+        return result
+
+    def _solve(self, score: Array, kind: Array, places: Array, sigma: Array, view: View) -> list[Found]:
+        found: list[Found] = []
+        for k in range(len(score)):
+            if score[k] < LEAST_SCORE:
+                break
+            number = int(kind[k].argmax())
+            chosen = self.blocks.kinds[number]
+            count = len(chosen.keypoints)
+            pixels, doubt = places[k, :count], sigma[k, :count]
+            extent = np.ptp(pixels, axis=0).max()
+            if any(np.linalg.norm(pixels[0] - other.keypoints[0]) < _APART * extent for other in found):
+                continue
+            free = solve_free(chosen.keypoints, pixels, doubt, view)
+            if free is None:
+                continue
+            lying = None
+            if view.camera_from_table is not None:
+                lying = solve_on_table(chosen.keypoints, pixels, doubt, view, chosen.rests)
+            found.append(Found(chosen, float(score[k] * kind[k, number]), pixels, doubt, free, lying))
+        return sorted(found, key=lambda one: -one.score)
+
+
+def resized(picture: Image, width: int, height: int) -> Image:
+    """`picture` (H, W, 3) as (height, width, 3)."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    shrinks = picture.shape[0] >= height and picture.shape[1] >= width
+    # Area averages every pixel that it drops; it is for shrinking only.
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=how), dtype=np.uint8)
+
+
+def load_detector(path: Path | str) -> Detector:
+    """The detector in the checkpoint `path`, with its averaged weights. Raises CheckpointError."""
+    from train.fit_keypoints import make_net
+
+    content = load_lightning(path)
+    if content["simgen_train"] != KEYPOINTS:
+        raise CheckpointError(f"{path}: holds no keypoint model; expected one that `python -m train model=keypoints` wrote")
+    try:
+        config = KeypointConfig(**{leaf.name: content["model"][leaf.name] for leaf in fields(KeypointConfig)})
+        blocks = BlockSet.from_json(json.loads(content["blocks"]))
+        net = make_net(config, blocks)
+        prefix = "average.module."
+        weights = {name.removeprefix(prefix): value for name, value in content["state_dict"].items() if name.startswith(prefix)}
+        net.load_state_dict(weights)
+        width, height = content["picture"]
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: its weights do not fit its own description ({type(error).__name__}); it was changed or is of "
+            "another version; train again"
+        ) from error
+    return Detector(net.eval(), blocks, width, height)

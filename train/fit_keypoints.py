@@ -1,0 +1,158 @@
+"""`python -m train model=keypoints data=stream`: the training step and the run, from nothing to best.ckpt.
+
+As in train.fit a run that was killed and goes on ends with the weights of one that was not: the batch of a step is a
+function of (configuration, seed, step), and all else is in last.ckpt.
+"""
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
+
+from simgen.errors import SimgenError
+from train.blockset import BlockSet
+from train.checkpoint import BEST, KEYPOINTS, Checkpoints, load_lightning
+from train.config import KeypointConfig, TrainConfig
+from train.fit import fit, make_trainer, rate, say
+from train.keypoint_loss import Losses, Weights, keypoint_losses
+from train.keypoint_net import KeypointNet
+from train.runfolder import METRICS, claim, code_versions, write_json
+from train.stream import Items, Shot, Stream, shots
+
+HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
+_NOTED = ("train_loss", "val_miss_px")
+
+
+class KeypointTraining(pl.LightningModule):
+    """One training of a KeypointNet, judged by the loss of its averaged weights on held-out pictures of the stream."""
+
+    def __init__(self, config: TrainConfig, blocks: BlockSet) -> None:
+        super().__init__()
+        self.config, self.blocks = config, blocks
+        model = config.model
+        self.weights = Weights(model.keypoint_weight, model.kind_weight, model.scale_weight)
+        self.model = make_net(model, blocks)
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(model.average))
+        self.average.requires_grad_(False)
+
+    def training_step(self, shot: Shot, _: int) -> Tensor:
+        maps = self.model.maps(self.model(shot.images))
+        losses = keypoint_losses(maps, shot.targets, self.blocks.to(self.device), self.weights)
+        self._log("train", losses, len(shot.images), on_step=True)
+        return losses.total
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.average.update_parameters(self.model)
+
+    def validation_step(self, shot: Shot, _: int) -> None:
+        net = self.average.module
+        losses = keypoint_losses(net.maps(net(shot.images)), shot.targets, self.blocks.to(self.device), self.weights)
+        self._log("val", losses, len(shot.images), on_step=False)
+
+    def on_train_epoch_end(self) -> None:
+        metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        epoch, epochs = self.current_epoch + 1, self.config.trainer.epochs
+        if not math.isfinite(metrics["train_loss"] + metrics["val_loss"]):  # raised before the checkpoints
+            raise SimgenError(
+                f"epoch {epoch}: the training loss is {metrics['train_loss']}, that of validation {metrics['val_loss']}; "
+                f"try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
+            )
+        self.print(
+            f"epoch {epoch:3}/{epochs}  train loss {metrics['train_loss']:.4f}  validation loss {metrics['val_loss']:.4f}  "
+            f"keypoints {metrics['val_miss_px']:.2f} px off, heat {metrics['val_heat']:.3f}, kind {metrics['val_kind']:.3f}",
+            flush=True,
+        )
+
+    def configure_optimizers(self) -> Any:
+        model = self.config.model
+        optimizer = torch.optim.AdamW(self.model.parameters(), model.lr, weight_decay=model.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.update(describe_keypoints(self.config.model, self.blocks))
+        checkpoint["picture"] = [self.config.data.width, self.config.data.height]
+
+    def transfer_batch_to_device(self, batch: Shot, device: torch.device, _: int) -> Shot:
+        return batch.to(device)
+
+    def _log(self, stage: str, losses: Losses, count: int, *, on_step: bool) -> None:
+        for name in ("heat", "keypoints", "kind", "scale", "miss_px"):
+            self.log(
+                f"{stage}_{name}",
+                getattr(losses, name).detach(),
+                on_step=False,
+                on_epoch=True,
+                batch_size=count,
+                sync_dist=True,
+            )
+        self.log(f"{stage}_loss", losses.total.detach(), on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
+
+
+def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:
+    """The network of `config` for the kinds of `blocks`, with weights drawn from torch's own generator."""
+    net = KeypointNet(len(blocks), blocks.keypoints.shape[1], config.widths, config.depths, config.features)
+    return net.to(memory_format=torch.channels_last)
+
+
+def describe_keypoints(config: KeypointConfig, blocks: BlockSet) -> dict[str, Any]:
+    """The keys that make a Lightning checkpoint one of a keypoint model."""
+    return {"simgen_train": KEYPOINTS, "model": asdict(config), "blocks": json.dumps(blocks.to_json())}
+
+
+def train_keypoints(config: TrainConfig) -> None:
+    """Trains as `config` says and leaves best.ckpt, last.ckpt, config.json, metrics.json and tensorboard/ in its `out`.
+
+    Goes on from last.ckpt where `out` holds an unfinished run of the same configuration. Raises ConfigError,
+    RenderError and CheckpointError.
+    """
+    data, size = config.data, config.trainer.batch_size
+    stream = Stream(data, config.randomize, config.seed, size)
+    plain = replace(data, raycast=replace(data.raycast, compile=False))  # a few pictures: the same, without compiling
+    held_out = Stream(plain, config.randomize, config.seed + HELD_OUT, size)
+    folder = Path(config.out)
+    last = claim(folder, {**asdict(config), "blocks": stream.blocks.names, "code": code_versions()})
+    if last is not None:
+        load_lightning(last)  # says what is wrong with it in one line, which Lightning would not
+        say(f"goes on from {last}")
+    samples = config.trainer.epochs * data.epoch * size
+    say(f"learns {', '.join(stream.blocks.names)} from {samples} pictures, each drawn once")
+
+    torch.manual_seed(config.seed)
+    module = KeypointTraining(config, stream.blocks)
+    checkpoints = Checkpoints(folder, "val_loss", _NOTED)
+    trainer = make_trainer(config, folder, checkpoints)
+    items = Items(data.epoch, trainer.global_rank, trainer.world_size)
+    # Drawn once and kept: a few pictures, looked at after every epoch.
+    kept = Kept(
+        held_out, Items(math.ceil(data.validation / size / trainer.world_size), trainer.global_rank, trainer.world_size)
+    )
+    fit(trainer, module, (shots(stream, items, workers=data.workers), DataLoader(kept, batch_size=None)), last)
+    if trainer.is_global_zero:
+        best = min(checkpoints.history, key=lambda row: row["val_loss"])
+        write_json(folder / METRICS, {"best_epoch": int(best["epoch"]), "history": checkpoints.history})
+        print(f"{folder / BEST}: of epoch {best['epoch']}, validation loss {best['val_loss']:.4f}")
+
+
+class Kept(Dataset[Shot]):
+    """The shots of `items`, drawn when first asked for and kept."""
+
+    def __init__(self, stream: Stream, items: Items) -> None:
+        self.stream, self.items = stream, list(items)
+        self._shots: dict[int, Shot] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, place: int) -> Shot:
+        if place not in self._shots:
+            self._shots[place] = self.stream[self.items[place]]
+        return self._shots[place]

@@ -1,0 +1,135 @@
+"""The network of model=keypoints: pictures in, maps at a quarter of the resolution out, and what a peak in them says.
+
+One pass finds any number of blocks of all kinds (Zhou et al. 2019, "Objects as Points"): a map that peaks at the middle of what
+is seen of each block, and beside it, for each cell, the kind, where the block's keypoints are, and how far off that may be.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.resnet import BasicBlock
+
+STRIDE = 4  # px of the picture for a cell of the maps
+REACH = 16.0  # px: the unit in which the network gives offsets
+_AROUND = 3  # cells, across a peak, whose answers are averaged
+_AGREE = 3.0  # px: answers farther than this from the peak's own are of another mind
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What the network says for each of h x w cells: heat (B, h, w) logits of a block's middle; kind (B, C, h, w) logits;
+    keypoints (B, h, w, K, 2) px of the picture that went in; log_scale (B, h, w, K), the logarithm of the expected distance
+    in px between a coordinate and the truth (the scale of a Laplace distribution)."""
+
+    heat: Tensor
+    kind: Tensor
+    keypoints: Tensor
+    log_scale: Tensor
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The D best peaks of each of B pictures, best first: score (B, D) in [0, 1]; kind (B, D, C) probabilities; keypoints
+    (B, D, K, 2) px; scale (B, D, K) px."""
+
+    score: Tensor
+    kind: Tensor
+    keypoints: Tensor
+    scale: Tensor
+
+
+class KeypointNet(nn.Module):
+    """Torchvision's residual blocks down to a 32nd of the resolution and back up to a quarter.
+
+    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32, `depths` the residual blocks at the last four. GroupNorm and not
+    BatchNorm, as a photograph must be treated alike in training and evaluation, whatever stands beside it in the batch.
+    """
+
+    def __init__(self, classes: int, keypoints: int, widths: list[int], depths: list[int], features: int) -> None:
+        super().__init__()
+        self.classes, self.keypoints = classes, keypoints
+        self.stem = _layer(3, widths[0], kernel=5, stride=2)
+        self.down = nn.ModuleList(
+            _stage(before, after, depth) for before, after, depth in zip(widths[:-1], widths[1:], depths, strict=True)
+        )
+        self.narrow = nn.ModuleList(nn.Conv2d(width, features, 1) for width in widths[1:])
+        self.merge = nn.ModuleList(_layer(features, features) for _ in range(3))
+        self.head = _layer(features, 2 * features)
+        self.out = nn.Conv2d(2 * features, 1 + classes + 3 * keypoints, 1)
+        nn.init.normal_(self.out.weight, std=0.01)
+        nn.init.zeros_(self.out.bias)
+        nn.init.constant_(self.out.bias[:1], -4.0)  # most cells are no block's middle (Lin et al. 2017, section 4.1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1 + C + 3 K, h, w) raw numbers for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples
+        of STRIDE; `maps` gives them their meaning."""
+        x = ((images.float() - 127.5) / 63.75).contiguous(memory_format=torch.channels_last)
+        x = self.stem(x)
+        levels = []
+        for stage in self.down:
+            x = stage(x)
+            levels.append(x)
+        up = self.narrow[3](levels[3])
+        for k in (2, 1, 0):
+            grown = functional.interpolate(up, size=levels[k].shape[-2:], mode="nearest")
+            up = self.merge[k](self.narrow[k](levels[k]) + grown)
+        return self.out(self.head(up))
+
+    def maps(self, raw: Tensor) -> Maps:
+        """What `forward` gave, read."""
+        batch, _, height, width = raw.shape
+        raw = raw.float()
+        heat, kind, offsets, log_scale = raw.split([1, self.classes, 2 * self.keypoints, self.keypoints], 1)
+        v, u = (STRIDE * torch.arange(n, device=raw.device) + (STRIDE - 1) / 2 for n in (height, width))
+        cell = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)  # (h, w, 2) px: the cells' centres
+        offsets = offsets.reshape(batch, self.keypoints, 2, height, width).permute(0, 3, 4, 1, 2)
+        return Maps(heat[:, 0], kind, cell[:, :, None] + REACH * offsets, log_scale.permute(0, 2, 3, 1))
+
+
+def find_peaks(maps: Maps, most: int) -> Peaks:
+    """The `most` best peaks of each picture: cells that are the best of the 3 x 3 around them."""
+    heat = maps.heat.sigmoid()
+    best = functional.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]
+    score, place = heat.where(heat == best, 0).flatten(1).topk(most, 1)
+    width = heat.shape[2]
+    return _read(maps, heat, score, place // width, place % width)
+
+
+def _read(maps: Maps, heat: Tensor, score: Tensor, row: Tensor, column: Tensor) -> Peaks:
+    """Averages what the cells around each peak say, weighted by their heat, where they agree with the peak."""
+    batch, height, width = heat.shape
+    step = torch.arange(_AROUND, device=heat.device) - _AROUND // 2
+    rows = (row[..., None, None] + step[:, None]).expand(*row.shape, _AROUND, _AROUND).flatten(2)
+    columns = (column[..., None, None] + step).expand(*row.shape, _AROUND, _AROUND).flatten(2)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    picture = torch.arange(batch, device=heat.device)[:, None, None]
+    keypoints, log_scale = maps.keypoints[picture, rows, columns], maps.log_scale[picture, rows, columns]
+    own = maps.keypoints[picture[..., 0], row, column]
+    agree = (keypoints - own[:, :, None]).norm(dim=-1).mean(-1) < _AGREE
+    weight = heat[picture, rows, columns] * inside * agree
+    weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-12)
+    kind = maps.kind.permute(0, 2, 3, 1)[picture, rows, columns].softmax(-1)
+    return Peaks(
+        score=score,
+        kind=(weight[..., None] * kind).sum(2),
+        keypoints=(weight[..., None, None] * keypoints).sum(2),
+        scale=(weight[..., None] * log_scale).sum(2).exp(),
+    )
+
+
+def _layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, _norm(outputs), nn.ReLU(inplace=True))
+
+
+def _stage(inputs: int, outputs: int, depth: int) -> nn.Sequential:
+    shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, 2, bias=False), _norm(outputs))
+    first = BasicBlock(inputs, outputs, 2, shortcut, norm_layer=_norm)
+    return nn.Sequential(first, *(BasicBlock(outputs, outputs, norm_layer=_norm) for _ in range(depth - 1)))
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels // 8, channels)

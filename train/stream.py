@@ -1,0 +1,107 @@
+"""data=stream: pictures drawn when they are needed, by raycast, never one twice.
+
+Item i of a stream is a batch, a function of (configuration, seed, i) and nothing else: of the samples i B to (i + 1) B - 1.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from simgen.errors import ConfigError
+from simgen.generate import Pipeline, make_pipeline
+from simgen.render import Renderer, make_renderer
+from simgen.schema import Randomize, Source
+from simgen.sensor import sense
+from simgen.targets import Targets, joined, targets_of
+from train.blockset import BlockSet
+from train.config import StreamConfig
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A batch to learn from: images (B, 3, H, W) uint8, and targets whose `model` is the class in the stream's BlockSet."""
+
+    images: Tensor
+    targets: Targets
+
+    def to(self, device: torch.device) -> "Shot":
+        return Shot(self.images.to(device), self.targets.to(device))
+
+
+class Stream(Dataset[Shot]):
+    """Batches of `batch_size` samples of the stream `seed`, in equal parts of each of `config.scenes`."""
+
+    def __init__(self, config: StreamConfig, randomize: Randomize, seed: int, batch_size: int) -> None:
+        if batch_size % len(config.scenes):
+            raise ConfigError(
+                f"trainer.batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, the number of data.scenes"
+            )
+        self.seed, self.each = seed, batch_size // len(config.scenes)
+        self.pipelines = [
+            make_pipeline(
+                Source(
+                    scene=scene,
+                    seed=seed,
+                    renderer="raycast",
+                    width=config.width,
+                    height=config.height,
+                    raycast=config.raycast,
+                    randomize=randomize,
+                )
+            )
+            for scene in config.scenes
+        ]
+        self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
+        self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
+        self._renderers: list[Renderer] | None = None  # made in the process that draws
+
+    def __getitem__(self, item: int) -> Shot:
+        if self._renderers is None:
+            self._renderers = [make_renderer("raycast", p.world, p.images, p.source.raycast) for p in self.pipelines]
+        index = range(item * self.each, (item + 1) * self.each)
+        parts = [
+            self._draw(pipeline, renderer, classes, index)
+            for pipeline, renderer, classes in zip(self.pipelines, self._renderers, self.classes, strict=True)
+        ]
+        return Shot(torch.cat([part.images for part in parts]), joined([part.targets for part in parts]))
+
+    def _draw(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Shot:
+        scenes = pipeline.sampler.sample(self.seed, index)
+        frames = renderer.render(scenes)
+        targets = targets_of(scenes, frames)
+        images = sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous()
+        return Shot(images, replace(targets, model=classes.to(targets.model.device)[targets.model]))
+
+
+class Items(Sampler[int]):
+    """The items of epoch e of `length` steps, of which process `rank` of `world` takes its own: no item comes twice, and the
+    processes' together are those of one process with as many times the batch."""
+
+    def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
+        self.length, self.rank, self.world, self.epoch = length, rank, world, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.length
+        return iter(range(first * self.world + self.rank, (first + self.length) * self.world, self.world))
+
+
+def shots(stream: Stream, items: Items, *, workers: int) -> DataLoader[Shot]:
+    """The shots of `items`, drawn by `workers` processes, or in this one where there are none, as on a GPU."""
+    return DataLoader(
+        stream,
+        batch_size=None,
+        sampler=items,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,
+    )
