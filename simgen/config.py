@@ -98,7 +98,8 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
 
 
 def _store(name: str, schema: type) -> None:
-    """Makes `schema` known to conf/`name`.yaml, and to the files of each group what `options` says in its field's metadata."""
+    """Makes `schema` known to conf/`name`.yaml, and to the files of each group what `options` says in its field's
+    metadata."""
     store = ConfigStore.instance()
     store.store(name=f"{name}_schema", node=schema)
     for item in fields(schema):

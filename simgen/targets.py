@@ -79,8 +79,8 @@ def targets_of(scenes: Scenes, frames: Frames) -> Targets:
 
 
 def visible_boxes(slot: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
-    """Borders (B, N, 4) px [left, top, right, bottom] of the pixels of each of N `blocks` in `slot` (B, H, W), NaN where it has
-    none, and their number (B, N)."""
+    """Borders (B, N, 4) px [left, top, right, bottom] of the pixels of each of N `blocks` in `slot` (B, H, W), NaN
+    where it has none, and their number (B, N)."""
     batch, height, width = slot.shape
     name = (
         torch.where(slot >= 0, slot, blocks).long()

@@ -10,7 +10,7 @@ from simgen.errors import ConfigError
 from simgen.randomize import make_sampler
 from simgen.render import make_renderer
 from simgen.schema import Preview, Render
-from train.config import EvaluateConfig, OverfitConfig, TrainConfig
+from train.config import EvaluateConfig, OverfitConfig, TrainConfig, check_train
 
 PRESETS = sorted(path.stem for path in (ROOT / "conf" / "randomize").glob("*.yaml"))
 
@@ -35,6 +35,12 @@ def test_every_command_has_its_configuration() -> None:
     for name, schema in (("train", TrainConfig), ("overfit", OverfitConfig)):
         for model in ("tobin_small", "tobin_vgg"):
             assert compose(name, schema, [f"model={model}", "data.root=x"]).model.name == model
+    keypoints = compose("train", TrainConfig, ["model=keypoints", "data=stream"])
+    check_train(keypoints)
+    assert keypoints.data.scenes == ["tabletop", "kuka_table"]
+    for wrong in (["model=keypoints", "data.root=x"], ["data=stream"]):
+        with pytest.raises(ConfigError, match="does not learn from that"):
+            check_train(compose("train", TrainConfig, wrong))
     assert compose("evaluate", EvaluateConfig, ["data.root=x", "checkpoint=y"]).checkpoint == "y"
     with pytest.raises(ConfigError, match=r"data\.root"):
         compose("train", TrainConfig)

@@ -138,8 +138,8 @@ def test_peaks_read_the_truth_back(targets: Targets) -> None:
         assert (scores > 0.9).sum() <= number  # blocks whose middles share a cell are one
         assert (scores > 0.9).sum() >= number - 1
         slots = targets.present[picture].nonzero()[:, 0]
-        truth = candidates(
-            targets, torch.full_like(slots, picture), slots, targets.model[picture, slots], BLOCKS
-        )[:, 0, 0]
+        truth = candidates(targets, torch.full_like(slots, picture), slots, targets.model[picture, slots], BLOCKS)[
+            :, 0, 0
+        ]
         for k in range(int((scores > 0.9).sum())):
             assert (truth - peaks.keypoints[picture, k, 0]).norm(dim=1).min() < 0.05

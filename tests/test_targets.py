@@ -22,7 +22,9 @@ def test_targets_are_the_labels() -> None:
         for label in labels:
             slot = label.slot
             assert targets.model[row, slot] == label.model
-            assert torch.allclose(targets.camera_from_block[row, slot].double(), torch.tensor(label.camera_from_block), atol=1e-6)
+            assert torch.allclose(
+                targets.camera_from_block[row, slot].double(), torch.tensor(label.camera_from_block), atol=1e-6
+            )
             assert targets.seen[row, slot] == np.count_nonzero(label.visible)
             left, top, right, bottom = targets.box[row, slot].tolist()
             if label.box_visible[2] > 0:

@@ -1,4 +1,5 @@
-"""Poses from keypoints: exact ones are found again, and the stated uncertainty is the one that repeated measurements have."""
+"""Poses from keypoints: exact ones are found again, and the stated uncertainty is the one that repeated measurements
+have."""
 
 import numpy as np
 import pytest
@@ -33,7 +34,10 @@ def test_exact_keypoints_give_the_pose_back(kind: Kind, rest: int) -> None:
     for number in range(4):
         pose = lying(kind, rest, (0.15 - 0.1 * number, 0.07 * number - 0.1), 0.9 * number + 0.2)
         pixels, sigma = seen(kind, pose), np.ones(len(kind.keypoints))
-        for solved in (solve_free(kind.keypoints, pixels, sigma, VIEW), solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests)):
+        for solved in (
+            solve_free(kind.keypoints, pixels, sigma, VIEW),
+            solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests),
+        ):
             assert solved is not None
             np.testing.assert_allclose(solved.camera_from_block, pose, atol=2e-5)
             assert solved.misfit < 1e-2

@@ -10,9 +10,11 @@ from train.config import (
     EvaluateConfig,
     KeypointConfig,
     OverfitConfig,
+    PredictConfig,
     TrainConfig,
     check_evaluate,
     check_overfit,
+    check_predict,
     check_train,
 )
 
@@ -38,15 +40,30 @@ def _overfit(config: OverfitConfig) -> None:
 
 def _evaluate(config: EvaluateConfig) -> None:
     check_evaluate(config)
+    from train.checkpoint import KEYPOINTS, load_lightning
+
+    if load_lightning(config.checkpoint)["simgen_train"] == KEYPOINTS:
+        from train.evaluate_keypoints import evaluate_keypoints
+
+        evaluate_keypoints(config)
+        return
     from train.evaluate import evaluate
 
     evaluate(config)
+
+
+def _predict(config: PredictConfig) -> None:
+    check_predict(config)
+    from train.predict import predict
+
+    predict(config)
 
 
 COMMANDS = {
     "train": Command("train a model on a rendered dataset, or go on with an interrupted run", TrainConfig, _train),
     "overfit": Command("check that the model can learn 8 pictures by heart", OverfitConfig, _overfit),
     "evaluate": Command("measure a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
+    "predict": Command("find the blocks in a photograph, a folder of them or a video", PredictConfig, _predict),
 }
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ TURNS = 12  # of a continuous symmetry: as many members stand for it
 class Kind:
     """One kind of block, in metres in the block frame of shapes.py.
 
-    keypoints (K, 3): the block's origin first, then those of the solid; symmetries (S, 4, 4), the identity first; `axis` (3,)
-    of a continuous symmetry or None; rests (R, 4, 4) table_from_block; corners (V, 3) of the convex hull.
+    keypoints (K, 3): the block's origin first, then those of the solid; symmetries (S, 4, 4), the identity first;
+    `axis` (3,) of a continuous symmetry or None; rests (R, 4, 4) table_from_block; corners (V, 3) of the convex hull.
     """
 
     name: str

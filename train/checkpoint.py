@@ -1,7 +1,8 @@
 """Writes and reads checkpoints. They hold tensors and plain values only, so none can carry code.
 
-A checkpoint is Lightning's, with three keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of keypoints), `model` (the
-ModelConfig as a dict) and `target` (the block's name). The normalisation of positions is among the weights.
+A checkpoint is Lightning's, with three keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of
+keypoints), `model` (the ModelConfig as a dict) and `target` (the block's name). The normalisation of positions is among
+the weights.
 """
 
 import warnings
@@ -32,7 +33,8 @@ class Trained:
 
 
 def load_lightning(path: Path | str) -> dict[str, Any]:
-    """What the checkpoint in the file `path` holds, on the CPU. Raises CheckpointError where it is missing, corrupt or foreign."""
+    """What the checkpoint in the file `path` holds, on the CPU. Raises CheckpointError where it is missing, corrupt or
+    foreign."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected a checkpoint that `python -m train` wrote, e.g. {BEST}")

@@ -85,10 +85,10 @@ class TrainerConfig:
 class TrainConfig:
     model: Any = field(default="???", metadata={"options": _MODELS})
     data: Any = field(default="???", metadata={"options": _DATA})
-    randomize: Randomize = field(default_factory=Randomize)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     seed: int = 0
     out: str = "???"
+    randomize: Randomize = field(default_factory=Randomize)
 
 
 @dataclass
@@ -108,6 +108,16 @@ class EvaluateConfig:
     accelerator: str = "auto"
     out: str | None = None
     seed: int = 0
+
+
+@dataclass
+class PredictConfig:
+    checkpoint: str = "???"
+    image: str = "???"
+    camera: str = "???"
+    confidence: float = 0.5
+    out: str = "predictions"
+    accelerator: str = "auto"
 
 
 def check_train(config: TrainConfig) -> None:
@@ -150,6 +160,12 @@ def check_evaluate(config: EvaluateConfig) -> None:
     _at_least("seed", config.seed, 0)
 
 
+def check_predict(config: PredictConfig) -> None:
+    """Raises ConfigError, beginning with the full key, for the first value out of range."""
+    _between("confidence", config.confidence, 0, 1)
+    _one_of("accelerator", config.accelerator, ACCELERATORS)
+
+
 def _check_model(model: ModelConfig) -> None:
     _one_of("model.name", model.name, POSITION_MODELS)
     _at_least("model.height", model.height, 32)  # VGG-16 halves five times
@@ -179,8 +195,8 @@ def _check_stream(data: StreamConfig) -> None:
         raise ConfigError("data.scenes: got none; expected names of scenes/*.yaml, or paths")
     for key in ("width", "height"):
         size = getattr(data, key)
-        if size < 64 or size % 4:
-            raise ConfigError(f"data.{key}: got {size}; expected a multiple of 4, at least 64")
+        if size < 32 or size % 4:
+            raise ConfigError(f"data.{key}: got {size}; expected a multiple of 4, at least 32")
     _at_least("data.epoch", data.epoch, 1)
     _at_least("data.validation", data.validation, 1)
     _at_least("data.workers", data.workers, 0)

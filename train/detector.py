@@ -15,7 +15,7 @@ from simgen.geometry import Array
 from train.blockset import BlockSet, Kind
 from train.checkpoint import KEYPOINTS, load_lightning
 from train.config import KeypointConfig
-from train.keypoint_net import KeypointNet, find_peaks
+from train.keypoint_net import STRIDE, KeypointNet, find_peaks
 from train.pose import Pose, View, solve_free, solve_on_table
 
 Image = NDArray[np.uint8]
@@ -27,8 +27,9 @@ _APART = 0.35  # two finds nearer than this share of their own extent are one bl
 
 @dataclass(frozen=True)
 class Found:
-    """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so), keypoints (K, 2) px
-    of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table where the view knows one."""
+    """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so), keypoints
+    (K, 2) px of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table where the view
+    knows one."""
 
     kind: Kind
     score: float
@@ -45,7 +46,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Detector:
-    """`net` finds `blocks`, in pictures of `width` x `height` px, to which all are resized."""
+    """`net` finds `blocks`. It has learnt from pictures of `width` x `height` px; others are resized to about as many pixels,
+    in their own ratio of the sides."""
 
     net: KeypointNet
     blocks: BlockSet
@@ -54,23 +56,31 @@ class Detector:
 
     def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Found]]:
         """The blocks in each of `pictures` (H, W, 3), RGB, of any size, seen by the cameras `views`; best first."""
+        finds: list[list[Found]] = [[] for _ in pictures]
+        sizes = [self._size(picture) for picture in pictures]
+        for size in dict.fromkeys(sizes):
+            rows = [row for row, other in enumerate(sizes) if other == size]
+            found = self._find(np.stack([resized(pictures[row], *size) for row in rows]))
+            for row, (score, kind, keypoints, scale) in zip(rows, found, strict=True):
+                back = np.array([pictures[row].shape[1] / size[0], pictures[row].shape[0] / size[1]])
+                # The scale of a Laplace distribution is its deviation over the root of 2.
+                places, sigma = (keypoints + 0.5) * back - 0.5, scale * np.sqrt(2) * back.mean()
+                finds[row] = self._solve(score, kind, places, sigma, views[row])
+        return finds
+
+    def _size(self, picture: Image) -> tuple[int, int]:
+        height, width = picture.shape[:2]
+        factor = np.sqrt(self.width * self.height / (width * height)) / STRIDE
+        return max(8, round(width * factor)) * STRIDE, max(8, round(height * factor)) * STRIDE
+
+    def _find(self, images: Image) -> list[tuple[Array, Array, Array, Array]]:
+        """The peaks in each of `images` (B, height, width, 3) of one size: score, kind, keypoints and scale as in Peaks."""
         device = next(self.net.parameters()).device
-        images = torch.from_numpy(np.stack([resized(p, self.width, self.height) for p in pictures]))
         with torch.inference_mode():
-            maps = self.net.maps(self.net(images.permute(0, 3, 1, 2).to(device)))
+            maps = self.net.maps(self.net(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)))
             peaks = find_peaks(maps, MOST)
-        score, kind, keypoints, scale = (
-            getattr(peaks, name).cpu().double().numpy() for name in ("score", "kind", "keypoints", "scale")
-        )
-        result = []
-        for row, (picture, view) in enumerate(zip(pictures, views, strict=True)):
-            height, width = picture.shape[:2]
-            back = np.array([width / self.width, height / self.height])
-            places = (keypoints[row] + 0.5) * back - 0.5
-            # The scale of a Laplace distribution is its deviation over the root of 2.
-            sigma = scale[row] * np.sqrt(2) * back.mean()
-            result.append(self._solve(score[row], kind[row], places, sigma, view))
-        return result
+        parts = (peaks.score, peaks.kind, peaks.keypoints, peaks.scale)
+        return list(zip(*(part.cpu().double().numpy() for part in parts), strict=True))
 
     def _solve(self, score: Array, kind: Array, places: Array, sigma: Array, view: View) -> list[Found]:
         found: list[Found] = []
@@ -110,13 +120,17 @@ def load_detector(path: Path | str) -> Detector:
 
     content = load_lightning(path)
     if content["simgen_train"] != KEYPOINTS:
-        raise CheckpointError(f"{path}: holds no keypoint model; expected one that `python -m train model=keypoints` wrote")
+        raise CheckpointError(
+            f"{path}: holds no keypoint model; expected one that `python -m train model=keypoints` wrote"
+        )
     try:
         config = KeypointConfig(**{leaf.name: content["model"][leaf.name] for leaf in fields(KeypointConfig)})
         blocks = BlockSet.from_json(json.loads(content["blocks"]))
         net = make_net(config, blocks)
         prefix = "average.module."
-        weights = {name.removeprefix(prefix): value for name, value in content["state_dict"].items() if name.startswith(prefix)}
+        weights = {
+            name.removeprefix(prefix): value for name, value in content["state_dict"].items() if name.startswith(prefix)
+        }
         net.load_state_dict(weights)
         width, height = content["picture"]
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

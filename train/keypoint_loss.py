@@ -38,8 +38,8 @@ class Losses:
 
 
 def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Weights) -> Losses:
-    """The losses of `maps` for pictures that show `targets`, whose `model` is the class in `blocks`, -1 for what is not to be
-    found."""
+    """The losses of `maps` for pictures that show `targets`, whose `model` is the class in `blocks`, -1 for what is not
+    to be found."""
     height, width = maps.heat.shape[1:]
     kind = targets.model
     there = targets.present & (kind >= 0) & (targets.seen > 0)
@@ -82,9 +82,9 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
 
 
 def candidates(targets: Targets, picture: Tensor, slot: Tensor, kind: Tensor, blocks: BlockSet) -> Tensor:
-    """(P, G, K, 2) px: where the keypoints of the blocks (picture, slot) (P,) of class `kind` (P,) are, for each member of the
-    symmetry group. A continuous symmetry's members begin with the turn that faces the camera, so that what is to be
-    learnt follows from what is seen."""
+    """(P, G, K, 2) px: where the keypoints of the blocks (picture, slot) (P,) of class `kind` (P,) are, for each member
+    of the symmetry group. A continuous symmetry's members begin with the turn that faces the camera, so that what is to
+    be learnt follows from what is seen."""
     pose = targets.camera_from_block[picture, slot]
     turn, shift = pose[:, :3, :3], pose[:, :3, 3]
     eye = -(turn.transpose(1, 2) @ shift[..., None])  # (P, 3, 1): the camera in the block frame
@@ -127,8 +127,9 @@ def _project(points: Tensor, intrinsics: Tensor, distortion: Tensor) -> Tensor:
 
 
 def _heat_loss(heat: Tensor, middle: Tensor, found: Tensor, corners: Tensor, unclear: Tensor) -> Tensor:
-    """The focal loss of `heat` (B, h, w) logits around the `middle` (B, N, 2) cells of the blocks that are `found`; cells in the
-    box `corners` (B, N, 4) of an `unclear` block count for nothing. Zhou et al. 2019, equation 1, alpha 2, beta 4."""
+    """The focal loss of `heat` (B, h, w) logits around the `middle` (B, N, 2) cells of the blocks that are `found`;
+    cells in the box `corners` (B, N, 4) of an `unclear` block count for nothing. Zhou et al. 2019, equation 1, alpha 2,
+    beta 4."""
     height, width = heat.shape[1:]
     row, column = (torch.arange(n, device=heat.device) for n in (height, width))
     nearest = middle.round()

@@ -1,7 +1,8 @@
 """The network of model=keypoints: pictures in, maps at a quarter of the resolution out, and what a peak in them says.
 
-One pass finds any number of blocks of all kinds (Zhou et al. 2019, "Objects as Points"): a map that peaks at the middle of what
-is seen of each block, and beside it, for each cell, the kind, where the block's keypoints are, and how far off that may be.
+One pass finds any number of blocks of all kinds (Zhou et al. 2019, "Objects as Points"): a map that peaks at the middle
+of what is seen of each block, and beside it, for each cell, the kind, where the block's keypoints are, and how far off
+that may be.
 """
 
 from dataclasses import dataclass
@@ -43,8 +44,9 @@ class Peaks:
 class KeypointNet(nn.Module):
     """Torchvision's residual blocks down to a 32nd of the resolution and back up to a quarter.
 
-    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32, `depths` the residual blocks at the last four. GroupNorm and not
-    BatchNorm, as a photograph must be treated alike in training and evaluation, whatever stands beside it in the batch.
+    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32, `depths` the residual blocks at the last four. GroupNorm
+    and not BatchNorm, as a photograph must be treated alike in training and evaluation, whatever stands beside it in
+    the batch.
     """
 
     def __init__(self, classes: int, keypoints: int, widths: list[int], depths: list[int], features: int) -> None:

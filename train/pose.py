@@ -1,5 +1,5 @@
-"""From keypoints in a picture to a 6D pose: PnP through OpenCV, then the likeliest pose given how sure each keypoint is, either
-free or of a block that lies on the table.
+"""From keypoints in a picture to a 6D pose: PnP through OpenCV, then the likeliest pose given how sure each keypoint
+is, either free or of a block that lies on the table.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ _NEAR = 0.02  # m
 
 @dataclass(frozen=True)
 class Pose:
-    """`camera_from_block` (4, 4) m. `covariance` (6, 6): of its rotation vector (rad), then its translation (m), both in the
-    camera frame, as the keypoints' uncertainties imply to first order. `misfit`: how far the keypoints are from where the pose
-    puts them, as the root of the mean square in sigmas; about 1 where all is well."""
+    """`camera_from_block` (4, 4) m. `covariance` (6, 6): of its rotation vector (rad), then its translation (m), both
+    in the camera frame, as the keypoints' uncertainties imply to first order. `misfit`: how far the keypoints are from
+    where the pose puts them, as the root of the mean square in sigmas; about 1 where all is well."""
 
     camera_from_block: Array
     covariance: Array
@@ -48,8 +48,8 @@ class View:
 
 
 def solve_free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose | None:
-    """The pose of a block whose keypoints `points` (K, 3) m, K >= 4, are seen at `pixels` (K, 2), each coordinate known to within
-    `sigma` (K,) px. None where no pose puts the block before the camera.
+    """The pose of a block whose keypoints `points` (K, 3) m, K >= 4, are seen at `pixels` (K, 2), each coordinate known
+    to within `sigma` (K,) px. None where no pose puts the block before the camera.
 
     SQPnP (Terzakis and Lourakis 2020) gives the start, in OpenCV.
     """
@@ -125,8 +125,13 @@ def _footprints(lying: Array, pixels: Array, sigma: Array, view: View) -> Array:
     sine = ((a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]) * weight[:, 0]).sum(1)
     cosine = ((a * b).sum(2) * weight[:, 0]).sum(1)
     yaw = np.arctan2(sine, cosine)
-    turned = np.stack([np.cos(yaw) * own_mean[:, 0] - np.sin(yaw) * own_mean[:, 1],
-                       np.sin(yaw) * own_mean[:, 0] + np.cos(yaw) * own_mean[:, 1]], 1)
+    turned = np.stack(
+        [
+            np.cos(yaw) * own_mean[:, 0] - np.sin(yaw) * own_mean[:, 1],
+            np.sin(yaw) * own_mean[:, 0] + np.cos(yaw) * own_mean[:, 1],
+        ],
+        1,
+    )
     start = np.concatenate([there_mean - turned, yaw[:, None]], 1)
     start[(along <= 0).any(1)] = np.nan
     return start
@@ -135,8 +140,8 @@ def _footprints(lying: Array, pixels: Array, sigma: Array, view: View) -> Array:
 def _descend(
     pose_of: Callable[[Array], Array], start: Array, points: Array, pixels: Array, sigma: Array, view: View
 ) -> tuple[Array, Array, Array]:
-    """Levenberg and Marquardt's method for S starts (S, n) side by side: the parameters (S, n), the Hessians (S, n, n) there and
-    the misfits (S,)."""
+    """Levenberg and Marquardt's method for S starts (S, n) side by side: the parameters (S, n), the Hessians (S, n, n)
+    there and the misfits (S,)."""
     count, n = start.shape
 
     def misses(change: Array) -> Array:

@@ -32,19 +32,23 @@ class Shot:
 
 
 class Stream(Dataset[Shot]):
-    """Batches of `batch_size` samples of the stream `seed`, in equal parts of each of `config.scenes`."""
+    """Batches of `batch_size` samples of the stream `seed`, in equal parts of each of `config.scenes`.
+
+    Scene k draws from the seed `seed` + k 2^48: two scenes of one seed would have colours and lights in common.
+    """
 
     def __init__(self, config: StreamConfig, randomize: Randomize, seed: int, batch_size: int) -> None:
         if batch_size % len(config.scenes):
             raise ConfigError(
-                f"trainer.batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, the number of data.scenes"
+                f"trainer.batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
+                "data.scenes"
             )
-        self.seed, self.each = seed, batch_size // len(config.scenes)
+        self.each = batch_size // len(config.scenes)
         self.pipelines = [
             make_pipeline(
                 Source(
                     scene=scene,
-                    seed=seed,
+                    seed=seed + (k << 48),
                     renderer="raycast",
                     width=config.width,
                     height=config.height,
@@ -52,7 +56,7 @@ class Stream(Dataset[Shot]):
                     randomize=randomize,
                 )
             )
-            for scene in config.scenes
+            for k, scene in enumerate(config.scenes)
         ]
         self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
@@ -69,7 +73,7 @@ class Stream(Dataset[Shot]):
         return Shot(torch.cat([part.images for part in parts]), joined([part.targets for part in parts]))
 
     def _draw(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Shot:
-        scenes = pipeline.sampler.sample(self.seed, index)
+        scenes = pipeline.sampler.sample(pipeline.source.seed, index)
         frames = renderer.render(scenes)
         targets = targets_of(scenes, frames)
         images = sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,135 @@
+"""Runs of model=keypoints: they learn what they learnt before, resume exactly, and two processes do the work of one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_train_run import assert_same
+
+import train.fit_keypoints
+from simgen.config import compose
+from simgen.errors import CheckpointError
+from train.checkpoint import load_checkpoint
+from train.config import TrainConfig, check_train
+from train.detector import load_detector
+from train.fit_keypoints import KeypointTraining, train_keypoints
+
+TINY = [
+    "model=keypoints",
+    "data=stream",
+    "model.widths=[8,8,16,16,16]",
+    "model.depths=[1,1,1,1]",
+    "model.features=8",
+    "data.scenes=[tabletop]",
+    "data.width=64",
+    "data.height=48",
+    "data.epoch=3",
+    "data.validation=4",
+    "data.workers=0",
+    "trainer.batch_size=4",
+    "trainer.epochs=3",
+    "trainer.accelerator=cpu",
+]
+
+
+def config_of(out: Path, *overrides: str) -> TrainConfig:
+    config = compose("train", TrainConfig, [*TINY, *overrides, f"out={out}"])
+    check_train(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "straight"
+    train_keypoints(config_of(out))
+    return out
+
+
+def load(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    return content
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_run_that_was_killed_ends_like_one_that_was_not(
+    straight: Path, tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, config = tmp_path / "run", config_of(tmp_path / "run")
+    original = KeypointTraining.on_train_batch_end
+
+    def dies(self: KeypointTraining, *arguments: Any) -> None:
+        original(self, *arguments)
+        if self.global_step == 3 * killed_after + 2:
+            raise MemoryError("killed")
+
+    monkeypatch.setattr(KeypointTraining, "on_train_batch_end", dies)
+    with pytest.raises(MemoryError):
+        train_keypoints(config)
+    monkeypatch.undo()
+    train_keypoints(config)
+    for name in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_same(load(out / "last.ckpt")[name], load(straight / "last.ckpt")[name])
+    assert json.loads((out / "metrics.json").read_text()) == json.loads((straight / "metrics.json").read_text())
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+    """DDP: two processes of batch 2 average their gradients of the pictures that one process of batch 4 sees.
+
+    The focal loss is a mean over the blocks of a process, so the two agree where both see as many; here they are made
+    to: one block in each picture, always seen.
+    """
+    one_block = [
+        "randomize.blocks.count=1", "randomize.distractors.count=0", "randomize.blocks.place=[0,0]", "trainer.epochs=1",
+        "randomize.blocks.model=cube", "randomize.camera.aim=[0,0,0]", "data.epoch=2",
+    ]  # fmt: skip
+    train_keypoints(config_of(tmp_path / "one", *one_block, "trainer.batch_size=4"))
+    train_keypoints(config_of(tmp_path / "two", *one_block, "trainer.batch_size=2", "trainer.devices=2"))
+    one, two = (load(tmp_path / name / "last.ckpt")["state_dict"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    original = KeypointTraining.on_train_batch_end
+
+    def notes(self: KeypointTraining, *arguments: Any) -> None:
+        seen.append(self.model.out.weight.detach().clone())
+        original(self, *arguments)
+
+    monkeypatch.setattr(KeypointTraining, "on_train_batch_end", notes)
+    train_keypoints(config_of(tmp_path / "run", "trainer.epochs=1", "model.average=0.9"))
+    average = seen[0]
+    for weight in seen[1:]:
+        average = 0.9 * average + 0.1 * weight
+    state = load(tmp_path / "run" / "last.ckpt")["state_dict"]
+    torch.testing.assert_close(state["average.module.out.weight"], average)
+
+
+def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_path: Path) -> None:
+    detector = load_detector(straight / "best.ckpt")
+    assert (detector.width, detector.height) == (64, 48)
+    assert "cube" in detector.blocks.names
+    with pytest.raises(CheckpointError, match=r"best\.ckpt"):
+        load_checkpoint(straight / "best.ckpt")
+    broken = load(straight / "best.ckpt")
+    broken["blocks"] = "[]"
+    torch.save(broken, tmp_path / "broken.ckpt")
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_detector(tmp_path / "broken.ckpt")
+
+
+def test_validation_pictures_are_never_trained_on(straight: Path) -> None:
+    config = config_of(straight)
+    stream = train.fit_keypoints.Stream(config.data, config.randomize, config.seed, 4)
+    held_out = train.fit_keypoints.Stream(config.data, config.randomize, config.seed + train.fit_keypoints.HELD_OUT, 4)
+    trained = np.concatenate([stream[k].images.flatten(1).numpy() for k in range(9)])
+    validated = held_out[0].images.flatten(1).numpy()
+    assert not any((trained == row).all(1).any() for row in validated)
+    assert replace(config.data, workers=2) != config.data
