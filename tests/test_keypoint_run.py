@@ -1,6 +1,8 @@
 """Runs of model=keypoints: they learn what they learnt before, resume exactly, and two processes do the work of one."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from builders import ROOT
 from test_train_run import assert_same
 
 import train.fit_keypoints
@@ -83,12 +86,16 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     The focal loss is a mean over the blocks of a process, so the two agree where both see as many; here they are made
     to: one block in each picture, always seen.
     """
-    one_block = [
-        "randomize.blocks.count=1", "randomize.distractors.count=0", "randomize.blocks.place=[0,0]", "trainer.epochs=1",
-        "randomize.blocks.model=cube", "randomize.camera.aim=[0,0,0]", "data.epoch=2",
+    overrides = [
+        *TINY, "data.width=96", "data.height=72", "data.epoch=2", "trainer.epochs=1", "randomize.blocks.count=1",
+        "randomize.distractors.count=0", "randomize.blocks.place=[0,0]", "randomize.blocks.model=cube",
+        "randomize.camera.aim=[0,0,0]", "randomize.camera.distance=0.45",
     ]  # fmt: skip
-    train_keypoints(config_of(tmp_path / "one", *one_block, "trainer.batch_size=4"))
-    train_keypoints(config_of(tmp_path / "two", *one_block, "trainer.batch_size=2", "trainer.devices=2"))
+    for name, more in (("one", ["trainer.batch_size=4"]), ("two", ["trainer.batch_size=2", "trainer.devices=2"])):
+        command = [sys.executable, "-m", "train", *overrides, *more, f"out={tmp_path / name}"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "from 8 pictures" in done.stdout
     one, two = (load(tmp_path / name / "last.ckpt")["state_dict"] for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, value in one.items():

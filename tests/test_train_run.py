@@ -244,7 +244,7 @@ def write_bad(kind: str, path: Path, good: Path) -> None:
         elif kind == "tensor":
             content = torch.zeros(3)
         elif kind == "newer format":
-            content["simgen_train"] = 2
+            content["simgen_train"] = 3
         elif kind == "other weights":
             content["state_dict"].pop("model.head.0.weight")
         elif kind == "no model":

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array
-from train.checkpoint import BEST, Checkpoints, describe, load_checkpoint
+from train.checkpoint import BEST, Checkpoints, describe, load_lightning
 from train.config import TrainConfig
 from train.data import Batch, EpochOrder, Examples, Pictures, batches, find_examples, jitter, split
 from train.loss import total_loss
@@ -116,9 +116,7 @@ def train(config: TrainConfig) -> None:
         "code": code_versions(),
     }
     last = claim(folder, description)
-    if last is not None:
-        load_checkpoint(last)  # says what is wrong with it in one line, which Lightning would not
-        say(f"goes on from {last}")
+    done = epochs_done(last)
 
     center, of = baseline_center(examples, rows)
     baseline_cm = float(
@@ -129,6 +127,7 @@ def train(config: TrainConfig) -> None:
     torch.manual_seed(config.seed)
     module = Training(config, examples, torch.from_numpy(examples.positions[rows]).float(), baseline_cm)
     order = EpochOrder(len(rows), config.seed)
+    order.set_epoch(done)
     training, validation = (_pictures(config, examples, chosen) for chosen in (rows, held_out))
     size, workers = config.trainer.batch_size, config.data.workers
     checkpoints = Checkpoints(folder, "val_xy_cm", ["train_loss"])
@@ -179,6 +178,19 @@ def _pictures(config: TrainConfig, examples: Examples, rows: Any) -> Pictures:
     return pictures
 
 
+def epochs_done(last: Path | None) -> int:
+    """The epochs that are behind the checkpoint `last`, 0 without one. Says that the run goes on from there.
+
+    Raises CheckpointError, in one line, for what Lightning would fail at in many. A sampler must be told where it begins:
+    Lightning tells it after it has begun to ask it.
+    """
+    if last is None:
+        return 0
+    content = load_lightning(last)
+    say(f"goes on from {last}")
+    return int(content["epoch"]) + 1
+
+
 def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None) -> None:
     """Runs `trainer` over the loaders of training and of validation, from the checkpoint `last` where there is one."""
     try:
@@ -189,7 +201,10 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any
         raise
 
 
-def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints) -> pl.Trainer:
+def make_trainer(
+    config: TrainConfig, folder: Path, checkpoints: Checkpoints, *, deal_out: bool = True
+) -> pl.Trainer:
+    """`deal_out` says whether Lightning is to share out the pictures among processes, or they do so themselves."""
     # Lightning's advice on workers and its announcements of devices say nothing about this run that is not known.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -200,6 +215,7 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints) ->
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
             callbacks=[checkpoints],
+            use_distributed_sampler=deal_out,
             logger=TensorBoardLogger(folder, name=None, version="tensorboard"),
             enable_progress_bar=sys.stderr.isatty(),
             enable_model_summary=False,

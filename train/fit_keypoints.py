@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from simgen.errors import SimgenError
 from train.blockset import BlockSet
-from train.checkpoint import BEST, KEYPOINTS, Checkpoints, load_lightning
+from train.checkpoint import BEST, KEYPOINTS, Checkpoints
 from train.config import KeypointConfig, TrainConfig
-from train.fit import fit, make_trainer, rate, say
+from train.fit import epochs_done, fit, make_trainer, rate, say
 from train.keypoint_loss import Losses, Weights, keypoint_losses
 from train.keypoint_net import KeypointNet
 from train.runfolder import METRICS, claim, code_versions, write_json
@@ -120,17 +120,16 @@ def train_keypoints(config: TrainConfig) -> None:
     held_out = Stream(plain, config.randomize, config.seed + HELD_OUT, size)
     folder = Path(config.out)
     last = claim(folder, {**asdict(config), "blocks": stream.blocks.names, "code": code_versions()})
-    if last is not None:
-        load_lightning(last)  # says what is wrong with it in one line, which Lightning would not
-        say(f"goes on from {last}")
-    samples = config.trainer.epochs * data.epoch * size
+    done = epochs_done(last)
+    samples = config.trainer.epochs * data.epoch * size * config.trainer.devices
     say(f"learns {', '.join(stream.blocks.names)} from {samples} pictures, each drawn once")
 
     torch.manual_seed(config.seed)
     module = KeypointTraining(config, stream.blocks)
     checkpoints = Checkpoints(folder, "val_loss", _NOTED)
-    trainer = make_trainer(config, folder, checkpoints)
+    trainer = make_trainer(config, folder, checkpoints, deal_out=False)
     items = Items(data.epoch, trainer.global_rank, trainer.world_size)
+    items.set_epoch(done)
     # Drawn once and kept: a few pictures, looked at after every epoch.
     kept = Kept(
         held_out, Items(math.ceil(data.validation / size / trainer.world_size), trainer.global_rank, trainer.world_size)

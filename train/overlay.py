@@ -24,7 +24,9 @@ def draw_finds(picture: Image, finds: Sequence[Found], view: View) -> Image:
         color, pose = COLORS[number % len(COLORS)], found.pose.camera_from_block
         corners = project(transform_points(pose, found.kind.corners), view.intrinsics, view.distortion)
         reach = 0.5 * found.kind.size.max() * np.eye(3)
-        axes = project(transform_points(pose, np.concatenate([np.zeros((1, 3)), reach])), view.intrinsics, view.distortion)
+        axes = project(
+            transform_points(pose, np.concatenate([np.zeros((1, 3)), reach])), view.intrinsics, view.distortion
+        )
         if not np.isfinite(corners).all() or not np.isfinite(axes).all() or np.abs(corners).max() > 1e5:
             continue  # a part of it is behind the camera
         outline = cv2.convexHull(corners.astype(np.float32)[:, None]).round().astype(np.int32)

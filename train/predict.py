@@ -161,5 +161,3 @@ def _transform(pose: Any) -> dict[str, list[float]]:
 
 def _rounded(values: Any, digits: int = 5) -> Any:
     return np.round(np.asarray(values), digits).tolist()
-
-

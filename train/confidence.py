@@ -1,0 +1,88 @@
+"""What a find's confidence means: the chance that its pose is right, learnt from held-out simulated pictures alone.
+
+The network's own score says how sure it is that a block of the kind is there. Whether the pose is right shows in more: how
+well the keypoints fit a pose, and how sure each of them is. A logistic regression weighs these (Platt 1999), and its answer
+is compared with what comes true on pictures that it has not seen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+from simgen.errors import SimgenError
+from simgen.geometry import Array
+
+RIGHT = 0.1  # of the diameter: a pose is right if ADD-S is under this (Hinterstoisser et al. 2012)
+FEATURES = ("score", "misfit", "sigma", "place")
+LEAST = 50  # finds, and of right and wrong ones a tenth of it, that a calibration needs
+_PENALTY = 1e-4  # on the squared weights: keeps them finite where right and wrong can be told apart perfectly
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The chance of `features` (..., 4) being right is expit(bias + weights . (features - mean) / scale)."""
+
+    mean: Array
+    scale: Array
+    weights: Array
+    bias: float
+
+    def chance(self, features: Array) -> Array:
+        """(...) in [0, 1] for `features` (..., 4)."""
+        return np.asarray(expit(self.bias + ((features - self.mean) / self.scale) @ self.weights))
+
+    def to_json(self) -> dict[str, list[float]]:
+        return {
+            "mean": self.mean.tolist(),
+            "scale": self.scale.tolist(),
+            "weights": self.weights.tolist(),
+            "bias": [self.bias],
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, list[float]]) -> "Calibration":
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        (bias,) = data["bias"]
+        return Calibration(
+            *(np.array(data[name], dtype=np.float64) for name in ("mean", "scale", "weights")), float(bias)
+        )
+
+
+def features_of(
+    score: float, misfit: float, sigma_px: float, extent_px: float, place_m: float, diameter_m: float
+) -> Array:
+    """(4,) what FEATURES names: the logit of the score; the logarithms of the pose's misfit in sigmas, of the keypoints' mean
+    sigma as a share of the block's extent in the picture, and of the pose's stated deviation of place as a share of the
+    diameter."""
+    score = min(max(score, 1e-6), 1 - 1e-6)
+    ratios = misfit, sigma_px / max(extent_px, 1.0), place_m / diameter_m
+    return np.array([np.log(score / (1 - score)), *np.log(np.clip(ratios, 1e-4, 1e4))])
+
+
+def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array) -> Calibration:
+    """The likeliest Calibration of finds with `features` (N, 4), of which those in `right` (N,) were right.
+
+    Raises SimgenError where there are too few of either to tell.
+    """
+    given, truth = np.asarray(features, dtype=np.float64), np.asarray(right, dtype=bool)
+    few = min(int(truth.sum()), int((~truth).sum()))
+    if len(truth) < LEAST or few < LEAST // 10:
+        raise SimgenError(
+            f"confidence: {len(truth)} finds on held-out pictures, {int(truth.sum())} of them right; expected at least {LEAST} "
+            f"with {LEAST // 10} of each; train longer, or raise data.validation"
+        )
+    mean, scale = given.mean(0), np.maximum(given.std(0), 1e-6)
+    x = (given - mean) / scale
+    sign = np.where(truth, 1.0, -1.0)
+
+    def loss(values: Array) -> tuple[float, Array]:
+        margin = sign * (values[0] + x @ values[1:])
+        slope = -sign * expit(-margin) / len(x)
+        gradient = np.concatenate([[slope.sum()], x.T @ slope + 2 * _PENALTY * values[1:]])
+        return float(-log_expit(margin).mean() + _PENALTY * (values[1:] ** 2).sum()), gradient
+
+    best = minimize(loss, np.zeros(1 + x.shape[1]), jac=True, method="L-BFGS-B")
+    return Calibration(mean, scale, best.x[1:], float(best.x[0]))
