@@ -48,11 +48,15 @@ class Kind:
 
     @cached_property
     def group(self) -> Array:
-        """(G, 4, 4) all symmetries, a continuous one as TURNS turns times each discrete one."""
+        """(G, 4, 4) all symmetries as the loss has them: TURNS turns for a continuous one."""
+        return self.group_of(TURNS)
+
+    def group_of(self, turns: int) -> Array:
+        """(G, 4, 4) all symmetries, a continuous one as `turns` turns times each discrete one."""
         if self.axis is None:
             return self.symmetries
-        turns = [_about(self.axis, 2 * np.pi * k / TURNS) for k in range(TURNS)]
-        return np.stack([turn @ symmetry for turn in turns for symmetry in self.symmetries])
+        about = [_about(self.axis, 2 * np.pi * k / turns) for k in range(turns)]
+        return np.stack([turn @ symmetry for turn in about for symmetry in self.symmetries])
 
 
 class BlockSet:
@@ -113,16 +117,17 @@ class BlockSet:
     @staticmethod
     def from_json(data: Iterable[Mapping[str, Any]]) -> "BlockSet":
         """Raises KeyError, TypeError or ValueError for what `to_json` did not write."""
-        arrays = ("size", "keypoints", "symmetries", "axis", "rests", "corners")
-        return BlockSet(
-            Kind(
-                **{
-                    name: np.array(value) if name in arrays and value is not None else value
-                    for name, value in kind.items()
-                }
+
+        def kind_of(values: Mapping[str, Any]) -> Kind:
+            size, keypoints, symmetries, rests, corners = (
+                np.array(values[name], dtype=np.float64)
+                for name in ("size", "keypoints", "symmetries", "rests", "corners")
             )
-            for kind in data
-        )
+            axis = None if values["axis"] is None else np.array(values["axis"], dtype=np.float64)
+            name, diameter = str(values["name"]), float(values["diameter"])
+            return Kind(name, size, diameter, keypoints, symmetries, axis, rests, corners)
+
+        return BlockSet(kind_of(values) for values in data)
 
     @staticmethod
     def of_worlds(solids: Iterable[Iterable[Solid]]) -> "BlockSet":

@@ -59,7 +59,9 @@ def load_checkpoint(path: Path | str) -> Trained:
     """The position model in the file `path`, on the CPU. Raises CheckpointError where it is missing, corrupt or foreign."""
     content = load_lightning(path)
     if content["simgen_train"] != POSITION:
-        raise CheckpointError(f"{path}: holds a keypoint model; expected one of positions; name such a file or train again")
+        raise CheckpointError(
+            f"{path}: holds a keypoint model; expected one of positions; name such a file or train again"
+        )
     try:
         config = ModelConfig(**{leaf.name: content["model"][leaf.name] for leaf in fields(ModelConfig)})
         model = make_model(config)

@@ -46,17 +46,16 @@ class Calibration:
     def from_json(data: dict[str, list[float]]) -> "Calibration":
         """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
         (bias,) = data["bias"]
-        return Calibration(
-            *(np.array(data[name], dtype=np.float64) for name in ("mean", "scale", "weights")), float(bias)
-        )
+        mean, scale, weights = (np.array(data[name], dtype=np.float64) for name in ("mean", "scale", "weights"))
+        return Calibration(mean, scale, weights, float(bias))
 
 
 def features_of(
     score: float, misfit: float, sigma_px: float, extent_px: float, place_m: float, diameter_m: float
 ) -> Array:
-    """(4,) what FEATURES names: the logit of the score; the logarithms of the pose's misfit in sigmas, of the keypoints' mean
-    sigma as a share of the block's extent in the picture, and of the pose's stated deviation of place as a share of the
-    diameter."""
+    """(4,) what FEATURES names: the logit of the score; the logarithms of the pose's misfit in sigmas, of the
+    keypoints' mean sigma as a share of the block's extent in the picture, and of the pose's stated deviation of place
+    as a share of the diameter."""
     score = min(max(score, 1e-6), 1 - 1e-6)
     ratios = misfit, sigma_px / max(extent_px, 1.0), place_m / diameter_m
     return np.array([np.log(score / (1 - score)), *np.log(np.clip(ratios, 1e-4, 1e4))])
@@ -71,8 +70,8 @@ def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array) 
     few = min(int(truth.sum()), int((~truth).sum()))
     if len(truth) < LEAST or few < LEAST // 10:
         raise SimgenError(
-            f"confidence: {len(truth)} finds on held-out pictures, {int(truth.sum())} of them right; expected at least {LEAST} "
-            f"with {LEAST // 10} of each; train longer, or raise data.validation"
+            f"confidence: {len(truth)} finds on held-out pictures, {int(truth.sum())} of them right; expected at least "
+            f"{LEAST} with {LEAST // 10} of each; train longer, or raise data.validation"
         )
     mean, scale = given.mean(0), np.maximum(given.std(0), 1e-6)
     x = (given - mean) / scale

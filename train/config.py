@@ -122,14 +122,14 @@ class PredictConfig:
 
 def check_train(config: TrainConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
-    wanted = StreamConfig if isinstance(config.model, KeypointConfig) else DataConfig
-    if not isinstance(config.data, wanted):
-        name = "stream" if wanted is StreamConfig else "bop"
-        raise ConfigError(f"data: model={config.model.name} does not learn from that; expected data={name}")
     if isinstance(config.model, KeypointConfig):
+        if not isinstance(config.data, StreamConfig):
+            raise ConfigError("data: model=keypoints does not learn from that; expected data=stream")
         _check_keypoints(config.model)
         _check_stream(config.data)
     else:
+        if not isinstance(config.data, DataConfig):
+            raise ConfigError(f"data: model={config.model.name} does not learn from that; expected data=bop")
         _check_model(config.model)
         _check_data(config.data)
     _at_least("trainer.epochs", config.trainer.epochs, 1)

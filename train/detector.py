@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import cv2
@@ -14,8 +14,9 @@ from simgen.errors import CheckpointError
 from simgen.geometry import Array
 from train.blockset import BlockSet, Kind
 from train.checkpoint import KEYPOINTS, load_lightning
+from train.confidence import Calibration, features_of
 from train.config import KeypointConfig
-from train.keypoint_net import STRIDE, KeypointNet, find_peaks
+from train.keypoint_net import STRIDE, KeypointNet, find_peaks, make_net
 from train.pose import Pose, View, solve_free, solve_on_table
 
 Image = NDArray[np.uint8]
@@ -27,12 +28,14 @@ _APART = 0.35  # two finds nearer than this share of their own extent are one bl
 
 @dataclass(frozen=True)
 class Found:
-    """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so), keypoints
-    (K, 2) px of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table where the view
-    knows one."""
+    """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so),
+    `confidence` (the chance that the pose is right; the score itself where the detector has not been calibrated),
+    keypoints (K, 2) px of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table
+    where the view knows one."""
 
     kind: Kind
     score: float
+    confidence: float
     keypoints: Array
     sigma: Array
     free: Pose
@@ -43,16 +46,29 @@ class Found:
         """The best there is."""
         return self.on_table or self.free
 
+    @property
+    def features(self) -> Array:
+        """(4,) what the confidence is made of."""
+        return features_of(
+            self.score,
+            self.pose.misfit,
+            float(self.sigma.mean()),
+            float(np.ptp(self.keypoints, axis=0).max()),
+            float(np.sqrt(np.trace(self.pose.covariance[3:, 3:]))),
+            self.kind.diameter,
+        )
+
 
 @dataclass(frozen=True)
 class Detector:
-    """`net` finds `blocks`. It has learnt from pictures of `width` x `height` px; others are resized to about as many pixels,
-    in their own ratio of the sides."""
+    """`net` finds `blocks`. It has learnt from pictures of `width` x `height` px; others are resized to about as many
+    pixels, in their own ratio of the sides."""
 
     net: KeypointNet
     blocks: BlockSet
     width: int
     height: int
+    calibration: Calibration | None = None
 
     def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Found]]:
         """The blocks in each of `pictures` (H, W, 3), RGB, of any size, seen by the cameras `views`; best first."""
@@ -100,8 +116,12 @@ class Detector:
             lying = None
             if view.camera_from_table is not None:
                 lying = solve_on_table(chosen.keypoints, pixels, doubt, view, chosen.rests)
-            found.append(Found(chosen, float(score[k] * kind[k, number]), pixels, doubt, free, lying))
-        return sorted(found, key=lambda one: -one.score)
+            sure = float(score[k] * kind[k, number])
+            one = Found(chosen, sure, sure, pixels, doubt, free, lying)
+            if self.calibration is not None:
+                one = replace(one, confidence=float(self.calibration.chance(one.features)))
+            found.append(one)
+        return sorted(found, key=lambda one: -one.confidence)
 
 
 def resized(picture: Image, width: int, height: int) -> Image:
@@ -116,8 +136,6 @@ def resized(picture: Image, width: int, height: int) -> Image:
 
 def load_detector(path: Path | str) -> Detector:
     """The detector in the checkpoint `path`, with its averaged weights. Raises CheckpointError."""
-    from train.fit_keypoints import make_net
-
     content = load_lightning(path)
     if content["simgen_train"] != KEYPOINTS:
         raise CheckpointError(
@@ -133,9 +151,10 @@ def load_detector(path: Path | str) -> Detector:
         }
         net.load_state_dict(weights)
         width, height = content["picture"]
+        calibration = Calibration.from_json(content["calibration"]) if "calibration" in content else None
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its weights do not fit its own description ({type(error).__name__}); it was changed or is of "
             "another version; train again"
         ) from error
-    return Detector(net.eval(), blocks, width, height)
+    return Detector(net.eval(), blocks, width, height, calibration)

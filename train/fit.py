@@ -201,9 +201,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any
         raise
 
 
-def make_trainer(
-    config: TrainConfig, folder: Path, checkpoints: Checkpoints, *, deal_out: bool = True
-) -> pl.Trainer:
+def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *, deal_out: bool = True) -> pl.Trainer:
     """`deal_out` says whether Lightning is to share out the pictures among processes, or they do so themselves."""
     # Lightning's advice on workers and its announcements of devices say nothing about this run that is not known.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)

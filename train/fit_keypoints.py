@@ -6,10 +6,12 @@ function of (configuration, seed, step), and all else is in last.ckpt.
 
 import json
 import math
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -19,14 +21,19 @@ from torch.utils.data import DataLoader, Dataset
 from simgen.errors import SimgenError
 from train.blockset import BlockSet
 from train.checkpoint import BEST, KEYPOINTS, Checkpoints
+from train.confidence import calibrate
 from train.config import KeypointConfig, TrainConfig
+from train.detector import load_detector
 from train.fit import epochs_done, fit, make_trainer, rate, say
+from train.held_out import judged
 from train.keypoint_loss import Losses, Weights, keypoint_losses
-from train.keypoint_net import KeypointNet
+from train.keypoint_net import KeypointNet, make_net
+from train.pose_metrics import expected_calibration_error
 from train.runfolder import METRICS, claim, code_versions, write_json
 from train.stream import Items, Shot, Stream, shots
 
 HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
+BINS = 15  # of confidence, as Guo et al. 2017 have them
 _NOTED = ("train_loss", "val_miss_px")
 
 
@@ -39,7 +46,8 @@ class KeypointTraining(pl.LightningModule):
         model = config.model
         self.weights = Weights(model.keypoint_weight, model.kind_weight, model.scale_weight)
         self.model = make_net(model, blocks)
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(model.average))
+        blend = get_ema_multi_avg_fn(model.average)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.model, multi_avg_fn=blend)
         self.average.requires_grad_(False)
 
     def training_step(self, shot: Shot, _: int) -> Tensor:
@@ -53,6 +61,7 @@ class KeypointTraining(pl.LightningModule):
 
     def validation_step(self, shot: Shot, _: int) -> None:
         net = self.average.module
+        assert isinstance(net, KeypointNet)
         losses = keypoint_losses(net.maps(net(shot.images)), shot.targets, self.blocks.to(self.device), self.weights)
         self._log("val", losses, len(shot.images), on_step=False)
 
@@ -97,12 +106,6 @@ class KeypointTraining(pl.LightningModule):
         self.log(f"{stage}_loss", losses.total.detach(), on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
 
-def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:
-    """The network of `config` for the kinds of `blocks`, with weights drawn from torch's own generator."""
-    net = KeypointNet(len(blocks), blocks.keypoints.shape[1], config.widths, config.depths, config.features)
-    return net.to(memory_format=torch.channels_last)
-
-
 def describe_keypoints(config: KeypointConfig, blocks: BlockSet) -> dict[str, Any]:
     """The keys that make a Lightning checkpoint one of a keypoint model."""
     return {"simgen_train": KEYPOINTS, "model": asdict(config), "blocks": json.dumps(blocks.to_json())}
@@ -137,8 +140,44 @@ def train_keypoints(config: TrainConfig) -> None:
     fit(trainer, module, (shots(stream, items, workers=data.workers), DataLoader(kept, batch_size=None)), last)
     if trainer.is_global_zero:
         best = min(checkpoints.history, key=lambda row: row["val_loss"])
-        write_json(folder / METRICS, {"best_epoch": int(best["epoch"]), "history": checkpoints.history})
         print(f"{folder / BEST}: of epoch {best['epoch']}, validation loss {best['val_loss']:.4f}")
+        # Pictures beyond those that chose the epoch: as many to learn the confidence from, and to see if it comes true.
+        first = math.ceil(data.validation / size)
+        confidence = add_confidence(folder / BEST, held_out, range(first, 2 * first), range(2 * first, 3 * first))
+        result = {"best_epoch": int(best["epoch"]), "history": checkpoints.history, "confidence": confidence}
+        write_json(folder / METRICS, result)
+
+
+def add_confidence(path: Path, stream: Stream, learn: range, check: range) -> dict[str, Any] | None:
+    """Calibrates the detector in the checkpoint `path` on the items `learn` of a held-out stream, and tells how well its
+    confidence comes true on the items `check`. Where there is too little to learn from, it says so and gives None."""
+    detector = load_detector(path)
+    finds = list(judged(detector, (stream[k] for k in learn)))
+    try:
+        calibration = calibrate([one.found.features for one in finds], [one.right for one in finds])
+    except SimgenError as error:
+        print(f"WARNING: {error}; until then a find's confidence is the network's score", file=sys.stderr)
+        return None
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    part = path.with_suffix(".part")
+    torch.save({**content, "calibration": calibration.to_json()}, part)
+    part.replace(path)
+    checked = list(judged(replace(detector, calibration=calibration), (stream[k] for k in check)))
+    chance, right = np.array([one.found.confidence for one in checked]), np.array([one.right for one in checked])
+    result = {
+        "finds": len(checked),
+        "right": int(right.sum()),
+        "expected_calibration_error": expected_calibration_error(chance, right, BINS),
+        "expected_calibration_error_of_score": expected_calibration_error(
+            np.array([one.found.score for one in checked]), right, BINS
+        ),
+    }
+    print(
+        f"confidence: {result['right']} of {result['finds']} finds on other held-out pictures are right; what is stated is "
+        f"off by {result['expected_calibration_error']:.3f} (the network's score by "
+        f"{result['expected_calibration_error_of_score']:.3f})"
+    )
+    return result
 
 
 class Kept(Dataset[Shot]):

@@ -49,11 +49,7 @@ def judge(detector: Detector, finds: list[Found], truths: list[tuple[int, Array]
             if detector.blocks.kinds[number].name == found.kind.name:
                 points = found.kind.corners
                 costs[i, j] = adds(found.pose.camera_from_block, pose, points) / found.kind.diameter
-    taken = (
-        match(np.array([found.score for found in finds]), costs, RIGHT)
-        if finds and truths
-        else -np.ones(len(finds), int)
-    )
+    taken = match(np.array([found.confidence for found in finds]), costs, RIGHT)
     for found, j in zip(finds, taken, strict=True):
         if j < 0:
             yield Judged(found, False, np.nan)

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
+from train.blockset import BlockSet
+from train.config import KeypointConfig
+
 STRIDE = 4  # px of the picture for a cell of the maps
 REACH = 16.0  # px: the unit in which the network gives offsets
 _AROUND = 3  # cells, across a peak, whose answers are averaged
@@ -60,9 +63,10 @@ class KeypointNet(nn.Module):
         self.merge = nn.ModuleList(_layer(features, features) for _ in range(3))
         self.head = _layer(features, 2 * features)
         self.out = nn.Conv2d(2 * features, 1 + classes + 3 * keypoints, 1)
+        bias = torch.zeros(1 + classes + 3 * keypoints)
+        bias[0] = -4.0  # most cells are no block's middle (Lin et al. 2017, section 4.1)
         nn.init.normal_(self.out.weight, std=0.01)
-        nn.init.zeros_(self.out.bias)
-        nn.init.constant_(self.out.bias[:1], -4.0)  # most cells are no block's middle (Lin et al. 2017, section 4.1)
+        self.out.bias = nn.Parameter(bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1 + C + 3 K, h, w) raw numbers for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples
@@ -77,17 +81,24 @@ class KeypointNet(nn.Module):
         for k in (2, 1, 0):
             grown = functional.interpolate(up, size=levels[k].shape[-2:], mode="nearest")
             up = self.merge[k](self.narrow[k](levels[k]) + grown)
-        return self.out(self.head(up))
+        return torch.as_tensor(self.out(self.head(up)))
 
     def maps(self, raw: Tensor) -> Maps:
         """What `forward` gave, read."""
         batch, _, height, width = raw.shape
         raw = raw.float()
-        heat, kind, offsets, log_scale = raw.split([1, self.classes, 2 * self.keypoints, self.keypoints], 1)
+        parts = [1, self.classes, 2 * self.keypoints, self.keypoints]
+        heat, kind, offsets, log_scale = torch.split(raw, parts, 1)
         v, u = (STRIDE * torch.arange(n, device=raw.device) + (STRIDE - 1) / 2 for n in (height, width))
         cell = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)  # (h, w, 2) px: the cells' centres
         offsets = offsets.reshape(batch, self.keypoints, 2, height, width).permute(0, 3, 4, 1, 2)
         return Maps(heat[:, 0], kind, cell[:, :, None] + REACH * offsets, log_scale.permute(0, 2, 3, 1))
+
+
+def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:
+    """The network of `config` for the kinds of `blocks`, with weights drawn from torch's own generator."""
+    net = KeypointNet(len(blocks), blocks.keypoints.shape[1], config.widths, config.depths, config.features)
+    return net.to(memory_format=torch.channels_last)
 
 
 def find_peaks(maps: Maps, most: int) -> Peaks:

@@ -58,7 +58,7 @@ def solve_free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose |
     found, turn, shift = cv2.solvePnP(points[:, None], rays.copy(), np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP)
     if not found or not np.isfinite(turn).all() or not np.isfinite(shift).all() or shift[2, 0] <= _NEAR:
         return None
-    start = rigid(cv2.Rodrigues(turn)[0], shift[:, 0])
+    start = rigid(Rotation.from_rotvec(turn[:, 0]).as_matrix(), np.asarray(shift[:, 0], dtype=np.float64))
 
     def pose_of(change: Array) -> Array:
         moved = rigid(Rotation.from_rotvec(change[:, :3]).as_matrix() @ start[:3, :3], start[:3, 3] + change[:, 3:])

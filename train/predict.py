@@ -23,7 +23,10 @@ from train.runfolder import write_json
 Image = NDArray[np.uint8]
 
 PICTURES, VIDEOS = (".jpg", ".jpeg", ".png", ".bmp", ".webp"), (".mp4", ".avi", ".mov", ".mkv", ".webm")
-_CAMERA = "{width, height, intrinsics: 3 x 3 px, distortion: up to 5 numbers, camera_from_table: 4 x 4 m}, the last two optional"
+_CAMERA = (
+    "{width, height, intrinsics: 3 x 3 px, distortion: up to 5 numbers, camera_from_table: 4 x 4 m}, the last two "
+    "optional"
+)
 
 
 def predict(config: PredictConfig) -> None:
