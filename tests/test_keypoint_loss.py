@@ -100,7 +100,7 @@ def test_a_miss_costs_and_doubt_does_not_excuse_it(targets: Targets) -> None:
         keypoint_losses(Maps(off.heat, off.kind, off.keypoints, off.log_scale + shift), targets, BLOCKS, Weights())
         for shift in (0.0, 4.0)
     )
-    assert sure.keypoints == unsure.keypoints > 0.08
+    assert sure.keypoints == unsure.keypoints > 0.02
     assert 2.0 < sure.miss_px <= 3.001  # another member may be nearer
     assert sure.scale > unsure.scale  # but wrong doubt costs, too
 

@@ -139,6 +139,20 @@ def test_a_killed_run_ends_like_one_that_was_not(
     assert (tmp_path / "run" / "metrics.json").read_bytes() == (straight / "metrics.json").read_bytes()
 
 
+def test_a_run_that_goes_on_with_decoding_processes_ends_alike(
+    dataset: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They ask for their first pictures before Lightning has told the sampler its epoch."""
+    config = config_of(dataset, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        kill_in_step(8)(patch)
+        with pytest.raises(Killed):
+            train.fit.train(config)
+    train.fit.train(replace(config, data=replace(config.data, cache_gb=0.0, workers=1)))
+    resumed, expected = (load_checkpoint(folder / "best.ckpt") for folder in (tmp_path / "run", straight))
+    assert_same(resumed.model.state_dict(), expected.model.state_dict())
+
+
 def test_a_moved_run_goes_on_and_keeps_its_best(
     dataset: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

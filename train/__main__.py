@@ -8,6 +8,7 @@ import sys
 from simgen.config import Command, main
 from train.config import (
     EvaluateConfig,
+    ExportConfig,
     KeypointConfig,
     OverfitConfig,
     PredictConfig,
@@ -59,11 +60,18 @@ def _predict(config: PredictConfig) -> None:
     predict(config)
 
 
+def _export(config: ExportConfig) -> None:
+    from train.export import export
+
+    export(config)
+
+
 COMMANDS = {
     "train": Command("train a model on a rendered dataset, or go on with an interrupted run", TrainConfig, _train),
     "overfit": Command("check that the model can learn 8 pictures by heart", OverfitConfig, _overfit),
     "evaluate": Command("measure a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
     "predict": Command("find the blocks in a photograph, a folder of them or a video", PredictConfig, _predict),
+    "export": Command("write a keypoint model as ONNX, and compare and time the two", ExportConfig, _export),
 }
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ class KeypointConfig:
     lr: float = 2e-3
     weight_decay: float = 0.01
     average: float = 0.998
-    keypoint_weight: float = 1.0
-    kind_weight: float = 0.25
+    keypoint_weight: float = 40.0
+    kind_weight: float = 1.0
     scale_weight: float = 0.1
 
 
@@ -118,6 +118,14 @@ class PredictConfig:
     confidence: float = 0.5
     out: str = "predictions"
     accelerator: str = "auto"
+
+
+@dataclass
+class ExportConfig:
+    checkpoint: str = "???"
+    out: str = "model.onnx"
+    width: int | None = None
+    height: int | None = None
 
 
 def check_train(config: TrainConfig) -> None:

@@ -1,0 +1,261 @@
+"""A tiny keypoint model learns a toy scene from a fixed seed, and does what a detector is for: from the command line,
+too."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from simgen.config import compose
+from simgen.dataset.read import BopDataset, open_dataset, read_rgb
+from simgen.errors import ConfigError, DatasetError
+from simgen.generate import render
+from simgen.geometry import inverse
+from simgen.schema import Render
+from train.config import EvaluateConfig, ExportConfig, PredictConfig, SourceConfig, TrainConfig, check_train
+from train.detector import Detector, load_detector
+from train.evaluate_keypoints import evaluate_keypoints
+from train.export import export
+from train.fit_keypoints import train_keypoints
+from train.overlay import draw_finds
+from train.pose import View
+from train.pose_metrics import adds
+from train.predict import predict, read_camera, view_of
+
+# Up to two red cubes, each with a place of its own, on a tan table, before a camera that hardly moves.
+TOY = [
+    "randomize=none",
+    "randomize.blocks.slots=2",
+    "randomize.blocks.count=[integer,0,2]",
+    "randomize.blocks.model=cube",
+    "randomize.blocks.place=[uniform,[-0.1,-0.1],[0.1,0.1]]",
+    "randomize.blocks.yaw_deg=[uniform,-10,10]",
+    "randomize.distractors.slots=0",
+    "randomize.distractors.count=0",
+    "randomize.camera.distance=[uniform,0.45,0.5]",
+]
+SIZE = (128, 96)
+STEPS, EPOCHS = 90, 4
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "toy"
+    overrides = [
+        "model=keypoints", "data=stream", "data.scenes=[tabletop]", *TOY, f"data.width={SIZE[0]}", f"data.height={SIZE[1]}",
+        f"data.epoch={STEPS}", "data.validation=48", "data.workers=0", f"trainer.epochs={EPOCHS}", "trainer.batch_size=8",
+        "trainer.accelerator=cpu", "model.widths=[8,16,24,32,32]", "model.depths=[1,1,1,1]", "model.features=16",
+        "model.average=0.95", f"out={out}",
+    ]  # fmt: skip
+    config = compose("train", TrainConfig, overrides)
+    check_train(config)
+    train_keypoints(config)
+    return out
+
+
+@pytest.fixture(scope="module")
+def detector(run: Path) -> Detector:
+    return load_detector(run / "best.ckpt")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> BopDataset:
+    out = tmp_path_factory.mktemp("data") / "toy"
+    size = [f"width={SIZE[0]}", f"height={SIZE[1]}"]
+    render(compose("render", Render, [*TOY, *size, "renderer=raycast", "num=24", "seed=77", "workers=1", f"out={out}"]))
+    return open_dataset(out)
+
+
+def views_of(dataset: BopDataset) -> list[View]:
+    return [View(p.intrinsics, p.distortion, p.camera_from_world) for p in dataset.pictures]
+
+
+def test_it_learns_what_it_learnt(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    last = metrics["history"][-1]
+    assert last["val_miss_px"] < 1.3
+    assert last["val_loss"] < 0.5
+
+
+def test_none_one_and_two_blocks_are_found(detector: Detector, dataset: BopDataset) -> None:
+    numbers = set()
+    finds = detector.find([read_rgb(p.path) for p in dataset.pictures], views_of(dataset))
+    right = total = 0
+    for picture, found in zip(dataset.pictures, finds, strict=True):
+        sure = [one for one in found if one.score > 0.5]
+        whole = [one for one in picture.instances if one.visible_fraction > 0.9]
+        if len(whole) == len(picture.instances):
+            numbers.add(len(whole))
+            assert len(sure) == len(whole), picture.path
+        for one in whole:
+            errors = [adds(f.pose.camera_from_block, one.camera_from_block, f.kind.corners) for f in sure]
+            right += min(errors, default=1.0) < 0.1 * 0.0866
+            total += 1
+    assert numbers == {0, 1, 2}
+    assert right >= 0.7 * total
+
+
+def test_a_picture_gives_the_same_alone_and_in_a_batch(detector: Detector, dataset: BopDataset) -> None:
+    pictures, views = [read_rgb(p.path) for p in dataset.pictures[:5]], views_of(dataset)[:5]
+    together = detector.find(pictures, views)
+    for picture, view, expected in zip(pictures, views, together, strict=True):
+        (alone,) = detector.find([picture], [view])
+        assert len(alone) == len(expected)
+        for a, b in zip(alone, expected, strict=True):
+            np.testing.assert_allclose(a.pose.camera_from_block, b.pose.camera_from_block, atol=1e-4)
+
+
+def test_a_picture_of_twice_the_size_gives_the_same_poses(detector: Detector, dataset: BopDataset) -> None:
+    pictures, views = [read_rgb(p.path) for p in dataset.pictures[:6]], views_of(dataset)[:6]
+    big = [
+        np.asarray(cv2.resize(p, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST), dtype=np.uint8) for p in pictures
+    ]
+    compared = 0
+    for small, large in zip(
+        detector.find(pictures, views), detector.find(big, [view.resized(2, 2) for view in views]), strict=True
+    ):
+        assert len(small) == len(large)
+        for a, b in zip(small, large, strict=True):
+            np.testing.assert_allclose(a.pose.camera_from_block, b.pose.camera_from_block, atol=2e-3)
+            compared += 1
+    assert compared > 3
+
+
+def test_the_command_evaluate(
+    run: Path, dataset: BopDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = SourceConfig(str(dataset.root), min_visible=0.5)
+    result = evaluate_keypoints(
+        EvaluateConfig(str(run / "best.ckpt"), source, out=str(tmp_path / "out"), accelerator="cpu")
+    )
+    printed = capsys.readouterr().out
+    assert "right (ADD-S < 10%)" in printed and "average precision" in printed
+    again = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert again["blocks"] == len(result["per_block"]) > 15
+    assert again["right"] > 0.7
+    assert again["xy_error_cm"]["model"]["median"]["value"] < 0.5
+    assert again["xy_error_cm"]["baseline"]["median"]["value"] > 3
+
+
+def camera_file(dataset: BopDataset, number: int, path: Path, **changes: Any) -> Path:
+    picture = dataset.pictures[number]
+    assert picture.camera_from_world is not None
+    content = {
+        "width": SIZE[0],
+        "height": SIZE[1],
+        "intrinsics": picture.intrinsics.tolist(),
+        "distortion": picture.distortion.tolist(),
+        "camera_from_table": picture.camera_from_world.tolist(),
+        **changes,
+    }
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return path
+
+
+def test_the_command_predict(
+    run: Path, dataset: BopDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = next(
+        k for k, p in enumerate(dataset.pictures) if len(p.instances) == 1 and p.instances[0].visible_fraction > 0.95
+    )
+    picture = dataset.pictures[number]
+    camera = camera_file(dataset, number, tmp_path / "camera.json")
+    config = PredictConfig(str(run / "best.ckpt"), str(picture.path), str(camera), 0.3, str(tmp_path / "out"), "cpu")
+    predict(config)
+    said = json.loads(capsys.readouterr().out)
+    assert said["image"] == picture.path.name
+    (block,) = said["blocks"]
+    assert block["kind"] == "cube" and block["on_table"] and 0.3 <= block["confidence"] <= 1
+    true = inverse(picture.camera_from_world) @ picture.instances[0].camera_from_block  # type: ignore[arg-type]
+    assert np.linalg.norm(np.subtract(block["table_from_block"]["translation_m"], true[:3, 3])) < 0.01
+    assert block["table_from_block"]["translation_m"][2] == pytest.approx(0.025, abs=1e-4)
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == [said]
+    drawn, plain = read_rgb(tmp_path / "out" / f"{picture.path.stem}.png"), read_rgb(picture.path)
+    changed = (drawn != plain).any(2)
+    assert 20 < changed.sum() < 0.5 * changed.size
+    # Without the table's place the pose is free, and says so.
+    camera_file(dataset, number, camera, camera_from_table=None)
+    predict(config)
+    (free,) = json.loads(capsys.readouterr().out)["blocks"]
+    assert not free["on_table"] and "table_from_block" not in free
+    assert max(free["sigma"]["translation_m"]) > max(block["sigma"]["translation_m"])
+
+
+def test_predict_takes_folders_and_videos(
+    run: Path, dataset: BopDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camera = camera_file(dataset, 0, tmp_path / "camera.json")
+    predict(
+        PredictConfig(
+            str(run / "best.ckpt"), str(dataset.pictures[0].path.parent), str(camera), 0.5, str(tmp_path / "a"), "cpu"
+        )
+    )
+    folder = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["image"] for line in folder] == [p.path.name for p in dataset.pictures]
+    assert len(list((tmp_path / "a").glob("*.png"))) == len(folder) == 24
+    video = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, SIZE)
+    for p in dataset.pictures[:4]:
+        video.write(read_rgb(p.path)[..., ::-1].copy())
+    video.release()
+    predict(
+        PredictConfig(str(run / "best.ckpt"), str(tmp_path / "film.avi"), str(camera), 0.5, str(tmp_path / "b"), "cpu")
+    )
+    frames = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["image"] for line in frames] == [f"film.avi#{k:06d}" for k in range(4)]
+    assert [len(line["blocks"]) for line in frames] == [len(line["blocks"]) for line in folder[:4]]
+    back = cv2.VideoCapture(str(tmp_path / "b" / "film.avi"))
+    assert int(back.get(cv2.CAP_PROP_FRAME_COUNT)) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"intrinsics": [[1, 2], [3, 4]]}, r"intrinsics: got \[\[1, 2\]"),
+        ({"intrinsics": None}, "expected"),
+        ({"width": 0}, "width: got 0"),
+        ({"distortion": [0, 0, 0, 0, 0, 0]}, "distortion"),
+        ({"camera_from_table": (2 * np.eye(4)).tolist()}, "is no rotation"),
+        ({"lens": 4}, "expected"),
+    ],
+)
+def test_a_bad_camera_file_is_refused(dataset: BopDataset, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_camera(camera_file(dataset, 0, tmp_path / "camera.json", **changes))
+
+
+def test_bad_pictures_are_refused(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
+    camera = camera_file(dataset, 0, tmp_path / "camera.json")
+    with pytest.raises(ConfigError, match="a crop"):
+        view_of(read_camera(camera), np.zeros((96, 96, 3), np.uint8), "camera.json")
+    (tmp_path / "empty").mkdir()
+    for image, error in (("empty", ConfigError), ("nowhere.jpg", DatasetError), ("nowhere.mp4", DatasetError)):
+        config = PredictConfig(
+            str(run / "best.ckpt"), str(tmp_path / image), str(camera), 0.5, str(tmp_path / "o"), "cpu"
+        )
+        with pytest.raises(error, match=image):
+            predict(config)
+
+
+def test_onnx_says_what_torch_says(run: Path, tmp_path: Path) -> None:
+    result = export(ExportConfig(str(run / "best.ckpt"), str(tmp_path / "toy.onnx")))
+    assert result["difference"] <= 1e-4
+    assert (tmp_path / "toy.onnx").stat().st_size == result["bytes"] > 1e5
+    described = json.loads((tmp_path / "toy.json").read_text())
+    assert (described["width"], described["height"]) == SIZE
+    assert described["kinds"][1]["name"] == "cube"
+    with pytest.raises(ConfigError, match="multiple of 4"):
+        export(ExportConfig(str(run / "best.ckpt"), str(tmp_path / "x.onnx"), 33, 64))
+
+
+def test_an_overlay_marks_the_block_and_leaves_the_rest(detector: Detector, dataset: BopDataset) -> None:
+    picture = next(p for p in dataset.pictures if len(p.instances) == 1)
+    image, view = read_rgb(picture.path), View(picture.intrinsics, picture.distortion, picture.camera_from_world)
+    finds = [one for one in detector.find([image], [view])[0] if one.score > 0.5]
+    assert np.array_equal(draw_finds(image, [], view), image)
+    drawn = draw_finds(image, finds, view)
+    changed = np.argwhere((drawn != image).any(2))
+    middle = np.array([finds[0].keypoints[0][1], finds[0].keypoints[0][0]])
+    assert np.linalg.norm(changed.mean(0) - middle) < 25
