@@ -6,7 +6,8 @@ from torch import Tensor
 
 from simgen.scene import Cameras
 
-STEP = 4  # px: the lens is solved at every so many, and interpolated between: within 0.012 px at 640 x 480 for the presets' lenses
+# px: the lens is solved at every so many, and interpolated between: within 0.012 px at 640 x 480 for the presets' lenses.
+STEP = 4
 
 
 def plane_of(cameras: Cameras, shift: tuple[float, float], multiple: int, device: torch.device) -> Tensor:
