@@ -46,6 +46,28 @@ class Kind:
             corners=solid.vertices[solid.hull.vertices],
         )
 
+    def resized(self, size: Array) -> "Kind":
+        """The same block with the bounding box `size` (3,) m: stretched along its axes, less the symmetries that this
+        breaks."""
+        ratio = np.asarray(size, dtype=np.float64) / self.size
+        corners = self.corners * ratio
+
+        def kept(turn: Array) -> bool:
+            moved = corners @ turn[:3, :3].T + turn[:3, 3] * ratio
+            gaps = np.linalg.norm(moved[:, None] - corners, axis=2).min(axis=1)
+            return bool(gaps.max() < 1e-3 * np.ptp(corners, axis=0).max())
+
+        symmetries = np.stack([rigid(s[:3, :3], s[:3, 3] * ratio) for s in self.symmetries if kept(s)])
+        rests = self.rests.copy()
+        rests[:, 2, 3] = -(self.rests[:, 2, :3] @ corners.T).min(axis=1)  # still with the lowest corner on the table
+        # A round block stays round if it is stretched along its axis alone.
+        stays = self.axis is not None and np.ptp(ratio[np.abs(self.axis) < 0.5]) < 1e-3
+        diameter = float(max(np.linalg.norm(corners - corner, axis=1).max() for corner in corners))
+        axis = self.axis if stays else None
+        return Kind(
+            self.name, np.asarray(size, float), diameter, self.keypoints * ratio, symmetries, axis, rests, corners
+        )
+
     @cached_property
     def group(self) -> Array:
         """(G, 4, 4) all symmetries as the loss has them: TURNS turns for a continuous one."""

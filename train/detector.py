@@ -1,7 +1,7 @@
 """A trained keypoint model as a function: pictures and cameras in, blocks out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -69,6 +69,14 @@ class Detector:
     width: int
     height: int
     calibration: Calibration | None = None
+
+    def sized(self, sizes: Mapping[str, Array]) -> "Detector":
+        """The same for blocks of other sizes: (3,) m of the bounding box, by kind. What is not named stays as it was learnt.
+
+        The network sees shapes in pictures; how large they are is for the pose alone to know.
+        """
+        kinds = [kind.resized(sizes[kind.name]) if kind.name in sizes else kind for kind in self.blocks.kinds]
+        return replace(self, blocks=BlockSet(kinds))
 
     def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Found]]:
         """The blocks in each of `pictures` (H, W, 3), RGB, of any size, seen by the cameras `views`; best first."""

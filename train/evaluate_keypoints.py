@@ -71,6 +71,15 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     detector = load_detector(config.checkpoint)
     detector.net.to(device_of(config.accelerator))
     dataset = open_dataset(config.data.root, config.data.split)
+    # The dataset says how large its blocks are.
+    known = {kind.name: kind.size for kind in detector.blocks.kinds}
+    detector = detector.sized(
+        {
+            model.name: model.size
+            for model in dataset.models.values()
+            if model.name in known and not np.allclose(model.size, known[model.name], rtol=1e-3)
+        }
+    )
     answers: list[Answer] = []
     strays: list[Stray] = []
     for one in judge_dataset(detector, dataset, config.batch_size):
@@ -82,8 +91,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         ):
             answers.append(one)
     if not answers:
-        known = ", ".join(detector.blocks.names)
-        raise DatasetError(f"{config.data.root}: shows no block that the model knows; it knows {known}")
+        raise DatasetError(f"{config.data.root}: shows no block that the model knows; it knows {', '.join(known)}")
     result = {
         "checkpoint": str(config.checkpoint),
         "checkpoint_sha256": sha256_of(Path(config.checkpoint)),
