@@ -16,14 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from simgen.catalogue import load_world
-from simgen.dataset.read import MANIFEST, read_json, read_rgb, sha256_of
-from simgen.dataset.write import bop_pose, write_file, write_json, write_models
+from simgen.dataset.photographs import SPLIT, Photograph, write_photographs
+from simgen.dataset.read import read_json, read_rgb
 from simgen.errors import DatasetError, SimgenError
 from simgen.geometry import rigid
-from simgen.labels import box_of
-from simgen.silhouette import silhouette
-
-SPLIT = "test"
 
 
 def grid_place(name: str) -> tuple[float, float]:
@@ -46,52 +42,21 @@ def import_photographs(source: Path, out: Path) -> int:
     calibration = read_json(source / "calibration.json")
     world = load_world("kuka_table")
     box = next(solid for solid in world.solids if solid.name == "kuka_box")
-    obj_id = world.solids.index(box) + 1
+    number = world.solids.index(box)
     width, height = calibration["width"], calibration["height"]
     camera = np.array([[calibration["fx"], 0, calibration["cx"]], [0, calibration["fy"], calibration["cy"]], [0, 0, 1]])
     lens = np.array([calibration["k1"], 0, 0, 0, 0])
     camera_from_world = np.array(calibration["camera_from_table"])
 
-    folder = out / SPLIT / "000000"
-    cameras, truths, infos, names = {}, {}, {}, {}
-    for number, path in enumerate(photographs):
+    found = []
+    for path in photographs:
         if read_rgb(path).shape != (height, width, 3):
             raise DatasetError(f"{path}: expected a picture of {width} x {height} px, as calibration.json says")
         x, y = grid_place(path.stem)
         pose = camera_from_world @ rigid(np.eye(3), np.array([x, y, box.size[2] / 2]))
-        outline = silhouette(box, 1.0, pose, camera, lens, width, height)
-        inside = outline.mask(width, height)
-        key = str(number)
-        names[key] = path.stem
-        cameras[key] = {
-            "cam_K": camera.ravel().tolist(),
-            "dist_opencv5": lens.tolist(),
-            "depth_scale": 0.1,
-            **bop_pose(camera_from_world, "cam_R_w2c", "cam_t_w2c"),
-        }
-        truths[key] = [
-            {**bop_pose(pose, "cam_R_m2c", "cam_t_m2c"), "obj_id": obj_id, "size_mm": (box.size * 1000).tolist()}
-        ]
-        infos[key] = [
-            {
-                "bbox_obj": list(outline.box()),
-                "bbox_visib": list(box_of(inside)),
-                "px_count_all": outline.count(),
-                "px_count_valid": 0,
-                "px_count_visib": int(inside.sum()),
-                "visib_fract": float(inside.sum() / outline.count()),
-            }
-        ]
-        write_file(folder / "rgb" / f"{number:06d}.jpg", path.read_bytes())
-    write_json(folder / "scene_camera.json", cameras)
-    write_json(folder / "scene_gt.json", truths)
-    write_json(folder / "scene_gt_info.json", infos)
-    write_json(folder / "names.json", names)
-    write_models(out / "models", world.solids)
-    files = {str(path.relative_to(out)): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
+        found.append(Photograph(path, path.stem, camera, lens, camera_from_world, number, pose))
     table = {"center": world.table.center[:2].tolist(), "size": world.table.size[:2].tolist()}
-    manifest = {"format": "bop", "source": "github.com/matwilso/domrand data/real", "split": SPLIT, "table": table}
-    write_json(out / MANIFEST, {**manifest, "status": "complete", "files": files})
+    write_photographs(out, found, world.solids, "github.com/matwilso/domrand data/real", table=table)
     return len(photographs)
 
 

@@ -14,7 +14,7 @@ FLOORS = [
     "textures", "leaves", "viewpoints", "randomize", "physics", "render", "silhouette", "render.meshes", "render.bullet",
     "render.stage", "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface", "render.light",
     "render.raycast", "sensor", "labels", "targets",
-    "dataset", "dataset.read", "dataset.write", "generate", "preview", "__init__", "__main__",
+    "dataset", "dataset.read", "dataset.write", "dataset.photographs", "generate", "preview", "__init__", "__main__",
 ]  # fmt: skip
 # Which rooms may import a library; it is banned everywhere else.
 ALLOWED = {

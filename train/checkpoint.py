@@ -6,7 +6,8 @@ the weights.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -62,22 +63,30 @@ def load_checkpoint(path: Path | str) -> Trained:
         raise CheckpointError(
             f"{path}: holds a keypoint model; expected one of positions; name such a file or train again"
         )
-    try:
+    with fits_its_description(path):
         config = ModelConfig(**{leaf.name: content["model"][leaf.name] for leaf in fields(ModelConfig)})
         model = make_model(config)
-        weights = {
-            name.removeprefix("model."): value
-            for name, value in content["state_dict"].items()
-            if name.startswith("model.")
-        }
-        model.load_state_dict(weights)
+        model.load_state_dict(weights_below(content, "model."))
         target = str(content["target"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    return Trained(model.eval(), config, target)
+
+
+def weights_below(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The weights in a checkpoint whose names begin with `prefix`, without it."""
+    weights = content["state_dict"].items()
+    return {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}
+
+
+@contextmanager
+def fits_its_description(path: Path | str) -> Iterator[None]:
+    """Raises CheckpointError that names `path` for what goes wrong while a model is built from what a checkpoint says."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its weights do not fit its own description ({type(error).__name__}); it was changed or is of "
             "another version; train again"
         ) from error
-    return Trained(model.eval(), config, target)
 
 
 def describe(config: ModelConfig, target: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from simgen.geometry import Array
 
 RIGHT = 0.1  # of the diameter: a pose is right if ADD-S is under this (Hinterstoisser et al. 2012)
 FEATURES = ("score", "misfit", "sigma", "place")
+BINS = 15  # of confidence, where it is compared with what came true, as Guo et al. 2017 have them
 LEAST = 50  # finds, and of right and wrong ones a tenth of it, that a calibration needs
 _PENALTY = 1e-4  # on the squared weights: keeps them finite where right and wrong can be told apart perfectly
 

@@ -129,12 +129,18 @@ class Pictures(Dataset[Batch]):
     def _load(self, item: int) -> tuple[Tensor, Tensor]:
         image = read_rgb(self.examples.pictures[self.rows[item]].path)
         size = torch.tensor([image.shape[1], image.shape[0]])
-        if image.shape[:2] != (self.height, self.width):
-            # Area averages every pixel that it drops, so a small block does not flicker; it is for shrinking only.
-            shrinks = image.shape[0] >= self.height and image.shape[1] >= self.width
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            image = cv2.resize(image, (self.width, self.height), interpolation=how).astype(np.uint8)
+        image = resized(image, self.width, self.height)
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), size
+
+
+def resized(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """`picture` (H, W, 3) as (height, width, 3)."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    # Area averages every pixel that it drops, so a small block does not flicker; it is for shrinking only.
+    shrinks = picture.shape[0] >= height and picture.shape[1] >= width
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=how), dtype=np.uint8)
 
 
 class EpochOrder(Sampler[int]):

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 from simgen.errors import CheckpointError
 from simgen.geometry import Array
 from train.blockset import BlockSet, Kind
-from train.checkpoint import KEYPOINTS, load_lightning
+from train.checkpoint import KEYPOINTS, fits_its_description, load_lightning, weights_below
 from train.confidence import Calibration, features_of
 from train.config import KeypointConfig
+from train.data import resized
 from train.keypoint_net import STRIDE, KeypointNet, find_peaks, make_net
 from train.pose import Pose, View, solve_free, solve_on_table
 
@@ -132,16 +132,6 @@ class Detector:
         return sorted(found, key=lambda one: -one.confidence)
 
 
-def resized(picture: Image, width: int, height: int) -> Image:
-    """`picture` (H, W, 3) as (height, width, 3)."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    shrinks = picture.shape[0] >= height and picture.shape[1] >= width
-    # Area averages every pixel that it drops; it is for shrinking only.
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=how), dtype=np.uint8)
-
-
 def load_detector(path: Path | str) -> Detector:
     """The detector in the checkpoint `path`, with its averaged weights. Raises CheckpointError."""
     content = load_lightning(path)
@@ -149,20 +139,11 @@ def load_detector(path: Path | str) -> Detector:
         raise CheckpointError(
             f"{path}: holds no keypoint model; expected one that `python -m train model=keypoints` wrote"
         )
-    try:
+    with fits_its_description(path):
         config = KeypointConfig(**{leaf.name: content["model"][leaf.name] for leaf in fields(KeypointConfig)})
         blocks = BlockSet.from_json(json.loads(content["blocks"]))
         net = make_net(config, blocks)
-        prefix = "average.module."
-        weights = {
-            name.removeprefix(prefix): value for name, value in content["state_dict"].items() if name.startswith(prefix)
-        }
-        net.load_state_dict(weights)
+        net.load_state_dict(weights_below(content, "average.module."))
         width, height = content["picture"]
         calibration = Calibration.from_json(content["calibration"]) if "calibration" in content else None
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path}: its weights do not fit its own description ({type(error).__name__}); it was changed or is of "
-            "another version; train again"
-        ) from error
     return Detector(net.eval(), blocks, width, height, calibration)

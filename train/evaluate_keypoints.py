@@ -10,7 +10,7 @@ import numpy as np
 from simgen.dataset.read import BopDataset, Instance, Picture, open_dataset, read_rgb, sha256_of
 from simgen.errors import DatasetError
 from simgen.geometry import Array, inverse
-from train.confidence import RIGHT
+from train.confidence import BINS, RIGHT
 from train.config import EvaluateConfig
 from train.detector import Detector, Found, load_detector
 from train.evaluate import default_folder, device_of, table
@@ -31,7 +31,6 @@ from train.runfolder import METRICS, manifest_hash, write_json
 
 TURNS = 315  # of a continuous symmetry: as fine as BOP has them
 SEEN = 0.5  # of a block that counts in the share of right poses
-BINS = 15  # of confidence
 _AUC = 0.1  # m: the greatest ADD-S that counts (Xiang et al. 2018)
 
 

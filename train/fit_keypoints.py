@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from simgen.errors import SimgenError
 from train.blockset import BlockSet
 from train.checkpoint import BEST, KEYPOINTS, Checkpoints
-from train.confidence import calibrate
+from train.confidence import BINS, calibrate
 from train.config import KeypointConfig, TrainConfig
 from train.detector import load_detector
 from train.fit import epochs_done, fit, make_trainer, rate, say
@@ -33,7 +33,6 @@ from train.runfolder import METRICS, claim, code_versions, write_json
 from train.stream import Items, Shot, Stream, shots
 
 HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
-BINS = 15  # of confidence, as Guo et al. 2017 have them
 _NOTED = ("train_loss", "val_miss_px")
 
 
