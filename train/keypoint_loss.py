@@ -18,6 +18,10 @@ _SPREAD = 1.0  # cells: the heat around a middle falls off like this
 # Of REACH: misses below it count by their square. With a kink at 0 the network stays longer with the mean of all turns.
 _SOFT = 0.25
 _NEAR = 0.02  # m: what is nearer to the camera's plane has no image
+# A network that knows nothing yet misses all symmetric guises alike and would learn their mean. So the guise that is most
+# like `_upright` is preferred: a guise turned from it by the angle a costs this much of the block's extent, times
+# (1 - cos a) / 2, more. It is little enough that a network in doubt between two may have either.
+_PREFERENCE = 0.25
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,11 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
     logits = maps.kind.permute(0, 2, 3, 1)[picture[:, None], row, column]
 
     wanted = kind[picture, slot]
-    truth = candidates(targets, picture, slot, wanted, blocks)  # (P, G, K, 2)
+    truth, unlike = candidates(targets, picture, slot, wanted, blocks)  # (P, G, K, 2), (P, G)
     real = blocks.real[wanted]
     miss = (said[:, None] - truth[:, :, None]).abs()  # (P, G, cells, K, 2)
-    each = (miss.mean((2, 4)) * real[:, None]).sum(2) / real.sum(1, keepdim=True)
+    extent = (truth - truth[:, :, :1]).norm(dim=-1).amax((1, 2))  # from the origin to the farthest keypoint, px
+    each = (miss.mean((2, 4)) * real[:, None]).sum(2) / real.sum(1, keepdim=True) + _PREFERENCE * extent[:, None] * unlike
     best = each.masked_fill(~blocks.members[wanted], torch.inf).argmin(1)
     miss = miss[torch.arange(len(best), device=best.device), best]  # (P, cells, K, 2)
     count = real.sum() * _AROUND * _AROUND * 2
@@ -83,10 +88,12 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
     return Losses(total, heat, keypoints, named, scale, distance)
 
 
-def candidates(targets: Targets, picture: Tensor, slot: Tensor, kind: Tensor, blocks: BlockSet) -> Tensor:
-    """(P, G, K, 2) px: where the keypoints of the blocks (picture, slot) (P,) of class `kind` (P,) are, for each member
-    of the symmetry group. A continuous symmetry's members begin with the turn that faces the camera, so that what is to
-    be learnt follows from what is seen."""
+def candidates(
+    targets: Targets, picture: Tensor, slot: Tensor, kind: Tensor, blocks: BlockSet
+) -> tuple[Tensor, Tensor]:
+    """Where the keypoints of the blocks (picture, slot) (P,) of class `kind` (P,) are, for each member of the symmetry
+    group, (P, G, K, 2) px, and how unlike `_upright` each makes the block, (P, G) in [0, 1]. A continuous symmetry's
+    members begin with the turn that faces the camera, so that what is to be learnt follows from what is seen."""
     pose = targets.camera_from_block[picture, slot]
     turn, shift = pose[:, :3, :3], pose[:, :3, 3]
     eye = -(turn.transpose(1, 2) @ shift[..., None])  # (P, 3, 1): the camera in the block frame
@@ -100,8 +107,22 @@ def candidates(targets: Targets, picture: Tensor, slot: Tensor, kind: Tensor, bl
         points @ group[..., :3, :3].transpose(-1, -2)
         + targets.scale[picture, slot, None, None, None] * group[..., None, :3, 3]
     )
-    seen = moved @ (turn @ facing)[:, None].transpose(-1, -2) + shift[:, None, None]
-    return _project(seen, targets.intrinsics[picture], targets.distortion[picture])
+    faced = turn @ facing
+    seen = moved @ faced[:, None].transpose(-1, -2) + shift[:, None, None]
+    stands = faced[:, None] @ group[..., :3, :3]
+    cosine = ((stands * _upright(shift)[:, None]).sum((2, 3)) - 1) / 2
+    return _project(seen, targets.intrinsics[picture], targets.distortion[picture]), (1 - cosine) / 2
+
+
+def _upright(shift: Tensor) -> Tensor:
+    """(P, 3, 3) camera_from_block turns of blocks at `shift` (P, 3) that stand upright and straight before a camera that
+    looks down on them by 45 degrees: x to the right, z halfway between up and towards the camera."""
+    away = functional.normalize(shift, dim=1)
+    down = torch.tensor([0.0, 1, 0], device=shift.device, dtype=shift.dtype)
+    right = functional.normalize(torch.linalg.cross(down.expand_as(away), away), dim=1)
+    up = torch.linalg.cross(right, away)  # at a right angle to the line of sight
+    z = functional.normalize(up - away, dim=1)
+    return torch.stack([right, torch.linalg.cross(z, right), z], 2)
 
 
 def _about(frame: Tensor, angle: Tensor) -> Tensor:
