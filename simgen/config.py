@@ -35,11 +35,13 @@ _QUIET = [
 
 @dataclass(frozen=True)
 class Command:
-    """One row of a command table: `schema` is the dataclass of conf/`name`.yaml, `run` gets an instance of it."""
+    """One row of a command table: `schema` is the dataclass of conf/`name`.yaml, `run` gets an instance of it. The first
+    words without a key, where there are any, are the values of the keys in `words`."""
 
     help: str
     schema: type
     run: Callable[[Any], None]
+    words: tuple[str, ...] = ()
 
 
 def compose(name: str, schema: type[T], overrides: Sequence[str] = ()) -> T:
@@ -72,6 +74,11 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
     _store(name, command.schema)
     # Hydra would print a traceback's end and exit by itself; this makes it raise, so that there is one place for errors.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    for key in command.words:
+        if not (arguments and _is_word(arguments[0])):
+            break
+        value = arguments[0].replace("\\", "\\\\").replace("'", "\\'")
+        arguments = [*arguments[1:], f"{key}='{value}'"]
     # Hydra's parser wants all overrides in one run: ours stand beside the user's first.
     place = next((k for k, argument in enumerate(arguments) if "=" in argument and argument[0] != "-"), len(arguments))
     failures: list[SimgenError] = []

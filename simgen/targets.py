@@ -20,14 +20,16 @@ from simgen.scene import Scenes
 class Targets:
     """B pictures with room for N blocks each, float32 and int64.
 
-    present (B, N) bool; model (B, N) the block's place in World.solids; scale (B, N) times the solid's size;
-    camera_from_block (B, N, 4, 4) m; intrinsics (B, 3, 3) px; distortion (B, 5); camera_from_world (B, 4, 4) m;
+    present (B, N) bool; labelled (B, N) bool, False for a distractor; model (B, N) the block's place in World.solids;
+    scale (B, N) times the solid's size; camera_from_block (B, N, 4, 4) m; intrinsics (B, 3, 3) px; distortion (B, 5);
+    camera_from_world (B, 4, 4) m;
     box (B, N, 4) px: the borders left, top, right, bottom of the visible pixels (half a pixel beyond their centres), NaN
     where none is seen; seen (B, N) px, the number of visible pixels; share (B, N), the visible share of the block's pixels
     in the picture, 0 where it has none there.
     """
 
     present: Tensor
+    labelled: Tensor
     model: Tensor
     scale: Tensor
     camera_from_block: Tensor
@@ -66,6 +68,7 @@ def targets_of(scenes: Scenes, frames: Frames) -> Targets:
     whole = frames.amodal.flatten(2).sum(2)
     return Targets(
         present=tensor(blocks.present),
+        labelled=tensor(blocks.labelled),
         model=tensor(blocks.model),
         scale=tensor(blocks.scale),
         camera_from_block=tensor(camera_from_world[:, None] @ blocks.world_from_block),

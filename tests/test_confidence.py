@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 
 from simgen.errors import SimgenError
-from train.confidence import Calibration, calibrate, features_of
+from train.confidence import Calibration, calibrate, features_of, inflation
 from train.pose_metrics import expected_calibration_error
 
 
@@ -53,3 +53,15 @@ def test_features_by_hand() -> None:
 def test_too_few_to_tell_is_said(right: np.ndarray) -> None:
     with pytest.raises(SimgenError, match=r"finds on held-out pictures"):
         calibrate(np.zeros((len(right), 4)), right)
+
+
+@pytest.mark.parametrize("freedom", [2, 3])
+def test_deviations_that_are_stated_too_small_are_found_out(freedom: int) -> None:
+    """Errors three times as large as stated, one in ten of them gross: the factor is 3 all the same."""
+    rng = np.random.default_rng(freedom)
+    squares = (9 * rng.normal(size=(20000, freedom)) ** 2).sum(1)
+    assert inflation(squares, freedom) == pytest.approx(3, abs=0.05)
+    squares[::10] = 1e6
+    assert inflation(squares, freedom) == pytest.approx(3, rel=0.1)
+    with pytest.raises(SimgenError, match="right finds on held-out"):
+        inflation(squares[:10], freedom)

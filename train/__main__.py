@@ -1,4 +1,4 @@
-"""`python -m train` trains; `python -m train overfit` and `python -m train evaluate` check and measure.
+"""`python -m train` trains; its other commands check, measure and use what was trained.
 
 The heavy imports stay inside the functions, so that help and a mistyped key are answered at once.
 """
@@ -7,12 +7,15 @@ import sys
 
 from simgen.config import Command, main
 from train.config import (
+    CompareConfig,
+    DoctorConfig,
     EvaluateConfig,
     ExportConfig,
     KeypointConfig,
     OverfitConfig,
     PredictConfig,
     TrainConfig,
+    check_doctor,
     check_evaluate,
     check_overfit,
     check_predict,
@@ -39,6 +42,13 @@ def _overfit(config: OverfitConfig) -> None:
     overfit(config)
 
 
+def _doctor(config: DoctorConfig) -> None:
+    check_doctor(config)
+    from train.doctor import doctor
+
+    doctor(config)
+
+
 def _evaluate(config: EvaluateConfig) -> None:
     check_evaluate(config)
     from train.checkpoint import KEYPOINTS, load_lightning
@@ -51,6 +61,12 @@ def _evaluate(config: EvaluateConfig) -> None:
     from train.evaluate import evaluate
 
     evaluate(config)
+
+
+def _compare(config: CompareConfig) -> None:
+    from train.compare import compare
+
+    compare(config)
 
 
 def _predict(config: PredictConfig) -> None:
@@ -69,7 +85,13 @@ def _export(config: ExportConfig) -> None:
 COMMANDS = {
     "train": Command("train a model on a rendered dataset, or go on with an interrupted run", TrainConfig, _train),
     "overfit": Command("check that the model can learn 8 pictures by heart", OverfitConfig, _overfit),
+    "doctor": Command(
+        "climb a ladder before a long run: a step, a batch, a toy, the real thing", DoctorConfig, _doctor
+    ),
     "evaluate": Command("measure a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
+    "compare": Command(
+        "what differed between two runs: compare RUN_A RUN_B", CompareConfig, _compare, ("first", "second")
+    ),
     "predict": Command("find the blocks in a photograph, a folder of them or a video", PredictConfig, _predict),
     "export": Command("write a keypoint model as ONNX, and compare and time the two", ExportConfig, _export),
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
+from scipy.stats import chi2
 
 from simgen.errors import SimgenError
 from simgen.geometry import Array
@@ -86,3 +87,15 @@ def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array) 
 
     best = minimize(loss, np.zeros(1 + x.shape[1]), jac=True, method="L-BFGS-B")
     return Calibration(mean, scale, best.x[1:], float(best.x[0]))
+
+
+def inflation(squares: Array, freedom: int) -> float:
+    """By how much stated deviations must grow for the squared distances `squares` (N,), in stated deviations, of estimates
+    in `freedom` dimensions to be as chi-square has them: their medians are made equal, which a few gross errors do not
+    move. Raises SimgenError for fewer than LEAST of them."""
+    if len(squares) < LEAST:
+        raise SimgenError(
+            f"uncertainty: {len(squares)} right finds on held-out pictures; expected at least {LEAST}; train longer, or "
+            "raise data.validation"
+        )
+    return float(np.sqrt(np.median(squares) / chi2.median(freedom)))

@@ -101,6 +101,18 @@ class OverfitConfig:
 
 
 @dataclass
+class DoctorConfig:
+    model: Any = field(default="???", metadata={"options": _MODELS})
+    data: Any = field(default="???", metadata={"options": _DATA})
+    batch_size: int = 16
+    steps: int = 400
+    accelerator: str = "auto"
+    seed: int = 0
+    out: str = "doctor"
+    randomize: Randomize = field(default_factory=Randomize)
+
+
+@dataclass
 class EvaluateConfig:
     checkpoint: str = "???"
     data: SourceConfig = field(default_factory=SourceConfig)
@@ -108,6 +120,12 @@ class EvaluateConfig:
     accelerator: str = "auto"
     out: str | None = None
     seed: int = 0
+
+
+@dataclass
+class CompareConfig:
+    first: str = "???"
+    second: str = "???"
 
 
 @dataclass
@@ -156,6 +174,20 @@ def check_overfit(config: OverfitConfig) -> None:
     _check_model(config.model)
     _between("data.min_visible", config.data.min_visible, 0, 1)
     _at_least("steps", config.steps, 1)
+    _one_of("accelerator", config.accelerator, ACCELERATORS)
+    _at_least("seed", config.seed, 0)
+
+
+def check_doctor(config: DoctorConfig) -> None:
+    """Raises ConfigError, beginning with the full key, for the first value out of range."""
+    if not isinstance(config.model, KeypointConfig) or not isinstance(config.data, StreamConfig):
+        raise ConfigError(
+            "model: the doctor examines model=keypoints with data=stream; `python -m train overfit` examines the others"
+        )
+    _check_keypoints(config.model)
+    _check_stream(config.data)
+    _at_least("batch_size", config.batch_size, 2)
+    _at_least("steps", config.steps, 20)
     _one_of("accelerator", config.accelerator, ACCELERATORS)
     _at_least("seed", config.seed, 0)
 

@@ -60,6 +60,15 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Inflation:
+    """How many times the keypoints' uncertainties understate the pose's, by what was seen on held-out pictures: of free
+    poses and of those on the table. Keypoints of one block err together, which first order knows nothing of."""
+
+    free: float = 1.0
+    on_table: float = 1.0
+
+
+@dataclass(frozen=True)
 class Detector:
     """`net` finds `blocks`. It has learnt from pictures of `width` x `height` px; others are resized to about as many
     pixels, in their own ratio of the sides."""
@@ -69,6 +78,7 @@ class Detector:
     width: int
     height: int
     calibration: Calibration | None = None
+    inflation: Inflation = Inflation()
 
     def sized(self, sizes: Mapping[str, Array]) -> "Detector":
         """The same for blocks of other sizes: (3,) m of the bounding box, by kind. What is not named stays as it was learnt.
@@ -121,9 +131,11 @@ class Detector:
             free = solve_free(chosen.keypoints, pixels, doubt, view)
             if free is None:
                 continue
+            free = free.inflated(self.inflation.free)
             lying = None
             if view.camera_from_table is not None:
                 lying = solve_on_table(chosen.keypoints, pixels, doubt, view, chosen.rests)
+                lying = lying and lying.inflated(self.inflation.on_table)
             sure = float(score[k] * kind[k, number])
             one = Found(chosen, sure, sure, pixels, doubt, free, lying)
             if self.calibration is not None:
@@ -146,4 +158,5 @@ def load_detector(path: Path | str) -> Detector:
         net.load_state_dict(weights_below(content, "average.module."))
         width, height = content["picture"]
         calibration = Calibration.from_json(content["calibration"]) if "calibration" in content else None
-    return Detector(net.eval(), blocks, width, height, calibration)
+        inflation = Inflation(**content.get("inflation", {}))
+    return Detector(net.eval(), blocks, width, height, calibration, inflation)

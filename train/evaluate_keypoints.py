@@ -1,65 +1,28 @@
 """`python -m train evaluate` for a keypoint model: what it finds in a dataset's pictures beside what is there."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simgen.dataset.read import BopDataset, Instance, Picture, open_dataset, read_rgb, sha256_of
+from simgen.dataset.read import BopDataset, open_dataset, sha256_of
 from simgen.errors import DatasetError
-from simgen.geometry import Array, inverse
-from train.confidence import BINS, RIGHT
+from train.confidence import BINS
 from train.config import EvaluateConfig
-from train.detector import Detector, Found, load_detector
-from train.evaluate import default_folder, device_of, table
+from train.detector import load_detector
+from train.evaluate import WORST, default_folder, device_of, table
+from train.factors import by_factor, draw_factors, factor_lines
+from train.gallery import draw_worst_cases
+from train.judge import Answer, Stray, centre_xy, judge_dataset
 from train.metrics import summary
-from train.pose import View
-from train.pose_metrics import (
-    adds,
-    auc,
-    expected_calibration_error,
-    match,
-    mspd,
-    precision_recall,
-    risk_coverage,
-    rotation_error,
-    translation_error,
-)
+from train.pictures import write_png
+from train.pose_metrics import auc, expected_calibration_error, precision_recall, risk_coverage
 from train.runfolder import METRICS, manifest_hash, write_json
 
-TURNS = 315  # of a continuous symmetry: as fine as BOP has them
+FACTORS = "factors.png"
+WHOLE = 0.999  # of a block that nothing hides and no border cuts
 SEEN = 0.5  # of a block that counts in the share of right poses
 _AUC = 0.1  # m: the greatest ADD-S that counts (Xiang et al. 2018)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A labelled block `truth` of kind `name` in `picture`, and the find taken for it, with its errors (infinite
-    without)."""
-
-    picture: Picture
-    name: str
-    truth: Instance
-    found: Found | None
-    adds: float  # m
-    rotation: float  # rad, up to symmetry
-    translation: float  # m
-    mspd: float  # px
-    xy: float  # m along the table; of the table's centre without a find; NaN where the camera's place is not known
-
-    @property
-    def right(self) -> bool:
-        return self.found is not None and self.adds < RIGHT * self.found.kind.diameter
-
-
-@dataclass(frozen=True)
-class Stray:
-    """A find that was taken for no labelled block."""
-
-    picture: Picture
-    found: Found
 
 
 def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
@@ -86,7 +49,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
             strays.append(one)
         elif one.truth.visible_fraction >= max(config.data.min_visible, 1e-9) and config.data.target in (
             "auto",
-            one.name,
+            one.kind.name,
         ):
             answers.append(one)
     if not answers:
@@ -104,64 +67,33 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     )
     if all(np.isfinite(answer.xy) for answer in answers):
         result["baseline"] = "the table's centre"
-        result["xy_error_cm"] = {
-            "model": summary(100 * np.array([a.xy for a in answers]), seed=config.seed),
-            "baseline": summary(
-                100 * np.array([_xy(a.picture, a.truth, None, dataset) for a in answers]), seed=config.seed
-            ),
-        }
+        result["xy_error_cm"] = _xy_summary(answers, dataset, config.seed)
         print(table(result))
+        whole = [answer for answer in answers if answer.truth.visible_fraction > WHOLE]
+        if 0 < len(whole) < len(answers):
+            result["xy_error_cm_whole"] = _xy_summary(whole, dataset, config.seed)
+            print(f"the {len(whole)} blocks that are seen whole alone:")
+            print(table({**result, "xy_error_cm": result["xy_error_cm_whole"]}))
     print(lines(result))
+    result["by_factor"] = by_factor(answers)
+    print(factor_lines(result["by_factor"]))
     result["per_block"] = [_row(answer) for answer in answers]
     out = Path(config.out) if config.out else default_folder(Path(config.checkpoint), dataset.root)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, result)
-    print(f"wrote {out / METRICS}")
+    write_png(out / WORST, draw_worst_cases(answers, strays))
+    if result["by_factor"]:
+        write_png(out / FACTORS, draw_factors(result["by_factor"]))
+    print(f"wrote {METRICS}, {WORST} and {FACTORS} in {out}")
     return result
 
 
-def judge_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[Answer | Stray]:
-    """An Answer for each labelled block of a kind that the detector knows, and the strays.
-
-    Finds choose in the order of their confidence, each the block of its kind that is left with the least ADD-S.
-    """
-    names = {model.obj_id: model.name for model in dataset.models.values()}
-    kinds = {kind.name: kind for kind in detector.blocks.kinds}
-    groups = {name: kind.group_of(TURNS) for name, kind in kinds.items()}
-    for start in range(0, len(dataset.pictures), batch):
-        pictures = dataset.pictures[start : start + batch]
-        views = [View(p.intrinsics, p.distortion, p.camera_from_world) for p in pictures]
-        all_finds = detector.find([read_rgb(p.path) for p in pictures], views)
-        for picture, finds in zip(pictures, all_finds, strict=True):
-            wanted = [one for one in picture.instances if names[one.obj_id] in kinds]
-            costs = np.full((len(finds), len(wanted)), np.inf)
-            for i, found in enumerate(finds):
-                for j, one in enumerate(wanted):
-                    if names[one.obj_id] == found.kind.name:
-                        costs[i, j] = adds(found.pose.camera_from_block, one.camera_from_block, found.kind.corners)
-            taken = match(np.array([found.confidence for found in finds]), costs, np.inf)
-            by_truth = {int(j): i for i, j in enumerate(taken) if j >= 0}
-            for j, one in enumerate(wanted):
-                number = by_truth.get(j)
-                name = names[one.obj_id]
-                if number is None:
-                    lost = _xy(picture, one, None, dataset)
-                    yield Answer(picture, name, one, None, np.inf, np.inf, np.inf, np.inf, lost)
-                    continue
-                found = finds[number]
-                pose, truth = found.pose.camera_from_block, one.camera_from_block
-                yield Answer(
-                    picture,
-                    name,
-                    one,
-                    found,
-                    float(costs[number, j]),
-                    rotation_error(pose, truth, groups[name]),
-                    translation_error(pose, truth),
-                    mspd(pose, truth, found.kind.corners, groups[name], picture.intrinsics),
-                    _xy(picture, one, found, dataset),
-                )
-            yield from (Stray(picture, found) for i, found in enumerate(finds) if taken[i] < 0)
+def _xy_summary(answers: list[Answer], dataset: BopDataset, seed: int) -> dict[str, Any]:
+    centre = [centre_xy(answer, dataset.table_center) for answer in answers]
+    return {
+        "model": summary(100 * np.array([answer.xy for answer in answers]), seed=seed),
+        "baseline": summary(100 * np.array(centre), seed=seed),
+    }
 
 
 def measures(answers: list[Answer], strays: list[Stray]) -> dict[str, Any]:
@@ -212,26 +144,13 @@ def _median(values: list[float]) -> float | None:
     return float(np.median(values)) if values else None
 
 
-def _xy(picture: Picture, truth: Instance, found: Found | None, dataset: BopDataset) -> float:
-    """How far along the table, in m, `found`, or the table's centre, is from the truth; NaN where that is not known."""
-    if picture.camera_from_world is None or (found is None and dataset.table_center is None):
-        return float("nan")
-    world_from_camera = inverse(picture.camera_from_world)
-    true = (world_from_camera @ truth.camera_from_block)[:2, 3]
-    place: Array | None = dataset.table_center
-    if found is not None:
-        place = (world_from_camera @ found.pose.camera_from_block)[:2, 3]
-    assert place is not None
-    return float(np.linalg.norm(place - true))
-
-
 def _row(answer: Answer) -> dict[str, Any]:
     found = answer.found
     errors = {"xy_m": answer.xy, "adds_m": answer.adds, "rotation_rad": answer.rotation, "mspd_px": answer.mspd}
     return {
         "scene_id": answer.picture.scene_id,
         "image_id": answer.picture.image_id,
-        "name": answer.name,
+        "name": answer.kind.name,
         "visible_fraction": answer.truth.visible_fraction,
         "confidence": None if found is None else found.confidence,
         "score": None if found is None else found.score,

@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from scipy.stats import chi2
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from simgen.errors import SimgenError
+from simgen.geometry import Array
 from train.blockset import BlockSet
 from train.checkpoint import BEST, KEYPOINTS, Checkpoints
-from train.confidence import BINS, calibrate
+from train.confidence import BINS, calibrate, inflation
 from train.config import KeypointConfig, TrainConfig
-from train.detector import load_detector
+from train.detector import Inflation, load_detector
 from train.fit import epochs_done, fit, make_trainer, rate, say
-from train.held_out import judged
+from train.held_out import judged, squares_free, squares_on_table
 from train.keypoint_loss import Losses, Weights, keypoint_losses
 from train.keypoint_net import KeypointNet, make_net
 from train.pose_metrics import expected_calibration_error
@@ -148,35 +150,47 @@ def train_keypoints(config: TrainConfig) -> None:
 
 
 def add_confidence(path: Path, stream: Stream, learn: range, check: range) -> dict[str, Any] | None:
-    """Calibrates the detector in the checkpoint `path` on the items `learn` of a held-out stream, and tells how well its
-    confidence comes true on the items `check`. Where there is too little to learn from, it says so and gives None."""
+    """Calibrates the detector in the checkpoint `path` on the items `learn` of a held-out stream, its uncertainties and
+    then its confidence, and tells how well they come true on the items `check`. Where there is too little to learn from, it
+    says so and gives None."""
     detector = load_detector(path)
-    finds = list(judged(detector, (stream[k] for k in learn)))
     try:
+        plain = list(judged(detector, (stream[k] for k in learn)))
+        grown = Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2))
+        detector = replace(detector, inflation=grown)
+        finds = list(judged(detector, (stream[k] for k in learn)))
         calibration = calibrate([one.found.features for one in finds], [one.right for one in finds])
     except SimgenError as error:
         print(f"WARNING: {error}; until then a find's confidence is the network's score", file=sys.stderr)
         return None
     content = torch.load(path, map_location="cpu", weights_only=True)
     part = path.with_suffix(".part")
-    torch.save({**content, "calibration": calibration.to_json()}, part)
+    torch.save({**content, "calibration": calibration.to_json(), "inflation": asdict(grown)}, part)
     part.replace(path)
     checked = list(judged(replace(detector, calibration=calibration), (stream[k] for k in check)))
     chance, right = np.array([one.found.confidence for one in checked]), np.array([one.right for one in checked])
-    result = {
+    score = np.array([one.found.score for one in checked])
+    stated, of_score = (expected_calibration_error(said, right, BINS) for said in (chance, score))
+    on_table, free = _share_within(squares_on_table(checked), 2), _share_within(squares_free(checked), 3)
+    print(
+        f"confidence: {right.sum()} of {len(checked)} finds on other held-out pictures are right; what is stated is off by "
+        f"{stated:.3f} (the network's score by {of_score:.3f})\n"
+        f"uncertainty: the place's deviations grown {grown.on_table:.2f} times on the table, {grown.free:.2f} times free; "
+        f"of right finds {100 * on_table:.0f}% and {100 * free:.0f}% are within their ellipses of 95%"
+    )
+    return {
         "finds": len(checked),
         "right": int(right.sum()),
-        "expected_calibration_error": expected_calibration_error(chance, right, BINS),
-        "expected_calibration_error_of_score": expected_calibration_error(
-            np.array([one.found.score for one in checked]), right, BINS
-        ),
+        "expected_calibration_error": stated,
+        "expected_calibration_error_of_score": of_score,
+        "inflation": asdict(grown),
+        "within_95": {"on_table": on_table, "free": free},
     }
-    print(
-        f"confidence: {result['right']} of {result['finds']} finds on other held-out pictures are right; what is stated is "
-        f"off by {result['expected_calibration_error']:.3f} (the network's score by "
-        f"{result['expected_calibration_error_of_score']:.3f})"
-    )
-    return result
+
+
+def _share_within(squares: Array, freedom: int) -> float:
+    """Of finds, the share that lies within the ellipses that should hold 95%; 0 where there is no find."""
+    return float(np.mean(squares < chi2.ppf(0.95, freedom))) if len(squares) else 0.0
 
 
 class Kept(Dataset[Shot]):

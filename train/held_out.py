@@ -5,26 +5,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simgen.geometry import Array
+from simgen.geometry import Array, inverse
 from train.confidence import RIGHT
 from train.detector import Detector, Found
-from train.pose import View
-from train.pose_metrics import adds, match
+from train.judge import misses
+from train.pose import Pose, View
+from train.pose_metrics import match
 from train.stream import Shot
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One find and whether its pose is `right`: ADD-S to a block of its kind, which no better find has taken, under a tenth
-    of the diameter. `sigmas`: its place's distance from the truth in stated deviations, NaN where it is wrong."""
+    """One find and whether its pose is `right`: ADD-S to a labelled block of its kind, which no better find has taken,
+    under a tenth of the diameter. `truth` is that block's camera_from_block (4, 4), None where the find is wrong;
+    `table` camera_from_table (4, 4)."""
 
     found: Found
     right: bool
-    sigmas: float
+    truth: Array | None
+    table: Array
 
 
 def judged(detector: Detector, shots: Iterable[Shot]) -> Iterator[Judged]:
-    """Every find in `shots`, whose targets speak of the classes of `detector.blocks`."""
+    """Every find in `shots`, whose targets speak of the classes of `detector.blocks`. As in a dataset's labels, a
+    distractor is no block, even if it is of a known kind: its size is another, which a find on the table can tell."""
     for shot in shots:
         targets = shot.targets
         pictures = list(shot.images.permute(0, 2, 3, 1).cpu().numpy())
@@ -33,27 +37,33 @@ def judged(detector: Detector, shots: Iterable[Shot]) -> Iterator[Judged]:
             for part in (targets.intrinsics, targets.distortion, targets.camera_from_world, targets.camera_from_block)
         )
         views = [View(*one) for one in zip(lenses, lines, tables, strict=True)]
-        there = (targets.present & (targets.model >= 0) & (targets.seen > 0)).cpu().numpy()
+        there = (targets.present & targets.labelled & (targets.model >= 0) & (targets.seen > 0)).cpu().numpy()
         model = targets.model.cpu().numpy()
         for row, finds in enumerate(detector.find(pictures, views)):
             slots = np.flatnonzero(there[row])
-            truths = [(int(model[row, slot]), poses[row, slot]) for slot in slots]
-            yield from judge(detector, finds, truths)
+            truths = [(detector.blocks.names[model[row, slot]], poses[row, slot]) for slot in slots]
+            taken = match(np.array([found.confidence for found in finds]), misses(finds, truths), RIGHT)
+            for found, j in zip(finds, taken, strict=True):
+                yield Judged(found, bool(j >= 0), truths[j][1] if j >= 0 else None, tables[row])
 
 
-def judge(detector: Detector, finds: list[Found], truths: list[tuple[int, Array]]) -> Iterator[Judged]:
-    """Each of `finds` in one picture that shows `truths`: classes and poses camera_from_block (4, 4)."""
-    costs = np.full((len(finds), len(truths)), np.inf)
-    for i, found in enumerate(finds):
-        for j, (number, pose) in enumerate(truths):
-            if detector.blocks.kinds[number].name == found.kind.name:
-                points = found.kind.corners
-                costs[i, j] = adds(found.pose.camera_from_block, pose, points) / found.kind.diameter
-    taken = match(np.array([found.confidence for found in finds]), costs, RIGHT)
-    for found, j in zip(finds, taken, strict=True):
-        if j < 0:
-            yield Judged(found, False, np.nan)
-            continue
-        shift = found.pose.camera_from_block[:3, 3] - truths[j][1][:3, 3]
-        spread = np.sqrt(np.trace(found.pose.covariance[3:, 3:]))
-        yield Judged(found, True, float(np.linalg.norm(shift) / max(spread, 1e-6)))
+def squares_free(judgements: Iterable[Judged]) -> Array:
+    """(N,) squared distances of the right finds' free places from the truth, in stated deviations, of 3 dimensions."""
+    return np.array([_square(one.found.free, one.truth, np.eye(3)) for one in judgements if one.truth is not None])
+
+
+def squares_on_table(judgements: Iterable[Judged]) -> Array:
+    """(N,) the same along the table, of 2 dimensions, of those that have a pose there."""
+    return np.array(
+        [
+            _square(one.found.on_table, one.truth, inverse(one.table)[:2, :3])
+            for one in judgements
+            if one.truth is not None and one.found.on_table is not None
+        ]
+    )
+
+
+def _square(pose: Pose, truth: Array, axes: Array) -> float:
+    """Of the place along `axes` (n, 3), the rows of directions in the camera frame."""
+    miss = axes @ (pose.camera_from_block[:3, 3] - truth[:3, 3])
+    return float(miss @ np.linalg.solve(axes @ pose.covariance[3:, 3:] @ axes.T, miss))

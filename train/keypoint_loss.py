@@ -49,7 +49,7 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
     height, width = maps.heat.shape[1:]
     kind = targets.model
     there = targets.present & (kind >= 0) & (targets.seen > 0)
-    found = there & (targets.share >= LEAST_SHARE) & (targets.seen >= LEAST_PIXELS)
+    found = findable(targets)
     corners = (targets.box + 0.5) / STRIDE  # cells; where nothing is seen NaN
     middle = ((corners[..., :2] + corners[..., 2:]) / 2 - 0.5).nan_to_num(-1e3)
     heat = _heat_loss(maps.heat, middle, found, corners, there & ~found)
@@ -71,7 +71,9 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
     real = blocks.real[wanted]
     miss = (said[:, None] - truth[:, :, None]).abs()  # (P, G, cells, K, 2)
     extent = (truth - truth[:, :, :1]).norm(dim=-1).amax((1, 2))  # from the origin to the farthest keypoint, px
-    each = (miss.mean((2, 4)) * real[:, None]).sum(2) / real.sum(1, keepdim=True) + _PREFERENCE * extent[:, None] * unlike
+    each = (miss.mean((2, 4)) * real[:, None]).sum(2) / real.sum(1, keepdim=True) + _PREFERENCE * extent[
+        :, None
+    ] * unlike
     best = each.masked_fill(~blocks.members[wanted], torch.inf).argmin(1)
     miss = miss[torch.arange(len(best), device=best.device), best]  # (P, cells, K, 2)
     count = real.sum() * _AROUND * _AROUND * 2
@@ -86,6 +88,12 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
     total = heat + weights.keypoints * keypoints + weights.kind * named + weights.scale * scale
     distance = (miss.detach().norm(dim=-1) * real[:, None]).sum() / (count / 2)
     return Losses(total, heat, keypoints, named, scale, distance)
+
+
+def findable(targets: Targets) -> Tensor:
+    """(B, N) bool: the blocks that a network is asked to find: of a known kind, and enough of them seen."""
+    enough = (targets.share >= LEAST_SHARE) & (targets.seen >= LEAST_PIXELS)
+    return targets.present & (targets.model >= 0) & enough
 
 
 def candidates(

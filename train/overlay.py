@@ -1,12 +1,15 @@
-"""Draws finds over the picture that they were made in."""
+"""Draws blocks where they are said to be over the picture that says so."""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from simgen.geometry import project, transform_points
+from simgen.geometry import Array, project, transform_points
+from simgen.targets import Targets
+from train.blockset import BlockSet, Kind
 from train.detector import Found
 from train.pose import View
 
@@ -21,22 +24,50 @@ def draw_finds(picture: Image, finds: Sequence[Found], view: View) -> Image:
     drawn = np.ascontiguousarray(picture).copy()
     thick = max(1, round(picture.shape[1] / 640))
     for number, found in enumerate(finds):
-        color, pose = COLORS[number % len(COLORS)], found.pose.camera_from_block
-        corners = project(transform_points(pose, found.kind.corners), view.intrinsics, view.distortion)
-        reach = 0.5 * found.kind.size.max() * np.eye(3)
-        axes = project(
-            transform_points(pose, np.concatenate([np.zeros((1, 3)), reach])), view.intrinsics, view.distortion
-        )
-        if not np.isfinite(corners).all() or not np.isfinite(axes).all() or np.abs(corners).max() > 1e5:
-            continue  # a part of it is behind the camera
-        outline = cv2.convexHull(corners.astype(np.float32)[:, None]).round().astype(np.int32)
-        cv2.polylines(drawn, [outline], True, color, thick, cv2.LINE_AA)
-        start = (round(axes[0, 0]), round(axes[0, 1]))
-        for end, axis_color in zip(axes[1:], _AXES, strict=True):
-            cv2.line(drawn, start, (round(end[0]), round(end[1])), axis_color, thick, cv2.LINE_AA)
-        left, top = outline[:, 0].min(0)
+        color = COLORS[number % len(COLORS)]
+        top_left = draw_block(drawn, found.kind, found.pose.camera_from_block, view, color)
+        if top_left is None:
+            continue
         text = f"{found.kind.name} {found.confidence:.2f}"
-        place = (int(left), max(int(top) - 4 * thick, 12 * thick))
+        place = (top_left[0], max(top_left[1] - 4 * thick, 12 * thick))
         for shade, width in (((0, 0, 0), 3 * thick), (color, thick)):
             cv2.putText(drawn, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, shade, width, cv2.LINE_AA)
     return drawn
+
+
+def draw_targets(images: Tensor, targets: Targets, row: int, blocks: BlockSet) -> Image:
+    """Picture `row` of a batch of `images` (B, 3, H, W) with what `targets` ask for: outline, axes and visible box of each
+    block of a known kind that is seen."""
+    drawn = np.ascontiguousarray(images[row].permute(1, 2, 0).cpu().numpy())
+    lens, line, scale, poses, boxes = (
+        part[row].double().cpu().numpy()
+        for part in (targets.intrinsics, targets.distortion, targets.scale, targets.camera_from_block, targets.box)
+    )
+    view = View(lens, line)
+    wanted = targets.present[row] & (targets.model[row] >= 0) & (targets.seen[row] > 0)
+    for slot in wanted.nonzero()[:, 0].tolist():
+        kind, color = blocks.kinds[int(targets.model[row, slot])], COLORS[slot % len(COLORS)]
+        draw_block(drawn, kind.resized(scale[slot] * kind.size), poses[slot], view, color)
+        left, top, right, bottom = np.rint(boxes[slot]).astype(int).tolist()
+        cv2.rectangle(drawn, (left, top), (right, bottom), color, 1)
+    return drawn
+
+
+def draw_block(
+    image: Image, kind: Kind, camera_from_block: Array, view: View, color: tuple[int, int, int]
+) -> tuple[int, int] | None:
+    """Draws the outline and the axes of a block into `image` (H, W, 3), which must be contiguous, and gives the upper left
+    of its outline's box; None, and nothing drawn, where a part of it is behind the camera."""
+    thick = max(1, round(image.shape[1] / 640))
+    corners = project(transform_points(camera_from_block, kind.corners), view.intrinsics, view.distortion)
+    reach = 0.5 * kind.size.max() * np.concatenate([np.zeros((1, 3)), np.eye(3)])
+    axes = project(transform_points(camera_from_block, reach), view.intrinsics, view.distortion)
+    if not np.isfinite(corners).all() or not np.isfinite(axes).all() or np.abs(corners).max() > 1e5:
+        return None
+    outline = cv2.convexHull(corners.astype(np.float32)[:, None]).round().astype(np.int32)
+    cv2.polylines(image, [outline], True, color, thick, cv2.LINE_AA)
+    start = (round(axes[0, 0]), round(axes[0, 1]))
+    for end, axis_color in zip(axes[1:], _AXES, strict=True):
+        cv2.line(image, start, (round(end[0]), round(end[1])), axis_color, thick, cv2.LINE_AA)
+    left, top = outline[:, 0].min(0)
+    return int(left), int(top)

@@ -1,5 +1,6 @@
 """The pictures of an evaluation: all errors on a map of the table, and the worst of them on their photographs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -42,21 +43,48 @@ def draw_table(examples: Examples, predicted: Array, errors_cm: Array) -> Image:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2)
     figure.colorbar(lines, label="XY error (cm)", extend="max")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.renderer.buffer_rgba())[..., :3].copy()
+    return drawn(figure)
 
 
 def draw_worst(examples: Examples, predicted: Array, errors_cm: Array, *, count: int = 5) -> Image:
     """The `count` pictures with the greatest errors (H, W, 3): the true place green, `predicted` (N, 3) m red."""
     worst = np.argsort(-errors_cm, kind="stable")[:count]
-    tiles = [_tile(examples, int(row), predicted[row], float(errors_cm[row])) for row in worst]
+    return sheet([_tile(examples, int(row), predicted[row], float(errors_cm[row])) for row in worst])
+
+
+def drawn(figure: Figure) -> Image:
+    """The pixels (H, W, 3) of `figure`."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.renderer.buffer_rgba())[..., :3].copy()
+
+
+def draw_curves(curves: Mapping[str, Array]) -> Image:
+    """Each of `curves` (N,) by step, on a scale of its own, one above the other (H, W, 3)."""
+    figure = Figure(figsize=(8, 3 * len(curves)), dpi=100, layout="constrained")
+    for place, (name, values) in enumerate(curves.items()):
+        axes = figure.add_subplot(len(curves), 1, place + 1)
+        axes.plot(values, linewidth=1)
+        axes.set(xlabel="step", ylabel=name, yscale="log")
+        axes.grid(alpha=0.3)
+    return drawn(figure)
+
+
+def sheet(tiles: list[Image]) -> Image:
+    """Tiles of one width (h, W, 3), at least one, in rows of up to three."""
     height = max(tile.shape[0] for tile in tiles)
     tiles = [np.pad(tile, ((0, height - tile.shape[0]), (0, 0), (0, 0))) for tile in tiles]
     columns = min(3, len(tiles))
-    blank = np.zeros_like(tiles[0])
-    tiles += [blank] * (-len(tiles) % columns)
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+
+
+def headed(image: Image, label: str) -> Image:
+    """`image` with `label` in its upper left corner."""
+    image = np.ascontiguousarray(image)
+    cv2.rectangle(image, (0, 0), (18 * len(label), 34), (0, 0, 0), -1)
+    cv2.putText(image, label, (8, 25), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
+    return image
 
 
 def write_png(path: Path, image: Image) -> None:
@@ -83,7 +111,4 @@ def _tile(examples: Examples, row: int, predicted: Array, error_cm: float) -> Im
         if end:  # a place behind the camera has no pixel
             cv2.drawMarker(image, end, (0, 0, 0), cv2.MARKER_CROSS, 22, 5)
             cv2.drawMarker(image, end, color, cv2.MARKER_CROSS, 20, 2)
-    label = f"{picture.scene_id}/{picture.image_id}: {error_cm:.1f} cm"
-    cv2.rectangle(image, (0, 0), (18 * len(label), 34), (0, 0, 0), -1)
-    cv2.putText(image, label, (8, 25), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
-    return image
+    return headed(image, f"{picture.scene_id}/{picture.image_id}: {error_cm:.1f} cm")

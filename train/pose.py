@@ -28,6 +28,10 @@ class Pose:
     covariance: Array
     misfit: float
 
+    def inflated(self, factor: float) -> "Pose":
+        """The same with deviations `factor` times as large."""
+        return Pose(self.camera_from_block, factor**2 * self.covariance, self.misfit)
+
 
 @dataclass(frozen=True)
 class View:

@@ -30,14 +30,14 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
         write_json(folder / CONFIG, config)
         return None
     before = read_json(folder / CONFIG)
-    differences = [
+    changed = [
         f"{key} was {old!r} and is {new!r}"
-        for key, old, new in _differences(before, config)
+        for key, old, new in differences(before, config)
         if key not in _FREE and not key.startswith("code.")
     ]
-    if differences:
+    if changed:
         raise ConfigError(
-            f"out: {folder} holds a run of another configuration ({'; '.join(differences)}); "
+            f"out: {folder} holds a run of another configuration ({'; '.join(changed)}); "
             "name another folder, or repeat that configuration to go on with it"
         )
     return folder / LAST if (folder / LAST).exists() else None
@@ -71,9 +71,10 @@ def code_versions() -> dict[str, str | None]:
     return versions
 
 
-def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Key below `key`, old and new value of each leaf in which two trees of dictionaries differ; None where it is absent."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
-            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+            yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
     elif old != new:
         yield key, old, new

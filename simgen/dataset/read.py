@@ -126,6 +126,13 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         ) from error
 
 
+def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
+    """Every number of the scene that `picture` shows, as simgen.scene.Scenes of one sample; None where the dataset does
+    not say, as of photographs. Raises DatasetError for a file that cannot be read."""
+    path = picture.path.parent.parent / "sample" / f"{picture.image_id:06d}.json"
+    return read_json(path)["recipe"] if path.exists() else None
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises DatasetError that names the file where it is missing or malformed."""
     try:

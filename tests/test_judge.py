@@ -1,0 +1,210 @@
+"""Which find is which block, on finds whose rightness is known beforehand; and the errors by factor of known answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from simgen.catalogue import load_world
+from simgen.config import compose
+from simgen.dataset.read import BopDataset, Instance, Picture, open_dataset
+from simgen.errors import DatasetError
+from simgen.generate import render
+from simgen.geometry import Array, rigid, rotation_about
+from simgen.schema import Render
+from train.blockset import BlockSet, Kind
+from train.detector import Found
+from train.factors import by_factor, draw_factors, factor_lines, factors_of, wilson
+from train.gallery import draw_worst_cases
+from train.judge import Answer, Stray, centre_xy, judge_dataset
+from train.pose import Pose, View
+
+BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
+
+
+@dataclass
+class Told:
+    """A detector that says what it is told to, picture after picture."""
+
+    finds: list[list[Found]]
+    blocks: BlockSet = field(default_factory=lambda: BLOCKS)
+
+    def find(self, pictures: Sequence[object], views: Sequence[View]) -> list[list[Found]]:
+        said, self.finds = self.finds[: len(pictures)], self.finds[len(pictures) :]
+        return said
+
+
+def found(kind: Kind, pose: Array, confidence: float) -> Found:
+    one = Pose(pose, np.eye(6), 1.0)
+    return Found(
+        kind, confidence, confidence, np.zeros((len(kind.keypoints), 2)), np.ones(len(kind.keypoints)), one, one
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> BopDataset:
+    out = tmp_path_factory.mktemp("data") / "some"
+    options = ["renderer=raycast", "num=12", "seed=3", "workers=1", "width=160", "height=120", f"out={out}"]
+    render(compose("render", Render, options))
+    return open_dataset(out)
+
+
+def kind_of(dataset: BopDataset, one: Instance) -> Kind:
+    return BLOCKS.kinds[BLOCKS.names.index(dataset.models[one.obj_id].name)]
+
+
+def beside(pose: Array, metres: float) -> Array:
+    moved = pose.copy()
+    moved[0, 3] += metres
+    return moved
+
+
+def answers_to(dataset: BopDataset, finds: list[list[Found]]) -> tuple[list[Answer], list[Stray]]:
+    judged = list(judge_dataset(Told(finds), dataset, 5))  # type: ignore[arg-type]
+    return [one for one in judged if isinstance(one, Answer)], [one for one in judged if isinstance(one, Stray)]
+
+
+def test_the_truth_is_right_everywhere(dataset: BopDataset) -> None:
+    finds = [
+        [found(kind_of(dataset, one), one.camera_from_block, 0.9) for one in picture.instances]
+        for picture in dataset.pictures
+    ]
+    answers, strays = answers_to(dataset, finds)
+    assert len(answers) == sum(len(picture.instances) for picture in dataset.pictures) > 20
+    assert not strays
+    for answer in answers:
+        assert answer.right
+        assert max(answer.adds, answer.rotation, answer.translation, answer.xy) < 1e-6
+        assert answer.mspd < 1e-4
+
+
+def test_a_surer_find_elsewhere_takes_no_block_but_is_what_is_answered(dataset: BopDataset) -> None:
+    """A distractor of the same kind is a stray; asked for the one block's place, the surest find is the answer."""
+    finds = []
+    for picture in dataset.pictures:
+        row = []
+        for one in picture.instances:
+            kind = kind_of(dataset, one)
+            row += [
+                found(kind, one.camera_from_block, 0.6),
+                found(kind, beside(one.camera_from_block, 5 * kind.diameter), 0.8),
+            ]
+        finds.append(row)
+    answers, strays = answers_to(dataset, finds)
+    assert all(answer.right for answer in answers)
+    assert len(strays) == len(answers)
+    assert all(stray.found.confidence == 0.8 for stray in strays)
+    alone = [a for a in answers if sum(o.obj_id == a.truth.obj_id for o in a.picture.instances) == 1]
+    assert alone
+    for answer in alone:
+        assert answer.asked is not None and answer.asked.confidence == 0.8
+        assert answer.xy > 0.5 * answer.kind.diameter
+
+
+def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> None:
+    answers, strays = answers_to(dataset, [[] for _ in dataset.pictures])
+    assert not strays
+    for answer in answers:
+        assert not answer.right and answer.found is None and answer.adds == np.inf
+        assert answer.xy == centre_xy(answer, dataset.table_center) > 0
+
+
+def test_a_turn_by_a_symmetry_is_no_error_and_another_is(dataset: BopDataset) -> None:
+    def turned(angle_deg: float) -> list[list[Found]]:
+        turn = rigid(rotation_about(2, np.radians(angle_deg)), np.zeros(3))
+        return [
+            [found(kind_of(dataset, one), one.camera_from_block @ turn, 0.9) for one in picture.instances]
+            for picture in dataset.pictures
+        ]
+
+    cubes = [a for a in answers_to(dataset, turned(90))[0] if a.kind.name == "cube"]
+    assert cubes and max(a.rotation for a in cubes) < 1e-6
+    cubes = [a for a in answers_to(dataset, turned(30))[0] if a.kind.name == "cube"]
+    assert [a.rotation for a in cubes] == pytest.approx([np.pi / 6] * len(cubes))
+
+
+def made(dataset: BopDataset, number: int, fraction: float, miss: float) -> Answer:
+    """An answer to the first cube of a picture of the dataset, seen to `fraction`, `miss` diameters off."""
+    picture = dataset.pictures[number % len(dataset.pictures)]
+    kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
+    truth = replace(picture.instances[0], visible_fraction=fraction)
+    picture = replace(picture, instances=(truth, *picture.instances[1:]))
+    one = found(kind, truth.camera_from_block, 0.5)
+    return Answer(picture, kind, truth, one, miss * kind.diameter, 0.0, 0.0, 0.0, one, 0.0)
+
+
+def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> None:
+    rng = np.random.default_rng(0)
+    answers = [
+        made(dataset, k, fraction, 0.02 + 0.6 * (1 - fraction) ** 2)
+        for k, fraction in enumerate(rng.uniform(0.1, 1, 240))
+    ]
+    rows = by_factor(answers)
+    names = [row["factor"] for row in rows]
+    assert names[0] == "hidden share"
+    assert rows[0]["explained"] > 0.8
+    assert {"texture", "lights", "distance (m)", "place off the middle", "share of ambient light"} <= set(names)
+    assert "kind" not in names  # all are cubes
+    assert all(row["explained"] < 0.2 for row in rows[1:])  # chance
+    groups = rows[0]["groups"]
+    assert [group["blocks"] for group in groups] == [60] * 4
+    assert [group["right"] for group in groups] == sorted((group["right"] for group in groups), reverse=True)
+    assert groups[0]["right"] == 1
+    for group in groups:
+        assert group["low"] <= group["right"] <= group["high"]
+    text = factor_lines(rows)
+    assert text.index("hidden share") < text.index("texture")
+    assert draw_factors(rows).std() > 10
+
+
+def test_explained_variance_by_hand(dataset: BopDataset) -> None:
+    """Two groups of misses (0.1, 0.3) and (0.5, 0.7): within 0.04 of freedom 2, whole 0.2 of freedom 3."""
+    answers = [made(dataset, k, 1.0, miss) for k, miss in enumerate((0.1, 0.3, 0.5, 0.7))]
+    round_kind = BLOCKS.kinds[BLOCKS.names.index("cylinder")]
+    answers[2:] = [
+        replace(a, kind=round_kind, adds=a.adds / a.kind.diameter * round_kind.diameter) for a in answers[2:]
+    ]
+    row = next(row for row in by_factor(answers) if row["factor"] == "kind")
+    assert row["explained"] == pytest.approx(1 - (0.04 / 2) / (0.2 / 3))
+
+
+def test_the_recipe_is_that_of_the_picture_and_its_block(dataset: BopDataset) -> None:
+    for picture in dataset.pictures:
+        for one in picture.instances:
+            values = factors_of(Answer(picture, kind_of(dataset, one), one, None, 0, 0, 0, 0, None, 0))
+            assert values["distance (m)"] == pytest.approx(np.linalg.norm(one.camera_from_block[:3, 3]))
+            assert 0 <= values["share of ambient light"] <= 1  # type: ignore[operator]
+            assert 1 <= int(values["lights"]) <= 4
+    bright = {factors_of(made(dataset, k, 1.0, 0.0))["brightness"] for k in range(12)}
+    assert len(bright) == 12
+
+
+def test_a_recipe_of_another_version_is_told(dataset: BopDataset, tmp_path: Path) -> None:
+    (tmp_path / "rgb").mkdir()
+    (tmp_path / "sample").mkdir()
+    answer = made(dataset, 0, 1.0, 0.0)
+    (tmp_path / "sample" / f"{answer.picture.image_id:06d}.json").write_text('{"recipe": {"blocks": {}}}')
+    moved = replace(answer, picture=replace(answer.picture, path=tmp_path / "rgb" / "000000.jpg"))
+    with pytest.raises(DatasetError, match="another version"):
+        factors_of(moved)
+
+
+def test_wilsons_interval() -> None:
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson(10, 10)[1] == 1
+
+
+def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
+    """The first tile's outline of the truth is where the worst answer's block is."""
+    answers = [made(dataset, k, 1.0, 0.05 * k) for k in range(6)]
+    picture: Picture = answers[5].picture
+    shown = draw_worst_cases(answers, [Stray(picture, answers[0].found)])  # type: ignore[arg-type]
+    assert shown.shape == (3 * 480, 3 * 640, 3)
+    original = cv2.resize(cv2.imread(str(picture.path))[..., ::-1], (640, 480))
+    # Tile 0 is the stray (0.5), tile 1 ... the answers; the background of each is its own picture.
+    tiles = [shown[:480, :640], shown[:480, 640:1280]]
+    assert all(np.median(np.abs(tile.astype(int) - original)) == 0 for tile in tiles)

@@ -1,0 +1,92 @@
+"""Signs of an ill training: each is seen where it is there, and not where it is not."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from simgen.targets import Targets
+from train.symptoms import UNLIKE, dead_parts, exploded, gradient_norm, period_of, unlikeness, unsupported
+
+
+def falling(steps: int) -> np.ndarray:
+    return 0.5 + 5 * np.exp(-np.arange(steps) / (steps / 6))
+
+
+@pytest.mark.parametrize("period", [7, 25, 60])
+@pytest.mark.parametrize("seed", range(5))
+def test_pictures_in_the_same_order_are_seen_by_their_period(period: int, seed: int) -> None:
+    """A batch has its own difficulty, which comes again in every epoch, on top of a loss that falls and of noise."""
+    rng = np.random.default_rng(seed)
+    difficulty = rng.normal(size=period)
+    steps = 6 * period
+    loss = falling(steps) * (1 + 0.2 * np.tile(difficulty, 6) + 0.05 * rng.normal(size=steps))
+    found = period_of(loss)
+    assert found is not None
+    assert found % period == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_shuffled_loss_has_no_period(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    steps = int(rng.integers(60, 500))
+    noise = rng.normal(size=steps)
+    smooth = np.convolve(noise, np.ones(5) / 5, "same")  # an averaged curve is still no period
+    for loss in (noise, falling(steps) * (1 + 0.3 * noise), falling(steps) * (1 + 0.3 * smooth)):
+        assert period_of(loss) is None
+
+
+def test_what_does_not_move_has_no_period() -> None:
+    assert period_of(np.full(200, 3.0)) is None
+    assert period_of(falling(200)) is None
+    assert period_of(np.arange(8.0)) is None
+
+
+def test_dead_units_are_named() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+    net(torch.ones(2, 4)).sum().backward()
+    assert dead_parts(net) == []
+    net.zero_grad()
+    with torch.no_grad():
+        net[0].bias.fill_(-100)  # below zero for every input: the ReLU lets nothing through
+    net(torch.ones(2, 4)).sum().backward()
+    assert dead_parts(net) == ["0.weight", "0.bias", "2.weight"]
+
+
+def test_the_gradient_norm_is_that_of_all_weights_as_one_vector() -> None:
+    net = nn.Linear(3, 1)
+    net(torch.tensor([[1.0, 2.0, 2.0]])).sum().backward()
+    assert gradient_norm(net) == pytest.approx(np.sqrt(1 + 4 + 4 + 1))
+
+
+def test_an_explosion_is_found_where_it_is() -> None:
+    norms = np.linspace(5, 1, 100)
+    assert exploded(norms) is None
+    assert exploded(np.where(np.arange(100) == 40, 1000.0, norms)) == 40
+    assert exploded(np.where(np.arange(100) == 7, np.nan, norms)) == 7
+    assert exploded(np.array([np.inf])) == 0
+
+
+def test_pictures_of_one_kind_are_alike_and_others_not() -> None:
+    rng = np.random.default_rng(0)
+
+    def pictures(number: int, low: int, high: int) -> torch.Tensor:
+        level = rng.integers(low, high, (number, 3, 1, 1))
+        return torch.tensor(np.clip(level + rng.normal(0, 20, (number, 3, 24, 32)), 0, 255).astype(np.uint8))
+
+    far = [unlikeness(pictures(16, 50, 200), pictures(16, 50, 200)) for _ in range(40)]
+    assert max(far) < UNLIKE
+    assert unlikeness(pictures(16, 50, 200), pictures(16, 110, 260)) > UNLIKE / 2
+    normalised_twice = pictures(16, 50, 200) // 4
+    assert unlikeness(pictures(16, 50, 200), normalised_twice) > UNLIKE
+
+
+def test_a_label_without_a_pixel_is_told() -> None:
+    images = torch.full((2, 3, 40, 60), 90, dtype=torch.uint8)
+    images[0, 1, 10:20, 10:25] = 120  # a block that one channel shows
+    images[1, 2, 30, 30] = 255  # a single pixel of noise is none
+    box = torch.tensor([[[9.5, 9.5, 24.5, 19.5]], [[27.5, 27.5, 40.5, 36.5]]])
+    empty = {name: torch.zeros(0) for name in Targets.__dataclass_fields__}
+    targets = Targets(**{**empty, "box": box})
+    assert unsupported(images, targets, torch.tensor([[True], [True]])) == [(1, 0)]
+    assert unsupported(images, targets, torch.tensor([[True], [False]])) == []

@@ -1,0 +1,134 @@
+"""What a detector says of labelled pictures beside what is there: which find is which block, and how far off it is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgen.dataset.read import BopDataset, Instance, Picture, read_rgb
+from simgen.geometry import Array, inverse
+from train.blockset import Kind
+from train.confidence import RIGHT
+from train.detector import Detector, Found
+from train.pose import View
+from train.pose_metrics import adds, match, mspd, rotation_error, translation_error
+
+TURNS = 315  # of a continuous symmetry: as fine as BOP has them
+NEAR = 1.0  # diameters: a find farther off than this, by ADD-S, is not taken for the block
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A labelled block `truth` of `kind` in `picture`, and the find taken for it, with its errors (infinite without).
+
+    `asked` is the answer to "where is it?" where the number of blocks is known, as position models give one whatever they
+    see: of the surest finds of its kind, as many as there are blocks, the one that is taken for this one, however far off.
+    `xy` is its distance along the table, in m; that of the table's centre without one; NaN where the camera's place is not
+    known.
+    """
+
+    picture: Picture
+    kind: Kind
+    truth: Instance
+    found: Found | None
+    adds: float  # m
+    rotation: float  # rad, up to symmetry
+    translation: float  # m
+    mspd: float  # px
+    asked: Found | None
+    xy: float
+
+    @property
+    def right(self) -> bool:
+        return self.found is not None and self.adds < RIGHT * self.kind.diameter
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A find that was taken for no labelled block."""
+
+    picture: Picture
+    found: Found
+
+
+def judge_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[Answer | Stray]:
+    """An Answer for each labelled block of a kind that the detector knows, and the strays.
+
+    Finds choose in the order of their confidence, each the block of its kind that is left with the least ADD-S, if that is
+    under NEAR diameters.
+    """
+    names = {model.obj_id: model.name for model in dataset.models.values()}
+    kinds = {kind.name: kind for kind in detector.blocks.kinds}
+    groups = {name: kind.group_of(TURNS) for name, kind in kinds.items()}
+    for start in range(0, len(dataset.pictures), batch):
+        pictures = dataset.pictures[start : start + batch]
+        views = [View(p.intrinsics, p.distortion, p.camera_from_world) for p in pictures]
+        all_finds = detector.find([read_rgb(p.path) for p in pictures], views)
+        for picture, finds in zip(pictures, all_finds, strict=True):
+            wanted = [one for one in picture.instances if names[one.obj_id] in kinds]
+            truths = [(names[one.obj_id], one.camera_from_block) for one in wanted]
+            costs = misses(finds, truths)
+            taken = match(_confidences(finds), costs, NEAR)
+            by_truth = {int(j): i for i, j in enumerate(taken) if j >= 0}
+            asked = _asked(finds, [name for name, _ in truths], costs)
+            for j, one in enumerate(wanted):
+                kind, number = kinds[names[one.obj_id]], by_truth.get(j)
+                xy = _xy(picture, one, asked[j], dataset.table_center)
+                if number is None:
+                    yield Answer(picture, kind, one, None, np.inf, np.inf, np.inf, np.inf, asked[j], xy)
+                    continue
+                pose, truth = finds[number].pose.camera_from_block, one.camera_from_block
+                yield Answer(
+                    picture,
+                    kind,
+                    one,
+                    finds[number],
+                    float(costs[number, j]) * kind.diameter,
+                    rotation_error(pose, truth, groups[kind.name]),
+                    translation_error(pose, truth),
+                    mspd(pose, truth, kind.corners, groups[kind.name], picture.intrinsics),
+                    asked[j],
+                    xy,
+                )
+            yield from (Stray(picture, found) for i, found in enumerate(finds) if taken[i] < 0)
+
+
+def misses(finds: Sequence[Found], truths: Sequence[tuple[str, Array]]) -> Array:
+    """(D, T) ADD-S of each of `finds` to each of `truths`, kinds by name and poses camera_from_block (4, 4), in diameters;
+    infinite for another kind."""
+    costs = np.full((len(finds), len(truths)), np.inf)
+    for i, found in enumerate(finds):
+        for j, (name, pose) in enumerate(truths):
+            if name == found.kind.name:
+                costs[i, j] = adds(found.pose.camera_from_block, pose, found.kind.corners) / found.kind.diameter
+    return costs
+
+
+def centre_xy(answer: Answer, center: Array | None) -> float:
+    """How far along the table, in m, its `center` (2,) is from the block of `answer`."""
+    return _xy(answer.picture, answer.truth, None, center)
+
+
+def _asked(finds: Sequence[Found], wanted: Sequence[str], costs: Array) -> list[Found | None]:
+    surest = np.zeros(len(finds), dtype=bool)
+    for name in set(wanted):
+        of_kind = [i for i, found in enumerate(finds) if found.kind.name == name]
+        of_kind.sort(key=lambda i: -finds[i].confidence)
+        surest[of_kind[: wanted.count(name)]] = True
+    taken = match(_confidences(finds), np.where(surest[:, None], costs, np.inf), np.inf)
+    by_truth = {int(j): finds[i] for i, j in enumerate(taken) if j >= 0}
+    return [by_truth.get(j) for j in range(len(wanted))]
+
+
+def _confidences(finds: Sequence[Found]) -> Array:
+    return np.array([found.confidence for found in finds])
+
+
+def _xy(picture: Picture, truth: Instance, found: Found | None, center: Array | None) -> float:
+    if picture.camera_from_world is None or (found is None and center is None):
+        return float("nan")
+    world_from_camera = inverse(picture.camera_from_world)
+    true = (world_from_camera @ truth.camera_from_block)[:2, 3]
+    place = center if found is None else (world_from_camera @ found.pose.camera_from_block)[:2, 3]
+    assert place is not None
+    return float(np.linalg.norm(place - true))
