@@ -49,7 +49,7 @@ def test_labels_of_other_pictures_do_not_get_past_the_toy(tmp_path: Path, monkey
     """One batch can be learnt by heart, whatever is asked; a scene cannot."""
 
     def shifted(shot: Shot, _: int) -> Shot:
-        return Shot(shot.images.roll(1, 0), shot.targets)
+        return replace(shot, images=shot.images.roll(1, 0))
 
     infect(monkeypatch, shifted)
     with pytest.raises(SimgenError, match=r"rung 3 of 4, a toy scene: fail.*toy_finds\.png"):
@@ -71,7 +71,7 @@ def test_pictures_without_blocks_are_told_at_once(tmp_path: Path) -> None:
 def test_labels_that_no_pixel_supports_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    infect(monkeypatch, lambda shot, _: Shot(torch.full_like(shot.images, 100), shot.targets))
+    infect(monkeypatch, lambda shot, _: replace(shot, images=torch.full_like(shot.images, 100)))
     with pytest.raises(SimgenError, match="rung"):
         doctor(config_of(tmp_path / "out", "steps=20"))
     assert "no pixel supports 8 of 8 labels (picture 0 slot 0" in capsys.readouterr().out

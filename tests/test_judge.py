@@ -13,7 +13,7 @@ from simgen.config import compose
 from simgen.dataset.read import BopDataset, Instance, Picture, open_dataset
 from simgen.errors import DatasetError
 from simgen.generate import render
-from simgen.geometry import Array, rigid, rotation_about
+from simgen.geometry import Array, inverse, rigid, rotation_about
 from simgen.schema import Render
 from train.blockset import BlockSet, Kind
 from train.detector import Found
@@ -31,10 +31,15 @@ class Told:
 
     finds: list[list[Found]]
     blocks: BlockSet = field(default_factory=lambda: BLOCKS)
+    located: list[View | None] = field(default_factory=list)
 
     def find(self, pictures: Sequence[object], views: Sequence[View]) -> list[list[Found]]:
         said, self.finds = self.finds[: len(pictures)], self.finds[len(pictures) :]
         return said
+
+    def locate(self, picture: object, guess: View) -> View | None:
+        located, self.located = self.located[0], self.located[1:]
+        return located
 
 
 def found(kind: Kind, pose: Array, confidence: float) -> Found:
@@ -102,6 +107,23 @@ def test_a_surer_find_elsewhere_takes_no_block_but_is_what_is_answered(dataset: 
     for answer in alone:
         assert answer.asked is not None and answer.asked.confidence == 0.8
         assert answer.xy > 0.5 * answer.kind.diameter
+
+
+def test_a_camera_that_is_found_says_where_the_blocks_are(dataset: BopDataset) -> None:
+    """Half a metre off along the table, it puts them half a metre off; where it is not found, neither are they."""
+    shift = rigid(np.eye(3), np.array([0.5, 0, 0]))
+    finds = [[found(kind_of(dataset, o), o.camera_from_block, 0.9) for o in p.instances] for p in dataset.pictures]
+    located = [
+        View(p.intrinsics, p.distortion, p.camera_from_world @ inverse(shift)) if k % 2 else None
+        for k, p in enumerate(dataset.pictures)
+    ]
+    told = Told(finds, located=located)
+    judged = [a for a in judge_dataset(told, dataset, 5, 45.0) if isinstance(a, Answer)]  # type: ignore[arg-type]
+    for answer in judged:
+        if answer.picture.image_id % 2:
+            assert answer.xy == pytest.approx(0.5)
+        else:
+            assert answer.found is None and answer.xy == centre_xy(answer, dataset.table_center)
 
 
 def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from simgen.config import compose
 from simgen.dataset.read import BopDataset, open_dataset, read_rgb
-from simgen.errors import ConfigError, DatasetError
+from simgen.errors import CheckpointError, ConfigError, DatasetError
 from simgen.generate import render
 from simgen.geometry import inverse
 from simgen.schema import Render
@@ -132,7 +133,10 @@ def test_the_command_evaluate(
         EvaluateConfig(str(run / "best.ckpt"), source, out=str(tmp_path / "out"), accelerator="cpu")
     )
     printed = capsys.readouterr().out
-    assert "right (ADD-S < 10%)" in printed and "average precision" in printed
+    assert "right (ADD-S < 10%)" in printed and "average precision" in printed and "factor: its share" in printed
+    assert {"distance (m)", "hidden share"} <= {row["factor"] for row in result["by_factor"]}
+    for name in ("worst", "factors"):
+        assert cv2.imread(str(tmp_path / "out" / f"{name}.png")).std() > 5
     again = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert again["blocks"] == len(result["per_block"]) > 15
     assert again["right"] > 0.7
@@ -248,6 +252,26 @@ def test_onnx_says_what_torch_says(run: Path, tmp_path: Path) -> None:
     assert described["kinds"][1]["name"] == "cube"
     with pytest.raises(ConfigError, match="multiple of 4"):
         export(ExportConfig(str(run / "best.ckpt"), str(tmp_path / "x.onnx"), 33, 64))
+
+
+def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
+    path = tmp_path / "toy.safetensors"
+    result = export(ExportConfig(str(run / "best.ckpt"), str(path)))
+    assert path.stat().st_size == result["bytes"] < (run / "best.ckpt").stat().st_size
+    pictures, views = [read_rgb(p.path) for p in dataset.pictures[:4]], views_of(dataset)[:4]
+    before, after = (load_detector(one).find(pictures, views) for one in (run / "best.ckpt", path))
+    assert sum(map(len, before)) > 2
+    for expected, got in zip(before, after, strict=True):
+        assert [one.confidence for one in got] == [one.confidence for one in expected]
+        for a, b in zip(expected, got, strict=True):
+            assert np.array_equal(a.pose.camera_from_block, b.pose.camera_from_block)
+            assert np.array_equal(a.pose.covariance, b.pose.covariance)
+    with safe_open(path, framework="pt") as file:
+        origin = json.loads(file.metadata()["origin"])
+    assert origin == json.loads((run / "config.json").read_text())
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_detector(path)
 
 
 def test_an_overlay_marks_the_block_and_leaves_the_rest(detector: Detector, dataset: BopDataset) -> None:

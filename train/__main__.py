@@ -51,9 +51,9 @@ def _doctor(config: DoctorConfig) -> None:
 
 def _evaluate(config: EvaluateConfig) -> None:
     check_evaluate(config)
-    from train.checkpoint import KEYPOINTS, load_lightning
+    from train.checkpoint import KEYPOINTS, read_checkpoint
 
-    if load_lightning(config.checkpoint)["simgen_train"] == KEYPOINTS:
+    if read_checkpoint(config.checkpoint)["simgen_train"] == KEYPOINTS:
         from train.evaluate_keypoints import evaluate_keypoints
 
         evaluate_keypoints(config)

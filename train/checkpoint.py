@@ -1,10 +1,12 @@
 """Writes and reads checkpoints. They hold tensors and plain values only, so none can carry code.
 
-A checkpoint is Lightning's, with three keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of
-keypoints), `model` (the ModelConfig as a dict) and `target` (the block's name). The normalisation of positions is among
-the weights.
+A checkpoint is Lightning's, with keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of keypoints),
+`model` (its configuration as a dict) and, of positions, `target` (the block's name), of keypoints `blocks`, `picture`,
+`calibration` and `inflation`. The normalisation of positions is among the weights. A keypoint model to be handed on is a
+safetensors file: the averaged weights alone, and those keys as JSON in its metadata.
 """
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from simgen.errors import CheckpointError
 from train.config import ModelConfig
@@ -22,6 +26,10 @@ from train.model import PoseNet, make_model
 
 POSITION, KEYPOINTS = FORMATS = (1, 2)
 LAST, BEST = "last.ckpt", "best.ckpt"
+HANDED_ON = ".safetensors"
+SHIPPED = "shipped"
+AVERAGED = "average.module."  # what the names of a keypoint model's averaged weights begin with
+_KEYS = ("simgen_train", "model", "blocks", "picture", "calibration", "inflation")
 
 
 @dataclass(frozen=True)
@@ -33,16 +41,26 @@ class Trained:
     target: str
 
 
-def load_lightning(path: Path | str) -> dict[str, Any]:
+def place_of(checkpoint: Path | str) -> Path:
+    """The file that `checkpoint` names: a path, or the word for the model that comes with the package."""
+    return (
+        Path(__file__).parent / "weights" / "keypoints.safetensors" if str(checkpoint) == SHIPPED else Path(checkpoint)
+    )
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
     """What the checkpoint in the file `path` holds, on the CPU. Raises CheckpointError where it is missing, corrupt or
     foreign."""
-    path = Path(path)
+    path = place_of(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected a checkpoint that `python -m train` wrote, e.g. {BEST}")
     try:
         with warnings.catch_warnings():  # torch muses about odd pickles; the error below says it in one line
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            if path.suffix == HANDED_ON:
+                content = _read_handed_on(path)
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise almost anything, from EOFError to UnicodeDecodeError
         raise CheckpointError(
             f"{path}: truncated, damaged or not a checkpoint ({type(error).__name__}); expected one that "
@@ -58,7 +76,7 @@ def load_lightning(path: Path | str) -> dict[str, Any]:
 
 def load_checkpoint(path: Path | str) -> Trained:
     """The position model in the file `path`, on the CPU. Raises CheckpointError where it is missing, corrupt or foreign."""
-    content = load_lightning(path)
+    content = read_checkpoint(path)
     if content["simgen_train"] != POSITION:
         raise CheckpointError(
             f"{path}: holds a keypoint model; expected one of positions; name such a file or train again"
@@ -69,6 +87,21 @@ def load_checkpoint(path: Path | str) -> Trained:
         model.load_state_dict(weights_below(content, "model."))
         target = str(content["target"])
     return Trained(model.eval(), config, target)
+
+
+def hand_on(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -> None:
+    """Writes the keypoint model in the checkpoint `content` as a safetensors file; `origin` says how it came to be."""
+    weights = {name: value.contiguous() for name, value in weights_below(content, AVERAGED).items()}
+    about = {key: content[key] for key in _KEYS if key in content}
+    part = path.with_name(path.name + ".part")
+    save_file(weights, part, {"simgen": json.dumps(about), "origin": json.dumps(dict(origin))})
+    part.replace(path)
+
+
+def _read_handed_on(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["simgen"])
+        return {**about, "state_dict": {AVERAGED + name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
 
 
 def weights_below(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class KeypointConfig:
     keypoint_weight: float = 40.0
     kind_weight: float = 1.0
     scale_weight: float = 0.1
+    table_weight: float = 0.0
 
 
 @dataclass
@@ -120,6 +121,7 @@ class EvaluateConfig:
     accelerator: str = "auto"
     out: str | None = None
     seed: int = 0
+    nominal_fov_deg: float | None = None
 
 
 @dataclass
@@ -130,7 +132,7 @@ class CompareConfig:
 
 @dataclass
 class PredictConfig:
-    checkpoint: str = "???"
+    checkpoint: str = "shipped"
     image: str = "???"
     camera: str = "???"
     confidence: float = 0.5
@@ -140,7 +142,7 @@ class PredictConfig:
 
 @dataclass
 class ExportConfig:
-    checkpoint: str = "???"
+    checkpoint: str = "shipped"
     out: str = "model.onnx"
     width: int | None = None
     height: int | None = None
@@ -197,6 +199,8 @@ def check_evaluate(config: EvaluateConfig) -> None:
     _between("data.min_visible", config.data.min_visible, 0, 1)
     _at_least("batch_size", config.batch_size, 1)
     _one_of("accelerator", config.accelerator, ACCELERATORS)
+    if config.nominal_fov_deg is not None:
+        _between("nominal_fov_deg", config.nominal_fov_deg, 1, 170)
     _at_least("seed", config.seed, 0)
 
 
@@ -224,7 +228,7 @@ def _check_keypoints(model: KeypointConfig) -> None:
             raise ConfigError(f"model.{key}: got {channels}; expected multiples of 8")
     _above_zero("model.lr", model.lr)
     _between("model.average", model.average, 0, 0.99999)
-    for key in ("weight_decay", "keypoint_weight", "kind_weight", "scale_weight"):
+    for key in ("weight_decay", "keypoint_weight", "kind_weight", "scale_weight", "table_weight"):
         value = getattr(model, key)
         if not (value >= 0 and math.isfinite(value)):
             raise ConfigError(f"model.{key}: got {value}; expected a number of at least 0")

@@ -2,22 +2,23 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simgen.errors import CheckpointError
+from simgen.errors import CheckpointError, ConfigError
 from simgen.geometry import Array
 from train.blockset import BlockSet, Kind
-from train.checkpoint import KEYPOINTS, fits_its_description, load_lightning, weights_below
+from train.checkpoint import AVERAGED, KEYPOINTS, fits_its_description, read_checkpoint, weights_below
 from train.confidence import Calibration, features_of
 from train.config import KeypointConfig
 from train.data import resized
-from train.keypoint_net import STRIDE, KeypointNet, find_peaks, make_net
+from train.keypoint_net import STRIDE, KeypointNet, Maps, find_peaks, make_net
 from train.pose import Pose, View, solve_free, solve_on_table
+from train.table_view import find_camera
 
 Image = NDArray[np.uint8]
 
@@ -102,6 +103,26 @@ class Detector:
                 finds[row] = self._solve(score, kind, places, sigma, views[row])
         return finds
 
+    def locate(self, picture: Image, guess: View) -> View | None:
+        """The camera of `picture` (H, W, 3), found from the table that it shows: pose and focal length, the latter near that
+        of `guess`. None where too little of the table is seen. Raises ConfigError for a network that has not learnt it."""
+        size = self._size(picture)
+        with torch.inference_mode():
+            maps = self._maps(resized(picture, *size)[None])
+        if maps.table is None or maps.table_log_scale is None:
+            raise ConfigError(
+                "camera: this model cannot find the camera; expected one that was trained with model.table_weight above 0"
+            )
+        places, scale = maps.table[0].double().cpu().numpy(), maps.table_log_scale[0].double().exp().cpu().numpy()
+        across, down = picture.shape[1] / size[0], picture.shape[0] / size[1]
+        v, u = np.meshgrid(*(STRIDE * np.arange(n) + STRIDE / 2 for n in scale.shape), indexing="ij")
+        pixels = np.stack([u * across, v * down], -1) - 0.5
+        return find_camera(pixels.reshape(-1, 2), places.reshape(-1, 2), scale.ravel(), guess)
+
+    def _maps(self, images: Image) -> Maps:
+        device = next(self.net.parameters()).device
+        return self.net.maps(self.net(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)))
+
     def _size(self, picture: Image) -> tuple[int, int]:
         height, width = picture.shape[:2]
         factor = np.sqrt(self.width * self.height / (width * height)) / STRIDE
@@ -109,10 +130,8 @@ class Detector:
 
     def _find(self, images: Image) -> list[tuple[Array, Array, Array, Array]]:
         """The peaks in each of `images` (B, height, width, 3) of one size: score, kind, keypoints and scale as in Peaks."""
-        device = next(self.net.parameters()).device
         with torch.inference_mode():
-            maps = self.net.maps(self.net(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)))
-            peaks = find_peaks(maps, MOST)
+            peaks = find_peaks(self._maps(images), MOST)
         parts = (peaks.score, peaks.kind, peaks.keypoints, peaks.scale)
         return list(zip(*(part.cpu().double().numpy() for part in parts), strict=True))
 
@@ -145,17 +164,18 @@ class Detector:
 
 
 def load_detector(path: Path | str) -> Detector:
-    """The detector in the checkpoint `path`, with its averaged weights. Raises CheckpointError."""
-    content = load_lightning(path)
+    """The detector in the checkpoint `path`, with its averaged weights; "shipped" is the one that comes with the package.
+    Raises CheckpointError."""
+    content = read_checkpoint(path)
     if content["simgen_train"] != KEYPOINTS:
         raise CheckpointError(
             f"{path}: holds no keypoint model; expected one that `python -m train model=keypoints` wrote"
         )
     with fits_its_description(path):
-        config = KeypointConfig(**{leaf.name: content["model"][leaf.name] for leaf in fields(KeypointConfig)})
+        config = KeypointConfig(**content["model"])
         blocks = BlockSet.from_json(json.loads(content["blocks"]))
         net = make_net(config, blocks)
-        net.load_state_dict(weights_below(content, "average.module."))
+        net.load_state_dict(weights_below(content, AVERAGED))
         width, height = content["picture"]
         calibration = Calibration.from_json(content["calibration"]) if "calibration" in content else None
         inflation = Inflation(**content.get("inflation", {}))

@@ -22,8 +22,8 @@ from train.config import DoctorConfig, StreamConfig
 from train.detector import Detector
 from train.evaluate import device_of
 from train.fit import rate
-from train.fit_keypoints import HELD_OUT
-from train.keypoint_loss import Losses, Weights, findable, keypoint_losses
+from train.fit_keypoints import HELD_OUT, losses_of
+from train.keypoint_loss import Losses, findable
 from train.keypoint_net import KeypointNet, make_net
 from train.overlay import draw_finds, draw_targets
 from train.pictures import draw_curves, sheet, write_png
@@ -77,11 +77,6 @@ class Patient:
         device = device_of(config.accelerator)
         return Patient(config, make_net(config.model, blocks).to(device), blocks.to(device), device)
 
-    def losses(self, shot: Shot) -> Losses:
-        model = self.config.model
-        weights = Weights(model.keypoint_weight, model.kind_weight, model.scale_weight)
-        return keypoint_losses(self.net.maps(self.net(shot.images)), shot.targets, self.blocks, weights)
-
     def learn(self, shots: Iterable[Shot], steps: int, enough: Callable[[Losses], bool] = lambda _: False) -> Trace:
         """Up to `steps` steps on `shots`, until `enough` says so. Raises SimgenError for what is not finite."""
         model = self.config.model
@@ -89,7 +84,7 @@ class Patient:
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
         rows = []
         for step, shot in zip(range(steps), shots, strict=False):
-            losses = self.losses(shot.to(self.device))
+            losses = losses_of(self.net, shot.to(self.device), self.blocks, model)
             if not bool(torch.isfinite(losses.total)):
                 raise SimgenError(f"the loss is {float(losses.total.detach())} at step {step}; try a smaller model.lr")
             optimizer.zero_grad()

@@ -26,6 +26,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     Raises CheckpointError, DatasetError and ConfigError.
     """
+    if config.nominal_fov_deg is not None:
+        raise ConfigError("nominal_fov_deg: a position model asks for no camera; leave it out")
     trained = load_checkpoint(config.checkpoint)
     examples = find_examples(config.data, prefer=trained.target)
     print(examples)
@@ -54,7 +56,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "per_picture": _per_picture(examples, predicted, errors_cm),
     }
     print(table(result))
-    out = Path(config.out) if config.out else default_folder(Path(config.checkpoint), examples.dataset.root)
+    out = Path(config.out) if config.out else default_folder(config.checkpoint, examples.dataset.root)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, result)
     write_png(out / TABLE, draw_table(examples, predicted, errors_cm))
@@ -78,9 +80,10 @@ def device_of(accelerator: str) -> torch.device:
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def default_folder(checkpoint: Path, root: Path) -> Path:
-    """Where the results go if `out` says nothing: beside the checkpoint."""
-    return checkpoint.parent / f"evaluate-{checkpoint.stem}-{root.resolve().name}"
+def default_folder(checkpoint: str, root: Path) -> Path:
+    """Where the results go if `out` says nothing: beside the checkpoint, or here if that is the one of the package."""
+    path = Path(checkpoint)
+    return path.parent / f"evaluate-{path.stem}-{root.resolve().name}"
 
 
 def table(result: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from simgen.dataset.read import BopDataset, open_dataset, sha256_of
 from simgen.errors import DatasetError
+from train.checkpoint import place_of
 from train.confidence import BINS
 from train.config import EvaluateConfig
 from train.detector import load_detector
@@ -44,7 +45,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     )
     answers: list[Answer] = []
     strays: list[Stray] = []
-    for one in judge_dataset(detector, dataset, config.batch_size):
+    for one in judge_dataset(detector, dataset, config.batch_size, config.nominal_fov_deg):
         if isinstance(one, Stray):
             strays.append(one)
         elif one.truth.visible_fraction >= max(config.data.min_visible, 1e-9) and config.data.target in (
@@ -56,9 +57,10 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         raise DatasetError(f"{config.data.root}: shows no block that the model knows; it knows {', '.join(known)}")
     result = {
         "checkpoint": str(config.checkpoint),
-        "checkpoint_sha256": sha256_of(Path(config.checkpoint)),
+        "checkpoint_sha256": sha256_of(place_of(config.checkpoint)),
         "dataset": str(dataset.root),
         "dataset_manifest_sha256": manifest_hash(dataset.root),
+        "camera": "the dataset's" if config.nominal_fov_deg is None else f"found, {config.nominal_fov_deg:g} degrees",
         "pictures": len(dataset.pictures),
         **measures(answers, strays),
     }
@@ -78,7 +80,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     result["by_factor"] = by_factor(answers)
     print(factor_lines(result["by_factor"]))
     result["per_block"] = [_row(answer) for answer in answers]
-    out = Path(config.out) if config.out else default_folder(Path(config.checkpoint), dataset.root)
+    out = Path(config.out) if config.out else default_folder(config.checkpoint, dataset.root)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, result)
     write_png(out / WORST, draw_worst_cases(answers, strays))

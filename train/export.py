@@ -1,4 +1,4 @@
-"""`python -m train export`: a keypoint model as ONNX, compared with torch and timed beside it."""
+"""`python -m train export`: a keypoint model as ONNX, compared with torch and timed beside it, or as bare weights."""
 
 import json
 import os
@@ -12,11 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from simgen.dataset.read import read_json
 from simgen.draws import Draws
 from simgen.errors import CheckpointError, ConfigError
+from train.checkpoint import HANDED_ON, hand_on, place_of, read_checkpoint
 from train.config import ExportConfig
 from train.detector import load_detector
 from train.keypoint_net import STRIDE, KeypointNet
+from train.runfolder import CONFIG
 
 TOLERANCE = (
     1e-4  # between torch and ONNX: of the heat and kind logits, and of the other numbers as the network gives them
@@ -41,10 +44,13 @@ class Exported(nn.Module):
 def export(config: ExportConfig) -> dict[str, Any]:
     """Writes `config.out`, an ONNX file for pictures of `config.width` x `config.height` px and any number of them, and
     beside it a JSON file with what a user of it must know: kinds, keypoints, sizes. Prints the greatest difference and
-    the speeds.
+    the speeds. With the suffix .safetensors it writes the weights alone, to be handed on.
 
     Raises CheckpointError, ConfigError, and CheckpointError where the two disagree by more than TOLERANCE.
     """
+    out = Path(config.out)
+    if out.suffix == HANDED_ON:
+        return _hand_on(config, out)
     try:
         import onnxruntime
     except ImportError as error:
@@ -55,7 +61,6 @@ def export(config: ExportConfig) -> dict[str, Any]:
         if size < 32 or size % STRIDE:
             raise ConfigError(f"{key}: got {size}; expected a multiple of {STRIDE}, at least 32")
     model = Exported(detector.net).eval()
-    out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     noise = (Draws(0, np.arange(2)) / "export").uniform(3 * height * width).reshape(2, 3, height, width)
     images = torch.from_numpy(255 * noise).float()
@@ -97,6 +102,17 @@ def export(config: ExportConfig) -> dict[str, Any]:
         f"{speeds['torch']:.1f} images/s, onnxruntime {speeds['onnxruntime']:.1f} images/s on {os.cpu_count()} cores"
     )
     return {"difference": difference, "images_per_second": speeds, "bytes": size}
+
+
+def _hand_on(config: ExportConfig, out: Path) -> dict[str, Any]:
+    content = read_checkpoint(config.checkpoint)
+    load_detector(config.checkpoint)  # raises where it is no whole keypoint model
+    run = place_of(config.checkpoint).parent / CONFIG
+    out.parent.mkdir(parents=True, exist_ok=True)
+    hand_on(content, out, read_json(run) if run.exists() else {})
+    size = out.stat().st_size
+    print(f"{out}: {size / 1e6:.1f} MB, the averaged weights and what goes with them")
+    return {"bytes": size}
 
 
 def disagreement(model: Exported, session: Any, images: Tensor) -> float:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array
-from train.checkpoint import BEST, Checkpoints, describe, load_lightning
+from train.checkpoint import BEST, Checkpoints, describe, read_checkpoint
 from train.config import TrainConfig
 from train.data import Batch, EpochOrder, Examples, Pictures, batches, find_examples, jitter, split
 from train.loss import total_loss
@@ -186,7 +186,7 @@ def epochs_done(last: Path | None) -> int:
     """
     if last is None:
         return 0
-    content = load_lightning(last)
+    content = read_checkpoint(last)
     say(f"goes on from {last}")
     return int(content["epoch"]) + 1
 

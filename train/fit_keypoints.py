@@ -33,6 +33,7 @@ from train.keypoint_net import KeypointNet, make_net
 from train.pose_metrics import expected_calibration_error
 from train.runfolder import METRICS, claim, code_versions, write_json
 from train.stream import Items, Shot, Stream, shots
+from train.table_view import table_loss
 
 HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
 _NOTED = ("train_loss", "val_miss_px")
@@ -44,16 +45,13 @@ class KeypointTraining(pl.LightningModule):
     def __init__(self, config: TrainConfig, blocks: BlockSet) -> None:
         super().__init__()
         self.config, self.blocks = config, blocks
-        model = config.model
-        self.weights = Weights(model.keypoint_weight, model.kind_weight, model.scale_weight)
-        self.model = make_net(model, blocks)
-        blend = get_ema_multi_avg_fn(model.average)  # type: ignore[no-untyped-call]
+        self.model = make_net(config.model, blocks)
+        blend = get_ema_multi_avg_fn(config.model.average)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.model, multi_avg_fn=blend)
         self.average.requires_grad_(False)
 
     def training_step(self, shot: Shot, _: int) -> Tensor:
-        maps = self.model.maps(self.model(shot.images))
-        losses = keypoint_losses(maps, shot.targets, self.blocks.to(self.device), self.weights)
+        losses = losses_of(self.model, shot, self.blocks.to(self.device), self.config.model)
         self._log("train", losses, len(shot.images), on_step=True)
         return losses.total
 
@@ -63,7 +61,7 @@ class KeypointTraining(pl.LightningModule):
     def validation_step(self, shot: Shot, _: int) -> None:
         net = self.average.module
         assert isinstance(net, KeypointNet)
-        losses = keypoint_losses(net.maps(net(shot.images)), shot.targets, self.blocks.to(self.device), self.weights)
+        losses = losses_of(net, shot, self.blocks.to(self.device), self.config.model)
         self._log("val", losses, len(shot.images), on_step=False)
 
     def on_train_epoch_end(self) -> None:
@@ -105,6 +103,16 @@ class KeypointTraining(pl.LightningModule):
                 sync_dist=True,
             )
         self.log(f"{stage}_loss", losses.total.detach(), on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
+
+
+def losses_of(net: KeypointNet, shot: Shot, blocks: BlockSet, config: KeypointConfig) -> Losses:
+    """What `net` is to minimise on `shot`, and its parts."""
+    maps = net.maps(net(shot.images))
+    weights = Weights(config.keypoint_weight, config.kind_weight, config.scale_weight)
+    losses = keypoint_losses(maps, shot.targets, blocks, weights)
+    if config.table_weight == 0:
+        return losses
+    return replace(losses, total=losses.total + config.table_weight * table_loss(maps, shot.table))
 
 
 def describe_keypoints(config: KeypointConfig, blocks: BlockSet) -> dict[str, Any]:

@@ -51,20 +51,32 @@ class Stray:
     found: Found
 
 
-def judge_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[Answer | Stray]:
+def judge_dataset(
+    detector: Detector, dataset: BopDataset, batch: int, nominal_fov: float | None = None
+) -> Iterator[Answer | Stray]:
     """An Answer for each labelled block of a kind that the detector knows, and the strays.
 
     Finds choose in the order of their confidence, each the block of its kind that is left with the least ADD-S, if that is
-    under NEAR diameters.
+    under NEAR diameters. The camera is the dataset's; with a vertical `nominal_fov` (degrees) nothing of it is told, and
+    each picture's is found from the table that it shows: where it is not, nothing is found.
     """
     names = {model.obj_id: model.name for model in dataset.models.values()}
     kinds = {kind.name: kind for kind in detector.blocks.kinds}
     groups = {name: kind.group_of(TURNS) for name, kind in kinds.items()}
     for start in range(0, len(dataset.pictures), batch):
         pictures = dataset.pictures[start : start + batch]
+        images = [read_rgb(p.path) for p in pictures]
         views = [View(p.intrinsics, p.distortion, p.camera_from_world) for p in pictures]
-        all_finds = detector.find([read_rgb(p.path) for p in pictures], views)
-        for picture, finds in zip(pictures, all_finds, strict=True):
+        blind = set()
+        if nominal_fov is not None:
+            for k, image in enumerate(images):
+                located = detector.locate(image, nominal_view(image.shape[1], image.shape[0], nominal_fov))
+                if located is None:
+                    blind.add(k)
+                else:
+                    views[k] = located
+        all_finds = [[] if k in blind else finds for k, finds in enumerate(detector.find(images, views))]
+        for picture, view, finds in zip(pictures, views, all_finds, strict=True):
             wanted = [one for one in picture.instances if names[one.obj_id] in kinds]
             truths = [(names[one.obj_id], one.camera_from_block) for one in wanted]
             costs = misses(finds, truths)
@@ -73,7 +85,7 @@ def judge_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterat
             asked = _asked(finds, [name for name, _ in truths], costs)
             for j, one in enumerate(wanted):
                 kind, number = kinds[names[one.obj_id]], by_truth.get(j)
-                xy = _xy(picture, one, asked[j], dataset.table_center)
+                xy = _xy(picture, one, asked[j], view, dataset.table_center)
                 if number is None:
                     yield Answer(picture, kind, one, None, np.inf, np.inf, np.inf, np.inf, asked[j], xy)
                     continue
@@ -106,7 +118,13 @@ def misses(finds: Sequence[Found], truths: Sequence[tuple[str, Array]]) -> Array
 
 def centre_xy(answer: Answer, center: Array | None) -> float:
     """How far along the table, in m, its `center` (2,) is from the block of `answer`."""
-    return _xy(answer.picture, answer.truth, None, center)
+    return _xy(answer.picture, answer.truth, None, None, center)
+
+
+def nominal_view(width: int, height: int, fov_deg: float) -> View:
+    """A camera of which only the vertical field of view is known: square pixels, the axis in the middle, no lens."""
+    focal = height / 2 / np.tan(np.radians(fov_deg) / 2)
+    return View(np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]), np.zeros(5))
 
 
 def _asked(finds: Sequence[Found], wanted: Sequence[str], costs: Array) -> list[Found | None]:
@@ -124,11 +142,14 @@ def _confidences(finds: Sequence[Found]) -> Array:
     return np.array([found.confidence for found in finds])
 
 
-def _xy(picture: Picture, truth: Instance, found: Found | None, center: Array | None) -> float:
+def _xy(picture: Picture, truth: Instance, found: Found | None, view: View | None, center: Array | None) -> float:
+    """The truth's place is by the dataset's camera, that of `found` by `view`."""
     if picture.camera_from_world is None or (found is None and center is None):
         return float("nan")
-    world_from_camera = inverse(picture.camera_from_world)
-    true = (world_from_camera @ truth.camera_from_block)[:2, 3]
-    place = center if found is None else (world_from_camera @ found.pose.camera_from_block)[:2, 3]
+    true = (inverse(picture.camera_from_world) @ truth.camera_from_block)[:2, 3]
+    place = center
+    if found is not None:
+        assert view is not None and view.camera_from_table is not None
+        place = (inverse(view.camera_from_table) @ found.pose.camera_from_block)[:2, 3]
     assert place is not None
     return float(np.linalg.norm(place - true))

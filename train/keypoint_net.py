@@ -17,6 +17,7 @@ from train.config import KeypointConfig
 
 STRIDE = 4  # px of the picture for a cell of the maps
 REACH = 16.0  # px: the unit in which the network gives offsets
+TABLE_UNIT = 0.5  # m: that in which it gives places on the table
 _AROUND = 3  # cells, across a peak, whose answers are averaged
 _AGREE = 3.0  # px: answers farther than this from the peak's own are of another mind
 
@@ -25,12 +26,15 @@ _AGREE = 3.0  # px: answers farther than this from the peak's own are of another
 class Maps:
     """What the network says for each of h x w cells: heat (B, h, w) logits of a block's middle; kind (B, C, h, w) logits;
     keypoints (B, h, w, K, 2) px of the picture that went in; log_scale (B, h, w, K), the logarithm of the expected distance
-    in px between a coordinate and the truth (the scale of a Laplace distribution)."""
+    in px between a coordinate and the truth (the scale of a Laplace distribution). Where the network has learnt it, table
+    (B, h, w, 2) m, the place on the table's plane that a cell looks at, and table_log_scale (B, h, w), likewise in m."""
 
     heat: Tensor
     kind: Tensor
     keypoints: Tensor
     log_scale: Tensor
+    table: Tensor | None = None
+    table_log_scale: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,11 @@ class KeypointNet(nn.Module):
     the batch.
     """
 
-    def __init__(self, classes: int, keypoints: int, widths: list[int], depths: list[int], features: int) -> None:
+    def __init__(
+        self, classes: int, keypoints: int, widths: list[int], depths: list[int], features: int, *, table: bool = False
+    ) -> None:
         super().__init__()
-        self.classes, self.keypoints = classes, keypoints
+        self.classes, self.keypoints, self.table = classes, keypoints, table
         self.stem = _layer(3, widths[0], kernel=5, stride=2)
         self.down = nn.ModuleList(
             _stage(before, after, depth) for before, after, depth in zip(widths[:-1], widths[1:], depths, strict=True)
@@ -62,14 +68,15 @@ class KeypointNet(nn.Module):
         self.narrow = nn.ModuleList(nn.Conv2d(width, features, 1) for width in widths[1:])
         self.merge = nn.ModuleList(_layer(features, features) for _ in range(3))
         self.head = _layer(features, 2 * features)
-        self.out = nn.Conv2d(2 * features, 1 + classes + 3 * keypoints, 1)
-        bias = torch.zeros(1 + classes + 3 * keypoints)
+        self.parts = [1, classes, 2 * keypoints, keypoints, *([2, 1] if table else [])]
+        self.out = nn.Conv2d(2 * features, sum(self.parts), 1)
+        bias = torch.zeros(sum(self.parts))
         bias[0] = -4.0  # most cells are no block's middle (Lin et al. 2017, section 4.1)
         nn.init.normal_(self.out.weight, std=0.01)
         self.out.bias = nn.Parameter(bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 1 + C + 3 K, h, w) raw numbers for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples
+        """(B, sum(parts), h, w) raw numbers for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples
         of STRIDE; `maps` gives them their meaning."""
         x = ((images.float() - 127.5) / 63.75).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
@@ -87,17 +94,26 @@ class KeypointNet(nn.Module):
         """What `forward` gave, read."""
         batch, _, height, width = raw.shape
         raw = raw.float()
-        parts = [1, self.classes, 2 * self.keypoints, self.keypoints]
-        heat, kind, offsets, log_scale = torch.split(raw, parts, 1)
+        heat, kind, offsets, log_scale, *table = torch.split(raw, self.parts, 1)
         v, u = (STRIDE * torch.arange(n, device=raw.device) + (STRIDE - 1) / 2 for n in (height, width))
         cell = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)  # (h, w, 2) px: the cells' centres
         offsets = offsets.reshape(batch, self.keypoints, 2, height, width).permute(0, 3, 4, 1, 2)
-        return Maps(heat[:, 0], kind, cell[:, :, None] + REACH * offsets, log_scale.permute(0, 2, 3, 1))
+        keypoints = cell[:, :, None] + REACH * offsets
+        places = TABLE_UNIT * table[0].permute(0, 2, 3, 1) if table else None
+        doubt = table[1][:, 0] if table else None
+        return Maps(heat[:, 0], kind, keypoints, log_scale.permute(0, 2, 3, 1), places, doubt)
 
 
 def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:
     """The network of `config` for the kinds of `blocks`, with weights drawn from torch's own generator."""
-    net = KeypointNet(len(blocks), blocks.keypoints.shape[1], config.widths, config.depths, config.features)
+    net = KeypointNet(
+        len(blocks),
+        blocks.keypoints.shape[1],
+        config.widths,
+        config.depths,
+        config.features,
+        table=config.table_weight > 0,
+    )
     return net.to(memory_format=torch.channels_last)
 
 

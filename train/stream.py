@@ -18,17 +18,20 @@ from simgen.sensor import sense
 from simgen.targets import Targets, joined, targets_of
 from train.blockset import BlockSet
 from train.config import StreamConfig
+from train.table_view import cells_on_table
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A batch to learn from: images (B, 3, H, W) uint8, and targets whose `model` is the class in the stream's BlockSet."""
+    """A batch to learn from: images (B, 3, H, W) uint8, targets whose `model` is the class in the stream's BlockSet, and
+    `table` (B, h, w, 2) m, where on the table's plane each cell of the network's maps looks (see train.table_view)."""
 
     images: Tensor
     targets: Targets
+    table: Tensor
 
     def to(self, device: torch.device) -> "Shot":
-        return Shot(self.images.to(device), self.targets.to(device))
+        return Shot(self.images.to(device), self.targets.to(device), self.table.to(device))
 
 
 class Stream(Dataset[Shot]):
@@ -70,14 +73,16 @@ class Stream(Dataset[Shot]):
             self._draw(pipeline, renderer, classes, index)
             for pipeline, renderer, classes in zip(self.pipelines, self._renderers, self.classes, strict=True)
         ]
-        return Shot(torch.cat([part.images for part in parts]), joined([part.targets for part in parts]))
+        images, table = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "table"))
+        return Shot(images, joined([part.targets for part in parts]), table)
 
     def _draw(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Shot:
         scenes = pipeline.sampler.sample(pipeline.source.seed, index)
         frames = renderer.render(scenes)
         targets = targets_of(scenes, frames)
         images = sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous()
-        return Shot(images, replace(targets, model=classes.to(targets.model.device)[targets.model]))
+        targets = replace(targets, model=classes.to(images.device)[targets.model])
+        return Shot(images, targets, cells_on_table(scenes.cameras, images.device))
 
 
 class Items(Sampler[int]):

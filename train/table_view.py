@@ -1,0 +1,104 @@
+"""Where on the table each cell of a picture looks: to be learnt, and to find the camera by it.
+
+A camera that nobody has calibrated can still be used where the scene is known: the network says, for each cell of its maps,
+the table's coordinates there, and the camera that explains them best is the picture's.
+"""
+
+import cv2
+import numpy as np
+import torch
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.nn import functional
+
+from simgen.geometry import Array, inverse, project, rigid
+from simgen.render.lens import STEP, plane_of
+from simgen.scene import Cameras
+from train.keypoint_net import STRIDE, TABLE_UNIT, Maps
+from train.pose import View
+
+FAR = 2.5  # m: what looks at the table's plane farther away than this is asked for nothing
+_SOFT = 0.1  # m: misses below it count by their square
+_CELLS = 400  # the surest so many tell the camera
+_LEAST = 30
+_TRIALS = 300  # of the start, each from a few cells
+_WITHIN = 0.03  # of the focal length: cells that agree with a trial
+_NEAR = 0.05  # of the focal length: how far it may be from the guess, as a deviation
+
+
+def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
+    """(B, h, w, 2) m: X and Y of the table's plane z = 0 where the rays through the cells' centres meet it; NaN where they
+    do not, or farther than FAR from the camera."""
+    middle = (STRIDE - 1) / 2
+    plane = plane_of(cameras, (middle, middle), STEP, device)[:, :, : cameras.height : STRIDE, : cameras.width : STRIDE]
+    pose = torch.tensor(cameras.world_from_camera, device=device).float()
+    rays = torch.cat([plane, torch.ones_like(plane[:, :1])], 1).permute(0, 2, 3, 1) @ pose[:, None, :3, :3].mT
+    along = -pose[:, None, None, 2, 3] / rays[..., 2]
+    there = (along > 0) & (along * rays.norm(dim=-1) < FAR)
+    places = pose[:, None, None, :2, 3] + along[..., None] * rays[..., :2]
+    return places.where(there[..., None], torch.nan)
+
+
+def table_loss(maps: Maps, wanted: Tensor) -> Tensor:
+    """The mean over cells of what `maps` miss of `wanted` (B, h, w, 2) m, NaN where nothing is asked, and of their doubt."""
+    assert maps.table is not None and maps.table_log_scale is not None
+    asked = torch.isfinite(wanted).all(-1)
+    miss = (maps.table - wanted.nan_to_num()).abs() * asked[..., None]
+    near = functional.smooth_l1_loss(
+        miss / TABLE_UNIT, torch.zeros_like(miss), beta=_SOFT / TABLE_UNIT, reduction="none"
+    )
+    # As of keypoints: the scale follows the misses and does not move them.
+    doubt = (miss.detach().mean(-1) / maps.table_log_scale.exp() + maps.table_log_scale) * asked
+    return (near.mean(-1).sum() + 0.1 * doubt.sum()) / asked.sum().clamp_min(1)
+
+
+def find_camera(pixels: Array, places: Array, scale: Array, guess: View) -> View | None:
+    """The camera that sees the table's `places` (N, 2) m at `pixels` (N, 2), each known to within `scale` (N,) m; its focal
+    length is within some percent of that of `guess`, whose other intrinsics are taken as they are. None where too little of
+    the table is told to say.
+
+    The surest cells count. RANSAC around SQPnP (Terzakis and Lourakis 2020) gives the start, in OpenCV; the rest is robust least squares
+    of pose and focal length.
+    """
+    surest = np.argsort(scale)[:_CELLS]
+    pixels, scale = pixels[surest], scale[surest]
+    points = np.concatenate([places[surest], np.zeros((len(surest), 1))], 1)
+    spread = np.linalg.svd(points[:, :2] - points[:, :2].mean(0), compute_uv=False) if len(points) else np.zeros(2)
+    if len(points) < _LEAST or spread[1] < 0.05 * np.sqrt(len(points)):
+        return None
+    # Few cells at a time, so that gross errors spoil but some of the trials (Fischler and Bolles 1981); OpenCV draws alike
+    # in every run.
+    found, turn, shift, _ = cv2.solvePnPRansac(
+        points[:, None],
+        pixels[:, None],
+        guess.intrinsics,
+        guess.distortion,
+        iterationsCount=_TRIALS,
+        reprojectionError=_WITHIN * guess.intrinsics[0, 0],
+        flags=cv2.SOLVEPNP_SQPNP,
+    )
+    if not found or not np.isfinite(turn).all() or shift[2, 0] <= 0:
+        return None
+    # A place's scale in metres, seen from the camera's distance, in pixels.
+    sigma = scale * guess.intrinsics[0, 0] / max(float(np.linalg.norm(shift)), 0.1)
+
+    def view_of(values: Array) -> View:
+        intrinsics = guess.intrinsics.copy()
+        intrinsics[:2, :2] *= np.exp(values[6])
+        pose = rigid(Rotation.from_rotvec(values[:3]).as_matrix(), values[3:6])
+        return View(intrinsics, guess.distortion, pose)
+
+    def misses(values: Array) -> Array:
+        view = view_of(values)
+        assert view.camera_from_table is not None
+        seen = points @ view.camera_from_table[:3, :3].T + view.camera_from_table[:3, 3]
+        if (seen[:, 2] < 0.01).any():
+            return np.full(2 * len(points) + 1, 1e3)
+        off = (project(seen, view.intrinsics, view.distortion) - pixels) / sigma[:, None]
+        return np.append(off.ravel(), values[6] / _NEAR * np.sqrt(len(points)) / 10)
+
+    start = np.concatenate([turn[:, 0], shift[:, 0], [0.0]])
+    view = view_of(least_squares(misses, start, loss="cauchy", x_scale="jac").x)
+    assert view.camera_from_table is not None
+    return view if inverse(view.camera_from_table)[2, 3] > 0 else None
