@@ -43,6 +43,16 @@ class Command:
     run: Callable[[Any], None]
     words: tuple[str, ...] = ()
 
+    def named(self, arguments: Sequence[str]) -> list[str]:
+        """`arguments` with a key before each of the first words."""
+        rest, first = list(arguments), []
+        for key in self.words:
+            if not (rest and _is_word(rest[0])):
+                break
+            value = rest.pop(0).replace("\\", "\\\\").replace("'", "\\'")
+            first.append(f"{key}='{value}'")
+        return [*rest, *first]
+
 
 def compose(name: str, schema: type[T], overrides: Sequence[str] = ()) -> T:
     """The configuration conf/`name`.yaml with `overrides` applied, as an instance of `schema`.
@@ -74,11 +84,7 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
     _store(name, command.schema)
     # Hydra would print a traceback's end and exit by itself; this makes it raise, so that there is one place for errors.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    for key in command.words:
-        if not (arguments and _is_word(arguments[0])):
-            break
-        value = arguments[0].replace("\\", "\\\\").replace("'", "\\'")
-        arguments = [*arguments[1:], f"{key}='{value}'"]
+    arguments = command.named(arguments)
     # Hydra's parser wants all overrides in one run: ours stand beside the user's first.
     place = next((k for k, argument in enumerate(arguments) if "=" in argument and argument[0] != "-"), len(arguments))
     failures: list[SimgenError] = []

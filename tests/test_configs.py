@@ -10,7 +10,7 @@ from simgen.errors import ConfigError
 from simgen.randomize import make_sampler
 from simgen.render import make_renderer
 from simgen.schema import Preview, Render
-from train.config import EvaluateConfig, OverfitConfig, TrainConfig, check_train
+from train.config import CompareConfig, DoctorConfig, EvaluateConfig, OverfitConfig, TrainConfig, check_train
 
 PRESETS = sorted(path.stem for path in (ROOT / "conf" / "randomize").glob("*.yaml"))
 
@@ -41,6 +41,8 @@ def test_every_command_has_its_configuration() -> None:
     for wrong in (["model=keypoints", "data.root=x"], ["data=stream"]):
         with pytest.raises(ConfigError, match="does not learn from that"):
             check_train(compose("train", TrainConfig, wrong))
+    assert compose("doctor", DoctorConfig).data.scenes == keypoints.data.scenes  # the ladder of the run that follows it
+    assert compose("compare", CompareConfig, ["first=a", "second=b"]) == CompareConfig("a", "b")
     assert compose("evaluate", EvaluateConfig, ["data.root=x", "checkpoint=y"]).checkpoint == "y"
     with pytest.raises(ConfigError, match=r"data\.root"):
         compose("train", TrainConfig)

@@ -33,7 +33,7 @@ def test_every_command_composes(line: str) -> None:
         assert default is not None
         name = default
     sweep = [argument for argument in arguments if argument != "-m" and "," not in argument and "${" not in argument]
-    compose(name, table[name].schema, sweep)
+    compose(name, table[name].schema, table[name].named(sweep))
 
 
 def test_every_script_is_there() -> None:

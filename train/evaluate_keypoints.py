@@ -14,8 +14,8 @@ from train.detector import load_detector
 from train.evaluate import WORST, default_folder, device_of, table
 from train.factors import by_factor, draw_factors, factor_lines
 from train.gallery import draw_worst_cases
-from train.judge import Answer, Stray, centre_xy, judge_dataset
-from train.metrics import summary
+from train.judge import Answer, Stray, judge_dataset
+from train.metrics import summary, xy_errors
 from train.pictures import write_png
 from train.pose_metrics import auc, expected_calibration_error, precision_recall, risk_coverage
 from train.runfolder import METRICS, manifest_hash, write_json
@@ -23,6 +23,7 @@ from train.runfolder import METRICS, manifest_hash, write_json
 FACTORS = "factors.png"
 WHOLE = 0.999  # of a block that nothing hides and no border cuts
 SEEN = 0.5  # of a block that counts in the share of right poses
+SURE = 0.5
 _AUC = 0.1  # m: the greatest ADD-S that counts (Xiang et al. 2018)
 
 
@@ -67,7 +68,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     print(
         f"{dataset.root}: {result['blocks']} blocks in {result['pictures']} pictures, {result['not_found']} not found"
     )
-    if all(np.isfinite(answer.xy) for answer in answers):
+    if dataset.table_center is not None and all(np.isfinite(answer.xy) for answer in answers):
         result["baseline"] = "the table's centre"
         result["xy_error_cm"] = _xy_summary(answers, dataset, config.seed)
         print(table(result))
@@ -91,10 +92,12 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _xy_summary(answers: list[Answer], dataset: BopDataset, seed: int) -> dict[str, Any]:
-    centre = [centre_xy(answer, dataset.table_center) for answer in answers]
+    said, true = np.array([answer.said for answer in answers]), np.array([answer.true for answer in answers])
+    centre = np.broadcast_to(dataset.table_center, true.shape)  # type: ignore[arg-type]  # all are finite: there is one
     return {
-        "model": summary(100 * np.array([answer.xy for answer in answers]), seed=seed),
-        "baseline": summary(100 * np.array(centre), seed=seed),
+        "model": summary(100 * xy_errors(said, true), seed=seed),
+        "baseline": summary(100 * xy_errors(centre, true), seed=seed),
+        "bias": (100 * (said - true).mean(0)).tolist(),
     }
 
 
@@ -108,6 +111,7 @@ def measures(answers: list[Answer], strays: list[Stray]) -> dict[str, Any]:
         "blocks": len(answers),
         "not_found": len(answers) - len(found),
         "strays": len(strays),
+        "sure_strays": sum(stray.found.confidence >= SURE for stray in strays),
         "seen_by_half": len(seen),
         "right": float(np.mean([a.right for a in seen])) if seen else None,
         "adds_auc": auc(np.array([a.adds for a in answers]), _AUC),
@@ -136,7 +140,10 @@ def lines(result: dict[str, Any]) -> str:
         ("translation, median", shown("translation_cm_median", "cm")),
         ("rotation, median", shown("rotation_deg_median", "deg")),
         ("MSPD, median", shown("mspd_px_median", "px")),
-        ("average precision", shown("average_precision", "%", 100) + f" with {result['strays']} strays"),
+        (
+            "average precision",
+            shown("average_precision", "%", 100) + f", strays surer than {SURE:g}: {result['sure_strays']}",
+        ),
         ("calibration error", shown("expected_calibration_error", "")),
     ]
     return "\n".join(f"{name:22}{value}" for name, value in rows)
@@ -149,6 +156,7 @@ def _median(values: list[float]) -> float | None:
 def _row(answer: Answer) -> dict[str, Any]:
     found = answer.found
     errors = {"xy_m": answer.xy, "adds_m": answer.adds, "rotation_rad": answer.rotation, "mspd_px": answer.mspd}
+    places = {"said_m": answer.said, "true_m": answer.true}
     return {
         "scene_id": answer.picture.scene_id,
         "image_id": answer.picture.image_id,
@@ -159,4 +167,5 @@ def _row(answer: Answer) -> dict[str, Any]:
         "misfit": None if found is None else found.pose.misfit,
         "sigma_px": None if found is None else float(np.mean(found.sigma)),
         **{name: float(value) if np.isfinite(value) else None for name, value in errors.items()},
+        **{name: value.round(5).tolist() if np.isfinite(value).all() else None for name, value in places.items()},
     }

@@ -21,10 +21,10 @@ NEAR = 1.0  # diameters: a find farther off than this, by ADD-S, is not taken fo
 class Answer:
     """A labelled block `truth` of `kind` in `picture`, and the find taken for it, with its errors (infinite without).
 
-    `asked` is the answer to "where is it?" where the number of blocks is known, as position models give one whatever they
-    see: of the surest finds of its kind, as many as there are blocks, the one that is taken for this one, however far off.
-    `xy` is its distance along the table, in m; that of the table's centre without one; NaN where the camera's place is not
-    known.
+    `said` (2,) m is the answer to "where on the table is it?" where the number of blocks is known, as position models give
+    one whatever they see: the place of that one of the surest finds of its kind, as many as there are blocks, which is taken
+    for this one, however far off; without one the table's centre. `true` (2,) is where it is. NaN where the camera's place
+    is not known.
     """
 
     picture: Picture
@@ -35,8 +35,13 @@ class Answer:
     rotation: float  # rad, up to symmetry
     translation: float  # m
     mspd: float  # px
-    asked: Found | None
-    xy: float
+    said: Array
+    true: Array
+
+    @property
+    def xy(self) -> float:
+        """How far off `said` is along the table, m."""
+        return float(np.linalg.norm(self.said - self.true))
 
     @property
     def right(self) -> bool:
@@ -85,9 +90,9 @@ def judge_dataset(
             asked = _asked(finds, [name for name, _ in truths], costs)
             for j, one in enumerate(wanted):
                 kind, number = kinds[names[one.obj_id]], by_truth.get(j)
-                xy = _xy(picture, one, asked[j], view, dataset.table_center)
+                places = _said(asked[j], view, dataset.table_center), _true(picture, one)
                 if number is None:
-                    yield Answer(picture, kind, one, None, np.inf, np.inf, np.inf, np.inf, asked[j], xy)
+                    yield Answer(picture, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
                     continue
                 pose, truth = finds[number].pose.camera_from_block, one.camera_from_block
                 yield Answer(
@@ -99,8 +104,7 @@ def judge_dataset(
                     rotation_error(pose, truth, groups[kind.name]),
                     translation_error(pose, truth),
                     mspd(pose, truth, kind.corners, groups[kind.name], picture.intrinsics),
-                    asked[j],
-                    xy,
+                    *places,
                 )
             yield from (Stray(picture, found) for i, found in enumerate(finds) if taken[i] < 0)
 
@@ -114,11 +118,6 @@ def misses(finds: Sequence[Found], truths: Sequence[tuple[str, Array]]) -> Array
             if name == found.kind.name:
                 costs[i, j] = adds(found.pose.camera_from_block, pose, found.kind.corners) / found.kind.diameter
     return costs
-
-
-def centre_xy(answer: Answer, center: Array | None) -> float:
-    """How far along the table, in m, its `center` (2,) is from the block of `answer`."""
-    return _xy(answer.picture, answer.truth, None, None, center)
 
 
 def nominal_view(width: int, height: int, fov_deg: float) -> View:
@@ -142,14 +141,15 @@ def _confidences(finds: Sequence[Found]) -> Array:
     return np.array([found.confidence for found in finds])
 
 
-def _xy(picture: Picture, truth: Instance, found: Found | None, view: View | None, center: Array | None) -> float:
-    """The truth's place is by the dataset's camera, that of `found` by `view`."""
-    if picture.camera_from_world is None or (found is None and center is None):
-        return float("nan")
-    true = (inverse(picture.camera_from_world) @ truth.camera_from_block)[:2, 3]
-    place = center
-    if found is not None:
-        assert view is not None and view.camera_from_table is not None
-        place = (inverse(view.camera_from_table) @ found.pose.camera_from_block)[:2, 3]
-    assert place is not None
-    return float(np.linalg.norm(place - true))
+def _said(found: Found | None, view: View, center: Array | None) -> Array:
+    if found is None and center is not None:
+        return center
+    if found is None or view.camera_from_table is None:
+        return np.full(2, np.nan)
+    return np.asarray((inverse(view.camera_from_table) @ found.pose.camera_from_block)[:2, 3])
+
+
+def _true(picture: Picture, one: Instance) -> Array:
+    if picture.camera_from_world is None:
+        return np.full(2, np.nan)
+    return np.asarray((inverse(picture.camera_from_world) @ one.camera_from_block)[:2, 3])
