@@ -72,6 +72,8 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         result["baseline"] = "the table's centre"
         result["xy_error_cm"] = _xy_summary(answers, dataset, config.seed)
         print(table(result))
+        along_x, along_y = result["xy_error_cm"]["bias"]
+        print(f"mean offset: {along_x:+.2f} cm along X, {along_y:+.2f} cm along Y")
         whole = [answer for answer in answers if answer.truth.visible_fraction > WHOLE]
         if 0 < len(whole) < len(answers):
             result["xy_error_cm_whole"] = _xy_summary(whole, dataset, config.seed)
@@ -140,10 +142,7 @@ def lines(result: dict[str, Any]) -> str:
         ("translation, median", shown("translation_cm_median", "cm")),
         ("rotation, median", shown("rotation_deg_median", "deg")),
         ("MSPD, median", shown("mspd_px_median", "px")),
-        (
-            "average precision",
-            shown("average_precision", "%", 100) + f", strays surer than {SURE:g}: {result['sure_strays']}",
-        ),
+        ("average precision", shown("average_precision", "%", 100) + f", {result['sure_strays']} strays over {SURE:g}"),
         ("calibration error", shown("expected_calibration_error", "")),
     ]
     return "\n".join(f"{name:22}{value}" for name, value in rows)

@@ -58,8 +58,8 @@ def find_camera(pixels: Array, places: Array, scale: Array, guess: View) -> View
     length is within some percent of that of `guess`, whose other intrinsics are taken as they are. None where too little of
     the table is told to say.
 
-    The surest cells count. RANSAC around SQPnP (Terzakis and Lourakis 2020) gives the start, in OpenCV; the rest is robust least squares
-    of pose and focal length.
+    The surest cells count. RANSAC around SQPnP (Terzakis and Lourakis 2020) gives the start, in OpenCV; the rest is robust
+    least squares of pose and focal length.
     """
     surest = np.argsort(scale)[:_CELLS]
     pixels, scale = pixels[surest], scale[surest]
