@@ -7,9 +7,11 @@ index mod 8. So a sample is the same alone, in any batch, order or process; a la
 lanes; and adding, freezing or removing one quantity moves no other. Drawing twice from one path repeats the numbers: give
 every quantity a path of its own.
 
-Where a number may have to be drawn anew until it fits, `tries` gives as many as one likes for the price of two: try t is
-w + t w', of the words w at the path and w' at its child "again", modulo 2^32. Any two of them are independent (Joffe
-1974, "On a set of almost deterministic k-independent random variables").
+Where a number may have to be drawn anew until it fits, `tries` gives eight for the price of two: try t is w + t w', of the
+words w at the path and w' at its child "again", modulo 2^32. Any two of them are independent (Joffe 1974, "On a set of
+almost deterministic k-independent random variables"), but all together lie in a row: should w' be next to nothing, they are
+all but one. So each eight more have words of their own: try 8 e + t is w + t w' of the children "again/e/start" and
+"again/e".
 
 Neighbouring samples share Philox's work, and NumPy runs along the first word of the counter in C: a batch of a range of
 indices takes far less than the same number of scattered ones.
@@ -28,6 +30,7 @@ from scipy.special import ndtri
 from simgen.geometry import Array
 
 _SHARED = 8  # samples that share a counter
+_ROW = 8  # tries in a row
 _GAP = 64  # counters; computing as many takes as long as setting the generator to another place
 
 Words = NDArray[np.uint32]
@@ -115,7 +118,7 @@ class Draws:
         return Draws(self.seed, self.index, self.path, tuple(numbers), self.tried, self.trace, self.reader)
 
     def tries(self, numbers: Iterable[int]) -> "Draws":
-        """The same path at the tries with these numbers, try 0 being what is drawn without this."""
+        """The same path at the tries with these numbers, which rise, try 0 being what is drawn without this."""
         return Draws(self.seed, self.index, self.path, self.lane, tuple(numbers), self.trace, self.reader)
 
     def words(self, n: int) -> Words:
@@ -125,10 +128,18 @@ class Draws:
             self.trace.append(Drawn(self.path, self.lane, n))
         words = self.reader.words(_key(self.seed, self.path), self.lane, n)
         if self.tried != (0,):
-            again = self.reader.words(_key(self.seed, f"{self.path}/again"), self.lane, n)
-            tried = np.array(self.tried, np.uint32)[:, None]
-            words = words[:, :, None] + tried * again[:, :, None]
+            eights = sorted({t // _ROW for t in self.tried})
+            words = np.concatenate([self._tried(words, eight, n) for eight in eights], axis=2)
         return words.reshape(n, self.rows).T
+
+    def _tried(self, words: Words, eight: int, n: int) -> Words:
+        """(n, L, T', B) the tries of the row `eight`; of row 0 `words` (n, L, B) is the first."""
+        assert self.reader is not None
+        steps = np.array([t % _ROW for t in self.tried if t // _ROW == eight], np.uint32)[:, None]
+        path = f"{self.path}/again/{eight}" if eight else f"{self.path}/again"
+        start = self.reader.words(_key(self.seed, f"{path}/start"), self.lane, n) if eight else words
+        step = self.reader.words(_key(self.seed, path), self.lane, n)
+        return np.asarray(start[:, :, None] + steps * step[:, :, None])
 
     def uniform(self, n: int = 1) -> Array:
         """(R, n) numbers in [0, 1), multiples of 2^-32."""

@@ -155,15 +155,17 @@ def test_ranges_gaps_and_repeats_are_read_right(index: list[int], ends: tuple[in
         assert words[few].tolist() == [plain_words(0, "camera/distance", int(batch[k]), 0, 1)[0] for k in few]
 
 
-def test_tries_are_steps_of_a_second_word() -> None:
+def test_tries_are_steps_of_a_second_word_eight_in_a_row() -> None:
     index, path = [4, 9, 77], "camera/distance"
-    tries = draws(index).lanes([5, 2]).tries([0, 1, 3, 199]).words(2).reshape(2, 4, 3, 2)
+    tries = draws(index).lanes([5, 2]).tries([0, 1, 3, 8, 15, 199]).words(2).reshape(2, 6, 3, 2)
     for row, lane in enumerate((5, 2)):
-        for place, t in enumerate((0, 1, 3, 199)):
+        for place, t in enumerate((0, 1, 3, 8, 15, 199)):
+            start, step = (
+                (f"{path}/again/{t // 8}/start", f"{path}/again/{t // 8}") if t > 7 else (path, f"{path}/again")
+            )
             for column, i in enumerate(index):
-                step = plain_words(0, f"{path}/again", i, lane, 2)
-                first = plain_words(0, path, i, lane, 2)
-                expected = [(a + t * b) % 2**32 for a, b in zip(first, step, strict=True)]
+                firsts, steps = (plain_words(0, one, i, lane, 2) for one in (start, step))
+                expected = [(a + t % 8 * b) % 2**32 for a, b in zip(firsts, steps, strict=True)]
                 assert tries[row, place, column].tolist() == expected
     assert np.array_equal(tries[:, 0], draws(index).lanes([5, 2]).words(2).reshape(2, 3, 2))
     assert draws([]).tries([0, 1]).words(2).shape == draws([4]).lanes([]).tries(range(3)).words(2).shape == (0, 2)
@@ -176,6 +178,17 @@ def test_any_two_tries_are_independent() -> None:
         for right in numbers[:k]:
             table = np.histogram2d(left, right, bins=8, range=[[0, 1], [0, 1]])[0]
             assert stats.chisquare(table.ravel()).pvalue > 0.001
+
+
+def test_no_unlucky_step_keeps_the_tries_in_one_place() -> None:
+    """Of 200 tries in the unit square, some are in each of its quarters, in each of 200,000 samples; where a single row of
+    them would leave a quarter empty in several (a step next to nothing, or to a half)."""
+    empty = 0
+    for first in range(0, 200_000, 10_000):
+        tries = draws(np.arange(first, first + 10_000)).tries(range(200)).uniform(2).reshape(200, 10_000, 2)
+        quarter = (2 * tries).astype(int) @ np.array([1, 2])
+        empty += sum(int((~(quarter == number).any(0)).sum()) for number in range(4))
+    assert empty == 0
 
 
 def test_no_two_of_seed_index_lane_and_path_share_a_stream() -> None:
