@@ -28,7 +28,7 @@ def config_of(out: Path, *overrides: str) -> DoctorConfig:
 
 
 def test_a_healthy_configuration_climbs_the_ladder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    doctor(config_of(tmp_path / "out", "steps=220"))
+    doctor(config_of(tmp_path / "out", "steps=220", "short=60"))
     printed = capsys.readouterr().out
     assert [line.split(":")[1].strip() for line in printed.splitlines() if line.startswith("rung")] == ["pass"] * 4
     assert "doctor: pass, 0 warnings" in printed

@@ -107,6 +107,7 @@ class DoctorConfig:
     data: Any = field(default="???", metadata={"options": _DATA})
     batch_size: int = 16
     steps: int = 400
+    short: int = 60
     accelerator: str = "auto"
     seed: int = 0
     out: str = "doctor"
@@ -190,6 +191,7 @@ def check_doctor(config: DoctorConfig) -> None:
     _check_stream(config.data)
     _at_least("batch_size", config.batch_size, 2)
     _at_least("steps", config.steps, 20)
+    _at_least("short", config.short, 20)
     _one_of("accelerator", config.accelerator, ACCELERATORS)
     _at_least("seed", config.seed, 0)
 

@@ -49,7 +49,7 @@ TOY = [
 GAIN = 0.8  # times the centre's error: what is not below it has learnt nothing worth the name
 SHOWN = 6  # pictures
 FEW = 0.1  # share of labels that no pixel may speak for, where colours are random
-_CALM = 20  # steps, at each end of the real rung, whose losses are compared
+_CALM = 10  # steps, at each end of the real rung, whose losses are compared
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _toy(config: DoctorConfig, out: Path) -> tuple[str, list[str]]:
 
 def _real(config: DoctorConfig, stream: Stream, out: Path) -> tuple[str, list[str]]:
     patient = Patient.of(config, stream.blocks)
-    trace = patient.learn(map(stream.__getitem__, count()), config.steps)
+    trace = patient.learn(map(stream.__getitem__, count()), config.short)
     write_png(out / "real.png", draw_curves({"loss": trace.loss, "keypoints' miss (px)": trace.miss_px}))
     first, last = float(np.mean(trace.loss[:_CALM])), float(np.mean(trace.loss[-_CALM:]))
     if last > 0.9 * first:

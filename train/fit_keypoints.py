@@ -162,11 +162,12 @@ def add_confidence(path: Path, stream: Stream, learn: range, check: range) -> di
     then its confidence, and tells how well they come true on the items `check`. Where there is too little to learn from, it
     says so and gives None."""
     detector = load_detector(path)
+    drawn = [stream[k] for k in learn]
     try:
-        plain = list(judged(detector, (stream[k] for k in learn)))
+        plain = list(judged(detector, drawn))
         grown = Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2))
         detector = replace(detector, inflation=grown)
-        finds = list(judged(detector, (stream[k] for k in learn)))
+        finds = list(judged(detector, drawn))
         calibration = calibrate([one.found.features for one in finds], [one.right for one in finds])
     except SimgenError as error:
         print(f"WARNING: {error}; until then a find's confidence is the network's score", file=sys.stderr)

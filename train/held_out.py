@@ -66,4 +66,4 @@ def squares_on_table(judgements: Iterable[Judged]) -> Array:
 def _square(pose: Pose, truth: Array, axes: Array) -> float:
     """Of the place along `axes` (n, 3), the rows of directions in the camera frame."""
     miss = axes @ (pose.camera_from_block[:3, 3] - truth[:3, 3])
-    return float(miss @ np.linalg.solve(axes @ pose.covariance[3:, 3:] @ axes.T, miss))
+    return float(miss @ np.linalg.pinv(axes @ pose.covariance[3:, 3:] @ axes.T, hermitian=True) @ miss)
