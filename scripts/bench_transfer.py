@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from simgen.dataset.read import read_json
-from simgen.errors import SimgenError
+from simgen.dataset.read import open_dataset, read_json
+from simgen.errors import ConfigError, SimgenError
 from train.runfolder import METRICS, write_json
 
 FIGURES = {
@@ -44,6 +44,15 @@ def run_seed(
     result = folder / "real"
     _call("train", "evaluate", f"checkpoint={folder / 'best.ckpt'}", f"data.root={dataset}", f"out={result}", *evaluate)
     return dict(read_json(result / METRICS))
+
+
+def claim_folder(out: Path, overrides: Sequence[str]) -> None:
+    """Writes down what `out` is of. Raises ConfigError where it is of another configuration."""
+    kept = out / "overrides.json"
+    if kept.exists() and read_json(kept) != list(overrides):
+        raise ConfigError(f"{out}: holds runs of {' '.join(read_json(kept))}; name another folder, or repeat that")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(kept, list(overrides))
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
@@ -80,6 +89,8 @@ def main() -> None:
     parser.add_argument("--evaluate", nargs="*", default=[], metavar="KEY=VALUE")
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options, overrides = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
+    open_dataset(options.dataset)  # a mistyped path must not cost a training
+    claim_folder(options.out, overrides)
     results = {
         seed: run_seed(seed, options.dataset, options.out, overrides, options.evaluate) for seed in options.seeds
     }

@@ -2,11 +2,14 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from builders import ROOT
+
+from simgen.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +49,10 @@ def test_what_all_seeds_have_is_collected(bench: ModuleType) -> None:
     assert found["share of right poses"]["seeds"] == {"0": 0.5, "7": 0.7}
     assert found["mean XY error, cm"]["mean"] == 1.5
     assert bench.collect({0: results[0]})["share of right poses"]["interval"] is None
+
+
+def test_a_folder_is_of_one_configuration(bench: ModuleType, tmp_path: Path) -> None:
+    bench.claim_folder(tmp_path / "out", ["model.lr=1e-3"])
+    bench.claim_folder(tmp_path / "out", ["model.lr=1e-3"])
+    with pytest.raises(ConfigError, match=r"holds runs of model\.lr=1e-3"):
+        bench.claim_folder(tmp_path / "out", ["model.lr=2e-3"])

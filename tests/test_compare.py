@@ -77,6 +77,16 @@ def test_a_leaf_that_only_one_run_has(run: Run) -> None:
     assert compare_runs(a, b).configuration == [Change("model.extra", None, 7)]
 
 
+def test_what_changes_no_result_is_no_change_and_other_pictures_are_told(run: Run) -> None:
+    a, b = run("a", loss=0.5, error=1.0, data={"workers": 1}), run("b", loss=0.5, error=1.0, data={"workers": 4})
+    assert compare_runs(a, b).configuration == []
+    for folder, sha in ((a, "x"), (b, "y")):
+        path = folder / "evaluate-best-real" / "metrics.json"
+        result = {**json.loads(path.read_text()), "dataset_manifest_sha256": sha, "checkpoint_sha256": sha}
+        path.write_text(json.dumps(result))
+    assert [change.key for change in compare_runs(a, b).results] == ["evaluate-best-real.dataset_manifest_sha256"]
+
+
 def test_what_is_no_run_is_told(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere: holds no config\.json"):
         compare_runs(run("a", loss=0.5), tmp_path / "nowhere")

@@ -10,7 +10,7 @@ import pytest
 
 from simgen.catalogue import load_world
 from simgen.config import compose
-from simgen.dataset.read import BopDataset, Instance, Picture, open_dataset
+from simgen.dataset.read import BopDataset, Instance, open_dataset
 from simgen.errors import DatasetError
 from simgen.generate import render
 from simgen.geometry import Array, inverse, rigid, rotation_about
@@ -20,6 +20,7 @@ from train.detector import Found
 from train.factors import by_factor, draw_factors, factor_lines, factors_of, wilson
 from train.gallery import draw_worst_cases
 from train.judge import Answer, Stray, judge_dataset
+from train.pictures import GREEN, RED, Image
 from train.pose import Pose, View
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
@@ -134,17 +135,31 @@ def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> Non
 
 
 def test_a_turn_by_a_symmetry_is_no_error_and_another_is(dataset: BopDataset) -> None:
-    def turned(angle_deg: float) -> list[list[Found]]:
-        turn = rigid(rotation_about(2, np.radians(angle_deg)), np.zeros(3))
-        return [
-            [found(kind_of(dataset, one), one.camera_from_block @ turn, 0.9) for one in picture.instances]
-            for picture in dataset.pictures
-        ]
-
-    cubes = [a for a in answers_to(dataset, turned(90))[0] if a.kind.name == "cube"]
-    assert cubes and max(a.rotation for a in cubes) < 1e-6
-    cubes = [a for a in answers_to(dataset, turned(30))[0] if a.kind.name == "cube"]
-    assert [a.rotation for a in cubes] == pytest.approx([np.pi / 6] * len(cubes))
+    """Of any kind: also where the turn moves the origin, as a triangular prism's and a tetrahedron's."""
+    moves = set()
+    for number in range(24):
+        finds = []
+        for picture in dataset.pictures:
+            row = []
+            for one in picture.instances:
+                kind = kind_of(dataset, one)
+                guise = kind.symmetries[number % len(kind.symmetries)]
+                row.append(found(kind, one.camera_from_block @ guise, 0.9))
+                if np.linalg.norm(guise[:3, 3]) > 0.01:
+                    moves.add(kind.name)
+            finds.append(row)
+        for answer in answers_to(dataset, finds)[0]:
+            assert answer.right
+            assert max(answer.adds, answer.rotation, answer.translation, answer.xy) < 1e-6
+            assert answer.mspd < 1e-4
+    assert moves
+    turn = rigid(rotation_about(2, np.radians(30)), np.zeros(3))
+    finds = [
+        [found(kind_of(dataset, one), one.camera_from_block @ turn, 0.9) for one in p.instances]
+        for p in dataset.pictures
+    ]
+    cubes = [a for a in answers_to(dataset, finds)[0] if a.kind.name == "cube"]
+    assert cubes and [a.rotation for a in cubes] == pytest.approx([np.pi / 6] * len(cubes))
 
 
 def made(dataset: BopDataset, number: int, fraction: float, miss: float) -> Answer:
@@ -154,7 +169,8 @@ def made(dataset: BopDataset, number: int, fraction: float, miss: float) -> Answ
     truth = replace(picture.instances[0], visible_fraction=fraction)
     picture = replace(picture, instances=(truth, *picture.instances[1:]))
     one = found(kind, truth.camera_from_block, 0.5)
-    return Answer(picture, kind, truth, one, miss * kind.diameter, 0.0, 0.0, 0.0, np.zeros(2), np.zeros(2))
+    view = View(picture.intrinsics, picture.distortion, picture.camera_from_world)
+    return Answer(picture, view, kind, truth, one, miss * kind.diameter, 0.0, 0.0, 0.0, np.zeros(2), np.zeros(2))
 
 
 def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> None:
@@ -195,7 +211,9 @@ def test_explained_variance_by_hand(dataset: BopDataset) -> None:
 def test_the_recipe_is_that_of_the_picture_and_its_block(dataset: BopDataset) -> None:
     for picture in dataset.pictures:
         for one in picture.instances:
-            values = factors_of(Answer(picture, kind_of(dataset, one), one, None, 0, 0, 0, 0, np.zeros(2), np.zeros(2)))
+            values = factors_of(
+                replace(made(dataset, 0, 1.0, 0.0), picture=picture, kind=kind_of(dataset, one), truth=one)
+            )
             assert values["distance (m)"] == pytest.approx(np.linalg.norm(one.camera_from_block[:3, 3]))
             assert 0 <= values["share of ambient light"] <= 1  # type: ignore[operator]
             assert 1 <= int(values["lights"]) <= 4
@@ -211,6 +229,9 @@ def test_a_recipe_of_another_version_is_told(dataset: BopDataset, tmp_path: Path
     moved = replace(answer, picture=replace(answer.picture, path=tmp_path / "rgb" / "000000.jpg"))
     with pytest.raises(DatasetError, match="another version"):
         factors_of(moved)
+    (tmp_path / "sample" / f"{answer.picture.image_id:06d}.json").write_text('{"somebody": "else"}')
+    with pytest.raises(DatasetError, match="another version"):
+        factors_of(moved)
 
 
 def test_wilsons_interval() -> None:
@@ -219,13 +240,28 @@ def test_wilsons_interval() -> None:
     assert wilson(10, 10)[1] == 1
 
 
+def test_groups_of_one_explain_nothing(dataset: BopDataset) -> None:
+    answers = [made(dataset, k, 1.0, miss) for k, miss in enumerate((0.1, 0.6))]
+    assert [row["explained"] for row in by_factor(answers)] == [0.0] * len(by_factor(answers))
+    assert by_factor(answers[:1]) == []
+
+
 def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
-    """The first tile's outline of the truth is where the worst answer's block is."""
+    """Each tile is of its own picture; the truth's outline is green, what was said red, and a stray has no truth."""
     answers = [made(dataset, k, 1.0, 0.05 * k) for k in range(6)]
-    picture: Picture = answers[5].picture
-    shown = draw_worst_cases(answers, [Stray(picture, answers[0].found)])  # type: ignore[arg-type]
+    stray = Stray(dataset.pictures[7], answers[0].view, answers[0].found)  # type: ignore[arg-type]
+    shown = draw_worst_cases(answers, [stray])
     assert shown.shape == (3 * 480, 3 * 640, 3)
-    original = cv2.resize(cv2.imread(str(picture.path))[..., ::-1], (640, 480))
-    # Tile 0 is the stray (0.5), tile 1 ... the answers; the background of each is its own picture.
-    tiles = [shown[:480, :640], shown[:480, 640:1280]]
-    assert all(np.median(np.abs(tile.astype(int) - original)) == 0 for tile in tiles)
+    tiles = [shown[480 * (k // 3) :, 640 * (k % 3) :][:480, :640] for k in range(7)]
+    for tile, picture in zip(tiles, [stray.picture, *(a.picture for a in answers[::-1])], strict=True):
+        original = cv2.resize(cv2.imread(str(picture.path))[..., ::-1], (640, 480))
+        assert np.median(np.abs(tile.astype(int) - original)) == 0
+
+    def has(tile: Image, color: tuple[int, int, int]) -> bool:
+        return bool((np.abs(tile.astype(int) - color).max(2) < 30).sum() > 20)
+
+    beside_it = replace(answers[5], found=found(answers[5].kind, beside(answers[5].truth.camera_from_block, 0.03), 0.5))
+    shown = draw_worst_cases([beside_it], [])
+    assert has(shown, GREEN) and has(shown, RED)
+    lost = draw_worst_cases([replace(answers[5], found=None)], [])
+    assert has(lost, GREEN) and not has(lost[40:], RED)

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 
 from simgen.config import compose
@@ -20,11 +21,12 @@ from train.config import EvaluateConfig, ExportConfig, PredictConfig, SourceConf
 from train.detector import Detector, load_detector
 from train.evaluate_keypoints import evaluate_keypoints
 from train.export import export
-from train.fit_keypoints import train_keypoints
+from train.fit_keypoints import HELD_OUT, add_confidence, train_keypoints
 from train.overlay import draw_finds
 from train.pose import View
 from train.pose_metrics import adds
 from train.predict import predict, read_camera, view_of
+from train.stream import Stream
 
 # Up to two red cubes, each with a place of its own, on a tan table, before a camera that hardly moves.
 TOY = [
@@ -42,9 +44,7 @@ SIZE = (128, 96)
 STEPS, EPOCHS = 90, 4
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "toy"
+def config_of(out: Path) -> TrainConfig:
     overrides = [
         "model=keypoints", "data=stream", "data.scenes=[tabletop]", *TOY, f"data.width={SIZE[0]}", f"data.height={SIZE[1]}",
         f"data.epoch={STEPS}", "data.validation=48", "data.workers=0", f"trainer.epochs={EPOCHS}", "trainer.batch_size=8",
@@ -53,8 +53,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]  # fmt: skip
     config = compose("train", TrainConfig, overrides)
     check_train(config)
-    train_keypoints(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "toy"
+    train_keypoints(config_of(out))
     return out
+
+
+def test_a_calibration_does_not_build_on_an_earlier_one(run: Path, tmp_path: Path) -> None:
+    config = config_of(tmp_path / "x")
+    stream = Stream(config.data, config.randomize, HELD_OUT, 8)
+    results = []
+    for name, inflation in (("once", {}), ("again", {"inflation": {"free": 9.0, "on_table": 9.0}})):
+        content = torch.load(run / "best.ckpt", weights_only=True)
+        path = tmp_path / f"{name}.ckpt"
+        torch.save({**content, **inflation}, path)
+        result = add_confidence(path, stream, range(30, 42), range(42, 44))
+        results.append((result, torch.load(path, weights_only=True).get("inflation")))
+    assert results[0] == results[1]
+    result, inflation = results[0]
+    assert result is not None and result["inflation"] == inflation
+    assert 0.3 < inflation["on_table"] < 4
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +156,7 @@ def test_the_command_evaluate(
     )
     printed = capsys.readouterr().out
     assert "right (ADD-S < 10%)" in printed and "average precision" in printed and "factor: its share" in printed
-    assert {"distance (m)", "hidden share"} <= {row["factor"] for row in result["by_factor"]}
+    assert {"distance (m)", "place off the middle"} <= {row["factor"] for row in result["by_factor"]}
     for name in ("worst", "factors"):
         assert cv2.imread(str(tmp_path / "out" / f"{name}.png")).std() > 5
     again = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -258,7 +280,7 @@ def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset
     path = tmp_path / "toy.safetensors"
     result = export(ExportConfig(str(run / "best.ckpt"), str(path)))
     assert path.stat().st_size == result["bytes"] < (run / "best.ckpt").stat().st_size
-    pictures, views = [read_rgb(p.path) for p in dataset.pictures[:4]], views_of(dataset)[:4]
+    pictures, views = [read_rgb(p.path) for p in dataset.pictures[:8]], views_of(dataset)[:8]
     before, after = (load_detector(one).find(pictures, views) for one in (run / "best.ckpt", path))
     assert sum(map(len, before)) > 2
     for expected, got in zip(before, after, strict=True):

@@ -1,5 +1,7 @@
 """The keypoint loss: zero for the truth in every symmetric guise, and gradients where they belong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from simgen.geometry import project, transform_points
 from simgen.render import make_renderer
 from simgen.targets import Targets, targets_of
 from train.blockset import BlockSet
-from train.keypoint_loss import Weights, candidates, keypoint_losses
+from train.keypoint_loss import Weights, _upright, candidates, keypoint_losses
 from train.keypoint_net import STRIDE, Maps, find_peaks
 
 WORLD = load_world("tabletop")
@@ -69,6 +71,39 @@ def test_candidates_are_the_projections_of_all_symmetric_poses(targets: Targets)
                 on_axis = np.linalg.norm(block.keypoints[:, :2], axis=1) < 1e-9
                 expected = project(transform_points(pose @ symmetry, block.keypoints), *lens)
                 np.testing.assert_allclose(got[on_axis], expected[on_axis], atol=2e-3)
+
+
+def test_upright_is_what_it_says() -> None:
+    """Right-handed; x to the right; z leans from the line of sight by 45 degrees, towards the camera and up."""
+    shift = torch.tensor([[0.0, 0, 1], [0.3, -0.2, 0.8], [-0.4, 0.3, 0.6]]).double()
+    turn, half = _upright(shift), 0.5**0.5
+    torch.testing.assert_close(turn @ turn.mT, torch.eye(3).double().expand(3, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(turn), torch.ones(3).double())
+    torch.testing.assert_close(turn[0], torch.tensor([[1, 0, 0], [0, -half, -half], [0, half, -half]]).double())
+    away = shift / shift.norm(dim=1, keepdim=True)
+    torch.testing.assert_close((turn[:, :, 2] * away).sum(1), torch.full((3,), -half).double())
+    assert (turn[:, 1, 2] < 0).all()  # up in the picture
+    assert (turn[:, 0, 0] > 0.8).all()
+
+
+def test_of_guises_that_all_miss_alike_the_upright_one_is_asked_for(targets: Targets) -> None:
+    """Whatever the symmetry by which the label is turned, a network that knows nothing is taught the same keypoints."""
+    one = torch.tensor([0]), torch.tensor([0])
+    cube = BLOCKS.kinds[BLOCKS.names.index("cube")]
+    asked = []
+    for symmetry in cube.symmetries:
+        pose, model = targets.camera_from_block.clone(), targets.model.clone()
+        pose[0, 0] = torch.eye(4)
+        pose[0, 0, :3, 3] = torch.tensor([0.05, 0.02, 0.5])
+        pose[0, 0, :3, :3] = _upright(pose[:1, 0, :3, 3])[0] @ torch.tensor(symmetry[:3, :3]).float()
+        model[0, 0] = BLOCKS.names.index("cube")
+        pixels, unlike = candidates(replace(targets, camera_from_block=pose, model=model), *one, model[one], BLOCKS)
+        real = unlike[0, : len(cube.symmetries)]
+        assert real.min() == pytest.approx(0, abs=1e-5) and real.max() == pytest.approx(1, abs=1e-5)
+        assert (real < 0.1).sum() == 1
+        asked.append(pixels[0, int(real.argmin()), :9])
+    for pixels in asked:
+        torch.testing.assert_close(pixels, asked[0], atol=2e-2, rtol=0)
 
 
 def test_a_round_blocks_turn_about_its_axis_moves_no_candidate() -> None:

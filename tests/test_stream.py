@@ -80,7 +80,7 @@ def test_half_of_a_batch_is_of_each_scene(stream: Stream) -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"trainer\.batch_size: got 3; expected a multiple of 2"):
+    with pytest.raises(ConfigError, match=r"batch_size: got 3; expected a multiple of 2"):
         Stream(CONFIG, randomize(), 0, 3)
     with pytest.raises(ConfigError, match="nowhere"):
         Stream(replace(CONFIG, scenes=["nowhere"]), randomize(), 0, 4)

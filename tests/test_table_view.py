@@ -56,6 +56,27 @@ def test_noise_and_gross_errors_leave_it_near(seed: int) -> None:
     assert np.linalg.norm(hits - places, axis=1).mean() < 0.012
 
 
+def test_one_place_behind_the_camera_spoils_nothing() -> None:
+    pixels, places = told(np.random.default_rng(3))
+    places[7] = -3.0, 0.0
+    metres, degrees, share = off(find_camera(pixels, places, np.full(len(pixels), 1e-3), nominal_view(*SIZE, 45)))
+    assert metres < 0.002 and degrees < 0.1 and share < 2e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_places_that_agree_on_no_camera_give_none(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.uniform(0, SIZE, (400, 2))
+    assert find_camera(pixels, rng.uniform(-1, 1, (400, 2)), np.full(400, 0.5), nominal_view(*SIZE, 45)) is None
+
+
+def test_the_focal_length_stays_near_what_is_stated() -> None:
+    pixels, places = told(np.random.default_rng(4))
+    found = find_camera(pixels, places, np.full(len(pixels), 1e-3), nominal_view(*SIZE, 30))
+    guess = nominal_view(*SIZE, 30).intrinsics[0, 0]
+    assert found is None or abs(np.log(found.intrinsics[0, 0] / guess)) <= np.log(1.15) + 1e-9
+
+
 def test_the_surest_are_asked() -> None:
     pixels, places = told(np.random.default_rng(1))
     wrong = np.arange(len(pixels)) % 2 == 0

@@ -8,9 +8,8 @@ from typing import Any
 from simgen.dataset.read import read_json
 from simgen.errors import ConfigError
 from train.config import CompareConfig
-from train.runfolder import CONFIG, METRICS, differences
+from train.runfolder import CONFIG, FREE, METRICS, differences
 
-_PLACES = ("out",)  # where a run is kept is no difference in what it is
 _KEPT = {"history", "per_block", "per_picture", "by_factor"}  # lists and tables, too long to lay side by side
 
 
@@ -63,7 +62,7 @@ def compare_runs(first: Path, second: Path) -> Comparison:
         if not (folder / CONFIG).exists():
             raise ConfigError(f"{folder}: holds no {CONFIG}; expected the folder of a run of `python -m train`")
     before, after = (read_json(folder / CONFIG) for folder in (first, second))
-    changes = [Change(*row) for row in differences(before, after) if row[0] not in _PLACES]
+    changes = [Change(*row) for row in differences(before, after) if row[0] not in FREE]
     results, missing = [], []
     there, here = (dict(_results(folder)) for folder in (first, second))
     for name in sorted({*there, *here}):
@@ -71,7 +70,7 @@ def compare_runs(first: Path, second: Path) -> Comparison:
             missing.append(name)
             continue
         rows = differences(_plain(there[name]), _plain(here[name]), name)
-        results += [Change(*row) for row in rows if not row[0].endswith(("checkpoint", "sha256"))]
+        results += [Change(*row) for row in rows if not row[0].endswith((".checkpoint", ".checkpoint_sha256"))]
     return Comparison(
         [change for change in changes if not change.key.startswith("code.")],
         [change for change in changes if change.key.startswith("code.")],

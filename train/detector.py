@@ -177,6 +177,6 @@ def load_detector(path: Path | str) -> Detector:
         net = make_net(config, blocks)
         net.load_state_dict(weights_below(content, AVERAGED))
         width, height = content["picture"]
-        calibration = Calibration.from_json(content["calibration"]) if "calibration" in content else None
+        calibration = Calibration.from_json(content["calibration"]) if content.get("calibration") else None
         inflation = Inflation(**content.get("inflation", {}))
     return Detector(net.eval(), blocks, width, height, calibration, inflation)

@@ -186,7 +186,7 @@ def _toy(config: DoctorConfig, out: Path) -> tuple[str, list[str]]:
     trace = patient.learn(map(stream.__getitem__, count()), config.steps)
     write_png(out / "toy.png", draw_curves({"loss": trace.loss, "keypoints' miss (px)": trace.miss_px}))
     errors, centre = _held_out(patient, data, toy, out / "toy_finds.png")
-    share = float(np.mean(errors < TOY_CM)) if len(errors) else 0.0
+    share = float(np.mean(errors < TOY_CM))
     if share < TOY_SHARE:
         raise SimgenError(
             f"after {len(trace.loss)} steps {100 * share:.0f}% of cubes before a still camera are found within {TOY_CM:g} "
@@ -208,18 +208,22 @@ def _real(config: DoctorConfig, stream: Stream, out: Path) -> tuple[str, list[st
             f"the loss went from {first:.2f} to {last:.2f} in {len(trace.loss)} steps; look at real.png; try another "
             "model.lr, or fewer factors (randomize=none, then one group after another)"
         )
-    warnings = _of_gradients(trace)
-    period = period_of(trace.loss)
-    if period is not None:
-        warnings.append(f"the loss repeats itself every {period} steps: are the pictures shuffled?")
+    warnings = _of_curves(trace)
     errors, centre = _held_out(patient, config.data, config.randomize, out / "real_finds.png")
-    median = float(np.median(errors)) if len(errors) else float("inf")
+    median = float(np.median(errors))
     if median > GAIN * centre:
         warnings.append(
             f"held-out blocks are {median:.1f} cm off in the median, always the mean place {centre:.1f} cm: nothing is "
             "learnt yet"
         )
     return f"loss {first:.2f} to {last:.2f}, held-out {median:.1f} cm (always the mean place {centre:.1f} cm)", warnings
+
+
+def _of_curves(trace: Trace) -> list[str]:
+    period = period_of(trace.loss)
+    if period is None:
+        return _of_gradients(trace)
+    return [*_of_gradients(trace), f"the loss repeats itself every {period} steps: are the pictures shuffled?"]
 
 
 def _of_gradients(trace: Trace) -> list[str]:
@@ -231,7 +235,7 @@ def _of_gradients(trace: Trace) -> list[str]:
 
 def _held_out(patient: Patient, data: StreamConfig, randomize: Randomize, picture: Path) -> tuple[Array, float]:
     """The errors along the table, in cm, of the nearest find to each labelled block of a held-out batch (infinite without),
-    and the mean error of always saying their mean place. Draws the finds into the file `picture`."""
+    and the mean error of always saying their scene's mean place. Draws the finds into the file `picture`."""
     config = patient.config
     stream = Stream(data, randomize, config.seed + HELD_OUT, config.batch_size)
     shot = stream[0]
@@ -242,16 +246,20 @@ def _held_out(patient: Patient, data: StreamConfig, randomize: Randomize, pictur
     all_finds = detector.find(pictures, views)
     shown = [draw_finds(*one) for one in list(zip(pictures, all_finds, views, strict=True))[:SHOWN]]
     write_png(picture, sheet(shown))
-    errors, places = [], []
+    errors, distances = [], []
+    places: dict[int, list[Array]] = {}  # by scene: their tables may be elsewhere
     for row, (finds, view) in enumerate(zip(all_finds, views, strict=True)):
         table_from_camera = inverse(view.camera_from_table)  # type: ignore[arg-type]
         said = [(table_from_camera @ found.pose.camera_from_block)[:2, 3] for found in finds]
         for slot in (findable(targets)[row] & targets.labelled[row]).nonzero()[:, 0].tolist():
             true = (table_from_camera @ targets.camera_from_block[row, slot].double().cpu().numpy())[:2, 3]
-            places.append(true)
+            places.setdefault(row // stream.each, []).append(true)
             errors.append(100 * min((float(np.linalg.norm(place - true)) for place in said), default=np.inf))
-    spots = np.array(places).reshape(-1, 2)
-    return np.array(errors), float(100 * np.linalg.norm(spots - spots.mean(0), axis=1).mean())
+    if not places:
+        raise SimgenError(f"no block is to be found in the {len(targets)} held-out pictures; look at {picture}")
+    for spots in places.values():
+        distances += [100 * float(np.linalg.norm(spot - np.mean(spots, axis=0))) for spot in spots]
+    return np.array(errors), float(np.mean(distances))
 
 
 def _view(targets: Targets, row: int) -> View:

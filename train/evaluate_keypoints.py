@@ -87,9 +87,12 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, result)
     write_png(out / WORST, draw_worst_cases(answers, strays))
-    if result["by_factor"]:
+    written = [METRICS, WORST]
+    (out / FACTORS).unlink(missing_ok=True)
+    if result["by_factor"]:  # with a single block there is nothing to compare
         write_png(out / FACTORS, draw_factors(result["by_factor"]))
-    print(f"wrote {METRICS}, {WORST} and {FACTORS} in {out}")
+        written.append(FACTORS)
+    print(f"wrote {', '.join(written)} in {out}")
     return result
 
 

@@ -33,15 +33,15 @@ def factors_of(answer: Answer) -> dict[str, Value]:
         "place off the middle": float(np.linalg.norm((pixel - centre) / np.linalg.norm(centre))),
         "hidden share": 1 - truth.visible_fraction,
     }
-    recipe = read_recipe(picture)
-    if recipe is not None:
-        number = next(k for k, one in enumerate(picture.instances) if one is truth)
-        try:
+    number = next(k for k, one in enumerate(picture.instances) if one is truth)
+    try:
+        recipe = read_recipe(picture)
+        if recipe is not None:
             result |= _of_recipe(recipe, number)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f"{picture.path}: the recipe beside it is of another version or damaged ({error!r}); render again"
-            ) from error
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{picture.path}: the recipe beside it is of another version or damaged ({error!r}); render again"
+        ) from error
     return result
 
 
@@ -92,8 +92,8 @@ def by_factor(answers: Sequence[Answer]) -> list[dict[str, Any]]:
         count = sum(len(members) for _, members in groups)
         inside = np.concatenate([members for _, members in groups])
         whole = ((miss[inside] - miss[inside].mean()) ** 2).sum()
-        free = max(count - len(groups), 1)
-        explained = 1 - (within / free) / (whole / max(count - 1, 1)) if whole > 0 else 0.0
+        free = count - len(groups)  # 0: each group is one block, and says nothing
+        explained = 1 - (within / free) / (whole / (count - 1)) if whole > 0 and free > 0 else 0.0
         table = [_row(name, [answers[k] for k in members]) for name, members in groups]
         rows.append({"factor": factor, "explained": float(max(explained, 0.0)), "groups": table})
     return sorted(rows, key=lambda row: -row["explained"])

@@ -159,24 +159,32 @@ def train_keypoints(config: TrainConfig) -> None:
 
 def add_confidence(path: Path, stream: Stream, learn: range, check: range) -> dict[str, Any] | None:
     """Calibrates the detector in the checkpoint `path` on the items `learn` of a held-out stream, its uncertainties and
-    then its confidence, and tells how well they come true on the items `check`. Where there is too little to learn from, it
-    says so and gives None."""
-    detector = load_detector(path)
+    then its confidence, and tells how well they come true on the items `check`; None where it finds nothing there. Where
+    there is too little to learn either from, it says so and leaves that as the network has it."""
+    # As the network is, even if this was done before: a run that is started again when it is done comes here again.
+    detector = replace(load_detector(path), calibration=None, inflation=Inflation())
     drawn = [stream[k] for k in learn]
+    plain = list(judged(detector, drawn))
     try:
-        plain = list(judged(detector, drawn))
         grown = Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2))
         detector = replace(detector, inflation=grown)
-        finds = list(judged(detector, drawn))
+    except SimgenError as error:
+        print(f"WARNING: {error}; until then uncertainties are what the keypoints' imply", file=sys.stderr)
+    finds = list(judged(detector, drawn))
+    try:
         calibration = calibrate([one.found.features for one in finds], [one.right for one in finds])
+        detector = replace(detector, calibration=calibration)
     except SimgenError as error:
         print(f"WARNING: {error}; until then a find's confidence is the network's score", file=sys.stderr)
-        return None
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = {**torch.load(path, map_location="cpu", weights_only=True), "inflation": asdict(detector.inflation)}
+    content["calibration"] = detector.calibration and detector.calibration.to_json()
     part = path.with_suffix(".part")
-    torch.save({**content, "calibration": calibration.to_json(), "inflation": asdict(grown)}, part)
+    torch.save(content, part)
     part.replace(path)
-    checked = list(judged(replace(detector, calibration=calibration), (stream[k] for k in check)))
+
+    checked = list(judged(detector, (stream[k] for k in check)))
+    if not checked:
+        return None
     chance, right = np.array([one.found.confidence for one in checked]), np.array([one.right for one in checked])
     score = np.array([one.found.score for one in checked])
     stated, of_score = (expected_calibration_error(said, right, BINS) for said in (chance, score))
@@ -184,7 +192,8 @@ def add_confidence(path: Path, stream: Stream, learn: range, check: range) -> di
     print(
         f"confidence: {right.sum()} of {len(checked)} finds on other held-out pictures are right; what is stated is off by "
         f"{stated:.3f} (the network's score by {of_score:.3f})\n"
-        f"uncertainty: the place's deviations grown {grown.on_table:.2f} times on the table, {grown.free:.2f} times free; "
+        f"uncertainty: the place's deviations grown {detector.inflation.on_table:.2f} times on the table, "
+        f"{detector.inflation.free:.2f} times free; "
         f"of right finds {100 * on_table:.0f}% and {100 * free:.0f}% are within their ellipses of 95%"
     )
     return {
@@ -192,7 +201,7 @@ def add_confidence(path: Path, stream: Stream, learn: range, check: range) -> di
         "right": int(right.sum()),
         "expected_calibration_error": stated,
         "expected_calibration_error_of_score": of_score,
-        "inflation": asdict(grown),
+        "inflation": asdict(detector.inflation),
         "within_95": {"on_table": on_table, "free": free},
     }
 

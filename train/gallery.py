@@ -35,15 +35,15 @@ def _tile(one: Answer | Stray) -> Image:
     image = read_rgb(picture.path)
     factor = TILE / image.shape[1]
     image = np.asarray(cv2.resize(image, (TILE, round(factor * image.shape[0]))), dtype=np.uint8)
-    view = View(picture.intrinsics, picture.distortion).resized(factor, factor)
+    lens = View(picture.intrinsics, picture.distortion).resized(factor, factor)
     place = f"{picture.scene_id}/{picture.image_id}"
     if isinstance(one, Stray):
         label = f"{place}: no {one.found.kind.name} ({one.found.confidence:.2f})"
     else:
-        draw_block(image, one.kind, one.truth.camera_from_block, view, GREEN)
+        draw_block(image, one.kind, one.truth.camera_from_block, lens, GREEN)
         label = f"{place}: {one.kind.name} not found ({100 * one.truth.visible_fraction:.0f}% seen)"
         if one.found is not None:
             label = f"{place}: {one.kind.name} {100 * one.adds:.1f} cm ({one.found.confidence:.2f})"
     if found is not None:
-        draw_block(image, found.kind, found.pose.camera_from_block, view, RED)
+        draw_block(image, found.kind, found.pose.camera_from_block, one.view.resized(factor, factor), RED)
     return headed(image, label)

@@ -8,7 +8,7 @@ import numpy as np
 from simgen.geometry import Array, inverse
 from train.confidence import RIGHT
 from train.detector import Detector, Found
-from train.judge import misses
+from train.judge import misses, nearest_guise
 from train.pose import Pose, View
 from train.pose_metrics import match
 from train.stream import Shot
@@ -17,8 +17,8 @@ from train.stream import Shot
 @dataclass(frozen=True)
 class Judged:
     """One find and whether its pose is `right`: ADD-S to a labelled block of its kind, which no better find has taken,
-    under a tenth of the diameter. `truth` is that block's camera_from_block (4, 4), None where the find is wrong;
-    `table` camera_from_table (4, 4)."""
+    under a tenth of the diameter. `truth` is that block's camera_from_block (4, 4), in the symmetric guise nearest to the
+    find, None where the find is wrong; `table` camera_from_table (4, 4)."""
 
     found: Found
     right: bool
@@ -44,7 +44,8 @@ def judged(detector: Detector, shots: Iterable[Shot]) -> Iterator[Judged]:
             truths = [(detector.blocks.names[model[row, slot]], poses[row, slot]) for slot in slots]
             taken = match(np.array([found.confidence for found in finds]), misses(finds, truths), RIGHT)
             for found, j in zip(finds, taken, strict=True):
-                yield Judged(found, bool(j >= 0), truths[j][1] if j >= 0 else None, tables[row])
+                truth = nearest_guise(truths[j][1], found.kind, found.pose.camera_from_block) if j >= 0 else None
+                yield Judged(found, truth is not None, truth, tables[row])
 
 
 def squares_free(judgements: Iterable[Judged]) -> Array:

@@ -19,7 +19,8 @@ NEAR = 1.0  # diameters: a find farther off than this, by ADD-S, is not taken fo
 
 @dataclass(frozen=True)
 class Answer:
-    """A labelled block `truth` of `kind` in `picture`, and the find taken for it, with its errors (infinite without).
+    """A labelled block `truth` of `kind` in `picture`, and the find taken for it, with its errors up to symmetry (infinite
+    without). `view` is the camera by which the find was made.
 
     `said` (2,) m is the answer to "where on the table is it?" where the number of blocks is known, as position models give
     one whatever they see: the place of that one of the surest finds of its kind, as many as there are blocks, which is taken
@@ -28,6 +29,7 @@ class Answer:
     """
 
     picture: Picture
+    view: View
     kind: Kind
     truth: Instance
     found: Found | None
@@ -53,6 +55,7 @@ class Stray:
     """A find that was taken for no labelled block."""
 
     picture: Picture
+    view: View
     found: Found
 
 
@@ -90,23 +93,25 @@ def judge_dataset(
             asked = _asked(finds, [name for name, _ in truths], costs)
             for j, one in enumerate(wanted):
                 kind, number = kinds[names[one.obj_id]], by_truth.get(j)
-                places = _said(asked[j], view, dataset.table_center), _true(picture, one)
+                places = _said(asked[j], view, dataset.table_center), _true(picture, one, kind, asked[j])
                 if number is None:
-                    yield Answer(picture, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
+                    yield Answer(picture, view, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
                     continue
-                pose, truth = finds[number].pose.camera_from_block, one.camera_from_block
+                pose = finds[number].pose.camera_from_block
+                truth = nearest_guise(one.camera_from_block, kind, pose)
                 yield Answer(
                     picture,
+                    view,
                     kind,
                     one,
                     finds[number],
                     float(costs[number, j]) * kind.diameter,
                     rotation_error(pose, truth, groups[kind.name]),
                     translation_error(pose, truth),
-                    mspd(pose, truth, kind.corners, groups[kind.name], picture.intrinsics),
+                    mspd(pose, truth, kind.corners, groups[kind.name], view.intrinsics),
                     *places,
                 )
-            yield from (Stray(picture, found) for i, found in enumerate(finds) if taken[i] < 0)
+            yield from (Stray(picture, view, found) for i, found in enumerate(finds) if taken[i] < 0)
 
 
 def misses(finds: Sequence[Found], truths: Sequence[tuple[str, Array]]) -> Array:
@@ -118,6 +123,14 @@ def misses(finds: Sequence[Found], truths: Sequence[tuple[str, Array]]) -> Array
             if name == found.kind.name:
                 costs[i, j] = adds(found.pose.camera_from_block, pose, found.kind.corners) / found.kind.diameter
     return costs
+
+
+def nearest_guise(truth: Array, kind: Kind, pose: Array) -> Array:
+    """Of the poses (4, 4) that look the same as `truth`, by the symmetries of `kind`, the one whose origin is nearest to
+    that of `pose`. The origin is the middle of a block's box, and a turn about another axis moves it: a triangular
+    prism's by 1.5 cm."""
+    guises = truth @ kind.symmetries  # a continuous symmetry's axis goes through the origin
+    return np.asarray(guises[np.linalg.norm(guises[:, :3, 3] - pose[:3, 3], axis=1).argmin()])
 
 
 def nominal_view(width: int, height: int, fov_deg: float) -> View:
@@ -149,7 +162,10 @@ def _said(found: Found | None, view: View, center: Array | None) -> Array:
     return np.asarray((inverse(view.camera_from_table) @ found.pose.camera_from_block)[:2, 3])
 
 
-def _true(picture: Picture, one: Instance) -> Array:
+def _true(picture: Picture, one: Instance, kind: Kind, found: Found | None) -> Array:
     if picture.camera_from_world is None:
         return np.full(2, np.nan)
-    return np.asarray((inverse(picture.camera_from_world) @ one.camera_from_block)[:2, 3])
+    pose = one.camera_from_block
+    if found is not None:
+        pose = nearest_guise(pose, kind, found.pose.camera_from_block)
+    return np.asarray((inverse(picture.camera_from_world) @ pose)[:2, 3])

@@ -14,7 +14,7 @@ from train.checkpoint import LAST
 CONFIG, METRICS = "config.json", "metrics.json"
 
 # Leaves that change how fast a run is but not what it computes: a run may go on with others.
-_FREE = ("out", "data.root", "data.cache_gb", "data.workers")
+FREE = ("out", "data.root", "data.cache_gb", "data.workers")
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
@@ -33,7 +33,7 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
     changed = [
         f"{key} was {old!r} and is {new!r}"
         for key, old, new in differences(before, config)
-        if key not in _FREE and not key.startswith("code.")
+        if key not in FREE and not key.startswith("code.")
     ]
     if changed:
         raise ConfigError(

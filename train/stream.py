@@ -43,7 +43,7 @@ class Stream(Dataset[Shot]):
     def __init__(self, config: StreamConfig, randomize: Randomize, seed: int, batch_size: int) -> None:
         if batch_size % len(config.scenes):
             raise ConfigError(
-                f"trainer.batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
+                f"batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
                 "data.scenes"
             )
         self.each = batch_size // len(config.scenes)

@@ -66,7 +66,7 @@ def exploded(norms: Array) -> int | None:
 
 def unlikeness(first: Tensor, second: Tensor) -> float:
     """How far two sets of pictures (N, 3, H, W), two at least in each, differ in brightness or contrast, channel by channel,
-    in standard errors (Welch 1947): about 1 where both are of one kind, whatever the pictures show."""
+    in standard errors (Welch 1947): about 1 where both are many of one kind, whatever they show."""
     worst = 0.0
     for measure in (_means, _contrasts):
         a, b = measure(first), measure(second)
@@ -86,7 +86,8 @@ def unsupported(images: Tensor, targets: Targets, asked: Tensor) -> list[tuple[i
         u0, v0 = max(int(left) - 2, 0), max(int(top) - 2, 0)
         u1, v1 = min(int(right) + 3, width), min(int(bottom) + 3, height)
         patch = images[picture, :, v0:v1, u0:u1].flatten(1).float()
-        ends = torch.quantile(patch, torch.tensor([0.02, 0.98]), dim=1)  # noise at single pixels is no contrast
+        # Noise at single pixels is no contrast.
+        ends = torch.quantile(patch, torch.tensor([0.02, 0.98], device=patch.device), dim=1)
         if float((ends[1] - ends[0]).max()) < CONTRAST:
             found.append((picture, slot))
     return found

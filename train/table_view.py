@@ -24,7 +24,9 @@ _CELLS = 400  # the surest so many tell the camera
 _LEAST = 30
 _TRIALS = 300  # of the start, each from a few cells
 _WITHIN = 0.03  # of the focal length: cells that agree with a trial
-_NEAR = 0.05  # of the focal length: how far it may be from the guess, as a deviation
+_NEAR = 0.15  # of the focal length: how far it may be from the guess
+_AGREED = 0.4  # of these cells must agree on a camera
+_CLOSE = 0.05  # m: nothing that is seen is nearer to the camera
 
 
 def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
@@ -55,11 +57,11 @@ def table_loss(maps: Maps, wanted: Tensor) -> Tensor:
 
 def find_camera(pixels: Array, places: Array, scale: Array, guess: View) -> View | None:
     """The camera that sees the table's `places` (N, 2) m at `pixels` (N, 2), each known to within `scale` (N,) m; its focal
-    length is within some percent of that of `guess`, whose other intrinsics are taken as they are. None where too little of
-    the table is told to say.
+    length is within 15% of that of `guess`, whose other intrinsics are taken as they are. None where the places are too
+    few, or on a line, or do not agree on a camera.
 
-    The surest cells count. RANSAC around SQPnP (Terzakis and Lourakis 2020) gives the start, in OpenCV; the rest is robust
-    least squares of pose and focal length.
+    The surest cells count. OpenCV's RANSAC gives the start and the cells that agree; the rest is robust least squares of
+    pose and focal length.
     """
     surest = np.argsort(scale)[:_CELLS]
     pixels, scale = pixels[surest], scale[surest]
@@ -69,7 +71,7 @@ def find_camera(pixels: Array, places: Array, scale: Array, guess: View) -> View
         return None
     # Few cells at a time, so that gross errors spoil but some of the trials (Fischler and Bolles 1981); OpenCV draws alike
     # in every run.
-    found, turn, shift, _ = cv2.solvePnPRansac(
+    found, turn, shift, agreed = cv2.solvePnPRansac(
         points[:, None],
         pixels[:, None],
         guess.intrinsics,
@@ -78,10 +80,13 @@ def find_camera(pixels: Array, places: Array, scale: Array, guess: View) -> View
         reprojectionError=_WITHIN * guess.intrinsics[0, 0],
         flags=cv2.SOLVEPNP_SQPNP,
     )
-    if not found or not np.isfinite(turn).all() or shift[2, 0] <= 0:
+    if not found or len(agreed) < _AGREED * len(points) or not np.isfinite(turn).all():
         return None
-    # A place's scale in metres, seen from the camera's distance, in pixels.
-    sigma = scale * guess.intrinsics[0, 0] / max(float(np.linalg.norm(shift)), 0.1)
+    start = np.concatenate([turn[:, 0], shift[:, 0], [0.0]])
+    depth = points @ Rotation.from_rotvec(start[:3]).as_matrix()[2] + start[5]
+    ahead = depth > _CLOSE
+    points, pixels, scale, depth = points[ahead], pixels[ahead], scale[ahead], depth[ahead]
+    sigma = scale * guess.intrinsics[0, 0] / depth  # a place's scale in metres, at its distance, in pixels
 
     def view_of(values: Array) -> View:
         intrinsics = guess.intrinsics.copy()
@@ -93,12 +98,10 @@ def find_camera(pixels: Array, places: Array, scale: Array, guess: View) -> View
         view = view_of(values)
         assert view.camera_from_table is not None
         seen = points @ view.camera_from_table[:3, :3].T + view.camera_from_table[:3, 3]
-        if (seen[:, 2] < 0.01).any():
-            return np.full(2 * len(points) + 1, 1e3)
-        off = (project(seen, view.intrinsics, view.distortion) - pixels) / sigma[:, None]
-        return np.append(off.ravel(), values[6] / _NEAR * np.sqrt(len(points)) / 10)
+        seen[:, 2] = np.maximum(seen[:, 2], _CLOSE)
+        return np.asarray((project(seen, view.intrinsics, view.distortion) - pixels) / sigma[:, None]).ravel()
 
-    start = np.concatenate([turn[:, 0], shift[:, 0], [0.0]])
-    view = view_of(least_squares(misses, start, loss="cauchy", x_scale="jac").x)
+    ends = np.append(np.full(6, np.inf), np.log(1 + _NEAR))
+    view = view_of(least_squares(misses, start, bounds=(-ends, ends), loss="cauchy", x_scale="jac").x)
     assert view.camera_from_table is not None
     return view if inverse(view.camera_from_table)[2, 3] > 0 else None
