@@ -40,9 +40,9 @@ def run_seed(
     """Trains and measures one seed; the metrics of its evaluation. Raises SimgenError where a step fails."""
     folder = out / f"seed-{seed}"
     if not (folder / METRICS).exists():
-        _call("train", *overrides, f"seed={seed}", f"out={folder}")
+        _call(*overrides, f"seed={seed}", f"out={folder}")
     result = folder / "real"
-    _call("train", "evaluate", f"checkpoint={folder / 'best.ckpt'}", f"data.root={dataset}", f"out={result}", *evaluate)
+    _call("evaluate", f"checkpoint={folder / 'best.ckpt'}", f"data.root={dataset}", f"out={result}", *evaluate)
     return dict(read_json(result / METRICS))
 
 
@@ -104,11 +104,11 @@ def main() -> None:
         print(f"{name:36}{row['mean']:8.3g}{ends}   seeds: {each}")
 
 
-def _call(module: str, *arguments: str) -> None:
-    print("+ python -m", module, *arguments, flush=True)
-    done = subprocess.run([sys.executable, "-m", module, *arguments])
+def _call(*arguments: str) -> None:
+    print("+ python -m train", *arguments, flush=True)
+    done = subprocess.run([sys.executable, "-m", "train", *arguments])
     if done.returncode:
-        raise SimgenError(f"python -m {module} {arguments[0]} ended with status {done.returncode}")
+        raise SimgenError(f"python -m train {arguments[0]} ended with status {done.returncode}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the table's; labels are about 1 cm off on average. The camera is the calibrated 
 there is no depth and there are no masks, and visible_fraction tells how much of the box lies within the picture.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -16,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from simgen.catalogue import load_world
-from simgen.dataset.photographs import SPLIT, Photograph, write_photographs
+from simgen.dataset.photographs import Photograph, import_command, write_photographs
 from simgen.dataset.read import read_json, read_rgb
-from simgen.errors import DatasetError, SimgenError
+from simgen.errors import DatasetError
 from simgen.geometry import rigid
 
 
@@ -60,19 +59,7 @@ def import_photographs(source: Path, out: Path) -> int:
     return len(photographs)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("source", type=Path, help="the folder with photos/ and calibration.json")
-    parser.add_argument("out", type=Path, help="the dataset folder to write, new or empty")
-    arguments = parser.parse_args()
-    try:
-        number = import_photographs(arguments.source, arguments.out)
-    except SimgenError as error:
-        print(f"import_kuka_table: error: {error}", file=sys.stderr)
-        return 2
-    print(f"{arguments.out}: {number} photographs, split {SPLIT}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        import_command("import_kuka_table", __doc__, "the folder with photos/ and calibration.json", import_photographs)
+    )

@@ -8,15 +8,14 @@ cameras' place in the world is not used. Photographs are copied byte for byte; t
 visible_fraction is that of the block's outline within the picture: fingers that cover a part are not known.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from simgen.dataset.photographs import SPLIT, Photograph, write_photographs
+from simgen.dataset.photographs import Photograph, import_command, write_photographs
 from simgen.dataset.read import read_json
-from simgen.errors import DatasetError, SimgenError
+from simgen.errors import DatasetError
 from simgen.geometry import rigid
 from simgen.shapes import make_solid
 
@@ -49,19 +48,9 @@ def import_photographs(source: Path, out: Path) -> int:
     return len(found)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("source", type=Path, help="the folder with the photographs and poses/")
-    parser.add_argument("out", type=Path, help="the dataset folder to write, new or empty")
-    arguments = parser.parse_args()
-    try:
-        number = import_photographs(arguments.source, arguments.out)
-    except SimgenError as error:
-        print(f"import_trifinger_cube: error: {error}", file=sys.stderr)
-        return 2
-    print(f"{arguments.out}: {number} photographs, split {SPLIT}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        import_command(
+            "import_trifinger_cube", __doc__, "the folder with the photographs and poses/", import_photographs
+        )
+    )

@@ -13,7 +13,7 @@ from simgen.sensor import sense
 from simgen.targets import targets_of
 from train.checkpoint import SHIPPED, place_of
 from train.detector import Detector, load_detector
-from train.pose import View
+from train.pose import View, views_of
 from train.pose_metrics import adds
 
 NUMBER = 10
@@ -44,17 +44,8 @@ def test_it_finds_the_box_and_knows_when_it_does(shipped: Detector) -> None:
     scenes = pipeline.sampler.sample(20_261_121, range(NUMBER))
     frames = renderer.render(scenes)
     targets, images = targets_of(scenes, frames), sense(frames.rgb, scenes.sensor).numpy()
-    views = [
-        View(
-            *(
-                part[row].double().numpy()
-                for part in (targets.intrinsics, targets.distortion, targets.camera_from_world)
-            )
-        )
-        for row in range(NUMBER)
-    ]
     right = 0
-    for row, finds in enumerate(shipped.find(list(images), views)):
+    for row, finds in enumerate(shipped.find(list(images), views_of(targets))):
         boxes = [found for found in finds if found.kind.name == "kuka_box"]
         (slot,) = torch.nonzero(targets.present[row] & targets.labelled[row])[:, 0].tolist()
         truth = targets.camera_from_block[row, slot].double().numpy()

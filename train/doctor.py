@@ -16,7 +16,6 @@ from simgen.config import compose
 from simgen.errors import SimgenError
 from simgen.geometry import Array, inverse
 from simgen.schema import Randomize
-from simgen.targets import Targets
 from train.blockset import BlockSet
 from train.config import DoctorConfig, StreamConfig
 from train.detector import Detector
@@ -27,7 +26,7 @@ from train.keypoint_loss import Losses, findable
 from train.keypoint_net import KeypointNet, make_net
 from train.overlay import draw_finds, draw_targets
 from train.pictures import draw_curves, sheet, write_png
-from train.pose import View
+from train.pose import views_of
 from train.stream import Shot, Stream
 from train.symptoms import UNLIKE, dead_parts, exploded, gradient_norm, period_of, unlikeness, unsupported
 
@@ -109,12 +108,12 @@ def doctor(config: DoctorConfig) -> None:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     stream = Stream(config.data, config.randomize, config.seed, config.batch_size)
-    shot = stream[0]
+    shot, held_out = stream[0], _held_out_of(config, config.data, config.randomize)
     warnings = [
-        *_rung("1 of 4, one step", lambda: _one_step(config, stream, shot, out)),
+        *_rung("1 of 4, one step", lambda: _one_step(config, stream, shot, held_out, out)),
         *_rung("2 of 4, one batch by heart", lambda: _by_heart(config, stream, shot, out)),
         *_rung("3 of 4, a toy scene", lambda: _toy(config, out)),
-        *_rung("4 of 4, the real thing for a short while", lambda: _real(config, stream, out)),
+        *_rung("4 of 4, the real thing for a short while", lambda: _real(config, stream, held_out, out)),
     ]
     print(f"doctor: pass, {len(warnings)} warnings; look at the pictures in {out}")
 
@@ -130,7 +129,7 @@ def _rung(name: str, climb: Callable[[], tuple[str, list[str]]]) -> list[str]:
     return warnings
 
 
-def _one_step(config: DoctorConfig, stream: Stream, shot: Shot, out: Path) -> tuple[str, list[str]]:
+def _one_step(config: DoctorConfig, stream: Stream, shot: Shot, held_out: Shot, out: Path) -> tuple[str, list[str]]:
     drawn = [
         draw_targets(shot.images, shot.targets, row, stream.blocks) for row in range(min(SHOWN, len(shot.targets)))
     ]
@@ -152,8 +151,7 @@ def _one_step(config: DoctorConfig, stream: Stream, shot: Shot, out: Path) -> tu
     if len(blind) > FEW * int(asked.sum()):
         where = ", ".join(f"picture {picture} slot {slot}" for picture, slot in blind[:5])
         warnings.append(f"no pixel supports {len(blind)} of {int(asked.sum())} labels ({where}); look at batch.png")
-    other = Stream(config.data, config.randomize, config.seed + HELD_OUT, config.batch_size)[0]
-    if (far := unlikeness(shot.images, other.images)) > UNLIKE:
+    if (far := unlikeness(shot.images, held_out.images)) > UNLIKE:
         warnings.append(
             f"pictures of training and of validation differ in brightness or contrast by {far:.1f} standard errors"
         )
@@ -185,7 +183,7 @@ def _toy(config: DoctorConfig, out: Path) -> tuple[str, list[str]]:
     patient = Patient.of(config, stream.blocks)
     trace = patient.learn(map(stream.__getitem__, count()), config.steps)
     write_png(out / "toy.png", draw_curves({"loss": trace.loss, "keypoints' miss (px)": trace.miss_px}))
-    errors, centre = _held_out(patient, data, toy, out / "toy_finds.png")
+    errors, centre = _judge(patient, _held_out_of(config, data, toy), stream.each, out / "toy_finds.png")
     share = float(np.mean(errors < TOY_CM))
     if share < TOY_SHARE:
         raise SimgenError(
@@ -198,7 +196,7 @@ def _toy(config: DoctorConfig, out: Path) -> tuple[str, list[str]]:
     )
 
 
-def _real(config: DoctorConfig, stream: Stream, out: Path) -> tuple[str, list[str]]:
+def _real(config: DoctorConfig, stream: Stream, held_out: Shot, out: Path) -> tuple[str, list[str]]:
     patient = Patient.of(config, stream.blocks)
     trace = patient.learn(map(stream.__getitem__, count()), config.short)
     write_png(out / "real.png", draw_curves({"loss": trace.loss, "keypoints' miss (px)": trace.miss_px}))
@@ -209,7 +207,7 @@ def _real(config: DoctorConfig, stream: Stream, out: Path) -> tuple[str, list[st
             "model.lr, or fewer factors (randomize=none, then one group after another)"
         )
     warnings = _of_curves(trace)
-    errors, centre = _held_out(patient, config.data, config.randomize, out / "real_finds.png")
+    errors, centre = _judge(patient, held_out, stream.each, out / "real_finds.png")
     median = float(np.median(errors))
     if median > GAIN * centre:
         warnings.append(
@@ -233,16 +231,18 @@ def _of_gradients(trace: Trace) -> list[str]:
     return [f"the gradient's norm is {trace.norm[step]:.3g} at step {step}, {np.median(trace.norm):.3g} in the median"]
 
 
-def _held_out(patient: Patient, data: StreamConfig, randomize: Randomize, picture: Path) -> tuple[Array, float]:
-    """The errors along the table, in cm, of the nearest find to each labelled block of a held-out batch (infinite without),
-    and the mean error of always saying their scene's mean place. Draws the finds into the file `picture`."""
-    config = patient.config
-    stream = Stream(data, randomize, config.seed + HELD_OUT, config.batch_size)
-    shot = stream[0]
+def _held_out_of(config: DoctorConfig, data: StreamConfig, randomize: Randomize) -> Shot:
+    return Stream(data, randomize, config.seed + HELD_OUT, config.batch_size)[0]
+
+
+def _judge(patient: Patient, shot: Shot, each: int, picture: Path) -> tuple[Array, float]:
+    """The errors along the table, in cm, of the nearest find to each labelled block of the held-out `shot` (infinite
+    without), of which each `each` pictures are of one scene, and the mean error of always saying their scene's mean place.
+    Draws the finds into the file `picture`."""
     targets = shot.targets
     detector = patient.detector(shot.images.shape[3], shot.images.shape[2])
     pictures = [np.ascontiguousarray(image) for image in shot.images.permute(0, 2, 3, 1).cpu().numpy()]
-    views = [_view(targets, row) for row in range(len(targets))]
+    views = views_of(targets)
     all_finds = detector.find(pictures, views)
     shown = [draw_finds(*one) for one in list(zip(pictures, all_finds, views, strict=True))[:SHOWN]]
     write_png(picture, sheet(shown))
@@ -253,17 +253,10 @@ def _held_out(patient: Patient, data: StreamConfig, randomize: Randomize, pictur
         said = [(table_from_camera @ found.pose.camera_from_block)[:2, 3] for found in finds]
         for slot in (findable(targets)[row] & targets.labelled[row]).nonzero()[:, 0].tolist():
             true = (table_from_camera @ targets.camera_from_block[row, slot].double().cpu().numpy())[:2, 3]
-            places.setdefault(row // stream.each, []).append(true)
+            places.setdefault(row // each, []).append(true)
             errors.append(100 * min((float(np.linalg.norm(place - true)) for place in said), default=np.inf))
     if not places:
         raise SimgenError(f"no block is to be found in the {len(targets)} held-out pictures; look at {picture}")
     for spots in places.values():
         distances += [100 * float(np.linalg.norm(spot - np.mean(spots, axis=0))) for spot in spots]
     return np.array(errors), float(np.mean(distances))
-
-
-def _view(targets: Targets, row: int) -> View:
-    lens, line, table = (
-        part[row].double().cpu().numpy() for part in (targets.intrinsics, targets.distortion, targets.camera_from_world)
-    )
-    return View(lens, line, table)

@@ -28,7 +28,8 @@ _AUC = 0.1  # m: the greatest ADD-S that counts (Xiang et al. 2018)
 
 
 def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
-    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json.
+    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json, worst.png and, where
+    there is more than one block, factors.png.
 
     Raises CheckpointError, DatasetError and ConfigError.
     """

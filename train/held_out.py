@@ -9,7 +9,7 @@ from simgen.geometry import Array, inverse
 from train.confidence import RIGHT
 from train.detector import Detector, Found
 from train.judge import misses, nearest_guise
-from train.pose import Pose, View
+from train.pose import Pose, views_of
 from train.pose_metrics import match
 from train.stream import Shot
 
@@ -32,14 +32,10 @@ def judged(detector: Detector, shots: Iterable[Shot]) -> Iterator[Judged]:
     for shot in shots:
         targets = shot.targets
         pictures = list(shot.images.permute(0, 2, 3, 1).cpu().numpy())
-        lenses, lines, tables, poses = (
-            part.double().cpu().numpy()
-            for part in (targets.intrinsics, targets.distortion, targets.camera_from_world, targets.camera_from_block)
-        )
-        views = [View(*one) for one in zip(lenses, lines, tables, strict=True)]
+        tables, poses = (p.double().cpu().numpy() for p in (targets.camera_from_world, targets.camera_from_block))
         there = (targets.present & targets.labelled & (targets.model >= 0) & (targets.seen > 0)).cpu().numpy()
         model = targets.model.cpu().numpy()
-        for row, finds in enumerate(detector.find(pictures, views)):
+        for row, finds in enumerate(detector.find(pictures, views_of(targets))):
             slots = np.flatnonzero(there[row])
             truths = [(detector.blocks.names[model[row, slot]], poses[row, slot]) for slot in slots]
             taken = match(np.array([found.confidence for found in finds]), misses(finds, truths), RIGHT)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simgen.dataset.read import BopDataset, Instance, Picture, read_rgb
 from simgen.geometry import Array, inverse
@@ -89,10 +90,10 @@ def judge_dataset(
             truths = [(names[one.obj_id], one.camera_from_block) for one in wanted]
             costs = misses(finds, truths)
             taken = match(_confidences(finds), costs, NEAR)
-            by_truth = {int(j): i for i, j in enumerate(taken) if j >= 0}
+            numbers = _finds_of(taken, len(wanted))
             asked = _asked(finds, [name for name, _ in truths], costs)
             for j, one in enumerate(wanted):
-                kind, number = kinds[names[one.obj_id]], by_truth.get(j)
+                kind, number = kinds[names[one.obj_id]], numbers[j]
                 places = _said(asked[j], view, dataset.table_center), _true(picture, one, kind, asked[j])
                 if number is None:
                     yield Answer(picture, view, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
@@ -146,8 +147,13 @@ def _asked(finds: Sequence[Found], wanted: Sequence[str], costs: Array) -> list[
         of_kind.sort(key=lambda i: -finds[i].confidence)
         surest[of_kind[: wanted.count(name)]] = True
     taken = match(_confidences(finds), np.where(surest[:, None], costs, np.inf), np.inf)
-    by_truth = {int(j): finds[i] for i, j in enumerate(taken) if j >= 0}
-    return [by_truth.get(j) for j in range(len(wanted))]
+    return [None if number is None else finds[number] for number in _finds_of(taken, len(wanted))]
+
+
+def _finds_of(taken: NDArray[np.int64], truths: int) -> list[int | None]:
+    """What `match` gave, the other way round: the find of each of `truths` truths."""
+    numbers = {int(truth): find for find, truth in enumerate(taken)}
+    return [numbers.get(truth) for truth in range(truths)]
 
 
 def _confidences(finds: Sequence[Found]) -> Array:

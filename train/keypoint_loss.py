@@ -71,9 +71,8 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
     real = blocks.real[wanted]
     miss = (said[:, None] - truth[:, :, None]).abs()  # (P, G, cells, K, 2)
     extent = (truth - truth[:, :, :1]).norm(dim=-1).amax((1, 2))  # from the origin to the farthest keypoint, px
-    each = (miss.mean((2, 4)) * real[:, None]).sum(2) / real.sum(1, keepdim=True) + _PREFERENCE * extent[
-        :, None
-    ] * unlike
+    each = (miss.mean((2, 4)) * real[:, None]).sum(2) / real.sum(1, keepdim=True)
+    each = each + _PREFERENCE * extent[:, None] * unlike
     best = each.masked_fill(~blocks.members[wanted], torch.inf).argmin(1)
     miss = miss[torch.arange(len(best), device=best.device), best]  # (P, cells, K, 2)
     count = real.sum() * _AROUND * _AROUND * 2

@@ -60,7 +60,7 @@ class KeypointNet(nn.Module):
         self, classes: int, keypoints: int, widths: list[int], depths: list[int], features: int, *, table: bool = False
     ) -> None:
         super().__init__()
-        self.classes, self.keypoints, self.table = classes, keypoints, table
+        self.keypoints = keypoints
         self.stem = _layer(3, widths[0], kernel=5, stride=2)
         self.down = nn.ModuleList(
             _stage(before, after, depth) for before, after, depth in zip(widths[:-1], widths[1:], depths, strict=True)

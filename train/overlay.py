@@ -11,7 +11,7 @@ from simgen.geometry import Array, project, transform_points
 from simgen.targets import Targets
 from train.blockset import BlockSet, Kind
 from train.detector import Found
-from train.pose import View
+from train.pose import View, views_of
 
 Image = NDArray[np.uint8]
 
@@ -39,11 +39,10 @@ def draw_targets(images: Tensor, targets: Targets, row: int, blocks: BlockSet) -
     """Picture `row` of a batch of `images` (B, 3, H, W) with what `targets` ask for: outline, axes and visible box of each
     block of a known kind that is seen."""
     drawn = np.ascontiguousarray(images[row].permute(1, 2, 0).cpu().numpy())
-    lens, line, scale, poses, boxes = (
-        part[row].double().cpu().numpy()
-        for part in (targets.intrinsics, targets.distortion, targets.scale, targets.camera_from_block, targets.box)
+    scale, poses, boxes = (
+        part[row].double().cpu().numpy() for part in (targets.scale, targets.camera_from_block, targets.box)
     )
-    view = View(lens, line)
+    view = views_of(targets)[row]
     wanted = targets.present[row] & (targets.model[row] >= 0) & (targets.seen[row] > 0)
     for slot in wanted.nonzero()[:, 0].tolist():
         kind, color = blocks.kinds[int(targets.model[row, slot])], COLORS[slot % len(COLORS)]

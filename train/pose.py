@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from simgen.geometry import Array, inverse, project, rigid, rotation_about, transform_points, unproject
+from simgen.targets import Targets
 
 ROUNDS = 12  # of descent; most need four
 LEAST_SIGMA = 0.25  # px: no keypoint is surer than this, whatever the network says
@@ -49,6 +50,12 @@ class View:
         matrix[1] *= height
         matrix[:2, 2] += [(width - 1) / 2, (height - 1) / 2]
         return View(matrix, self.distortion, self.camera_from_table)
+
+
+def views_of(targets: Targets) -> list[View]:
+    """The camera of each picture that `targets` speak of."""
+    parts = targets.intrinsics, targets.distortion, targets.camera_from_world
+    return [View(*one) for one in zip(*(part.double().cpu().numpy() for part in parts), strict=True)]
 
 
 def solve_free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose | None:

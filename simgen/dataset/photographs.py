@@ -1,12 +1,15 @@
 """Writes photographs with known poses as a BOP dataset: for evaluation, beside what simgen renders."""
 
-from collections.abc import Sequence
+import argparse
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simgen.dataset.read import MANIFEST, read_rgb, sha256_of
 from simgen.dataset.write import bop_pose, write_file, write_json, write_models
+from simgen.errors import SimgenError
 from simgen.geometry import Array
 from simgen.labels import box_of
 from simgen.shapes import Solid
@@ -76,3 +79,19 @@ def write_photographs(
     files = {str(path.relative_to(out)): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
     head = {"format": "bop", "source": source, "split": SPLIT, **about}
     write_json(out / MANIFEST, {**head, "status": "complete", "files": files})
+
+
+def import_command(name: str, description: str | None, source: str, run: Callable[[Path, Path], int]) -> int:
+    """The command line SOURCE OUT of the script `name`, which imports photographs by `run(source, out)`, their number; the
+    process's exit status. `source` says in its help what SOURCE is."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    parser.add_argument("source", type=Path, help=source)
+    parser.add_argument("out", type=Path, help="the dataset folder to write, new or empty")
+    arguments = parser.parse_args()
+    try:
+        number = run(arguments.source, arguments.out)
+    except SimgenError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 2
+    print(f"{arguments.out}: {number} photographs, split {SPLIT}")
+    return 0
