@@ -22,7 +22,7 @@ class Targets:
 
     present (B, N) bool; labelled (B, N) bool, False for a distractor; model (B, N) the block's place in World.solids;
     scale (B, N) times the solid's size; camera_from_block (B, N, 4, 4) m; intrinsics (B, 3, 3) px; distortion (B, 5);
-    camera_from_world (B, 4, 4) m;
+    camera_from_world (B, 4, 4) m, NaN where a dataset does not state it;
     box (B, N, 4) px: the borders left, top, right, bottom of the visible pixels (half a pixel beyond their centres), NaN
     where none is seen; seen (B, N) px, the number of visible pixels; share (B, N), the visible share of the block's pixels
     in the picture, 0 where it has none there.

@@ -12,8 +12,7 @@ from simgen.config import compose
 from simgen.errors import ConfigError, SimgenError
 from train.config import DoctorConfig, check_doctor
 from train.doctor import TOY, doctor
-from train.fit_keypoints import HELD_OUT
-from train.stream import Shot, Stream
+from train.stream import HELD_OUT, Shot, Stream
 
 TINY = [
     "model.widths=[8,16,24,32,32]", "model.depths=[1,1,1,1]", "model.features=16", "data.scenes=[tabletop]",

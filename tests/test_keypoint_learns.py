@@ -21,12 +21,12 @@ from train.config import EvaluateConfig, ExportConfig, PredictConfig, SourceConf
 from train.detector import Detector, load_detector
 from train.evaluate_keypoints import evaluate_keypoints
 from train.export import export
-from train.fit_keypoints import HELD_OUT, add_confidence, train_keypoints
+from train.fit_keypoints import add_confidence, train_keypoints
 from train.overlay import draw_finds
 from train.pose import View
 from train.pose_metrics import adds
 from train.predict import predict, read_camera, view_of
-from train.stream import Stream
+from train.stream import HELD_OUT, Stream
 
 # Up to two red cubes, each with a place of its own, on a tan table, before a camera that hardly moves.
 TOY = [
@@ -202,6 +202,14 @@ def test_the_command_predict(
     drawn, plain = read_rgb(tmp_path / "out" / f"{picture.path.stem}.png"), read_rgb(picture.path)
     changed = (drawn != plain).any(2)
     assert 20 < changed.sum() < 0.5 * changed.size
+    # On a table that ends before the block there is none; on one that ends beyond it nothing changes.
+    x, y = true[:2, 3]
+    camera_file(dataset, number, camera, table=[[x - 1, y - 0.05], [x + 1, y + 0.05]])
+    predict(config)
+    assert json.loads(capsys.readouterr().out) == said
+    camera_file(dataset, number, camera, table=[[x - 1, y + 0.05], [x + 1, y + 1]])
+    predict(config)
+    assert json.loads(capsys.readouterr().out)["blocks"] == []
     # Without the table's place the pose is free, and says so.
     camera_file(dataset, number, camera, camera_from_table=None)
     predict(config)
@@ -244,6 +252,8 @@ def test_predict_takes_folders_and_videos(
         ({"width": 0}, "width: got 0"),
         ({"distortion": [0, 0, 0, 0, 0, 0]}, "distortion"),
         ({"camera_from_table": (2 * np.eye(4)).tolist()}, "is no rotation"),
+        ({"table": [[0.1, 0], [0, 0.1]]}, "table: wants camera_from_table beside it"),
+        ({"table": [[0, 0], [1, 1]], "camera_from_table": None}, "table: wants camera_from_table beside it"),
         ({"lens": 4}, "expected"),
     ],
 )

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ import torch
 from builders import ROOT
 from test_train_run import assert_same
 
-import train.fit_keypoints
 from simgen.config import compose
 from simgen.errors import CheckpointError
 from train.checkpoint import load_checkpoint
 from train.config import TrainConfig, check_train
 from train.detector import load_detector
 from train.fit_keypoints import KeypointTraining, train_keypoints
+from train.sources import sources_of
 
 TINY = [
     "model=keypoints",
@@ -134,9 +133,9 @@ def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_pa
 
 def test_validation_pictures_are_never_trained_on(straight: Path) -> None:
     config = config_of(straight)
-    stream = train.fit_keypoints.Stream(config.data, config.randomize, config.seed, 4)
-    held_out = train.fit_keypoints.Stream(config.data, config.randomize, config.seed + train.fit_keypoints.HELD_OUT, 4)
-    trained = np.concatenate([stream[k].images.flatten(1).numpy() for k in range(9)])
-    validated = held_out[0].images.flatten(1).numpy()
+    sources = sources_of(config)
+    trained = np.concatenate([sources.training[k].images.flatten(1).numpy() for k in range(9)])
+    parts = [[*part] for part in (sources.choose, sources.learn, sources.check)]
+    assert parts == [[0], [1], [2]]
+    validated = np.concatenate([sources.held_out[k].images.flatten(1).numpy() for k in range(3)])
     assert not any((trained == row).all(1).any() for row in validated)
-    assert replace(config.data, workers=2) != config.data

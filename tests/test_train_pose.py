@@ -1,6 +1,8 @@
 """Poses from keypoints: exact ones are found again, and the stated uncertainty is the one that repeated measurements
 have."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -108,3 +110,24 @@ def test_the_camera_of_a_resized_picture() -> None:
     points = np.array([[0.1, -0.05, 0.9], [-0.2, 0.1, 1.3]])
     whole, half = project(points, CAMERA, LENS), project(points, VIEW.resized(0.5, 0.5).intrinsics, LENS)
     np.testing.assert_allclose(half, (whole + 0.5) * 0.5 - 0.5)
+
+
+def test_nothing_lies_beyond_the_tables_edge() -> None:
+    """Beyond by more than three deviations and 2 cm, along either axis; on the table, with no table known, or with a place
+    that is uncertain enough, anything may be."""
+    kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
+    view = replace(VIEW, table=np.array([[-0.2, -0.1], [0.2, 0.1]]))
+    turn = inverse(VIEW.camera_from_table)[:3, :3]  # type: ignore[arg-type]
+
+    def off(x: float, y: float, deviation: float, one: View = view) -> bool:
+        covariance = np.zeros((6, 6))
+        covariance[3:, 3:] = turn.T @ np.diag([deviation**2, deviation**2, 0]) @ turn
+        return one.off_table(Pose(lying(kind, 0, (x, y), 0.3), covariance, 1.0))
+
+    assert not off(0.0, 0.0, 0.001) and not off(0.2, -0.1, 0.001)
+    for x, y in ((0.221, 0.0), (-0.221, 0.0), (0.0, 0.121), (0.0, -0.121)):
+        assert off(x, y, 0.001)
+        assert not off(0.99 * x, 0.98 * y, 0.001)  # within 2 cm of the edge
+        assert not off(x, y, 0.008)  # within three deviations
+        assert not off(x, y, 0.001, VIEW)
+        assert off(x, y, 0.001, view.resized(0.5, 0.5))

@@ -58,7 +58,8 @@ def write_dataset(
             {"obj_id": k, "cam_R_m2c": pose[:3, :3].ravel().tolist(), "cam_t_m2c": (1000 * pose[:3, 3]).tolist()}
             for k in ids
         ]
-        infos[i] = [{"bbox_obj": [0, 0, 7, 7], "bbox_visib": [0, 0, 7, 7], "visib_fract": fraction} for _ in ids]
+        info = {"bbox_obj": [0, 0, 7, 7], "bbox_visib": [0, 0, 7, 7], "px_count_visib": 49, "visib_fract": fraction}
+        infos[i] = [info for _ in ids]
     for name, content in (("scene_camera", cameras), ("scene_gt", truths), ("scene_gt_info", infos)):
         (scene / f"{name}.json").write_text(json.dumps(content))
     if table:

@@ -152,10 +152,11 @@ class ExportConfig:
 def check_train(config: TrainConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
     if isinstance(config.model, KeypointConfig):
-        if not isinstance(config.data, StreamConfig):
-            raise ConfigError("data: model=keypoints does not learn from that; expected data=stream")
         _check_keypoints(config.model)
-        _check_stream(config.data)
+        if isinstance(config.data, StreamConfig):
+            _check_stream(config.data)
+        else:
+            _check_data(config.data)
     else:
         if not isinstance(config.data, DataConfig):
             raise ConfigError(f"data: model={config.model.name} does not learn from that; expected data=bop")

@@ -4,9 +4,10 @@ The order of the pictures is a function of (seed, epoch) and nothing else, which
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -78,6 +79,20 @@ def find_examples(config: SourceConfig, *, prefer: str | None = None) -> Example
     return best
 
 
+def check_simulated(dataset: BopDataset) -> None:
+    """Raises ConfigError for what is kept for evaluation: photographs, and a dataset's split for tests. What is learnt
+    from, and what chooses an epoch, is simulated."""
+    if "source" in dataset.manifest:
+        raise ConfigError(
+            f"data.root: {dataset.root} holds photographs ({dataset.manifest['source']}), which are for "
+            "`python -m train evaluate` alone; expected a rendered dataset"
+        )
+    if dataset.split.startswith("test"):
+        raise ConfigError(
+            f"data.split: got '{dataset.split}', which by its name is for `python -m train evaluate` alone; expected another"
+        )
+
+
 def split(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rows of training and of validation: `share` of `count` rows for validation, at least 1 each, f(seed) only."""
     if count < 2:
@@ -87,23 +102,58 @@ def split(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArr
     return np.sort(order[validation:]), np.sort(order[:validation])
 
 
+class Decoded:
+    """The pictures in `paths`, each as (3, height, width) uint8, and their sizes [width, height] px in the files.
+
+    They stay in memory if all of them need at most `cache_gb`; then `workers` threads decode them at once.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, height: int, width: int, cache_gb: float, workers: int) -> None:
+        self.paths, self.height, self.width = tuple(paths), height, width
+        self.cached = len(paths) * height * width * 3 <= cache_gb * 1e9
+        self._cache: tuple[Tensor, Tensor] | None = None
+        if self.cached:
+            with ThreadPoolExecutor(max(1, workers)) as pool:  # OpenCV lets go of the lock while it decodes
+                self._cache = _stacked(pool.map(self._load, self.paths))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, items: list[int]) -> tuple[Tensor, Tensor]:
+        """Those with the numbers `items`: (B, 3, height, width) uint8 and (B, 2)."""
+        if self._cache is not None:
+            return self._cache[0][items], self._cache[1][items]
+        return _stacked(self._load(self.paths[item]) for item in items)
+
+    def _load(self, path: Path) -> tuple[Tensor, Tensor]:
+        image = read_rgb(path)
+        size = torch.tensor([image.shape[1], image.shape[0]])
+        image = resized(image, self.width, self.height)
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), size
+
+
+def _stacked(loaded: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    images, sizes = zip(*loaded, strict=True)
+    return torch.stack(images), torch.stack(sizes)
+
+
 class Pictures(Dataset[Batch]):
     """The resized pictures of some rows of `examples` and their labels, fetched a batch at a time.
 
     A batch has images (B, 3, height, width) uint8, positions (B, 3) m, keypoints (B, 2) normalised and rows (B,), the
-    rows in `examples`. Decoded pictures stay in memory if all of them need at most `cache_gb`.
+    rows in `examples`.
     """
 
     def __init__(
         self, examples: Examples, rows: NDArray[np.int64], *, height: int, width: int, cache_gb: float, workers: int
     ) -> None:
-        self.examples, self.rows, self.height, self.width = examples, rows, height, width
-        self.cached = len(rows) * height * width * 3 <= cache_gb * 1e9
-        self._cache: tuple[Tensor, Tensor] | None = None
-        if self.cached:
-            with ThreadPoolExecutor(max(1, workers)) as pool:  # OpenCV lets go of the lock while it decodes
-                loaded = list(pool.map(self._load, range(len(rows))))
-            self._cache = torch.stack([image for image, _ in loaded]), torch.stack([size for _, size in loaded])
+        self.examples, self.rows = examples, rows
+        paths = [examples.pictures[row].path for row in rows]
+        self.decoded = Decoded(paths, height=height, width=width, cache_gb=cache_gb, workers=workers)
+
+    @property
+    def cached(self) -> bool:
+        return self.decoded.cached
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -112,11 +162,7 @@ class Pictures(Dataset[Batch]):
         return self.__getitems__([item])
 
     def __getitems__(self, items: list[int]) -> Batch:
-        if self._cache is not None:
-            images, sizes = self._cache[0][items], self._cache[1][items]
-        else:
-            loaded = [self._load(item) for item in items]
-            images, sizes = torch.stack([image for image, _ in loaded]), torch.stack([size for _, size in loaded])
+        images, sizes = self.decoded[items]
         rows = self.rows[items]
         keypoints = torch.from_numpy(self.examples.keypoints[rows])
         return {
@@ -125,12 +171,6 @@ class Pictures(Dataset[Batch]):
             "keypoints": ((2 * keypoints + 1) / sizes - 1).float(),
             "rows": torch.from_numpy(rows),
         }
-
-    def _load(self, item: int) -> tuple[Tensor, Tensor]:
-        image = read_rgb(self.examples.pictures[self.rows[item]].path)
-        size = torch.tensor([image.shape[1], image.shape[0]])
-        image = resized(image, self.width, self.height)
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), size
 
 
 def resized(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

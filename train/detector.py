@@ -90,7 +90,8 @@ class Detector:
         return replace(self, blocks=BlockSet(kinds))
 
     def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Found]]:
-        """The blocks in each of `pictures` (H, W, 3), RGB, of any size, seen by the cameras `views`; best first."""
+        """The blocks in each of `pictures` (H, W, 3), RGB, of any size, seen by the cameras `views`; best first. Where a
+        view knows its table, a block lies on it: what would lie beyond the edge is no block."""
         finds: list[list[Found]] = [[] for _ in pictures]
         sizes = [self._size(picture) for picture in pictures]
         for size in dict.fromkeys(sizes):
@@ -155,6 +156,8 @@ class Detector:
             if view.camera_from_table is not None:
                 lying = solve_on_table(chosen.keypoints, pixels, doubt, view, chosen.rests)
                 lying = lying and lying.inflated(self.inflation.on_table)
+                if lying and view.off_table(lying):
+                    continue
             sure = float(score[k] * kind[k, number])
             one = Found(chosen, sure, sure, pixels, doubt, free, lying)
             if self.calibration is not None:

@@ -21,13 +21,13 @@ from train.config import DoctorConfig, StreamConfig
 from train.detector import Detector
 from train.evaluate import device_of
 from train.fit import rate
-from train.fit_keypoints import HELD_OUT, losses_of
+from train.fit_keypoints import losses_of
 from train.keypoint_loss import Losses, findable
 from train.keypoint_net import KeypointNet, make_net
 from train.overlay import draw_finds, draw_targets
 from train.pictures import draw_curves, sheet, write_png
 from train.pose import views_of
-from train.stream import Shot, Stream
+from train.stream import HELD_OUT, Shot, Stream
 from train.symptoms import UNLIKE, dead_parts, exploded, gradient_norm, period_of, unlikeness, unsupported
 
 BY_HEART_PX, BY_HEART_HEAT = 1.0, 0.2  # what one batch is learnt to: the keypoints' mean miss, and the heat's loss
@@ -242,7 +242,7 @@ def _judge(patient: Patient, shot: Shot, each: int, picture: Path) -> tuple[Arra
     targets = shot.targets
     detector = patient.detector(shot.images.shape[3], shot.images.shape[2])
     pictures = [np.ascontiguousarray(image) for image in shot.images.permute(0, 2, 3, 1).cpu().numpy()]
-    views = views_of(targets)
+    views = views_of(targets, shot.tables)
     all_finds = detector.find(pictures, views)
     shown = [draw_finds(*one) for one in list(zip(pictures, all_finds, views, strict=True))[:SHOWN]]
     write_png(picture, sheet(shown))

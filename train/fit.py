@@ -24,7 +24,7 @@ from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array
 from train.checkpoint import BEST, Checkpoints, describe, read_checkpoint
 from train.config import TrainConfig
-from train.data import Batch, EpochOrder, Examples, Pictures, batches, find_examples, jitter, split
+from train.data import Batch, EpochOrder, Examples, Pictures, batches, check_simulated, find_examples, jitter, split
 from train.loss import total_loss
 from train.metrics import xy_errors
 from train.model import make_model
@@ -106,6 +106,7 @@ def train(config: TrainConfig) -> None:
     DatasetError and CheckpointError.
     """
     examples = find_examples(config.data)
+    check_simulated(examples.dataset)
     say(examples)
     rows, held_out = split(len(examples), config.data.validation, config.seed)
     folder = Path(config.out)

@@ -1,4 +1,4 @@
-"""`python -m train model=keypoints data=stream`: the training step and the run, from nothing to best.ckpt.
+"""`python -m train model=keypoints`: the training step and the run, from nothing to best.ckpt.
 
 As in train.fit a run that was killed and goes on ends with the weights of one that was not: the batch of a step is a
 function of (configuration, seed, step), and all else is in last.ckpt.
@@ -32,19 +32,20 @@ from train.keypoint_loss import Losses, Weights, keypoint_losses
 from train.keypoint_net import KeypointNet, make_net
 from train.pose_metrics import expected_calibration_error
 from train.runfolder import METRICS, claim, code_versions, write_json
-from train.stream import Items, Shot, Stream, shots
+from train.sources import sources_of
+from train.stream import Items, Shot, shots
 from train.table_view import table_loss
 
-HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
 _NOTED = ("train_loss", "val_miss_px")
 
 
 class KeypointTraining(pl.LightningModule):
-    """One training of a KeypointNet, judged by the loss of its averaged weights on held-out pictures of the stream."""
+    """One training of a KeypointNet for pictures of `size` (width, height) px, judged by the loss of its averaged weights on
+    held-out ones."""
 
-    def __init__(self, config: TrainConfig, blocks: BlockSet) -> None:
+    def __init__(self, config: TrainConfig, blocks: BlockSet, size: tuple[int, int]) -> None:
         super().__init__()
-        self.config, self.blocks = config, blocks
+        self.config, self.blocks, self.size = config, blocks, size
         self.model = make_net(config.model, blocks)
         blend = get_ema_multi_avg_fn(config.model.average)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.model, multi_avg_fn=blend)
@@ -87,7 +88,7 @@ class KeypointTraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(describe_keypoints(self.config.model, self.blocks))
-        checkpoint["picture"] = [self.config.data.width, self.config.data.height]
+        checkpoint["picture"] = list(self.size)
 
     def transfer_batch_to_device(self, batch: Shot, device: torch.device, _: int) -> Shot:
         return batch.to(device)
@@ -112,7 +113,7 @@ def losses_of(net: KeypointNet, shot: Shot, blocks: BlockSet, config: KeypointCo
     losses = keypoint_losses(maps, shot.targets, blocks, weights)
     if config.table_weight == 0:
         return losses
-    return replace(losses, total=losses.total + config.table_weight * table_loss(maps, shot.table))
+    return replace(losses, total=losses.total + config.table_weight * table_loss(maps, shot.cells))
 
 
 def describe_keypoints(config: KeypointConfig, blocks: BlockSet) -> dict[str, Any]:
@@ -126,44 +127,40 @@ def train_keypoints(config: TrainConfig) -> None:
     Goes on from last.ckpt where `out` holds an unfinished run of the same configuration. Raises ConfigError,
     RenderError and CheckpointError.
     """
-    data, size = config.data, config.trainer.batch_size
-    stream = Stream(data, config.randomize, config.seed, size)
-    plain = replace(data, raycast=replace(data.raycast, compile=False))  # a few pictures: the same, without compiling
-    held_out = Stream(plain, config.randomize, config.seed + HELD_OUT, size)
+    sources = sources_of(config)
     folder = Path(config.out)
-    last = claim(folder, {**asdict(config), "blocks": stream.blocks.names, "code": code_versions()})
+    about = {"blocks": sources.blocks.names, "code": code_versions(), **sources.described}
+    last = claim(folder, {**asdict(config), **about})
     done = epochs_done(last)
-    samples = config.trainer.epochs * data.epoch * size * config.trainer.devices
-    say(f"learns {', '.join(stream.blocks.names)} from {samples} pictures, each drawn once")
+    say(sources.told)
 
     torch.manual_seed(config.seed)
-    module = KeypointTraining(config, stream.blocks)
+    module = KeypointTraining(config, sources.blocks, sources.size)
     checkpoints = Checkpoints(folder, "val_loss", _NOTED)
     trainer = make_trainer(config, folder, checkpoints, deal_out=False)
-    items = Items(data.epoch, trainer.global_rank, trainer.world_size)
+    rank, world = trainer.global_rank, trainer.world_size
+    items = Items(sources.epoch, rank, world)
     items.set_epoch(done)
-    # Drawn once and kept: a few pictures, looked at after every epoch.
-    kept = Kept(
-        held_out, Items(math.ceil(data.validation / size / trainer.world_size), trainer.global_rank, trainer.world_size)
-    )
-    fit(trainer, module, (shots(stream, items, workers=data.workers), DataLoader(kept, batch_size=None)), last)
+    # Fetched once and kept: a few pictures, looked at after every epoch.
+    kept = Kept(sources.held_out, Items(max(1, len(sources.choose) // world), rank, world))
+    training = shots(sources.training, items, workers=sources.workers)
+    fit(trainer, module, (training, DataLoader(kept, batch_size=None)), last)
     if trainer.is_global_zero:
         best = min(checkpoints.history, key=lambda row: row["val_loss"])
         print(f"{folder / BEST}: of epoch {best['epoch']}, validation loss {best['val_loss']:.4f}")
         # Pictures beyond those that chose the epoch: as many to learn the confidence from, and to see if it comes true.
-        first = math.ceil(data.validation / size)
-        confidence = add_confidence(folder / BEST, held_out, range(first, 2 * first), range(2 * first, 3 * first))
+        confidence = add_confidence(folder / BEST, sources.held_out, sources.learn, sources.check)
         result = {"best_epoch": int(best["epoch"]), "history": checkpoints.history, "confidence": confidence}
         write_json(folder / METRICS, result)
 
 
-def add_confidence(path: Path, stream: Stream, learn: range, check: range) -> dict[str, Any] | None:
-    """Calibrates the detector in the checkpoint `path` on the items `learn` of a held-out stream, its uncertainties and
+def add_confidence(path: Path, held_out: Dataset[Shot], learn: range, check: range) -> dict[str, Any] | None:
+    """Calibrates the detector in the checkpoint `path` on the items `learn` of `held_out`, its uncertainties and
     then its confidence, and tells how well they come true on the items `check`; None where it finds nothing there. Where
     there is too little to learn either from, it says so and leaves that as the network has it."""
     # As the network is, even if this was done before: a run that is started again when it is done comes here again.
     detector = replace(load_detector(path), calibration=None, inflation=Inflation())
-    drawn = [stream[k] for k in learn]
+    drawn = [held_out[k] for k in learn]
     plain = list(judged(detector, drawn))
     try:
         grown = Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2))
@@ -182,7 +179,7 @@ def add_confidence(path: Path, stream: Stream, learn: range, check: range) -> di
     torch.save(content, part)
     part.replace(path)
 
-    checked = list(judged(detector, (stream[k] for k in check)))
+    checked = list(judged(detector, (held_out[k] for k in check)))
     if not checked:
         return None
     chance, right = np.array([one.found.confidence for one in checked]), np.array([one.right for one in checked])
@@ -212,10 +209,10 @@ def _share_within(squares: Array, freedom: int) -> float:
 
 
 class Kept(Dataset[Shot]):
-    """The shots of `items`, drawn when first asked for and kept."""
+    """The shots of `items`, fetched when first asked for and kept."""
 
-    def __init__(self, stream: Stream, items: Items) -> None:
-        self.stream, self.items = stream, list(items)
+    def __init__(self, source: Dataset[Shot], items: Items) -> None:
+        self.source, self.items = source, list(items)
         self._shots: dict[int, Shot] = {}
 
     def __len__(self) -> int:
@@ -223,5 +220,5 @@ class Kept(Dataset[Shot]):
 
     def __getitem__(self, place: int) -> Shot:
         if place not in self._shots:
-            self._shots[place] = self.stream[self.items[place]]
+            self._shots[place] = self.source[self.items[place]]
         return self._shots[place]

@@ -35,7 +35,7 @@ def judged(detector: Detector, shots: Iterable[Shot]) -> Iterator[Judged]:
         tables, poses = (p.double().cpu().numpy() for p in (targets.camera_from_world, targets.camera_from_block))
         there = (targets.present & targets.labelled & (targets.model >= 0) & (targets.seen > 0)).cpu().numpy()
         model = targets.model.cpu().numpy()
-        for row, finds in enumerate(detector.find(pictures, views_of(targets))):
+        for row, finds in enumerate(detector.find(pictures, views_of(targets, shot.tables))):
             slots = np.flatnonzero(there[row])
             truths = [(detector.blocks.names[model[row, slot]], poses[row, slot]) for slot in slots]
             taken = match(np.array([found.confidence for found in finds]), misses(finds, truths), RIGHT)

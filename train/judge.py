@@ -1,7 +1,7 @@
 """What a detector says of labelled pictures beside what is there: which find is which block, and how far off it is."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +72,13 @@ def judge_dataset(
     names = {model.obj_id: model.name for model in dataset.models.values()}
     kinds = {kind.name: kind for kind in detector.blocks.kinds}
     groups = {name: kind.group_of(TURNS) for name, kind in kinds.items()}
+    table = None
+    if dataset.table_center is not None and dataset.table_size is not None:
+        table = np.stack([dataset.table_center - dataset.table_size / 2, dataset.table_center + dataset.table_size / 2])
     for start in range(0, len(dataset.pictures), batch):
         pictures = dataset.pictures[start : start + batch]
         images = [read_rgb(p.path) for p in pictures]
-        views = [View(p.intrinsics, p.distortion, p.camera_from_world) for p in pictures]
+        views = [View(p.intrinsics, p.distortion, p.camera_from_world, table) for p in pictures]
         blind = set()
         if nominal_fov is not None:
             for k, image in enumerate(images):
@@ -83,7 +86,7 @@ def judge_dataset(
                 if located is None:
                     blind.add(k)
                 else:
-                    views[k] = located
+                    views[k] = replace(located, table=table)
         all_finds = [[] if k in blind else finds for k, finds in enumerate(detector.find(images, views))]
         for picture, view, finds in zip(pictures, views, all_finds, strict=True):
             wanted = [one for one in picture.instances if names[one.obj_id] in kinds]

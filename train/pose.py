@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from simgen.geometry import Array, inverse, project, rigid, rotation_about, transform_points, unproject
 from simgen.targets import Targets
@@ -17,6 +19,8 @@ LEAST_SIGMA = 0.25  # px: no keypoint is surer than this, whatever the network s
 _ROBUST = 2.0  # sigmas: beyond, a keypoint pulls no more than at this distance (Huber 1964)
 _STEP = 1e-6  # m and radians, for derivatives
 _NEAR = 0.02  # m
+_SURELY = 3.0  # deviations
+_MISMEASURED = 0.02  # m
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,12 @@ class Pose:
 @dataclass(frozen=True)
 class View:
     """A picture's camera: `intrinsics` (3, 3) px, `distortion` (5,), and `camera_from_table` (4, 4) m where it is known: the
-    table's top is its plane z = 0."""
+    table's top is its plane z = 0. `table` (2, 2) m are the top's least and greatest X and Y, where they are known."""
 
     intrinsics: Array
     distortion: Array
     camera_from_table: Array | None = None
+    table: Array | None = None
 
     def resized(self, width: float, height: float) -> "View":
         """The camera of the picture made `width` and `height` times as large; pixel centres are at whole numbers."""
@@ -49,13 +54,35 @@ class View:
         matrix[0] *= width
         matrix[1] *= height
         matrix[:2, 2] += [(width - 1) / 2, (height - 1) / 2]
-        return View(matrix, self.distortion, self.camera_from_table)
+        return View(matrix, self.distortion, self.camera_from_table, self.table)
+
+    def off_table(self, pose: Pose) -> bool:
+        """Whether the middle of a block in `pose` is beyond the table's edge, farther than its uncertainty allows
+        (_SURELY deviations) and than a table is mismeasured (_MISMEASURED). Nothing can lie there."""
+        if self.camera_from_table is None or self.table is None:
+            return False
+        table_from_camera = inverse(self.camera_from_table)
+        axes = table_from_camera[:2, :3]
+        place = axes @ pose.camera_from_block[:3, 3] + table_from_camera[:2, 3]
+        beyond = np.maximum(self.table[0] - place, place - self.table[1])
+        deviation = np.sqrt(np.diag(axes @ pose.covariance[3:, 3:] @ axes.T))
+        return bool(np.any(beyond > np.maximum(_SURELY * deviation, _MISMEASURED)))
 
 
-def views_of(targets: Targets) -> list[View]:
-    """The camera of each picture that `targets` speak of."""
-    parts = targets.intrinsics, targets.distortion, targets.camera_from_world
-    return [View(*one) for one in zip(*(part.double().cpu().numpy() for part in parts), strict=True)]
+def views_of(targets: Targets, tables: Tensor | None = None) -> list[View]:
+    """The camera of each picture that `targets` speak of, with the least and greatest X and Y of their `tables` (B, 2, 2)
+    if given; a pose or a table of NaN is one that nobody knows."""
+    if tables is None:
+        tables = targets.intrinsics.new_full((len(targets), 2, 2), torch.nan)
+    parts = targets.intrinsics, targets.distortion, targets.camera_from_world, tables
+    return [
+        View(matrix, lens, _known(pose), _known(table))
+        for matrix, lens, pose, table in zip(*(part.double().cpu().numpy() for part in parts), strict=True)
+    ]
+
+
+def _known(values: Array) -> Array | None:
+    return values if np.isfinite(values).all() else None
 
 
 def solve_free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose | None:

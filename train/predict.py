@@ -24,8 +24,8 @@ Image = NDArray[np.uint8]
 
 PICTURES, VIDEOS = (".jpg", ".jpeg", ".png", ".bmp", ".webp"), (".mp4", ".avi", ".mov", ".mkv", ".webm")
 _CAMERA = (
-    "{width, height, intrinsics: 3 x 3 px, distortion: up to 5 numbers, camera_from_table: 4 x 4 m}, the last two "
-    "optional"
+    "{width, height, intrinsics: 3 x 3 px, distortion: up to 5 numbers, camera_from_table: 4 x 4 m, table: [[least X, least "
+    "Y], [greatest X, greatest Y]] m}, the last three optional"
 )
 
 
@@ -83,7 +83,7 @@ def read_camera(path: Path) -> Mapping[str, Any]:
         data = read_json(path)
     except DatasetError as error:
         raise ConfigError(f"camera: {error}") from error
-    wanted = {"intrinsics": (3, 3), "camera_from_table": (4, 4), "distortion": None}
+    wanted = {"intrinsics": (3, 3), "camera_from_table": (4, 4), "table": (2, 2), "distortion": None}
     if not isinstance(data, dict) or not {"width", "height", "intrinsics"} <= set(data) <= {"width", "height", *wanted}:
         raise ConfigError(f"camera: {path}: expected {_CAMERA}")
     camera: dict[str, Any] = {}
@@ -105,6 +105,10 @@ def read_camera(path: Path) -> Mapping[str, Any]:
     turn = camera.get("camera_from_table", np.eye(4))
     if np.abs(turn[:3, :3] @ turn[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn[:3, :3]) < 0:
         raise ConfigError(f"camera: {path}: camera_from_table: its upper left 3 x 3 is no rotation")
+    if "table" in camera and ("camera_from_table" not in camera or not np.all(camera["table"][0] < camera["table"][1])):
+        raise ConfigError(
+            f"camera: {path}: table: wants camera_from_table beside it, and [least X and Y, greatest X and Y]"
+        )
     return camera
 
 
@@ -121,7 +125,7 @@ def view_of(camera: Mapping[str, Any], picture: Image, name: str) -> View:
     lens = np.zeros(5)
     given = camera.get("distortion", np.zeros(0))
     lens[: len(given)] = given
-    return View(camera["intrinsics"], lens, camera.get("camera_from_table")).resized(across, down)
+    return View(camera["intrinsics"], lens, camera.get("camera_from_table"), camera.get("table")).resized(across, down)
 
 
 def _pictures(source: Path) -> Iterator[tuple[str, Image, float | None]]:

@@ -6,12 +6,14 @@ Item i of a stream is a batch, a function of (configuration, seed, i) and nothin
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from simgen.errors import ConfigError
 from simgen.generate import Pipeline, make_pipeline
+from simgen.geometry import Array
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Randomize, Source
 from simgen.sensor import sense
@@ -20,18 +22,22 @@ from train.blockset import BlockSet
 from train.config import StreamConfig
 from train.table_view import cells_on_table
 
+HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
+
 
 @dataclass(frozen=True)
 class Shot:
-    """A batch to learn from: images (B, 3, H, W) uint8, targets whose `model` is the class in the stream's BlockSet, and
-    `table` (B, h, w, 2) m, where on the table's plane each cell of the network's maps looks (see train.table_view)."""
+    """A batch to learn from: images (B, 3, H, W) uint8, targets whose `model` is the class in the source's BlockSet, and
+    `cells` (B, h, w, 2) m, where on the table's plane each cell of the network's maps looks (see train.table_view).
+    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where nobody knows."""
 
     images: Tensor
     targets: Targets
-    table: Tensor
+    cells: Tensor
+    tables: Tensor
 
     def to(self, device: torch.device) -> "Shot":
-        return Shot(self.images.to(device), self.targets.to(device), self.table.to(device))
+        return Shot(self.images.to(device), self.targets.to(device), self.cells.to(device), self.tables.to(device))
 
 
 class Stream(Dataset[Shot]):
@@ -73,8 +79,8 @@ class Stream(Dataset[Shot]):
             self._draw(pipeline, renderer, classes, index)
             for pipeline, renderer, classes in zip(self.pipelines, self._renderers, self.classes, strict=True)
         ]
-        images, table = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "table"))
-        return Shot(images, joined([part.targets for part in parts]), table)
+        images, cells, tables = (torch.cat([getattr(p, name) for p in parts]) for name in ("images", "cells", "tables"))
+        return Shot(images, joined([part.targets for part in parts]), cells, tables)
 
     def _draw(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Shot:
         scenes = pipeline.sampler.sample(pipeline.source.seed, index)
@@ -82,7 +88,14 @@ class Stream(Dataset[Shot]):
         targets = targets_of(scenes, frames)
         images = sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous()
         targets = replace(targets, model=classes.to(images.device)[targets.model])
-        return Shot(images, targets, cells_on_table(scenes.cameras, images.device))
+        table = pipeline.world.table
+        tables = tables_of(table.center[:2], table.size[:2], len(images)).to(images.device)
+        return Shot(images, targets, cells_on_table(scenes.cameras, images.device), tables)
+
+
+def tables_of(center: Array, size: Array, count: int) -> Tensor:
+    """Shot.tables of `count` pictures of one table: `center` (2,) and `size` (2,) m."""
+    return torch.tensor(np.stack([center - size / 2, center + size / 2])).float().expand(count, 2, 2)
 
 
 class Items(Sampler[int]):
@@ -103,10 +116,11 @@ class Items(Sampler[int]):
         return iter(range(first * self.world + self.rank, (first + self.length) * self.world, self.world))
 
 
-def shots(stream: Stream, items: Items, *, workers: int) -> DataLoader[Shot]:
-    """The shots of `items`, drawn by `workers` processes, or in this one where there are none, as on a GPU."""
+def shots(source: Dataset[Shot], items: Items, *, workers: int) -> DataLoader[Shot]:
+    """The shots of `source` with the numbers `items`, made by `workers` processes, or in this one where there are none, as
+    on a GPU."""
     return DataLoader(
-        stream,
+        source,
         batch_size=None,
         sampler=items,
         num_workers=workers,

@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 class Model:
     """A block as models/models_info.json describes it: obj_id, name, `size` (3,) m, `diameter` m and its rotational
     symmetries in the block frame: `symmetries` (S, 4, 4) m with the identity first, `axis` (3,) the direction of a
-    continuous symmetry through the origin, or None."""
+    continuous symmetry through the origin, or None. `keypoints` (K, 3) m, None where the dataset names none."""
 
     obj_id: int
     name: str
@@ -32,18 +32,21 @@ class Model:
     diameter: float
     symmetries: Array
     axis: Array | None
+    keypoints: Array | None
 
 
 @dataclass(frozen=True)
 class Instance:
     """One labelled block in one image: its pose (4, 4) m, `size` (3,) m, boxes [u, v, width, height] px (all -1 where
-    nothing is seen), and the share of its silhouette that is visible (BOP: the silhouette beyond the border counts)."""
+    nothing is seen), the number of its visible pixels, and the share of its silhouette that is visible (BOP: the
+    silhouette beyond the border counts)."""
 
     obj_id: int
     camera_from_block: Array
     size: Array
     box_amodal: tuple[int, int, int, int]
     box_visible: tuple[int, int, int, int]
+    visible_pixels: int
     visible_fraction: float
 
 
@@ -177,6 +180,7 @@ def _read_models(path: Path) -> Iterator[Model]:
             symmetries = np.array(discrete, dtype=np.float64)
             symmetries[:, :3, 3] /= 1000
             continuous = info.get("symmetries_continuous", [])
+            keypoints = np.array(info["keypoints"], dtype=np.float64) / 1000 if "keypoints" in info else None
             yield Model(
                 obj_id=int(key),
                 name=str(info.get("name", f"obj_{int(key):06d}")),
@@ -184,6 +188,7 @@ def _read_models(path: Path) -> Iterator[Model]:
                 diameter=float(info["diameter"]) / 1000,
                 symmetries=symmetries,
                 axis=np.array(continuous[0]["axis"], dtype=np.float64) if continuous else None,
+                keypoints=keypoints,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{path}: model {key} is not as BOP defines it ({error!r})") from error
@@ -222,6 +227,7 @@ def _instance(truth: Mapping[str, Any], info: Mapping[str, Any], models: Mapping
         size=size,
         box_amodal=_box(info["bbox_obj"]),
         box_visible=_box(info["bbox_visib"]),
+        visible_pixels=int(info["px_count_visib"]),
         visible_fraction=float(info["visib_fract"]),
     )
 

@@ -1,0 +1,109 @@
+"""Where a keypoint model's pictures come from: drawn while it trains, or a rendered dataset. `sources_of(TrainConfig)`."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from simgen.dataset.read import open_dataset
+from simgen.errors import DatasetError
+from train.blockset import BlockSet
+from train.bop_shots import BopShots, classes_of
+from train.config import DataConfig, StreamConfig, TrainConfig
+from train.data import check_simulated, split
+from train.runfolder import manifest_hash
+from train.stream import HELD_OUT, Shot, Stream
+
+
+@dataclass(frozen=True)
+class Sources:
+    """`training`: items to learn from, `epoch` of them a process between two validations, by `workers` processes.
+
+    `held_out`: items that nothing is learnt from: of these `choose` tell the best epoch, `learn` the confidence, `check`
+    whether it comes true. `size` (width, height) px; `told` what a run is to print and `described` what it is to write down.
+    """
+
+    training: Dataset[Shot]
+    epoch: int
+    workers: int
+    held_out: Dataset[Shot]
+    choose: range
+    learn: range
+    check: range
+    blocks: BlockSet
+    size: tuple[int, int]
+    told: str
+    described: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sources_of(config: TrainConfig) -> Sources:
+    """The pictures of a training. Raises a SimgenError that names the key or the file at fault."""
+    return (
+        _of_stream(config, config.data) if isinstance(config.data, StreamConfig) else _of_dataset(config, config.data)
+    )
+
+
+def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
+    size = config.trainer.batch_size
+    stream = Stream(data, config.randomize, config.seed, size)
+    plain = replace(data, raycast=replace(data.raycast, compile=False))  # a few pictures: the same, without compiling
+    count = math.ceil(data.validation / size)
+    pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices
+    return Sources(
+        training=stream,
+        epoch=data.epoch,
+        workers=data.workers,
+        held_out=Stream(plain, config.randomize, config.seed + HELD_OUT, size),
+        choose=range(count),
+        learn=range(count, 2 * count),
+        check=range(2 * count, 3 * count),
+        blocks=stream.blocks,
+        size=(data.width, data.height),
+        told=f"learns {', '.join(stream.blocks.names)} from {pictures} pictures, each drawn once",
+    )
+
+
+def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
+    dataset = open_dataset(data.root, data.split)
+    check_simulated(dataset)
+    classes = classes_of(dataset, data.target)
+    rows, aside = split(len(dataset), data.validation, config.seed)
+    together = config.trainer.batch_size * config.trainer.devices
+    if len(rows) < together or len(aside) < 3:
+        raise DatasetError(
+            f"{dataset.root}: {len(rows)} pictures to train on and {len(aside)} held out; expected at least {together}, a "
+            "step's, and 3: render more, or change trainer.batch_size or data.validation"
+        )
+    cache = data.cache_gb / 2  # the two share it
+    training = BopShots(
+        dataset,
+        rows,
+        classes,
+        batch_size=config.trainer.batch_size,
+        seed=config.seed,
+        strength=config.trainer.jitter,
+        min_visible=data.min_visible,
+        cache_gb=cache,
+        workers=data.workers,
+    )
+    count = min(config.trainer.batch_size, len(aside) // 3)
+    held_out = BopShots(
+        dataset, np.sort(aside), classes, batch_size=count, shuffle=False, min_visible=data.min_visible, cache_gb=cache
+    )
+    third = len(held_out) // 3
+    return Sources(
+        training=training,
+        epoch=len(training) // config.trainer.devices,
+        workers=0 if training.decoded.cached else data.workers,
+        held_out=held_out,
+        choose=range(third),
+        learn=range(third, 2 * third),
+        check=range(2 * third, 3 * third),
+        blocks=classes.blocks,
+        size=(training.width, training.height),
+        told=f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(aside)} are held out",
+        described={"dataset": {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}},
+    )
