@@ -24,9 +24,10 @@ class Answer:
     without). `view` is the camera by which the find was made.
 
     `said` (2,) m is the answer to "where on the table is it?" where the number of blocks is known, as position models give
-    one whatever they see: the place of that one of the surest finds of its kind, as many as there are blocks, which is taken
-    for this one, however far off; without one the table's centre. `true` (2,) is where it is. NaN where the camera's place
-    is not known.
+    one whatever they see: the place of that one of the finds of its kind with the best scores, as many as there are blocks,
+    which is taken for this one, however far off; without one the table's centre. The score and not the confidence, which is
+    that the pose is right: of a block that the border cuts it is next to nothing, though it is clear that one is there.
+    `true` (2,) is where it is. NaN where the camera's place is not known.
     """
 
     picture: Picture
@@ -144,12 +145,12 @@ def nominal_view(width: int, height: int, fov_deg: float) -> View:
 
 
 def _asked(finds: Sequence[Found], wanted: Sequence[str], costs: Array) -> list[Found | None]:
-    surest = np.zeros(len(finds), dtype=bool)
+    best = np.zeros(len(finds), dtype=bool)
     for name in set(wanted):
         of_kind = [i for i, found in enumerate(finds) if found.kind.name == name]
-        of_kind.sort(key=lambda i: -finds[i].confidence)
-        surest[of_kind[: wanted.count(name)]] = True
-    taken = match(_confidences(finds), np.where(surest[:, None], costs, np.inf), np.inf)
+        of_kind.sort(key=lambda i: -finds[i].score)
+        best[of_kind[: wanted.count(name)]] = True
+    taken = match(np.array([found.score for found in finds]), np.where(best[:, None], costs, np.inf), np.inf)
     return [None if number is None else finds[number] for number in _finds_of(taken, len(wanted))]
 
 
