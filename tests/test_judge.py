@@ -38,7 +38,7 @@ class Told:
         said, self.finds = self.finds[: len(pictures)], self.finds[len(pictures) :]
         return said
 
-    def locate(self, picture: object, guess: View) -> View | None:
+    def locate(self, picture: object, guess: View, eye: Array | None = None) -> View | None:
         located, self.located = self.located[0], self.located[1:]
         return located
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 from builders import pipeline_of
 
+from simgen.errors import ConfigError
 from simgen.geometry import Array, inverse, look_at, project, transform_points, unproject
+from train.config import EvaluateConfig, check_evaluate
 from train.judge import nominal_view
 from train.keypoint_net import STRIDE, Maps
 from train.pose import View
@@ -81,9 +83,40 @@ def test_the_surest_are_asked() -> None:
     pixels, places = told(np.random.default_rng(1))
     wrong = np.arange(len(pixels)) % 2 == 0
     places = np.where(wrong[:, None], places[::-1], places)
-    scale = np.where(wrong, 0.5, 0.01)
+    scale = np.where(wrong, 0.05, 0.001)
     metres, degrees, _ = off(find_camera(pixels, places, scale, nominal_view(*SIZE, 45)))
     assert metres < 0.005 and degrees < 0.2
+
+
+def test_a_measured_place_holds_where_the_table_is_told_badly() -> None:
+    """All places 6 cm too far, as a network may have them that has not understood the tilt."""
+    pixels, places = told(np.random.default_rng(5))
+    shift = np.array([0.06, 0.0])
+    places = places + shift
+    eye = inverse(TRUE.camera_from_table)[:3, 3]  # type: ignore[arg-type]
+    alone, held = (
+        off(find_camera(pixels, places, np.full(len(pixels), 0.05), nominal_view(*SIZE, 47.2), one))[0]
+        for one in (None, eye)
+    )
+    assert alone > 0.05 and held < 0.02
+    # What is told exactly overrules what was measured 5 cm off.
+    exact, wrong = places - shift, eye + np.array([0.05, 0.0, -0.05])
+    found = find_camera(pixels, exact, np.full(len(pixels), 1e-4), nominal_view(*SIZE, 45), wrong)
+    metres, degrees, share = off(found)
+    assert metres < 0.002 and degrees < 0.1 and share < 2e-3
+
+
+@pytest.mark.parametrize("place", [[1.0, 2.0], [0.0, 0.0, np.inf]])
+def test_a_measured_place_is_three_numbers_beside_a_field_of_view(place: list[float]) -> None:
+    check_evaluate(EvaluateConfig(nominal_fov_deg=45.0, nominal_position=[-1.75, 0.0, 0.73]))
+    for bad in (
+        EvaluateConfig(nominal_fov_deg=45.0, nominal_position=place),
+        EvaluateConfig(nominal_position=[0.0] * 3),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"^nominal_position: got .* expected three numbers, beside nominal_fov_deg"
+        ):
+            check_evaluate(bad)
 
 
 def test_too_little_of_the_table_is_told() -> None:

@@ -123,6 +123,7 @@ class EvaluateConfig:
     out: str | None = None
     seed: int = 0
     nominal_fov_deg: float | None = None
+    nominal_position: list[float] | None = None
 
 
 @dataclass
@@ -204,6 +205,9 @@ def check_evaluate(config: EvaluateConfig) -> None:
     _one_of("accelerator", config.accelerator, ACCELERATORS)
     if config.nominal_fov_deg is not None:
         _between("nominal_fov_deg", config.nominal_fov_deg, 1, 170)
+    place = config.nominal_position
+    if place is not None and (config.nominal_fov_deg is None or len(place) != 3 or not all(map(math.isfinite, place))):
+        raise ConfigError(f"nominal_position: got {place}; expected three numbers, beside nominal_fov_deg")
     _at_least("seed", config.seed, 0)
 
 

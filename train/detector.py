@@ -104,9 +104,10 @@ class Detector:
                 finds[row] = self._solve(score, kind, places, sigma, views[row])
         return finds
 
-    def locate(self, picture: Image, guess: View) -> View | None:
+    def locate(self, picture: Image, guess: View, eye: Array | None = None) -> View | None:
         """The camera of `picture` (H, W, 3), found from the table that it shows: pose and focal length, the latter near that
-        of `guess`. None where too little of the table is seen. Raises ConfigError for a network that has not learnt it."""
+        of `guess`, and the camera near `eye` (3,) m in the table's frame if given. None where too little of the table is
+        seen. Raises ConfigError for a network that has not learnt it."""
         size = self._size(picture)
         with torch.inference_mode():
             maps = self._maps(resized(picture, *size)[None])
@@ -118,7 +119,7 @@ class Detector:
         across, down = picture.shape[1] / size[0], picture.shape[0] / size[1]
         v, u = np.meshgrid(*(STRIDE * np.arange(n) + STRIDE / 2 for n in scale.shape), indexing="ij")
         pixels = np.stack([u * across, v * down], -1) - 0.5
-        return find_camera(pixels.reshape(-1, 2), places.reshape(-1, 2), scale.ravel(), guess)
+        return find_camera(pixels.reshape(-1, 2), places.reshape(-1, 2), scale.ravel(), guess, eye)
 
     def _maps(self, images: Image) -> Maps:
         device = next(self.net.parameters()).device

@@ -47,7 +47,8 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     )
     answers: list[Answer] = []
     strays: list[Stray] = []
-    for one in judge_dataset(detector, dataset, config.batch_size, config.nominal_fov_deg):
+    place = None if config.nominal_position is None else np.array(config.nominal_position)
+    for one in judge_dataset(detector, dataset, config.batch_size, config.nominal_fov_deg, place):
         if isinstance(one, Stray):
             strays.append(one)
         elif one.truth.visible_fraction >= max(config.data.min_visible, 1e-9) and config.data.target in (
@@ -62,7 +63,9 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "checkpoint_sha256": sha256_of(place_of(config.checkpoint)),
         "dataset": str(dataset.root),
         "dataset_manifest_sha256": manifest_hash(dataset.root),
-        "camera": "the dataset's" if config.nominal_fov_deg is None else f"found, {config.nominal_fov_deg:g} degrees",
+        "camera": "the dataset's" if config.nominal_fov_deg is None else "found from the table",
+        "nominal_fov_deg": config.nominal_fov_deg,
+        "nominal_position": config.nominal_position,
         "pictures": len(dataset.pictures),
         **measures(answers, strays),
     }

@@ -62,13 +62,18 @@ class Stray:
 
 
 def judge_dataset(
-    detector: Detector, dataset: BopDataset, batch: int, nominal_fov: float | None = None
+    detector: Detector,
+    dataset: BopDataset,
+    batch: int,
+    nominal_fov: float | None = None,
+    nominal_position: Array | None = None,
 ) -> Iterator[Answer | Stray]:
     """An Answer for each labelled block of a kind that the detector knows, and the strays.
 
     Finds choose in the order of their confidence, each the block of its kind that is left with the least ADD-S, if that is
-    under NEAR diameters. The camera is the dataset's; with a vertical `nominal_fov` (degrees) nothing of it is told, and
-    each picture's is found from the table that it shows: where it is not, nothing is found.
+    under NEAR diameters. The camera is the dataset's; with a vertical `nominal_fov` (degrees) nothing of it is told but
+    that and perhaps the `nominal_position` (3,) m, and each picture's is found from the table that it shows: where it is
+    not, nothing is found.
     """
     names = {model.obj_id: model.name for model in dataset.models.values()}
     kinds = {kind.name: kind for kind in detector.blocks.kinds}
@@ -83,7 +88,9 @@ def judge_dataset(
         blind = set()
         if nominal_fov is not None:
             for k, image in enumerate(images):
-                located = detector.locate(image, nominal_view(image.shape[1], image.shape[0], nominal_fov))
+                located = detector.locate(
+                    image, nominal_view(image.shape[1], image.shape[0], nominal_fov), nominal_position
+                )
                 if located is None:
                     blind.add(k)
                 else:

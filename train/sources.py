@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,14 +49,13 @@ def sources_of(config: TrainConfig) -> Sources:
 def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     size = config.trainer.batch_size
     stream = Stream(data, config.randomize, config.seed, size)
-    plain = replace(data, raycast=replace(data.raycast, compile=False))  # a few pictures: the same, without compiling
     count = math.ceil(data.validation / size)
     pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices
     return Sources(
         training=stream,
         epoch=data.epoch,
         workers=data.workers,
-        held_out=Stream(plain, config.randomize, config.seed + HELD_OUT, size),
+        held_out=Stream(data, config.randomize, config.seed + HELD_OUT, size),
         choose=range(count),
         learn=range(count, 2 * count),
         check=range(2 * count, 3 * count),

@@ -25,6 +25,9 @@ _LEAST = 30
 _TRIALS = 300  # of the start, each from a few cells
 _WITHIN = 0.03  # of the focal length: cells that agree with a trial
 _NEAR = 0.15  # of the focal length: how far it may be from the guess
+_FOCAL = 0.04  # the same as a deviation: what a data sheet's field of view is good for
+_EYE = 0.03  # m: the deviation of each coordinate of a camera's place that was measured by hand
+_ALIKE = 10  # cells of their own: what a network says of neighbours is wrong alike
 _AGREED = 0.4  # of these cells must agree on a camera
 _CLOSE = 0.05  # m: nothing that is seen is nearer to the camera
 
@@ -55,13 +58,14 @@ def table_loss(maps: Maps, wanted: Tensor) -> Tensor:
     return (near.mean(-1).sum() + 0.1 * doubt.sum()) / asked.sum().clamp_min(1)
 
 
-def find_camera(pixels: Array, places: Array, scale: Array, guess: View) -> View | None:
+def find_camera(pixels: Array, places: Array, scale: Array, guess: View, eye: Array | None = None) -> View | None:
     """The camera that sees the table's `places` (N, 2) m at `pixels` (N, 2), each known to within `scale` (N,) m; its focal
-    length is within 15% of that of `guess`, whose other intrinsics are taken as they are. None where the places are too
-    few, or on a line, or do not agree on a camera.
+    length is near, and within 15% of, that of `guess`, whose other intrinsics are taken as they are. `eye` (3,) m is where
+    the camera stands in the table's frame, if somebody has measured that by hand. None where the places are too few, or on
+    a line, or do not agree on a camera.
 
-    The surest cells count. OpenCV's RANSAC gives the start and the cells that agree; the rest is robust least squares of
-    pose and focal length.
+    The surest cells count. OpenCV's RANSAC gives the start and the cells that agree; the rest is the likeliest pose and
+    focal length, cells with Cauchy's loss, so that gross errors pull little.
     """
     surest = np.argsort(scale)[:_CELLS]
     pixels, scale = pixels[surest], scale[surest]
@@ -99,9 +103,25 @@ def find_camera(pixels: Array, places: Array, scale: Array, guess: View) -> View
         assert view.camera_from_table is not None
         seen = points @ view.camera_from_table[:3, :3].T + view.camera_from_table[:3, 3]
         seen[:, 2] = np.maximum(seen[:, 2], _CLOSE)
-        return np.asarray((project(seen, view.intrinsics, view.distortion) - pixels) / sigma[:, None]).ravel()
+        cells = (project(seen, view.intrinsics, view.distortion) - pixels) / sigma[:, None]
+        known = [values[6:] / _FOCAL] if eye is None else [values[6:] / _FOCAL, _eye(view.camera_from_table, eye)]
+        return np.concatenate([cells.ravel(), *known])
+
+    weight = min(1.0, _ALIKE / len(points))
+
+    def loss(squares: Array) -> Array:
+        """SciPy's rho, its slope and its curvature: weighted Cauchy for the cells, plain squares for what is known."""
+        rho = np.stack([squares, np.ones_like(squares), np.zeros_like(squares)])
+        cells = squares[: 2 * len(points)]
+        rho[:, : len(cells)] = weight * np.stack([np.log1p(cells), 1 / (1 + cells), -1 / (1 + cells) ** 2])
+        return rho
 
     ends = np.append(np.full(6, np.inf), np.log(1 + _NEAR))
-    view = view_of(least_squares(misses, start, bounds=(-ends, ends), loss="cauchy", x_scale="jac").x)
+    view = view_of(least_squares(misses, start, bounds=(-ends, ends), loss=loss, x_scale="jac").x)
     assert view.camera_from_table is not None
     return view if inverse(view.camera_from_table)[2, 3] > 0 else None
+
+
+def _eye(camera_from_table: Array, eye: Array) -> Array:
+    """How far the camera is from `eye`, in deviations."""
+    return np.asarray((inverse(camera_from_table)[:3, 3] - eye) / _EYE)
