@@ -13,6 +13,7 @@ from builders import ROOT
 from test_train_run import assert_same
 
 from simgen.config import compose
+from simgen.dataset.read import sha256_of
 from simgen.errors import CheckpointError
 from train.checkpoint import load_checkpoint
 from train.config import TrainConfig, check_train
@@ -139,3 +140,39 @@ def test_validation_pictures_are_never_trained_on(straight: Path) -> None:
     assert parts == [[0], [1], [2]]
     validated = np.concatenate([sources.held_out[k].images.flatten(1).numpy() for k in range(3)])
     assert not any((trained == row).all(1).any() for row in validated)
+
+
+def test_a_training_begins_with_the_weights_of_another(straight: Path, tmp_path: Path) -> None:
+    """It says what the other says, of all that the other has learnt; what it learns beside begins as nothing learnt."""
+    detector = load_detector(straight / "best.ckpt")
+    config = config_of(tmp_path / "run", f"model.start={straight / 'best.ckpt'}", "model.table_weight=1")
+    sources = sources_of(config)
+    torch.manual_seed(3)
+    module = KeypointTraining(config, sources.blocks, sources.size)
+    images = sources.training[0].images
+    with torch.inference_mode():
+        expected = detector.net.maps(detector.net(images))
+        for net in (module.model, module.average.module):
+            maps = net.maps(net(images))
+            for name in ("heat", "kind", "keypoints", "log_scale"):
+                torch.testing.assert_close(getattr(maps, name), getattr(expected, name))
+            assert maps.table is not None and float(maps.table.abs().max()) < 0.5
+    train_keypoints(config)
+    said = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert said["start_sha256"] == sha256_of(straight / "best.ckpt")
+    # And back: the part that is not asked for is left out.
+    back = config_of(tmp_path / "back", f"model.start={tmp_path / 'run' / 'best.ckpt'}")
+    begun = KeypointTraining(back, sources.blocks, sources.size).model
+    learnt = load_detector(tmp_path / "run" / "best.ckpt").net
+    torch.testing.assert_close(begun.maps(begun(images)).heat, learnt.maps(learnt(images)).heat)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("model.features=16", "a network of another size"), ("data.scenes=[kuka_table]", "expected the kinds and sizes")],
+)
+def test_a_start_of_another_kind_is_refused(straight: Path, tmp_path: Path, override: str, said: str) -> None:
+    config = config_of(tmp_path / "run", f"model.start={straight / 'best.ckpt'}", override)
+    sources = sources_of(config)
+    with pytest.raises(CheckpointError, match=rf"^model\.start: .*{said}"):
+        KeypointTraining(config, sources.blocks, sources.size)

@@ -39,6 +39,7 @@ class KeypointConfig:
     kind_weight: float = 1.0
     scale_weight: float = 0.1
     table_weight: float = 0.0
+    start: str | None = None
 
 
 @dataclass

@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
+from simgen.dataset.read import sha256_of
 from simgen.errors import SimgenError
 from simgen.geometry import Array
 from train.blockset import BlockSet
-from train.checkpoint import BEST, KEYPOINTS, Checkpoints
+from train.checkpoint import BEST, KEYPOINTS, Checkpoints, place_of
 from train.confidence import BINS, calibrate, inflation
 from train.config import KeypointConfig, TrainConfig
 from train.detector import Inflation, load_detector
@@ -33,6 +34,7 @@ from train.keypoint_net import KeypointNet, make_net
 from train.pose_metrics import expected_calibration_error
 from train.runfolder import METRICS, claim, code_versions, write_json
 from train.sources import sources_of
+from train.start import begin_from
 from train.stream import Items, Shot, shots
 from train.table_view import table_loss
 
@@ -47,6 +49,8 @@ class KeypointTraining(pl.LightningModule):
         super().__init__()
         self.config, self.blocks, self.size = config, blocks, size
         self.model = make_net(config.model, blocks)
+        if config.model.start is not None:
+            begin_from(self.model, config.model.start, blocks)
         blend = get_ema_multi_avg_fn(config.model.average)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.model, multi_avg_fn=blend)
         self.average.requires_grad_(False)
@@ -130,6 +134,8 @@ def train_keypoints(config: TrainConfig) -> None:
     sources = sources_of(config)
     folder = Path(config.out)
     about = {"blocks": sources.blocks.names, "code": code_versions(), **sources.described}
+    if config.model.start is not None:
+        about["start_sha256"] = sha256_of(place_of(config.model.start))
     last = claim(folder, {**asdict(config), **about})
     done = epochs_done(last)
     say(sources.told)

@@ -1,0 +1,40 @@
+"""A training that begins with the weights of another: the same kinds elsewhere, or with the camera to be learnt, too."""
+
+from pathlib import Path
+
+import torch
+
+from simgen.errors import CheckpointError
+from train.blockset import BlockSet
+from train.detector import load_detector
+from train.keypoint_net import KeypointNet
+
+
+def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
+    """Gives `net`, which is to find `blocks`, the averaged weights of the keypoint model in `path`. What that one has not
+    learnt, as where on the table a cell looks, keeps the weights that it has.
+
+    Raises CheckpointError where the two do not find the same blocks, or are not of the same size.
+    """
+    other = load_detector(path)
+    if other.blocks.names != blocks.names or not torch.allclose(other.blocks.keypoints, blocks.keypoints, atol=1e-6):
+        raise CheckpointError(
+            f"model.start: {path} finds {', '.join(other.blocks.names)}; expected the kinds and sizes of this training, "
+            f"{', '.join(blocks.names)}"
+        )
+    own, given = net.state_dict(), other.net.state_dict()
+    for name, value in given.items():
+        mine = own.get(name)
+        if (
+            mine is None
+            or mine.shape[1:] != value.shape[1:]
+            or (mine.shape != value.shape and not name.startswith("out."))
+        ):
+            raise CheckpointError(
+                f"model.start: {path} is a network of another size, by its {name}; expected the same model.widths, depths "
+                "and features"
+            )
+        # The last layer's rows: what a cell says, of which only the end may be more or less.
+        rows = min(len(mine), len(value))
+        mine[:rows] = value[:rows]
+    net.load_state_dict(own)
