@@ -146,7 +146,7 @@ def test_interrupted_by_hand(reference: Path, tmp_path: Path) -> None:
     )
     until(lambda: len(list(out.glob("train/*/sample/*.json"))) >= 1)
     os.killpg(run.pid, signal.SIGINT)
-    _, stderr = run.communicate(timeout=60)
+    _, stderr = run.communicate(timeout=600)
     assert run.returncode == 130
     assert "Traceback" not in stderr
     assert "the same command goes on from here" in stderr

@@ -32,7 +32,7 @@ def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     root = str(Path(__file__).parent.parent)
     environment = {"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "train", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_train_then_evaluate(tmp_path: Path) -> None:
