@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from simgen.dataset.read import BopDataset, Instance, Picture, read_recipe
+from simgen.dataset.read import BopDataset, Instance, Picture, read_recipe, read_rgb
 from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import Array, inverse, project, transform_points
 from simgen.scene import Cameras, Scenes, from_json
@@ -20,6 +20,7 @@ from simgen.shapes import load_solid
 from simgen.targets import Targets
 from train.blockset import BlockSet, Kind
 from train.data import Decoded, EpochOrder, jitter
+from train.pose import table_of
 from train.stream import Shot, tables_of
 from train.table_view import cells_on_table
 
@@ -55,8 +56,7 @@ class BopShots(Dataset[Shot]):
         paths = [dataset.pictures[row].path for row in rows]
         self.decoded = Decoded(paths, height=self.height, width=self.width, cache_gb=cache_gb, workers=workers)
         self._order: tuple[int, list[int]] = -1, []
-        center, size = (_UNKNOWN[0, :2] if one is None else one for one in (dataset.table_center, dataset.table_size))
-        self._tables = tables_of(center, size, batch_size)
+        self._tables = tables_of(table_of(dataset.table_center, dataset.table_size), batch_size)
 
     def __len__(self) -> int:
         """Items of an epoch: what does not fill the last one waits for another order."""
@@ -151,13 +151,12 @@ class BopShots(Dataset[Shot]):
         scene: Scenes = from_json(dict(recipe))
         blocks, found = scene.blocks, []
         for slot in np.flatnonzero(blocks.present[0] & ~blocks.labelled[0]):
-            number = self.classes.of_object[int(blocks.model[0, slot]) + 1]  # BOP counts from 1
-            scale = float(blocks.scale[0, slot])
+            obj_id, scale = int(blocks.model[0, slot]) + 1, float(blocks.scale[0, slot])  # BOP counts from 1
             pose = inverse(scene.cameras.world_from_camera[0]) @ blocks.world_from_block[0, slot]
-            corners = transform_points(pose, scale * self.classes.corners[int(blocks.model[0, slot]) + 1])
+            corners = transform_points(pose, scale * self.classes.corners[obj_id])
             box = self._outline(project(corners, picture.intrinsics, picture.distortion))
             if box is not None:
-                found.append(_Slot(False, number, scale, pose, box, seen=1, share=0.0))
+                found.append(_Slot(False, self.classes.of_object[obj_id], scale, pose, box, seen=1, share=0.0))
         return found
 
     def _outline(self, pixels: Array) -> Array | None:
@@ -202,8 +201,7 @@ def classes_of(dataset: BopDataset, target: str) -> Classes:
 def picture_size(dataset: BopDataset) -> tuple[int, int]:
     """Width and height px of the pictures in `dataset`, as its first has them. Raises DatasetError where model=keypoints
     cannot learn from that size."""
-    _, sizes = Decoded([dataset.pictures[0].path], height=32, width=32, cache_gb=0, workers=0)[[0]]
-    width, height = sizes[0].tolist()
+    height, width = read_rgb(dataset.pictures[0].path).shape[:2]
     if width % 4 or height % 4 or min(width, height) < 32:
         raise DatasetError(
             f"{dataset.root}: pictures of {width}x{height} px; model=keypoints wants multiples of 4, at least 32: render "

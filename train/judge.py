@@ -11,7 +11,7 @@ from simgen.geometry import Array, inverse
 from train.blockset import Kind
 from train.confidence import RIGHT
 from train.detector import Detector, Found
-from train.pose import View
+from train.pose import View, table_of
 from train.pose_metrics import adds, match, mspd, rotation_error, translation_error
 
 TURNS = 315  # of a continuous symmetry: as fine as BOP has them
@@ -78,9 +78,7 @@ def judge_dataset(
     names = {model.obj_id: model.name for model in dataset.models.values()}
     kinds = {kind.name: kind for kind in detector.blocks.kinds}
     groups = {name: kind.group_of(TURNS) for name, kind in kinds.items()}
-    table = None
-    if dataset.table_center is not None and dataset.table_size is not None:
-        table = np.stack([dataset.table_center - dataset.table_size / 2, dataset.table_center + dataset.table_size / 2])
+    table = table_of(dataset.table_center, dataset.table_size)
     for start in range(0, len(dataset.pictures), batch):
         pictures = dataset.pictures[start : start + batch]
         images = [read_rgb(p.path) for p in pictures]
@@ -100,7 +98,7 @@ def judge_dataset(
             wanted = [one for one in picture.instances if names[one.obj_id] in kinds]
             truths = [(names[one.obj_id], one.camera_from_block) for one in wanted]
             costs = misses(finds, truths)
-            taken = match(_confidences(finds), costs, NEAR)
+            taken = match(np.array([found.confidence for found in finds]), costs, NEAR)
             numbers = _finds_of(taken, len(wanted))
             asked = _asked(finds, [name for name, _ in truths], costs)
             for j, one in enumerate(wanted):
@@ -165,10 +163,6 @@ def _finds_of(taken: NDArray[np.int64], truths: int) -> list[int | None]:
     """What `match` gave, the other way round: the find of each of `truths` truths."""
     numbers = {int(truth): find for find, truth in enumerate(taken)}
     return [numbers.get(truth) for truth in range(truths)]
-
-
-def _confidences(finds: Sequence[Found]) -> Array:
-    return np.array([found.confidence for found in finds])
 
 
 def _said(found: Found | None, view: View, center: Array | None) -> Array:

@@ -81,6 +81,11 @@ def views_of(targets: Targets, tables: Tensor | None = None) -> list[View]:
     ]
 
 
+def table_of(center: Array | None, size: Array | None) -> Array | None:
+    """View.table of a table by its `center` (2,) and `size` (2,) m; None where either is not known."""
+    return None if center is None or size is None else np.stack([center - size / 2, center + size / 2])
+
+
 def _known(values: Array) -> Array | None:
     return values if np.isfinite(values).all() else None
 

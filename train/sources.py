@@ -22,21 +22,32 @@ from train.stream import HELD_OUT, Shot, Stream
 class Sources:
     """`training`: items to learn from, `epoch` of them a process between two validations, by `workers` processes.
 
-    `held_out`: items that nothing is learnt from: of these `choose` tell the best epoch, `learn` the confidence, `check`
-    whether it comes true. `size` (width, height) px; `told` what a run is to print and `described` what it is to write down.
+    `held_out`: items that nothing is learnt from: the first `each` tell the best epoch (`choose`), as many after them the
+    confidence (`learn`), and as many again whether it comes true (`check`). `size` (width, height) px; `told` what a run is
+    to print and `described` what it is to write down.
     """
 
     training: Dataset[Shot]
     epoch: int
     workers: int
     held_out: Dataset[Shot]
-    choose: range
-    learn: range
-    check: range
+    each: int
     blocks: BlockSet
     size: tuple[int, int]
     told: str
     described: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def choose(self) -> range:
+        return range(self.each)
+
+    @property
+    def learn(self) -> range:
+        return range(self.each, 2 * self.each)
+
+    @property
+    def check(self) -> range:
+        return range(2 * self.each, 3 * self.each)
 
 
 def sources_of(config: TrainConfig) -> Sources:
@@ -49,16 +60,13 @@ def sources_of(config: TrainConfig) -> Sources:
 def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     size = config.trainer.batch_size
     stream = Stream(data, config.randomize, config.seed, size)
-    count = math.ceil(data.validation / size)
     pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices
     return Sources(
         training=stream,
         epoch=data.epoch,
         workers=data.workers,
         held_out=Stream(data, config.randomize, config.seed + HELD_OUT, size),
-        choose=range(count),
-        learn=range(count, 2 * count),
-        check=range(2 * count, 3 * count),
+        each=math.ceil(data.validation / size),
         blocks=stream.blocks,
         size=(data.width, data.height),
         told=f"learns {', '.join(stream.blocks.names)} from {pictures} pictures, each drawn once",
@@ -92,15 +100,12 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     held_out = BopShots(
         dataset, np.sort(aside), classes, batch_size=count, shuffle=False, min_visible=data.min_visible, cache_gb=cache
     )
-    third = len(held_out) // 3
     return Sources(
         training=training,
         epoch=len(training) // config.trainer.devices,
         workers=0 if training.decoded.cached else data.workers,
         held_out=held_out,
-        choose=range(third),
-        learn=range(third, 2 * third),
-        check=range(2 * third, 3 * third),
+        each=len(held_out) // 3,
         blocks=classes.blocks,
         size=(training.width, training.height),
         told=f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(aside)} are held out",

@@ -20,6 +20,7 @@ from simgen.sensor import sense
 from simgen.targets import Targets, joined, targets_of
 from train.blockset import BlockSet
 from train.config import StreamConfig
+from train.pose import table_of
 from train.table_view import cells_on_table
 
 HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
@@ -89,13 +90,14 @@ class Stream(Dataset[Shot]):
         images = sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous()
         targets = replace(targets, model=classes.to(images.device)[targets.model])
         table = pipeline.world.table
-        tables = tables_of(table.center[:2], table.size[:2], len(images)).to(images.device)
+        tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)
         return Shot(images, targets, cells_on_table(scenes.cameras, images.device), tables)
 
 
-def tables_of(center: Array, size: Array, count: int) -> Tensor:
-    """Shot.tables of `count` pictures of one table: `center` (2,) and `size` (2,) m."""
-    return torch.tensor(np.stack([center - size / 2, center + size / 2])).float().expand(count, 2, 2)
+def tables_of(table: Array | None, count: int) -> Tensor:
+    """Shot.tables of `count` pictures of one `table` as train.pose.View has it."""
+    corners = np.full((2, 2), np.nan) if table is None else table
+    return torch.tensor(corners).float().expand(count, 2, 2)
 
 
 class Items(Sampler[int]):
