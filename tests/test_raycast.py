@@ -408,7 +408,15 @@ def test_the_same_bytes_in_any_batch_and_chunk() -> None:
 def test_fused_kernels_give_the_same_bytes() -> None:
     sampler, _ = sampler_of(*SMALL)
     scenes = sampler.sample(2, range(4))
-    assert same(drawn(scenes, compile=True), drawn(scenes))
+    fused = drawn(scenes, compile=True)
+    assert same(fused, drawn(scenes))
+    # A training draws what it learns from and what it validates on: its kernels are compiled once for both.
+    graphs = counters["stats"]["unique_graphs"]
+    assert graphs > 0
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            assert same(drawn(scenes, compile=True), fused)
+    assert counters["stats"]["unique_graphs"] == graphs
 
 
 def test_supersampling_smooths_edges_and_leaves_labels_alone() -> None:

@@ -39,6 +39,7 @@ from train.stream import Items, Shot, shots
 from train.table_view import table_loss
 
 _NOTED = ("train_loss", "val_miss_px")
+_PARTS = ("heat", "keypoints", "kind", "scale", "miss_px")
 
 
 class KeypointTraining(pl.LightningModule):
@@ -77,9 +78,11 @@ class KeypointTraining(pl.LightningModule):
                 f"epoch {epoch}: the training loss is {metrics['train_loss']}, that of validation {metrics['val_loss']}; "
                 f"try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
             )
+        table = f", table {100 * metrics['val_table_m']:.1f} cm off" if "val_table_m" in metrics else ""
         self.print(
             f"epoch {epoch:3}/{epochs}  train loss {metrics['train_loss']:.4f}  validation loss {metrics['val_loss']:.4f}  "
-            f"keypoints {metrics['val_miss_px']:.2f} px off, heat {metrics['val_heat']:.3f}, kind {metrics['val_kind']:.3f}",
+            f"keypoints {metrics['val_miss_px']:.2f} px off, heat {metrics['val_heat']:.3f}, kind {metrics['val_kind']:.3f}"
+            f"{table}",
             flush=True,
         )
 
@@ -98,7 +101,7 @@ class KeypointTraining(pl.LightningModule):
         return batch.to(device)
 
     def _log(self, stage: str, losses: Losses, count: int, *, on_step: bool) -> None:
-        for name in ("heat", "keypoints", "kind", "scale", "miss_px"):
+        for name in _PARTS if losses.table_m is None else (*_PARTS, "table_m"):
             self.log(
                 f"{stage}_{name}",
                 getattr(losses, name).detach(),
@@ -117,7 +120,8 @@ def losses_of(net: KeypointNet, shot: Shot, blocks: BlockSet, config: KeypointCo
     losses = keypoint_losses(maps, shot.targets, blocks, weights)
     if config.table_weight == 0:
         return losses
-    return replace(losses, total=losses.total + config.table_weight * table_loss(maps, shot.cells))
+    table, distance = table_loss(maps, shot.cells)
+    return replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
 
 
 def describe_keypoints(config: KeypointConfig, blocks: BlockSet) -> dict[str, Any]:

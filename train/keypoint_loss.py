@@ -33,7 +33,8 @@ class Weights:
 
 @dataclass(frozen=True)
 class Losses:
-    """Means over the batch's blocks: `total` is their weighted sum; `miss_px` the keypoints' mean distance, px."""
+    """Means over the batch's blocks: `total` is their weighted sum; `miss_px` the keypoints' mean distance, px; with a
+    table's part `table_m` is the mean distance of its places, m."""
 
     total: Tensor
     heat: Tensor
@@ -41,6 +42,7 @@ class Losses:
     kind: Tensor
     scale: Tensor
     miss_px: Tensor
+    table_m: Tensor | None = None
 
 
 def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Weights) -> Losses:

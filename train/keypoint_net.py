@@ -20,6 +20,8 @@ REACH = 16.0  # px: the unit in which the network gives offsets
 TABLE_UNIT = 0.5  # m: that in which it gives places on the table
 _AROUND = 3  # cells, across a peak, whose answers are averaged
 _AGREE = 3.0  # px: answers farther than this from the peak's own are of another mind
+_WAVES = 3, 4  # down and across: what the table's part knows of where in the picture something is
+_CAMERA = 128  # numbers in which it says how the camera stands
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,17 @@ class KeypointNet(nn.Module):
         self.narrow = nn.ModuleList(nn.Conv2d(width, features, 1) for width in widths[1:])
         self.merge = nn.ModuleList(_layer(features, features) for _ in range(3))
         self.head = _layer(features, 2 * features)
-        self.parts = [1, classes, 2 * keypoints, keypoints, *([2, 1] if table else [])]
+        self.parts = [1, classes, 2 * keypoints, keypoints]
         self.out = nn.Conv2d(2 * features, sum(self.parts), 1)
         bias = torch.zeros(sum(self.parts))
         bias[0] = -4.0  # most cells are no block's middle (Lin et al. 2017, section 4.1)
         nn.init.normal_(self.out.weight, std=0.01)
         self.out.bias = nn.Parameter(bias)
+        self.table = TableHead(widths[-1]) if table else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, sum(parts), h, w) raw numbers for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples
-        of STRIDE; `maps` gives them their meaning."""
+        """(B, sum(parts), h, w) raw numbers, and 3 more with a table's part, for `images` (B, 3, H, W), RGB, uint8 or float
+        in [0, 255], H and W multiples of STRIDE; `maps` gives them their meaning."""
         x = ((images.float() - 127.5) / 63.75).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         levels = []
@@ -88,13 +91,14 @@ class KeypointNet(nn.Module):
         for k in (2, 1, 0):
             grown = functional.interpolate(up, size=levels[k].shape[-2:], mode="nearest")
             up = self.merge[k](self.narrow[k](levels[k]) + grown)
-        return torch.as_tensor(self.out(self.head(up)))
+        raw = self.out(self.head(up))
+        return torch.as_tensor(raw if self.table is None else torch.cat([raw, self.table(levels[3], *raw.shape[-2:])], 1))
 
     def maps(self, raw: Tensor) -> Maps:
         """What `forward` gave, read."""
         batch, _, height, width = raw.shape
         raw = raw.float()
-        heat, kind, offsets, log_scale, *table = torch.split(raw, self.parts, 1)
+        heat, kind, offsets, log_scale, *table = torch.split(raw, self.parts + [2, 1] * (self.table is not None), 1)
         v, u = (STRIDE * torch.arange(n, device=raw.device) + (STRIDE - 1) / 2 for n in (height, width))
         cell = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)  # (h, w, 2) px: the cells' centres
         offsets = offsets.reshape(batch, self.keypoints, 2, height, width).permute(0, 3, 4, 1, 2)
@@ -102,6 +106,43 @@ class KeypointNet(nn.Module):
         places = TABLE_UNIT * table[0].permute(0, 2, 3, 1) if table else None
         doubt = table[1][:, 0] if table else None
         return Maps(heat[:, 0], kind, keypoints, log_scale.permute(0, 2, 3, 1), places, doubt)
+
+
+class TableHead(nn.Module):
+    """Where on the table each cell looks: how the camera stands, which follows from the whole picture, and then the cell's own
+    place in the picture tell it. A convolution sees neither.
+
+    What of the features, `channels` of them, is where in the picture is told by their mean products with a few cosines
+    across and down (as of a discrete cosine transform), whatever the picture's size.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.camera = nn.Sequential(nn.Linear(channels * _WAVES[0] * _WAVES[1], _CAMERA), nn.ReLU(inplace=True))
+        self.first = nn.Linear(_CAMERA, _CAMERA // 2)
+        self.place = nn.Conv2d(2, _CAMERA // 2, 1, bias=False)
+        self.rest = nn.Sequential(
+            nn.ReLU(inplace=True),
+            nn.Conv2d(_CAMERA // 2, _CAMERA // 2, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(_CAMERA // 2, 3, 1),
+        )
+
+    def forward(self, features: Tensor, height: int, width: int) -> Tensor:
+        """(B, 3, height, width) raw numbers of the table's place and its scale, for `features` (B, channels, h, w)."""
+        down, across = (
+            torch.cos(torch.pi * torch.arange(waves, device=features.device)[:, None] * _middles(n, features.device))
+            for waves, n in zip(_WAVES, features.shape[-2:], strict=True)
+        )
+        means = torch.einsum("bchw,ih,jw->bcij", features, down, across) / features[0, 0].numel()
+        v, u = (2 * _middles(n, features.device) - 1 for n in (height, width))
+        cell = torch.stack(torch.meshgrid(u, v, indexing="xy"))[None]
+        return torch.as_tensor(self.rest(self.first(self.camera(means.flatten(1)))[..., None, None] + self.place(cell)))
+
+
+def _middles(count: int, device: torch.device) -> Tensor:
+    """(count,) the middles of as many equal parts of 0 to 1."""
+    return (torch.arange(count, device=device) + 0.5) / count
 
 
 def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:

@@ -24,17 +24,9 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
         )
     own, given = net.state_dict(), other.net.state_dict()
     for name, value in given.items():
-        mine = own.get(name)
-        if (
-            mine is None
-            or mine.shape[1:] != value.shape[1:]
-            or (mine.shape != value.shape and not name.startswith("out."))
-        ):
+        if name not in own or own[name].shape != value.shape:
             raise CheckpointError(
                 f"model.start: {path} is a network of another size, by its {name}; expected the same model.widths, depths "
-                "and features"
+                "and features, and no model.table_weight where this training has none"
             )
-        # The last layer's rows: what a cell says, of which only the end may be more or less.
-        rows = min(len(mine), len(value))
-        mine[:rows] = value[:rows]
-    net.load_state_dict(own)
+    net.load_state_dict({**own, **given})

@@ -45,8 +45,9 @@ def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
     return places.where(there[..., None], torch.nan)
 
 
-def table_loss(maps: Maps, wanted: Tensor) -> Tensor:
-    """The mean over cells of what `maps` miss of `wanted` (B, h, w, 2) m, NaN where nothing is asked, and of their doubt."""
+def table_loss(maps: Maps, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over cells of what `maps` miss of `wanted` (B, h, w, 2) m, NaN where nothing is asked, and of their doubt;
+    and the mean distance that they miss it by, m."""
     assert maps.table is not None and maps.table_log_scale is not None
     asked = torch.isfinite(wanted).all(-1)
     miss = (maps.table - wanted.nan_to_num()).abs() * asked[..., None]
@@ -55,7 +56,8 @@ def table_loss(maps: Maps, wanted: Tensor) -> Tensor:
     )
     # As of keypoints: the scale follows the misses and does not move them.
     doubt = (miss.detach().mean(-1) / maps.table_log_scale.exp() + maps.table_log_scale) * asked
-    return (near.mean(-1).sum() + 0.1 * doubt.sum()) / asked.sum().clamp_min(1)
+    count = asked.sum().clamp_min(1)
+    return (near.mean(-1).sum() + 0.1 * doubt.sum()) / count, miss.detach().norm(dim=-1).sum() / count
 
 
 def find_camera(pixels: Array, places: Array, scale: Array, guess: View, eye: Array | None = None) -> View | None:

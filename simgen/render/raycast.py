@@ -66,6 +66,11 @@ class RaycastRenderer:
         self._disc = _disc_samples(strata).to(self.device)
 
     def render(self, scenes: Scenes) -> Frames:
+        # Compiled kernels are those of one mode of autograd: a training that validates without would compile all twice.
+        with torch.inference_mode(False), torch.no_grad():
+            return self._render(scenes)
+
+    def _render(self, scenes: Scenes) -> Frames:
         height, width = scenes.cameras.height, scenes.cameras.width
         try:
             canvas = Canvas(len(scenes), scenes.blocks.model.shape[1], _count(height), _count(width), self.device)
