@@ -32,6 +32,7 @@ class KeypointConfig:
     widths: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     features: int = 48
+    stances: bool = False
     lr: float = 2e-3
     weight_decay: float = 0.01
     average: float = 0.998

@@ -97,11 +97,11 @@ class Detector:
         for size in dict.fromkeys(sizes):
             rows = [row for row, other in enumerate(sizes) if other == size]
             found = self._find(np.stack([resized(pictures[row], *size) for row in rows]))
-            for row, (score, kind, keypoints, scale) in zip(rows, found, strict=True):
+            for row, (score, stance, share, keypoints, scale) in zip(rows, found, strict=True):
                 back = np.array([pictures[row].shape[1] / size[0], pictures[row].shape[0] / size[1]])
                 # The scale of a Laplace distribution is its deviation over the root of 2.
                 places, sigma = (keypoints + 0.5) * back - 0.5, scale * np.sqrt(2) * back.mean()
-                finds[row] = self._solve(score, kind, places, sigma, views[row])
+                finds[row] = self._solve(score, stance, share, places, sigma, views[row])
         return finds
 
     def locate(self, picture: Image, guess: View, eye: Array | None = None) -> View | None:
@@ -130,20 +130,24 @@ class Detector:
         factor = np.sqrt(self.width * self.height / (width * height)) / STRIDE
         return max(8, round(width * factor)) * STRIDE, max(8, round(height * factor)) * STRIDE
 
-    def _find(self, images: Image) -> list[tuple[Array, Array, Array, Array]]:
-        """The peaks in each of `images` (B, height, width, 3) of one size: score, kind, keypoints and scale as in Peaks."""
+    def _find(self, images: Image) -> list[tuple[Array, ...]]:
+        """The peaks in each of `images` (B, height, width, 3) of one size: score, stance, share, keypoints and scale as in
+        Peaks."""
         with torch.inference_mode():
             peaks = find_peaks(self._maps(images), MOST)
-        parts = (peaks.score, peaks.kind, peaks.keypoints, peaks.scale)
+        parts = (peaks.score, peaks.stance, peaks.share, peaks.keypoints, peaks.scale)
         return list(zip(*(part.cpu().double().numpy() for part in parts), strict=True))
 
-    def _solve(self, score: Array, kind: Array, places: Array, sigma: Array, view: View) -> list[Found]:
+    def _solve(
+        self, score: Array, stance: Array, share: Array, places: Array, sigma: Array, view: View
+    ) -> list[Found]:
+        stances = self.net.stances
         found: list[Found] = []
         for k in range(len(score)):
             if score[k] < LEAST_SCORE:
                 break
-            number = int(kind[k].argmax())
-            chosen = self.blocks.kinds[number]
+            number = int(stance[k])
+            chosen = self.blocks.kinds[int(stances.kind[number])]
             count = len(chosen.keypoints)
             pixels, doubt = places[k, :count], sigma[k, :count]
             extent = np.ptp(pixels, axis=0).max()
@@ -155,11 +159,11 @@ class Detector:
             free = free.inflated(self.inflation.free)
             lying = None
             if view.camera_from_table is not None:
-                lying = solve_on_table(chosen.keypoints, pixels, doubt, view, chosen.rests)
+                lying = solve_on_table(chosen.keypoints, pixels, doubt, view, chosen.rests[stances.rests[number]])
                 lying = lying and lying.inflated(self.inflation.on_table)
                 if lying and view.off_table(lying):
                     continue
-            sure = float(score[k] * kind[k, number])
+            sure = float(score[k] * share[k])
             one = Found(chosen, sure, sure, pixels, doubt, free, lying)
             if self.calibration is not None:
                 one = replace(one, confidence=float(self.calibration.chance(one.features)))

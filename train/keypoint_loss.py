@@ -58,17 +58,18 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
 
     picture, slot = found.nonzero(as_tuple=True)
     if not len(picture):
-        zero = maps.heat.sum() * 0 + maps.keypoints.sum() * 0 + maps.log_scale.sum() * 0 + maps.kind.sum() * 0
+        zero = maps.heat.sum() * 0 + maps.keypoints.sum() * 0 + maps.log_scale.sum() * 0 + maps.stance.sum() * 0
         return Losses(heat + zero, heat, zero, zero, zero, zero.detach())
     step = torch.arange(_AROUND, device=heat.device) - _AROUND // 2
     cell = middle[picture, slot].round().long()
     column = (cell[:, :1] + step).clamp(0, width - 1)[:, None].expand(-1, _AROUND, -1).flatten(1)  # (P, cells)
     row = (cell[:, 1:] + step).clamp(0, height - 1)[:, :, None].expand(-1, -1, _AROUND).flatten(1)
-    said = maps.keypoints[picture[:, None], row, column]  # (P, cells, K, 2)
-    log_scale = maps.log_scale[picture[:, None], row, column]
-    logits = maps.kind.permute(0, 2, 3, 1)[picture[:, None], row, column]
-
     wanted = kind[picture, slot]
+    stance = maps.stances.of(wanted, _up(targets, picture, slot))
+    said = maps.keypoints_of(stance[:, None], picture[:, None], row, column)  # (P, cells, K, 2)
+    log_scale = maps.log_scale[picture[:, None], row, column]
+    logits = maps.stance.permute(0, 2, 3, 1)[picture[:, None], row, column]
+
     truth, unlike = candidates(targets, picture, slot, wanted, blocks)  # (P, G, K, 2), (P, G)
     real = blocks.real[wanted]
     miss = (said[:, None] - truth[:, :, None]).abs()  # (P, G, cells, K, 2)
@@ -85,7 +86,7 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
     # The scale follows the misses and does not move them: an error is not excused by doubt.
     doubt = (miss.detach().mean(-1) / log_scale.exp() + log_scale) * real[:, None]
     scale = doubt.sum() / (count / 2)
-    named = functional.cross_entropy(logits.flatten(0, 1), wanted.repeat_interleave(_AROUND * _AROUND))
+    named = functional.cross_entropy(logits.flatten(0, 1), stance.repeat_interleave(_AROUND * _AROUND))
     total = heat + weights.keypoints * keypoints + weights.kind * named + weights.scale * scale
     distance = (miss.detach().norm(dim=-1) * real[:, None]).sum() / (count / 2)
     return Losses(total, heat, keypoints, named, scale, distance)
@@ -121,6 +122,12 @@ def candidates(
     stands = faced[:, None] @ group[..., :3, :3]
     cosine = ((stands * _upright(shift)[:, None]).sum((2, 3)) - 1) / 2
     return _project(seen, targets.intrinsics[picture], targets.distortion[picture]), (1 - cosine) / 2
+
+
+def _up(targets: Targets, picture: Tensor, slot: Tensor) -> Tensor:
+    """(P, 3) the table's z axis in the frame of each block."""
+    z = targets.camera_from_world[picture, :3, 2]
+    return (targets.camera_from_block[picture, slot, :3, :3].mT @ z[:, :, None])[..., 0]
 
 
 def _upright(shift: Tensor) -> Tensor:

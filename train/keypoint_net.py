@@ -1,8 +1,8 @@
 """The network of model=keypoints: pictures in, maps at a quarter of the resolution out, and what a peak in them says.
 
 One pass finds any number of blocks of all kinds (Zhou et al. 2019, "Objects as Points"): a map that peaks at the middle
-of what is seen of each block, and beside it, for each cell, the kind, where the block's keypoints are, and how far off
-that may be.
+of what is seen of each block, and beside it, for each cell, the class (kind, and perhaps on which side it lies), where the
+block's keypoints are, and how far off that may be.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from torchvision.models.resnet import BasicBlock
 
 from train.blockset import BlockSet
 from train.config import KeypointConfig
+from train.stances import Stances
 
 STRIDE = 4  # px of the picture for a cell of the maps
 REACH = 16.0  # px: the unit in which the network gives offsets
@@ -26,26 +27,34 @@ _CAMERA = 128  # numbers in which it says how the camera stands
 
 @dataclass(frozen=True)
 class Maps:
-    """What the network says for each of h x w cells: heat (B, h, w) logits of a block's middle; kind (B, C, h, w) logits;
-    keypoints (B, h, w, K, 2) px of the picture that went in; log_scale (B, h, w, K), the logarithm of the expected distance
-    in px between a coordinate and the truth (the scale of a Laplace distribution). Where the network has learnt it, table
-    (B, h, w, 2) m, the place on the table's plane that a cell looks at, and table_log_scale (B, h, w), likewise in m."""
+    """What the network says for each of h x w cells: heat (B, h, w) logits of a block's middle; stance (B, S, h, w) logits of
+    the classes of `stances`; keypoints (B, h, w, T, 2) px of the picture that went in, of which stances.rows tells which are a
+    class's; log_scale (B, h, w, K), the logarithm of the expected distance in px between a coordinate and the truth (the
+    scale of a Laplace distribution). Where the network has learnt it, table (B, h, w, 2) m, the place on the table's plane
+    that a cell looks at, and table_log_scale (B, h, w), likewise in m."""
 
     heat: Tensor
-    kind: Tensor
+    stance: Tensor
     keypoints: Tensor
     log_scale: Tensor
+    stances: Stances
     table: Tensor | None = None
     table_log_scale: Tensor | None = None
+
+    def keypoints_of(self, stance: Tensor, picture: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        """(..., K, 2) px: those of class `stance` at the cells (row, column) of `picture`; the four are broadcast."""
+        rows = self.stances.rows[stance]
+        return self.keypoints[picture[..., None], row[..., None], column[..., None], rows]
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """The D best peaks of each of B pictures, best first: score (B, D) in [0, 1]; kind (B, D, C) probabilities; keypoints
-    (B, D, K, 2) px; scale (B, D, K) px."""
+    """The D best peaks of each of B pictures, best first: score (B, D) in [0, 1]; stance (B, D) the likeliest class of the
+    likeliest kind, and `share` (B, D) that kind's probability; keypoints (B, D, K, 2) px; scale (B, D, K) px."""
 
     score: Tensor
-    kind: Tensor
+    stance: Tensor
+    share: Tensor
     keypoints: Tensor
     scale: Tensor
 
@@ -59,10 +68,10 @@ class KeypointNet(nn.Module):
     """
 
     def __init__(
-        self, classes: int, keypoints: int, widths: list[int], depths: list[int], features: int, *, table: bool = False
+        self, stances: Stances, widths: list[int], depths: list[int], features: int, *, table: bool = False
     ) -> None:
         super().__init__()
-        self.keypoints = keypoints
+        self.stances = stances
         self.stem = _layer(3, widths[0], kernel=5, stride=2)
         self.down = nn.ModuleList(
             _stage(before, after, depth) for before, after, depth in zip(widths[:-1], widths[1:], depths, strict=True)
@@ -70,7 +79,7 @@ class KeypointNet(nn.Module):
         self.narrow = nn.ModuleList(nn.Conv2d(width, features, 1) for width in widths[1:])
         self.merge = nn.ModuleList(_layer(features, features) for _ in range(3))
         self.head = _layer(features, 2 * features)
-        self.parts = [1, classes, 2 * keypoints, keypoints]
+        self.parts = [1, len(stances), 2 * stances.total, stances.rows.shape[1]]
         self.out = nn.Conv2d(2 * features, sum(self.parts), 1)
         bias = torch.zeros(sum(self.parts))
         bias[0] = -4.0  # most cells are no block's middle (Lin et al. 2017, section 4.1)
@@ -96,16 +105,16 @@ class KeypointNet(nn.Module):
 
     def maps(self, raw: Tensor) -> Maps:
         """What `forward` gave, read."""
-        batch, _, height, width = raw.shape
+        height, width = raw.shape[-2:]
         raw = raw.float()
-        heat, kind, offsets, log_scale, *table = torch.split(raw, self.parts + [2, 1] * (self.table is not None), 1)
+        heat, stance, offsets, log_scale, *table = torch.split(raw, self.parts + [2, 1] * (self.table is not None), 1)
         v, u = (STRIDE * torch.arange(n, device=raw.device) + (STRIDE - 1) / 2 for n in (height, width))
         cell = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)  # (h, w, 2) px: the cells' centres
-        offsets = offsets.reshape(batch, self.keypoints, 2, height, width).permute(0, 3, 4, 1, 2)
+        offsets = offsets.permute(0, 2, 3, 1).unflatten(3, (-1, 2))
         keypoints = cell[:, :, None] + REACH * offsets
         places = TABLE_UNIT * table[0].permute(0, 2, 3, 1) if table else None
         doubt = table[1][:, 0] if table else None
-        return Maps(heat[:, 0], kind, keypoints, log_scale.permute(0, 2, 3, 1), places, doubt)
+        return Maps(heat[:, 0], stance, keypoints, log_scale.permute(0, 2, 3, 1), self.stances, places, doubt)
 
 
 class TableHead(nn.Module):
@@ -148,8 +157,7 @@ def _middles(count: int, device: torch.device) -> Tensor:
 def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:
     """The network of `config` for the kinds of `blocks`, with weights drawn from torch's own generator."""
     net = KeypointNet(
-        len(blocks),
-        blocks.keypoints.shape[1],
+        Stances(blocks, config.stances),
         config.widths,
         config.depths,
         config.features,
@@ -176,18 +184,32 @@ def _read(maps: Maps, heat: Tensor, score: Tensor, row: Tensor, column: Tensor) 
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     picture = torch.arange(batch, device=heat.device)[:, None, None]
-    keypoints, log_scale = maps.keypoints[picture, rows, columns], maps.log_scale[picture, rows, columns]
-    own = maps.keypoints[picture[..., 0], row, column]
-    agree = (keypoints - own[:, :, None]).norm(dim=-1).mean(-1) < _AGREE
-    weight = heat[picture, rows, columns] * inside * agree
-    weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-12)
-    kind = maps.kind.permute(0, 2, 3, 1)[picture, rows, columns].softmax(-1)
+    weight = heat[picture, rows, columns] * inside
+    chance = maps.stance.permute(0, 2, 3, 1)[picture, rows, columns].softmax(-1)
+    named = _shares(chance, weight)
+    kinds = torch.zeros(*named.shape[:2], int(maps.stances.kind.max()) + 1, device=heat.device)
+    kind = kinds.index_add(2, maps.stances.kind, named).argmax(2)
+    own = maps.stances.kind == kind[..., None]  # (B, D, S)
+    stance = named.masked_fill(~own, -1).argmax(2)
+
+    keypoints = maps.keypoints_of(stance[..., None], picture, rows, columns)
+    log_scale = maps.log_scale[picture, rows, columns]
+    peak = maps.keypoints_of(stance, picture[..., 0], row, column)
+    agree = (keypoints - peak[:, :, None]).norm(dim=-1).mean(-1) < _AGREE
+    weight = weight * agree
     return Peaks(
         score=score,
-        kind=(weight[..., None] * kind).sum(2),
-        keypoints=(weight[..., None, None] * keypoints).sum(2),
-        scale=(weight[..., None] * log_scale).sum(2).exp(),
+        stance=stance,
+        share=(_shares(chance, weight) * own).sum(2),
+        keypoints=_shares(keypoints.flatten(3), weight).unflatten(2, keypoints.shape[3:]),
+        scale=_shares(log_scale, weight).exp(),
     )
+
+
+def _shares(values: Tensor, weight: Tensor) -> Tensor:
+    """(B, D, n): the means of `values` (B, D, cells, n) by `weight` (B, D, cells)."""
+    weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-12)
+    return (weight[..., None] * values).sum(2)
 
 
 def _layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
