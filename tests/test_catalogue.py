@@ -55,7 +55,7 @@ def refused(kind: type[SimgenError], call: Callable[[], object]) -> str:
 
 
 def test_both_scenes_load() -> None:
-    assert scene_names() == ["closeup", "kuka_table", "tabletop"]
+    assert scene_names() == ["closeup", "cluster", "kuka_table", "tabletop"]
     for name in scene_names():
         world = load_world(name)
         assert world.name == name

@@ -37,7 +37,7 @@ class KeypointConfig:
     weight_decay: float = 0.01
     average: float = 0.998
     keypoint_weight: float = 40.0
-    kind_weight: float = 1.0
+    kind_weight: float = 3.0
     scale_weight: float = 0.1
     table_weight: float = 0.0
     start: str | None = None

@@ -37,8 +37,9 @@ class Exported(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        maps = self.net.maps(self.net(images))
-        return maps.heat, maps.kind, maps.keypoints, maps.log_scale
+        told = self.net(images)
+        maps = self.net.maps(told)
+        return maps.heat, maps.stance, self.net.all_keypoints(told[0]), maps.log_scale
 
 
 def export(config: ExportConfig) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     out.parent.mkdir(parents=True, exist_ok=True)
     noise = (Draws(0, np.arange(2)) / "export").uniform(3 * height * width).reshape(2, 3, height, width)
     images = torch.from_numpy(255 * noise).float()
-    names = ["heat", "kind", "keypoints", "log_scale"]
+    names = ["heat", "stance", "keypoints", "log_scale"]
     part = out.with_name(out.name + ".part")
     with warnings.catch_warnings():  # the exporter muses about its own insides
         warnings.simplefilter("ignore")

@@ -10,12 +10,15 @@ from torch.nn import functional
 
 from simgen.targets import Targets
 from train.blockset import BlockSet
-from train.keypoint_net import REACH, STRIDE, Maps
+from train.keypoint_net import STRIDE, Maps
 
 LEAST_SHARE, LEAST_PIXELS = 0.1, 16  # of a block that counts as seen; where there is less, nothing is asked
 _AROUND = 3  # cells, across a block's middle, that learn its keypoints
 _SPREAD = 1.0  # cells: the heat around a middle falls off like this
-# Of REACH: misses below it count by their square. With a kink at 0 the network stays longer with the mean of all turns.
+# Misses are told in extents of their block, from its origin to the farthest keypoint, as poses are judged by its size; in
+# pixels the nearest blocks would have all the say. No extent is less than this.
+_LEAST_EXTENT = 4.0  # px
+# Of it: misses below count by their square. With a kink at 0 the network stays longer with the mean of all turns.
 _SOFT = 0.25
 _NEAR = 0.02  # m: what is nearer to the camera's plane has no image
 # A network that knows nothing yet misses all symmetric guises alike and would learn their mean. So the guise that is most
@@ -58,7 +61,7 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
 
     picture, slot = found.nonzero(as_tuple=True)
     if not len(picture):
-        zero = maps.heat.sum() * 0 + maps.keypoints.sum() * 0 + maps.log_scale.sum() * 0 + maps.stance.sum() * 0
+        zero = maps.heat.sum() * 0 + maps.log_scale.sum() * 0 + maps.stance.sum() * 0
         return Losses(heat + zero, heat, zero, zero, zero, zero.detach())
     step = torch.arange(_AROUND, device=heat.device) - _AROUND // 2
     cell = middle[picture, slot].round().long()
@@ -66,7 +69,7 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
     row = (cell[:, 1:] + step).clamp(0, height - 1)[:, :, None].expand(-1, -1, _AROUND).flatten(1)
     wanted = kind[picture, slot]
     stance = maps.stances.of(wanted, _up(targets, picture, slot))
-    said = maps.keypoints_of(stance[:, None], picture[:, None], row, column)  # (P, cells, K, 2)
+    said = maps.keypoints(stance[:, None], picture[:, None], row, column)  # (P, cells, K, 2)
     log_scale = maps.log_scale[picture[:, None], row, column]
     logits = maps.stance.permute(0, 2, 3, 1)[picture[:, None], row, column]
 
@@ -80,7 +83,12 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
     miss = miss[torch.arange(len(best), device=best.device), best]  # (P, cells, K, 2)
     count = real.sum() * _AROUND * _AROUND * 2
     keypoints = (
-        functional.smooth_l1_loss(miss / REACH, torch.zeros_like(miss), beta=_SOFT, reduction="none")
+        functional.smooth_l1_loss(
+            miss / extent.clamp_min(_LEAST_EXTENT)[:, None, None, None],
+            torch.zeros_like(miss),
+            beta=_SOFT,
+            reduction="none",
+        )
         * real[:, None, :, None]
     ).sum() / count
     # The scale follows the misses and does not move them: an error is not excused by doubt.

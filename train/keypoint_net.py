@@ -5,6 +5,7 @@ of what is seen of each block, and beside it, for each cell, the class (kind, an
 block's keypoints are, and how far off that may be.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,23 +29,21 @@ _CAMERA = 128  # numbers in which it says how the camera stands
 @dataclass(frozen=True)
 class Maps:
     """What the network says for each of h x w cells: heat (B, h, w) logits of a block's middle; stance (B, S, h, w) logits of
-    the classes of `stances`; keypoints (B, h, w, T, 2) px of the picture that went in, of which stances.rows tells which are a
-    class's; log_scale (B, h, w, K), the logarithm of the expected distance in px between a coordinate and the truth (the
-    scale of a Laplace distribution). Where the network has learnt it, table (B, h, w, 2) m, the place on the table's plane
-    that a cell looks at, and table_log_scale (B, h, w), likewise in m."""
+    the classes of `stances`; log_scale (B, h, w, K), the logarithm of the expected distance in px between a keypoint's
+    coordinate and the truth (the scale of a Laplace distribution). Where the network has learnt it, table (B, h, w, 2) m, the
+    place on the table's plane that a cell looks at, and table_log_scale (B, h, w), likewise in m.
+
+    keypoints(stance, picture, row, column) are those of a class at a cell, (..., K, 2) px of the picture that went in: there
+    are many, and few are asked for. The four arguments are broadcast.
+    """
 
     heat: Tensor
     stance: Tensor
-    keypoints: Tensor
+    keypoints: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     log_scale: Tensor
     stances: Stances
     table: Tensor | None = None
     table_log_scale: Tensor | None = None
-
-    def keypoints_of(self, stance: Tensor, picture: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """(..., K, 2) px: those of class `stance` at the cells (row, column) of `picture`; the four are broadcast."""
-        rows = self.stances.rows[stance]
-        return self.keypoints[picture[..., None], row[..., None], column[..., None], rows]
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,9 @@ class KeypointNet(nn.Module):
         self.out.bias = nn.Parameter(bias)
         self.table = TableHead(widths[-1]) if table else None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, sum(parts), h, w) raw numbers, and 3 more with a table's part, for `images` (B, 3, H, W), RGB, uint8 or float
-        in [0, 255], H and W multiples of STRIDE; `maps` gives them their meaning."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What `maps` makes maps of, for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples of STRIDE:
+        (B, 2 features, h, w), and with a table's part (B, 3, h, w)."""
         x = ((images.float() - 127.5) / 63.75).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         levels = []
@@ -100,21 +99,45 @@ class KeypointNet(nn.Module):
         for k in (2, 1, 0):
             grown = functional.interpolate(up, size=levels[k].shape[-2:], mode="nearest")
             up = self.merge[k](self.narrow[k](levels[k]) + grown)
-        raw = self.out(self.head(up))
-        return torch.as_tensor(raw if self.table is None else torch.cat([raw, self.table(levels[3], *raw.shape[-2:])], 1))
+        features = self.head(up)
+        return features, None if self.table is None else self.table(levels[3], *features.shape[-2:])
 
-    def maps(self, raw: Tensor) -> Maps:
+    def maps(self, told: tuple[Tensor, Tensor | None]) -> Maps:
         """What `forward` gave, read."""
-        height, width = raw.shape[-2:]
-        raw = raw.float()
-        heat, stance, offsets, log_scale, *table = torch.split(raw, self.parts + [2, 1] * (self.table is not None), 1)
-        v, u = (STRIDE * torch.arange(n, device=raw.device) + (STRIDE - 1) / 2 for n in (height, width))
-        cell = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)  # (h, w, 2) px: the cells' centres
-        offsets = offsets.permute(0, 2, 3, 1).unflatten(3, (-1, 2))
-        keypoints = cell[:, :, None] + REACH * offsets
-        places = TABLE_UNIT * table[0].permute(0, 2, 3, 1) if table else None
-        doubt = table[1][:, 0] if table else None
-        return Maps(heat[:, 0], stance, keypoints, log_scale.permute(0, 2, 3, 1), self.stances, places, doubt)
+        features, table = told
+        weight, bias = (torch.split(part, self.parts) for part in (self.out.weight, self.out.bias))
+        heat, stance, log_scale = (
+            functional.conv2d(features, weight[k], bias[k]).float() for k in (0, 1, 3)
+        )
+        ways = weight[2].flatten(1).unflatten(0, (-1, 2)), bias[2].unflatten(0, (-1, 2))
+
+        def keypoints(which: Tensor, picture: Tensor, row: Tensor, column: Tensor) -> Tensor:
+            at = features.permute(0, 2, 3, 1)[picture, row, column].float()  # (..., 2 features)
+            rows = self.stances.rows[which]
+            offsets = (ways[0][rows] @ at[..., None, :, None])[..., 0] + ways[1][rows]
+            return torch.stack([_center(column), _center(row)], -1)[..., None, :] + REACH * offsets
+
+        return Maps(
+            heat[:, 0],
+            stance,
+            keypoints,
+            log_scale.permute(0, 2, 3, 1),
+            self.stances,
+            None if table is None else TABLE_UNIT * table[:, :2].float().permute(0, 2, 3, 1),
+            None if table is None else table[:, 2].float(),
+        )
+
+    def all_keypoints(self, features: Tensor) -> Tensor:
+        """(B, h, w, T, 2) px: the keypoints of all classes in all cells, for the `features` that `forward` gave."""
+        weight, bias = (torch.split(part, self.parts)[2] for part in (self.out.weight, self.out.bias))
+        offsets = functional.conv2d(features, weight, bias).permute(0, 2, 3, 1).unflatten(3, (-1, 2))
+        v, u = (_center(torch.arange(n, device=features.device)) for n in features.shape[-2:])
+        return torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)[:, :, None] + REACH * offsets
+
+
+def _center(cell: Tensor) -> Tensor:
+    """px"""
+    return STRIDE * cell + (STRIDE - 1) / 2
 
 
 class TableHead(nn.Module):
@@ -192,9 +215,9 @@ def _read(maps: Maps, heat: Tensor, score: Tensor, row: Tensor, column: Tensor) 
     own = maps.stances.kind == kind[..., None]  # (B, D, S)
     stance = named.masked_fill(~own, -1).argmax(2)
 
-    keypoints = maps.keypoints_of(stance[..., None], picture, rows, columns)
+    keypoints = maps.keypoints(stance[..., None], picture, rows, columns)
     log_scale = maps.log_scale[picture, rows, columns]
-    peak = maps.keypoints_of(stance, picture[..., 0], row, column)
+    peak = maps.keypoints(stance, picture[..., 0], row, column)
     agree = (keypoints - peak[:, :, None]).norm(dim=-1).mean(-1) < _AGREE
     weight = weight * agree
     return Peaks(

@@ -24,9 +24,12 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
         )
     own, given = net.state_dict(), other.net.state_dict()
     for name, value in given.items():
-        if name not in own or own[name].shape != value.shape:
+        if name in own and own[name].shape == value.shape:
+            own[name] = value
+        # The last layer is that of the classes, which may be others where one tells stances apart.
+        elif not name.startswith("out."):
             raise CheckpointError(
                 f"model.start: {path} is a network of another size, by its {name}; expected the same model.widths, depths "
                 "and features, and no model.table_weight where this training has none"
             )
-    net.load_state_dict({**own, **given})
+    net.load_state_dict(own)
