@@ -154,8 +154,10 @@ def test_a_training_begins_with_the_weights_of_another(straight: Path, tmp_path:
         expected = detector.net.maps(detector.net(images))
         for net in (module.model, module.average.module):
             maps = net.maps(net(images))
-            for name in ("heat", "kind", "keypoints", "log_scale"):
+            for name in ("heat", "stance", "log_scale"):
                 torch.testing.assert_close(getattr(maps, name), getattr(expected, name))
+            every = [which.all_keypoints(which(images)[0]) for which in (net, detector.net)]
+            torch.testing.assert_close(*every)
             assert maps.table is not None and float(maps.table.abs().max()) < 0.5
     train_keypoints(config)
     said = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 import torch
 from builders import SMALL, sampler_of
+from torch._dynamo.utils import counters
 
 from simgen.catalogue import load_world
 from simgen.errors import ConfigError, RenderError

@@ -1,6 +1,7 @@
 """The model that comes with the package finds the box that its card says it finds, in pictures that it has never seen."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,19 @@ def test_it_finds_the_box_and_knows_when_it_does(shipped: Detector) -> None:
         right += error < 0.1 * best.kind.diameter
         assert all(found.confidence < 0.5 for found in finds if found.kind.name != "kuka_box")
     assert right >= NUMBER - 2
+
+
+def test_more_pixels_go_in_where_blocks_are_small(shipped: Detector) -> None:
+    """Zoomed by 2 it takes a picture of twice its size as it is."""
+    assert shipped.zoomed(2).zoomed(0.5) == shipped
+    generator = np.random.default_rng(0)
+    fine = generator.integers(0, 256, (2 * shipped.height, 2 * shipped.width, 3), dtype=np.uint8)
+    given = []
+    spy = replace(shipped.zoomed(2))
+    object.__setattr__(spy, "_maps", lambda images: given.append(images) or shipped._maps(images))
+    view = View(np.array([[500.0, 0, 255.5], [0, 500, 191.5], [0, 0, 1]]), np.zeros(5))
+    spy.find([fine], [view])
+    assert np.array_equal(given[0], fine[None])  # not resized at all
 
 
 def test_an_empty_wall_shows_nothing(shipped: Detector) -> None:

@@ -1,18 +1,23 @@
 """The camera from what is told of the table: exact places give it back; the places to be learnt are those of geometry."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 from builders import pipeline_of
 
+from simgen.catalogue import load_world
 from simgen.errors import ConfigError
 from simgen.geometry import Array, inverse, look_at, project, transform_points, unproject
-from train.config import EvaluateConfig, check_evaluate
+from train.blockset import BlockSet
+from train.config import EvaluateConfig, PredictConfig, check_evaluate, check_predict
 from train.judge import nominal_view
-from train.keypoint_net import STRIDE, Maps
+from train.keypoint_net import STRIDE, Maps, TableHead, waves_of
 from train.pose import View
+from train.stances import Stances
 from train.table_view import FAR, cells_on_table, find_camera, table_loss
 
 SIZE = (640, 480)
@@ -119,6 +124,15 @@ def test_a_measured_place_is_three_numbers_beside_a_field_of_view(place: list[fl
             check_evaluate(bad)
 
 
+@pytest.mark.parametrize("config", [EvaluateConfig, PredictConfig])
+def test_a_zoom_is_within_reason(config: Any) -> None:
+    check = check_evaluate if config is EvaluateConfig else check_predict
+    check(config(zoom=2.0))
+    for zoom in (0.0, -1.0, 9.0, np.nan):
+        with pytest.raises(ConfigError, match=r"^zoom: got .* expected"):
+            check(config(zoom=zoom))
+
+
 def test_too_little_of_the_table_is_told() -> None:
     pixels, places = told(np.random.default_rng(2))
     sure = np.full(len(pixels), 1e-3)
@@ -149,21 +163,39 @@ def test_the_places_to_be_learnt_are_where_the_rays_meet_the_table() -> None:
     assert 0.5 < asked / (3 * 1200) <= 1
 
 
+def test_what_of_the_features_is_where_is_told_by_a_cosine_transform() -> None:
+    features = torch.rand(2, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    expected = scipy.fft.dctn(features.double().numpy(), type=2, axes=(2, 3))[:, :, :3, :4] / (4 * 6 * 8)
+    np.testing.assert_allclose(waves_of(features).numpy(), expected, atol=1e-6)
+
+
+def test_the_places_that_are_told_follow_cell_and_picture() -> None:
+    """Every cell of every picture has a place of its own, and a larger map of the same picture tells those between."""
+    torch.manual_seed(0)
+    head = TableHead(4)
+    features = torch.rand(2, 4, 3, 4)
+    small, large = head(features, 12, 16), head(features, 36, 48)
+    torch.testing.assert_close(large[:, :, 1::3, 1::3], small)
+    assert len(torch.unique(small[:, 0].detach())) == small[:, 0].numel()
+
+
 def test_the_loss_is_nothing_at_the_truth_and_asks_nothing_beyond() -> None:
     wanted = torch.rand(2, 3, 4, 2)
     wanted[0, 0] = torch.nan
     empty = torch.zeros(0)
     table = wanted.nan_to_num(7.0).requires_grad_()
-    maps = Maps(empty, empty, empty, empty, table, torch.zeros(2, 3, 4))
-    assert table_loss(maps, wanted) == 0
+    stances = Stances(BlockSet.of_worlds([load_world("tabletop").solids]), apart=False)
+    maps = Maps(empty, empty, lambda *_: empty, empty, stances, table, torch.zeros(2, 3, 4))
+    assert [float(part.detach()) for part in table_loss(maps, wanted)] == [0, 0]
     moved = (table.detach() + 0.1).requires_grad_()
-    loss = table_loss(replace(maps, table=moved), wanted)
+    loss, distance = table_loss(replace(maps, table=moved), wanted)
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss > 0.01
+    assert float(distance) == pytest.approx(0.1 * 2**0.5, rel=1e-5)
     assert moved.grad is not None and (moved.grad[0, 0] == 0).all()
     assert (moved.grad.flatten(0, 1)[1:] != 0).all()
     sure, unsure = (
-        table_loss(replace(maps, table=moved.detach(), table_log_scale=torch.full((2, 3, 4), s)), wanted)
+        table_loss(replace(maps, table=moved.detach(), table_log_scale=torch.full((2, 3, 4), s)), wanted)[0]
         for s in (np.log(0.1), np.log(1.0))
     )
     assert sure < unsure  # a tenth of a metre is what it is off by

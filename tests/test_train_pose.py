@@ -131,3 +131,12 @@ def test_nothing_lies_beyond_the_tables_edge() -> None:
         assert not off(x, y, 0.008)  # within three deviations
         assert not off(x, y, 0.001, VIEW)
         assert off(x, y, 0.001, view.resized(0.5, 0.5))
+
+
+def test_a_block_far_away_tells_a_pose_as_long_as_its_keypoints_are_apart() -> None:
+    """OpenCV's SQPnP gives up where they are not, with an error of its own: nothing is found there, and nothing breaks."""
+    kind = next(kind for kind in BLOCKS.kinds if kind.name == "cube")
+    for distance, found in ((5.0, True), (50.0, False)):
+        pixels = project(kind.keypoints + [0, 0, distance], VIEW.intrinsics, VIEW.distortion)
+        pose = solve_free(kind.keypoints, pixels, np.ones(len(pixels)), VIEW)
+        assert (pose is not None) == found

@@ -15,6 +15,7 @@ from simgen.schema import Randomize, Raycast
 POSITION_MODELS = ("tobin_small", "tobin_vgg")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
+_ZOOM = 0.25, 8
 
 
 @dataclass
@@ -126,6 +127,7 @@ class EvaluateConfig:
     seed: int = 0
     nominal_fov_deg: float | None = None
     nominal_position: list[float] | None = None
+    zoom: float = 1.0
 
 
 @dataclass
@@ -139,6 +141,7 @@ class PredictConfig:
     checkpoint: str = "shipped"
     image: str = "???"
     camera: str = "???"
+    zoom: float = 1.0
     confidence: float = 0.5
     out: str = "predictions"
     accelerator: str = "auto"
@@ -210,11 +213,13 @@ def check_evaluate(config: EvaluateConfig) -> None:
     place = config.nominal_position
     if place is not None and (config.nominal_fov_deg is None or len(place) != 3 or not all(map(math.isfinite, place))):
         raise ConfigError(f"nominal_position: got {place}; expected three numbers, beside nominal_fov_deg")
+    _between("zoom", config.zoom, *_ZOOM)
     _at_least("seed", config.seed, 0)
 
 
 def check_predict(config: PredictConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
+    _between("zoom", config.zoom, *_ZOOM)
     _between("confidence", config.confidence, 0, 1)
     _one_of("accelerator", config.accelerator, ACCELERATORS)
 

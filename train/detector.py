@@ -89,6 +89,11 @@ class Detector:
         kinds = [kind.resized(sizes[kind.name]) if kind.name in sizes else kind for kind in self.blocks.kinds]
         return replace(self, blocks=BlockSet(kinds))
 
+    def zoomed(self, factor: float) -> "Detector":
+        """The same with `factor` times as many pixels along each side of what goes into the network: where blocks are small
+        in their pictures, beside what it has learnt from, they are found better in larger ones."""
+        return replace(self, width=round(self.width * factor), height=round(self.height * factor))
+
     def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Found]]:
         """The blocks in each of `pictures` (H, W, 3), RGB, of any size, seen by the cameras `views`; best first. Where a
         view knows its table, a block lies on it: what would lie beyond the edge is no block."""
@@ -138,9 +143,7 @@ class Detector:
         parts = (peaks.score, peaks.stance, peaks.share, peaks.keypoints, peaks.scale)
         return list(zip(*(part.cpu().double().numpy() for part in parts), strict=True))
 
-    def _solve(
-        self, score: Array, stance: Array, share: Array, places: Array, sigma: Array, view: View
-    ) -> list[Found]:
+    def _solve(self, score: Array, stance: Array, share: Array, places: Array, sigma: Array, view: View) -> list[Found]:
         stances = self.net.stances
         found: list[Found] = []
         for k in range(len(score)):

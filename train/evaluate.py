@@ -28,6 +28,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """
     if config.nominal_fov_deg is not None:
         raise ConfigError("nominal_fov_deg: a position model asks for no camera; leave it out")
+    if config.zoom != 1:
+        raise ConfigError("zoom: a position model takes pictures of one size; leave it out")
     trained = load_checkpoint(config.checkpoint)
     examples = find_examples(config.data, prefer=trained.target)
     print(examples)

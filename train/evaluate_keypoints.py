@@ -33,7 +33,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
 
     Raises CheckpointError, DatasetError and ConfigError.
     """
-    detector = load_detector(config.checkpoint)
+    detector = load_detector(config.checkpoint).zoomed(config.zoom)
     detector.net.to(device_of(config.accelerator))
     dataset = open_dataset(config.data.root, config.data.split)
     # The dataset says how large its blocks are.
@@ -66,26 +66,26 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "camera": "the dataset's" if config.nominal_fov_deg is None else "found from the table",
         "nominal_fov_deg": config.nominal_fov_deg,
         "nominal_position": config.nominal_position,
+        "zoom": config.zoom,
         "pictures": len(dataset.pictures),
         **measures(answers, strays),
     }
-    print(
+    # Told when all is written: into a pipe that is closed meanwhile nothing is lost but this.
+    told = [
         f"{dataset.root}: {result['blocks']} blocks in {result['pictures']} pictures, {result['not_found']} not found"
-    )
+    ]
     if dataset.table_center is not None and all(np.isfinite(answer.xy) for answer in answers):
         result["baseline"] = "the table's centre"
         result["xy_error_cm"] = _xy_summary(answers, dataset, config.seed)
-        print(table(result))
         along_x, along_y = result["xy_error_cm"]["bias"]
-        print(f"mean offset: {along_x:+.2f} cm along X, {along_y:+.2f} cm along Y")
+        told += [table(result), f"mean offset: {along_x:+.2f} cm along X, {along_y:+.2f} cm along Y"]
         whole = [answer for answer in answers if answer.truth.visible_fraction > WHOLE]
         if 0 < len(whole) < len(answers):
             result["xy_error_cm_whole"] = _xy_summary(whole, dataset, config.seed)
-            print(f"the {len(whole)} blocks that are seen whole alone:")
-            print(table({**result, "xy_error_cm": result["xy_error_cm_whole"]}))
-    print(lines(result))
+            told.append(f"the {len(whole)} blocks that are seen whole alone:")
+            told.append(table({**result, "xy_error_cm": result["xy_error_cm_whole"]}))
     result["by_factor"] = by_factor(answers)
-    print(factor_lines(result["by_factor"]))
+    told += [lines(result), factor_lines(result["by_factor"])]
     result["per_block"] = [_row(answer) for answer in answers]
     out = Path(config.out) if config.out else default_folder(config.checkpoint, dataset.root)
     out.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     if result["by_factor"]:  # with a single block there is nothing to compare
         write_png(out / FACTORS, draw_factors(result["by_factor"]))
         written.append(FACTORS)
-    print(f"wrote {', '.join(written)} in {out}")
+    print("\n".join([*told, f"wrote {', '.join(written)} in {out}"]))
     return result
 
 

@@ -22,15 +22,15 @@ from train.keypoint_net import STRIDE, KeypointNet
 from train.runfolder import CONFIG
 
 TOLERANCE = (
-    1e-4  # between torch and ONNX: of the heat and kind logits, and of the other numbers as the network gives them
+    1e-4  # between torch and ONNX: of the heat and stance logits, and of the other numbers as the network gives them
 )
 OPSET = 18
 _ROUNDS = 20  # of timing
 
 
 class Exported(nn.Module):
-    """The network as others run it: images (B, 3, H, W) float32 RGB in [0, 255] in; heat (B, h, w) and kind (B, C, h, w)
-    logits, keypoints (B, h, w, K, 2) px and log_scale (B, h, w, K) out, as in train.keypoint_net.Maps."""
+    """The network as others run it: images (B, 3, H, W) float32 RGB in [0, 255] in; heat (B, h, w) and stance (B, S, h, w)
+    logits, log_scale (B, h, w, K) as in train.keypoint_net.Maps, and keypoints (B, h, w, T, 2) px of all classes out."""
 
     def __init__(self, net: KeypointNet) -> None:
         super().__init__()
@@ -89,7 +89,13 @@ def export(config: ExportConfig) -> dict[str, Any]:
             f"{config.checkpoint}: ONNX and torch differ by {difference:.2g}, more than {TOLERANCE:g}; nothing was written"
         )
     part.replace(out)
-    describe = {"width": width, "height": height, "stride": STRIDE, "kinds": detector.blocks.to_json()}
+    stances = detector.net.stances
+    classes = [
+        {"kind": int(stances.kind[k]), "rests": stances.rests[k].tolist(), "keypoints": stances.rows[k].tolist()}
+        for k in range(len(stances))
+    ]
+    kinds = detector.blocks.to_json()
+    describe = {"width": width, "height": height, "stride": STRIDE, "stances": classes, "kinds": kinds}
     out.with_suffix(".json").write_text(json.dumps(describe, indent=1) + "\n", encoding="utf-8")
     one = images[:1].contiguous()
     with torch.inference_mode():

@@ -5,7 +5,7 @@ of what is seen of each block, and beside it, for each cell, the class (kind, an
 block's keypoints are, and how far off that may be.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,10 +28,10 @@ _CAMERA = 128  # numbers in which it says how the camera stands
 
 @dataclass(frozen=True)
 class Maps:
-    """What the network says for each of h x w cells: heat (B, h, w) logits of a block's middle; stance (B, S, h, w) logits of
-    the classes of `stances`; log_scale (B, h, w, K), the logarithm of the expected distance in px between a keypoint's
-    coordinate and the truth (the scale of a Laplace distribution). Where the network has learnt it, table (B, h, w, 2) m, the
-    place on the table's plane that a cell looks at, and table_log_scale (B, h, w), likewise in m.
+    """What the network says for each of h x w cells: heat (B, h, w) logits of a block's middle; stance (B, S, h, w) logits
+    of the classes of `stances`; log_scale (B, h, w, K), the logarithm of the expected distance in px between a keypoint's
+    coordinate and the truth (the scale of a Laplace distribution). Where the network has learnt it, table (B, h, w, 2) m,
+    the place on the table's plane that a cell looks at, and table_log_scale (B, h, w), likewise in m.
 
     keypoints(stance, picture, row, column) are those of a class at a cell, (..., K, 2) px of the picture that went in: there
     are many, and few are asked for. The four arguments are broadcast.
@@ -87,8 +87,8 @@ class KeypointNet(nn.Module):
         self.table = TableHead(widths[-1]) if table else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What `maps` makes maps of, for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples of STRIDE:
-        (B, 2 features, h, w), and with a table's part (B, 3, h, w)."""
+        """What `maps` makes maps of, for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples of
+        STRIDE: (B, 2 features, h, w), and with a table's part (B, 3, h, w)."""
         x = ((images.float() - 127.5) / 63.75).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         levels = []
@@ -105,17 +105,16 @@ class KeypointNet(nn.Module):
     def maps(self, told: tuple[Tensor, Tensor | None]) -> Maps:
         """What `forward` gave, read."""
         features, table = told
-        weight, bias = (torch.split(part, self.parts) for part in (self.out.weight, self.out.bias))
-        heat, stance, log_scale = (
-            functional.conv2d(features, weight[k], bias[k]).float() for k in (0, 1, 3)
-        )
-        ways = weight[2].flatten(1).unflatten(0, (-1, 2)), bias[2].unflatten(0, (-1, 2))
+        weight, bias = self._last()
+        heat, stance, log_scale = (functional.conv2d(features, weight[k], bias[k]).float() for k in (0, 1, 3))
+        ways, rests = weight[2].reshape(-1, 2, features.shape[1]), bias[2].reshape(-1, 2)
 
         def keypoints(which: Tensor, picture: Tensor, row: Tensor, column: Tensor) -> Tensor:
             at = features.permute(0, 2, 3, 1)[picture, row, column].float()  # (..., 2 features)
             rows = self.stances.rows[which]
-            offsets = (ways[0][rows] @ at[..., None, :, None])[..., 0] + ways[1][rows]
-            return torch.stack([_center(column), _center(row)], -1)[..., None, :] + REACH * offsets
+            offsets = (ways[rows] @ at[..., None, :, None])[..., 0] + rests[rows]
+            cell = torch.stack([_center(column), _center(row)], -1)
+            return cell[..., None, :] + REACH * offsets
 
         return Maps(
             heat[:, 0],
@@ -129,10 +128,16 @@ class KeypointNet(nn.Module):
 
     def all_keypoints(self, features: Tensor) -> Tensor:
         """(B, h, w, T, 2) px: the keypoints of all classes in all cells, for the `features` that `forward` gave."""
-        weight, bias = (torch.split(part, self.parts)[2] for part in (self.out.weight, self.out.bias))
-        offsets = functional.conv2d(features, weight, bias).permute(0, 2, 3, 1).unflatten(3, (-1, 2))
+        weight, bias = self._last()
+        offsets = functional.conv2d(features, weight[2], bias[2]).permute(0, 2, 3, 1)
         v, u = (_center(torch.arange(n, device=features.device)) for n in features.shape[-2:])
-        return torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)[:, :, None] + REACH * offsets
+        cell = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)
+        return cell[:, :, None] + REACH * offsets.reshape(*offsets.shape[:3], -1, 2)
+
+    def _last(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The last layer's weights and biases, one for each of `parts`."""
+        assert self.out.bias is not None
+        return torch.split(self.out.weight, self.parts), torch.split(self.out.bias, self.parts)
 
 
 def _center(cell: Tensor) -> Tensor:
@@ -141,8 +146,8 @@ def _center(cell: Tensor) -> Tensor:
 
 
 class TableHead(nn.Module):
-    """Where on the table each cell looks: how the camera stands, which follows from the whole picture, and then the cell's own
-    place in the picture tell it. A convolution sees neither.
+    """Where on the table each cell looks: how the camera stands, which follows from the whole picture, and then the
+    cell's own place in the picture tell it. A convolution sees neither.
 
     What of the features, `channels` of them, is where in the picture is told by their mean products with a few cosines
     across and down (as of a discrete cosine transform), whatever the picture's size.
@@ -162,14 +167,21 @@ class TableHead(nn.Module):
 
     def forward(self, features: Tensor, height: int, width: int) -> Tensor:
         """(B, 3, height, width) raw numbers of the table's place and its scale, for `features` (B, channels, h, w)."""
-        down, across = (
-            torch.cos(torch.pi * torch.arange(waves, device=features.device)[:, None] * _middles(n, features.device))
-            for waves, n in zip(_WAVES, features.shape[-2:], strict=True)
-        )
-        means = torch.einsum("bchw,ih,jw->bcij", features, down, across) / features[0, 0].numel()
         v, u = (2 * _middles(n, features.device) - 1 for n in (height, width))
         cell = torch.stack(torch.meshgrid(u, v, indexing="xy"))[None]
-        return torch.as_tensor(self.rest(self.first(self.camera(means.flatten(1)))[..., None, None] + self.place(cell)))
+        return torch.as_tensor(
+            self.rest(self.first(self.camera(waves_of(features).flatten(1)))[..., None, None] + self.place(cell))
+        )
+
+
+def waves_of(features: Tensor) -> Tensor:
+    """(B, channels, waves down, waves across): the means of `features` (B, channels, h, w) times cosines of 0, 1, 2, ...
+    half waves down and across, the first terms of a discrete cosine transform."""
+    down, across = (
+        torch.cos(torch.pi * torch.arange(waves, device=features.device)[:, None] * _middles(n, features.device))
+        for waves, n in zip(_WAVES, features.shape[-2:], strict=True)
+    )
+    return torch.einsum("bchw,ih,jw->bcij", features, down, across) / features[0, 0].numel()
 
 
 def _middles(count: int, device: torch.device) -> Tensor:
@@ -224,7 +236,7 @@ def _read(maps: Maps, heat: Tensor, score: Tensor, row: Tensor, column: Tensor) 
         score=score,
         stance=stance,
         share=(_shares(chance, weight) * own).sum(2),
-        keypoints=_shares(keypoints.flatten(3), weight).unflatten(2, keypoints.shape[3:]),
+        keypoints=_shares(keypoints.flatten(3), weight).reshape(peak.shape),
         scale=_shares(log_scale, weight).exp(),
     )
 

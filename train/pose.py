@@ -17,6 +17,7 @@ from simgen.targets import Targets
 ROUNDS = 12  # of descent; most need four
 LEAST_SIGMA = 0.25  # px: no keypoint is surer than this, whatever the network says
 _ROBUST = 2.0  # sigmas: beyond, a keypoint pulls no more than at this distance (Huber 1964)
+_LEAST_VARIANCE = 1.1e-5  # of the keypoints on the plane at distance 1: OpenCV's SQPnP takes none under 1e-5
 _STEP = 1e-6  # m and radians, for derivatives
 _NEAR = 0.02  # m
 _SURELY = 3.0  # deviations
@@ -92,12 +93,15 @@ def _known(values: Array) -> Array | None:
 
 def solve_free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose | None:
     """The pose of a block whose keypoints `points` (K, 3) m, K >= 4, are seen at `pixels` (K, 2), each coordinate known
-    to within `sigma` (K,) px. None where no pose puts the block before the camera.
+    to within `sigma` (K,) px. None where no pose puts the block before the camera, or where the pixels are so close together
+    that they tell none.
 
     SQPnP (Terzakis and Lourakis 2020) gives the start, in OpenCV.
     """
     sigma = np.maximum(sigma, LEAST_SIGMA)
     rays = unproject(pixels, view.intrinsics, view.distortion)[:, None, :2]
+    if rays.var(axis=0).sum() < _LEAST_VARIANCE:
+        return None
     found, turn, shift = cv2.solvePnP(points[:, None], rays.copy(), np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP)
     if not found or not np.isfinite(turn).all() or not np.isfinite(shift).all() or shift[2, 0] <= _NEAR:
         return None

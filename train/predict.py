@@ -34,7 +34,7 @@ def predict(config: PredictConfig) -> None:
 
     Raises CheckpointError, ConfigError and DatasetError.
     """
-    detector = load_detector(config.checkpoint)
+    detector = load_detector(config.checkpoint).zoomed(config.zoom)
     detector.net.to(device_of(config.accelerator))
     camera = read_camera(Path(config.camera))
     out, source = Path(config.out), Path(config.image)

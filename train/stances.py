@@ -15,10 +15,11 @@ _SAME = 0.02  # between unit vectors: sides that a symmetry makes one
 
 
 class Stances(nn.Module):
-    """The S classes of a network that finds `blocks`: each kind's ways to lie that look different if `apart`, else the kinds.
+    """The S classes of a network that finds `blocks`: each kind's ways to lie that look different if `apart`, else the
+    kinds.
 
     `rests`: of each class, which of its kind's rests belong to it. As tensors, which move with the network: kind (S,), the
-    class's place in `blocks`; rows (S, K), which of the `total` keypoints that the network tells in each cell are the class's.
+    place of each class's kind in `blocks`; rows (S, K), which of the `total` keypoints of a cell are the class's.
     """
 
     kind: Tensor
@@ -44,12 +45,17 @@ class Stances(nn.Module):
         ups = np.zeros((len(blocks), room, 3))
         classes = np.zeros((len(blocks), room), dtype=np.int64)
         for number, (owner, members) in enumerate(zip(owners, self.rests, strict=True)):
+            block = blocks.kinds[owner]
             classes[owner, members] = number
-            ups[owner, members] = [_upward(blocks.kinds[owner].axis, rest) for rest in blocks.kinds[owner].rests[members, 2, :3]]
+            ups[owner, members] = [_upward(block.axis, up) for up in block.rests[members, 2, :3]]
         there = np.array([[k < len(kind.rests) for k in range(room)] for kind in blocks.kinds])
         axes = np.stack([np.zeros(3) if kind.axis is None else kind.axis for kind in blocks.kinds])
         tables = {"kind": torch.tensor(owners), "rows": torch.tensor(rows), "_class": torch.tensor(classes)}
-        tables |= {"_ups": torch.tensor(ups).float(), "_there": torch.tensor(there), "_axis": torch.tensor(axes).float()}
+        tables |= {
+            "_ups": torch.tensor(ups).float(),
+            "_there": torch.tensor(there),
+            "_axis": torch.tensor(axes).float(),
+        }
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
 

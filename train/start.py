@@ -26,10 +26,11 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
     for name, value in given.items():
         if name in own and own[name].shape == value.shape:
             own[name] = value
-        # The last layer is that of the classes, which may be others where one tells stances apart.
-        elif not name.startswith("out."):
+        # The last layer is that of the classes, which may be others where one tells stances apart; and the table's part may
+        # not be asked for.
+        elif not name.startswith(("out.", "table.")):
             raise CheckpointError(
                 f"model.start: {path} is a network of another size, by its {name}; expected the same model.widths, depths "
-                "and features, and no model.table_weight where this training has none"
+                "and features"
             )
     net.load_state_dict(own)
