@@ -137,6 +137,6 @@ def test_a_block_far_away_tells_a_pose_as_long_as_its_keypoints_are_apart() -> N
     """OpenCV's SQPnP gives up where they are not, with an error of its own: nothing is found there, and nothing breaks."""
     kind = next(kind for kind in BLOCKS.kinds if kind.name == "cube")
     for distance, found in ((5.0, True), (50.0, False)):
-        pixels = project(kind.keypoints + [0, 0, distance], VIEW.intrinsics, VIEW.distortion)
+        pixels = project(kind.keypoints + np.array([0, 0, distance]), VIEW.intrinsics, VIEW.distortion)
         pose = solve_free(kind.keypoints, pixels, np.ones(len(pixels)), VIEW)
         assert (pose is not None) == found
