@@ -18,7 +18,7 @@ from simgen.errors import CheckpointError
 from train.checkpoint import load_checkpoint
 from train.config import TrainConfig, check_train
 from train.detector import load_detector
-from train.fit_keypoints import KeypointTraining, train_keypoints
+from train.fit_keypoints import KeypointTraining, _blend_of, train_keypoints
 from train.sources import sources_of
 
 TINY = [
@@ -113,10 +113,25 @@ def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch
     monkeypatch.setattr(KeypointTraining, "on_train_batch_end", notes)
     train_keypoints(config_of(tmp_path / "run", "trainer.epochs=1", "model.average=0.9"))
     average = seen[0]
-    for weight in seen[1:]:
-        average = 0.9 * average + 0.1 * weight
+    assert len(seen) == 3
+    for weight, keep in zip(seen[1:], (2 / 11, 3 / 12), strict=True):  # short at first: 0.9 is reached at the 80th
+        average = keep * average + (1 - keep) * weight
     state = load(tmp_path / "run" / "last.ckpt")["state_dict"]
     torch.testing.assert_close(state["average.module.out.weight"], average)
+
+
+def test_what_the_network_was_at_first_has_no_part_in_the_average() -> None:
+    blend, averaged = _blend_of(0.998), [torch.zeros(1)]
+    shares = []
+    for count in range(1, 20_000):
+        blend(averaged, [torch.ones(1)], torch.tensor(count))
+        if count in (100, 4_490):
+            shares.append(1 - float(averaged[0]))
+    assert shares == [pytest.approx(0, abs=1e-6)] * 2
+    # Then it is the average that was asked for: a step in the weights is half forgotten after log 2 / 0.002 steps.
+    for count in range(20_000, 20_347):
+        blend(averaged, [torch.zeros(1)], torch.tensor(count))
+    assert float(averaged[0]) == pytest.approx(0.5, abs=2e-3)
 
 
 def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ function of (configuration, seed, step), and all else is in last.ckpt.
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from scipy.stats import chi2
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from simgen.dataset.read import sha256_of
@@ -52,8 +53,7 @@ class KeypointTraining(pl.LightningModule):
         self.model = make_net(config.model, blocks)
         if config.model.start is not None:
             begin_from(self.model, config.model.start, blocks)
-        blend = get_ema_multi_avg_fn(config.model.average)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.model, multi_avg_fn=blend)
+        self.average = AveragedModel(self.model, multi_avg_fn=_blend_of(config.model.average))
         self.average.requires_grad_(False)
 
     def training_step(self, shot: Shot, _: int) -> Tensor:
@@ -122,6 +122,18 @@ def losses_of(net: KeypointNet, shot: Shot, blocks: BlockSet, config: KeypointCo
         return losses
     table, distance = table_loss(maps, shot.cells)
     return replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
+
+
+def _blend_of(average: float) -> Callable[[Any, Any, Tensor | int], None]:
+    """An exponential moving average whose first steps are large, so that what the network was before it had learnt anything
+    soon has no part in it: of count / 9 steps or so, until that is as many as `average` makes it."""
+
+    @torch.no_grad()
+    def blend(averaged: Any, current: Any, count: Tensor | int) -> None:
+        keep = min(average, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averaged, current, 1 - keep)
+
+    return blend
 
 
 def describe_keypoints(config: KeypointConfig, blocks: BlockSet) -> dict[str, Any]:
