@@ -100,7 +100,7 @@ def test_it_learns_what_it_learnt(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     last = metrics["history"][-1]
     assert last["val_miss_px"] < 1.3
-    assert last["val_loss"] < 0.5
+    assert last["val_loss"] < 0.75
 
 
 def test_none_one_and_two_blocks_are_found(detector: Detector, dataset: BopDataset) -> None:

@@ -141,10 +141,10 @@ class PredictConfig:
     checkpoint: str = "shipped"
     image: str = "???"
     camera: str = "???"
-    zoom: float = 1.0
     confidence: float = 0.5
     out: str = "predictions"
     accelerator: str = "auto"
+    zoom: float = 1.0
 
 
 @dataclass
