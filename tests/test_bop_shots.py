@@ -218,6 +218,19 @@ def test_photographs_and_test_splits_are_not_learnt_from(dataset: BopDataset, ro
     assert not (tmp_path / "run").exists()
 
 
+def test_sides_are_told_apart_where_the_table_is_known(root: Path, tmp_path: Path) -> None:
+    blind = copy_of(root, tmp_path / "d")
+    (cameras,) = blind.rglob("scene_camera.json")
+    known = json.loads(cameras.read_text())
+    sources_of(config_of(blind, tmp_path / "run", "model.stances=true"))
+    for camera in known.values():
+        del camera["cam_R_w2c"], camera["cam_t_w2c"]
+    cameras.write_text(json.dumps(known))
+    sources_of(config_of(blind, tmp_path / "run"))
+    with pytest.raises(DatasetError, match=r"no cam_R_w2c and cam_t_w2c; expected them for model\.stances=true"):
+        sources_of(config_of(blind, tmp_path / "run", "model.stances=true"))
+
+
 def run(config: TrainConfig) -> None:
     from train.__main__ import _train
 

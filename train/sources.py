@@ -12,7 +12,7 @@ from simgen.dataset.read import open_dataset
 from simgen.errors import DatasetError
 from train.blockset import BlockSet
 from train.bop_shots import BopShots, classes_of
-from train.config import DataConfig, StreamConfig, TrainConfig
+from train.config import DataConfig, KeypointConfig, StreamConfig, TrainConfig
 from train.data import check_simulated, split
 from train.runfolder import manifest_hash
 from train.stream import HELD_OUT, Shot, Stream
@@ -76,6 +76,12 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
 def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     dataset = open_dataset(data.root, data.split)
     check_simulated(dataset)
+    blind = next((picture for picture in dataset.pictures if picture.camera_from_world is None), None)
+    if isinstance(config.model, KeypointConfig) and config.model.stances and blind is not None:
+        raise DatasetError(
+            f"{blind.path}: its scene_camera.json has no cam_R_w2c and cam_t_w2c; expected them for model.stances=true, as "
+            "the side that a block lies on follows from where the table is; use model.stances=false"
+        )
     classes = classes_of(dataset, data.target)
     rows, aside = split(len(dataset), data.validation, config.seed)
     together = config.trainer.batch_size * config.trainer.devices
