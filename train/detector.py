@@ -162,7 +162,8 @@ class Detector:
             free = free.inflated(self.inflation.free)
             lying = None
             if view.camera_from_table is not None:
-                lying = solve_on_table(chosen.keypoints, pixels, doubt, view, chosen.rests[stances.rests[number]])
+                rests = chosen.rests[stances.rests[number]]
+                lying = solve_on_table(chosen.keypoints, pixels, doubt, view, rests, chosen.axis)
                 lying = lying and lying.inflated(self.inflation.on_table)
                 if lying and view.off_table(lying):
                     continue

@@ -20,6 +20,8 @@ _ROBUST = 2.0  # sigmas: beyond, a keypoint pulls no more than at this distance 
 _LEAST_VARIANCE = 1.1e-5  # of the keypoints on the plane at distance 1: OpenCV's SQPnP takes none under 1e-5
 _STEP = 1e-6  # m and radians, for derivatives
 _NEAR = 0.02  # m
+_UPRIGHT = 0.99  # cosine: a round block whose axis is nearer than this to the vertical does not lie on its side
+_ROLLS = 8  # from which a round block's descent starts
 _SURELY = 3.0  # deviations
 _MISMEASURED = 0.02  # m
 
@@ -118,13 +120,31 @@ def solve_free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose |
     return Pose(pose, _inverted(hessian[0]), float(misfit[0]))
 
 
-def solve_on_table(points: Array, pixels: Array, sigma: Array, view: View, rests: Array) -> Pose | None:
+def solve_on_table(
+    points: Array, pixels: Array, sigma: Array, view: View, rests: Array, axis: Array | None = None
+) -> Pose | None:
     """The same of a block that lies on the table in one of the ways `rests` (R, 4, 4), table_from_block.
 
     Only its place and yaw are free then, and height and tilt known: the picture's few pixels need not tell the distance.
+    A round block, `axis` (3,), on its side may be rolled about that in any way: its keypoints are where the camera has them.
     """
     assert view.camera_from_table is not None
     sigma = np.maximum(sigma, LEAST_SIGMA)
+    rolls = np.zeros(len(rests), dtype=bool) if axis is None else np.abs(rests[:, 2, :3] @ axis) < _UPRIGHT
+    fits = []
+    if not rolls.all():
+        fits.append(_fit_on_table(points, pixels, sigma, view, rests[~rolls], None))
+    if axis is not None and rolls.any():
+        rolled = rests[rolls][:, None] @ _rolled(axis, 2 * np.pi * np.arange(_ROLLS) / _ROLLS)
+        fits.append(_fit_on_table(points, pixels, sigma, view, rolled.reshape(-1, 4, 4), axis))
+    return min((fit for fit in fits if fit is not None), key=lambda fit: fit.misfit, default=None)
+
+
+def _fit_on_table(
+    points: Array, pixels: Array, sigma: Array, view: View, rests: Array, axis: Array | None
+) -> Pose | None:
+    """The likeliest place and yaw in the best of `rests`; with an `axis` the roll about it is free, too."""
+    assert view.camera_from_table is not None
     camera_from_table = view.camera_from_table
     lying = transform_points(rests, points)  # (R, K, 3): before yaw and place
     starts = _footprints(lying, pixels, sigma, view)
@@ -132,11 +152,14 @@ def solve_on_table(points: Array, pixels: Array, sigma: Array, view: View, rests
     if not usable.any():
         return None
     rests, starts = rests[usable], starts[usable]
+    if axis is not None:
+        starts = np.concatenate([starts, np.zeros((len(starts), 1))], 1)
 
     def pose_of(change: Array) -> Array:
         place = np.concatenate([change[:, :2], np.zeros((len(change), 1))], 1)
         each = rests if len(change) == len(rests) else np.repeat(rests, len(change) // len(rests), axis=0)
-        return np.asarray(camera_from_table @ rigid(rotation_about(2, change[:, 2]), place) @ each)
+        pose = camera_from_table @ rigid(rotation_about(2, change[:, 2]), place) @ each
+        return np.asarray(pose if axis is None else pose @ _rolled(axis, change[:, 3]))
 
     change, hessian, misfit = _descend(pose_of, starts, points, pixels, sigma, view)
     pose = pose_of(change)
@@ -144,12 +167,19 @@ def solve_on_table(points: Array, pixels: Array, sigma: Array, view: View, rests
     best = int(np.argmin(misfit))
     if not np.isfinite(misfit[best]):
         return None
-    # From place and yaw on the table to the camera frame: what is not free is known.
+    # From what is free to the camera frame: all else is known.
     turn = camera_from_table[:3, :3]
-    spread = np.zeros((6, 3))
+    spread = np.zeros((6, starts.shape[1]))
     spread[:3, 2] = turn[:, 2]
     spread[3:, :2] = turn[:, :2]
+    if axis is not None:
+        spread[:3, 3] = pose[best][:3, :3] @ axis
     return Pose(pose[best], spread @ _inverted(hessian[best]) @ spread.T, float(misfit[best]))
+
+
+def _rolled(axis: Array, angle: Array) -> Array:
+    """(N, 4, 4) turns by `angle` (N,) about `axis`."""
+    return np.asarray(rigid(Rotation.from_rotvec(angle[:, None] * axis).as_matrix(), np.zeros((len(angle), 3))))
 
 
 def _footprints(lying: Array, pixels: Array, sigma: Array, view: View) -> Array:
