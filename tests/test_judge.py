@@ -33,8 +33,10 @@ class Told:
     finds: list[list[Found]]
     blocks: BlockSet = field(default_factory=lambda: BLOCKS)
     located: list[View | None] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
 
     def find(self, pictures: Sequence[object], views: Sequence[View]) -> list[list[Found]]:
+        self.views += views
         said, self.finds = self.finds[: len(pictures)], self.finds[len(pictures) :]
         return said
 
@@ -266,3 +268,17 @@ def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
     assert has(shown, GREEN) and has(shown, RED)
     lost = draw_worst_cases([replace(answers[5], found=None)], [])
     assert has(lost, GREEN) and not has(lost[40:], RED)
+
+
+def test_where_the_camera_was_found_the_tables_edges_are_not_that_sure(dataset: BopDataset) -> None:
+    """A camera is found some centimetres off, and so is all that it sees, up to the block on the very edge."""
+    assert dataset.table_center is not None and dataset.table_size is not None
+    least, greatest = dataset.table_center - dataset.table_size / 2, dataset.table_center + dataset.table_size / 2
+    known = Told([[] for _ in dataset.pictures])
+    list(judge_dataset(known, dataset, 5))  # type: ignore[arg-type]
+    blind = Told([[] for _ in dataset.pictures], located=[View(p.intrinsics, p.distortion) for p in dataset.pictures])
+    list(judge_dataset(blind, dataset, 5, nominal_fov=45.0))  # type: ignore[arg-type]
+    for views, margin in ((known.views, 0.0), (blind.views, 0.1)):
+        assert len(views) == len(dataset.pictures)
+        for view in views:
+            np.testing.assert_allclose(view.table, [least - margin, greatest + margin])
