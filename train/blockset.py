@@ -77,7 +77,7 @@ class Kind:
         """(G, 4, 4) all symmetries, a continuous one as `turns` turns times each discrete one."""
         if self.axis is None:
             return self.symmetries
-        about = [_about(self.axis, 2 * np.pi * k / turns) for k in range(turns)]
+        about = turns_about(self.axis, 2 * np.pi * np.arange(turns) / turns)
         return np.stack([turn @ symmetry for turn in about for symmetry in self.symmetries])
 
 
@@ -94,7 +94,7 @@ class BlockSet:
         self.keypoints, self.real = _padded(points, np.zeros(3))
         self.group, self.members = _padded(groups, np.eye(4))
         self.frame = torch.tensor(
-            np.stack([np.zeros((3, 3)) if kind.axis is None else _frame_about(kind.axis) for kind in self.kinds])
+            np.stack([np.zeros((3, 3)) if kind.axis is None else frame_about(kind.axis) for kind in self.kinds])
         ).float()
 
     def __len__(self) -> int:
@@ -165,13 +165,14 @@ class BlockSet:
         return BlockSet(kinds)
 
 
-def _about(axis: Array, angle: float) -> Array:
-    """The turn (4, 4) by `angle` radians about `axis` through the origin; Rodrigues' formula."""
-    skew = np.cross(np.eye(3), axis)
-    return rigid(np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew, np.zeros(3))
+def turns_about(axis: Array, angle: Array) -> Array:
+    """The turns (N, 4, 4) by `angle` (N,) radians about `axis` (3,) through the origin; Rodrigues' formula."""
+    skew, angle = np.cross(np.eye(3), axis), angle[:, None, None]
+    return rigid(np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew, np.zeros((len(angle), 3)))
 
 
-def _frame_about(axis: Array) -> Array:
+def frame_about(axis: Array) -> Array:
+    """(3, 3) rows: two directions at right angles to `axis` (3,) and to each other, and the axis."""
     first = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
     first = first / np.linalg.norm(first)
     return np.stack([first, np.cross(axis, first), axis])

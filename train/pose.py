@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simgen.geometry import Array, inverse, project, rigid, rotation_about, transform_points, unproject
 from simgen.targets import Targets
+from train.blockset import turns_about
 
 ROUNDS = 12  # of descent; most need four
 LEAST_SIGMA = 0.25  # px: no keypoint is surer than this, whatever the network says
@@ -135,7 +136,7 @@ def solve_on_table(
     if not rolls.all():
         fits.append(_fit_on_table(points, pixels, sigma, view, rests[~rolls], None))
     if axis is not None and rolls.any():
-        rolled = rests[rolls][:, None] @ _rolled(axis, 2 * np.pi * np.arange(_ROLLS) / _ROLLS)
+        rolled = rests[rolls][:, None] @ turns_about(axis, 2 * np.pi * np.arange(_ROLLS) / _ROLLS)
         fits.append(_fit_on_table(points, pixels, sigma, view, rolled.reshape(-1, 4, 4), axis))
     return min((fit for fit in fits if fit is not None), key=lambda fit: fit.misfit, default=None)
 
@@ -159,7 +160,7 @@ def _fit_on_table(
         place = np.concatenate([change[:, :2], np.zeros((len(change), 1))], 1)
         each = rests if len(change) == len(rests) else np.repeat(rests, len(change) // len(rests), axis=0)
         pose = camera_from_table @ rigid(rotation_about(2, change[:, 2]), place) @ each
-        return np.asarray(pose if axis is None else pose @ _rolled(axis, change[:, 3]))
+        return np.asarray(pose if axis is None else pose @ turns_about(axis, change[:, 3]))
 
     change, hessian, misfit = _descend(pose_of, starts, points, pixels, sigma, view)
     pose = pose_of(change)
@@ -175,11 +176,6 @@ def _fit_on_table(
     if axis is not None:
         spread[:3, 3] = pose[best][:3, :3] @ axis
     return Pose(pose[best], spread @ _inverted(hessian[best]) @ spread.T, float(misfit[best]))
-
-
-def _rolled(axis: Array, angle: Array) -> Array:
-    """(N, 4, 4) turns by `angle` (N,) about `axis`."""
-    return np.asarray(rigid(Rotation.from_rotvec(angle[:, None] * axis).as_matrix(), np.zeros((len(angle), 3))))
 
 
 def _footprints(lying: Array, pixels: Array, sigma: Array, view: View) -> Array:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from simgen.geometry import Array
-from train.blockset import BlockSet, Kind
+from train.blockset import BlockSet, Kind, frame_about
 
 _SAME = 0.02  # between unit vectors: sides that a symmetry makes one
 
@@ -27,7 +27,7 @@ class Stances(nn.Module):
     _ups: Tensor
     _there: Tensor
     _class: Tensor
-    _axis: Tensor
+    _frame: Tensor
 
     def __init__(self, blocks: BlockSet, apart: bool) -> None:
         super().__init__()
@@ -49,12 +49,11 @@ class Stances(nn.Module):
             classes[owner, members] = number
             ups[owner, members] = [_upward(block.axis, up) for up in block.rests[members, 2, :3]]
         there = np.array([[k < len(kind.rests) for k in range(room)] for kind in blocks.kinds])
-        axes = np.stack([np.zeros(3) if kind.axis is None else kind.axis for kind in blocks.kinds])
         tables = {"kind": torch.tensor(owners), "rows": torch.tensor(rows), "_class": torch.tensor(classes)}
         tables |= {
             "_ups": torch.tensor(ups).float(),
             "_there": torch.tensor(there),
-            "_axis": torch.tensor(axes).float(),
+            "_frame": blocks.frame,
         }
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
@@ -64,10 +63,10 @@ class Stances(nn.Module):
 
     def of(self, kind: Tensor, up: Tensor) -> Tensor:
         """(P,) the classes of blocks of `kind` (P,) by what is `up` (P, 3) in their own frame: that of the nearest rest."""
-        axis = self._axis[kind]
+        across, _, axis = self._frame[kind].unbind(1)  # 0 where the kind is not round
         along = (up * axis).sum(1, keepdim=True)
         # Of a round block only the angle to its axis counts.
-        round_up = along * axis + (up - along * axis).norm(dim=1, keepdim=True) * _across(axis)
+        round_up = along * axis + (up - along * axis).norm(dim=1, keepdim=True) * across
         up = torch.where(axis.norm(dim=1, keepdim=True) > 0, round_up, up)
         near = (self._ups[kind] @ up[:, :, None])[..., 0].masked_fill(~self._there[kind], -torch.inf)
         return self._class[kind, near.argmax(1)]
@@ -93,11 +92,4 @@ def _upward(axis: Array | None, up: Array) -> Array:
     if axis is None:
         return up
     along = float(up @ axis)
-    across = _across(torch.tensor(axis)[None])[0].numpy()
-    return np.asarray(along * axis + np.linalg.norm(up - along * axis) * across)
-
-
-def _across(axis: Tensor) -> Tensor:
-    """(P, 3) a direction at a right angle to each `axis` (P, 3)."""
-    other = torch.eye(3, device=axis.device, dtype=axis.dtype)[axis.abs().argmin(1)]
-    return nn.functional.normalize(torch.linalg.cross(axis, other), dim=1)
+    return np.asarray(along * axis + np.linalg.norm(up - along * axis) * frame_about(axis)[0])
