@@ -58,7 +58,8 @@ def drawn() -> Shot:
     images = np.stack([sample.rgb for sample in pipeline.samples(renderer, range(COUNT))])
     cells = cells_on_table(scenes.cameras, torch.device("cpu"))
     tables = torch.tensor([[-0.6, -0.4], [0.6, 0.4]]).expand(COUNT, 2, 2)  # scenes/tabletop.yaml: 1.2 by 0.8 m
-    return Shot(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), targets, cells, tables)
+    moves = torch.zeros(*targets.model.shape, 1, 3)
+    return Shot(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), targets, cells, tables, moves)
 
 
 def shots_of(dataset: BopDataset, **options: object) -> BopShots:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from simgen.dataset.read import BopDataset, Instance, Picture, read_recipe, read_rgb
+from simgen.draws import Draws
 from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import Array, inverse, project, transform_points
 from simgen.scene import Cameras, Scenes, from_json
@@ -21,7 +22,7 @@ from simgen.targets import Targets
 from train.blockset import BlockSet, Kind
 from train.data import Decoded, EpochOrder, jitter
 from train.pose import table_of
-from train.stream import Shot, tables_of
+from train.stream import Shot, jitter_of, tables_of
 from train.table_view import cells_on_table
 
 _UNKNOWN = np.full((4, 4), np.nan)
@@ -85,7 +86,14 @@ class BopShots(Dataset[Shot]):
             width=self.width,
             height=self.height,
         )
-        return Shot(images, targets, cells_on_table(cameras, images.device), self._tables)
+        draws = Draws(self.seed, self.rows[chosen]) / epoch
+        return Shot(
+            images,
+            targets,
+            cells_on_table(cameras, images.device),
+            self._tables,
+            jitter_of(draws, targets.model.shape[1]),
+        )
 
     def _order_of(self, epoch: int) -> list[int]:
         if not self.shuffle:

@@ -16,6 +16,7 @@ POSITION_MODELS = ("tobin_small", "tobin_vgg")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
 _ZOOM = 0.25, 8
+_CROP = 16  # what is left of it after the network has halved it four times is 1
 
 
 @dataclass
@@ -34,6 +35,8 @@ class KeypointConfig:
     depths: list[int] = field(default_factory=list)
     features: int = 48
     stances: bool = False
+    crop: int = 0
+    frozen: bool = False
     lr: float = 2e-3
     weight_decay: float = 0.01
     average: float = 0.998
@@ -237,6 +240,13 @@ def _check_keypoints(model: KeypointConfig) -> None:
     for key, values, count in (("widths", model.widths, 5), ("depths", model.depths, 4)):
         if len(values) != count or min(values, default=0) < 1:
             raise ConfigError(f"model.{key}: got {values}; expected {count} numbers of at least 1")
+    if model.crop < 0 or model.crop % _CROP:
+        raise ConfigError(f"model.crop: got {model.crop}; expected 0 or a multiple of {_CROP}")
+    if model.frozen and not (model.crop and model.start):
+        raise ConfigError(
+            "model.frozen: without a second look and weights to begin with nothing would be learnt; expected model.crop "
+            "above 0 and a model.start"
+        )
     for key, channels in [("widths", width) for width in model.widths] + [("features", model.features)]:
         if channels < 8 or channels % 8:
             raise ConfigError(f"model.{key}: got {channels}; expected multiples of 8")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from train.blockset import BlockSet, Kind
 from train.checkpoint import AVERAGED, KEYPOINTS, fits_its_description, read_checkpoint, weights_below
 from train.confidence import Calibration, features_of
 from train.config import KeypointConfig
+from train.crop_net import windows_of
 from train.data import resized
-from train.keypoint_net import STRIDE, KeypointNet, Maps, find_peaks, make_net
+from train.keypoint_net import STRIDE, KeypointNet, Maps, Peaks, find_peaks, make_net
 from train.pose import Pose, View, solve_free, solve_on_table
 from train.table_view import find_camera
 
@@ -24,6 +26,7 @@ Image = NDArray[np.uint8]
 
 MOST = 20  # blocks in a picture
 LEAST_SCORE = 0.1  # of a peak that is looked into
+LOOKS = 2  # in crops, where the network takes them: the second one's window is of the first one's keypoints
 _APART = 0.35  # two finds nearer than this share of their own extent are one block
 
 
@@ -69,6 +72,17 @@ class Inflation:
     on_table: float = 1.0
 
 
+class _Blocks(NamedTuple):
+    """What is told of D blocks in a picture, the best score first: stance (D,) the class, score (D,), share (D,) the
+    probability of the class's kind, keypoints (D, K, 2) px and their deviation sigma (D, K) px."""
+
+    stance: NDArray[np.int64]
+    score: Array
+    share: Array
+    keypoints: Array
+    sigma: Array
+
+
 @dataclass(frozen=True)
 class Detector:
     """`net` finds `blocks`. It has learnt from pictures of `width` x `height` px; others are resized to about as many
@@ -101,12 +115,10 @@ class Detector:
         sizes = [self._size(picture) for picture in pictures]
         for size in dict.fromkeys(sizes):
             rows = [row for row, other in enumerate(sizes) if other == size]
-            found = self._find(np.stack([resized(pictures[row], *size) for row in rows]))
-            for row, (score, stance, share, keypoints, scale) in zip(rows, found, strict=True):
-                back = np.array([pictures[row].shape[1] / size[0], pictures[row].shape[0] / size[1]])
-                # The scale of a Laplace distribution is its deviation over the root of 2.
-                places, sigma = (keypoints + 0.5) * back - 0.5, scale * np.sqrt(2) * back.mean()
-                finds[row] = self._solve(score, stance, share, places, sigma, views[row])
+            peaks = self._find(np.stack([resized(pictures[row], *size) for row in rows]))
+            for place, row in enumerate(rows):
+                one = self._looked(pictures[row], peaks.of(place), size)
+                finds[row] = self._solve(one, views[row])
         return finds
 
     def locate(self, picture: Image, guess: View, eye: Array | None = None) -> View | None:
@@ -135,24 +147,40 @@ class Detector:
         factor = np.sqrt(self.width * self.height / (width * height)) / STRIDE
         return max(8, round(width * factor)) * STRIDE, max(8, round(height * factor)) * STRIDE
 
-    def _find(self, images: Image) -> list[tuple[Array, ...]]:
-        """The peaks in each of `images` (B, height, width, 3) of one size: score, stance, share, keypoints and scale as in
-        Peaks."""
+    def _find(self, images: Image) -> Peaks:
+        """The peaks in each of `images` (B, height, width, 3) of one size."""
         with torch.inference_mode():
-            peaks = find_peaks(self._maps(images), MOST)
-        parts = (peaks.score, peaks.stance, peaks.share, peaks.keypoints, peaks.scale)
-        return list(zip(*(part.cpu().double().numpy() for part in parts), strict=True))
+            return find_peaks(self._maps(images), MOST)
 
-    def _solve(self, score: Array, stance: Array, share: Array, places: Array, sigma: Array, view: View) -> list[Found]:
+    def _looked(self, picture: Image, peaks: Peaks, size: tuple[int, int]) -> "_Blocks":
+        """What is told of the blocks at `peaks` (1 picture) of `picture`, which went into the network in `size`."""
+        count = int((peaks.score[0] >= LEAST_SCORE).sum())  # the best come first
+        score, stance, share, keypoints, scale = (
+            part[0, :count] for part in (peaks.score, peaks.stance, peaks.share, peaks.keypoints, peaks.scale)
+        )
+        back = keypoints.new_tensor([picture.shape[1] / size[0], picture.shape[0] / size[1]])
+        keypoints, scale = (keypoints + 0.5) * back - 0.5, scale * back.mean()
+        if self.net.crops is not None and count:
+            image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(keypoints.device)
+            real = self.blocks.real.to(keypoints.device)
+            with torch.inference_mode():
+                for _ in range(LOOKS):
+                    windows = windows_of(keypoints, real[self.net.stances.kind[stance]])
+                    look = self.net.crops.look(image, torch.zeros_like(stance), windows)
+                    stance, share = self.net.stances.likeliest(look.stance.softmax(1))
+                    keypoints = look.keypoints_of(stance, self.net.stances)
+                    scale = look.log_scale.exp()
+        # The scale of a Laplace distribution is its deviation over the root of 2.
+        parts = (score, share, keypoints, np.sqrt(2) * scale)
+        return _Blocks(stance.cpu().numpy(), *(part.cpu().double().numpy() for part in parts))
+
+    def _solve(self, told: "_Blocks", view: View) -> list[Found]:
         stances = self.net.stances
         found: list[Found] = []
-        for k in range(len(score)):
-            if score[k] < LEAST_SCORE:
-                break
-            number = int(stance[k])
+        for number, score, share, places, sigma in zip(*told, strict=True):
             chosen = self.blocks.kinds[int(stances.kind[number])]
             count = len(chosen.keypoints)
-            pixels, doubt = places[k, :count], sigma[k, :count]
+            pixels, doubt = places[:count], sigma[:count]
             extent = np.ptp(pixels, axis=0).max()
             if any(np.linalg.norm(pixels[0] - other.keypoints[0]) < _APART * extent for other in found):
                 continue
@@ -167,7 +195,7 @@ class Detector:
                 lying = lying and lying.inflated(self.inflation.on_table)
                 if lying and view.off_table(lying):
                     continue
-            sure = float(score[k] * share[k])
+            sure = float(score * share)
             one = Found(chosen, sure, sure, pixels, doubt, free, lying)
             if self.calibration is not None:
                 one = replace(one, confidence=float(self.calibration.chance(one.features)))

@@ -30,7 +30,7 @@ from train.config import KeypointConfig, TrainConfig
 from train.detector import Inflation, load_detector
 from train.fit import epochs_done, fit, make_trainer, rate, say
 from train.held_out import judged, squares_free, squares_on_table
-from train.keypoint_loss import Losses, Weights, keypoint_losses
+from train.keypoint_loss import Losses, Weights, crop_losses, keypoint_losses
 from train.keypoint_net import KeypointNet, make_net
 from train.pose_metrics import expected_calibration_error
 from train.runfolder import METRICS, claim, code_versions, write_json
@@ -40,7 +40,8 @@ from train.stream import Items, Shot, shots
 from train.table_view import table_loss
 
 _NOTED = ("train_loss", "val_miss_px")
-_PARTS = ("heat", "keypoints", "kind", "scale", "miss_px")
+_CROP_PARTS = ("keypoints", "kind", "scale", "miss_px")
+_PARTS = ("heat", *_CROP_PARTS)
 
 
 class KeypointTraining(pl.LightningModule):
@@ -53,12 +54,15 @@ class KeypointTraining(pl.LightningModule):
         self.model = make_net(config.model, blocks)
         if config.model.start is not None:
             begin_from(self.model, config.model.start, blocks)
+        if config.model.frozen:
+            for name, weights in self.model.named_parameters():
+                weights.requires_grad_(name.startswith("crops."))
         self.average = AveragedModel(self.model, multi_avg_fn=_blend_of(config.model.average))
         self.average.requires_grad_(False)
 
     def training_step(self, shot: Shot, _: int) -> Tensor:
         losses = losses_of(self.model, shot, self.blocks.to(self.device), self.config.model)
-        self._log("train", losses, len(shot.images), on_step=True)
+        self._log("train", losses, len(shot.images))
         return losses.total
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -68,7 +72,7 @@ class KeypointTraining(pl.LightningModule):
         net = self.average.module
         assert isinstance(net, KeypointNet)
         losses = losses_of(net, shot, self.blocks.to(self.device), self.config.model)
-        self._log("val", losses, len(shot.images), on_step=False)
+        self._log("val", losses, len(shot.images))
 
     def on_train_epoch_end(self) -> None:
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
@@ -79,16 +83,22 @@ class KeypointTraining(pl.LightningModule):
                 f"try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
             )
         table = f", table {100 * metrics['val_table_m']:.1f} cm off" if "val_table_m" in metrics else ""
+        crops = (
+            f", crops' {metrics['val_crop_miss_px']:.2f} px, kind {metrics['val_crop_kind']:.3f}"
+            if "val_crop_kind" in metrics
+            else ""
+        )
         self.print(
             f"epoch {epoch:3}/{epochs}  train loss {metrics['train_loss']:.4f}  validation loss {metrics['val_loss']:.4f}  "
             f"keypoints {metrics['val_miss_px']:.2f} px off, heat {metrics['val_heat']:.3f}, kind {metrics['val_kind']:.3f}"
-            f"{table}",
+            f"{table}{crops}",
             flush=True,
         )
 
     def configure_optimizers(self) -> Any:
         model = self.config.model
-        optimizer = torch.optim.AdamW(self.model.parameters(), model.lr, weight_decay=model.weight_decay)
+        learnt = [weights for weights in self.model.parameters() if weights.requires_grad]
+        optimizer = torch.optim.AdamW(learnt, model.lr, weight_decay=model.weight_decay)
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -100,28 +110,34 @@ class KeypointTraining(pl.LightningModule):
     def transfer_batch_to_device(self, batch: Shot, device: torch.device, _: int) -> Shot:
         return batch.to(device)
 
-    def _log(self, stage: str, losses: Losses, count: int, *, on_step: bool) -> None:
-        for name in _PARTS if losses.table_m is None else (*_PARTS, "table_m"):
-            self.log(
-                f"{stage}_{name}",
-                getattr(losses, name).detach(),
-                on_step=False,
-                on_epoch=True,
-                batch_size=count,
-                sync_dist=True,
-            )
-        self.log(f"{stage}_loss", losses.total.detach(), on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
+    def _log(self, stage: str, losses: Losses, count: int) -> None:
+        for name, value in _numbers_of(losses).items():
+            self.log(f"{stage}_{name}", value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
 
 def losses_of(net: KeypointNet, shot: Shot, blocks: BlockSet, config: KeypointConfig) -> Losses:
     """What `net` is to minimise on `shot`, and its parts."""
-    maps = net.maps(net(shot.images))
     weights = Weights(config.keypoint_weight, config.kind_weight, config.scale_weight)
-    losses = keypoint_losses(maps, shot.targets, blocks, weights)
-    if config.table_weight == 0:
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not config.frozen):
+        maps = net.maps(net(shot.images))
+        losses = keypoint_losses(maps, shot.targets, blocks, weights)
+        if config.table_weight > 0:
+            table, distance = table_loss(maps, shot.cells)
+            losses = replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
+    if net.crops is None:
         return losses
-    table, distance = table_loss(maps, shot.cells)
-    return replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
+    crops = crop_losses(net.crops, net.stances, shot.images, shot.jitter, shot.targets, blocks, weights)
+    return replace(losses, total=crops.total if config.frozen else losses.total + crops.total, crops=crops)
+
+
+def _numbers_of(losses: Losses) -> dict[str, Tensor]:
+    """What is written down of `losses`, by name."""
+    named = {"loss": losses.total, **{name: getattr(losses, name) for name in _PARTS}}
+    if losses.table_m is not None:
+        named["table_m"] = losses.table_m
+    if losses.crops is not None:
+        named |= {f"crop_{name}": getattr(losses.crops, name) for name in _CROP_PARTS}
+    return {name: value.detach() for name, value in named.items()}
 
 
 def _blend_of(average: float) -> Callable[[Any, Any, Tensor | int], None]:

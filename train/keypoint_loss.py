@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from simgen.targets import Targets
 from train.blockset import BlockSet
+from train.crop_net import CropNet, moved, windows_of
 from train.keypoint_net import STRIDE, Maps
+from train.stances import Stances
 
 LEAST_SHARE, LEAST_PIXELS = 0.1, 16  # of a block that counts as seen; where there is less, nothing is asked
 _AROUND = 3  # cells, across a block's middle, that learn its keypoints
@@ -35,53 +37,114 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Losses:
-    """Means over the batch's blocks: `total` is their weighted sum; `miss_px` the keypoints' mean distance, px; with a
-    table's part `table_m` is the mean distance of its places, m."""
+class BlockLosses:
+    """Means over the batch's blocks: `total` the weighted sum, `miss_px` the keypoints' mean distance, px."""
 
     total: Tensor
-    heat: Tensor
     keypoints: Tensor
     kind: Tensor
     scale: Tensor
     miss_px: Tensor
+
+
+@dataclass(frozen=True)
+class Losses(BlockLosses):
+    """Those of the maps, whose `total` has all: with the `heat`; with a table's part `table_m`, the mean distance of its
+    places, m; with a second look its `crops`."""
+
+    heat: Tensor
     table_m: Tensor | None = None
+    crops: BlockLosses | None = None
 
 
 def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Weights) -> Losses:
     """The losses of `maps` for pictures that show `targets`, whose `model` is the class in `blocks`, -1 for what is not
     to be found."""
     height, width = maps.heat.shape[1:]
-    kind = targets.model
-    there = targets.present & (kind >= 0) & (targets.seen > 0)
+    there = targets.present & (targets.model >= 0) & (targets.seen > 0)
     found = findable(targets)
     corners = (targets.box + 0.5) / STRIDE  # cells; where nothing is seen NaN
     middle = ((corners[..., :2] + corners[..., 2:]) / 2 - 0.5).nan_to_num(-1e3)
     heat = _heat_loss(maps.heat, middle, found, corners, there & ~found)
 
-    picture, slot = found.nonzero(as_tuple=True)
-    if not len(picture):
+    wanted = _wanted(targets, blocks, maps.stances)
+    if not len(wanted.kind):
         zero = maps.heat.sum() * 0 + maps.log_scale.sum() * 0 + maps.stance.sum() * 0
-        return Losses(heat + zero, heat, zero, zero, zero, zero.detach())
+        return Losses(heat + zero, zero, zero, zero, zero.detach(), heat)
     step = torch.arange(_AROUND, device=heat.device) - _AROUND // 2
-    cell = middle[picture, slot].round().long()
+    cell = middle[wanted.picture, wanted.slot].round().long()
     column = (cell[:, :1] + step).clamp(0, width - 1)[:, None].expand(-1, _AROUND, -1).flatten(1)  # (P, cells)
     row = (cell[:, 1:] + step).clamp(0, height - 1)[:, :, None].expand(-1, -1, _AROUND).flatten(1)
-    wanted = kind[picture, slot]
-    stance = maps.stances.of(wanted, _up(targets, picture, slot))
-    said = maps.keypoints(stance[:, None], picture[:, None], row, column)  # (P, cells, K, 2)
-    log_scale = maps.log_scale[picture[:, None], row, column]
-    logits = maps.stance.permute(0, 2, 3, 1)[picture[:, None], row, column]
+    picture = wanted.picture[:, None]
+    each = _told_losses(
+        maps.keypoints(wanted.stance[:, None], picture, row, column),
+        maps.log_scale[picture, row, column],
+        maps.stance.permute(0, 2, 3, 1)[picture, row, column],
+        wanted=wanted,
+        weights=weights,
+    )
+    return Losses(heat + each.total, each.keypoints, each.kind, each.scale, each.miss_px, heat)
 
-    truth, unlike = candidates(targets, picture, slot, wanted, blocks)  # (P, G, K, 2), (P, G)
-    real = blocks.real[wanted]
-    miss = (said[:, None] - truth[:, :, None]).abs()  # (P, G, cells, K, 2)
-    extent = (truth - truth[:, :, :1]).norm(dim=-1).amax((1, 2))  # from the origin to the farthest keypoint, px
-    each = (miss.mean((2, 4)) * real[:, None]).sum(2) / real.sum(1, keepdim=True)
-    each = each + _PREFERENCE * extent[:, None] * unlike
-    best = each.masked_fill(~blocks.members[wanted], torch.inf).argmin(1)
-    miss = miss[torch.arange(len(best), device=best.device), best]  # (P, cells, K, 2)
-    count = real.sum() * _AROUND * _AROUND * 2
+
+def crop_losses(
+    net: CropNet,
+    stances: Stances,
+    images: Tensor,
+    jitter: Tensor,
+    targets: Targets,
+    blocks: BlockSet,
+    weights: Weights,
+) -> BlockLosses:
+    """The losses of the second look `net` at the blocks that `targets` show in `images` (B, 3, H, W), in windows as far off
+    as a first look may have them, by `jitter` (B, N, W, 3) in [-1, 1], W windows each."""
+    wanted = _wanted(targets, blocks, stances)
+    if not len(wanted.kind):
+        zero = sum((weight.sum() for weight in net.parameters()), images.new_zeros((), dtype=torch.float32)) * 0
+        return BlockLosses(zero, zero, zero, zero, zero.detach())
+    shifts = jitter[wanted.picture, wanted.slot]  # (P, W, 3)
+    times = shifts.shape[1]
+    windows = windows_of(wanted.truth[:, 0], wanted.real).repeat_interleave(times, 0)
+    look = net.look(images, wanted.picture.repeat_interleave(times), moved(windows, shifts.flatten(0, 1)))
+    said = look.keypoints_of(wanted.stance.repeat_interleave(times), stances)
+    parts = (part.reshape(-1, times, *part.shape[1:]) for part in (said, look.log_scale, look.stance))
+    return _told_losses(*parts, wanted=wanted, weights=weights)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The P blocks that a network is asked to find, each `slot` (P,) of a `picture` (P,): kind and stance (P,), real (P, K)
+    and members (P, G) of BlockSet, and what `candidates` gives: truth (P, G, K, 2) px, unlike (P, G)."""
+
+    picture: Tensor
+    slot: Tensor
+    kind: Tensor
+    stance: Tensor
+    real: Tensor
+    members: Tensor
+    truth: Tensor
+    unlike: Tensor
+
+
+def _wanted(targets: Targets, blocks: BlockSet, stances: Stances) -> _Wanted:
+    picture, slot = findable(targets).nonzero(as_tuple=True)
+    kind = targets.model[picture, slot]
+    stance = stances.of(kind, _up(targets, picture, slot))
+    guises = candidates(targets, picture, slot, kind, blocks)
+    return _Wanted(picture, slot, kind, stance, blocks.real[kind], blocks.members[kind], *guises)
+
+
+def _told_losses(said: Tensor, log_scale: Tensor, logits: Tensor, *, wanted: _Wanted, weights: Weights) -> BlockLosses:
+    """Of what A answers say of each of P blocks: `said` (P, A, K, 2) px the keypoints of the true class, `log_scale`
+    (P, A, K) and `logits` (P, A, S)."""
+    answers = said.shape[1]
+    miss = (said[:, None] - wanted.truth[:, :, None]).abs()  # (P, G, A, K, 2)
+    # From the origin to the farthest keypoint, px.
+    extent = (wanted.truth - wanted.truth[:, :, :1]).norm(dim=-1).amax((1, 2))
+    each = (miss.mean((2, 4)) * wanted.real[:, None]).sum(2) / wanted.real.sum(1, keepdim=True)
+    each = each + _PREFERENCE * extent[:, None] * wanted.unlike
+    best = each.masked_fill(~wanted.members, torch.inf).argmin(1)
+    miss = miss[torch.arange(len(best), device=best.device), best]  # (P, A, K, 2)
+    count = wanted.real.sum() * answers * 2
     keypoints = (
         functional.smooth_l1_loss(
             miss / extent.clamp_min(_LEAST_EXTENT)[:, None, None, None],
@@ -89,15 +152,15 @@ def keypoint_losses(maps: Maps, targets: Targets, blocks: BlockSet, weights: Wei
             beta=_SOFT,
             reduction="none",
         )
-        * real[:, None, :, None]
+        * wanted.real[:, None, :, None]
     ).sum() / count
     # The scale follows the misses and does not move them: an error is not excused by doubt.
-    doubt = (miss.detach().mean(-1) / log_scale.exp() + log_scale) * real[:, None]
+    doubt = (miss.detach().mean(-1) / log_scale.exp() + log_scale) * wanted.real[:, None]
     scale = doubt.sum() / (count / 2)
-    named = functional.cross_entropy(logits.flatten(0, 1), stance.repeat_interleave(_AROUND * _AROUND))
-    total = heat + weights.keypoints * keypoints + weights.kind * named + weights.scale * scale
-    distance = (miss.detach().norm(dim=-1) * real[:, None]).sum() / (count / 2)
-    return Losses(total, heat, keypoints, named, scale, distance)
+    kind = functional.cross_entropy(logits.flatten(0, 1), wanted.stance.repeat_interleave(answers))
+    total = weights.keypoints * keypoints + weights.kind * kind + weights.scale * scale
+    distance = (miss.detach().norm(dim=-1) * wanted.real[:, None]).sum() / (count / 2)
+    return BlockLosses(total, keypoints, kind, scale, distance)
 
 
 def findable(targets: Targets) -> Tensor:

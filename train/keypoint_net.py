@@ -6,15 +6,16 @@ block's keypoints are, and how far off that may be.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.resnet import BasicBlock
 
 from train.blockset import BlockSet
 from train.config import KeypointConfig
+from train.crop_net import CropNet
+from train.layers import layer, stages
 from train.stances import Stances
 
 STRIDE = 4  # px of the picture for a cell of the maps
@@ -57,27 +58,35 @@ class Peaks:
     keypoints: Tensor
     scale: Tensor
 
+    def of(self, picture: int) -> "Peaks":
+        """Those of one picture alone, still with B = 1."""
+        return Peaks(*(getattr(self, item.name)[picture : picture + 1] for item in fields(self)))
+
 
 class KeypointNet(nn.Module):
     """Torchvision's residual blocks down to a 32nd of the resolution and back up to a quarter.
 
-    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32, `depths` the residual blocks at the last four. GroupNorm
-    and not BatchNorm, as a photograph must be treated alike in training and evaluation, whatever stands beside it in
-    the batch.
+    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32, `depths` the residual blocks at the last four.
+    `crops` takes the second look, where there is one.
     """
 
     def __init__(
-        self, stances: Stances, widths: list[int], depths: list[int], features: int, *, table: bool = False
+        self,
+        stances: Stances,
+        widths: list[int],
+        depths: list[int],
+        features: int,
+        *,
+        table: bool = False,
+        crops: CropNet | None = None,
     ) -> None:
         super().__init__()
         self.stances = stances
-        self.stem = _layer(3, widths[0], kernel=5, stride=2)
-        self.down = nn.ModuleList(
-            _stage(before, after, depth) for before, after, depth in zip(widths[:-1], widths[1:], depths, strict=True)
-        )
+        self.stem = layer(3, widths[0], kernel=5, stride=2)
+        self.down = stages(widths, depths)
         self.narrow = nn.ModuleList(nn.Conv2d(width, features, 1) for width in widths[1:])
-        self.merge = nn.ModuleList(_layer(features, features) for _ in range(3))
-        self.head = _layer(features, 2 * features)
+        self.merge = nn.ModuleList(layer(features, features) for _ in range(3))
+        self.head = layer(features, 2 * features)
         self.parts = [1, len(stances), 2 * stances.total, stances.rows.shape[1]]
         self.out = nn.Conv2d(2 * features, sum(self.parts), 1)
         bias = torch.zeros(sum(self.parts))
@@ -85,6 +94,7 @@ class KeypointNet(nn.Module):
         nn.init.normal_(self.out.weight, std=0.01)
         self.out.bias = nn.Parameter(bias)
         self.table = TableHead(widths[-1]) if table else None
+        self.crops = crops
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """What `maps` makes maps of, for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples of
@@ -92,8 +102,8 @@ class KeypointNet(nn.Module):
         x = ((images.float() - 127.5) / 63.75).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         levels = []
-        for stage in self.down:
-            x = stage(x)
+        for down in self.down:
+            x = down(x)
             levels.append(x)
         up = self.narrow[3](levels[3])
         for k in (2, 1, 0):
@@ -191,12 +201,10 @@ def _middles(count: int, device: torch.device) -> Tensor:
 
 def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:
     """The network of `config` for the kinds of `blocks`, with weights drawn from torch's own generator."""
+    stances = Stances(blocks, config.stances)
+    crops = CropNet(stances, config.crop, config.widths, config.depths) if config.crop else None
     net = KeypointNet(
-        Stances(blocks, config.stances),
-        config.widths,
-        config.depths,
-        config.features,
-        table=config.table_weight > 0,
+        stances, config.widths, config.depths, config.features, table=config.table_weight > 0, crops=crops
     )
     return net.to(memory_format=torch.channels_last)
 
@@ -221,11 +229,8 @@ def _read(maps: Maps, heat: Tensor, score: Tensor, row: Tensor, column: Tensor) 
     picture = torch.arange(batch, device=heat.device)[:, None, None]
     weight = heat[picture, rows, columns] * inside
     chance = maps.stance.permute(0, 2, 3, 1)[picture, rows, columns].softmax(-1)
-    named = _shares(chance, weight)
-    kinds = torch.zeros(*named.shape[:2], int(maps.stances.kind.max()) + 1, device=heat.device)
-    kind = kinds.index_add(2, maps.stances.kind, named).argmax(2)
-    own = maps.stances.kind == kind[..., None]  # (B, D, S)
-    stance = named.masked_fill(~own, -1).argmax(2)
+    stance, _ = maps.stances.likeliest(_shares(chance, weight))
+    own = maps.stances.kind == maps.stances.kind[stance][..., None]  # (B, D, S)
 
     keypoints = maps.keypoints(stance[..., None], picture, rows, columns)
     log_scale = maps.log_scale[picture, rows, columns]
@@ -245,18 +250,3 @@ def _shares(values: Tensor, weight: Tensor) -> Tensor:
     """(B, D, n): the means of `values` (B, D, cells, n) by `weight` (B, D, cells)."""
     weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-12)
     return (weight[..., None] * values).sum(2)
-
-
-def _layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, _norm(outputs), nn.ReLU(inplace=True))
-
-
-def _stage(inputs: int, outputs: int, depth: int) -> nn.Sequential:
-    shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, 2, bias=False), _norm(outputs))
-    first = BasicBlock(inputs, outputs, 2, shortcut, norm_layer=_norm)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs, norm_layer=_norm) for _ in range(depth - 1)))
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(channels // 8, channels)

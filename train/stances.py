@@ -18,8 +18,9 @@ class Stances(nn.Module):
     """The S classes of a network that finds `blocks`: each kind's ways to lie that look different if `apart`, else the
     kinds.
 
-    `rests`: of each class, which of its kind's rests belong to it. As tensors, which move with the network: kind (S,), the
-    place of each class's kind in `blocks`; rows (S, K), which of the `total` keypoints of a cell are the class's.
+    `kinds`: how many kinds there are; `rests`: of each class, which of its kind's rests belong to it. As tensors, which move
+    with the network: kind (S,), the place of each class's kind in `blocks`; rows (S, K), which of the `total` keypoints of a
+    cell are the class's.
     """
 
     kind: Tensor
@@ -32,6 +33,7 @@ class Stances(nn.Module):
     def __init__(self, blocks: BlockSet, apart: bool) -> None:
         super().__init__()
         groups = [alike(kind) if apart else [np.arange(len(kind.rests))] for kind in blocks.kinds]
+        self.kinds = len(blocks)
         self.rests = [members for each in groups for members in each]
         owners = [number for number, each in enumerate(groups) for _ in each]
         counts = [len(blocks.kinds[owner].keypoints) for owner in owners]
@@ -60,6 +62,12 @@ class Stances(nn.Module):
 
     def __len__(self) -> int:
         return len(self.rests)
+
+    def likeliest(self, chance: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest class of the likeliest kind by the `chance` (..., S) of each class, and that kind's."""
+        kinds = chance.new_zeros(*chance.shape[:-1], self.kinds).index_add(-1, self.kind, chance)
+        share, kind = kinds.max(-1)
+        return chance.masked_fill(self.kind != kind[..., None], -1).argmax(-1), share
 
     def of(self, kind: Tensor, up: Tensor) -> Tensor:
         """(P,) the classes of blocks of `kind` (P,) by what is `up` (P, 3) in their own frame: that of the nearest rest."""

@@ -23,12 +23,14 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
             f"{', '.join(blocks.names)}"
         )
     own, given = net.state_dict(), other.net.state_dict()
+    if net.crops is not None and other.net.crops is None:  # a second look begins with what the first has learnt
+        given |= {f"crops.{name}": value for name, value in given.items() if f"crops.{name}" in own}
     for name, value in given.items():
         if name in own and own[name].shape == value.shape:
             own[name] = value
-        # The last layer is that of the classes, which may be others where one tells stances apart; and the table's part may
-        # not be asked for.
-        elif not name.startswith(("out.", "table.")):
+        # The last layer is that of the classes, which may be others where one tells stances apart; and the table's part and
+        # the second look may not be asked for.
+        elif not name.startswith(("out.", "table.") if net.crops and other.net.crops else ("out.", "table.", "crops.")):
             raise CheckpointError(
                 f"model.start: {path} is a network of another size, by its {name}; expected the same model.widths, depths "
                 "and features"

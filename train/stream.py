@@ -4,13 +4,15 @@ Item i of a stream is a batch, a function of (configuration, seed, i) and nothin
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from simgen.draws import Draws
 from simgen.errors import ConfigError
 from simgen.generate import Pipeline, make_pipeline
 from simgen.geometry import Array
@@ -23,6 +25,7 @@ from train.config import StreamConfig
 from train.pose import table_of
 from train.table_view import cells_on_table
 
+WINDOWS = 2  # of each block: a picture takes longer to draw than to learn from
 HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
 
 
@@ -30,15 +33,18 @@ HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are anothe
 class Shot:
     """A batch to learn from: images (B, 3, H, W) uint8, targets whose `model` is the class in the source's BlockSet, and
     `cells` (B, h, w, 2) m, where on the table's plane each cell of the network's maps looks (see train.table_view).
-    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where nobody knows."""
+    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where nobody knows. `jitter` (B, N, WINDOWS, 3) in
+    [-1, 1] moves the windows in which a second look sees the blocks of `targets` (see train.crop_net).
+    """
 
     images: Tensor
     targets: Targets
     cells: Tensor
     tables: Tensor
+    jitter: Tensor
 
     def to(self, device: torch.device) -> "Shot":
-        return Shot(self.images.to(device), self.targets.to(device), self.cells.to(device), self.tables.to(device))
+        return Shot(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
 class Stream(Dataset[Shot]):
@@ -80,8 +86,13 @@ class Stream(Dataset[Shot]):
             self._draw(pipeline, renderer, classes, index)
             for pipeline, renderer, classes in zip(self.pipelines, self._renderers, self.classes, strict=True)
         ]
-        images, cells, tables = (torch.cat([getattr(p, name) for p in parts]) for name in ("images", "cells", "tables"))
-        return Shot(images, joined([part.targets for part in parts]), cells, tables)
+        names = ("images", "cells", "tables")
+        images, cells, tables = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+        room = max(part.jitter.shape[1] for part in parts)
+        jitter = torch.cat(
+            [functional.pad(part.jitter, (0, 0, 0, 0, 0, room - part.jitter.shape[1])) for part in parts]
+        )
+        return Shot(images, joined([part.targets for part in parts]), cells, tables, jitter)
 
     def _draw(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Shot:
         scenes = pipeline.sampler.sample(pipeline.source.seed, index)
@@ -91,7 +102,14 @@ class Stream(Dataset[Shot]):
         targets = replace(targets, model=classes.to(images.device)[targets.model])
         table = pipeline.world.table
         tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)
-        return Shot(images, targets, cells_on_table(scenes.cameras, images.device), tables)
+        moves = jitter_of(Draws(pipeline.source.seed, np.arange(index.start, index.stop)), targets.model.shape[1])
+        return Shot(images, targets, cells_on_table(scenes.cameras, images.device), tables, moves.to(images.device))
+
+
+def jitter_of(draws: Draws, slots: int) -> Tensor:
+    """Shot.jitter of the samples of `draws` with `slots` blocks each."""
+    numbers = (draws / "train" / "window").uniform(3 * WINDOWS * slots)
+    return torch.tensor(2 * numbers - 1).float().reshape(-1, slots, WINDOWS, 3)
 
 
 def tables_of(table: Array | None, count: int) -> Tensor:

@@ -1,0 +1,30 @@
+"""What the networks of model=keypoints are made of: torchvision's residual blocks, with GroupNorm.
+
+Not BatchNorm: a photograph must be treated alike in training and evaluation, whatever stands beside it in the batch.
+"""
+
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
+
+def layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """A convolution, its norm and a ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, _norm(outputs), nn.ReLU(inplace=True))
+
+
+def stages(widths: list[int], depths: list[int]) -> nn.ModuleList:
+    """Of torchvision's residual blocks from `widths[0]` channels to each of the others: `depths` blocks, the first of which
+    halves the resolution."""
+    pairs = zip(widths[:-1], widths[1:], depths, strict=True)
+    return nn.ModuleList(_stage(before, after, depth) for before, after, depth in pairs)
+
+
+def _stage(inputs: int, outputs: int, depth: int) -> nn.Sequential:
+    shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, 2, bias=False), _norm(outputs))
+    first = BasicBlock(inputs, outputs, 2, shortcut, norm_layer=_norm)
+    return nn.Sequential(first, *(BasicBlock(outputs, outputs, norm_layer=_norm) for _ in range(depth - 1)))
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(channels // 8, channels)
