@@ -282,6 +282,7 @@ def test_onnx_says_what_torch_says(run: Path, tmp_path: Path) -> None:
     described = json.loads((tmp_path / "toy.json").read_text())
     assert (described["width"], described["height"]) == SIZE
     assert described["kinds"][1]["name"] == "cube"
+    assert described["crops"] is None
     with pytest.raises(ConfigError, match="multiple of 4"):
         export(ExportConfig(str(run / "best.ckpt"), str(tmp_path / "x.onnx"), 33, 64))
 

@@ -16,8 +16,9 @@ from simgen.config import compose
 from simgen.dataset.read import sha256_of
 from simgen.errors import CheckpointError
 from train.checkpoint import load_checkpoint
-from train.config import TrainConfig, check_train
+from train.config import ExportConfig, TrainConfig, check_train
 from train.detector import load_detector
+from train.export import export
 from train.fit_keypoints import KeypointTraining, _blend_of, train_keypoints
 from train.sources import sources_of
 
@@ -182,6 +183,41 @@ def test_a_training_begins_with_the_weights_of_another(straight: Path, tmp_path:
     begun = KeypointTraining(back, sources.blocks, sources.size).model
     learnt = load_detector(tmp_path / "run" / "best.ckpt").net
     torch.testing.assert_close(begun.maps(begun(images)).heat, learnt.maps(learnt(images)).heat)
+
+
+def test_a_second_look_learns_beside_a_first_that_stays(straight: Path, tmp_path: Path) -> None:
+    start = straight / "best.ckpt"
+    config = config_of(
+        tmp_path / "run", f"model.start={start}", "model.crop=32", "model.frozen=true", "data.validation=24"
+    )
+    sources = sources_of(config)
+    begun = KeypointTraining(config, sources.blocks, sources.size).model
+    assert begun.crops is not None
+    torch.testing.assert_close(begun.crops.down[2].state_dict(), begun.down[2].state_dict(), rtol=0, atol=0)
+    train_keypoints(config)
+    first, both = load_detector(start).net, load_detector(tmp_path / "run" / "best.ckpt").net
+    learnt = {name: value for name, value in both.state_dict().items() if not name.startswith("crops.")}
+    torch.testing.assert_close(learnt, dict(first.state_dict()), rtol=0, atol=0)
+    assert both.crops is not None
+    assert not torch.equal(both.crops.down[2][0].conv1.weight, first.down[2][0].conv1.weight)
+    last = json.loads((tmp_path / "run" / "metrics.json").read_text())["history"][-1]
+    assert last["val_loss"] > 0
+    told = export(ExportConfig(str(tmp_path / "run" / "best.ckpt"), str(tmp_path / "both.onnx")))
+    assert max(told["difference"], told["crops"]["difference"]) <= 1e-4
+    described = json.loads((tmp_path / "both.json").read_text())["crops"]
+    assert (described["size"], described["margin"]) == (32, 1.5)
+    assert (tmp_path / described["file"]).stat().st_size == told["crops"]["bytes"]
+    assert {path.name for path in tmp_path.glob("*.onnx*")} == {"both.onnx", "both.crops.onnx"}
+    # The next run goes on from both looks, and one without a second leaves it out.
+    again = config_of(tmp_path / "again", f"model.start={tmp_path / 'run' / 'best.ckpt'}", "model.crop=32")
+    torch.testing.assert_close(
+        KeypointTraining(again, sources.blocks, sources.size).model.state_dict(), both.state_dict(), rtol=0, atol=0
+    )
+    alone = config_of(tmp_path / "alone", f"model.start={tmp_path / 'run' / 'best.ckpt'}")
+    assert KeypointTraining(alone, sources.blocks, sources.size).model.crops is None
+    other = config_of(tmp_path / "other", f"model.start={tmp_path / 'run' / 'best.ckpt'}", "model.crop=48")
+    with pytest.raises(CheckpointError, match=r"^model\.start: .*a network of another size, by its crops\."):
+        KeypointTraining(other, sources.blocks, sources.size)
 
 
 @pytest.mark.parametrize(

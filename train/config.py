@@ -198,6 +198,8 @@ def check_doctor(config: DoctorConfig) -> None:
             "model: the doctor examines model=keypoints with data=stream; `python -m train overfit` examines the others"
         )
     _check_keypoints(config.model)
+    if config.model.frozen:
+        raise ConfigError("model.frozen: the doctor begins with random weights, and all of them learn; leave it out")
     _check_stream(config.data)
     _at_least("batch_size", config.batch_size, 2)
     _at_least("steps", config.steps, 20)

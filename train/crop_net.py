@@ -14,7 +14,8 @@ from torchvision.ops import roi_align
 from train.layers import layer, stages
 from train.stances import Stances
 
-_MARGIN = 1.5  # a window's side, in sides of the keypoints' box: some of what is around tells where the block ends
+MARGIN = 1.5  # a window's side, in sides of the keypoints' box: some of what is around tells where the block ends
+MEAN, DEVIATION = 127.5, 63.75  # of a picture's values, roughly: what goes into the networks is less and over them
 _LEAST, _MOST = 8.0, 4096.0  # px: the side of a window
 _SHIFT, _GROW = 0.15, 0.25  # how far jitter moves a window's middle, in sides, and its side's logarithm
 _LEVELS = 4  # at which the resolution is halved
@@ -70,7 +71,7 @@ def windows_of(keypoints: Tensor, real: Tensor) -> Tensor:
     far = torch.finfo(keypoints.dtype).max
     low = keypoints.masked_fill(~real[..., None], far).amin(1)
     high = keypoints.masked_fill(~real[..., None], -far).amax(1)
-    side = (_MARGIN * (high - low).amax(1, keepdim=True)).clamp(_LEAST, _MOST)
+    side = (MARGIN * (high - low).amax(1, keepdim=True)).clamp(_LEAST, _MOST)
     return torch.cat([(low + high) / 2, side], 1)
 
 
@@ -85,4 +86,4 @@ def crops_of(images: Tensor, picture: Tensor, windows: Tensor, size: int) -> Ten
     about 0; beyond a picture's border 0. Each of a crop's pixels is the mean of what it covers."""
     middle, half = windows[:, :2] + 0.5, windows[:, 2:] / 2  # roi_align counts from the corner of the first pixel
     boxes = torch.cat([picture[:, None].float(), middle - half, middle + half], 1)
-    return torch.as_tensor(roi_align((images.float() - 127.5) / 63.75, boxes, size, 1.0, -1, True))
+    return torch.as_tensor(roi_align((images.float() - MEAN) / DEVIATION, boxes, size, 1.0, -1, True))

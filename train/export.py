@@ -5,6 +5,7 @@ import os
 import statistics
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from simgen.draws import Draws
 from simgen.errors import CheckpointError, ConfigError
 from train.checkpoint import HANDED_ON, hand_on, place_of, read_checkpoint
 from train.config import ExportConfig
+from train.crop_net import DEVIATION, MARGIN, MEAN
 from train.detector import load_detector
 from train.keypoint_net import STRIDE, KeypointNet
 from train.runfolder import CONFIG
@@ -26,6 +28,7 @@ TOLERANCE = (
 )
 OPSET = 18
 _ROUNDS = 20  # of timing
+_OUTPUTS = ["heat", "stance", "keypoints", "log_scale"]
 
 
 class Exported(nn.Module):
@@ -44,8 +47,10 @@ class Exported(nn.Module):
 
 def export(config: ExportConfig) -> dict[str, Any]:
     """Writes `config.out`, an ONNX file for pictures of `config.width` x `config.height` px and any number of them, and
-    beside it a JSON file with what a user of it must know: kinds, keypoints, sizes. Prints the greatest difference and
-    the speeds. With the suffix .safetensors it writes the weights alone, to be handed on.
+    beside it a JSON file with what a user of it must know: kinds, keypoints, sizes. The second look is a file of its own,
+    `.crops.onnx`, for crops (pixels less `mean`, over `deviation`) whose windows are `margin` times the box of the first
+    look's keypoints; it gives what CropNet.forward does. Prints the greatest differences and the speeds. With the suffix
+    .safetensors it writes the weights alone, to be handed on.
 
     Raises CheckpointError, ConfigError, and CheckpointError where the two disagree by more than TOLERANCE.
     """
@@ -53,7 +58,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     if out.suffix == HANDED_ON:
         return _hand_on(config, out)
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"export: {error.name} is not installed; pip install 'simgen[export]'") from error
     detector = load_detector(config.checkpoint)
@@ -61,20 +66,66 @@ def export(config: ExportConfig) -> dict[str, Any]:
     for key, size in (("width", width), ("height", height)):
         if size < 32 or size % STRIDE:
             raise ConfigError(f"{key}: got {size}; expected a multiple of {STRIDE}, at least 32")
-    model = Exported(detector.net).eval()
     out.parent.mkdir(parents=True, exist_ok=True)
-    noise = (Draws(0, np.arange(2)) / "export").uniform(3 * height * width).reshape(2, 3, height, width)
-    images = torch.from_numpy(255 * noise).float()
-    names = ["heat", "stance", "keypoints", "log_scale"]
-    part = out.with_name(out.name + ".part")
+    first = _written(Exported(detector.net), "images", _noise(height, width), _OUTPUTS, out, config.checkpoint)
+    result = {"difference": first.difference, "images_per_second": first.rates, "bytes": first.size}
+    told = [f"{out}: {first}; pictures of {width} x {height} px"]
+    crops: dict[str, Any] | None = None
+    if detector.net.crops is not None:
+        second = out.with_name(out.stem + ".crops.onnx")
+        size = detector.net.crops.size
+        net = _written(detector.net.crops, "crops", _noise(size, size), _OUTPUTS[1:], second, config.checkpoint)
+        crops = {"file": second.name, "size": size, "margin": MARGIN, "mean": MEAN, "deviation": DEVIATION}
+        result["crops"] = {"difference": net.difference, "crops_per_second": net.rates, "bytes": net.size}
+        told.append(f"{second}: {net}; crops of {size} px")
+        net.keep()
+    first.keep()
+    stances = detector.net.stances
+    classes = [
+        {"kind": int(stances.kind[k]), "rests": stances.rests[k].tolist(), "keypoints": stances.rows[k].tolist()}
+        for k in range(len(stances))
+    ]
+    kinds = detector.blocks.to_json()
+    describe = {"width": width, "height": height, "stride": STRIDE, "stances": classes, "kinds": kinds, "crops": crops}
+    out.with_suffix(".json").write_text(json.dumps(describe, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(told))
+    return result
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A network in an ONNX file beside its place `out`, to which `keep` moves it: how far it is from torch, how many inputs
+    a second torch and onnxruntime take, one at a time, and its bytes."""
+
+    out: Path
+    difference: float
+    rates: dict[str, float]
+    size: int
+
+    def keep(self) -> None:
+        _part_of(self.out).replace(self.out)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.size / 1e6:.1f} MB, differs from torch by {self.difference:.1e}, torch {self.rates['torch']:.1f}/s, "
+            f"onnxruntime {self.rates['onnxruntime']:.1f}/s on {os.cpu_count()} cores"
+        )
+
+
+def _written(model: nn.Module, given: str, inputs: Tensor, names: list[str], out: Path, checkpoint: str) -> _Written:
+    """`model` in an ONNX file that takes any number of `inputs` by the name `given`. Raises CheckpointError."""
+    import onnxruntime
+
+    model.eval()
+    part = _part_of(out)
     with warnings.catch_warnings():  # the exporter muses about its own insides
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
-            (images,),
-            input_names=["images"],
+            (inputs,),
+            input_names=[given],
             output_names=names,
-            dynamic_shapes={"images": {0: torch.export.Dim("pictures", min=1)}},
+            dynamic_shapes=[{0: torch.export.Dim("pictures", min=1)}],
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -82,33 +133,29 @@ def export(config: ExportConfig) -> dict[str, Any]:
     assert program is not None
     program.save(str(part))
     session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
-    difference = disagreement(model, session, images)
+    difference = disagreement(model, session, inputs)
     if not difference <= TOLERANCE:
         part.unlink()
         raise CheckpointError(
-            f"{config.checkpoint}: ONNX and torch differ by {difference:.2g}, more than {TOLERANCE:g}; nothing was written"
+            f"{checkpoint}: ONNX and torch differ by {difference:.2g}, more than {TOLERANCE:g}; {out} was not written"
         )
-    part.replace(out)
-    stances = detector.net.stances
-    classes = [
-        {"kind": int(stances.kind[k]), "rests": stances.rests[k].tolist(), "keypoints": stances.rows[k].tolist()}
-        for k in range(len(stances))
-    ]
-    kinds = detector.blocks.to_json()
-    describe = {"width": width, "height": height, "stride": STRIDE, "stances": classes, "kinds": kinds}
-    out.with_suffix(".json").write_text(json.dumps(describe, indent=1) + "\n", encoding="utf-8")
-    one = images[:1].contiguous()
+    one = inputs[:1].contiguous()
     with torch.inference_mode():
-        speeds = {
+        rates = {
             "torch": _rate(lambda: model(one)),
-            "onnxruntime": _rate(lambda: session.run(None, {"images": one.numpy()})),
+            "onnxruntime": _rate(lambda: session.run(None, {given: one.numpy()})),
         }
-    size = out.stat().st_size
-    print(
-        f"{out}: {size / 1e6:.1f} MB, differs from torch by {difference:.1e}; pictures of {width} x {height} px: torch "
-        f"{speeds['torch']:.1f} images/s, onnxruntime {speeds['onnxruntime']:.1f} images/s on {os.cpu_count()} cores"
-    )
-    return {"difference": difference, "images_per_second": speeds, "bytes": size}
+    return _Written(out, difference, rates, part.stat().st_size)
+
+
+def _part_of(out: Path) -> Path:
+    return out.with_name(out.name + ".part")
+
+
+def _noise(height: int, width: int) -> Tensor:
+    """(2, 3, height, width) in [0, 255]"""
+    noise = (Draws(0, np.arange(2)) / "export").uniform(3 * height * width)
+    return torch.from_numpy(255 * noise.reshape(2, 3, height, width)).float()
 
 
 def _hand_on(config: ExportConfig, out: Path) -> dict[str, Any]:
@@ -122,11 +169,11 @@ def _hand_on(config: ExportConfig, out: Path) -> dict[str, Any]:
     return {"bytes": size}
 
 
-def disagreement(model: Exported, session: Any, images: Tensor) -> float:
-    """The greatest difference between torch and ONNX on `images`, relative to the numbers' size where that is above 1."""
+def disagreement(model: nn.Module, session: Any, inputs: Tensor) -> float:
+    """The greatest difference between torch and ONNX on `inputs`, relative to the numbers' size where that is above 1."""
     with torch.inference_mode():
-        expected = [part.numpy() for part in model(images)]
-    got = session.run(None, {"images": images.numpy()})
+        expected = [part.numpy() for part in model(inputs)]
+    got = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
     return max(
         float((np.abs(a - b) / np.maximum(np.abs(a), 1)).max()) if a.shape == b.shape else float("inf")
         for a, b in zip(expected, got, strict=True)

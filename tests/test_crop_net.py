@@ -1,0 +1,162 @@
+"""The second look: crops are where their windows say, the loss knows the truth in every guise, a network learns by it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from builders import pipeline_of
+
+from simgen.catalogue import load_world
+from simgen.render import make_renderer
+from simgen.sensor import sense
+from simgen.targets import Targets, targets_of
+from train.blockset import BlockSet
+from train.config import KeypointConfig
+from train.crop_net import CropNet, crops_of, moved, windows_of
+from train.detector import Detector
+from train.keypoint_loss import Weights, _up, candidates, crop_losses, findable
+from train.keypoint_net import Peaks, make_net
+from train.stances import Stances
+
+BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
+WIDTHS, DEPTHS = [8, 16, 16, 32, 32], [1, 1, 1, 1]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[torch.Tensor, Targets]:
+    """Four pictures (4, 3, 120, 160) of blocks, and what is in them."""
+    pipeline = pipeline_of("renderer=raycast", "width=160", "height=120", "randomize.distractors.count=0")
+    renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
+    scenes = pipeline.sampler.sample(0, range(4))
+    frames = renderer.render(scenes)
+    return sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous(), targets_of(scenes, frames)
+
+
+def ramp(height: int, width: int) -> torch.Tensor:
+    """(1, 3, height, width): a picture whose red is u and whose green is v."""
+    v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([u, v, torch.zeros_like(u)])[None].float()
+
+
+@pytest.mark.parametrize("side", [7.0, 16.0, 40.0])  # larger than a crop's pixels, as large, smaller
+def test_a_crop_is_where_its_window_says(side: float) -> None:
+    windows = torch.tensor([[50.25, 41.5, side]])
+    crop = crops_of(ramp(90, 120), torch.tensor([0]), windows, 16)[0] * 63.75 + 127.5
+    place = (torch.arange(16) + 0.5) / 16 - 0.5  # of a crop's pixels, in sides from the middle
+    torch.testing.assert_close(crop[0], (50.25 + side * place).expand(16, 16), atol=1e-3, rtol=0)
+    torch.testing.assert_close(crop[1], (41.5 + side * place)[:, None].expand(16, 16), atol=1e-3, rtol=0)
+
+
+def test_beyond_the_border_a_crop_is_grey_and_each_is_of_its_own_picture() -> None:
+    pictures = torch.cat([torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 255.0)])
+    crops = crops_of(pictures, torch.tensor([1, 0]), torch.tensor([[31.5, 15.5, 16.0]] * 2), 16)
+    assert float(crops[0, :, :, :7].min()) == float(crops[0, :, :, :7].max()) == 2
+    assert float(crops[1, :, :, :7].min()) == float(crops[1, :, :, :7].max()) == -2
+    assert float(crops[:, :, :, 9:].abs().max()) == 0
+
+
+def test_a_window_is_around_the_keypoints_that_count() -> None:
+    keypoints = torch.tensor([[[10.0, 20], [30, 26], [500, -500]], [[5, 5], [5, 6], [6, 5]]])
+    real = torch.tensor([[True, True, False], [True, True, True]])
+    torch.testing.assert_close(windows_of(keypoints, real), torch.tensor([[20.0, 23, 30], [5.5, 5.5, 8]]))
+    torch.testing.assert_close(
+        moved(torch.tensor([[20.0, 23, 30]]), torch.tensor([[1.0, -1, 1]])),
+        torch.tensor([[20 + 4.5, 23 - 4.5, 30 * float(np.exp(0.25))]]),
+    )
+
+
+class Knowing(CropNet):
+    """Says of each crop what it is told beforehand: `said` (P, K, 2) px as the keypoints of class `stance` (P,)."""
+
+    def __init__(self, stances: Stances, said: torch.Tensor, stance: torch.Tensor, windows: torch.Tensor) -> None:
+        super().__init__(stances, 16, WIDTHS, DEPTHS)
+        self.stances, self.said, self.stance, self.windows = stances, said, stance, windows
+
+    def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        keypoints = torch.zeros(len(crops), self.stances.total, 2)
+        relative = (self.said - self.windows[:, None, :2]) / self.windows[:, None, 2:]
+        for one, rows in enumerate(self.stances.rows[self.stance].tolist()):
+            for row, place in zip(reversed(rows), reversed(relative[one]), strict=True):  # a real one comes last
+                keypoints[one, row] = place
+        named = torch.nn.functional.one_hot(self.stance, len(self.stances)) * 40.0
+        return named, keypoints, torch.full((len(crops), self.said.shape[1]), -8.0)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("member", [0, 1, 5])
+def test_the_truth_in_any_guise_costs_nothing(drawn: tuple[torch.Tensor, Targets], member: int, apart: bool) -> None:
+    images, targets = drawn
+    stances = Stances(BLOCKS, apart)
+    picture, slot = findable(targets).nonzero(as_tuple=True)
+    kind = targets.model[picture, slot]
+    truth, _ = candidates(targets, picture, slot, kind, BLOCKS)
+    jitter = torch.rand(*targets.model.shape, 2, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    shifts = jitter[picture, slot].flatten(0, 1)
+    windows = moved(windows_of(truth[:, 0], BLOCKS.real[kind]).repeat_interleave(2, 0), shifts)
+    said = truth[torch.arange(len(kind)), member % BLOCKS.members[kind].sum(1)].repeat_interleave(2, 0)
+    stance = stances.of(kind, _up(targets, picture, slot)).repeat_interleave(2)
+    losses = crop_losses(Knowing(stances, said, stance, windows), stances, images, jitter, targets, BLOCKS, Weights())
+    assert len(kind) > 5
+    assert float(losses.miss_px) < 1e-3
+    assert float(losses.kind) < 1e-6
+    off = Knowing(stances, said + torch.tensor([0.3, 0.4]), stance, windows)
+    wrong = crop_losses(off, stances, images, jitter, targets, BLOCKS, Weights())
+    assert float(wrong.miss_px) == pytest.approx(0.5, abs=1e-3)
+    assert float(wrong.keypoints) > 100 * float(losses.keypoints)
+
+
+def test_pictures_without_blocks_cost_nothing_and_move_nothing(drawn: tuple[torch.Tensor, Targets]) -> None:
+    images, targets = drawn
+    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS, DEPTHS)
+    none = replace(targets, present=torch.zeros_like(targets.present))
+    jitter = torch.zeros(*targets.model.shape, 1, 3)
+    losses = crop_losses(net, Stances(BLOCKS, True), images, jitter, none, BLOCKS, Weights())
+    losses.total.backward()  # type: ignore[no-untyped-call]
+    assert float(losses.total.detach()) == 0
+    assert all(float(weight.grad.abs().max()) == 0 for weight in net.parameters() if weight.grad is not None)
+
+
+def test_a_second_look_learns_its_crops_by_heart_and_the_detector_says_what_it_says(
+    drawn: tuple[torch.Tensor, Targets],
+) -> None:
+    """The first look knows where the blocks are and nothing else: kinds and keypoints are then the second's."""
+    images, targets = drawn
+    torch.manual_seed(0)
+    config = KeypointConfig(widths=WIDTHS, depths=DEPTHS, features=8, stances=True, crop=32)
+    net = make_net(config, BLOCKS)
+    assert net.crops is not None
+    optimizer = torch.optim.AdamW(net.crops.parameters(), 3e-3)
+    jitter = torch.zeros(*targets.model.shape, 1, 3)
+    for _ in range(250):
+        losses = crop_losses(net.crops, net.stances, images, jitter, targets, BLOCKS, Weights(kind=6.0))
+        optimizer.zero_grad()
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert float(losses.kind.detach()) < 0.05
+    assert float(losses.miss_px) < 1.0
+
+    # A first look that knows where the blocks are, and of each only that it is some cone or other.
+    picture, slot = findable(targets).nonzero(as_tuple=True)
+    kind = targets.model[picture, slot]
+    truth, _ = candidates(targets, picture, slot, kind, BLOCKS)
+    stance = net.stances.of(kind, _up(targets, picture, slot))
+    detector = Detector(net.eval(), BLOCKS, 160, 120)
+    for one in range(len(images)):
+        mine = picture == one
+        count = int(mine.sum())
+        box = windows_of(truth[mine, 0], BLOCKS.real[kind[mine]])
+        corners = torch.tensor([[-1.0, -1], [1, 1]]) / 3  # a window is 1.5 times its box
+        places = (box[:, None, :2] + box[:, None, 2:] * corners)[:, torch.arange(truth.shape[2]) % 2]
+        nothing = torch.zeros(1, count)
+        peaks = Peaks(nothing + 1, nothing.long(), nothing, places[None], torch.zeros(1, *places.shape[:2]))
+        for times in (1, 2):  # the picture as it was taken may be larger than what goes into the first look
+            image = np.asarray(images[one].permute(1, 2, 0)).repeat(times, 0).repeat(times, 1)
+            told = detector._looked(image, peaks, (160, 120))
+            assert told.stance.tolist() == stance[mine].tolist()
+            assert told.share.min() > 0.9
+            wanted = (truth[mine] + 0.5) * times - 0.5
+            miss = (wanted - torch.from_numpy(told.keypoints)[:, None]).norm(dim=-1)
+            real = BLOCKS.real[kind[mine]][:, None]
+            miss = ((miss * real).sum(2) / real.sum(2)).masked_fill(~BLOCKS.members[kind[mine]], torch.inf).amin(1)
+            assert float(miss.max()) < 3 * times
