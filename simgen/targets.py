@@ -65,7 +65,7 @@ def targets_of(scenes: Scenes, frames: Frames) -> Targets:
         return made.float() if made.is_floating_point() else made
 
     box, seen = visible_boxes(frames.slot, blocks.model.shape[1])
-    whole = frames.amodal.flatten(2).sum(2)
+    whole = frames.amodal.flatten(2).sum(2, dtype=torch.int32)  # of int64 the sum would copy all to eight bytes a pixel
     return Targets(
         present=tensor(blocks.present),
         labelled=tensor(blocks.labelled),
