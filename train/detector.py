@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from simgen.errors import CheckpointError, ConfigError
 from simgen.geometry import Array
@@ -26,7 +27,11 @@ Image = NDArray[np.uint8]
 
 MOST = 20  # blocks in a picture
 LEAST_SCORE = 0.1  # of a peak that is looked into
-LOOKS = 2  # in crops, where the network takes them: the second one's window is of the first one's keypoints
+_LOOKS = 2  # in crops, where the network takes them: the second one's window is of the first one's keypoints
+# Of a crop's classes one with less than this share of the likeliest one's probability is no rival. That rival is taken whose
+# logarithm of the probability, less so many times half the square of its pose's misfit, is greatest.
+_RIVAL, _DOUBT = 0.05, 2.0
+_WORST = 3.0  # of the misfits: all above count alike
 _APART = 0.35  # two finds nearer than this share of their own extent are one block
 
 
@@ -72,13 +77,13 @@ class Inflation:
     on_table: float = 1.0
 
 
-class _Blocks(NamedTuple):
-    """What is told of D blocks in a picture, the best score first: stance (D,) the class, score (D,), share (D,) the
-    probability of the class's kind, keypoints (D, K, 2) px and their deviation sigma (D, K) px."""
+class _Reading(NamedTuple):
+    """One way to take what is seen of a block: as of the class `stance`, of which `chance` is the probability and `share`
+    that of its kind, with the keypoints (K, 2) px and their deviation sigma (K,) px."""
 
-    stance: NDArray[np.int64]
-    score: Array
-    share: Array
+    stance: int
+    chance: float
+    share: float
     keypoints: Array
     sigma: Array
 
@@ -117,8 +122,9 @@ class Detector:
             rows = [row for row, other in enumerate(sizes) if other == size]
             peaks = self._find(np.stack([resized(pictures[row], *size) for row in rows]))
             for place, row in enumerate(rows):
-                one = self._looked(pictures[row], peaks.of(place), size)
-                finds[row] = self._solve(one, views[row])
+                one = peaks.of(place)
+                readings = self._read(pictures[row], one, size)
+                finds[row] = self._solve(one.score[0].cpu().double().numpy(), readings, views[row])
         return finds
 
     def locate(self, picture: Image, guess: View, eye: Array | None = None) -> View | None:
@@ -152,55 +158,79 @@ class Detector:
         with torch.inference_mode():
             return find_peaks(self._maps(images), MOST)
 
-    def _looked(self, picture: Image, peaks: Peaks, size: tuple[int, int]) -> "_Blocks":
-        """What is told of the blocks at `peaks` (1 picture) of `picture`, which went into the network in `size`."""
+    def _read(self, picture: Image, peaks: Peaks, size: tuple[int, int]) -> list[list[_Reading]]:
+        """Of each of `peaks` (1 picture) in `picture`, which went into the network in `size`, how it may be taken: the
+        likeliest first."""
         count = int((peaks.score[0] >= LEAST_SCORE).sum())  # the best come first
-        score, stance, share, keypoints, scale = (
-            part[0, :count] for part in (peaks.score, peaks.stance, peaks.share, peaks.keypoints, peaks.scale)
+        stance, share, keypoints, scale = (
+            part[0, :count] for part in (peaks.stance, peaks.share, peaks.keypoints, peaks.scale)
         )
         back = keypoints.new_tensor([picture.shape[1] / size[0], picture.shape[0] / size[1]])
         keypoints, scale = (keypoints + 0.5) * back - 0.5, scale * back.mean()
-        if self.net.crops is not None and count:
-            image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(keypoints.device)
-            real = self.blocks.real.to(keypoints.device)
-            with torch.inference_mode():
-                for _ in range(LOOKS):
-                    windows = windows_of(keypoints, real[self.net.stances.kind[stance]])
-                    look = self.net.crops.look(image, torch.zeros_like(stance), windows)
-                    stance, share = self.net.stances.likeliest(look.stance.softmax(1))
-                    keypoints = look.keypoints_of(stance, self.net.stances)
-                    scale = look.log_scale.exp()
-        # The scale of a Laplace distribution is its deviation over the root of 2.
-        parts = (score, share, keypoints, np.sqrt(2) * scale)
-        return _Blocks(stance.cpu().numpy(), *(part.cpu().double().numpy() for part in parts))
-
-    def _solve(self, told: "_Blocks", view: View) -> list[Found]:
+        if self.net.crops is None or count == 0:
+            return [[_reading(*one)] for one in zip(stance, share, share, keypoints, scale, strict=True)]
         stances = self.net.stances
+        image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(keypoints.device)
+        real = self.blocks.real.to(keypoints.device)
+        with torch.inference_mode():
+            for _ in range(_LOOKS):
+                windows = windows_of(keypoints, real[stances.kind[stance]])
+                look = self.net.crops.look(image, torch.zeros_like(stance), windows)
+                chance = look.stance.softmax(1)
+                stance, _ = stances.likeliest(chance)
+                keypoints = look.keypoints_of(stance, stances)
+            of_kind = stances.of_kinds(chance)
+            scale = look.log_scale.exp()
+        readings = []
+        for one in range(count):
+            rivals = (chance[one] >= _RIVAL * chance[one].max()).nonzero()[:, 0]
+            rivals = rivals[chance[one, rivals].argsort(descending=True)]
+            told = look.keypoints[one][stances.rows[rivals]]  # (rivals, K, 2)
+            shares = of_kind[one, stances.kind[rivals]]
+            parts = zip(rivals, chance[one, rivals], shares, told, strict=True)
+            readings.append([_reading(*part, scale[one]) for part in parts])
+        return readings
+
+    def _solve(self, score: Array, readings: list[list[_Reading]], view: View) -> list[Found]:
         found: list[Found] = []
-        for number, score, share, places, sigma in zip(*told, strict=True):
-            chosen = self.blocks.kinds[int(stances.kind[number])]
-            count = len(chosen.keypoints)
-            pixels, doubt = places[:count], sigma[:count]
-            extent = np.ptp(pixels, axis=0).max()
-            if any(np.linalg.norm(pixels[0] - other.keypoints[0]) < _APART * extent for other in found):
+        for sure, ways in zip(score, readings, strict=False):
+            posed = [(self._posed(float(sure), way, view), way.chance) for way in ways]
+            told = [(one, chance) for one, chance in posed if one is not None]
+            if not told:
                 continue
-            free = solve_free(chosen.keypoints, pixels, doubt, view)
-            if free is None:
-                continue
-            free = free.inflated(self.inflation.free)
-            lying = None
-            if view.camera_from_table is not None:
-                rests = chosen.rests[stances.rests[number]]
-                lying = solve_on_table(chosen.keypoints, pixels, doubt, view, rests, chosen.axis)
-                lying = lying and lying.inflated(self.inflation.on_table)
-                if lying and view.off_table(lying):
-                    continue
-            sure = float(score * share)
-            one = Found(chosen, sure, sure, pixels, doubt, free, lying)
-            if self.calibration is not None:
-                one = replace(one, confidence=float(self.calibration.chance(one.features)))
-            found.append(one)
+            best, _ = max(told, key=lambda one: np.log(one[1]) - _DOUBT * min(one[0].pose.misfit, _WORST) ** 2 / 2)
+            extent = np.ptp(best.keypoints, axis=0).max()
+            if all(np.linalg.norm(best.keypoints[0] - other.keypoints[0]) >= _APART * extent for other in found):
+                found.append(best)
         return sorted(found, key=lambda one: -one.confidence)
+
+    def _posed(self, score: float, told: _Reading, view: View) -> Found | None:
+        """What `told` makes of a block; None where that is nothing."""
+        stances = self.net.stances
+        kind = self.blocks.kinds[int(stances.kind[told.stance])]
+        count = len(kind.keypoints)
+        pixels, doubt = told.keypoints[:count], told.sigma[:count]
+        free = solve_free(kind.keypoints, pixels, doubt, view)
+        if free is None:
+            return None
+        lying = None
+        if view.camera_from_table is not None:
+            rests = kind.rests[stances.rests[told.stance]]
+            lying = solve_on_table(kind.keypoints, pixels, doubt, view, rests, kind.axis)
+            lying = lying and lying.inflated(self.inflation.on_table)
+            if lying and view.off_table(lying):
+                return None
+        sure = score * told.share
+        one = Found(kind, sure, sure, pixels, doubt, free.inflated(self.inflation.free), lying)
+        if self.calibration is None:
+            return one
+        return replace(one, confidence=float(self.calibration.chance(one.features)))
+
+
+def _reading(stance: Tensor, chance: Tensor, share: Tensor, keypoints: Tensor, scale: Tensor) -> _Reading:
+    # The scale of a Laplace distribution is its deviation over the root of 2.
+    places, sigma = keypoints.cpu().double().numpy(), np.sqrt(2) * scale.cpu().double().numpy()
+    return _Reading(int(stance), float(chance), float(share), places, sigma)
 
 
 def load_detector(path: Path | str) -> Detector:
