@@ -91,6 +91,13 @@ def test_validation_of_another_kind_is_told(
     assert "pictures of training and of validation differ" in capsys.readouterr().out
 
 
+def test_a_look_that_stays_as_it_is_is_not_examined() -> None:
+    stays = ["model=keypoints", "data=stream", "data.scenes=[tabletop]", "model.crop=64", "model.start=shipped"]
+    check_doctor(compose("doctor", DoctorConfig, stays))
+    with pytest.raises(ConfigError, match=r"model\.frozen: .*leave it out"):
+        check_doctor(compose("doctor", DoctorConfig, [*stays, "model.frozen=true"]))
+
+
 def test_position_models_have_their_own_gate() -> None:
     with pytest.raises(ConfigError, match="python -m train overfit"):
         check_doctor(compose("doctor", DoctorConfig, ["model=tobin_small"]))

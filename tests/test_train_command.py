@@ -109,6 +109,21 @@ def test_a_value_out_of_range_is_named(override: str, key: str) -> None:
         check_train(compose("train", TrainConfig, ["data.root=d", override]))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.crop=40"], r"model\.crop: got 40; expected 0 or a multiple of 16"),
+        (["model.crop=-16"], r"model\.crop: got -16; expected"),
+        (["model.frozen=true", "model.start=shipped"], r"model\.frozen: without a second look .* expected model\.crop"),
+        (["model.frozen=true", "model.crop=64"], r"model\.frozen: .* expected .* a model\.start"),
+    ],
+)
+def test_a_second_look_that_cannot_be_is_refused(overrides: list[str], said: str) -> None:
+    check_train(compose("train", TrainConfig, ["model=keypoints", "data.root=d", "model.crop=64"]))
+    with pytest.raises(ConfigError, match=said):
+        check_train(compose("train", TrainConfig, ["model=keypoints", "data.root=d", *overrides]))
+
+
 def test_the_other_commands_check_too() -> None:
     check_overfit(compose("overfit", OverfitConfig, ["data.root=d"]))
     check_evaluate(compose("evaluate", EvaluateConfig, ["data.root=d", "checkpoint=c"]))

@@ -170,7 +170,7 @@ class Detector:
         if self.net.crops is None or count == 0:
             return [[_reading(*one)] for one in zip(stance, share, share, keypoints, scale, strict=True)]
         stances = self.net.stances
-        image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(keypoints.device)
+        image = torch.tensor(picture, device=keypoints.device).permute(2, 0, 1)[None]
         real = self.blocks.real.to(keypoints.device)
         with torch.inference_mode():
             for _ in range(_LOOKS):
