@@ -106,6 +106,32 @@ def test_the_truth_in_any_guise_costs_nothing(drawn: tuple[torch.Tensor, Targets
     assert float(wrong.keypoints) > 100 * float(losses.keypoints)
 
 
+def test_what_is_seen_around_is_the_mean_of_what_agrees(drawn: tuple[torch.Tensor, Targets]) -> None:
+    images, _ = drawn
+    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS, DEPTHS)
+    with torch.no_grad():
+        net.out.weight.mul_(1e-3)
+        net.out.bias.mul_(1e-3)
+    windows = torch.tensor([[60.0, 50, 20], [90, 70, 40]])
+    picture = torch.tensor([0, 2])
+    stances, told = [], []
+    for aside in ((0, 0), (0.045, 0.045), (-0.045, 0.045), (0.045, -0.045), (-0.045, -0.045)):
+        beside = windows.clone()
+        beside[:, :2] += torch.tensor(aside) * windows[:, 2:]
+        one = net.look(images, picture, beside)
+        stances.append(one.stance.log_softmax(1))
+        told.append(one.keypoints)
+    around = net.look_around(images, picture, windows)
+    torch.testing.assert_close(around.stance, torch.stack(stances).mean(0))
+    # This one says of each window that all keypoints are about its middle, and the middles are less than 8% apart.
+    torch.testing.assert_close(around.keypoints, torch.stack(told).mean(0), rtol=1e-4, atol=1e-3)
+    with torch.no_grad():
+        net.out.weight.mul_(1e7)
+    wild = net.look_around(images, picture, windows)
+    first = net.look(images, picture, windows)
+    assert float(((wild.keypoints - first.keypoints).detach().norm(dim=-1) / windows[:, 2:]).max()) < 0.08
+
+
 def test_pictures_without_blocks_cost_nothing_and_move_nothing(drawn: tuple[torch.Tensor, Targets]) -> None:
     images, targets = drawn
     net = CropNet(Stances(BLOCKS, True), 16, WIDTHS, DEPTHS)

@@ -18,6 +18,8 @@ MARGIN = 1.5  # a window's side, in sides of the keypoints' box: some of what is
 MEAN, DEVIATION = 127.5, 63.75  # of a picture's values, roughly: what goes into the networks is less and over them
 _LEAST, _MOST = 8.0, 4096.0  # px: the side of a window
 _SHIFT, _GROW = 0.15, 0.25  # how far jitter moves a window's middle, in sides, and its side's logarithm
+_BESIDE = (0, 0), (0.045, 0.045), (-0.045, 0.045), (0.045, -0.045), (-0.045, -0.045)  # sides
+_AGREE = 0.08  # sides: keypoints farther apart than this are not of one mind
 _LEVELS = 4  # at which the resolution is halved
 _HIDDEN = 512  # numbers between the convolutions and what is told
 
@@ -64,6 +66,18 @@ class CropNet(nn.Module):
         stance, keypoints, log_scale = self(crops_of(images, picture, windows, self.size))
         side = windows[:, 2:]
         return Look(stance, windows[:, None, :2] + side[..., None] * keypoints, log_scale + torch.log(side))
+
+    def look_around(self, images: Tensor, picture: Tensor, windows: Tensor) -> Look:
+        """The mean of what `look` says in each window and in four beside it. Each keypoint's is that of the windows that
+        agree with the middle one: others may have it in another guise of the block."""
+        aside = windows.new_tensor(_BESIDE)[:, None] * windows[:, 2:]  # (W, P, 2)
+        every = torch.cat([windows[:, :2] + aside, windows[:, 2:].expand(len(aside), -1, -1)], 2)
+        looks = self.look(images, picture.repeat(len(aside)), every.flatten(0, 1))
+        stance, keypoints, log_scale = (
+            part.reshape(len(aside), -1, *part.shape[1:]) for part in (looks.stance, looks.keypoints, looks.log_scale)
+        )
+        agree = (keypoints - keypoints[:1]).norm(dim=-1, keepdim=True) < _AGREE * windows[:, 2, None, None]
+        return Look(stance.log_softmax(2).mean(0), (keypoints * agree).sum(0) / agree.sum(0), log_scale.mean(0))
 
 
 def windows_of(keypoints: Tensor, real: Tensor) -> Tensor:

@@ -27,10 +27,9 @@ Image = NDArray[np.uint8]
 
 MOST = 20  # blocks in a picture
 LEAST_SCORE = 0.1  # of a peak that is looked into
-_LOOKS = 2  # in crops, where the network takes them: the second one's window is of the first one's keypoints
 # Of a crop's classes one with less than this share of the likeliest one's probability is no rival. That rival is taken whose
 # logarithm of the probability, less so many times half the square of its pose's misfit, is greatest.
-_RIVAL, _DOUBT = 0.05, 2.0
+_RIVAL, _DOUBT = 0.05, 1.0
 _WORST = 3.0  # of the misfits: all above count alike
 _APART = 0.35  # two finds nearer than this share of their own extent are one block
 
@@ -173,9 +172,9 @@ class Detector:
         image = torch.tensor(picture, device=keypoints.device).permute(2, 0, 1)[None]
         real = self.blocks.real.to(keypoints.device)
         with torch.inference_mode():
-            for _ in range(_LOOKS):
-                windows = windows_of(keypoints, real[stances.kind[stance]])
-                look = self.net.crops.look(image, torch.zeros_like(stance), windows)
+            # Twice: the second time the window is of what the first has seen.
+            for see in (self.net.crops.look, self.net.crops.look_around):
+                look = see(image, torch.zeros_like(stance), windows_of(keypoints, real[stances.kind[stance]]))
                 chance = look.stance.softmax(1)
                 stance, _ = stances.likeliest(chance)
                 keypoints = look.keypoints_of(stance, stances)
