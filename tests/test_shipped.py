@@ -1,4 +1,4 @@
-"""The model that comes with the package finds the box that its card says it finds, in pictures that it has never seen."""
+"""The models that come with the package find what their cards say they find, in pictures that they have never seen."""
 
 import json
 from dataclasses import replace
@@ -22,17 +22,21 @@ NUMBER = 10
 
 @pytest.fixture(scope="module")
 def shipped() -> Detector:
-    return load_detector(SHIPPED)
+    return load_detector("shipped")
 
 
-def test_it_is_small_and_says_where_it_is_from() -> None:
-    path = place_of(SHIPPED)
+@pytest.mark.parametrize(
+    ("name", "seed", "scenes"), [("shipped", 0, ["kuka_table"]), ("shipped-blocks", 3, ["cluster", "closeup"])]
+)
+def test_they_are_small_and_say_where_they_are_from(name: str, seed: int, scenes: list[str]) -> None:
+    assert set(SHIPPED) == {"shipped", "shipped-blocks"}
+    path = place_of(name)
     assert path.stat().st_size < 12e6
-    assert (path.parent / "README.md").is_file()
+    assert f"# {path.name}" in (path.parent / "README.md").read_text(encoding="utf-8")
     with safe_open(path, framework="pt") as file:
         origin = json.loads(file.metadata()["origin"])
-    assert origin["seed"] == 0
-    assert origin["data"]["scenes"] == ["kuka_table"]
+    assert origin["seed"] == seed
+    assert origin["data"]["scenes"] == scenes
     assert not origin["code"]["commit"].endswith("-dirty")
 
 

@@ -27,7 +27,7 @@ from train.model import PoseNet, make_model
 POSITION, KEYPOINTS = FORMATS = (1, 2)
 LAST, BEST = "last.ckpt", "best.ckpt"
 HANDED_ON = ".safetensors"
-SHIPPED = "shipped"
+SHIPPED = {"shipped": "keypoints", "shipped-blocks": "blocks"}  # words for the models that come along, and their files
 AVERAGED = "average.module."  # what the names of a keypoint model's averaged weights begin with
 _KEYS = ("simgen_train", "model", "blocks", "picture", "calibration", "inflation")
 
@@ -42,10 +42,9 @@ class Trained:
 
 
 def place_of(checkpoint: Path | str) -> Path:
-    """The file that `checkpoint` names: a path, or the word for the model that comes with the package."""
-    return (
-        Path(__file__).parent / "weights" / "keypoints.safetensors" if str(checkpoint) == SHIPPED else Path(checkpoint)
-    )
+    """The file that `checkpoint` names: a path, or a word for one of the models that come with the package."""
+    name = SHIPPED.get(str(checkpoint))
+    return Path(checkpoint) if name is None else Path(__file__).parent / "weights" / f"{name}{HANDED_ON}"
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from simgen.errors import CheckpointError, ConfigError
 from simgen.geometry import Array
@@ -27,10 +26,6 @@ Image = NDArray[np.uint8]
 
 MOST = 20  # blocks in a picture
 LEAST_SCORE = 0.1  # of a peak that is looked into
-# Of a crop's classes one with less than this share of the likeliest one's probability is no rival. That rival is taken whose
-# logarithm of the probability, less so many times half the square of its pose's misfit, is greatest.
-_RIVAL, _DOUBT = 0.05, 1.0
-_WORST = 3.0  # of the misfits: all above count alike
 _APART = 0.35  # two finds nearer than this share of their own extent are one block
 
 
@@ -77,12 +72,12 @@ class Inflation:
 
 
 class _Reading(NamedTuple):
-    """One way to take what is seen of a block: as of the class `stance`, of which `chance` is the probability and `share`
-    that of its kind, with the keypoints (K, 2) px and their deviation sigma (K,) px."""
+    """What is told of D blocks in a picture, the best score first: stance (D,) the class, score (D,), share (D,) the
+    probability of the class's kind, keypoints (D, K, 2) px and their deviation sigma (D, K) px."""
 
-    stance: int
-    chance: float
-    share: float
+    stance: NDArray[np.int64]
+    score: Array
+    share: Array
     keypoints: Array
     sigma: Array
 
@@ -121,9 +116,7 @@ class Detector:
             rows = [row for row, other in enumerate(sizes) if other == size]
             peaks = self._find(np.stack([resized(pictures[row], *size) for row in rows]))
             for place, row in enumerate(rows):
-                one = peaks.of(place)
-                readings = self._read(pictures[row], one, size)
-                finds[row] = self._solve(one.score[0].cpu().double().numpy(), readings, views[row])
+                finds[row] = self._solve(self._read(pictures[row], peaks.of(place), size), views[row])
         return finds
 
     def locate(self, picture: Image, guess: View, eye: Array | None = None) -> View | None:
@@ -157,84 +150,61 @@ class Detector:
         with torch.inference_mode():
             return find_peaks(self._maps(images), MOST)
 
-    def _read(self, picture: Image, peaks: Peaks, size: tuple[int, int]) -> list[list[_Reading]]:
-        """Of each of `peaks` (1 picture) in `picture`, which went into the network in `size`, how it may be taken: the
-        likeliest first."""
+    def _read(self, picture: Image, peaks: Peaks, size: tuple[int, int]) -> _Reading:
+        """What is told of the blocks at `peaks` (1 picture) of `picture`, which went into the network in `size`."""
         count = int((peaks.score[0] >= LEAST_SCORE).sum())  # the best come first
-        stance, share, keypoints, scale = (
-            part[0, :count] for part in (peaks.stance, peaks.share, peaks.keypoints, peaks.scale)
+        score, stance, share, keypoints, scale = (
+            part[0, :count] for part in (peaks.score, peaks.stance, peaks.share, peaks.keypoints, peaks.scale)
         )
         back = keypoints.new_tensor([picture.shape[1] / size[0], picture.shape[0] / size[1]])
         keypoints, scale = (keypoints + 0.5) * back - 0.5, scale * back.mean()
-        if self.net.crops is None or count == 0:
-            return [[_reading(*one)] for one in zip(stance, share, share, keypoints, scale, strict=True)]
-        stances = self.net.stances
-        image = torch.tensor(picture, device=keypoints.device).permute(2, 0, 1)[None]
-        real = self.blocks.real.to(keypoints.device)
-        with torch.inference_mode():
-            # Twice: the second time the window is of what the first has seen.
-            for see in (self.net.crops.look, self.net.crops.look_around):
-                look = see(image, torch.zeros_like(stance), windows_of(keypoints, real[stances.kind[stance]]))
-                chance = look.stance.softmax(1)
-                stance, _ = stances.likeliest(chance)
-                keypoints = look.keypoints_of(stance, stances)
-            of_kind = stances.of_kinds(chance)
-            scale = look.log_scale.exp()
-        readings = []
-        for one in range(count):
-            rivals = (chance[one] >= _RIVAL * chance[one].max()).nonzero()[:, 0]
-            rivals = rivals[chance[one, rivals].argsort(descending=True)]
-            told = look.keypoints[one][stances.rows[rivals]]  # (rivals, K, 2)
-            shares = of_kind[one, stances.kind[rivals]]
-            parts = zip(rivals, chance[one, rivals], shares, told, strict=True)
-            readings.append([_reading(*part, scale[one]) for part in parts])
-        return readings
+        if self.net.crops is not None and count:
+            stances = self.net.stances
+            image = torch.tensor(picture, device=keypoints.device).permute(2, 0, 1)[None]
+            real = self.blocks.real.to(keypoints.device)
+            with torch.inference_mode():
+                # Twice: the second time the window is of what the first has seen.
+                for see in (self.net.crops.look, self.net.crops.look_around):
+                    look = see(image, torch.zeros_like(stance), windows_of(keypoints, real[stances.kind[stance]]))
+                    stance, share = stances.likeliest(look.stance.softmax(1))
+                    keypoints = look.keypoints_of(stance, stances)
+                scale = look.log_scale.exp()
+        # The scale of a Laplace distribution is its deviation over the root of 2.
+        parts = (score, share, keypoints, np.sqrt(2) * scale)
+        return _Reading(stance.cpu().numpy(), *(part.cpu().double().numpy() for part in parts))
 
-    def _solve(self, score: Array, readings: list[list[_Reading]], view: View) -> list[Found]:
+    def _solve(self, told: _Reading, view: View) -> list[Found]:
+        stances = self.net.stances
         found: list[Found] = []
-        for sure, ways in zip(score, readings, strict=False):
-            posed = [(self._posed(float(sure), way, view), way.chance) for way in ways]
-            told = [(one, chance) for one, chance in posed if one is not None]
-            if not told:
+        for number, score, share, places, sigma in zip(*told, strict=True):
+            chosen = self.blocks.kinds[int(stances.kind[number])]
+            count = len(chosen.keypoints)
+            pixels, doubt = places[:count], sigma[:count]
+            extent = np.ptp(pixels, axis=0).max()
+            if any(np.linalg.norm(pixels[0] - other.keypoints[0]) < _APART * extent for other in found):
                 continue
-            best, _ = max(told, key=lambda one: np.log(one[1]) - _DOUBT * min(one[0].pose.misfit, _WORST) ** 2 / 2)
-            extent = np.ptp(best.keypoints, axis=0).max()
-            if all(np.linalg.norm(best.keypoints[0] - other.keypoints[0]) >= _APART * extent for other in found):
-                found.append(best)
+            free = solve_free(chosen.keypoints, pixels, doubt, view)
+            if free is None:
+                continue
+            free = free.inflated(self.inflation.free)
+            lying = None
+            if view.camera_from_table is not None:
+                rests = chosen.rests[stances.rests[number]]
+                lying = solve_on_table(chosen.keypoints, pixels, doubt, view, rests, chosen.axis)
+                lying = lying and lying.inflated(self.inflation.on_table)
+                if lying and view.off_table(lying):
+                    continue
+            sure = float(score * share)
+            one = Found(chosen, sure, sure, pixels, doubt, free, lying)
+            if self.calibration is not None:
+                one = replace(one, confidence=float(self.calibration.chance(one.features)))
+            found.append(one)
         return sorted(found, key=lambda one: -one.confidence)
-
-    def _posed(self, score: float, told: _Reading, view: View) -> Found | None:
-        """What `told` makes of a block; None where that is nothing."""
-        stances = self.net.stances
-        kind = self.blocks.kinds[int(stances.kind[told.stance])]
-        count = len(kind.keypoints)
-        pixels, doubt = told.keypoints[:count], told.sigma[:count]
-        free = solve_free(kind.keypoints, pixels, doubt, view)
-        if free is None:
-            return None
-        lying = None
-        if view.camera_from_table is not None:
-            rests = kind.rests[stances.rests[told.stance]]
-            lying = solve_on_table(kind.keypoints, pixels, doubt, view, rests, kind.axis)
-            lying = lying and lying.inflated(self.inflation.on_table)
-            if lying and view.off_table(lying):
-                return None
-        sure = score * told.share
-        one = Found(kind, sure, sure, pixels, doubt, free.inflated(self.inflation.free), lying)
-        if self.calibration is None:
-            return one
-        return replace(one, confidence=float(self.calibration.chance(one.features)))
-
-
-def _reading(stance: Tensor, chance: Tensor, share: Tensor, keypoints: Tensor, scale: Tensor) -> _Reading:
-    # The scale of a Laplace distribution is its deviation over the root of 2.
-    places, sigma = keypoints.cpu().double().numpy(), np.sqrt(2) * scale.cpu().double().numpy()
-    return _Reading(int(stance), float(chance), float(share), places, sigma)
 
 
 def load_detector(path: Path | str) -> Detector:
-    """The detector in the checkpoint `path`, with its averaged weights; "shipped" is the one that comes with the package.
-    Raises CheckpointError."""
+    """The detector in the checkpoint `path`, with its averaged weights; "shipped" and "shipped-blocks" come with the
+    package. Raises CheckpointError."""
     content = read_checkpoint(path)
     if content["simgen_train"] != KEYPOINTS:
         raise CheckpointError(

@@ -65,12 +65,9 @@ class Stances(nn.Module):
 
     def likeliest(self, chance: Tensor) -> tuple[Tensor, Tensor]:
         """The likeliest class of the likeliest kind by the `chance` (..., S) of each class, and that kind's."""
-        share, kind = self.of_kinds(chance).max(-1)
+        kinds = chance.new_zeros(*chance.shape[:-1], self.kinds).index_add(-1, self.kind, chance)
+        share, kind = kinds.max(-1)
         return chance.masked_fill(self.kind != kind[..., None], -1).argmax(-1), share
-
-    def of_kinds(self, chance: Tensor) -> Tensor:
-        """(..., kinds) the chance of each kind by that of each class (..., S)."""
-        return chance.new_zeros(*chance.shape[:-1], self.kinds).index_add(-1, self.kind, chance)
 
     def of(self, kind: Tensor, up: Tensor) -> Tensor:
         """(P,) the classes of blocks of `kind` (P,) by what is `up` (P, 3) in their own frame: that of the nearest rest."""
