@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from train.layers import layer, stages
+from train.layers import layer, normalised, stages
 from train.stances import Stances
 
 MARGIN = 1.5  # a window's side, in sides of the keypoints' box: some of what is around tells where the block ends
-MEAN, DEVIATION = 127.5, 63.75  # of a picture's values, roughly: what goes into the networks is less and over them
 _LEAST, _MOST = 8.0, 4096.0  # px: the side of a window
 _SHIFT, _GROW = 0.15, 0.25  # how far jitter moves a window's middle, in sides, and its side's logarithm
 _BESIDE = (0, 0), (0.045, 0.045), (-0.045, 0.045), (0.045, -0.045), (-0.045, -0.045)  # sides
@@ -100,4 +99,4 @@ def crops_of(images: Tensor, picture: Tensor, windows: Tensor, size: int) -> Ten
     about 0; beyond a picture's border 0. Each of a crop's pixels is the mean of what it covers."""
     middle, half = windows[:, :2] + 0.5, windows[:, 2:] / 2  # roi_align counts from the corner of the first pixel
     boxes = torch.cat([picture[:, None].float(), middle - half, middle + half], 1)
-    return torch.as_tensor(roi_align((images.float() - MEAN) / DEVIATION, boxes, size, 1.0, -1, True))
+    return torch.as_tensor(roi_align(normalised(images), boxes, size, 1.0, -1, True))

@@ -18,9 +18,10 @@ from simgen.draws import Draws
 from simgen.errors import CheckpointError, ConfigError
 from train.checkpoint import HANDED_ON, hand_on, place_of, read_checkpoint
 from train.config import ExportConfig
-from train.crop_net import DEVIATION, MARGIN, MEAN
+from train.crop_net import MARGIN
 from train.detector import load_detector
 from train.keypoint_net import STRIDE, KeypointNet
+from train.layers import DEVIATION, MEAN
 from train.runfolder import CONFIG
 
 TOLERANCE = (

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from train.blockset import BlockSet
 from train.config import KeypointConfig
-from train.crop_net import DEVIATION, MEAN, CropNet
-from train.layers import layer, stages
+from train.crop_net import CropNet
+from train.layers import layer, normalised, stages
 from train.stances import Stances
 
 STRIDE = 4  # px of the picture for a cell of the maps
@@ -99,7 +99,7 @@ class KeypointNet(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """What `maps` makes maps of, for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples of
         STRIDE: (B, 2 features, h, w), and with a table's part (B, 3, h, w)."""
-        x = ((images.float() - MEAN) / DEVIATION).contiguous(memory_format=torch.channels_last)
+        x = normalised(images).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         levels = []
         for down in self.down:

@@ -3,8 +3,15 @@
 Not BatchNorm: a photograph must be treated alike in training and evaluation, whatever stands beside it in the batch.
 """
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
+
+MEAN, DEVIATION = 127.5, 63.75  # of a picture's values, roughly
+
+
+def normalised(images: Tensor) -> Tensor:
+    """`images` with values in [0, 255] as the networks take them: float, about 0."""
+    return (images.float() - MEAN) / DEVIATION
 
 
 def layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
