@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from builders import pipeline_of
+from scipy.spatial.transform import Rotation
 
 from simgen.catalogue import load_world
 from simgen.render import make_renderer
@@ -13,10 +14,11 @@ from simgen.sensor import sense
 from simgen.targets import Targets, targets_of
 from train.blockset import BlockSet
 from train.config import KeypointConfig
-from train.crop_net import CropNet, crops_of, moved, windows_of
+from train.crop_net import CropNet, crops_of, moved, upward_of, windows_of
 from train.detector import Detector
 from train.keypoint_loss import Weights, _up, candidates, crop_losses, findable
 from train.keypoint_net import Peaks, make_net
+from train.pose import views_of
 from train.stances import Stances
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
@@ -61,9 +63,53 @@ def test_a_window_is_around_the_keypoints_that_count() -> None:
     real = torch.tensor([[True, True, False], [True, True, True]])
     torch.testing.assert_close(windows_of(keypoints, real), torch.tensor([[20.0, 23, 30], [5.5, 5.5, 8]]))
     torch.testing.assert_close(
-        moved(torch.tensor([[20.0, 23, 30]]), torch.tensor([[1.0, -1, 1]])),
+        moved(torch.tensor([[20.0, 23, 30]]), torch.tensor([[1.0, -1, 1, 0.3]])),
         torch.tensor([[20 + 4.5, 23 - 4.5, 30 * float(np.exp(0.25))]]),
     )
+
+
+def test_upward_is_the_tables_normal_in_a_camera_that_looks_straight_at_the_window() -> None:
+    rng = np.random.default_rng(0)
+    turns = Rotation.random(50, random_state=1).as_matrix()
+    lens = np.array([[310.0, 2, 165], [0, 290, 118], [0, 0, 1]])
+    pixels = rng.uniform([0, 0], [320, 240], (50, 2))
+    poses = np.zeros((50, 4, 4))
+    poses[:, :3, :3] = turns
+    windows = np.concatenate([pixels, np.full((50, 1), 30.0)], 1)
+    given = (torch.tensor(values).float() for values in (windows, np.broadcast_to(lens, (50, 3, 3)), poses))
+    upward = upward_of(*given).numpy()
+    for (u, v), turn, one in zip(pixels, turns, upward, strict=True):
+        ray = np.linalg.inv(lens) @ [u, v, 1]
+        axis = np.cross(ray, [0, 0, 1])
+        angle = np.arctan2(np.linalg.norm(axis), ray[2])
+        straight = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
+        np.testing.assert_allclose(straight.apply(ray)[:2], 0, atol=1e-9)
+        np.testing.assert_allclose(one, straight.apply(turn[:, 2]), atol=1e-5)
+
+
+def test_where_no_camera_is_known_nothing_is_upward_and_straight_below_is_towards_it() -> None:
+    down = torch.diag(torch.tensor([1.0, -1, -1, 1]))  # the camera's axis is the table's, turned over
+    poses = torch.stack([torch.full((4, 4), torch.nan), down])
+    lens = torch.tensor([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]).expand(2, 3, 3)
+    upward = upward_of(torch.tensor([[160.0, 120, 20]]).expand(2, 3), lens, poses)
+    torch.testing.assert_close(upward, torch.tensor([[0.0, 0, 0], [0, 0, -1]]))
+
+
+def test_a_network_tells_apart_what_the_tilt_alone_tells() -> None:
+    torch.manual_seed(0)
+    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS, DEPTHS)
+    crops = torch.zeros(2, 3, 16, 16)  # alike
+    upward = torch.tensor([[0.0, -0.6, -0.8], [0, -0.8, -0.6]])
+    with torch.no_grad():
+        before = net(crops, upward)[0]
+        torch.testing.assert_close(before[0], before[1], rtol=0, atol=0)  # it begins as if it were not told
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(net(crops, upward)[0], torch.tensor([3, 5]))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert float(loss.detach()) < 0.05  # by the crops alone 0.69
 
 
 class Knowing(CropNet):
@@ -73,7 +119,8 @@ class Knowing(CropNet):
         super().__init__(stances, 16, WIDTHS, DEPTHS)
         self.stances, self.said, self.stance, self.windows = stances, said, stance, windows
 
-    def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, crops: torch.Tensor, upward: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        self.upward = upward
         keypoints = torch.zeros(len(crops), self.stances.total, 2)
         relative = (self.said - self.windows[:, None, :2]) / self.windows[:, None, 2:]
         for one, rows in enumerate(self.stances.rows[self.stance].tolist()):
@@ -91,13 +138,20 @@ def test_the_truth_in_any_guise_costs_nothing(drawn: tuple[torch.Tensor, Targets
     picture, slot = findable(targets).nonzero(as_tuple=True)
     kind = targets.model[picture, slot]
     truth, _ = candidates(targets, picture, slot, kind, BLOCKS)
-    jitter = torch.rand(*targets.model.shape, 2, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    jitter = torch.rand(*targets.model.shape, 2, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
     shifts = jitter[picture, slot].flatten(0, 1)
     windows = moved(windows_of(truth[:, 0], BLOCKS.real[kind]).repeat_interleave(2, 0), shifts)
     said = truth[torch.arange(len(kind)), member % BLOCKS.members[kind].sum(1)].repeat_interleave(2, 0)
     stance = stances.of(kind, _up(targets, picture, slot)).repeat_interleave(2)
-    losses = crop_losses(Knowing(stances, said, stance, windows), stances, images, jitter, targets, BLOCKS, Weights())
+    knowing = Knowing(stances, said, stance, windows)
+    losses = crop_losses(knowing, stances, images, jitter, targets, BLOCKS, Weights())
     assert len(kind) > 5
+    # All but a tenth of the windows are told how the table is tilted there, by the last number of their jitter.
+    both = picture.repeat_interleave(2)
+    upward = upward_of(windows, targets.intrinsics[both], targets.camera_from_world[both])
+    untold = shifts[:, 3] < -0.8
+    assert 0 < untold.sum() < len(untold) / 3
+    torch.testing.assert_close(knowing.upward, upward.masked_fill(untold[:, None], 0))
     assert float(losses.miss_px) < 1e-3
     assert float(losses.kind) < 1e-6
     off = Knowing(stances, said + torch.tensor([0.3, 0.4]), stance, windows)
@@ -112,23 +166,25 @@ def test_what_is_seen_around_is_the_mean_of_what_agrees(drawn: tuple[torch.Tenso
     with torch.no_grad():
         net.out.weight.mul_(1e-3)
         net.out.bias.mul_(1e-3)
+        net.film.weight.normal_()
     windows = torch.tensor([[60.0, 50, 20], [90, 70, 40]])
     picture = torch.tensor([0, 2])
+    upward = torch.tensor([[0.0, -0.6, -0.8], [0, 0, 0]])
     stances, told = [], []
     for aside in ((0, 0), (0.045, 0.045), (-0.045, 0.045), (0.045, -0.045), (-0.045, -0.045)):
         beside = windows.clone()
         beside[:, :2] += torch.tensor(aside) * windows[:, 2:]
-        one = net.look(images, picture, beside)
+        one = net.look(images, picture, beside, upward)
         stances.append(one.stance.log_softmax(1))
         told.append(one.keypoints)
-    around = net.look_around(images, picture, windows)
+    around = net.look_around(images, picture, windows, upward)
     torch.testing.assert_close(around.stance, torch.stack(stances).mean(0))
     # This one says of each window that all keypoints are about its middle, and the middles are less than 8% apart.
     torch.testing.assert_close(around.keypoints, torch.stack(told).mean(0), rtol=1e-4, atol=1e-3)
     with torch.no_grad():
         net.out.weight.mul_(1e7)
-    wild = net.look_around(images, picture, windows)
-    first = net.look(images, picture, windows)
+    wild = net.look_around(images, picture, windows, upward)
+    first = net.look(images, picture, windows, upward)
     assert float(((wild.keypoints - first.keypoints).detach().norm(dim=-1) / windows[:, 2:]).max()) < 0.08
 
 
@@ -136,7 +192,7 @@ def test_pictures_without_blocks_cost_nothing_and_move_nothing(drawn: tuple[torc
     images, targets = drawn
     net = CropNet(Stances(BLOCKS, True), 16, WIDTHS, DEPTHS)
     none = replace(targets, present=torch.zeros_like(targets.present))
-    jitter = torch.zeros(*targets.model.shape, 1, 3)
+    jitter = torch.zeros(*targets.model.shape, 1, 4)
     losses = crop_losses(net, Stances(BLOCKS, True), images, jitter, none, BLOCKS, Weights())
     losses.total.backward()  # type: ignore[no-untyped-call]
     assert float(losses.total.detach()) == 0
@@ -153,7 +209,7 @@ def test_a_second_look_learns_its_crops_by_heart_and_the_detector_says_what_it_s
     net = make_net(config, BLOCKS)
     assert net.crops is not None
     optimizer = torch.optim.AdamW(net.crops.parameters(), 3e-3)
-    jitter = torch.zeros(*targets.model.shape, 1, 3)
+    jitter = torch.zeros(*targets.model.shape, 1, 4)
     for _ in range(250):
         losses = crop_losses(net.crops, net.stances, images, jitter, targets, BLOCKS, Weights(kind=6.0))
         optimizer.zero_grad()
@@ -167,7 +223,7 @@ def test_a_second_look_learns_its_crops_by_heart_and_the_detector_says_what_it_s
     kind = targets.model[picture, slot]
     truth, _ = candidates(targets, picture, slot, kind, BLOCKS)
     stance = net.stances.of(kind, _up(targets, picture, slot))
-    detector = Detector(net.eval(), BLOCKS, 160, 120)
+    detector, views = Detector(net.eval(), BLOCKS, 160, 120), views_of(targets)
     for one in range(len(images)):
         mine = picture == one
         count = int(mine.sum())
@@ -178,7 +234,7 @@ def test_a_second_look_learns_its_crops_by_heart_and_the_detector_says_what_it_s
         peaks = Peaks(nothing + 1, nothing.long(), nothing, places[None], torch.zeros(1, *places.shape[:2]))
         for times in (1, 2):  # the picture as it was taken may be larger than what goes into the first look
             image = np.asarray(images[one].permute(1, 2, 0)).repeat(times, 0).repeat(times, 1)
-            told = detector._read(image, peaks, (160, 120))
+            told = detector._read(image, peaks, (160, 120), views[one].resized(times, times))
             assert told.stance.tolist() == stance[mine].tolist()
             assert told.share.min() > 0.9
             wanted = (truth[mine] + 0.5) * times - 0.5

@@ -16,7 +16,7 @@ from train.blockset import BlockSet, Kind
 from train.checkpoint import AVERAGED, KEYPOINTS, fits_its_description, read_checkpoint, weights_below
 from train.confidence import Calibration, features_of
 from train.config import KeypointConfig
-from train.crop_net import windows_of
+from train.crop_net import upward_of, windows_of
 from train.data import resized
 from train.keypoint_net import STRIDE, KeypointNet, Maps, Peaks, find_peaks, make_net
 from train.pose import Pose, View, solve_free, solve_on_table
@@ -116,7 +116,7 @@ class Detector:
             rows = [row for row, other in enumerate(sizes) if other == size]
             peaks = self._find(np.stack([resized(pictures[row], *size) for row in rows]))
             for place, row in enumerate(rows):
-                finds[row] = self._solve(self._read(pictures[row], peaks.of(place), size), views[row])
+                finds[row] = self._solve(self._read(pictures[row], peaks.of(place), size, views[row]), views[row])
         return finds
 
     def locate(self, picture: Image, guess: View, eye: Array | None = None) -> View | None:
@@ -150,7 +150,7 @@ class Detector:
         with torch.inference_mode():
             return find_peaks(self._maps(images), MOST)
 
-    def _read(self, picture: Image, peaks: Peaks, size: tuple[int, int]) -> _Reading:
+    def _read(self, picture: Image, peaks: Peaks, size: tuple[int, int], view: View) -> _Reading:
         """What is told of the blocks at `peaks` (1 picture) of `picture`, which went into the network in `size`."""
         count = int((peaks.score[0] >= LEAST_SCORE).sum())  # the best come first
         score, stance, share, keypoints, scale = (
@@ -162,10 +162,14 @@ class Detector:
             stances = self.net.stances
             image = torch.tensor(picture, device=keypoints.device).permute(2, 0, 1)[None]
             real = self.blocks.real.to(keypoints.device)
+            lens = keypoints.new_tensor(view.intrinsics).expand(count, 3, 3)
+            known = np.full((4, 4), np.nan) if view.camera_from_table is None else view.camera_from_table
+            pose = keypoints.new_tensor(known).expand(count, 4, 4)
             with torch.inference_mode():
                 # Twice: the second time the window is of what the first has seen.
                 for see in (self.net.crops.look, self.net.crops.look_around):
-                    look = see(image, torch.zeros_like(stance), windows_of(keypoints, real[stances.kind[stance]]))
+                    windows = windows_of(keypoints, real[stances.kind[stance]])
+                    look = see(image, torch.zeros_like(stance), windows, upward_of(windows, lens, pose))
                     stance, share = stances.likeliest(look.stance.softmax(1))
                     keypoints = look.keypoints_of(stance, stances)
                 scale = look.log_scale.exp()

@@ -5,6 +5,7 @@ import os
 import statistics
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from simgen.dataset.read import read_json
 from simgen.draws import Draws
@@ -50,8 +52,9 @@ def export(config: ExportConfig) -> dict[str, Any]:
     """Writes `config.out`, an ONNX file for pictures of `config.width` x `config.height` px and any number of them, and
     beside it a JSON file with what a user of it must know: kinds, keypoints, sizes. The second look is a file of its own,
     `.crops.onnx`, for crops (pixels less `mean`, over `deviation`) whose windows are `margin` times the box of the first
-    look's keypoints; it gives what CropNet.forward does. Prints the greatest differences and the speeds. With the suffix
-    .safetensors it writes the weights alone, to be handed on.
+    look's keypoints, and for what train.crop_net.upward_of says of each, zeros where no camera is known; it gives what
+    CropNet.forward does. Prints the greatest differences and the speeds. With the suffix .safetensors it writes the weights
+    alone, to be handed on.
 
     Raises CheckpointError, ConfigError, and CheckpointError where the two disagree by more than TOLERANCE.
     """
@@ -68,14 +71,16 @@ def export(config: ExportConfig) -> dict[str, Any]:
         if size < 32 or size % STRIDE:
             raise ConfigError(f"{key}: got {size}; expected a multiple of {STRIDE}, at least 32")
     out.parent.mkdir(parents=True, exist_ok=True)
-    first = _written(Exported(detector.net), "images", _noise(height, width), _OUTPUTS, out, config.checkpoint)
+    first = _written(Exported(detector.net), {"images": _noise(height, width)}, _OUTPUTS, out, config.checkpoint)
     result = {"difference": first.difference, "images_per_second": first.rates, "bytes": first.size}
     told = [f"{out}: {first}; pictures of {width} x {height} px"]
     crops: dict[str, Any] | None = None
     if detector.net.crops is not None:
         second = out.with_name(out.stem + ".crops.onnx")
         size = detector.net.crops.size
-        net = _written(detector.net.crops, "crops", _noise(size, size), _OUTPUTS[1:], second, config.checkpoint)
+        crop = _noise(size, size)
+        inputs = {"crops": crop, "upward": functional.normalize(crop.flatten(1)[:, :3], dim=1)}
+        net = _written(detector.net.crops, inputs, _OUTPUTS[1:], second, config.checkpoint)
         crops = {"file": second.name, "size": size, "margin": MARGIN, "mean": MEAN, "deviation": DEVIATION}
         result["crops"] = {"difference": net.difference, "crops_per_second": net.rates, "bytes": net.size}
         told.append(f"{second}: {net}; crops of {size} px")
@@ -113,8 +118,8 @@ class _Written:
         )
 
 
-def _written(model: nn.Module, given: str, inputs: Tensor, names: list[str], out: Path, checkpoint: str) -> _Written:
-    """`model` in an ONNX file that takes any number of `inputs` by the name `given`. Raises CheckpointError."""
+def _written(model: nn.Module, inputs: Mapping[str, Tensor], names: list[str], out: Path, checkpoint: str) -> _Written:
+    """`model` in an ONNX file that takes any number of `inputs`, by name. Raises CheckpointError."""
     import onnxruntime
 
     model.eval()
@@ -123,10 +128,10 @@ def _written(model: nn.Module, given: str, inputs: Tensor, names: list[str], out
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
-            (inputs,),
-            input_names=[given],
+            tuple(inputs.values()),
+            input_names=list(inputs),
             output_names=names,
-            dynamic_shapes=[{0: torch.export.Dim("pictures", min=1)}],
+            dynamic_shapes=[{0: torch.export.Dim("pictures", min=1)} for _ in inputs],
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -134,17 +139,18 @@ def _written(model: nn.Module, given: str, inputs: Tensor, names: list[str], out
     assert program is not None
     program.save(str(part))
     session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
-    difference = disagreement(model, session, inputs)
+    difference = disagreement(model, session, *inputs.values())
     if not difference <= TOLERANCE:
         part.unlink()
         raise CheckpointError(
             f"{checkpoint}: ONNX and torch differ by {difference:.2g}, more than {TOLERANCE:g}; {out} was not written"
         )
-    one = inputs[:1].contiguous()
+    one = {name: values[:1].contiguous() for name, values in inputs.items()}
+    arrays = {name: values.numpy() for name, values in one.items()}
     with torch.inference_mode():
         rates = {
-            "torch": _rate(lambda: model(one)),
-            "onnxruntime": _rate(lambda: session.run(None, {given: one.numpy()})),
+            "torch": _rate(lambda: model(*one.values())),
+            "onnxruntime": _rate(lambda: session.run(None, arrays)),
         }
     return _Written(out, difference, rates, part.stat().st_size)
 
@@ -170,11 +176,12 @@ def _hand_on(config: ExportConfig, out: Path) -> dict[str, Any]:
     return {"bytes": size}
 
 
-def disagreement(model: nn.Module, session: Any, inputs: Tensor) -> float:
+def disagreement(model: nn.Module, session: Any, *inputs: Tensor) -> float:
     """The greatest difference between torch and ONNX on `inputs`, relative to the numbers' size where that is above 1."""
     with torch.inference_mode():
-        expected = [part.numpy() for part in model(inputs)]
-    got = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+        expected = [part.numpy() for part in model(*inputs)]
+    names = (one.name for one in session.get_inputs())
+    got = session.run(None, {name: values.numpy() for name, values in zip(names, inputs, strict=True)})
     return max(
         float((np.abs(a - b) / np.maximum(np.abs(a), 1)).max()) if a.shape == b.shape else float("inf")
         for a, b in zip(expected, got, strict=True)

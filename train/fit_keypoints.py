@@ -30,7 +30,7 @@ from train.config import KeypointConfig, TrainConfig
 from train.detector import Inflation, load_detector
 from train.fit import epochs_done, fit, make_trainer, rate, say
 from train.held_out import judged, squares_free, squares_on_table
-from train.keypoint_loss import Losses, Weights, crop_losses, keypoint_losses
+from train.keypoint_loss import BlockLosses, Losses, Weights, crop_losses, keypoint_losses
 from train.keypoint_net import KeypointNet, make_net
 from train.pose_metrics import expected_calibration_error
 from train.runfolder import METRICS, claim, code_versions, write_json
@@ -61,7 +61,13 @@ class KeypointTraining(pl.LightningModule):
         self.average.requires_grad_(False)
 
     def training_step(self, shot: Shot, _: int) -> Tensor:
-        losses = losses_of(self.model, shot, self.blocks.to(self.device), self.config.model)
+        blocks, config = self.blocks.to(self.device), self.config.model
+        # A first look that is frozen learns nothing: its part is left to validation.
+        losses = (
+            second_look(self.model, shot, blocks, config)
+            if config.frozen
+            else losses_of(self.model, shot, blocks, config)
+        )
         self._log("train", losses, len(shot.images))
         return losses.total
 
@@ -110,34 +116,49 @@ class KeypointTraining(pl.LightningModule):
     def transfer_batch_to_device(self, batch: Shot, device: torch.device, _: int) -> Shot:
         return batch.to(device)
 
-    def _log(self, stage: str, losses: Losses, count: int) -> None:
+    def _log(self, stage: str, losses: Losses | BlockLosses, count: int) -> None:
         for name, value in _numbers_of(losses).items():
             self.log(f"{stage}_{name}", value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
 
 def losses_of(net: KeypointNet, shot: Shot, blocks: BlockSet, config: KeypointConfig) -> Losses:
     """What `net` is to minimise on `shot`, and its parts."""
-    weights = Weights(config.keypoint_weight, config.kind_weight, config.scale_weight)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not config.frozen):
-        maps = net.maps(net(shot.images))
-        losses = keypoint_losses(maps, shot.targets, blocks, weights)
-        if config.table_weight > 0:
-            table, distance = table_loss(maps, shot.cells)
-            losses = replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
+    maps = net.maps(net(shot.images))
+    losses = keypoint_losses(maps, shot.targets, blocks, _weights_of(config))
+    if config.table_weight > 0:
+        table, distance = table_loss(maps, shot.cells)
+        losses = replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
     if net.crops is None:
         return losses
-    crops = crop_losses(net.crops, net.stances, shot.images, shot.jitter, shot.targets, blocks, weights)
+    crops = second_look(net, shot, blocks, config)
     return replace(losses, total=crops.total if config.frozen else losses.total + crops.total, crops=crops)
 
 
-def _numbers_of(losses: Losses) -> dict[str, Tensor]:
-    """What is written down of `losses`, by name."""
+def second_look(net: KeypointNet, shot: Shot, blocks: BlockSet, config: KeypointConfig) -> BlockLosses:
+    """The part of `losses_of` that is the second look's."""
+    assert net.crops is not None
+    weights = _weights_of(config)
+    return crop_losses(net.crops, net.stances, shot.images, shot.jitter, shot.targets, blocks, weights)
+
+
+def _weights_of(config: KeypointConfig) -> Weights:
+    return Weights(config.keypoint_weight, config.kind_weight, config.scale_weight)
+
+
+def _numbers_of(losses: Losses | BlockLosses) -> dict[str, Tensor]:
+    """What is written down of `losses`, by name; BlockLosses are a second look's."""
+    if not isinstance(losses, Losses):
+        return {"loss": losses.total.detach(), **_named_crops(losses)}
     named = {"loss": losses.total, **{name: getattr(losses, name) for name in _PARTS}}
     if losses.table_m is not None:
         named["table_m"] = losses.table_m
     if losses.crops is not None:
-        named |= {f"crop_{name}": getattr(losses.crops, name) for name in _CROP_PARTS}
+        named |= _named_crops(losses.crops)
     return {name: value.detach() for name, value in named.items()}
+
+
+def _named_crops(losses: BlockLosses) -> dict[str, Tensor]:
+    return {f"crop_{name}": getattr(losses, name).detach() for name in _CROP_PARTS}
 
 
 def _blend_of(average: float) -> Callable[[Any, Any, Tensor | int], None]:

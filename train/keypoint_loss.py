@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from simgen.targets import Targets
 from train.blockset import BlockSet
-from train.crop_net import CropNet, moved, windows_of
+from train.crop_net import UNTOLD, CropNet, moved, upward_of, windows_of
 from train.keypoint_net import STRIDE, Maps
 from train.stances import Stances
 
@@ -96,15 +96,19 @@ def crop_losses(
     weights: Weights,
 ) -> BlockLosses:
     """The losses of the second look `net` at the blocks that `targets` show in `images` (B, 3, H, W), in windows as far off
-    as a first look may have them, by `jitter` (B, N, W, 3) in [-1, 1], W windows each."""
+    as a first look may have them, by `jitter` (B, N, W, 4) in [-1, 1], W windows each; the last of its numbers decides
+    which of them are not told how the table is tilted."""
     wanted = _wanted(targets, blocks, stances)
     if not len(wanted.kind):
         zero = sum((weight.sum() for weight in net.parameters()), images.new_zeros((), dtype=torch.float32)) * 0
         return BlockLosses(zero, zero, zero, zero, zero.detach())
-    shifts = jitter[wanted.picture, wanted.slot]  # (P, W, 3)
+    shifts = jitter[wanted.picture, wanted.slot]  # (P, W, 4)
     times = shifts.shape[1]
-    windows = windows_of(wanted.truth[:, 0], wanted.real).repeat_interleave(times, 0)
-    look = net.look(images, wanted.picture.repeat_interleave(times), moved(windows, shifts.flatten(0, 1)))
+    shifts = shifts.flatten(0, 1)
+    windows = moved(windows_of(wanted.truth[:, 0], wanted.real).repeat_interleave(times, 0), shifts)
+    picture = wanted.picture.repeat_interleave(times)
+    upward = upward_of(windows, targets.intrinsics[picture], targets.camera_from_world[picture])
+    look = net.look(images, picture, windows, upward * (shifts[:, 3:] >= 2 * UNTOLD - 1))
     said = look.keypoints_of(wanted.stance.repeat_interleave(times), stances)
     parts = (part.reshape(-1, times, *part.shape[1:]) for part in (said, look.log_scale, look.stance))
     return _told_losses(*parts, wanted=wanted, weights=weights)

@@ -33,8 +33,8 @@ HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are anothe
 class Shot:
     """A batch to learn from: images (B, 3, H, W) uint8, targets whose `model` is the class in the source's BlockSet, and
     `cells` (B, h, w, 2) m, where on the table's plane each cell of the network's maps looks (see train.table_view).
-    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where nobody knows. `jitter` (B, N, WINDOWS, 3) in
-    [-1, 1] moves the windows in which a second look sees the blocks of `targets` (see train.crop_net).
+    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where nobody knows. `jitter` (B, N, WINDOWS, 4) in
+    [-1, 1] moves the windows in which a second look sees the blocks of `targets` (see train.keypoint_loss.crop_losses).
     """
 
     images: Tensor
@@ -108,8 +108,8 @@ class Stream(Dataset[Shot]):
 
 def jitter_of(draws: Draws, slots: int) -> Tensor:
     """Shot.jitter of the samples of `draws` with `slots` blocks each."""
-    numbers = (draws / "train" / "window").uniform(3 * WINDOWS * slots)
-    return torch.tensor(2 * numbers - 1).float().reshape(-1, slots, WINDOWS, 3)
+    numbers = (draws / "train" / "window").uniform(4 * WINDOWS * slots)
+    return torch.tensor(2 * numbers - 1).float().reshape(-1, slots, WINDOWS, 4)
 
 
 def tables_of(table: Array | None, count: int) -> Tensor:
