@@ -2,6 +2,7 @@
 too."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,30 @@ from safetensors import safe_open
 
 from simgen.config import compose
 from simgen.dataset.read import BopDataset, open_dataset, read_rgb
-from simgen.errors import CheckpointError, ConfigError, DatasetError
+from simgen.errors import CheckpointError, ConfigError, DatasetError, SimgenError
 from simgen.generate import render
 from simgen.geometry import inverse
 from simgen.schema import Render
-from train.config import EvaluateConfig, ExportConfig, PredictConfig, SourceConfig, TrainConfig, check_train
-from train.detector import Detector, load_detector
+from train.calibrate import add_confidence, calibrate_checkpoint
+from train.confidence import calibrate, inflation
+from train.config import (
+    CalibrateConfig,
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    RenderedConfig,
+    SourceConfig,
+    TrainConfig,
+    check_train,
+)
+from train.detector import Detector, Inflation, load_detector
 from train.evaluate_keypoints import evaluate_keypoints
 from train.export import export
-from train.fit_keypoints import add_confidence, train_keypoints
+from train.fit_keypoints import train_keypoints
+from train.held_out import judged_in, squares_free, squares_on_table
 from train.overlay import draw_finds
 from train.pose import View
-from train.pose_metrics import adds
+from train.pose_metrics import adds, expected_calibration_error
 from train.predict import predict, read_camera, view_of
 from train.stream import HELD_OUT, Stream
 
@@ -67,10 +80,10 @@ def test_a_calibration_does_not_build_on_an_earlier_one(run: Path, tmp_path: Pat
     config = config_of(tmp_path / "x")
     stream = Stream(config.data, config.randomize, HELD_OUT, 8)
     results = []
-    for name, inflation in (("once", {}), ("again", {"inflation": {"free": 9.0, "on_table": 9.0}})):
+    for name, stated in (("once", {}), ("again", {"inflation": {"free": 9.0, "on_table": 9.0}})):
         content = torch.load(run / "best.ckpt", weights_only=True)
         path = tmp_path / f"{name}.ckpt"
-        torch.save({**content, **inflation}, path)
+        torch.save({**content, **stated}, path)
         result = add_confidence(path, stream, range(30, 42), range(42, 44))
         results.append((result, torch.load(path, weights_only=True).get("inflation")))
     assert results[0] == results[1]
@@ -90,6 +103,47 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> BopDataset:
     size = [f"width={SIZE[0]}", f"height={SIZE[1]}"]
     render(compose("render", Render, [*TOY, *size, "renderer=raycast", "num=24", "seed=77", "workers=1", f"out={out}"]))
     return open_dataset(out)
+
+
+def test_calibrate_learns_from_every_second_picture_of_a_dataset(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside it the same by hand: the finds of the other pictures have no part in what is written."""
+    size = [f"width={SIZE[0]}", f"height={SIZE[1]}"]
+    wide = ["randomize.blocks.yaw_deg=[uniform,-20,20]"]  # more than it has learnt: not all will be right
+    toy = [*TOY, *wide, *size, "renderer=raycast", "num=200", "seed=5", "workers=1", f"out={tmp_path / 'data'}"]
+    render(compose("render", Render, toy))
+    config = CalibrateConfig(
+        str(run / "best.ckpt"), RenderedConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt")
+    )
+    result = calibrate_checkpoint(config)
+    assert f"wrote {tmp_path / 'new.ckpt'}" in capsys.readouterr().out
+    before, after = (torch.load(path, weights_only=True) for path in (run / "best.ckpt", tmp_path / "new.ckpt"))
+    changed = {"calibration", "inflation"}
+    assert before.keys() | changed == after.keys()
+    assert all(torch.equal(value, after["state_dict"][name]) for name, value in before["state_dict"].items())
+
+    raw = replace(load_detector(run / "best.ckpt"), calibration=None, inflation=Inflation())
+    dataset = open_dataset(tmp_path / "data")
+    halves = [replace(dataset, pictures=[p for p in dataset.pictures if p.image_id % 2 == k]) for k in (0, 1)]
+    plain = list(judged_in(raw, halves[0], 32))
+    grown = replace(raw, inflation=Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2)))
+    finds = list(judged_in(grown, halves[0], 32))
+    wanted = calibrate([one.found.features for one in finds], [one.right for one in finds])
+    assert after["inflation"] == asdict(grown.inflation) == result["inflation"]
+    np.testing.assert_allclose(after["calibration"]["weights"], wanted.weights, rtol=1e-6)
+    others = list(judged_in(load_detector(tmp_path / "new.ckpt"), halves[1], 32))
+    assert result["finds"] == len(others) > 50
+    assert result["right"] == sum(one.right for one in others)
+    chance, right = np.array([one.found.confidence for one in others]), np.array([one.right for one in others])
+    assert result["expected_calibration_error"] == pytest.approx(expected_calibration_error(chance, right, 15))
+
+
+def test_calibrate_says_what_is_too_little_and_writes_nothing(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
+    config = CalibrateConfig(str(run / "best.ckpt"), RenderedConfig(str(dataset.root)), out=str(tmp_path / "new.ckpt"))
+    with pytest.raises(SimgenError, match=r"right finds on held-out pictures; expected at least 50"):
+        calibrate_checkpoint(config)
+    assert not list(tmp_path.iterdir())
 
 
 def views_of(dataset: BopDataset) -> list[View]:

@@ -28,7 +28,7 @@ def shipped() -> Detector:
 
 
 @pytest.mark.parametrize(
-    ("name", "seed", "scenes"), [("shipped", 0, ["kuka_table"]), ("shipped-blocks", 3, ["cluster", "closeup"])]
+    ("name", "seed", "scenes"), [("shipped", 0, ["kuka_table"]), ("shipped-blocks", 5, ["cluster", "closeup"])]
 )
 def test_they_are_small_and_say_where_they_are_from(name: str, seed: int, scenes: list[str]) -> None:
     assert set(SHIPPED) == {"shipped", "shipped-blocks"}
@@ -64,8 +64,8 @@ def test_it_finds_the_box_and_knows_when_it_does(shipped: Detector) -> None:
 
 
 def test_blocks_are_found_on_any_side() -> None:
-    """Of the blocks that are seen by over half in 12 new pictures, two in five are right at least, and of the finds that are
-    stated to be right with more than 0.7 three in five: the seed is fixed, so it is a change of the code that would show."""
+    """Of the blocks that are seen by over half in 12 new pictures, half are right at least, and of the finds that are
+    stated to be right with more than 0.6 four in five: the seed is fixed, so it is a change of the code that would show."""
     detector = load_detector("shipped-blocks")
     pipeline = pipeline_of("renderer=raycast", "scene=cluster", "width=256", "height=192")
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
@@ -75,14 +75,14 @@ def test_blocks_are_found_on_any_side() -> None:
     classes = torch.tensor(detector.blocks.classes_of(pipeline.world.solids))
     targets = replace(targets, model=classes[targets.model])
     room = torch.full((12, 2, 2), torch.nan)
-    shot = Shot(images, targets, torch.zeros(12, 1, 1, 2), room, torch.zeros(*targets.model.shape, 1, 3))
+    shot = Shot(images, targets, torch.zeros(12, 1, 1, 2), room, torch.zeros(*targets.model.shape, 1, 4))
     finds = list(judged(detector, [shot]))
     seen = int((targets.present & targets.labelled & (targets.share > 0.5)).sum())
-    sure = [one.right for one in finds if one.found.confidence > 0.7]
+    sure = [one.right for one in finds if one.found.confidence > 0.6]
     assert seen > 25
-    assert sum(one.right for one in finds) >= 0.4 * seen
+    assert sum(one.right for one in finds) >= 0.5 * seen
     assert len(sure) > 8
-    assert sum(sure) >= 0.6 * len(sure)
+    assert sum(sure) >= 0.8 * len(sure)
 
 
 def test_more_pixels_go_in_where_blocks_are_small(shipped: Detector) -> None:

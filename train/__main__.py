@@ -7,6 +7,7 @@ import sys
 
 from simgen.config import Command, main
 from train.config import (
+    CalibrateConfig,
     CompareConfig,
     DoctorConfig,
     EvaluateConfig,
@@ -15,6 +16,7 @@ from train.config import (
     OverfitConfig,
     PredictConfig,
     TrainConfig,
+    check_calibrate,
     check_doctor,
     check_evaluate,
     check_overfit,
@@ -63,6 +65,13 @@ def _evaluate(config: EvaluateConfig) -> None:
     evaluate(config)
 
 
+def _calibrate(config: CalibrateConfig) -> None:
+    check_calibrate(config)
+    from train.calibrate import calibrate_checkpoint
+
+    calibrate_checkpoint(config)
+
+
 def _compare(config: CompareConfig) -> None:
     from train.compare import compare
 
@@ -89,6 +98,11 @@ COMMANDS = {
         "climb a ladder before a long run: a step, a batch, a toy, the real thing", DoctorConfig, _doctor
     ),
     "evaluate": Command("measure a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
+    "calibrate": Command(
+        "learn a keypoint model's confidence from rendered pictures of another scene or size",
+        CalibrateConfig,
+        _calibrate,
+    ),
     "compare": Command(
         "what differed between two runs: compare RUN_A RUN_B", CompareConfig, _compare, ("first", "second")
     ),

@@ -20,6 +20,7 @@ RIGHT = 0.1  # of the diameter: a pose is right if ADD-S is under this (Hinterst
 FEATURES = ("score", "misfit", "sigma", "place")
 BINS = 15  # of confidence, where it is compared with what came true, as Guo et al. 2017 have them
 LEAST = 50  # finds, and of right and wrong ones a tenth of it, that a calibration needs
+_MORE = "train longer, or on more pictures: raise data.validation of a training, num of what is rendered to calibrate"
 _PENALTY = 1e-4  # on the squared weights: keeps them finite where right and wrong can be told apart perfectly
 
 
@@ -73,7 +74,7 @@ def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array) 
     if len(truth) < LEAST or few < LEAST // 10:
         raise SimgenError(
             f"confidence: {len(truth)} finds on held-out pictures, {int(truth.sum())} of them right; expected at least "
-            f"{LEAST} with {LEAST // 10} of each; train longer, or raise data.validation"
+            f"{LEAST} with {LEAST // 10} of each; {_MORE}"
         )
     mean, scale = given.mean(0), np.maximum(given.std(0), 1e-6)
     x = (given - mean) / scale
@@ -95,7 +96,6 @@ def inflation(squares: Array, freedom: int) -> float:
     move. Raises SimgenError for fewer than LEAST of them."""
     if len(squares) < LEAST:
         raise SimgenError(
-            f"uncertainty: {len(squares)} right finds on held-out pictures; expected at least {LEAST}; train longer, or "
-            "raise data.validation"
+            f"uncertainty: {len(squares)} right finds on held-out pictures; expected at least {LEAST}; {_MORE}"
         )
     return float(np.sqrt(np.median(squares) / chi2.median(freedom)))

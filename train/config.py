@@ -134,6 +134,22 @@ class EvaluateConfig:
 
 
 @dataclass
+class RenderedConfig:
+    root: str = "???"
+    split: str | None = None
+
+
+@dataclass
+class CalibrateConfig:
+    checkpoint: str = "???"
+    data: RenderedConfig = field(default_factory=RenderedConfig)
+    zoom: float = 1.0
+    batch_size: int = 32
+    accelerator: str = "auto"
+    out: str = "calibrated.ckpt"
+
+
+@dataclass
 class CompareConfig:
     first: str = "???"
     second: str = "???"
@@ -220,6 +236,13 @@ def check_evaluate(config: EvaluateConfig) -> None:
         raise ConfigError(f"nominal_position: got {place}; expected three numbers, beside nominal_fov_deg")
     _between("zoom", config.zoom, *_ZOOM)
     _at_least("seed", config.seed, 0)
+
+
+def check_calibrate(config: CalibrateConfig) -> None:
+    """Raises ConfigError, beginning with the full key, for the first value out of range."""
+    _between("zoom", config.zoom, *_ZOOM)
+    _at_least("batch_size", config.batch_size, 1)
+    _one_of("accelerator", config.accelerator, ACCELERATORS)
 
 
 def check_predict(config: PredictConfig) -> None:

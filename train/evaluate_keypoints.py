@@ -14,7 +14,7 @@ from train.detector import load_detector
 from train.evaluate import WORST, default_folder, device_of, table
 from train.factors import by_factor, draw_factors, factor_lines
 from train.gallery import draw_worst_cases
-from train.judge import Answer, Stray, judge_dataset
+from train.judge import Answer, Stray, judge_dataset, sized_as_in
 from train.metrics import summary, xy_errors
 from train.pictures import write_png
 from train.pose_metrics import auc, expected_calibration_error, precision_recall, risk_coverage
@@ -36,15 +36,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     detector = load_detector(config.checkpoint).zoomed(config.zoom)
     detector.net.to(device_of(config.accelerator))
     dataset = open_dataset(config.data.root, config.data.split)
-    # The dataset says how large its blocks are.
-    known = {kind.name: kind.size for kind in detector.blocks.kinds}
-    detector = detector.sized(
-        {
-            model.name: model.size
-            for model in dataset.models.values()
-            if model.name in known and not np.allclose(model.size, known[model.name], rtol=1e-3)
-        }
-    )
+    detector = sized_as_in(dataset, detector)
     answers: list[Answer] = []
     strays: list[Stray] = []
     place = None if config.nominal_position is None else np.array(config.nominal_position)
@@ -57,7 +49,9 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         ):
             answers.append(one)
     if not answers:
-        raise DatasetError(f"{config.data.root}: shows no block that the model knows; it knows {', '.join(known)}")
+        raise DatasetError(
+            f"{config.data.root}: shows no block that the model knows; it knows {', '.join(detector.blocks.names)}"
+        )
     result = {
         "checkpoint": str(config.checkpoint),
         "checkpoint_sha256": sha256_of(place_of(config.checkpoint)),

@@ -6,33 +6,26 @@ function of (configuration, seed, step), and all else is in last.ckpt.
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from scipy.stats import chi2
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from simgen.dataset.read import sha256_of
 from simgen.errors import SimgenError
-from simgen.geometry import Array
 from train.blockset import BlockSet
+from train.calibrate import add_confidence
 from train.checkpoint import BEST, KEYPOINTS, Checkpoints, place_of
-from train.confidence import BINS, calibrate, inflation
 from train.config import KeypointConfig, TrainConfig
-from train.detector import Inflation, load_detector
 from train.fit import epochs_done, fit, make_trainer, rate, say
-from train.held_out import judged, squares_free, squares_on_table
 from train.keypoint_loss import BlockLosses, Losses, Weights, crop_losses, keypoint_losses
 from train.keypoint_net import KeypointNet, make_net
-from train.pose_metrics import expected_calibration_error
 from train.runfolder import METRICS, claim, code_versions, write_json
 from train.sources import sources_of
 from train.start import begin_from
@@ -211,60 +204,6 @@ def train_keypoints(config: TrainConfig) -> None:
         confidence = add_confidence(folder / BEST, sources.held_out, sources.learn, sources.check)
         result = {"best_epoch": int(best["epoch"]), "history": checkpoints.history, "confidence": confidence}
         write_json(folder / METRICS, result)
-
-
-def add_confidence(path: Path, held_out: Dataset[Shot], learn: range, check: range) -> dict[str, Any] | None:
-    """Calibrates the detector in the checkpoint `path` on the items `learn` of `held_out`, its uncertainties and
-    then its confidence, and tells how well they come true on the items `check`; None where it finds nothing there. Where
-    there is too little to learn either from, it says so and leaves that as the network has it."""
-    # As the network is, even if this was done before: a run that is started again when it is done comes here again.
-    detector = replace(load_detector(path), calibration=None, inflation=Inflation())
-    drawn = [held_out[k] for k in learn]
-    plain = list(judged(detector, drawn))
-    try:
-        grown = Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2))
-        detector = replace(detector, inflation=grown)
-    except SimgenError as error:
-        print(f"WARNING: {error}; until then uncertainties are what the keypoints' imply", file=sys.stderr)
-    finds = list(judged(detector, drawn))
-    try:
-        calibration = calibrate([one.found.features for one in finds], [one.right for one in finds])
-        detector = replace(detector, calibration=calibration)
-    except SimgenError as error:
-        print(f"WARNING: {error}; until then a find's confidence is the network's score", file=sys.stderr)
-    content = {**torch.load(path, map_location="cpu", weights_only=True), "inflation": asdict(detector.inflation)}
-    content["calibration"] = detector.calibration and detector.calibration.to_json()
-    part = path.with_suffix(".part")
-    torch.save(content, part)
-    part.replace(path)
-
-    checked = list(judged(detector, (held_out[k] for k in check)))
-    if not checked:
-        return None
-    chance, right = np.array([one.found.confidence for one in checked]), np.array([one.right for one in checked])
-    score = np.array([one.found.score for one in checked])
-    stated, of_score = (expected_calibration_error(said, right, BINS) for said in (chance, score))
-    on_table, free = _share_within(squares_on_table(checked), 2), _share_within(squares_free(checked), 3)
-    print(
-        f"confidence: {right.sum()} of {len(checked)} finds on other held-out pictures are right; what is stated is off by "
-        f"{stated:.3f} (the network's score by {of_score:.3f})\n"
-        f"uncertainty: the place's deviations grown {detector.inflation.on_table:.2f} times on the table, "
-        f"{detector.inflation.free:.2f} times free; "
-        f"of right finds {100 * on_table:.0f}% and {100 * free:.0f}% are within their ellipses of 95%"
-    )
-    return {
-        "finds": len(checked),
-        "right": int(right.sum()),
-        "expected_calibration_error": stated,
-        "expected_calibration_error_of_score": of_score,
-        "inflation": asdict(detector.inflation),
-        "within_95": {"on_table": on_table, "free": free},
-    }
-
-
-def _share_within(squares: Array, freedom: int) -> float:
-    """Of finds, the share that lies within the ellipses that should hold 95%; 0 where there is no find."""
-    return float(np.mean(squares < chi2.ppf(0.95, freedom))) if len(squares) else 0.0
 
 
 class Kept(Dataset[Shot]):

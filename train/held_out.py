@@ -1,14 +1,15 @@
-"""What a detector finds in held-out pictures of a stream, each find judged: the simulated validation in full."""
+"""What a detector finds in held-out pictures, a stream's or a dataset's, each find judged: simulated validation in full."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from simgen.dataset.read import BopDataset
 from simgen.geometry import Array, inverse
 from train.confidence import RIGHT
 from train.detector import Detector, Found
-from train.judge import misses, nearest_guise
+from train.judge import Answer, judge_dataset, misses, nearest_guise
 from train.pose import Pose, views_of
 from train.pose_metrics import match
 from train.stream import Shot
@@ -42,6 +43,20 @@ def judged(detector: Detector, shots: Iterable[Shot]) -> Iterator[Judged]:
             for found, j in zip(finds, taken, strict=True):
                 truth = nearest_guise(truths[j][1], found.kind, found.pose.camera_from_block) if j >= 0 else None
                 yield Judged(found, truth is not None, truth, tables[row])
+
+
+def judged_in(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[Judged]:
+    """Every find in the pictures of `dataset`, as `train.judge.judge_dataset` has them."""
+    for one in judge_dataset(detector, dataset, batch):
+        if one.found is None:
+            continue
+        table = one.picture.camera_from_world
+        table = np.full((4, 4), np.nan) if table is None else table
+        if isinstance(one, Answer) and one.right:
+            truth = nearest_guise(one.truth.camera_from_block, one.kind, one.found.pose.camera_from_block)
+            yield Judged(one.found, True, truth, table)
+        else:
+            yield Judged(one.found, False, None, table)
 
 
 def squares_free(judgements: Iterable[Judged]) -> Array:

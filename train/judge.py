@@ -127,6 +127,18 @@ def judge_dataset(
             yield from (Stray(picture, view, found) for i, found in enumerate(finds) if taken[i] < 0)
 
 
+def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
+    """`detector` for the sizes that `dataset` says its blocks have."""
+    known = {kind.name: kind.size for kind in detector.blocks.kinds}
+    return detector.sized(
+        {
+            model.name: model.size
+            for model in dataset.models.values()
+            if model.name in known and not np.allclose(model.size, known[model.name], rtol=1e-3)
+        }
+    )
+
+
 def misses(finds: Sequence[Found], truths: Sequence[tuple[str, Array]]) -> Array:
     """(D, T) ADD-S of each of `finds` to each of `truths`, kinds by name and poses camera_from_block (4, 4), in diameters;
     infinite for another kind."""
