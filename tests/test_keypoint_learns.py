@@ -35,7 +35,7 @@ from train.evaluate_keypoints import evaluate_keypoints
 from train.export import export
 from train.fit_keypoints import train_keypoints
 from train.held_out import judged_in, squares_free, squares_on_table
-from train.overlay import draw_finds
+from train.overlay import draw_finds, label
 from train.pose import View
 from train.pose_metrics import adds, expected_calibration_error
 from train.predict import predict, read_camera, view_of
@@ -370,3 +370,16 @@ def test_an_overlay_marks_the_block_and_leaves_the_rest(detector: Detector, data
     changed = np.argwhere((drawn != image).any(2))
     middle = np.array([finds[0].keypoints[0][1], finds[0].keypoints[0][0]])
     assert np.linalg.norm(changed.mean(0) - middle) < 25
+
+
+@pytest.mark.parametrize("place", [(0, 0), (159, 0), (0, 119), (159, 119), (-30, 400)])
+def test_a_label_is_whole_wherever_its_block_is(place: tuple[int, int]) -> None:
+    shapes = []
+    for at in (place, (40, 60)):
+        image = np.full((120, 160, 3), 128, np.uint8)
+        label(image, "cube 0.97", at, (255, 200, 0), 1)
+        rows, columns = np.nonzero((image == (255, 200, 0)).all(2))
+        box = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert not (box == 128).all(2).any()
+        shapes.append(box)
+    assert np.array_equal(*shapes)

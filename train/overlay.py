@@ -28,11 +28,19 @@ def draw_finds(picture: Image, finds: Sequence[Found], view: View) -> Image:
         top_left = draw_block(drawn, found.kind, found.pose.camera_from_block, view, color)
         if top_left is None:
             continue
-        text = f"{found.kind.name} {found.confidence:.2f}"
-        place = (top_left[0], max(top_left[1] - 4 * thick, 12 * thick))
-        for shade, width in (((0, 0, 0), 3 * thick), (color, thick)):
-            cv2.putText(drawn, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, shade, width, cv2.LINE_AA)
+        label(drawn, f"{found.kind.name} {found.confidence:.2f}", top_left, color, thick)
     return drawn
+
+
+def label(image: Image, text: str, place: tuple[int, int], color: tuple[int, int, int], thick: int) -> None:
+    """Writes `text` in black on a box of `color` that stands on `place` (u, v) px, moved into the `image` (H, W, 3)."""
+    font, size, gap = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, 2 * thick
+    (width, height), below = cv2.getTextSize(text, font, size, thick)
+    across, down = width + 2 * gap, height + below + 2 * gap
+    left = max(0, min(place[0], image.shape[1] - 1 - across))
+    bottom = max(down, min(place[1] - gap, image.shape[0] - 1))
+    cv2.rectangle(image, (left, bottom - down), (left + across, bottom), color, cv2.FILLED)
+    cv2.putText(image, text, (left + gap, bottom - below - gap), font, size, (0, 0, 0), thick, cv2.LINE_AA)
 
 
 def draw_targets(images: Tensor, targets: Targets, row: int, blocks: BlockSet) -> Image:
