@@ -21,11 +21,9 @@ from simgen.shapes import load_solid
 from simgen.targets import Targets
 from train.blockset import BlockSet, Kind
 from train.data import Decoded, EpochOrder, jitter
-from train.pose import table_of
+from train.pose import pose_or_nan, table_of
 from train.stream import Shot, jitter_of, tables_of
 from train.table_view import cells_on_table
-
-_UNKNOWN = np.full((4, 4), np.nan)
 
 
 class BopShots(Dataset[Shot]):
@@ -82,7 +80,7 @@ class BopShots(Dataset[Shot]):
         cameras = Cameras(
             intrinsics=np.stack([picture.intrinsics for picture in pictures]),
             distortion=np.stack([picture.distortion for picture in pictures]),
-            world_from_camera=np.stack([inverse(_pose_of(picture)) for picture in pictures]),
+            world_from_camera=np.stack([inverse(pose_or_nan(picture.camera_from_world)) for picture in pictures]),
             width=self.width,
             height=self.height,
         )
@@ -123,7 +121,7 @@ class BopShots(Dataset[Shot]):
             camera_from_block=table("camera_from_block", torch.float32),
             intrinsics=row([picture.intrinsics for picture in pictures]),
             distortion=row([picture.distortion for picture in pictures]),
-            camera_from_world=row([_pose_of(picture) for picture in pictures]),
+            camera_from_world=row([pose_or_nan(picture.camera_from_world) for picture in pictures]),
             box=table("box", torch.float32),
             seen=table("seen", torch.int64),
             share=table("share", torch.float32),
@@ -254,7 +252,3 @@ def _borders(box: tuple[int, int, int, int]) -> Array:
     if width <= 0:
         return np.full(4, np.nan)
     return np.array([u, v, u + width, v + height]) - 0.5
-
-
-def _pose_of(picture: Picture) -> Array:
-    return _UNKNOWN if picture.camera_from_world is None else picture.camera_from_world

@@ -34,7 +34,6 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any]:
     """Writes `config.checkpoint`, calibrated on every second picture of a rendered dataset, to `config.out`, and prints and
     returns how well it comes true on the others. Raises CheckpointError, DatasetError, ConfigError, and SimgenError where
     there is too little to learn from."""
-    content = read_checkpoint(config.checkpoint)
     dataset = open_dataset(config.data.root, config.data.split)
     check_simulated(dataset)
     detector = sized_as_in(dataset, _raw(config.checkpoint).zoomed(config.zoom))
@@ -47,7 +46,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any]:
     detector = _sure(_grown(detector, finds), finds)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    _write(content, detector, out)
+    _write(detector, config.checkpoint, out)
     result = comes_true(detector, list(judged_in(detector, check, config.batch_size)))
     print(f"wrote {out}")
     return result
@@ -71,7 +70,7 @@ def add_confidence(path: Path, held_out: Dataset[Shot], learn: range, check: ran
         detector = _sure(detector, finds)
     except SimgenError as error:
         print(f"WARNING: {error}; until then a find's confidence is the network's score", file=sys.stderr)
-    _write(torch.load(path, map_location="cpu", weights_only=True), detector, path)
+    _write(detector, path, path)
     checked = list(judged(detector, (held_out[k] for k in check)))
     return comes_true(detector, checked) if checked else None
 
@@ -117,11 +116,13 @@ def _sure(detector: Detector, finds: Finds) -> Detector:
     return replace(detector, calibration=learnt)
 
 
-def _write(content: dict[str, Any], detector: Detector, path: Path) -> None:
+def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:
+    """The `checkpoint` with what `detector` has learnt since, to `out`."""
     calibration = detector.calibration and detector.calibration.to_json()
-    part = path.with_suffix(".part")
-    torch.save({**content, "inflation": asdict(detector.inflation), "calibration": calibration}, part)
-    part.replace(path)
+    content = {**read_checkpoint(checkpoint), "inflation": asdict(detector.inflation), "calibration": calibration}
+    part = out.with_suffix(".part")
+    torch.save(content, part)
+    part.replace(out)
 
 
 def _share_within(squares: Array, freedom: int) -> float:

@@ -19,7 +19,7 @@ from train.config import KeypointConfig
 from train.crop_net import upward_of, windows_of
 from train.data import resized
 from train.keypoint_net import STRIDE, KeypointNet, Maps, Peaks, find_peaks, make_net
-from train.pose import Pose, View, solve_free, solve_on_table
+from train.pose import Pose, View, pose_or_nan, solve_free, solve_on_table
 from train.table_view import find_camera
 
 Image = NDArray[np.uint8]
@@ -163,8 +163,7 @@ class Detector:
             image = torch.tensor(picture, device=keypoints.device).permute(2, 0, 1)[None]
             real = self.blocks.real.to(keypoints.device)
             lens = keypoints.new_tensor(view.intrinsics).expand(count, 3, 3)
-            known = np.full((4, 4), np.nan) if view.camera_from_table is None else view.camera_from_table
-            pose = keypoints.new_tensor(known).expand(count, 4, 4)
+            pose = keypoints.new_tensor(pose_or_nan(view.camera_from_table)).expand(count, 4, 4)
             with torch.inference_mode():
                 # Twice: the second time the window is of what the first has seen.
                 for see in (self.net.crops.look, self.net.crops.look_around):

@@ -10,7 +10,7 @@ from simgen.geometry import Array, inverse
 from train.confidence import RIGHT
 from train.detector import Detector, Found
 from train.judge import Answer, judge_dataset, misses, nearest_guise
-from train.pose import Pose, views_of
+from train.pose import Pose, pose_or_nan, views_of
 from train.pose_metrics import match
 from train.stream import Shot
 
@@ -50,8 +50,7 @@ def judged_in(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[J
     for one in judge_dataset(detector, dataset, batch):
         if one.found is None:
             continue
-        table = one.picture.camera_from_world
-        table = np.full((4, 4), np.nan) if table is None else table
+        table = pose_or_nan(one.picture.camera_from_world)
         if isinstance(one, Answer) and one.right:
             truth = nearest_guise(one.truth.camera_from_block, one.kind, one.found.pose.camera_from_block)
             yield Judged(one.found, True, truth, table)

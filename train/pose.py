@@ -90,6 +90,11 @@ def table_of(center: Array | None, size: Array | None) -> Array | None:
     return None if center is None or size is None else np.stack([center - size / 2, center + size / 2])
 
 
+def pose_or_nan(pose: Array | None) -> Array:
+    """(4, 4) `pose`, and NaN for one that nobody knows: as tensors have it."""
+    return np.full((4, 4), np.nan) if pose is None else pose
+
+
 def _known(values: Array) -> Array | None:
     return values if np.isfinite(values).all() else None
 
