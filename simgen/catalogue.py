@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,18 @@ from simgen.shapes import SHAPES, Solid, load_solid, make_solid
 
 @dataclass(frozen=True)
 class Box:
-    """A box with edges along the world's axes: `center` (3,) and `size` (3,) m."""
+    """A box with edges along the world's axes: `center` (3,) and `size` (3,) m.
+
+    How little of that is sure is for randomize.fixture to use: `moves` (3,) m is how far from `center` it may stand,
+    `grows` by what share it may be larger, or 1 / (1 + `grows`) smaller, and `missing` the share of the scenes in which it
+    is not there.
+    """
 
     center: Array
     size: Array
+    moves: Array = field(default_factory=lambda: np.zeros(3))
+    grows: float = 0.0
+    missing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,16 @@ class World:
     nominal: Mapping[str, Any]
     varied: Mapping[str, Any]
     source: Mapping[str, Any]
+
+    @cached_property
+    def loose(self) -> tuple[Box, ...]:
+        """The boxes of all fixtures, in the order of Scenes.fixtures."""
+        return tuple(box for group in self.fixtures for box in group)
+
+    @cached_property
+    def boxes(self) -> tuple[Box, ...]:
+        """The table, then `loose`."""
+        return (self.table, *self.loose)
 
 
 def load_world(scene: str) -> World:
@@ -187,15 +206,24 @@ def _fixtures(path: Path, items: Any) -> Iterator[tuple[Box, ...]]:
     if not isinstance(items, list):
         raise SceneError(f"{path}: fixtures: got {items!r}; expected a list")
     for k, item in enumerate(items):
-        if not isinstance(item, dict) or set(item) != {"size", "centers"}:
+        if not isinstance(item, dict) or set(item) - {"moves", "grows", "missing"} != {"size", "centers"}:
             raise SceneError(
-                f"{path}: fixtures[{k}]: got {item!r}; expected {{size: [x, y, z], centers: [[x, y, z], ...]}}"
+                f"{path}: fixtures[{k}]: got {item!r}; expected {{size: [x, y, z], centers: [[x, y, z], ...]}}, and perhaps "
+                "moves: [x, y, z], grows: share and missing: share"
             )
         size = _vector(path, f"fixtures[{k}].size", item["size"], 3, positive=True)
         if not isinstance(item["centers"], list) or not item["centers"]:
             raise SceneError(f"{path}: fixtures[{k}].centers: got {item['centers']!r}; expected a list of [x, y, z]")
         centers = [_vector(path, f"fixtures[{k}].centers[{j}]", c, 3) for j, c in enumerate(item["centers"])]
-        yield tuple(Box(center, size) for center in centers)
+        moves = _vector(path, f"fixtures[{k}].moves", item.get("moves", [0, 0, 0]), 3)
+        missing = _number(path, f"fixtures[{k}].missing", item.get("missing", 0))
+        grows = _number(path, f"fixtures[{k}].grows", item.get("grows", 0))
+        for key, least in (("moves", moves.min()), ("grows", grows), ("missing", missing)):
+            if least < 0:
+                raise SceneError(f"{path}: fixtures[{k}].{key}: got {item[key]}; expected nothing below 0")
+        if missing > 1:
+            raise SceneError(f"{path}: fixtures[{k}].missing: got {missing}; expected a share from 0 to 1")
+        yield tuple(Box(center, size, moves, grows, missing) for center in centers)
 
 
 def _number(path: Path, key: str, value: Any, *, positive: bool = False) -> float:

@@ -27,6 +27,7 @@ from simgen.scene import (
     Ambient,
     Blocks,
     Cameras,
+    Fixtures,
     Lights,
     Materials,
     Scenes,
@@ -68,13 +69,14 @@ class Sampler:
         draws = Draws(seed, np.asarray(index, dtype=np.int64).reshape(-1), trace=trace)
         blocks = self._blocks(draws, attempt)
         cameras = self._cameras(draws)
-        surfaces = self._surfaces(draws)
-        check_cameras(cameras, surfaces, self.world, draws.seed, draws.index)
+        surfaces, fixtures = self._surfaces(draws), self._fixtures(draws)
+        check_cameras(cameras, surfaces, fixtures, self.world, draws.seed, draws.index)
         return Scenes(
             index=draws.index,
             attempt=np.full(len(draws.index), attempt),
             blocks=blocks,
             surfaces=surfaces,
+            fixtures=fixtures,
             lights=self._lights(draws),
             ambient=self._ambient(draws),
             cameras=cameras,
@@ -252,6 +254,18 @@ class Sampler:
         if self.world.fixtures:
             groups.append(("fixture", len(self.world.fixtures)))
         return Surfaces(material=self._materials(draws, groups), walls=self._one(draws, "walls") > 0.5)
+
+    def _fixtures(self, draws: Draws) -> Fixtures:
+        boxes = self.world.loose
+
+        def each(name: str) -> Any:
+            return self._joined(draws, [(f"fixture/{name}", len(boxes))])
+
+        return Fixtures(
+            shift=each("shift") * np.array([box.moves for box in boxes]).reshape(-1, 3),
+            scale=(1 + np.array([box.grows for box in boxes])) ** each("growth"),
+            present=each("presence") >= np.array([box.missing for box in boxes]),
+        )
 
     def _lights(self, draws: Draws) -> Lights:
         def each(name: str, kind: type = float) -> Any:

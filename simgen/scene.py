@@ -107,6 +107,16 @@ class Surfaces(_Checked):
 
 
 @dataclass(frozen=True)
+class Fixtures(_Checked):
+    """The F boxes of World.loose: how far each stands from where the scene file says, how many times as large it is, and
+    whether it is there."""
+
+    shift: Annotated[Array, "B F 3"]  # m
+    scale: Annotated[Array, "B F"]
+    present: Annotated[Bools, "B F"]
+
+
+@dataclass(frozen=True)
 class Lights(_Checked):
     """Lights at `direction` (unit, towards the light) and `distance` m from the table's centre.
 
@@ -173,6 +183,7 @@ class Scenes(_Checked):
     attempt: Annotated[Ints, "B"]
     blocks: Blocks
     surfaces: Surfaces
+    fixtures: Fixtures
     lights: Lights
     ambient: Ambient
     cameras: Cameras
@@ -186,6 +197,7 @@ class Scenes(_Checked):
             "blocks.material": self.blocks.material.texture,
             "surfaces": self.surfaces.walls,
             "surfaces.material": self.surfaces.material.texture,
+            "fixtures": self.fixtures.present,
             "lights": self.lights.distance,
             "ambient": self.ambient.intensity,
             "cameras": self.cameras.intrinsics,
@@ -259,6 +271,7 @@ def _build(kind: type[T], data: dict[str, Any]) -> T:
 _PARTS: dict[str, Any] = {
     "blocks": Blocks,
     "surfaces": Surfaces,
+    "fixtures": Fixtures,
     "lights": Lights,
     "ambient": Ambient,
     "cameras": Cameras,

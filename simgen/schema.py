@@ -24,6 +24,13 @@ class MaterialLeaves:
 
 
 @dataclass
+class FixtureLeaves(MaterialLeaves):
+    shift: Any = MISSING  # of each box, in units of the scene file's `moves`
+    growth: Any = MISSING  # likewise of its `grows`: at -1 smaller by that, at 1 larger
+    presence: Any = MISSING  # 0 to 1: a box is missing where this is below the scene file's `missing`
+
+
+@dataclass
 class BlockLeaves:
     slots: int = MISSING  # room for this many; places are drawn for all, so `count` moves no block
     count: Any = MISSING
@@ -99,7 +106,7 @@ class Randomize:
     floor: MaterialLeaves = field(default_factory=MaterialLeaves)
     wall: MaterialLeaves = field(default_factory=MaterialLeaves)
     background: MaterialLeaves = field(default_factory=MaterialLeaves)
-    fixture: MaterialLeaves = field(default_factory=MaterialLeaves)
+    fixture: FixtureLeaves = field(default_factory=FixtureLeaves)
     walls: Any = MISSING  # 1 with walls, 0 without: then the background is seen
     light: LightLeaves = field(default_factory=LightLeaves)
     ambient: AmbientLeaves = field(default_factory=AmbientLeaves)

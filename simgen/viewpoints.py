@@ -8,16 +8,20 @@ from numpy.typing import NDArray
 from simgen.catalogue import World
 from simgen.errors import ConfigError
 from simgen.geometry import NEAR, Array, distort, lens_reach
-from simgen.scene import Cameras, Surfaces
+from simgen.scene import Cameras, Fixtures, Surfaces
 
 
-def check_cameras(cameras: Cameras, surfaces: Surfaces, world: World, seed: int, index: NDArray[np.int64]) -> None:
+def check_cameras(
+    cameras: Cameras, surfaces: Surfaces, fixtures: Fixtures, world: World, seed: int, index: NDArray[np.int64]
+) -> None:
     """Raises ConfigError with the first sample whose camera stands in or behind something, or has too strong a lens."""
     position = cameras.world_from_camera[:, :3, 3]
-    boxes = [world.table, *(box for group in world.fixtures for box in group)]
-    center = np.array([box.center for box in boxes]).T  # (3, boxes)
-    half = np.array([box.size for box in boxes]).T / 2 + NEAR
-    inside = np.logical_and.reduce(np.abs(position.T[:, None] - center[..., None]) <= half[..., None])  # (boxes, B)
+    center = np.array([box.center for box in world.boxes]).T[..., None].repeat(len(position), 2)  # (3, boxes, B)
+    center[:, 1:] += fixtures.shift.T
+    half = np.array([box.size for box in world.boxes]).T[..., None].repeat(len(position), 2) / 2
+    half[:, 1:] *= fixtures.scale.T
+    inside = np.logical_and.reduce(np.abs(position.T[:, None] - center) <= half + NEAR)  # (boxes, B)
+    inside[1:] &= fixtures.present.T
     for which, what in ((inside[0], "the table"), (np.logical_or.reduce(inside[1:]), "a fixture")):
         _raise_where(which, position, what, seed, index)
     _raise_where(position[:, 2] <= world.room.floor + NEAR, position, "the floor", seed, index)

@@ -23,7 +23,7 @@ SCENE: dict[str, Any] = {
     "camera": {"width": 320, "height": 200},
     "fixtures": [
         {"size": [0.1, 0.2, 0.3], "centers": [[0, 0, 0.15], [0.5, 0, 0.15]]},
-        {"size": [1, 1, 1], "centers": [[2, 2, 2]]},
+        {"size": [1, 1, 1], "centers": [[2, 2, 2]], "moves": [0.1, 0, 0.2], "grows": 0.5, "missing": 0.25},
     ],
     "nominal": {"camera": {"distance": 1.0}},
     "varied": {"camera": {"distance": ["uniform", 1, 2]}},
@@ -89,7 +89,7 @@ def test_the_kuka_table() -> None:
     world = load_world("kuka_table")
     assert world.solids[0].name == "kuka_box"
     assert world.solids[0].size == pytest.approx([0.081, 0.078, 0.089])
-    assert [len(group) for group in world.fixtures] == [2, 1, 54]
+    assert [len(group) for group in world.fixtures] == [2, 1, 54, 4, 2]
     tape = np.array([box.center for box in world.fixtures[2]])
     steps = np.array([[-0.5 - 0.15 * i, 0.61 - 0.15 * j] for i in range(6) for j in range(9)])
     assert tape[:, :2] == pytest.approx(steps)  # the 15 cm grid
@@ -121,6 +121,12 @@ def test_a_scene_of_ones_own(tmp_path: Path) -> None:
     assert isinstance(world.fixtures[0][1], Box)
     assert np.array_equal(world.fixtures[0][1].center, [0.5, 0, 0.15])
     assert np.array_equal(world.fixtures[0][1].size, [0.1, 0.2, 0.3])
+    assert np.array_equal(world.fixtures[0][1].moves, [0, 0, 0])
+    assert (world.fixtures[0][1].grows, world.fixtures[0][1].missing) == (0, 0)
+    other = world.fixtures[1][0]
+    assert (other.moves.tolist(), other.grows, other.missing) == ([0.1, 0, 0.2], 0.5, 0.25)
+    assert world.loose == (*world.fixtures[0], other)
+    assert world.boxes == (world.table, *world.loose)
     assert world.nominal == SCENE["nominal"]
     assert world.varied == SCENE["varied"]
     assert world.source == {**SCENE, "blocks": BLOCKS}
@@ -254,6 +260,7 @@ DROP = object()
         ("fixtures", [{"size": [1, 1, 1], "centers": 3}]),
         ("fixtures", [{"size": [1, 1, 1], "centers": None}]),
         ("fixtures", [{"size": [1, 1, 1], "centers": []}]),
+        ("fixtures", [{"size": [1, 1, 1], "centers": [[2, 2, 2]], "wobbles": 1}]),
     ],
     ids=lambda value: "left out" if value is DROP else str(value),
 )
@@ -279,6 +286,23 @@ def test_a_fixture_error_names_its_place(tmp_path: Path) -> None:
     path = write(tmp_path, scene)
     message = refused(SceneError, lambda: load_world(str(path)))
     assert message == f"{path}: fixtures[0].centers[1]: got 'high'; expected a number"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("moves", [0.1, -0.1, 0], "got [0.1, -0.1, 0]; expected nothing below 0"),
+        ("grows", -0.5, "got -0.5; expected nothing below 0"),
+        ("missing", -0.1, "got -0.1; expected nothing below 0"),
+        ("missing", 1.5, "got 1.5; expected a share from 0 to 1"),
+        ("moves", [0.1, 0.1], "got [0.1, 0.1]; expected 3 numbers"),
+    ],
+)
+def test_how_a_fixture_varies_is_checked(tmp_path: Path, key: str, value: Any, says: str) -> None:
+    scene = deepcopy(SCENE)
+    scene["fixtures"][1][key] = value
+    path = write(tmp_path, scene)
+    assert refused(SceneError, lambda: load_world(str(path))) == f"{path}: fixtures[1].{key}: {says}"
 
 
 # ---- block sets

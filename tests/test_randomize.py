@@ -28,6 +28,7 @@ from simgen.schema import Randomize, Render
 SCENES = ("tabletop", "kuka_table")
 ARMS = ("blocks", "distractors", "colour", "background", "light", "camera", "sensor")
 PRESETS = sorted(path.stem for path in (resource_folder("conf") / "randomize").glob("*.yaml"))
+FIXTURES = {"shift": "shift", "growth": "scale", "presence": "present"}  # leaves and what they determine
 SLOTS = 6  # of labelled blocks in every preset; ten of distractors follow
 
 
@@ -187,6 +188,8 @@ def _determines(leaf: str) -> set[str]:
             "principal_point": {"cameras.center"},
             "distortion": {"cameras.distortion"},
         }[name]
+    if group == "fixture" and name in FIXTURES:
+        return {f"fixtures.{FIXTURES[name]}"}
     return {f"{group}.{name}".replace("_deg", "")}
 
 
@@ -217,6 +220,9 @@ CONSTANTS: dict[str, Any] = {
     "sky": [0.7, 0.8, 1.9],
     "ground": [0.3, 0.2, 0.1],
     "occlusion": 0.321,
+    "shift": [0.1, -0.2, 0.3],
+    "growth": 0.345,
+    "presence": 0.22,
     "aim": [-0.71, -0.02, 0.01],
     "camera/distance": 1.2345,
     "azimuth_deg": 177.77,
@@ -268,6 +274,9 @@ DISTRIBUTIONS: dict[str, Any] = {
     "sky": ["uniform", [0.5, 0.6, 0.7], [1, 1, 2]],
     "ground": COLOR,
     "occlusion": ["uniform", 0, 1],
+    "shift": ["uniform", -1, [1, 0.5, 0.2]],
+    "growth": ["choice", 0, ["uniform", -1, 1]],
+    "presence": ["uniform", 0, 1],
     "aim": None,
     "camera/distance": ["normal", 1.25, 0.01],
     "azimuth_deg": ["uniform", 170, 190],
@@ -293,7 +302,7 @@ DISTRIBUTIONS: dict[str, Any] = {
     "jpeg_quality": ["integer", 50, 95],
 }
 LEAVES = sorted(sampler_of("full").leaves)
-LEAVES_IN_ALL = 112
+LEAVES_IN_ALL = 115
 
 
 def of_leaf(table: dict[str, Any], path: str) -> Any:
@@ -347,7 +356,7 @@ def test_frozen_at_what_a_sample_drew_every_leaf_gives_that_sample(scene: str) -
                 continue
             numbers = leaf.sample(Draws(9, np.array([index]), path))[0].tolist()
             drawn[path] = TEXTURES[int(numbers[0])] if path.endswith("texture") else numbers
-        assert len(drawn) == LEAVES_IN_ALL - 2 * (6 + 9) - 9 - 8  # without blocks', fixtures' and lights' own
+        assert len(drawn) == LEAVES_IN_ALL - 2 * (6 + 9) - 12 - 8  # without blocks', fixtures' and lights' own
         assert_same(sampler_of("full", scene, drawn).sample(9, [index]), sampler.sample(9, [index]))
 
 
@@ -369,7 +378,7 @@ def test_every_leaf_takes_a_distribution(scene: str) -> None:
     arrays = flat(sampler.sample(0, range(12)))
     constant = {"attempt", "cameras.width", "cameras.height", "blocks.labelled", "distractors.labelled"}
     if scene == "tabletop":
-        constant |= {name for name in arrays if name.startswith("fixture.")}
+        constant |= {name for name in arrays if name.startswith(("fixture.", "fixtures."))}
     for name in arrays.keys() - constant:
         assert len({row.tobytes() for row in arrays[name]}) > 1, name
     assert np.unique(arrays["sensor.jpeg_quality"]).min() >= 50
@@ -424,7 +433,9 @@ GROUPS: dict[str, set[str]] = {
         for name in (*_MATERIAL, *_GLOSS)
     }
     | {f"{surface}.metalness" for surface in ("blocks.material", "distractors.material", "fixture")},
-    "background": {f"background.{name}" for name in _MATERIAL} | {"surfaces.walls"},
+    "background": {f"background.{name}" for name in _MATERIAL}
+    | {"surfaces.walls"}
+    | {f"fixtures.{name}" for name in FIXTURES.values()},
     "light": {
         f"lights.{name}"
         for name in ("present", "kind", "direction", "distance", "size", "color", "intensity", "specular", "shadow")
@@ -440,7 +451,8 @@ GROUPS: dict[str, set[str]] = {
 }
 # What the kuka_table varies less: one box that lies on its base.
 FIXED = {
-    "tabletop": {f"fixture.{name}" for name in (*_MATERIAL, *_GLOSS, "metalness")},
+    "tabletop": {f"fixture.{name}" for name in (*_MATERIAL, *_GLOSS, "metalness")}
+    | {f"fixtures.{name}" for name in FIXTURES.values()},
     "kuka_table": {"blocks.present", "blocks.model", "blocks.z"},
 }
 
@@ -807,6 +819,9 @@ def test_pixels_scale_with_the_size_of_the_picture() -> None:
         ("tabletop", {"camera.distance": 2.5, "camera.elevation_deg": 10, "camera.azimuth_deg": -90}, "a wall"),
         ("tabletop", {"camera.offset": [0, 0, 3]}, "the ceiling"),
         ("kuka_table", {"camera.aim": [0, 0, 0.3], "camera.distance": 0.05}, "a fixture"),
+        # Beside the arm's column as it stands, and in it as it may stand, or as large as it may be.
+        ("kuka_table", {"camera.aim": [0.12, 0, 0.3], "camera.distance": 0.01, "fixture.shift": [1, 0, 0]}, "a fixture"),
+        ("kuka_table", {"camera.aim": [0.08, 0, 0.3], "camera.distance": 0.001, "fixture.growth": 1}, "a fixture"),
     ],
 )
 def test_a_camera_inside_or_behind_something_is_refused(scene: str, leaves: dict[str, Any], what: str) -> None:
@@ -821,6 +836,33 @@ def test_a_camera_inside_or_behind_something_is_refused(scene: str, leaves: dict
     assert str(caught.value).startswith("randomize.camera: sample 9 of seed 4 ")
     if what == "a wall":
         assert len(sampler_of("none", scene, {**leaves, "walls": 0}).sample(4, [9])) == 1
+    if what == "a fixture":
+        assert len(sampler_of("none", scene, {**leaves, "fixture.presence": 0}).sample(4, [9])) == 1
+
+
+def test_fixtures_vary_as_their_scene_says() -> None:
+    """Every box by itself, within what the scene file allows and over all of it."""
+    boxes = world_of("kuka_table").loose
+    fixtures = sampler_of("full", "kuka_table").sample(3, range(400)).fixtures
+    moves, grows = np.stack([box.moves for box in boxes]), np.array([box.grows for box in boxes])
+    missing = np.array([box.missing for box in boxes])
+    share = np.divide(fixtures.shift, moves, out=np.zeros_like(fixtures.shift), where=moves > 0)
+    assert (np.abs(share) <= 1).all()
+    assert (np.abs(share).max(0)[moves > 0] > 0.97).all()
+    assert not fixtures.shift[:, moves == 0].any()
+    assert np.log(fixtures.scale).min(0) == pytest.approx(-np.log1p(grows), rel=0.05)
+    assert np.log(fixtures.scale).max(0) == pytest.approx(np.log1p(grows), rel=0.05)
+    assert (np.abs(1 - fixtures.present.mean(0) - missing) < 4 * np.sqrt(missing * (1 - missing) / 400) + 1e-9).all()
+    apart = np.corrcoef(share[:, moves[:, 0] > 0, 0].T)
+    assert np.abs(apart - np.eye(len(apart))).max() < 0.3
+
+
+@pytest.mark.parametrize("preset", ["none", "tobin2017"])
+def test_fixtures_stand_where_they_are_said_to_unless_they_vary(preset: str) -> None:
+    fixtures = sampler_of(preset, "kuka_table").sample(3, range(5)).fixtures
+    assert fixtures.present.all()
+    assert not fixtures.shift.any()
+    assert (fixtures.scale == 1).all()
 
 
 # ---- what is refused

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 import torch
 from builders import ROOT, SMALL, need_egl, sampler_of
 
+from simgen.catalogue import Box
 from simgen.errors import ConfigError
 from simgen.geometry import inverse, transform_points, unproject
 from simgen.render import Renderer, make_renderer
-from simgen.scene import LIGHTS, Scenes, take
+from simgen.scene import LIGHTS, Fixtures, Scenes, take
 from simgen.silhouette import silhouette
 from simgen.textures import decode, encode
 
@@ -296,6 +298,38 @@ def test_absent_blocks_and_walls_leave_no_trace(renderer: Renderer) -> None:
     nothing = frames.depth[0] == 0
     assert nothing.any() and not nothing.all()
     assert np.all(frames.rgb[0][nothing] == [255, 0, 255])
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_fixtures_that_vary_look_as_if_the_scene_file_had_them_so(name: str) -> None:
+    """The same bytes as of a world whose boxes have that place and size, and that has no others."""
+    if name == "egl":
+        need_egl()
+    sampler, world = sampler_of("scene=kuka_table", "randomize=full", *SMALL)
+    many = sampler.sample(4, range(20))
+    ends = np.cumsum([0, *map(len, world.fixtures)])
+    some = [many.fixtures.present[:, a:b].any(1) for a, b in pairwise(ends)]
+    row = int(np.flatnonzero(np.all(some, axis=0))[0])  # a world has no empty group
+    scenes = take(many, [row])
+    shift, scale, present = scenes.fixtures.shift[0], scenes.fixtures.scale[0], scenes.fixtures.present[0]
+    assert not present.all()
+    boxes = [Box(box.center + shift[k], box.size * scale[k]) for k, box in enumerate(world.loose)]
+    groups = tuple(tuple(boxes[k] for k in range(a, b) if present[k]) for a, b in pairwise(ends))
+    count = int(present.sum())
+    still = Fixtures(np.zeros((1, count, 3)), np.ones((1, count)), np.ones((1, count), bool))
+    pictures = []
+    for shown, where in (
+        (scenes, world),
+        (replace(scenes, fixtures=still), replace(world, fixtures=groups)),
+        (scenes, replace(world, fixtures=tuple(tuple(boxes[a:b]) for a, b in pairwise(ends)))),
+    ):
+        made = make_renderer(name, where)
+        pictures.append(draw(made, shown))
+        made.close()
+    ours, theirs, other = pictures
+    for part in ("rgb", "depth", "slot"):
+        assert np.array_equal(getattr(ours, part), getattr(theirs, part)), part
+    assert not np.array_equal(ours.depth, other.depth)  # moved twice: that a box stands elsewhere is seen
 
 
 def test_unknown_renderer() -> None:

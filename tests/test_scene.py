@@ -12,6 +12,7 @@ from simgen.scene import (
     Ambient,
     Blocks,
     Cameras,
+    Fixtures,
     Lights,
     Materials,
     Scenes,
@@ -54,6 +55,9 @@ def scenes_of(batch: int, seed: int = 0) -> Scenes:
             labelled=rng.random((batch, n)) < 0.5,
         ),
         surfaces=Surfaces(material=materials(rng, batch, 5), walls=rng.random(batch) < 0.5),
+        fixtures=Fixtures(
+            shift=rng.normal(size=(batch, 3, 3)), scale=rng.random((batch, 3)), present=rng.random((batch, 3)) < 0.5
+        ),
         lights=Lights(
             present=rng.random((batch, lights)) < 0.5,
             kind=rng.integers(0, 3, (batch, lights)),
@@ -138,7 +142,7 @@ def test_json_is_plain() -> None:
 
     data = to_json(scenes_of(2))
     assert plain(data)
-    assert set(data) == {"index", "attempt", "blocks", "surfaces", "lights", "ambient", "cameras", "sensor"}
+    assert set(data) == {"index", "attempt", "blocks", "surfaces", "fixtures", "lights", "ambient", "cameras", "sensor"}
     assert data["cameras"]["width"] == 640
 
 

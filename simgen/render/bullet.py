@@ -36,7 +36,7 @@ from simgen.catalogue import World
 from simgen.errors import RenderError
 from simgen.geometry import NEAR, Array, inverse, quaternion_from_matrix, unproject
 from simgen.render import Frames
-from simgen.render.meshes import write_meshes
+from simgen.render.meshes import write_fixtures, write_meshes
 from simgen.scene import SURFACES, Scenes
 from simgen.textures import ImageFolder, decode, encode, paint
 
@@ -168,10 +168,12 @@ class BulletRenderer:
             pose = blocks.world_from_block[row, slot]
             body = connection.add(self._meshes[f"solid-{solid}"], texture, pose, float(blocks.scale[row, slot]))
             slots[body] = int(slot)
-        for name, path in self._meshes.items():
-            if name.startswith("solid") or (name == "wall" and not surfaces.walls[row]):
-                continue
-            place = SURFACES.index(name) if name in SURFACES else len(SURFACES) + int(name.split("-")[1])
+        things = {SURFACES.index(name): path for name, path in self._meshes.items() if name in SURFACES}
+        if not surfaces.walls[row]:
+            del things[SURFACES.index("wall")]
+        fixtures = write_fixtures(self._folder, self._world, scenes.fixtures, row)
+        things |= {len(SURFACES) + number: path for number, path in fixtures.items()}
+        for place, path in things.items():
             texture = paint(surfaces.material, (row, place), (WIDE_TEXTURE, WIDE_TEXTURE), self._images)
             slots[connection.add(path, texture, np.eye(4), 1.0)] = -1
         result = np.full(max(slots) + 1, -1, np.int16)
@@ -310,8 +312,10 @@ def nearest_depth(scenes: Scenes, row: int, world: World) -> float:
     """
     cameras, blocks, room = scenes.cameras, scenes.blocks, world.room
     eye = cameras.world_from_camera[row, :3, 3]
-    boxes = [world.table, *(box for group in world.fixtures for box in group)]
-    gaps = [float(np.linalg.norm(np.maximum(np.abs(eye - box.center) - box.size / 2, 0))) for box in boxes]
+    boxes = [(world.table.center, world.table.size)]
+    for box, shift, scale in zip(world.loose, scenes.fixtures.shift[row], scenes.fixtures.scale[row], strict=True):
+        boxes.append((box.center + shift, box.size * scale))
+    gaps = [float(np.linalg.norm(np.maximum(np.abs(eye - center) - size / 2, 0))) for center, size in boxes]
     gaps.append(float(eye[2] - room.floor))
     if scenes.surfaces.walls[row]:
         gaps += [float(np.min(eye[:2] - room.low)), float(np.min(room.high - eye[:2]))]

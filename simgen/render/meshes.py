@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from simgen.catalogue import Box, World
+from simgen.scene import Fixtures
 from simgen.shapes import Mesh, box_mapping, make_solid
 
 
 def write_meshes(folder: Path, world: World) -> dict[str, Path]:
-    """Writes the cell's meshes into `folder` and returns their files: solid-K, table, floor, wall and fixture-K."""
+    """Writes the cell's meshes into `folder` and returns their files: solid-K, table, floor and wall. Fixtures may stand
+    elsewhere in every scene: see `write_fixtures`."""
     meshes = {f"solid-{k}": solid.mesh for k, solid in enumerate(world.solids)}
     meshes["table"] = _boxes_mesh([world.table])
     room, (x0, y0), (x1, y1) = world.room, world.room.low, world.room.high
@@ -21,12 +23,28 @@ def write_meshes(folder: Path, world: World) -> dict[str, Path]:
     meshes["floor"] = _quads_mesh([[[x0, y0, z0], [x1, y0, z0], [x1, y1, z0], [x0, y1, z0]]])
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
     meshes["wall"] = _quads_mesh([[[*b, z0], [*a, z0], [*a, z1], [*b, z1]] for a, b in itertools.pairwise(corners)])
-    meshes.update({f"fixture-{k}": _boxes_mesh(list(boxes)) for k, boxes in enumerate(world.fixtures)})
-    paths = {}
-    for name, mesh in meshes.items():
-        paths[name] = folder / f"{name}.obj"
-        paths[name].write_text(_obj(mesh), encoding="ascii")
-    return paths
+    return {name: _write(folder, name, mesh) for name, mesh in meshes.items()}
+
+
+def write_fixtures(folder: Path, world: World, fixtures: Fixtures, row: int) -> dict[int, Path]:
+    """Writes each group of fixtures as it stands in the scene `row` and returns their files by the group's number; a group
+    of which nothing is there has none."""
+    shift, scale, present = fixtures.shift[row], fixtures.scale[row], fixtures.present[row]
+    files, end = {}, 0
+    for number, group in enumerate(world.fixtures):
+        first, end = end, end + len(group)
+        boxes = [
+            Box(box.center + shift[k], box.size * scale[k]) for k, box in enumerate(group, first) if present[k]
+        ]
+        if boxes:
+            files[number] = _write(folder, f"fixture-{number}", _boxes_mesh(boxes))
+    return files
+
+
+def _write(folder: Path, name: str, mesh: Mesh) -> Path:
+    path = folder / f"{name}.obj"
+    path.write_text(_obj(mesh), encoding="ascii")
+    return path
 
 
 def _boxes_mesh(boxes: list[Box]) -> Mesh:

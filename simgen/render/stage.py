@@ -45,8 +45,7 @@ class Kinds:
 
     @classmethod
     def of(cls, world: World, device: torch.device) -> "Kinds":
-        boxes = [world.table, *(box for group in world.fixtures for box in group)]
-        solids = [*world.solids, *(make_solid("box", "cube", box.size) for box in boxes)]
+        solids = [*world.solids, *(make_solid("box", "cube", box.size) for box in world.boxes)]
         for solid in world.solids:
             if not solid.convex:
                 raise RenderError(
@@ -130,7 +129,7 @@ class Stage:
         device = kinds.size.device
         blocks, batch = scenes.blocks, len(scenes)
         n = blocks.model.shape[1]
-        boxes = [world.table, *(box for group in world.fixtures for box in group)]
+        boxes = world.boxes
         solids = n + len(boxes)
 
         def tensor(values: Any) -> Tensor:
@@ -139,11 +138,13 @@ class Stage:
         def with_boxes(own: Tensor, theirs: Tensor) -> Tensor:
             return torch.cat([own, theirs.expand(batch, *theirs.shape)], 1)
 
-        place = np.stack([box.center for box in boxes])
+        place = np.stack([box.center for box in boxes]) + np.pad(scenes.fixtures.shift, ((0, 0), (1, 0), (0, 0)))
+        there = np.pad(scenes.fixtures.present, ((0, 0), (1, 0)), constant_values=True)
         pose = tensor(blocks.world_from_block)
         kind = with_boxes(tensor(blocks.model), tensor(np.arange(len(boxes)) + len(world.solids)))
-        scale = with_boxes(tensor(blocks.scale), torch.ones(len(boxes), dtype=torch.float64, device=device))
-        center = with_boxes(pose[..., :3, 3], tensor(place))
+        scale = np.pad(scenes.fixtures.scale, ((0, 0), (1, 0)), constant_values=1.0)
+        scale = torch.cat([tensor(blocks.scale), tensor(scale)], 1)
+        center = torch.cat([pose[..., :3, 3], tensor(place)], 1)
         turn = with_boxes(pose[..., :3, :3], torch.eye(3, dtype=torch.float64, device=device).expand(len(boxes), 3, 3))
         normal = (turn[:, :, None] * kinds.normal[kind][:, :, :, None]).sum(-1)
         offset = (normal * center[:, :, None]).sum(-1)
@@ -162,7 +163,7 @@ class Stage:
         return cls(
             solids=solids,
             blocks=n,
-            present=with_boxes(tensor(blocks.present), torch.ones(len(boxes), dtype=torch.bool, device=device)),
+            present=torch.cat([tensor(blocks.present), tensor(there)], 1),
             center=center.float(),
             radius=(kinds.radius[kind] * scale).float(),
             normal=with_boxes(normal, room_normal).float(),
