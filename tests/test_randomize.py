@@ -820,7 +820,11 @@ def test_pixels_scale_with_the_size_of_the_picture() -> None:
         ("tabletop", {"camera.offset": [0, 0, 3]}, "the ceiling"),
         ("kuka_table", {"camera.aim": [0, 0, 0.3], "camera.distance": 0.05}, "a fixture"),
         # Beside the arm's column as it stands, and in it as it may stand, or as large as it may be.
-        ("kuka_table", {"camera.aim": [0.12, 0, 0.3], "camera.distance": 0.01, "fixture.shift": [1, 0, 0]}, "a fixture"),
+        (
+            "kuka_table",
+            {"camera.aim": [0.12, 0, 0.3], "camera.distance": 0.01, "fixture.shift": [1, 0, 0]},
+            "a fixture",
+        ),
         ("kuka_table", {"camera.aim": [0.08, 0, 0.3], "camera.distance": 0.001, "fixture.growth": 1}, "a fixture"),
     ],
 )

@@ -33,9 +33,7 @@ def write_fixtures(folder: Path, world: World, fixtures: Fixtures, row: int) -> 
     files, end = {}, 0
     for number, group in enumerate(world.fixtures):
         first, end = end, end + len(group)
-        boxes = [
-            Box(box.center + shift[k], box.size * scale[k]) for k, box in enumerate(group, first) if present[k]
-        ]
+        boxes = [Box(box.center + shift[k], box.size * scale[k]) for k, box in enumerate(group, first) if present[k]]
         if boxes:
             files[number] = _write(folder, f"fixture-{number}", _boxes_mesh(boxes))
     return files
