@@ -115,7 +115,8 @@ def _leaf(leaf: Any, path: str, world: World) -> Distribution:
         leaf = value
     name = path.rsplit(".", 1)[1]
     if name in ("texture", "kind"):
-        return parse_words(leaf, path, TEXTURES if name == "texture" else LIGHTS)
+        textures = TEXTURES if ".material." in path else tuple(word for word in TEXTURES if word != "faces")
+        return parse_words(leaf, path, textures if name == "texture" else LIGHTS)
     if name == "model":
         names = [solid.name for solid in world.solids]
         return parse_words(["choice", *names] if leaf == "any" else leaf, path, names)

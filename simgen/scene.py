@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from simgen.geometry import Array
 
-TEXTURES = ("flat", "gradient", "checker", "stripes", "noise", "image")
+TEXTURES = ("flat", "gradient", "checker", "stripes", "noise", "image", "faces")
 SURFACES = ("table", "floor", "wall", "background")
 LIGHTS = ("directional", "point", "area")
 MOST_LIGHTS = 8

@@ -212,6 +212,15 @@ def box_mapping(unit: Array, normals: Array) -> Array:
     return np.take_along_axis(unit, keep[:, None, :], axis=2)
 
 
+def face_numbers(normals: Array, slabs: Array) -> NDArray[np.int64]:
+    """(T,) which face of a block each triangle with its outward normal, `normals` (T, 3), belongs to: 2 s and 2 s + 1 are
+    the low and the high side of row s of Solid.slabs. -1 for what lies on none, as a round side."""
+    cosine = normals @ slabs[:, :3].T
+    slab = np.argmax(np.round(np.abs(cosine), 6), axis=1)
+    along = cosine[np.arange(len(normals)), slab]
+    return np.where(np.abs(along) > 0.9999, 2 * slab + (along > 0), -1)
+
+
 def make_solid(name: str, shape: str, size: Array) -> Solid:
     """The block `name` with one of SHAPES, its bounding box `size` (3,) m."""
     unit = SHAPES[shape]()

@@ -26,6 +26,8 @@ LARGEST = 1024  # px
 LATTICE = 256  # the noise repeats after this many cells
 OCTAVES = 3
 STEPS = 4096  # between a texture's two colours
+FACES = 16  # faces beyond so many look like one of the first
+ROUND_FACE = FACES - 1  # that of a round side
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -46,9 +48,9 @@ def mix(
 ) -> Tensor:
     """The share in [0, 1] of the second colour at (u, v), the surface's middle being (0, 0) and its edges 0.5 away.
 
-    `kind` is one of TEXTURES but flat and image, which mix nothing. The others broadcast against u and v, which have one
-    shape: `angle` is a cosine and a sine, which turn gradients, checkers and stripes; `pattern` (int64) picks the noise out
-    of `table`, which is lattice().
+    `kind` is one of TEXTURES but flat and image, which mix nothing, and faces (see `of_face`). The others broadcast against
+    u and v, which have one shape: `angle` is a cosine and a sine, which turn gradients, checkers and stripes; `pattern`
+    (int64) picks the noise out of `table`, which is lattice().
     """
     if kind == "noise":
         return _noise(u, v, cycles, pattern, table)
@@ -63,11 +65,20 @@ def mix(
     return stripes - 2 * torch.floor(stripes * 0.5)
 
 
+def of_face(number: Tensor, pattern: Tensor, table: Tensor) -> Tensor:
+    """The share of the second colour on the face `number` (0, 1, ...; see shapes.face_numbers) of a block whose every face
+    has a colour of its own; `pattern` (int64) picks them out of `table`, which is lattice()."""
+    return table[(_hashed(pattern) + 977 * (number.to(torch.int64) % FACES)) % len(table)]
+
+
+def _hashed(pattern: Tensor) -> Tensor:
+    return pattern * 2654435761 + 12345  # Knuth's multiplicative hash
+
+
 def _noise(u: Tensor, v: Tensor, cycles: Tensor, pattern: Tensor, table: Tensor) -> Tensor:
     """Value noise in three octaves: a lattice of random numbers, interpolated smoothly and summed."""
     total = torch.zeros_like(u)
-    # Knuth's multiplicative hash: each octave looks at its own part of the lattice.
-    hashed = pattern * 2654435761 + 12345
+    hashed = _hashed(pattern)  # each octave looks at its own part of the lattice
     for octave in range(OCTAVES):
         x, y = u * (cycles * 2**octave), v * (cycles * 2**octave)
         left, low = torch.floor(x), torch.floor(y)
@@ -95,7 +106,7 @@ def lattice(device: torch.device) -> Tensor:
 def paint(material: Materials, row: Any, size: tuple[int, int], images: "ImageFolder") -> Image:
     """The texture (height, width, 3) uint8 RGB of the one surface that `row` picks out of `material`.
 
-    Across the picture u runs right and v runs up.
+    Across the picture u runs right and v runs up. Of `faces` it is FACES columns, one for each face.
     """
     kind = TEXTURES[int(material.texture[row])]
     color, color2 = material.color[row], material.color2[row]
@@ -107,14 +118,19 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: "ImageFo
     u = ((torch.arange(width) + 0.5) / width - 0.5).expand(height, width)
     v = (0.5 - (torch.arange(height) + 0.5) / height)[:, None].expand(height, width)
     angle = torch.tensor(float(material.angle[row]), dtype=torch.float64)
-    share = mix(
-        kind,
-        u,
-        v,
-        torch.tensor(float(material.cycles[row])),
-        (torch.cos(angle).float(), torch.sin(angle).float()),
-        torch.tensor(int(material.pattern[row])),
-        lattice(u.device),
+    pattern = torch.tensor(int(material.pattern[row]))
+    share = (
+        of_face(torch.floor((u + 0.5) * FACES), pattern, lattice(u.device))
+        if kind == "faces"
+        else mix(
+            kind,
+            u,
+            v,
+            torch.tensor(float(material.cycles[row])),
+            (torch.cos(angle).float(), torch.sin(angle).float()),
+            pattern,
+            lattice(u.device),
+        )
     )
     # Steps of linear light: the darkest level that a picture can hold is a 3,300th of white.
     start, end = decode(color), decode(color2)

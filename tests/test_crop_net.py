@@ -14,9 +14,9 @@ from simgen.sensor import sense
 from simgen.targets import Targets, targets_of
 from train.blockset import BlockSet
 from train.config import KeypointConfig
-from train.crop_net import CropNet, crops_of, moved, upward_of, windows_of
+from train.crop_net import CropNet, crops_of, moved, upward_of, widened, windows_of
 from train.detector import Detector
-from train.keypoint_loss import Weights, _up, candidates, crop_losses, findable
+from train.keypoint_loss import AGAIN, Weights, _up, candidates, crop_losses, findable
 from train.keypoint_net import Peaks, make_net
 from train.pose import views_of
 from train.stances import Stances
@@ -97,7 +97,7 @@ def test_where_no_camera_is_known_nothing_is_upward_and_straight_below_is_toward
 
 def test_a_network_tells_apart_what_the_tilt_alone_tells() -> None:
     torch.manual_seed(0)
-    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS, DEPTHS)
+    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS[:4], DEPTHS[:3])
     crops = torch.zeros(2, 3, 16, 16)  # alike
     upward = torch.tensor([[0.0, -0.6, -0.8], [0, -0.8, -0.6]])
     with torch.no_grad():
@@ -116,7 +116,7 @@ class Knowing(CropNet):
     """Says of each crop what it is told beforehand: `said` (P, K, 2) px as the keypoints of class `stance` (P,)."""
 
     def __init__(self, stances: Stances, said: torch.Tensor, stance: torch.Tensor, windows: torch.Tensor) -> None:
-        super().__init__(stances, 16, WIDTHS, DEPTHS)
+        super().__init__(stances, 16, WIDTHS[:4], DEPTHS[:3])
         self.stances, self.said, self.stance, self.windows = stances, said, stance, windows
 
     def forward(self, crops: torch.Tensor, upward: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -139,7 +139,8 @@ def test_the_truth_in_any_guise_costs_nothing(drawn: tuple[torch.Tensor, Targets
     kind = targets.model[picture, slot]
     truth, _ = candidates(targets, picture, slot, kind, BLOCKS)
     jitter = torch.rand(*targets.model.shape, 2, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    shifts = jitter[picture, slot].flatten(0, 1)
+    # The first window is moved as far as a first look may be off, the second as far as the second look itself.
+    shifts = (jitter[picture, slot] * torch.tensor([1, AGAIN])[:, None]).flatten(0, 1)
     windows = moved(windows_of(truth[:, 0], BLOCKS.real[kind]).repeat_interleave(2, 0), shifts)
     said = truth[torch.arange(len(kind)), member % BLOCKS.members[kind].sum(1)].repeat_interleave(2, 0)
     stance = stances.of(kind, _up(targets, picture, slot)).repeat_interleave(2)
@@ -149,7 +150,7 @@ def test_the_truth_in_any_guise_costs_nothing(drawn: tuple[torch.Tensor, Targets
     # All but a tenth of the windows are told how the table is tilted there, by the last number of their jitter.
     both = picture.repeat_interleave(2)
     upward = upward_of(windows, targets.intrinsics[both], targets.camera_from_world[both])
-    untold = shifts[:, 3] < -0.8
+    untold = jitter[picture, slot].flatten(0, 1)[:, 3] < -0.8
     assert 0 < untold.sum() < len(untold) / 3
     torch.testing.assert_close(knowing.upward, upward.masked_fill(untold[:, None], 0))
     assert float(losses.miss_px) < 1e-3
@@ -162,7 +163,7 @@ def test_the_truth_in_any_guise_costs_nothing(drawn: tuple[torch.Tensor, Targets
 
 def test_what_is_seen_around_is_the_mean_of_what_agrees(drawn: tuple[torch.Tensor, Targets]) -> None:
     images, _ = drawn
-    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS, DEPTHS)
+    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS[:4], DEPTHS[:3])
     with torch.no_grad():
         net.out.weight.mul_(1e-3)
         net.out.bias.mul_(1e-3)
@@ -188,9 +189,30 @@ def test_what_is_seen_around_is_the_mean_of_what_agrees(drawn: tuple[torch.Tenso
     assert float(((wild.keypoints - first.keypoints).detach().norm(dim=-1) / windows[:, 2:]).max()) < 0.08
 
 
+def test_twice_as_wide_it_says_the_same() -> None:
+    """Channel for channel, in convolutions, their norms and what comes after; noise alone lets the copies go apart."""
+    torch.manual_seed(0)
+    stances = Stances(BLOCKS, True)
+    narrow, wide = (CropNet(stances, 32, [times * width for width in WIDTHS[:4]], [1, 2, 1]) for times in (1, 2))
+    with torch.no_grad():
+        for weights in narrow.parameters():
+            weights.add_(0.1 * torch.randn_like(weights))
+    crops, upward = torch.randn(5, 3, 32, 32), torch.randn(5, 3)
+    fresh = wide(crops, upward)
+    wide.load_state_dict(widened(narrow, wide, 0.0))
+    for ours, theirs, before in zip(wide(crops, upward), narrow(crops, upward), fresh, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(before, theirs, atol=0.1)
+    noisy = widened(narrow, wide, 0.2)
+    for name, value in widened(narrow, wide, 0.0).items():
+        same = value.ndim == 1 or value.shape == narrow.state_dict()[name].shape
+        off = float((noisy[name] - value).std() / value.std())
+        assert off == 0 if same else 0.15 < off < 0.25, name
+
+
 def test_pictures_without_blocks_cost_nothing_and_move_nothing(drawn: tuple[torch.Tensor, Targets]) -> None:
     images, targets = drawn
-    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS, DEPTHS)
+    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS[:4], DEPTHS[:3])
     none = replace(targets, present=torch.zeros_like(targets.present))
     jitter = torch.zeros(*targets.model.shape, 1, 4)
     losses = crop_losses(net, Stances(BLOCKS, True), images, jitter, none, BLOCKS, Weights())

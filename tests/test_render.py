@@ -19,7 +19,7 @@ from simgen.geometry import inverse, transform_points, unproject
 from simgen.render import Renderer, make_renderer
 from simgen.scene import LIGHTS, Fixtures, Scenes, take
 from simgen.silhouette import silhouette
-from simgen.textures import decode, encode
+from simgen.textures import decode, encode, lattice, of_face
 
 BACKENDS = ["tiny", pytest.param("egl", marks=pytest.mark.egl), "raycast"]
 
@@ -194,6 +194,48 @@ def test_every_texture_kind_looks_as_painted(renderer: Renderer) -> None:
     blue = picture[..., 2] > picture[..., 0] + 60
     assert 0.4 < red.sum() / (red.sum() + blue.sum()) < 0.6
     assert (red | blue).sum() > 0.3 * red.size
+
+
+@pytest.mark.parametrize("model", ["cube", "triangular_prism", "hexagonal_prism", "tetrahedron"])
+def test_each_face_has_its_own_share_of_the_two_colours(renderer: Renderer, model: str) -> None:
+    """By geometry: which face a pixel shows follows from its depth alone. Light that is white scales both colours alike."""
+    sampler, world = sampler_of(
+        "randomize=none",
+        f"randomize.blocks.model={model}",
+        "randomize.blocks.yaw_deg=25",
+        "randomize.blocks.material={texture: faces, color: [1, 0, 0.2], color2: [0.2, 0, 1], pattern: 766, specular: 0}",
+        "randomize.light.specular=0",
+        "randomize.ambient.intensity=0.7",
+        "randomize.camera.distance=0.3",
+        "width=320",
+        "height=240",
+    )
+    scenes = sampler.sample(0, [0])
+    frames, cameras, blocks = draw(renderer, scenes), scenes.cameras, scenes.blocks
+    mask = cv2.erode((frames.slot[0] == 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    v, u = np.nonzero(mask)
+    rays = unproject(np.stack([u, v], -1).astype(float), cameras.intrinsics[0], cameras.distortion[0])
+    block_from_camera = inverse(blocks.world_from_block[0, 0]) @ cameras.world_from_camera[0]
+    place = transform_points(block_from_camera, rays * frames.depth[0][mask][:, None])
+    slabs = world.solids[blocks.model[0, 0]].slabs
+    along = place @ slabs[:, :3].T
+    gaps = np.abs(np.stack([along - slabs[:, 3], along - slabs[:, 4]], -1)).reshape(len(place), -1)
+    nearest = np.sort(gaps, axis=1)
+    clear = nearest[:, 1] - nearest[:, 0] > 0.004  # not at an edge
+    number = gaps.argmin(1)
+    share = of_face(torch.arange(2 * len(slabs)), torch.tensor(766), lattice(torch.device("cpu"))).numpy()
+    start, end = decode(np.array([1, 0, 0.2])), decode(np.array([0.2, 0, 1]))
+    light = start + (end - start) * share[:, None]
+    # PyBullet multiplies what is displayed, raycast the light itself.
+    ray = renderer.name == "raycast"
+    wanted, shown = (light, decode(frames.rgb[0][mask] / 255)) if ray else (encode(light), frames.rgb[0][mask] / 255)
+    ratio = shown[:, 0] / (shown[:, 0] + shown[:, 2])
+    expected = (wanted[:, 0] / (wanted[:, 0] + wanted[:, 2]))[number]
+    assert np.abs(ratio - expected)[clear].max() < 0.03
+    assert clear.mean() > 0.6
+    faces = np.unique(number[clear])
+    assert len(faces) >= 2
+    assert np.diff(np.sort(share[faces])).min() > 0.03  # they can be told apart
 
 
 def test_each_light_factor_is_seen_or_declared_as_ignored(renderer: Renderer) -> None:

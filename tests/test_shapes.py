@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull, Delaunay
 
 from simgen.errors import SceneError
 from simgen.geometry import rotation_about
-from simgen.shapes import SEGMENTS, SHAPES, Solid, box_mapping, load_solid, make_solid
+from simgen.shapes import SEGMENTS, SHAPES, Solid, box_mapping, face_numbers, load_solid, make_solid
 
 ROOT3 = math.sqrt(3)
 RING = SEGMENTS / 2 * math.sin(2 * math.pi / SEGMENTS)  # the area of the polygon that stands for the unit circle
@@ -442,3 +442,23 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(range(256)) * 3)
     with pytest.raises(SceneError, match="thing"):
         load_solid("thing", path, 1.0)
+
+
+@pytest.mark.parametrize("name", SOLIDS)
+def test_triangles_of_one_plane_and_no_others_are_one_face(name: str) -> None:
+    shape, size, *_ = SOLIDS[name]
+    solid = make_solid(name, shape, np.array(size))
+    number = face_numbers(solid.mesh.normals, solid.slabs)
+    plane = np.einsum("tk,tk->t", solid.mesh.normals, solid.mesh.corners[:, 0])
+    seen = np.round(np.column_stack([solid.mesh.normals, plane / solid.diameter]), 5)
+    for one in np.unique(number[number >= 0]):
+        assert len(np.unique(seen[number == one], axis=0)) == 1
+    flat = np.abs(solid.mesh.normals[:, 2]) > 0.9999
+    if solid.taper is None:
+        assert (number >= 0).all()
+        assert len(np.unique(number)) == len(solid.planes)
+    else:
+        assert ((number >= 0) == flat).all()  # what is round has no number
+    # The low side of a slab looks against its normal, the high side along it.
+    for one, normal in zip(number[number >= 0], solid.mesh.normals[number >= 0], strict=True):
+        assert solid.slabs[one // 2, :3] @ normal == pytest.approx(1 if one % 2 else -1, abs=1e-6)

@@ -36,6 +36,7 @@ class KeypointConfig:
     features: int = 48
     stances: bool = False
     crop: int = 0
+    crop_widths: list[int] = field(default_factory=list)
     frozen: bool = False
     lr: float = 2e-3
     weight_decay: float = 0.01
@@ -272,7 +273,12 @@ def _check_keypoints(model: KeypointConfig) -> None:
             "model.frozen: without a second look and weights to begin with nothing would be learnt; expected model.crop "
             "above 0 and a model.start"
         )
-    for key, channels in [("widths", width) for width in model.widths] + [("features", model.features)]:
+    if model.crop_widths and len(model.crop_widths) != 4:
+        raise ConfigError(
+            f"model.crop_widths: got {model.crop_widths}; expected 4 numbers, or [] for those of model.widths"
+        )
+    sizes = [("widths", model.widths), ("crop_widths", model.crop_widths), ("features", [model.features])]
+    for key, channels in [(key, number) for key, numbers in sizes for number in numbers]:
         if channels < 8 or channels % 8:
             raise ConfigError(f"model.{key}: got {channels}; expected multiples of 8")
     _above_zero("model.lr", model.lr)

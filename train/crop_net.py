@@ -43,19 +43,20 @@ class Look:
 
 class CropNet(nn.Module):
     """Residual blocks from crops of `size` px down to a 16th of it, as in KeypointNet, and from all that is left of a crop
-    to the classes and keypoints of `stances`.
+    to the classes and keypoints of `stances`. `widths` are the channels at 1/2, 1/4, 1/8 and 1/16, `depths` the residual
+    blocks at the last three.
 
     The table's tilt stretches and shifts the numbers of both layers in between (Perez et al. 2018, "FiLM").
     """
 
     def __init__(self, stances: Stances, size: int, widths: list[int], depths: list[int]) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.widths = size, widths
         self.parts = [len(stances), 2 * stances.total, stances.rows.shape[1]]
         self.stem = layer(3, widths[0], kernel=5, stride=2)
-        self.down = stages(widths[:_LEVELS], depths[: _LEVELS - 1])
+        self.down = stages(widths, depths)
         cells = (size >> _LEVELS) ** 2
-        self.all = nn.Sequential(nn.Flatten(), nn.Linear(widths[_LEVELS - 1] * cells, _HIDDEN))
+        self.all = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * cells, _HIDDEN))
         self.more = nn.ModuleList(nn.Linear(_HIDDEN, _HIDDEN) for _ in range(2))
         self.out = nn.Linear(_HIDDEN, sum(self.parts))
         nn.init.normal_(self.out.weight, std=0.01)
@@ -106,6 +107,26 @@ def windows_of(keypoints: Tensor, real: Tensor) -> Tensor:
     high = keypoints.masked_fill(~real[..., None], -far).amax(1)
     side = (MARGIN * (high - low).amax(1, keepdim=True)).clamp(_LEAST, _MOST)
     return torch.cat([(low + high) / 2, side], 1)
+
+
+def widened(narrow: CropNet, wide: CropNet, noise: float) -> dict[str, Tensor]:
+    """The weights of `narrow` for `wide`, which has twice its channels everywhere: every channel twice, so that it computes
+    the same (Chen et al. 2016, "Net2Net"), but for normal `noise` in units of each weight tensor's deviation, which lets
+    the two go apart. It comes from torch's own generator."""
+    weights = {}
+    for name, value in wide.state_dict().items():
+        given = narrow.state_dict()[name]
+        if given.shape == value.shape:
+            weights[name] = given
+        elif given.ndim == 1:
+            weights[name] = given.repeat(2)
+        else:
+            if value.shape[1] > given.shape[1]:  # what comes in comes in twice; channels come before a crop's cells
+                given = torch.cat([given, given], 1) / 2
+            if value.shape[0] > given.shape[0]:
+                given = torch.cat([given, given])
+            weights[name] = given + noise * given.std() * torch.randn_like(given)
+    return weights
 
 
 def moved(windows: Tensor, jitter: Tensor) -> Tensor:

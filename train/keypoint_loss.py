@@ -22,6 +22,7 @@ _SPREAD = 1.0  # cells: the heat around a middle falls off like this
 _LEAST_EXTENT = 4.0  # px
 # Of it: misses below count by their square. With a kink at 0 the network stays longer with the mean of all turns.
 _SOFT = 0.25
+AGAIN = 0.3  # how far off the second look's own windows are, in which it looks once more, beside the first look's
 _NEAR = 0.02  # m: what is nearer to the camera's plane has no image
 # A network that knows nothing yet misses all symmetric guises alike and would learn their mean. So the guise that is most
 # like `_upright` is preferred: a guise turned from it by the angle a costs this much of the block's extent, times
@@ -95,17 +96,19 @@ def crop_losses(
     blocks: BlockSet,
     weights: Weights,
 ) -> BlockLosses:
-    """The losses of the second look `net` at the blocks that `targets` show in `images` (B, 3, H, W), in windows as far off
-    as a first look may have them, by `jitter` (B, N, W, 4) in [-1, 1], W windows each; the last of its numbers decides
-    which of them are not told how the table is tilted."""
+    """The losses of the second look `net` at the blocks that `targets` show in `images` (B, 3, H, W), in W windows each,
+    moved by `jitter` (B, N, W, 4) in [-1, 1]: the first as far as a first look may be off, the others as far as the second
+    look itself may be. The last of the jitter's numbers decides which are not told how the table is tilted."""
     wanted = _wanted(targets, blocks, stances)
     if not len(wanted.kind):
         zero = sum((weight.sum() for weight in net.parameters()), images.new_zeros((), dtype=torch.float32)) * 0
         return BlockLosses(zero, zero, zero, zero, zero.detach())
     shifts = jitter[wanted.picture, wanted.slot]  # (P, W, 4)
     times = shifts.shape[1]
-    shifts = shifts.flatten(0, 1)
-    windows = moved(windows_of(wanted.truth[:, 0], wanted.real).repeat_interleave(times, 0), shifts)
+    reach = shifts.new_full((times, 1), AGAIN)
+    reach[0] = 1
+    reach, shifts = reach.repeat(len(shifts), 1), shifts.flatten(0, 1)
+    windows = moved(windows_of(wanted.truth[:, 0], wanted.real).repeat_interleave(times, 0), reach * shifts)
     picture = wanted.picture.repeat_interleave(times)
     upward = upward_of(windows, targets.intrinsics[picture], targets.camera_from_world[picture])
     look = net.look(images, picture, windows, upward * (shifts[:, 3:] >= 2 * UNTOLD - 1))

@@ -202,7 +202,8 @@ def _middles(count: int, device: torch.device) -> Tensor:
 def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:
     """The network of `config` for the kinds of `blocks`, with weights drawn from torch's own generator."""
     stances = Stances(blocks, config.stances)
-    crops = CropNet(stances, config.crop, config.widths, config.depths) if config.crop else None
+    widths = config.crop_widths or config.widths[:4]
+    crops = CropNet(stances, config.crop, widths, config.depths[:3]) if config.crop else None
     net = KeypointNet(
         stances, config.widths, config.depths, config.features, table=config.table_weight > 0, crops=crops
     )

@@ -6,13 +6,21 @@ import torch
 
 from simgen.errors import CheckpointError
 from train.blockset import BlockSet
+from train.crop_net import CropNet, widened
 from train.detector import load_detector
 from train.keypoint_net import KeypointNet
+
+_NOISE = 0.2  # of a widened network's weights, in their deviations
+
+
+def _twice_as_wide(wide: CropNet, narrow: CropNet) -> bool:
+    return wide.size == narrow.size and wide.widths == [2 * width for width in narrow.widths]
 
 
 def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
     """Gives `net`, which is to find `blocks`, the averaged weights of the keypoint model in `path`. What that one has not
-    learnt, as where on the table a cell looks, keeps the weights that it has.
+    learnt, as where on the table a cell looks, keeps the weights that it has. A second look that is twice as wide begins
+    as the other's, each channel twice.
 
     Raises CheckpointError where the two do not find the same blocks, or are not of the same size.
     """
@@ -23,6 +31,8 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
             f"{', '.join(blocks.names)}"
         )
     own, given = net.state_dict(), other.net.state_dict()
+    if net.crops is not None and other.net.crops is not None and _twice_as_wide(net.crops, other.net.crops):
+        given |= {f"crops.{name}": value for name, value in widened(other.net.crops, net.crops, _NOISE).items()}
     if net.crops is not None and other.net.crops is None:  # a second look begins with what the first has learnt
         given |= {f"crops.{name}": value for name, value in given.items() if f"crops.{name}" in own}
     for name, value in given.items():

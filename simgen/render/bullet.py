@@ -37,7 +37,7 @@ from simgen.errors import RenderError
 from simgen.geometry import NEAR, Array, inverse, quaternion_from_matrix, unproject
 from simgen.render import Frames
 from simgen.render.meshes import write_fixtures, write_meshes
-from simgen.scene import SURFACES, Scenes
+from simgen.scene import SURFACES, TEXTURES, Scenes
 from simgen.textures import ImageFolder, decode, encode, paint
 
 
@@ -166,7 +166,8 @@ class BulletRenderer:
             solid = int(blocks.model[row, slot])
             texture = paint(blocks.material, (row, slot), (BLOCK_TEXTURE, BLOCK_TEXTURE), self._images)
             pose = blocks.world_from_block[row, slot]
-            body = connection.add(self._meshes[f"solid-{solid}"], texture, pose, float(blocks.scale[row, slot]))
+            faces = "-faces" if TEXTURES[blocks.material.texture[row, slot]] == "faces" else ""
+            body = connection.add(self._meshes[f"solid-{solid}{faces}"], texture, pose, float(blocks.scale[row, slot]))
             slots[body] = int(slot)
         things = {SURFACES.index(name): path for name, path in self._meshes.items() if name in SURFACES}
         if not surfaces.walls[row]:

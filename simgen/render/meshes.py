@@ -10,13 +10,15 @@ import numpy as np
 
 from simgen.catalogue import Box, World
 from simgen.scene import Fixtures
-from simgen.shapes import Mesh, box_mapping, make_solid
+from simgen.shapes import Mesh, Solid, box_mapping, face_numbers, make_solid
+from simgen.textures import FACES, ROUND_FACE
 
 
 def write_meshes(folder: Path, world: World) -> dict[str, Path]:
-    """Writes the cell's meshes into `folder` and returns their files: solid-K, table, floor and wall. Fixtures may stand
-    elsewhere in every scene: see `write_fixtures`."""
+    """Writes the cell's meshes into `folder` and returns their files: solid-K, solid-K-faces that wears the texture `faces`,
+    table, floor and wall. Fixtures may stand elsewhere in every scene: see `write_fixtures`."""
     meshes = {f"solid-{k}": solid.mesh for k, solid in enumerate(world.solids)}
+    meshes |= {f"solid-{k}-faces": _faces_mesh(solid) for k, solid in enumerate(world.solids)}
     meshes["table"] = _boxes_mesh([world.table])
     room, (x0, y0), (x1, y1) = world.room, world.room.low, world.room.high
     z0, z1 = room.floor, room.floor + room.height
@@ -43,6 +45,15 @@ def _write(folder: Path, name: str, mesh: Mesh) -> Path:
     path = folder / f"{name}.obj"
     path.write_text(_obj(mesh), encoding="ascii")
     return path
+
+
+def _faces_mesh(solid: Solid) -> Mesh:
+    """The mesh of `solid` with all of each face at the middle of its column of textures.paint's picture."""
+    mesh = solid.mesh
+    number = face_numbers(mesh.normals, solid.slabs)
+    number = np.where(number < 0, ROUND_FACE, number % FACES)
+    places = np.stack([(number + 0.5) / FACES, np.full(len(number), 0.5)], axis=1)
+    return Mesh(mesh.corners, mesh.normals, np.repeat(places[:, None], 3, axis=1))
 
 
 def _boxes_mesh(boxes: list[Box]) -> Mesh:

@@ -12,7 +12,7 @@ from simgen.render.kernels import Run
 from simgen.render.rays import of_tiles
 from simgen.render.stage import BACKGROUND, Stage, Vector, dot
 from simgen.scene import SURFACES, TEXTURES, Scenes
-from simgen.textures import ImageFolder, decode, lattice, mix
+from simgen.textures import ROUND_FACE, ImageFolder, decode, lattice, mix, of_face
 
 PICTURE = 256  # px: what is kept of a user's picture on a surface; a background has the size of the frame
 
@@ -154,6 +154,20 @@ def is_seen(owner: Tensor, tile: Tensor, thing: Tensor) -> Tensor:
     return owner.index_select(0, tile) == thing[:, None]
 
 
+def slab_normal(frame: Frame, code: Tensor) -> Vector:
+    """The normal (K, P) of the slabs `code` (K, P); the first one's where that is none of them."""
+    x, y, z = (_picked(frame.normal[..., k], code) for k in range(3))
+    return x, y, z
+
+
+def _picked(values: Tensor, code: Tensor) -> Tensor:
+    """(K, P) of `values` (K, S) that with the number `code` (K, P)."""
+    found = values[:, 0, None].expand(code.shape)
+    for s in range(1, values.shape[1]):
+        found = torch.where(code == s, values[:, s, None], found)
+    return found
+
+
 def normal_of(
     frame: Frame, is_round: bool, place: Vector, direction: Vector, face: Tensor
 ) -> tuple[Vector, Tensor, Vector]:
@@ -162,14 +176,8 @@ def normal_of(
     m = frame.unit[..., None].unbind(1)
     x, y, z = (dot((m[4 * k], m[4 * k + 1], m[4 * k + 2]), place) + m[4 * k + 3] for k in range(3))
     code = face.index_select(0, frame.tile)
-    nx, ny, nz = (frame.normal[:, 0, k, None].expand(code.shape) for k in range(3))
-    axis = frame.axis[:, 0, None].expand(code.shape)
-    for s in range(1, frame.normal.shape[1]):
-        here = code == s
-        nx = torch.where(here, frame.normal[:, s, 0, None], nx)
-        ny = torch.where(here, frame.normal[:, s, 1, None], ny)
-        nz = torch.where(here, frame.normal[:, s, 2, None], nz)
-        axis = torch.where(here, frame.axis[:, s, None], axis)
+    nx, ny, nz = slab_normal(frame, code)
+    axis = _picked(frame.axis[:, :-1], code)
     # A ray enters a slab against its outward normal, whichever of the two sides that is.
     sign = torch.where(dot((nx, ny, nz), of_tiles(direction, frame.tile)) > 0, -1.0, 1.0)
     normal = (nx * sign, ny * sign, nz * sign)
@@ -203,6 +211,20 @@ def texture_place(
     place = place_of(depth, origin, direction, frame.tile)
     _, axis, q = normal_of(frame, is_round, place, direction, face)
     return torch.where(axis == 0, q[1], q[0]), torch.where(axis == 2, q[1], q[2])
+
+
+def face_number(frame: Frame, is_round: bool, direction: Vector, face: Tensor) -> Tensor:
+    """(K, P) the number of the face, as shapes.face_numbers has it: twice the slab's, and 1 more on its high side."""
+    code = face.index_select(0, frame.tile)
+    # A ray enters against the outward normal.
+    high = dot(slab_normal(frame, code), of_tiles(direction, frame.tile)) < 0
+    number = 2 * code + high.float()
+    return torch.where(code == frame.normal.shape[1], float(ROUND_FACE), number) if is_round else number
+
+
+def faced(frame: Frame, is_round: bool, direction: Vector, face: Tensor, pattern: Tensor, table: Tensor) -> Tensor:
+    """(K, P) share of the second colour of a block whose faces have colours of their own; see textures.of_face."""
+    return of_face(face_number(frame, is_round, direction, face), pattern, table)
 
 
 def textured(
@@ -263,6 +285,9 @@ def shares(run: Run, shown: Shown, pictures: Pictures, tiles: Tiles, hits: Hits)
                 u, v = run(texture_place, *seen)
                 worn.append(rows)
                 colors.append(_sampled(pictures.images, pictures.number.reshape(-1)[shown.row[rows]], u, v))
+            elif name == "faces":
+                found = run(faced, frame, is_round, tiles.directions, hits.face, look[3][rows], lattice(device))
+                share.index_copy_(0, rows, found)
             else:
                 cycles, cosine, sine, pattern = (part[rows] for part in look)
                 found = run(textured, name, *seen, cycles, (cosine, sine), pattern, lattice(device))
