@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from simgen.errors import ConfigError
@@ -14,6 +16,20 @@ from simgen.geometry import Array, rigid
 from simgen.shapes import Solid
 
 TURNS = 12  # of a continuous symmetry: as many members stand for it
+_SHARP = np.cos(np.radians(25))  # between facets' normals: less of an angle is of a round side that facets stand for
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The E edges of a convex block with F facets: `ends` (E, 2) places in Kind.corners, `sides` (E, 2) the facets beside
+    it, `facets` (F, 4) rows [n, d], the block being where n.x <= d, `sharp` (E,) whether it is an edge of the block and
+    not only of what stands for its round side, `longest` m."""
+
+    ends: NDArray[np.int64]
+    sides: NDArray[np.int64]
+    facets: Array
+    sharp: NDArray[np.bool_]
+    longest: float
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,19 @@ class Kind:
     def group(self) -> Array:
         """(G, 4, 4) all symmetries as the loss has them: TURNS turns for a continuous one."""
         return self.group_of(TURNS)
+
+    @cached_property
+    def edges(self) -> Edges:
+        hull = ConvexHull(self.corners)
+        facets, number = np.unique(np.round(hull.equations, 5), axis=0, return_inverse=True)
+        pairs = hull.simplices[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+        ends, edge = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
+        beside = np.repeat(number.ravel(), 3)[np.argsort(edge.ravel(), kind="stable")].reshape(-1, 2)
+        ends, beside = ends[real := beside[:, 0] != beside[:, 1]], beside[real]  # not within a facet
+        normals = facets[:, :3] / np.linalg.norm(facets[:, :3], axis=1, keepdims=True)
+        sharp = (normals[beside[:, 0]] * normals[beside[:, 1]]).sum(1) < _SHARP
+        longest = float(np.linalg.norm(self.corners[ends[:, 0]] - self.corners[ends[:, 1]], axis=1).max())
+        return Edges(ends, beside, np.concatenate([facets[:, :3], -facets[:, 3:]], 1), sharp, longest)
 
     def group_of(self, turns: int) -> Array:
         """(G, 4, 4) all symmetries, a continuous one as `turns` turns times each discrete one."""

@@ -14,7 +14,7 @@ from scipy.stats import chi2
 from torch.utils.data import Dataset
 
 from simgen.dataset.read import open_dataset
-from simgen.errors import SimgenError
+from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array
 from train.checkpoint import read_checkpoint
 from train.confidence import BINS, calibrate, inflation
@@ -37,6 +37,12 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any]:
     dataset = open_dataset(config.data.root, config.data.split)
     check_simulated(dataset)
     detector = sized_as_in(dataset, _raw(config.checkpoint).zoomed(config.zoom))
+    if config.edges is not None:
+        detector = replace(detector, edges=config.edges)
+    if detector.edges and detector.net.crops is None:
+        raise ConfigError(
+            f"edges: {config.checkpoint} has no second look, whose classes are held against pictures; train with model.crop"
+        )
     detector.net.to(device_of(config.accelerator))
     learn, check = (replace(dataset, pictures=dataset.pictures[first::2]) for first in (0, 1))
 
@@ -119,7 +125,8 @@ def _sure(detector: Detector, finds: Finds) -> Detector:
 def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:
     """The `checkpoint` with what `detector` has learnt since, to `out`."""
     calibration = detector.calibration and detector.calibration.to_json()
-    content = {**read_checkpoint(checkpoint), "inflation": asdict(detector.inflation), "calibration": calibration}
+    learnt = {"inflation": asdict(detector.inflation), "calibration": calibration, "edges": detector.edges}
+    content = {**read_checkpoint(checkpoint), **learnt}
     part = out.with_suffix(".part")
     torch.save(content, part)
     part.replace(out)

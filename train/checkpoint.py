@@ -2,8 +2,9 @@
 
 A checkpoint is Lightning's, with keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of keypoints),
 `model` (its configuration as a dict) and, of positions, `target` (the block's name), of keypoints `blocks`, `picture`,
-`calibration` and `inflation`. The normalisation of positions is among the weights. A keypoint model to be handed on is a
-safetensors file: the averaged weights alone, and those keys as JSON in its metadata.
+`calibration`, `inflation` and `edges` (whether poses are held against the picture). The normalisation of positions is
+among the weights. A keypoint model to be handed on is a safetensors file: the averaged weights alone, and those keys as
+JSON in its metadata.
 """
 
 import json
@@ -29,7 +30,7 @@ LAST, BEST = "last.ckpt", "best.ckpt"
 HANDED_ON = ".safetensors"
 SHIPPED = {"shipped": "keypoints", "shipped-blocks": "blocks"}  # words for the models that come along, and their files
 AVERAGED = "average.module."  # what the names of a keypoint model's averaged weights begin with
-_KEYS = ("simgen_train", "model", "blocks", "picture", "calibration", "inflation")
+_KEYS = ("simgen_train", "model", "blocks", "picture", "calibration", "inflation", "edges")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from simgen.errors import SimgenError
 from simgen.geometry import Array
 
 RIGHT = 0.1  # of the diameter: a pose is right if ADD-S is under this (Hinterstoisser et al. 2012)
-FEATURES = ("score", "misfit", "sigma", "place")
+FEATURES = ("score", "misfit", "sigma", "place")  # and of train.edges, where it is asked, evidence and margin
 BINS = 15  # of confidence, where it is compared with what came true, as Guo et al. 2017 have them
 LEAST = 50  # finds, and of right and wrong ones a tenth of it, that a calibration needs
 _MORE = "train longer, or on more pictures: raise data.validation of a training, num of what is rendered to calibrate"
@@ -26,7 +26,7 @@ _PENALTY = 1e-4  # on the squared weights: keeps them finite where right and wro
 
 @dataclass(frozen=True)
 class Calibration:
-    """The chance of `features` (..., 4) being right is expit(bias + weights . (features - mean) / scale)."""
+    """The chance of `features` (..., F) being right is expit(bias + weights . (features - mean) / scale)."""
 
     mean: Array
     scale: Array
@@ -34,8 +34,8 @@ class Calibration:
     bias: float
 
     def chance(self, features: Array) -> Array:
-        """(...) in [0, 1] for `features` (..., 4)."""
-        return np.asarray(expit(self.bias + ((features - self.mean) / self.scale) @ self.weights))
+        """(...) in [0, 1] for `features` (..., F). What is not known of a find, NaN, counts as the mean."""
+        return np.asarray(expit(self.bias + np.nan_to_num((features - self.mean) / self.scale) @ self.weights))
 
     def to_json(self) -> dict[str, list[float]]:
         return {
@@ -65,11 +65,12 @@ def features_of(
 
 
 def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array) -> Calibration:
-    """The likeliest Calibration of finds with `features` (N, 4), of which those in `right` (N,) were right.
+    """The likeliest Calibration of finds with `features` (N, F), of which those in `right` (N,) were right.
 
     Raises SimgenError where there are too few of either to tell.
     """
     given, truth = np.asarray(features, dtype=np.float64), np.asarray(right, dtype=bool)
+    given = np.where(np.isnan(given), np.nanmean(given, 0) if len(given) else 0.0, given)
     few = min(int(truth.sum()), int((~truth).sum()))
     if len(truth) < LEAST or few < LEAST // 10:
         raise SimgenError(

@@ -145,6 +145,7 @@ class CalibrateConfig:
     checkpoint: str = "???"
     data: RenderedConfig = field(default_factory=RenderedConfig)
     zoom: float = 1.0
+    edges: bool | None = None
     batch_size: int = 32
     accelerator: str = "auto"
     out: str = "calibrated.ckpt"

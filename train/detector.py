@@ -18,6 +18,7 @@ from train.confidence import Calibration, features_of
 from train.config import KeypointConfig
 from train.crop_net import upward_of, windows_of
 from train.data import resized
+from train.edges import LEAST_CHANCE, MOST_CLASSES, Answer, hold, light_of
 from train.keypoint_net import STRIDE, KeypointNet, Maps, Peaks, find_peaks, make_net
 from train.pose import Pose, View, pose_or_nan, solve_free, solve_on_table
 from train.table_view import find_camera
@@ -34,7 +35,8 @@ class Found:
     """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so),
     `confidence` (the chance that the pose is right; the score itself where the detector has not been calibrated),
     keypoints (K, 2) px of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table
-    where the view knows one."""
+    where the view knows one. `edges` (2,) are the evidence and the margin of train.edges.Held, NaN where the picture was
+    not asked for want of a table; None for a detector that never asks."""
 
     kind: Kind
     score: float
@@ -43,6 +45,7 @@ class Found:
     sigma: Array
     free: Pose
     on_table: Pose | None
+    edges: Array | None = None
 
     @property
     def pose(self) -> Pose:
@@ -51,8 +54,8 @@ class Found:
 
     @property
     def features(self) -> Array:
-        """(4,) what the confidence is made of."""
-        return features_of(
+        """(4,) what the confidence is made of; (6,) of a detector that holds poses against the picture."""
+        own = features_of(
             self.score,
             self.pose.misfit,
             float(self.sigma.mean()),
@@ -60,6 +63,7 @@ class Found:
             float(np.sqrt(np.trace(self.pose.covariance[3:, 3:]))),
             self.kind.diameter,
         )
+        return own if self.edges is None else np.concatenate([own, self.edges])
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,23 @@ class Inflation:
 
 class _Reading(NamedTuple):
     """What is told of D blocks in a picture, the best score first: stance (D,) the class, score (D,), share (D,) the
-    probability of the class's kind, keypoints (D, K, 2) px and their deviation sigma (D, K) px."""
+    probability of the class's kind, keypoints (D, K, 2) px and their deviation sigma (D, K) px. After a second look also
+    chance (D, S) of each class and told (D, T, 2) px, the keypoints of all classes."""
 
     stance: NDArray[np.int64]
     score: Array
     share: Array
     keypoints: Array
     sigma: Array
+    chance: Array | None = None
+    told: Array | None = None
 
 
 @dataclass(frozen=True)
 class Detector:
     """`net` finds `blocks`. It has learnt from pictures of `width` x `height` px; others are resized to about as many
-    pixels, in their own ratio of the sides."""
+    pixels, in their own ratio of the sides. With `edges` what a second look says of a block on a known table is held
+    against the picture (train.edges)."""
 
     net: KeypointNet
     blocks: BlockSet
@@ -93,6 +101,7 @@ class Detector:
     height: int
     calibration: Calibration | None = None
     inflation: Inflation = Inflation()
+    edges: bool = False
 
     def sized(self, sizes: Mapping[str, Array]) -> "Detector":
         """The same for blocks of other sizes: (3,) m of the bounding box, by kind. What is not named stays as it was learnt.
@@ -116,7 +125,8 @@ class Detector:
             rows = [row for row, other in enumerate(sizes) if other == size]
             peaks = self._find(np.stack([resized(pictures[row], *size) for row in rows]))
             for place, row in enumerate(rows):
-                finds[row] = self._solve(self._read(pictures[row], peaks.of(place), size, views[row]), views[row])
+                told = self._read(pictures[row], peaks.of(place), size, views[row])
+                finds[row] = self._solve(told, views[row], pictures[row])
         return finds
 
     def locate(self, picture: Image, guess: View, eye: Array | None = None) -> View | None:
@@ -158,6 +168,8 @@ class Detector:
         )
         back = keypoints.new_tensor([picture.shape[1] / size[0], picture.shape[0] / size[1]])
         keypoints, scale = (keypoints + 0.5) * back - 0.5, scale * back.mean()
+        chance: Array | None = None
+        told: Array | None = None
         if self.net.crops is not None and count:
             stances = self.net.stances
             image = torch.tensor(picture, device=keypoints.device).permute(2, 0, 1)[None]
@@ -172,37 +184,69 @@ class Detector:
                     stance, share = stances.likeliest(look.stance.softmax(1))
                     keypoints = look.keypoints_of(stance, stances)
                 scale = look.log_scale.exp()
+                chance, told = (part.cpu().double().numpy() for part in (look.stance.softmax(1), look.keypoints))
         # The scale of a Laplace distribution is its deviation over the root of 2.
         parts = (score, share, keypoints, np.sqrt(2) * scale)
-        return _Reading(stance.cpu().numpy(), *(part.cpu().double().numpy() for part in parts))
+        read = _Reading(stance.cpu().numpy(), *(part.cpu().double().numpy() for part in parts))
+        return read._replace(chance=chance, told=told)
 
-    def _solve(self, told: _Reading, view: View) -> list[Found]:
+    def _solve(self, told: _Reading, view: View, picture: Image) -> list[Found]:
         stances = self.net.stances
+        kinds = stances.kind.cpu().numpy()
+        hold_each = self.edges and view.camera_from_table is not None and told.chance is not None
+        light = light_of(picture) if hold_each else None
         found: list[Found] = []
-        for number, score, share, places, sigma in zip(*told, strict=True):
-            chosen = self.blocks.kinds[int(stances.kind[number])]
-            count = len(chosen.keypoints)
-            pixels, doubt = places[:count], sigma[:count]
+        for row, (number, score, share) in enumerate(zip(told.stance, told.score, told.share, strict=True)):
+            chosen = self.blocks.kinds[kinds[number]]
+            pixels = told.keypoints[row, : len(chosen.keypoints)]
             extent = np.ptp(pixels, axis=0).max()
             if any(np.linalg.norm(pixels[0] - other.keypoints[0]) < _APART * extent for other in found):
                 continue
+            held = hold(light, self._answers(told, row, view), view) if light is not None else None
+            if held is not None:
+                number, chosen, pixels = held.answer.stance, held.answer.kind, held.answer.pixels
+                share = told.chance[row, kinds == kinds[number]].sum()  # type: ignore[index]  # it is there
+            doubt = told.sigma[row, : len(chosen.keypoints)]
             free = solve_free(chosen.keypoints, pixels, doubt, view)
             if free is None:
                 continue
             free = free.inflated(self.inflation.free)
-            lying = None
-            if view.camera_from_table is not None:
-                rests = chosen.rests[stances.rests[number]]
-                lying = solve_on_table(chosen.keypoints, pixels, doubt, view, rests, chosen.axis)
-                lying = lying and lying.inflated(self.inflation.on_table)
-                if lying and view.off_table(lying):
-                    continue
+            lying = held.answer.pose if held is not None else self._lying(number, pixels, doubt, view)
+            lying = lying and lying.inflated(self.inflation.on_table)
+            if lying and view.off_table(lying):
+                continue
             sure = float(score * share)
-            one = Found(chosen, sure, sure, pixels, doubt, free, lying)
+            asked = np.full(2, np.nan) if held is None else np.array([held.evidence, held.margin])
+            edges = asked if self.edges else None
+            one = Found(chosen, sure, sure, pixels, doubt, free, lying, edges)
             if self.calibration is not None:
                 one = replace(one, confidence=float(self.calibration.chance(one.features)))
             found.append(one)
         return sorted(found, key=lambda one: -one.confidence)
+
+    def _lying(self, stance: int, pixels: Array, sigma: Array, view: View) -> Pose | None:
+        """The pose on the table of a block of the class `stance`; None where the view knows no table."""
+        if view.camera_from_table is None:
+            return None
+        stances = self.net.stances
+        kind = self.blocks.kinds[int(stances.kind[stance])]
+        return solve_on_table(kind.keypoints, pixels, sigma, view, kind.rests[stances.rests[stance]], kind.axis)
+
+    def _answers(self, told: _Reading, row: int, view: View) -> list[Answer]:
+        """What the block `row` of `told` may be, the likeliest first."""
+        assert told.chance is not None and told.told is not None
+        stances, chance = self.net.stances, told.chance[row]
+        answers = []
+        for stance in np.argsort(-chance)[:MOST_CLASSES]:
+            if chance[stance] < LEAST_CHANCE:
+                break
+            kind = self.blocks.kinds[int(stances.kind[stance])]
+            count = len(kind.keypoints)
+            pixels = told.told[row, stances.rows[stance].cpu().numpy()[:count]]
+            pose = self._lying(int(stance), pixels, told.sigma[row, :count], view)
+            if pose is not None:
+                answers.append(Answer(int(stance), kind, float(chance[stance]), pixels, pose))
+        return answers
 
 
 def load_detector(path: Path | str) -> Detector:
@@ -221,4 +265,5 @@ def load_detector(path: Path | str) -> Detector:
         width, height = content["picture"]
         calibration = Calibration.from_json(content["calibration"]) if content.get("calibration") else None
         inflation = Inflation(**content.get("inflation", {}))
-    return Detector(net.eval(), blocks, width, height, calibration, inflation)
+        edges = bool(content.get("edges", False))
+    return Detector(net.eval(), blocks, width, height, calibration, inflation, edges)
