@@ -1,4 +1,4 @@
-"""Poses held against the picture: the evidence is greatest at the truth, moving finds it again, and the right answer wins."""
+"""Poses held against the picture: evidence is greatest at the truth, moving finds it again, and the right answer wins."""
 
 import numpy as np
 import pytest
