@@ -134,6 +134,23 @@ def test_json_keeps_every_bit(batch: int) -> None:
     assert json.dumps(to_json(from_json(json.loads(text)))) == text
 
 
+def test_json_keeps_scenes_without_fixtures_and_lights() -> None:
+    """Whose arrays are empty: a list knows nothing of the axes beyond that."""
+    scenes = scenes_of(2)
+    none = np.zeros((2, 0))
+    bare = replace(
+        scenes,
+        fixtures=Fixtures(shift=np.zeros((2, 0, 3)), scale=none, present=none),
+        lights=Lights(
+            **{
+                item.name: np.zeros((2, 0, 3) if item.name in ("direction", "color") else (2, 0))
+                for item in fields(Lights)
+            }
+        ),
+    )
+    assert_same_bits(from_json(json.loads(json.dumps(to_json(bare)))), bare)
+
+
 def test_json_is_plain() -> None:
     def plain(value: Any) -> bool:
         if isinstance(value, dict):
