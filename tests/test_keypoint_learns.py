@@ -349,11 +349,13 @@ def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset
     before, after = (load_detector(one).find(pictures, views) for one in (run / "best.ckpt", path))
     assert sum(map(len, before)) > 2
     for expected, got in zip(before, after, strict=True):
-        assert [one.confidence for one in got] == [one.confidence for one in expected]
+        # Weights are handed on in half precision.
+        assert [one.confidence for one in got] == pytest.approx([one.confidence for one in expected], abs=0.01)
         for a, b in zip(expected, got, strict=True):
-            assert np.array_equal(a.pose.camera_from_block, b.pose.camera_from_block)
-            assert np.array_equal(a.pose.covariance, b.pose.covariance)
+            assert np.abs(a.keypoints - b.keypoints).max() < 0.1
+            assert np.linalg.norm((a.pose.camera_from_block - b.pose.camera_from_block)[:3, 3]) < 1e-3
     with safe_open(path, framework="pt") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
         origin = json.loads(file.metadata()["origin"])
     assert origin == json.loads((run / "config.json").read_text())
     path.write_bytes(path.read_bytes()[:-100])

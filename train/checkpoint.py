@@ -3,8 +3,8 @@
 A checkpoint is Lightning's, with keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of keypoints),
 `model` (its configuration as a dict) and, of positions, `target` (the block's name), of keypoints `blocks`, `picture`,
 `calibration`, `inflation` and `edges` (whether poses are held against the picture). The normalisation of positions is
-among the weights. A keypoint model to be handed on is a safetensors file: the averaged weights alone, and those keys as
-JSON in its metadata.
+among the weights. A keypoint model to be handed on is a safetensors file: the averaged weights alone, in half precision,
+and those keys as JSON in its metadata.
 """
 
 import json
@@ -91,7 +91,8 @@ def load_checkpoint(path: Path | str) -> Trained:
 
 def hand_on(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -> None:
     """Writes the keypoint model in the checkpoint `content` as a safetensors file; `origin` says how it came to be."""
-    weights = {name: value.contiguous() for name, value in weights_below(content, AVERAGED).items()}
+    # In half precision: half the bytes, and what the network says stays the same to about a thousandth.
+    weights = {name: value.half().contiguous() for name, value in weights_below(content, AVERAGED).items()}
     about = {key: content[key] for key in _KEYS if key in content}
     part = path.with_name(path.name + ".part")
     save_file(weights, part, {"simgen": json.dumps(about), "origin": json.dumps(dict(origin))})
@@ -101,7 +102,8 @@ def hand_on(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -
 def _read_handed_on(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["simgen"])
-        return {**about, "state_dict": {AVERAGED + name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+        weights = {AVERAGED + name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        return {**about, "state_dict": weights}
 
 
 def weights_below(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
