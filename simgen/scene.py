@@ -44,7 +44,9 @@ class _Checked:
         for name, (kind, axes) in _arrays_of(type(self)).items():  # type: ignore[arg-type]
             value: NDArray[Any] = np.asarray(getattr(self, name), dtype=_DTYPES[kind], order="C")
             if not value.size and "*" not in axes:  # JSON knows no axes beyond an empty one
-                value = value.reshape(*value.shape, *(int(axis) if axis.isdigit() else 0 for axis in axes[value.ndim :]))
+                value = value.reshape(
+                    *value.shape, *(int(axis) if axis.isdigit() else 0 for axis in axes[value.ndim :])
+                )
             object.__setattr__(self, name, value)
             tail = [axis for axis in axes if axis != "*"]
             got = value.shape[len(value.shape) - len(tail) :] if "*" in axes else value.shape

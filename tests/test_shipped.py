@@ -64,10 +64,13 @@ def test_it_finds_the_box_and_knows_when_it_does(shipped: Detector) -> None:
 
 
 def test_blocks_are_found_on_any_side() -> None:
-    """Of the blocks that are seen by over half in 12 new pictures, half are right at least, and of the finds that are
-    stated to be right with more than 0.6 four in five: the seed is fixed, so it is a change of the code that would show."""
-    detector = load_detector("shipped-blocks")
-    pipeline = pipeline_of("renderer=raycast", "scene=cluster", "width=256", "height=192")
+    """In 12 new pictures of the kind that it was calibrated on, four in five of the blocks that are seen by over half are
+    right, and as many of the finds with a confidence over 0.6 as they state, to 2.5 deviations of such a count: the seed is
+    fixed, so it is a change of the code that would show. No distractors: those that are a known kind in another size are
+    taken for blocks."""
+    detector = load_detector("shipped-blocks").zoomed(1.5)
+    options = ["renderer=raycast", "scene=tabletop", "width=640", "height=480", "randomize.distractors.count=0"]
+    pipeline = pipeline_of(*options)
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
     scenes = pipeline.sampler.sample(20_261_122, range(12))
     frames = renderer.render(scenes)
@@ -78,11 +81,12 @@ def test_blocks_are_found_on_any_side() -> None:
     shot = Shot(images, targets, torch.zeros(12, 1, 1, 2), room, torch.zeros(*targets.model.shape, 1, 4))
     finds = list(judged(detector, [shot]))
     seen = int((targets.present & targets.labelled & (targets.share > 0.5)).sum())
-    sure = [one.right for one in finds if one.found.confidence > 0.6]
+    sure = [one for one in finds if one.found.confidence > 0.6]
+    stated = np.array([one.found.confidence for one in sure])
     assert seen > 25
-    assert sum(one.right for one in finds) >= 0.5 * seen
-    assert len(sure) > 8
-    assert sum(sure) >= 0.8 * len(sure)
+    assert sum(one.right for one in finds) >= 0.8 * seen
+    assert len(sure) > 0.5 * seen
+    assert sum(one.right for one in sure) >= stated.sum() - 2.5 * np.sqrt((stated * (1 - stated)).sum())
 
 
 def test_more_pixels_go_in_where_blocks_are_small(shipped: Detector) -> None:
