@@ -43,10 +43,6 @@ class _Checked:
         leads: dict[str, tuple[int, ...]] = {}
         for name, (kind, axes) in _arrays_of(type(self)).items():  # type: ignore[arg-type]
             value: NDArray[Any] = np.asarray(getattr(self, name), dtype=_DTYPES[kind], order="C")
-            if not value.size and "*" not in axes:  # JSON knows no axes beyond an empty one
-                value = value.reshape(
-                    *value.shape, *(int(axis) if axis.isdigit() else 0 for axis in axes[value.ndim :])
-                )
             object.__setattr__(self, name, value)
             tail = [axis for axis in axes if axis != "*"]
             got = value.shape[len(value.shape) - len(tail) :] if "*" in axes else value.shape
@@ -265,11 +261,24 @@ def from_json(data: dict[str, Any]) -> Scenes:
 
 
 def _build(kind: type[T], data: dict[str, Any]) -> T:
-    parts = {}
+    parts: dict[str, Any] = {}
+    arrays = _arrays_of(kind)  # type: ignore[arg-type]
     for item in fields(kind):  # type: ignore[arg-type]
         value = data[item.name]
-        parts[item.name] = _build(_PARTS[item.name], value) if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            parts[item.name] = _build(_PARTS[item.name], value)
+        else:
+            parts[item.name] = _with_all_axes(value, arrays[item.name][1]) if item.name in arrays else value
     return kind(**parts)
+
+
+def _with_all_axes(value: Any, axes: list[str]) -> Any:
+    """`value` from JSON, whose lists know no axes beyond one of length 0: an empty one gets the rest of `axes`. What '*'
+    stands for cannot be told, and is left."""
+    shape = np.shape(value)
+    if 0 not in shape or "*" in axes:
+        return value
+    return np.zeros((*shape, *(int(axis) if axis.isdigit() else 0 for axis in axes[len(shape) :])))
 
 
 _PARTS: dict[str, Any] = {

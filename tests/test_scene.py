@@ -149,6 +149,8 @@ def test_json_keeps_scenes_without_fixtures_and_lights() -> None:
         ),
     )
     assert_same_bits(from_json(json.loads(json.dumps(to_json(bare)))), bare)
+    with pytest.raises(ValueError, match=r"Fixtures.shift: shape \(2, 0\), expected \(B F 3\)"):
+        Fixtures(shift=none, scale=none, present=none)
 
 
 def test_json_is_plain() -> None:
