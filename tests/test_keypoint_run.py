@@ -241,11 +241,26 @@ def test_a_second_look_learns_beside_a_first_that_stays(straight: Path, tmp_path
     )
     with pytest.raises(CheckpointError, match=r"^model\.start: .*a network of another size, by its crops\."):
         KeypointTraining(other, sources.blocks, sources.size)
+    # A deeper one would begin with blocks that nobody has taught.
+    for widths in ([], double):
+        deeper = config_of(
+            tmp_path / "other",
+            f"model.start={tmp_path / 'run' / 'best.ckpt'}",
+            "model.crop=32",
+            f"model.crop_widths={widths}",
+            "model.depths=[1,1,2,2]",
+        )
+        with pytest.raises(CheckpointError, match=r"^model\.start: .*a network of another size, by its "):
+            KeypointTraining(deeper, sources.blocks, sources.size)
 
 
 @pytest.mark.parametrize(
     ("override", "said"),
-    [("model.features=16", "a network of another size"), ("data.scenes=[kuka_table]", "expected the kinds and sizes")],
+    [
+        ("model.features=16", "a network of another size"),
+        ("model.depths=[1,1,2,1]", r"a network of another size, by its down\."),
+        ("data.scenes=[kuka_table]", "expected the kinds and sizes"),
+    ],
 )
 def test_a_start_of_another_kind_is_refused(straight: Path, tmp_path: Path, override: str, said: str) -> None:
     config = config_of(tmp_path / "run", f"model.start={straight / 'best.ckpt'}", override)

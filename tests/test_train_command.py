@@ -114,6 +114,7 @@ def test_a_value_out_of_range_is_named(override: str, key: str) -> None:
     [
         (["model.crop=40"], r"model\.crop: got 40; expected 0 or a multiple of 16"),
         (["model.crop=-16"], r"model\.crop: got -16; expected"),
+        (["model.crop_widths=[8,16,16,32]"], r"model\.crop_widths: got \[8, 16, 16, 32\] without a second look"),
         (["model.crop=32", "model.crop_widths=[8,16]"], r"model\.crop_widths: got \[8, 16\]; expected 4 numbers"),
         (["model.crop=32", "model.crop_widths=[8,16,16,12]"], r"model\.crop_widths: got 12; expected multiples of 8"),
         (["model.frozen=true", "model.start=shipped"], r"model\.frozen: without a second look .* expected model\.crop"),

@@ -274,6 +274,10 @@ def _check_keypoints(model: KeypointConfig) -> None:
             "model.frozen: without a second look and weights to begin with nothing would be learnt; expected model.crop "
             "above 0 and a model.start"
         )
+    if model.crop_widths and not model.crop:
+        raise ConfigError(
+            f"model.crop_widths: got {model.crop_widths} without a second look; expected model.crop above 0, or [] here"
+        )
     if model.crop_widths and len(model.crop_widths) != 4:
         raise ConfigError(
             f"model.crop_widths: got {model.crop_widths}; expected 4 numbers, or [] for those of model.widths"

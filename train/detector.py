@@ -20,7 +20,7 @@ from train.crop_net import upward_of, windows_of
 from train.data import resized
 from train.edges import LEAST_CHANCE, MOST_CLASSES, Answer, hold, light_of
 from train.keypoint_net import STRIDE, KeypointNet, Maps, Peaks, find_peaks, make_net
-from train.pose import Pose, View, pose_or_nan, solve_free, solve_on_table
+from train.pose import Pose, View, misfit_of, pose_or_nan, solve_free, solve_on_table
 from train.table_view import find_camera
 
 Image = NDArray[np.uint8]
@@ -35,8 +35,10 @@ class Found:
     """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so),
     `confidence` (the chance that the pose is right; the score itself where the detector has not been calibrated),
     keypoints (K, 2) px of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table
-    where the view knows one. `edges` (2,) are the evidence and the margin of train.edges.Held, NaN where the picture was
-    not asked for want of a table; None for a detector that never asks."""
+    where the view knows one. A detector that holds poses against the picture has moved the latter to the edges there: its
+    covariance is still what the keypoints imply, grown by what was seen of moved poses on held-out pictures, and its misfit
+    how far it was moved from them. `edges` (2,) are then the evidence and the margin of train.edges.Held, NaN where the
+    table is not known or no answer lies on it; None for a detector that never asks."""
 
     kind: Kind
     score: float
@@ -211,7 +213,12 @@ class Detector:
             if free is None:
                 continue
             free = free.inflated(self.inflation.free)
-            lying = held.answer.pose if held is not None else self._lying(number, pixels, doubt, view)
+            if held is not None:
+                moved = held.answer.pose.camera_from_block
+                misfit = misfit_of(moved @ chosen.group, chosen.keypoints, pixels, doubt, view)
+                lying: Pose | None = replace(held.answer.pose, misfit=misfit)
+            else:
+                lying = self._lying(number, pixels, doubt, view)
             lying = lying and lying.inflated(self.inflation.on_table)
             if lying and view.off_table(lying):
                 continue

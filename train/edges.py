@@ -13,14 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simgen.geometry import Array, inverse, project, rigid, rotation_about, transform_points
+from simgen.geometry import NEAR, Array, inverse, project, rigid, rotation_about, transform_points
 from train.blockset import Kind
 from train.pose import Pose, View
+from train.pose_metrics import adds
 
 LEAST_CHANCE = 0.01  # of a class that is tried
 MOST_CLASSES = 6  # tried
 TURNS = np.radians([0.0, 30.0, 90.0])  # tried of each: the commonest mistakes for prisms and for boxes
-KEPT = 6  # of these that are moved
+KEPT = 6  # of these that are moved, each unlike the others
 # How much the evidence of edges weighs beside the logarithm of a class's chance: by the likeliest choice among the answers
 # for 654 blocks in 200 simulated pictures (tabletop, randomize=full, seed 778), as are the parts of the evidence.
 WEIGHT = 8.0
@@ -34,7 +35,7 @@ _SPACING = 8  # samples along an edge as long as the block's diameter
 _ROUNDS, _FINEST = 10, 0.1  # of moving, until steps are this share of the first
 _SHIFT, _TURN = 0.06, np.radians(8.0)  # the first steps: diameters, and radians
 _GAIN = 0.02  # of evidence: what a step must bring
-_NEAR = 0.02  # m
+_SAME = 0.05  # diameters: answers of one kind whose ADD-S is under this are one
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def light_of(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def evidence_of(light: NDArray[np.float32], kind: Kind, poses: Array, view: View) -> Array:
     """(N,) how well the edges of `kind` in `poses` (N, 4, 4), camera_from_block, as `view` sees them, lie on edges of
-    `light`: 0 where nothing changes across them, about 3 where much does, and there alone. -inf behind the camera.
+    `light`: 0 where nothing changes across them, about 3 where much does, and there alone. -inf behind the camera. Beyond
+    the picture nothing changes: what of a block the border cuts counts as edges that are not there.
 
     The contrast across an edge counts in three ways, each the mean along all that is seen: whether it is there, whether it
     is greater than beside the edge, and, by its logarithm, how great it is.
@@ -78,7 +80,7 @@ def evidence_of(light: NDArray[np.float32], kind: Kind, poses: Array, view: View
     front = eye @ edges.facets[:, :3].T > edges.facets[:, 3]
     one, other = front[:, edges.sides[:, 0]], front[:, edges.sides[:, 1]]
     corners = transform_points(poses, kind.corners)
-    before = corners[..., 2].min(1) > _NEAR
+    before = corners[..., 2].min(1) > NEAR
     seen = ((one != other) | (one & other & edges.sharp)) & before[:, None]
     pixels = project(np.where(before[:, None, None], corners, [0.0, 0, 1]), view.intrinsics, view.distortion)
     extent = np.ptp(pixels, axis=1).max(1)
@@ -124,23 +126,29 @@ def hold(light: NDArray[np.float32], answers: Sequence[Answer], view: View) -> H
         poses = _turned(answer.pose.camera_from_block, view.camera_from_table)
         evidence = evidence_of(light, answer.kind, poses, view)
         tried += [
-            (np.log(answer.chance) + WEIGHT * float(told), answer, pose)
+            (np.log(answer.chance) + WEIGHT * float(told), _at(answer, pose))
             for told, pose in zip(evidence, poses, strict=True)
             if np.isfinite(told)
         ]
-    tried = sorted(tried, key=lambda one: -one[0])[:KEPT]
+    kept: list[Answer] = []
+    for _, answer in sorted(tried, key=lambda one: -one[0]):
+        if len(kept) < KEPT and not any(_same(answer, other) for other in kept):
+            kept.append(answer)
     moved = []
-    for kind in {id(answer.kind): answer.kind for _, answer, _ in tried}.values():
-        own = [(answer, pose) for _, answer, pose in tried if answer.kind is kind]
-        poses, evidence = _moved(light, kind, np.stack([pose for _, pose in own]), view)
-        for (answer, _), pose, told in zip(own, poses, evidence, strict=True):
-            better = replace(answer, pose=replace(answer.pose, camera_from_block=pose))
-            moved.append((np.log(answer.chance) + WEIGHT * float(told), float(told), better))
+    for kind in {id(answer.kind): answer.kind for answer in kept}.values():
+        own = [answer for answer in kept if answer.kind is kind]
+        poses, evidence = _moved(light, kind, np.stack([answer.pose.camera_from_block for answer in own]), view)
+        for answer, pose, told in zip(own, poses, evidence, strict=True):
+            moved.append((np.log(answer.chance) + WEIGHT * float(told), float(told), _at(answer, pose)))
     if not moved:
         return None
     best, told, answer = max(moved, key=lambda one: one[0])
     rest = [total for total, _, other in moved if not _same(other, answer)]
     return Held(answer, told, min(best - max(rest, default=-np.inf), 10.0))
+
+
+def _at(answer: Answer, pose: Array) -> Answer:
+    return replace(answer, pose=replace(answer.pose, camera_from_block=pose))
 
 
 def _turned(pose: Array, camera_from_table: Array) -> Array:
@@ -183,10 +191,6 @@ def _moved(light: NDArray[np.float32], kind: Kind, poses: Array, view: View) -> 
 
 
 def _same(one: Answer, other: Answer) -> bool:
-    """Whether two answers are one, moved to about one place from two."""
-    if one.kind is not other.kind:
-        return False
-    gap = transform_points(one.pose.camera_from_block, one.kind.keypoints) - transform_points(
-        other.pose.camera_from_block, other.kind.keypoints
-    )
-    return bool(np.linalg.norm(gap, axis=1).mean() < 0.05 * one.kind.diameter)
+    """Whether two answers are one, moved to about one place from two, or to what looks the same there."""
+    poses = one.pose.camera_from_block, other.pose.camera_from_block
+    return one.kind is other.kind and adds(*poses, one.kind.corners) < _SAME * one.kind.diameter

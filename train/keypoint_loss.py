@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from simgen.geometry import NEAR
 from simgen.targets import Targets
 from train.blockset import BlockSet
 from train.crop_net import UNTOLD, CropNet, moved, upward_of, windows_of
@@ -23,7 +24,6 @@ _LEAST_EXTENT = 4.0  # px
 # Of it: misses below count by their square. With a kink at 0 the network stays longer with the mean of all turns.
 _SOFT = 0.25
 AGAIN = 0.3  # how far off the second look's own windows are, in which it looks once more, beside the first look's
-_NEAR = 0.02  # m: what is nearer to the camera's plane has no image
 # A network that knows nothing yet misses all symmetric guises alike and would learn their mean. So the guise that is most
 # like `_upright` is preferred: a guise turned from it by the angle a costs this much of the block's extent, times
 # (1 - cos a) / 2, more. It is little enough that a network in doubt between two may have either.
@@ -232,7 +232,7 @@ def _about(frame: Tensor, angle: Tensor) -> Tensor:
 
 def _project(points: Tensor, intrinsics: Tensor, distortion: Tensor) -> Tensor:
     """geometry.project for points (P, G, K, 3) of cameras (P, ...), with what is behind the camera drawn far outside."""
-    x, y = (points[..., k] / points[..., 2].clamp_min(_NEAR) for k in (0, 1))
+    x, y = (points[..., k] / points[..., 2].clamp_min(NEAR) for k in (0, 1))
     k1, k2, p1, p2, k3 = (c[:, None, None] for c in distortion.unbind(1))
     square = x * x + y * y
     radial = 1 + square * (k1 + square * (k2 + square * k3))

@@ -11,7 +11,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from simgen.geometry import Array, inverse, project, rigid, rotation_about, transform_points, unproject
+from simgen.geometry import NEAR, Array, inverse, project, rigid, rotation_about, transform_points, unproject
 from simgen.targets import Targets
 from train.blockset import turns_about
 
@@ -20,7 +20,6 @@ LEAST_SIGMA = 0.25  # px: no keypoint is surer than this, whatever the network s
 _ROBUST = 2.0  # sigmas: beyond, a keypoint pulls no more than at this distance (Huber 1964)
 _LEAST_VARIANCE = 1.1e-5  # of the keypoints on the plane at distance 1: OpenCV's SQPnP takes none under 1e-5
 _STEP = 1e-6  # m and radians, for derivatives
-_NEAR = 0.02  # m
 _UPRIGHT = 0.99  # cosine: a round block whose axis is nearer than this to the vertical does not lie on its side
 _ROLLS = 8  # from which a round block's descent starts
 _SURELY = 3.0  # deviations
@@ -111,7 +110,7 @@ def solve_free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose |
     if rays.var(axis=0).sum() < _LEAST_VARIANCE:
         return None
     found, turn, shift = cv2.solvePnP(points[:, None], rays.copy(), np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP)
-    if not found or not np.isfinite(turn).all() or not np.isfinite(shift).all() or shift[2, 0] <= _NEAR:
+    if not found or not np.isfinite(turn).all() or not np.isfinite(shift).all() or shift[2, 0] <= NEAR:
         return None
     start = rigid(Rotation.from_rotvec(turn[:, 0]).as_matrix(), np.asarray(shift[:, 0], dtype=np.float64))
 
@@ -121,7 +120,7 @@ def solve_free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose |
 
     change, hessian, misfit = _descend(pose_of, np.zeros((1, 6)), points, pixels, sigma, view)
     pose = pose_of(change)[0]
-    if not np.isfinite(pose).all() or pose[2, 3] <= _NEAR:
+    if not np.isfinite(pose).all() or pose[2, 3] <= NEAR:
         return None
     return Pose(pose, _inverted(hessian[0]), float(misfit[0]))
 
@@ -144,6 +143,11 @@ def solve_on_table(
         rolled = rests[rolls][:, None] @ turns_about(axis, 2 * np.pi * np.arange(_ROLLS) / _ROLLS)
         fits.append(_fit_on_table(points, pixels, sigma, view, rolled.reshape(-1, 4, 4), axis))
     return min((fit for fit in fits if fit is not None), key=lambda fit: fit.misfit, default=None)
+
+
+def misfit_of(poses: Array, points: Array, pixels: Array, sigma: Array, view: View) -> float:
+    """Pose.misfit of that one of `poses` (S, 4, 4), which look the same, that keypoints as of `solve_free` fit best."""
+    return float(_misfits(_misses(poses, points, pixels, np.maximum(sigma, LEAST_SIGMA), view)).min())
 
 
 def _fit_on_table(
@@ -169,7 +173,7 @@ def _fit_on_table(
 
     change, hessian, misfit = _descend(pose_of, starts, points, pixels, sigma, view)
     pose = pose_of(change)
-    misfit = np.where(np.isfinite(pose).all((1, 2)) & (pose[:, 2, 3] > _NEAR), misfit, np.inf)
+    misfit = np.where(np.isfinite(pose).all((1, 2)) & (pose[:, 2, 3] > NEAR), misfit, np.inf)
     best = int(np.argmin(misfit))
     if not np.isfinite(misfit[best]):
         return None
@@ -223,11 +227,7 @@ def _descend(
     count, n = start.shape
 
     def misses(change: Array) -> Array:
-        """(..., 2 K) in sigmas, of parameters (S, n)."""
-        with np.errstate(invalid="ignore"):
-            seen = project(transform_points(pose_of(change), points), view.intrinsics, view.distortion)
-        miss = (seen - pixels) / sigma[:, None]
-        return np.asarray(np.nan_to_num(miss.reshape(len(change), -1), nan=1e6))
+        return _misses(pose_of(change), points, pixels, sigma, view)
 
     def cost_of(miss: Array) -> Array:
         size = np.abs(miss)
@@ -255,7 +255,20 @@ def _descend(
         damping = np.where(better, damping / 10, damping * 10)
         if np.all(gain < 1e-6 * np.maximum(cost, 1e-9)) and np.all(better | (damping > 1)):
             break
-    return change, hessian, np.sqrt(np.mean(np.minimum(np.abs(miss), 1e3) ** 2, axis=1))
+    return change, hessian, _misfits(miss)
+
+
+def _misses(poses: Array, points: Array, pixels: Array, sigma: Array, view: View) -> Array:
+    """(S, 2 K) in sigmas: how far the points in `poses` (S, 4, 4) are seen from `pixels`."""
+    with np.errstate(invalid="ignore"):
+        seen = project(transform_points(poses, points), view.intrinsics, view.distortion)
+    miss = (seen - pixels) / sigma[:, None]
+    return np.asarray(np.nan_to_num(miss.reshape(len(poses), -1), nan=1e6))
+
+
+def _misfits(miss: Array) -> Array:
+    """(S,) Pose.misfit of the misses (S, 2 K)."""
+    return np.asarray(np.sqrt(np.mean(np.minimum(np.abs(miss), 1e3) ** 2, axis=1)))
 
 
 def _inverted(hessian: Array) -> Array:

@@ -14,13 +14,16 @@ _NOISE = 0.2  # of a widened network's weights, in their deviations
 
 
 def _twice_as_wide(wide: CropNet, narrow: CropNet) -> bool:
-    return wide.size == narrow.size and wide.widths == [2 * width for width in narrow.widths]
+    same = (
+        wide.size == narrow.size and wide.state_dict().keys() == narrow.state_dict().keys()
+    )  # the latter by the depths
+    return same and wide.widths == [2 * width for width in narrow.widths]
 
 
 def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
     """Gives `net`, which is to find `blocks`, the averaged weights of the keypoint model in `path`. What that one has not
     learnt, as where on the table a cell looks, keeps the weights that it has. A second look that is twice as wide begins
-    as the other's, each channel twice.
+    as the other's, each channel twice and with noise of _NOISE of its weights' deviation, which lets the two go apart.
 
     Raises CheckpointError where the two do not find the same blocks, or are not of the same size.
     """
@@ -35,14 +38,15 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
         given |= {f"crops.{name}": value for name, value in widened(other.net.crops, net.crops, _NOISE).items()}
     if net.crops is not None and other.net.crops is None:  # a second look begins with what the first has learnt
         given |= {f"crops.{name}": value for name, value in given.items() if f"crops.{name}" in own}
-    for name, value in given.items():
-        if name in own and own[name].shape == value.shape:
-            own[name] = value
-        # The last layer is that of the classes, which may be others where one tells stances apart; and the table's part and
-        # the second look may not be asked for.
-        elif not name.startswith(("out.", "table.") if net.crops and other.net.crops else ("out.", "table.", "crops.")):
+    # The last layer is that of the classes, which may be others where one tells stances apart; and either may lack the
+    # table's part or the second look.
+    free = ("out.", "table.") if net.crops and other.net.crops else ("out.", "table.", "crops.")
+    for name in [*own, *(name for name in given if name not in own)]:
+        if name in own and name in given and own[name].shape == given[name].shape:
+            own[name] = given[name]
+        elif not name.startswith(free):
             raise CheckpointError(
                 f"model.start: {path} is a network of another size, by its {name}; expected the same model.widths, depths "
-                "and features"
+                "and features, and of a second look the same model.stances, crop and the same or twice its crop_widths"
             )
     net.load_state_dict(own)
