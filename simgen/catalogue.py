@@ -13,6 +13,7 @@ import yaml
 from simgen.errors import ConfigError, SceneError
 from simgen.geometry import Array
 from simgen.resources import resource_folder
+from simgen.scene import Bools, Fixtures
 from simgen.shapes import SHAPES, Solid, load_solid, make_solid
 
 
@@ -71,6 +72,16 @@ class World:
     def boxes(self) -> tuple[Box, ...]:
         """The table, then `loose`."""
         return (self.table, *self.loose)
+
+    def standing(self, fixtures: Fixtures) -> tuple[Array, Array, Bools]:
+        """`boxes` as they stand in each of B scenes with these `fixtures`: center and size (B, N, 3) m, and which of them
+        are there (B, N)."""
+        center, size = (np.stack([getattr(box, name) for box in self.boxes]) for name in ("center", "size"))
+        return (
+            center + np.pad(fixtures.shift, ((0, 0), (1, 0), (0, 0))),
+            size * np.pad(fixtures.scale, ((0, 0), (1, 0)), constant_values=1.0)[..., None],
+            np.pad(fixtures.present, ((0, 0), (1, 0)), constant_values=True),
+        )
 
 
 def load_world(scene: str) -> World:

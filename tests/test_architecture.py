@@ -11,9 +11,9 @@ from builders import ROOT
 # From the ground up: a room imports only from rooms named before it.
 FLOORS = [
     "errors", "resources", "schema", "config", "geometry", "draws", "distributions", "shapes", "scene", "catalogue",
-    "textures", "leaves", "viewpoints", "randomize", "physics", "render", "silhouette", "render.meshes", "render.bullet",
-    "render.stage", "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface", "render.light",
-    "render.raycast", "sensor", "labels", "targets",
+    "textures", "leaves", "viewpoints", "randomize", "physics", "render", "silhouette", "render.meshes", "render.pinhole",
+    "render.bullet", "render.stage", "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface",
+    "render.light", "render.raycast", "sensor", "labels", "targets",
     "dataset", "dataset.read", "dataset.write", "dataset.photographs", "generate", "preview", "__init__", "__main__",
 ]  # fmt: skip
 # Which rooms may import a library; it is banned everywhere else.

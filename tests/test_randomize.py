@@ -863,8 +863,12 @@ def test_fixtures_vary_as_their_scene_says() -> None:
 
 @pytest.mark.parametrize("preset", ["none", "tobin2017"])
 def test_fixtures_stand_where_they_are_said_to_unless_they_vary(preset: str) -> None:
-    fixtures = sampler_of(preset, "kuka_table").sample(3, range(5)).fixtures
-    assert fixtures.present.all()
+    sampler = sampler_of(preset, "kuka_table")
+    fixtures = sampler.sample(3, range(5)).fixtures
+    # What is a guess, the marks and stains and what stands behind the table, is not there.
+    assert [len(group) for group in sampler.world.fixtures[-2:]] == [4, 2]
+    assert fixtures.present[:, :-6].all()
+    assert not fixtures.present[:, -6:].any()
     assert not fixtures.shift.any()
     assert (fixtures.scale == 1).all()
 

@@ -17,6 +17,7 @@ from simgen.catalogue import Box
 from simgen.errors import ConfigError
 from simgen.geometry import inverse, transform_points, unproject
 from simgen.render import Renderer, make_renderer
+from simgen.render.pinhole import nearest_depth
 from simgen.scene import LIGHTS, Fixtures, Scenes, take
 from simgen.silhouette import silhouette
 from simgen.textures import decode, encode, lattice, of_face
@@ -392,3 +393,20 @@ def test_egl_that_cannot_run_names_the_missing_package() -> None:
     assert child.returncode == 0
     assert "MESSAGE renderer: egl does not work here" in child.stdout
     assert "apt install libegl1 libgl1-mesa-dri" in child.stdout
+
+
+def test_the_near_plane_heeds_what_is_there_alone() -> None:
+    """By hand: a camera at the axis of a cube of 20 cm, 1 m above its top, and with that gone the table."""
+    sampler, world = sampler_of("randomize=none", *SMALL)
+    cube, table = Box(np.array([0, 0, 0.1]), np.full(3, 0.2)), Box(np.array([0, 0, -0.5]), np.ones(3))
+    world = replace(world, fixtures=((cube,),), table=table)
+    scenes = sampler.sample(0, [0])
+    pose = np.diag([1.0, -1, -1, 1])
+    pose[:3, 3] = [0, 0, 1.2]
+    cameras = replace(scenes.cameras, world_from_camera=pose[None])
+    blocks = replace(scenes.blocks, present=np.zeros_like(scenes.blocks.present))
+    corner = unproject(np.array([[-0.5, -0.5]]), cameras.intrinsics[0], cameras.distortion[0])
+    for there, gap in ((True, 1.0), (False, 1.2)):
+        fixtures = Fixtures(np.zeros((1, 1, 3)), np.ones((1, 1)), np.array([[there]]))
+        shown = replace(scenes, cameras=cameras, blocks=blocks, fixtures=fixtures)
+        assert nearest_depth(shown, 0, world) == pytest.approx(0.9 * gap / float(np.linalg.norm(corner)))

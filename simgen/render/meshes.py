@@ -31,11 +31,11 @@ def write_meshes(folder: Path, world: World) -> dict[str, Path]:
 def write_fixtures(folder: Path, world: World, fixtures: Fixtures, row: int) -> dict[int, Path]:
     """Writes each group of fixtures as it stands in the scene `row` and returns their files by the group's number; a group
     of which nothing is there has none."""
-    shift, scale, present = fixtures.shift[row], fixtures.scale[row], fixtures.present[row]
-    files, end = {}, 0
+    center, size, there = (values[row] for values in world.standing(fixtures))
+    files, end = {}, 1  # the first is the table
     for number, group in enumerate(world.fixtures):
         first, end = end, end + len(group)
-        boxes = [Box(box.center + shift[k], box.size * scale[k]) for k, box in enumerate(group, first) if present[k]]
+        boxes = [Box(center[k], size[k]) for k in range(first, end) if there[k]]
         if boxes:
             files[number] = _write(folder, f"fixture-{number}", _boxes_mesh(boxes))
     return files

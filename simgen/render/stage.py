@@ -138,8 +138,7 @@ class Stage:
         def with_boxes(own: Tensor, theirs: Tensor) -> Tensor:
             return torch.cat([own, theirs.expand(batch, *theirs.shape)], 1)
 
-        place = np.stack([box.center for box in boxes]) + np.pad(scenes.fixtures.shift, ((0, 0), (1, 0), (0, 0)))
-        there = np.pad(scenes.fixtures.present, ((0, 0), (1, 0)), constant_values=True)
+        place, _, there = world.standing(scenes.fixtures)
         pose = tensor(blocks.world_from_block)
         kind = with_boxes(tensor(blocks.model), tensor(np.arange(len(boxes)) + len(world.solids)))
         larger = np.pad(scenes.fixtures.scale, ((0, 0), (1, 0)), constant_values=1.0)
