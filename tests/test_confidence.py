@@ -49,32 +49,6 @@ def test_features_by_hand() -> None:
     assert np.isfinite(features_of(1.0, 0.0, 0.0, 0.0, 0.0, 0.1)).all()
 
 
-def test_what_the_picture_was_not_asked_counts_as_the_mean() -> None:
-    features, right = made(400, 0)
-    asked = np.concatenate([features, np.random.default_rng(1).normal(3, 2, (400, 2))], 1)
-    asked[::4, 4:] = np.nan
-    calibration = calibrate(asked, right)
-    assert calibration.mean == pytest.approx(np.nanmean(asked, 0))
-    filled = np.where(np.isnan(asked), calibration.mean, asked)
-    assert np.array_equal(calibration.chance(asked), calibration.chance(filled))
-    assert np.isfinite(calibration.chance(asked)).all()
-    # But a score or a misfit that is not known is a mistake, and shows.
-    wrong = asked[1].copy()
-    wrong[1] = np.nan
-    assert np.isnan(calibration.chance(wrong))
-
-
-@pytest.mark.parametrize(
-    ("rows", "column", "said"), [(slice(None), 5, "margin of 400"), (slice(3, 4), 1, "misfit of 400")]
-)
-def test_features_that_nobody_knows_are_refused(rows: slice, column: int, said: str) -> None:
-    features, right = made(400, 0)
-    asked = np.concatenate([features, np.zeros((400, 2))], 1)
-    asked[rows, column] = np.nan
-    with pytest.raises(SimgenError, match=rf"^confidence: {said} finds not known; expected numbers"):
-        calibrate(asked, right)
-
-
 @pytest.mark.parametrize("right", [np.ones(100, bool), np.zeros(100, bool), np.arange(20) > 10])
 def test_too_few_to_tell_is_said(right: np.ndarray) -> None:
     with pytest.raises(SimgenError, match=r"finds on held-out pictures"):

@@ -30,7 +30,7 @@ from train.config import (
     TrainConfig,
     check_train,
 )
-from train.detector import Detector, Inflation, load_detector
+from train.detector import Calibrations, Detector, Inflation, load_detector
 from train.evaluate_keypoints import evaluate_keypoints
 from train.export import export
 from train.fit_keypoints import train_keypoints
@@ -117,21 +117,25 @@ def test_calibrate_learns_from_every_second_picture_of_a_dataset(
         str(run / "best.ckpt"), RenderedConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt")
     )
     result = calibrate_checkpoint(config)
+    assert result is not None
     assert f"wrote {tmp_path / 'new.ckpt'}" in capsys.readouterr().out
     before, after = (torch.load(path, weights_only=True) for path in (run / "best.ckpt", tmp_path / "new.ckpt"))
     changed = {"calibration", "inflation"}
     assert before.keys() | changed == after.keys()
     assert all(torch.equal(value, after["state_dict"][name]) for name, value in before["state_dict"].items())
 
-    raw = replace(load_detector(run / "best.ckpt"), calibration=None, inflation=Inflation())
+    raw = replace(load_detector(run / "best.ckpt"), calibration=Calibrations(), inflation=Inflation())
     dataset = open_dataset(tmp_path / "data")
     halves = [replace(dataset, pictures=[p for p in dataset.pictures if p.image_id % 2 == k]) for k in (0, 1)]
     plain = list(judged_in(raw, halves[0], 32))
     grown = replace(raw, inflation=Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2)))
-    finds = list(judged_in(grown, halves[0], 32))
-    wanted = calibrate([one.found.features for one in finds], [one.right for one in finds])
+    blind = replace(halves[0], pictures=tuple(replace(p, camera_from_world=None) for p in halves[0].pictures))
+    for name, pictures in (("on_table", halves[0]), ("free", blind)):
+        finds = list(judged_in(grown, pictures, 32))
+        assert {one.found.on_table is not None for one in finds} == {name == "on_table"}
+        wanted = calibrate([one.found.features for one in finds], [one.right for one in finds])
+        np.testing.assert_allclose(after["calibration"][name]["weights"], wanted.weights, rtol=1e-6)
     assert after["inflation"] == asdict(grown.inflation) == result["inflation"]
-    np.testing.assert_allclose(after["calibration"]["weights"], wanted.weights, rtol=1e-6)
     others = list(judged_in(load_detector(tmp_path / "new.ckpt"), halves[1], 32))
     assert result["finds"] == len(others) > 50
     assert result["right"] == sum(one.right for one in others)

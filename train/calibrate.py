@@ -13,27 +13,27 @@ import torch
 from scipy.stats import chi2
 from torch.utils.data import Dataset
 
-from simgen.dataset.read import open_dataset
+from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array
 from train.checkpoint import read_checkpoint
 from train.confidence import BINS, calibrate, inflation
 from train.config import CalibrateConfig
 from train.data import check_simulated
-from train.detector import Detector, Inflation, load_detector
+from train.detector import Calibrations, Detector, Inflation, load_detector
 from train.evaluate import device_of
 from train.held_out import Judged, judged, judged_in, squares_free, squares_on_table
 from train.judge import sized_as_in
 from train.pose_metrics import expected_calibration_error
 from train.stream import Shot
 
-Finds = Callable[[Detector], list[Judged]]
+Finds = Callable[[Detector, bool], list[Judged]]  # in held-out pictures; whether the table's place is known
 
 
-def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any]:
+def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     """Writes `config.checkpoint`, calibrated on every second picture of a rendered dataset, to `config.out`, and prints and
-    returns how well it comes true on the others. Raises CheckpointError, DatasetError, ConfigError, and SimgenError where
-    there is too little to learn from."""
+    returns how well it comes true on the others, None where it finds nothing there. Raises CheckpointError, DatasetError,
+    ConfigError, and SimgenError where there is too little to learn from."""
     dataset = open_dataset(config.data.root, config.data.split)
     check_simulated(dataset)
     detector = sized_as_in(dataset, _raw(config.checkpoint).zoomed(config.zoom))
@@ -46,14 +46,18 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any]:
     detector.net.to(device_of(config.accelerator))
     learn, check = (replace(dataset, pictures=dataset.pictures[first::2]) for first in (0, 1))
 
-    def finds(detector: Detector) -> list[Judged]:
-        return list(judged_in(detector, learn, config.batch_size))
+    def finds_in(some: BopDataset) -> Finds:
+        blind = replace(some, pictures=tuple(replace(picture, camera_from_world=None) for picture in some.pictures))
+        return lambda detector, known: list(judged_in(detector, some if known else blind, config.batch_size))
 
-    detector = _sure(_grown(detector, finds), finds)
+    finds = finds_in(learn)
+    detector = _grown(detector, finds)
+    for known in (True, False):
+        detector = _sure(detector, finds, known)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(detector, config.checkpoint, out)
-    result = comes_true(detector, list(judged_in(detector, check, config.batch_size)))
+    result = comes_true(detector, finds_in(check))
     print(f"wrote {out}")
     return result
 
@@ -61,71 +65,102 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any]:
 def add_confidence(path: Path, held_out: Dataset[Shot], learn: range, check: range) -> dict[str, Any] | None:
     """Calibrates the detector in the checkpoint `path` on the items `learn` of `held_out`, its uncertainties and
     then its confidence, and tells how well they come true on the items `check`; None where it finds nothing there. Where
-    there is too little to learn either from, it says so and leaves that as the network has it."""
+    there is too little to learn any of these from, it says so and leaves that as the network has it."""
     detector = _raw(path)
-    drawn = [held_out[k] for k in learn]
 
-    def finds(detector: Detector) -> list[Judged]:
-        return list(judged(detector, drawn))
+    def finds_in(items: range) -> Finds:
+        drawn = [held_out[k] for k in items]
 
+        def finds(detector: Detector, known: bool) -> list[Judged]:
+            return list(judged(detector, drawn if known else map(_blind, drawn)))
+
+        return finds
+
+    finds = finds_in(learn)
     try:
         detector = _grown(detector, finds)
     except SimgenError as error:
         print(f"WARNING: {error}; until then uncertainties are what the keypoints' imply", file=sys.stderr)
-    try:
-        detector = _sure(detector, finds)
-    except SimgenError as error:
-        print(f"WARNING: {error}; until then a find's confidence is the network's score", file=sys.stderr)
+    for known in (True, False):
+        try:
+            detector = _sure(detector, finds, known)
+        except SimgenError as error:
+            print(f"WARNING: {error}; until then such a find's confidence is the network's score", file=sys.stderr)
     _write(detector, path, path)
-    checked = list(judged(detector, (held_out[k] for k in check)))
-    return comes_true(detector, checked) if checked else None
+    return comes_true(detector, finds_in(check))
 
 
-def comes_true(detector: Detector, finds: list[Judged]) -> dict[str, Any]:
-    """Prints and returns how far what `detector` states of `finds` is from what is so."""
-    chance, right = np.array([one.found.confidence for one in finds]), np.array([one.right for one in finds])
-    score = np.array([one.found.score for one in finds])
-    stated, of_score = (expected_calibration_error(said, right, BINS) for said in (chance, score))
-    on_table, free = _share_within(squares_on_table(finds), 2), _share_within(squares_free(finds), 3)
+def comes_true(detector: Detector, finds: Finds) -> dict[str, Any] | None:
+    """Prints and returns how far what `detector` states of `finds` is from what is so; None where there is none with a
+    table that is known."""
+    with_table, without = finds(detector, True), finds(detector, False)
+    if not with_table:
+        return None
+    on_table, free = _share_within(squares_on_table(with_table), 2), _share_within(squares_free(with_table), 3)
+    told, blind = _confidence(with_table), _confidence(without) if without else None
+    for where, said in (("", told), (" where no table is known", blind)):
+        if said is not None:
+            print(
+                f"confidence{where}: {said['right']} of {said['finds']} finds on other held-out pictures are right; what is "
+                f"stated is off by {said['expected_calibration_error']:.3f} (the network's score by "
+                f"{said['expected_calibration_error_of_score']:.3f})"
+            )
     print(
-        f"confidence: {right.sum()} of {len(finds)} finds on other held-out pictures are right; what is stated is off by "
-        f"{stated:.3f} (the network's score by {of_score:.3f})\n"
         f"uncertainty: the place's deviations grown {detector.inflation.on_table:.2f} times on the table, "
         f"{detector.inflation.free:.2f} times free; "
         f"of right finds {100 * on_table:.0f}% and {100 * free:.0f}% are within their ellipses of 95%"
     )
     return {
-        "finds": len(finds),
-        "right": int(right.sum()),
-        "expected_calibration_error": stated,
-        "expected_calibration_error_of_score": of_score,
+        **told,
+        "no_table": blind,
         "inflation": asdict(detector.inflation),
         "within_95": {"on_table": on_table, "free": free},
     }
 
 
+def _confidence(finds: list[Judged]) -> dict[str, Any]:
+    right = np.array([one.right for one in finds], dtype=bool)
+    stated, score = (np.array([getattr(one.found, name) for one in finds]) for name in ("confidence", "score"))
+    return {
+        "finds": len(finds),
+        "right": int(right.sum()),
+        "expected_calibration_error": expected_calibration_error(stated, right, BINS),
+        "expected_calibration_error_of_score": expected_calibration_error(score, right, BINS),
+    }
+
+
+def _blind(shot: Shot) -> Shot:
+    """The same pictures, of cameras that nobody knows the place of."""
+    targets = shot.targets
+    return replace(
+        shot, targets=replace(targets, camera_from_world=torch.full_like(targets.camera_from_world, torch.nan))
+    )
+
+
 def _raw(path: Path | str) -> Detector:
     """As the network is, even if this was done before: a run that is started again when it is done comes here again."""
-    return replace(load_detector(path), calibration=None, inflation=Inflation())
+    return replace(load_detector(path), calibration=Calibrations(), inflation=Inflation())
 
 
 def _grown(detector: Detector, finds: Finds) -> Detector:
-    found = finds(detector)
+    found = finds(detector, True)
     return replace(
         detector, inflation=Inflation(inflation(squares_free(found), 3), inflation(squares_on_table(found), 2))
     )
 
 
-def _sure(detector: Detector, finds: Finds) -> Detector:
-    found = finds(detector)
+def _sure(detector: Detector, finds: Finds, known: bool) -> Detector:
+    """With the confidence of poses on tables that are `known`, or of free ones."""
+    found = [one for one in finds(detector, known) if (one.found.on_table is not None) == known]
     learnt = calibrate([one.found.features for one in found], [one.right for one in found])
-    return replace(detector, calibration=learnt)
+    changed = replace(detector.calibration, **{"on_table" if known else "free": learnt})
+    return replace(detector, calibration=changed)
 
 
 def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:
     """The `checkpoint` with what `detector` has learnt since, to `out`."""
-    calibration = detector.calibration and detector.calibration.to_json()
-    learnt = {"inflation": asdict(detector.inflation), "calibration": calibration, "edges": detector.edges}
+    calibration, inflation = detector.calibration.to_json(), asdict(detector.inflation)
+    learnt = {"inflation": inflation, "calibration": calibration, "edges": detector.edges}
     content = {**read_checkpoint(checkpoint), **learnt}
     part = out.with_suffix(".part")
     torch.save(content, part)

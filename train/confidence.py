@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from scipy.stats import chi2
@@ -19,7 +18,7 @@ from simgen.geometry import Array
 
 RIGHT = 0.1  # of the diameter: a pose is right if ADD-S is under this (Hinterstoisser et al. 2012)
 FEATURES = ("score", "misfit", "sigma", "place")
-ASKED = ("evidence", "margin")  # and these, of train.edges, of a detector that asks the picture; NaN where it could not
+ASKED = ("evidence", "margin")  # and these, of train.edges, of poses that are held against the picture
 BINS = 15  # of confidence, where it is compared with what came true, as Guo et al. 2017 have them
 LEAST = 50  # finds, and of right and wrong ones a tenth of it, that a calibration needs
 _MORE = "train longer, or on more pictures: raise data.validation of a training, num of what is rendered to calibrate"
@@ -36,9 +35,8 @@ class Calibration:
     bias: float
 
     def chance(self, features: Array) -> Array:
-        """(...) in [0, 1] for `features` (..., F). What the picture could not be asked, NaN in ASKED, counts as the mean."""
-        known = np.where(_unasked(features), self.mean, features)
-        return np.asarray(expit(self.bias + (known - self.mean) / self.scale @ self.weights))
+        """(...) in [0, 1] for `features` (..., F)."""
+        return np.asarray(expit(self.bias + (features - self.mean) / self.scale @ self.weights))
 
     def to_json(self) -> dict[str, list[float]]:
         return {
@@ -67,16 +65,10 @@ def features_of(
     return np.array([np.log(score / (1 - score)), *np.log(np.clip(ratios, 1e-4, 1e4))])
 
 
-def _unasked(features: Array) -> NDArray[np.bool_]:
-    """(..., F) where one of ASKED is NaN; in FEATURES that is no answer but a mistake, and stays."""
-    return np.isnan(features) & (np.arange(features.shape[-1]) >= len(FEATURES))
-
-
 def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array) -> Calibration:
     """The likeliest Calibration of finds with `features` (N, F), of which those in `right` (N,) were right.
 
-    Raises SimgenError where there are too few of either to tell, or where a feature is not known of any, or one of FEATURES
-    not of all.
+    Raises SimgenError where there are too few of either to tell.
     """
     given, truth = np.asarray(features, dtype=np.float64), np.asarray(right, dtype=bool)
     few = min(int(truth.sum()), int((~truth).sum()))
@@ -85,15 +77,6 @@ def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array) 
             f"confidence: {len(truth)} finds on held-out pictures, {int(truth.sum())} of them right; expected at least "
             f"{LEAST} with {LEAST // 10} of each; {_MORE}"
         )
-    unknown, asked = np.isnan(given), np.arange(given.shape[1]) >= len(FEATURES)
-    bad = np.where(asked, unknown.all(0), unknown.any(0))
-    if bad.any():
-        names = [name for name, wrong in zip(FEATURES + ASKED, bad, strict=False) if wrong]
-        raise SimgenError(
-            f"confidence: {', '.join(names)} of {len(given)} finds not known; expected numbers, and of {', '.join(ASKED)}, "
-            "which need a table whose camera is known, at least one"
-        )
-    given = np.where(_unasked(given), np.nanmean(given, 0), given)
     mean, scale = given.mean(0), np.maximum(given.std(0), 1e-6)
     x = (given - mean) / scale
     sign = np.where(truth, 1.0, -1.0)

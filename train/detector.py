@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,12 +33,11 @@ _APART = 0.35  # two finds nearer than this share of their own extent are one bl
 @dataclass(frozen=True)
 class Found:
     """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so),
-    `confidence` (the chance that the pose is right; the score itself where the detector has not been calibrated),
+    `confidence` (the chance that the pose is right; the score itself where the detector has not been calibrated for such),
     keypoints (K, 2) px of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table
     where the view knows one. A detector that holds poses against the picture has moved the latter to the edges there: its
     covariance is still what the keypoints imply, grown by what was seen of moved poses on held-out pictures, and its misfit
-    how far it was moved from them. `edges` (2,) are then the evidence and the margin of train.edges.Held, NaN where the
-    table is not known or no answer lies on it; None for a detector that never asks."""
+    how far it was moved from them. `edges` (2,) are then the evidence and the margin of train.edges.Held."""
 
     kind: Kind
     score: float
@@ -56,7 +55,7 @@ class Found:
 
     @property
     def features(self) -> Array:
-        """(4,) what the confidence is made of; (6,) of a detector that holds poses against the picture."""
+        """(4,) what the confidence is made of; (6,) of a pose that was held against the picture."""
         own = features_of(
             self.score,
             self.pose.misfit,
@@ -75,6 +74,23 @@ class Inflation:
 
     free: float = 1.0
     on_table: float = 1.0
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """What tells the confidence of free poses and of those on the table, where it has been learnt: the latter are right more
+    often, and more is known of them."""
+
+    free: Calibration | None = None
+    on_table: Calibration | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value and value.to_json() for name, value in vars(self).items()}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Calibrations":
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        return Calibrations(**{name: value and Calibration.from_json(value) for name, value in data.items()})
 
 
 class _Reading(NamedTuple):
@@ -101,7 +117,7 @@ class Detector:
     blocks: BlockSet
     width: int
     height: int
-    calibration: Calibration | None = None
+    calibration: Calibrations = Calibrations()
     inflation: Inflation = Inflation()
     edges: bool = False
 
@@ -213,21 +229,22 @@ class Detector:
             if free is None:
                 continue
             free = free.inflated(self.inflation.free)
+            lying: Pose | None = None
             if held is not None:
                 moved = held.answer.pose.camera_from_block
                 misfit = misfit_of(moved @ chosen.group, chosen.keypoints, pixels, doubt, view)
-                lying: Pose | None = replace(held.answer.pose, misfit=misfit)
-            else:
+                lying = replace(held.answer.pose, misfit=misfit)
+            elif not hold_each:
                 lying = self._lying(number, pixels, doubt, view)
             lying = lying and lying.inflated(self.inflation.on_table)
             if lying and view.off_table(lying):
                 continue
             sure = float(score * share)
-            asked = np.full(2, np.nan) if held is None else np.array([held.evidence, held.margin])
-            edges = asked if self.edges else None
+            edges = None if held is None else np.array([held.evidence, held.margin])
             one = Found(chosen, sure, sure, pixels, doubt, free, lying, edges)
-            if self.calibration is not None:
-                one = replace(one, confidence=float(self.calibration.chance(one.features)))
+            calibration = self.calibration.on_table if lying else self.calibration.free
+            if calibration is not None:
+                one = replace(one, confidence=float(calibration.chance(one.features)))
             found.append(one)
         return sorted(found, key=lambda one: -one.confidence)
 
@@ -270,7 +287,7 @@ def load_detector(path: Path | str) -> Detector:
         net = make_net(config, blocks)
         net.load_state_dict(weights_below(content, AVERAGED))
         width, height = content["picture"]
-        calibration = Calibration.from_json(content["calibration"]) if content.get("calibration") else None
+        calibration = Calibrations.from_json(content.get("calibration", {}))
         inflation = Inflation(**content.get("inflation", {}))
         edges = bool(content.get("edges", False))
     return Detector(net.eval(), blocks, width, height, calibration, inflation, edges)
