@@ -1,17 +1,26 @@
 """Poses held against the picture: evidence is greatest at the truth, moving finds it again, and the right answer wins."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from builders import sampler_of
 
+from simgen.config import compose
+from simgen.errors import ConfigError
+from simgen.generate import render
 from simgen.geometry import Array, inverse, project, rigid, rotation_about, transform_points
 from simgen.render import make_renderer
+from simgen.schema import Render
 from simgen.sensor import sense
 from train.blockset import Kind
-from train.detector import Calibrations, load_detector
+from train.calibrate import calibrate_checkpoint
+from train.confidence import Calibration
+from train.config import CalibrateConfig, ExportConfig, RenderedConfig
+from train.detector import Calibrations, Inflation, load_detector
 from train.edges import Answer, evidence_of, hold, light_of
+from train.export import export
 from train.pose import Pose, View
 from train.pose_metrics import adds
 
@@ -173,3 +182,42 @@ def test_a_detector_asks_the_picture_only_where_the_table_is_known() -> None:
     assert all(one.edges is None and len(one.features) == 4 and one.on_table is None for one in blind)
     (plain,) = replace(detector, edges=False).find([picture], [view])
     assert all(one.edges is None and len(one.features) == 4 for one in plain)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "two"
+    small = ["scene=tabletop", "renderer=raycast", "num=2", "width=128", "height=96", "workers=1"]
+    render(compose("render", Render, [*small, f"out={out}"]))
+    return out
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(None, True), (True, True), (False, False)])
+def test_whether_the_picture_is_asked_goes_with_the_weights(
+    asked: bool | None, kept: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From `calibrate edges=` into the checkpoint, and from there into what is handed on; left out it stays as it was."""
+    learnt = Calibrations(
+        *(Calibration(np.zeros(n), np.ones(n), np.arange(n) + 1.0, 0.5) for n in (4, 6 if kept else 4))
+    )
+    monkeypatch.setattr("train.calibrate._grown", lambda detector, _: replace(detector, inflation=Inflation(1.5, 2.0)))
+    monkeypatch.setattr("train.calibrate._sure", lambda detector, *_: replace(detector, calibration=learnt))
+    monkeypatch.setattr("train.calibrate.comes_true", lambda detector, _: {"asks": detector.edges})
+    assert load_detector("shipped-blocks").edges
+    made = tmp_path / "made.ckpt"
+    assert calibrate_checkpoint(
+        CalibrateConfig("shipped-blocks", RenderedConfig(str(data)), edges=asked, out=str(made))
+    ) == {"asks": kept}
+    export(ExportConfig(str(made), str(tmp_path / "made.safetensors")))
+    for path in (made, tmp_path / "made.safetensors"):
+        again = load_detector(path)
+        assert again.edges is kept
+        assert again.inflation == Inflation(1.5, 2.0)
+        assert again.calibration.to_json() == learnt.to_json()
+
+
+def test_without_a_second_look_no_picture_is_asked(data: Path, tmp_path: Path) -> None:
+    config = CalibrateConfig("shipped", RenderedConfig(str(data)), edges=True, out=str(tmp_path / "made.ckpt"))
+    with pytest.raises(ConfigError, match=r"^edges: shipped has no second look"):
+        calibrate_checkpoint(config)
+    assert not list(tmp_path.iterdir())

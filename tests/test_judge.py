@@ -17,6 +17,7 @@ from simgen.geometry import Array, inverse, rigid, rotation_about
 from simgen.schema import Render
 from train.blockset import BlockSet, Kind
 from train.detector import Found
+from train.evaluate_keypoints import measures
 from train.factors import by_factor, draw_factors, factor_lines, factors_of, wilson
 from train.gallery import draw_worst_cases
 from train.judge import Answer, Stray, judge_dataset
@@ -282,3 +283,24 @@ def test_where_the_camera_was_found_the_tables_edges_are_not_that_sure(dataset: 
         assert len(views) == len(dataset.pictures)
         for view in views:
             np.testing.assert_allclose(view.table, [least - margin, greatest + margin])
+
+
+def test_medians_are_of_all_blocks(dataset: BopDataset) -> None:
+    """What was not found is infinitely far off; where more than half was not, there is no median."""
+    answers = [
+        replace(
+            made(dataset, number, 1.0, 0.05), translation=0.01 * number, rotation=np.radians(number), mspd=float(number)
+        )
+        for number in range(3)
+    ]
+    lost = replace(answers[0], found=None, adds=np.inf, translation=np.inf, rotation=np.inf, mspd=np.inf)
+    names = ("translation_cm_median", "rotation_deg_median", "mspd_px_median")
+    for some, wanted in (
+        (answers, 1.0),
+        ([*answers, lost], 1.5),
+        ([*answers, *[lost] * 2], 2.0),
+        ([*answers, *[lost] * 3], None),
+    ):
+        told = measures(some, [])
+        assert [told[name] for name in names] == [pytest.approx(wanted)] * 3
+        assert told["not_found"] == len(some) - 3

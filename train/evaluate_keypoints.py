@@ -105,7 +105,8 @@ def _xy_summary(answers: list[Answer], dataset: BopDataset, seed: int) -> dict[s
 
 
 def measures(answers: list[Answer], strays: list[Stray]) -> dict[str, Any]:
-    """The numbers of an evaluation: shares in [0, 1], cm, degrees and px."""
+    """The numbers of an evaluation: shares in [0, 1], cm, degrees and px. Medians are of all blocks: one that was not found
+    is infinitely far off, and where so many are, there is no median."""
     found = [answer for answer in answers if answer.found is not None]
     seen = [answer for answer in answers if answer.truth.visible_fraction > SEEN]
     confidence = np.array([a.found.confidence for a in found if a.found] + [s.found.confidence for s in strays])
@@ -118,9 +119,9 @@ def measures(answers: list[Answer], strays: list[Stray]) -> dict[str, Any]:
         "seen_by_half": len(seen),
         "right": float(np.mean([a.right for a in seen])) if seen else None,
         "adds_auc": auc(np.array([a.adds for a in answers]), _AUC),
-        "translation_cm_median": _median([100 * a.translation for a in found]),
-        "rotation_deg_median": _median([float(np.degrees(a.rotation)) for a in found]),
-        "mspd_px_median": _median([a.mspd for a in found]),
+        "translation_cm_median": _median([100 * a.translation for a in answers]),
+        "rotation_deg_median": _median([float(np.degrees(a.rotation)) for a in answers]),
+        "mspd_px_median": _median([a.mspd for a in answers]),
     }
     if len(confidence):
         curve = precision_recall(confidence, right, len(answers))
@@ -150,12 +151,14 @@ def lines(result: dict[str, Any]) -> str:
 
 
 def _median(values: list[float]) -> float | None:
-    return float(np.median(values)) if values else None
+    median = float(np.median(values)) if values else np.inf
+    return median if np.isfinite(median) else None
 
 
 def _row(answer: Answer) -> dict[str, Any]:
     found = answer.found
-    errors = {"xy_m": answer.xy, "adds_m": answer.adds, "rotation_rad": answer.rotation, "mspd_px": answer.mspd}
+    errors = {"xy_m": answer.xy, "adds_m": answer.adds, "mspd_px": answer.mspd}
+    errors |= {"translation_m": answer.translation, "rotation_rad": answer.rotation}
     places = {"said_m": answer.said, "true_m": answer.true}
     return {
         "scene_id": answer.picture.scene_id,
