@@ -214,7 +214,8 @@ def box_mapping(unit: Array, normals: Array) -> Array:
 
 def face_numbers(normals: Array, slabs: Array) -> NDArray[np.int64]:
     """(T,) which face of a block each triangle with its outward normal, `normals` (T, 3), belongs to: 2 s and 2 s + 1 are
-    the low and the high side of row s of Solid.slabs. -1 for what lies on none, as a round side."""
+    the low and the high side of row s of Solid.slabs. -1 for what lies along none, as a round side. In a mesh with hollows
+    what is parallel to a face counts as of it."""
     cosine = normals @ slabs[:, :3].T
     slab = np.argmax(np.round(np.abs(cosine), 6), axis=1)
     along = cosine[np.arange(len(normals)), slab]

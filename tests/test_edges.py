@@ -154,7 +154,7 @@ def test_the_margin_is_to_an_answer_that_looks_otherwise(model: str) -> None:
 
 def test_a_held_find_says_how_far_it_was_moved() -> None:
     """Its misfit is that of the pose it has, in the guise nearest to the keypoints; uncertain keypoints are not far off."""
-    detector = replace(load_detector("shipped-blocks"), edges=True, calibration=Calibrations())
+    detector = load_detector("shipped-blocks", calibrated=False)
     picture, view, *_ = scene_of("cube")
     (found,) = detector.find([picture], [view])
     one = found[0]
@@ -172,7 +172,7 @@ def test_a_held_find_says_how_far_it_was_moved() -> None:
 
 
 def test_a_detector_asks_the_picture_only_where_the_table_is_known() -> None:
-    detector = replace(load_detector("shipped-blocks"), edges=True, calibration=Calibrations())
+    detector = load_detector("shipped-blocks", calibrated=False)
     picture, view, *_ = scene_of("cube")
     (found,) = detector.find([picture], [view])
     assert found

@@ -20,7 +20,7 @@ from train.checkpoint import read_checkpoint
 from train.confidence import BINS, calibrate, inflation
 from train.config import CalibrateConfig
 from train.data import check_simulated
-from train.detector import Calibrations, Detector, Inflation, load_detector
+from train.detector import Detector, Inflation, load_detector
 from train.evaluate import device_of
 from train.held_out import Judged, judged, judged_in, squares_free, squares_on_table
 from train.judge import sized_as_in
@@ -36,7 +36,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     ConfigError, and SimgenError where there is too little to learn from."""
     dataset = open_dataset(config.data.root, config.data.split)
     check_simulated(dataset)
-    detector = sized_as_in(dataset, _raw(config.checkpoint).zoomed(config.zoom))
+    detector = sized_as_in(dataset, load_detector(config.checkpoint, calibrated=False).zoomed(config.zoom))
     if config.edges is not None:
         detector = replace(detector, edges=config.edges)
     if detector.edges and detector.net.crops is None:
@@ -66,7 +66,8 @@ def add_confidence(path: Path, held_out: Dataset[Shot], learn: range, check: ran
     """Calibrates the detector in the checkpoint `path` on the items `learn` of `held_out`, its uncertainties and
     then its confidence, and tells how well they come true on the items `check`; None where it finds nothing there. Where
     there is too little to learn any of these from, it says so and leaves that as the network has it."""
-    detector = _raw(path)
+    # As the network is, even if this was done before: a run that is started again when it is done comes here again.
+    detector = load_detector(path, calibrated=False)
 
     def finds_in(items: range) -> Finds:
         drawn = [held_out[k] for k in items]
@@ -135,11 +136,6 @@ def _blind(shot: Shot) -> Shot:
     return replace(
         shot, targets=replace(targets, camera_from_world=torch.full_like(targets.camera_from_world, torch.nan))
     )
-
-
-def _raw(path: Path | str) -> Detector:
-    """As the network is, even if this was done before: a run that is started again when it is done comes here again."""
-    return replace(load_detector(path), calibration=Calibrations(), inflation=Inflation())
 
 
 def _grown(detector: Detector, finds: Finds) -> Detector:

@@ -273,9 +273,9 @@ class Detector:
         return answers
 
 
-def load_detector(path: Path | str) -> Detector:
+def load_detector(path: Path | str, *, calibrated: bool = True) -> Detector:
     """The detector in the checkpoint `path`, with its averaged weights; "shipped" and "shipped-blocks" come with the
-    package. Raises CheckpointError."""
+    package. One that is not to be `calibrated` is as its network is, whatever was learnt since. Raises CheckpointError."""
     content = read_checkpoint(path)
     if content["simgen_train"] != KEYPOINTS:
         raise CheckpointError(
@@ -287,7 +287,15 @@ def load_detector(path: Path | str) -> Detector:
         net = make_net(config, blocks)
         net.load_state_dict(weights_below(content, AVERAGED))
         width, height = content["picture"]
+        detector = Detector(net.eval(), blocks, width, height, edges=bool(content.get("edges", False)))
+    if not calibrated:
+        return detector
+    try:
         calibration = Calibrations.from_json(content.get("calibration", {}))
         inflation = Inflation(**content.get("inflation", {}))
-        edges = bool(content.get("edges", False))
-    return Detector(net.eval(), blocks, width, height, calibration, inflation, edges)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: what it states of its finds was learnt by another version ({type(error).__name__}); expected what "
+            "`python -m train calibrate` writes: run that on this checkpoint"
+        ) from error
+    return replace(detector, calibration=calibration, inflation=inflation)

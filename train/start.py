@@ -27,7 +27,7 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
 
     Raises CheckpointError where the two do not find the same blocks, or are not of the same size.
     """
-    other = load_detector(path)
+    other = load_detector(path, calibrated=False)
     if other.blocks.names != blocks.names or not torch.allclose(other.blocks.keypoints, blocks.keypoints, atol=1e-6):
         raise CheckpointError(
             f"model.start: {path} finds {', '.join(other.blocks.names)}; expected the kinds and sizes of this training, "
