@@ -16,6 +16,7 @@ from simgen.schema import Render
 from simgen.sensor import sense
 from train.blockset import Kind
 from train.calibrate import calibrate_checkpoint
+from train.checkpoint import read_checkpoint
 from train.confidence import Calibration
 from train.config import CalibrateConfig, ExportConfig, RenderedConfig
 from train.detector import Calibrations, Inflation, load_detector
@@ -214,6 +215,7 @@ def test_whether_the_picture_is_asked_goes_with_the_weights(
         assert again.edges is kept
         assert again.inflation == Inflation(1.5, 2.0)
         assert again.calibration.to_json() == learnt.to_json()
+        assert read_checkpoint(path)["origin"] == read_checkpoint("shipped-blocks")["origin"]
 
 
 def test_without_a_second_look_no_picture_is_asked(data: Path, tmp_path: Path) -> None:

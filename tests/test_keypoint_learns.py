@@ -367,6 +367,17 @@ def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
         origin = json.loads(file.metadata()["origin"])
     assert origin == json.loads((run / "config.json").read_text())
+    # It is in the checkpoint; one that does not say so needs config.json beside it.
+    content = torch.load(run / "best.ckpt", weights_only=True)
+    assert content.pop("origin") == origin
+    bare = tmp_path / "bare.ckpt"
+    torch.save(content, bare)
+    with pytest.raises(CheckpointError, match=r"bare\.ckpt: does not say how it came to be"):
+        export(ExportConfig(str(bare), str(tmp_path / "bare.safetensors")))
+    assert not (tmp_path / "bare.safetensors").exists()
+    (tmp_path / "config.json").write_text(json.dumps(origin))
+    export(ExportConfig(str(bare), str(tmp_path / "bare.safetensors")))
+    assert (tmp_path / "bare.safetensors").read_bytes() == path.read_bytes()
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="damaged"):
         load_detector(path)

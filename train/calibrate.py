@@ -25,6 +25,7 @@ from train.evaluate import device_of
 from train.held_out import Judged, judged, judged_in, squares_free, squares_on_table
 from train.judge import sized_as_in
 from train.pose_metrics import expected_calibration_error
+from train.runfolder import origin_of
 from train.stream import Shot
 
 Finds = Callable[[Detector, bool], list[Judged]]  # in held-out pictures; whether the table's place is known
@@ -157,7 +158,8 @@ def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:
     """The `checkpoint` with what `detector` has learnt since, to `out`."""
     calibration, inflation = detector.calibration.to_json(), asdict(detector.inflation)
     learnt = {"inflation": inflation, "calibration": calibration, "edges": detector.edges}
-    content = {**read_checkpoint(checkpoint), **learnt}
+    content = read_checkpoint(checkpoint)
+    content |= {"origin": origin_of(checkpoint, content), **learnt}
     part = out.with_suffix(".part")
     torch.save(content, part)
     part.replace(out)

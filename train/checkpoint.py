@@ -2,9 +2,9 @@
 
 A checkpoint is Lightning's, with keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of keypoints),
 `model` (its configuration as a dict) and, of positions, `target` (the block's name), of keypoints `blocks`, `picture`,
-`calibration`, `inflation` and `edges` (whether poses are held against the picture). The normalisation of positions is
-among the weights. A keypoint model to be handed on is a safetensors file: the averaged weights alone, in half precision,
-and those keys as JSON in its metadata.
+`calibration`, `inflation`, `edges` (whether poses are held against the picture) and `origin` (what config.json says of its
+run). The normalisation of positions is among the weights. A keypoint model to be handed on is a safetensors file: the
+averaged weights alone, in half precision, and those keys as JSON in its metadata.
 """
 
 import json
@@ -101,9 +101,9 @@ def hand_on(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -
 
 def _read_handed_on(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
-        about = json.loads(file.metadata()["simgen"])
+        about, origin = (json.loads(file.metadata()[key]) for key in ("simgen", "origin"))
         weights = {AVERAGED + name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        return {**about, "state_dict": weights}
+        return {**about, "origin": origin, "state_dict": weights}
 
 
 def weights_below(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -15,16 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from simgen.dataset.read import read_json
 from simgen.draws import Draws
 from simgen.errors import CheckpointError, ConfigError
-from train.checkpoint import HANDED_ON, hand_on, place_of, read_checkpoint
+from train.checkpoint import HANDED_ON, hand_on, read_checkpoint
 from train.config import ExportConfig
 from train.crop_net import MARGIN
 from train.detector import load_detector
 from train.keypoint_net import STRIDE, KeypointNet
 from train.layers import DEVIATION, MEAN
-from train.runfolder import CONFIG
+from train.runfolder import origin_of
 
 TOLERANCE = (
     1e-4  # between torch and ONNX: of the heat and stance logits, and of the other numbers as the network gives them
@@ -168,9 +167,9 @@ def _noise(height: int, width: int) -> Tensor:
 def _hand_on(config: ExportConfig, out: Path) -> dict[str, Any]:
     content = read_checkpoint(config.checkpoint)
     load_detector(config.checkpoint)  # raises where it is no whole keypoint model
-    run = place_of(config.checkpoint).parent / CONFIG
+    origin = origin_of(config.checkpoint, content)
     out.parent.mkdir(parents=True, exist_ok=True)
-    hand_on(content, out, read_json(run) if run.exists() else {})
+    hand_on(content, out, origin)
     size = out.stat().st_size
     print(f"{out}: {size / 1e6:.1f} MB, the averaged weights and what goes with them")
     return {"bytes": size}
