@@ -18,7 +18,7 @@ from simgen.errors import CheckpointError, ConfigError, DatasetError, SimgenErro
 from simgen.generate import render
 from simgen.geometry import inverse
 from simgen.schema import Render
-from train.calibrate import add_confidence, calibrate_checkpoint
+from train.calibrate import _sure, add_confidence, calibrate_checkpoint
 from train.confidence import calibrate, inflation
 from train.config import (
     CalibrateConfig,
@@ -30,13 +30,13 @@ from train.config import (
     TrainConfig,
     check_train,
 )
-from train.detector import Detector, Inflation, load_detector
+from train.detector import Calibrations, Detector, Found, Inflation, load_detector
 from train.evaluate_keypoints import evaluate_keypoints
 from train.export import export
 from train.fit_keypoints import train_keypoints
-from train.held_out import judged_in, squares_free, squares_on_table
+from train.held_out import Judged, judged_in, squares_free, squares_on_table
 from train.overlay import draw_finds, label
-from train.pose import View
+from train.pose import Pose, View
 from train.pose_metrics import adds, expected_calibration_error
 from train.predict import predict, read_camera, view_of
 from train.stream import HELD_OUT, Stream
@@ -133,18 +133,69 @@ def test_calibrate_learns_from_every_second_picture_of_a_dataset(
     halves = [replace(dataset, pictures=[p for p in dataset.pictures if p.image_id % 2 == k]) for k in (0, 1)]
     plain = list(judged_in(raw, halves[0], 32))
     grown = replace(raw, inflation=Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2)))
+    every: list[Judged] = []
     blind = replace(halves[0], pictures=tuple(replace(p, camera_from_world=None) for p in halves[0].pictures))
     for name, pictures in (("on_table", halves[0]), ("free", blind)):
         finds = list(judged_in(grown, pictures, 32))
         assert {one.found.on_table is not None for one in finds} == {name == "on_table"}
         wanted = calibrate([one.found.features for one in finds], [one.right for one in finds])
         np.testing.assert_allclose(after["calibration"][name]["weights"], wanted.weights, rtol=1e-6)
+        every += finds
+    # Both among each other, as where some blocks lie on no table, are told apart.
+    for name, known in (("on_table", True), ("free", False)):
+        again = _sure(grown, lambda *_: every, known).calibration.to_json()
+        np.testing.assert_allclose(again[name]["weights"], after["calibration"][name]["weights"], rtol=1e-6)
     assert after["inflation"] == asdict(grown.inflation) == result["inflation"]
     others = list(judged_in(load_detector(tmp_path / "new.ckpt"), halves[1], 32))
     assert result["finds"] == len(others) > 50
     assert result["right"] == sum(one.right for one in others)
     chance, right = np.array([one.found.confidence for one in others]), np.array([one.right for one in others])
     assert result["expected_calibration_error"] == pytest.approx(expected_calibration_error(chance, right, 15))
+    blind = replace(halves[1], pictures=tuple(replace(p, camera_from_world=None) for p in halves[1].pictures))
+    others = list(judged_in(load_detector(tmp_path / "new.ckpt"), blind, 32))
+    told = result["no_table"]
+    assert (told["finds"], told["right"]) == (len(others), sum(one.right for one in others))
+    chance, right = np.array([one.found.confidence for one in others]), np.array([one.right for one in others])
+    assert told["brier_skill"] == pytest.approx(1 - ((chance - right) ** 2).mean() / right.var())
+
+
+def test_calibrate_says_what_it_could_not_learn_of_free_poses(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It keeps what it could; their confidence is then the score. A checkpoint that does not say where it is from is written
+    as it is, and what older code wrote where there was nothing to learn is read."""
+    size = [f"width={SIZE[0]}", f"height={SIZE[1]}"]
+    render(
+        compose("render", Render, [*TOY, *size, "renderer=raycast", "num=2", "workers=1", f"out={tmp_path / 'data'}"])
+    )
+    content = torch.load(run / "best.ckpt", weights_only=True)
+    del content["origin"]
+    torch.save({**content, "calibration": None}, tmp_path / "bare.ckpt")
+    assert load_detector(tmp_path / "bare.ckpt").calibration == Calibrations()
+    rng = np.random.default_rng(0)
+    kind = load_detector(run / "best.ckpt").blocks.kinds[0]
+    pose = Pose(np.eye(4), np.eye(6), 1.0)
+
+    def made(known: bool, right: bool) -> Judged:
+        pixels = 100 * rng.uniform(size=(len(kind.keypoints), 2))
+        found = Found(kind, rng.uniform(), 0.5, pixels, np.ones(len(pixels)), pose, pose if known else None)
+        return Judged(found, right, None, np.eye(4))
+
+    monkeypatch.setattr("train.calibrate._grown", lambda detector, _: detector)
+    monkeypatch.setattr("train.calibrate.comes_true", lambda *_: None)
+    monkeypatch.setattr(
+        "train.calibrate.judged_in",
+        lambda _, dataset, __: [
+            made(known := dataset.pictures[0].camera_from_world is not None, known and k % 2 == 0) for k in range(60)
+        ],
+    )
+    config = CalibrateConfig(
+        str(tmp_path / "bare.ckpt"), RenderedConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt")
+    )
+    calibrate_checkpoint(config)
+    assert "WARNING: confidence where no table is known: 60 finds on held-out" in capsys.readouterr().err
+    learnt = load_detector(tmp_path / "new.ckpt").calibration
+    assert learnt.on_table is not None and learnt.free is None
 
 
 def test_calibrate_says_what_is_too_little_and_writes_nothing(run: Path, dataset: BopDataset, tmp_path: Path) -> None:

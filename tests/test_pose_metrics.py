@@ -18,6 +18,7 @@ from train.pose_metrics import (
     adds,
     auc,
     average_recall,
+    brier_skill,
     expected_calibration_error,
     match,
     mspd,
@@ -239,6 +240,16 @@ def test_calibration_error_by_hand() -> None:
     assert expected_calibration_error(confidence, right, 5) == pytest.approx((0.7 + 0.9) / 4)
     assert expected_calibration_error(confidence, right, 1) == pytest.approx((2.2 - 2) / 4)
     assert expected_calibration_error(np.array([0.0, 0.75, 0.75, 0.75, 0.75]), np.arange(5) > 1, 10) == pytest.approx(0)
+
+
+def test_skill_by_hand() -> None:
+    right = np.array([True, False, False, False])
+    assert brier_skill(np.full(4, 0.25), right) == pytest.approx(0)
+    assert brier_skill(right.astype(float), right) == 1
+    # Squares of 0.16, 0.01, 0.01 and 0.04 beside those of 0.25 said of each: 0.5625 and three times 0.0625.
+    assert brier_skill(np.array([0.6, 0.1, 0.1, 0.2]), right) == pytest.approx(1 - 0.22 / 0.75)
+    assert brier_skill(1.0 - right, right) < 0
+    assert np.isnan(brier_skill(np.full(4, 0.5), np.ones(4, bool)))
 
 
 def test_risk_coverage_by_hand() -> None:

@@ -24,17 +24,19 @@ from train.detector import Detector, Inflation, load_detector
 from train.evaluate import device_of
 from train.held_out import Judged, judged, judged_in, squares_free, squares_on_table
 from train.judge import sized_as_in
-from train.pose_metrics import expected_calibration_error
+from train.pose_metrics import brier_skill, expected_calibration_error
 from train.runfolder import origin_of
 from train.stream import Shot
 
+_WHERE = {True: "", False: " where no table is known"}
 Finds = Callable[[Detector, bool], list[Judged]]  # in held-out pictures; whether the table's place is known
 
 
 def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     """Writes `config.checkpoint`, calibrated on every second picture of a rendered dataset, to `config.out`, and prints and
     returns how well it comes true on the others, None where it finds nothing there. Raises CheckpointError, DatasetError,
-    ConfigError, and SimgenError where there is too little to learn from."""
+    ConfigError, and SimgenError where there is too little to learn from; of poses where no table is known, which are seldom
+    right, that is but a warning."""
     dataset = open_dataset(config.data.root, config.data.split)
     check_simulated(dataset)
     detector = sized_as_in(dataset, load_detector(config.checkpoint, calibrated=False).zoomed(config.zoom))
@@ -53,8 +55,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
 
     finds = finds_in(learn)
     detector = _grown(detector, finds)
-    for known in (True, False):
-        detector = _sure(detector, finds, known)
+    detector = _sure_if_told(_sure(detector, finds, True), finds, False)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(detector, config.checkpoint, out)
@@ -84,10 +85,7 @@ def add_confidence(path: Path, held_out: Dataset[Shot], learn: range, check: ran
     except SimgenError as error:
         print(f"WARNING: {error}; until then uncertainties are what the keypoints' imply", file=sys.stderr)
     for known in (True, False):
-        try:
-            detector = _sure(detector, finds, known)
-        except SimgenError as error:
-            print(f"WARNING: {error}; until then such a find's confidence is the network's score", file=sys.stderr)
+        detector = _sure_if_told(detector, finds, known)
     _write(detector, path, path)
     return comes_true(detector, finds_in(check))
 
@@ -100,17 +98,20 @@ def comes_true(detector: Detector, finds: Finds) -> dict[str, Any] | None:
         return None
     on_table, free = _share_within(squares_on_table(with_table), 2), _share_within(squares_free(with_table), 3)
     told, blind = _confidence(with_table), _confidence(without) if without else None
-    for where, said in (("", told), (" where no table is known", blind)):
+    for where, said in ((_WHERE[True], told), (_WHERE[False], blind)):
         if said is not None:
+            skill = (
+                "no skill to speak of" if said["brier_skill"] is None else f"a Brier skill of {said['brier_skill']:.2f}"
+            )
             print(
                 f"confidence{where}: {said['right']} of {said['finds']} finds on other held-out pictures are right; what is "
                 f"stated is off by {said['expected_calibration_error']:.3f} (the network's score by "
-                f"{said['expected_calibration_error_of_score']:.3f})"
+                f"{said['expected_calibration_error_of_score']:.3f}), with {skill}"
             )
     print(
         f"uncertainty: the place's deviations grown {detector.inflation.on_table:.2f} times on the table, "
         f"{detector.inflation.free:.2f} times free; "
-        f"of right finds {100 * on_table:.0f}% and {100 * free:.0f}% are within their ellipses of 95%"
+        f"of finds that are right on the table {100 * on_table:.0f}% and {100 * free:.0f}% are within their ellipses of 95%"
     )
     return {
         **told,
@@ -123,11 +124,13 @@ def comes_true(detector: Detector, finds: Finds) -> dict[str, Any] | None:
 def _confidence(finds: list[Judged]) -> dict[str, Any]:
     right = np.array([one.right for one in finds], dtype=bool)
     stated, score = (np.array([getattr(one.found, name) for one in finds]) for name in ("confidence", "score"))
+    skill = brier_skill(stated, right)
     return {
         "finds": len(finds),
         "right": int(right.sum()),
         "expected_calibration_error": expected_calibration_error(stated, right, BINS),
         "expected_calibration_error_of_score": expected_calibration_error(score, right, BINS),
+        "brier_skill": skill if np.isfinite(skill) else None,
     }
 
 
@@ -149,9 +152,18 @@ def _grown(detector: Detector, finds: Finds) -> Detector:
 def _sure(detector: Detector, finds: Finds, known: bool) -> Detector:
     """With the confidence of poses on tables that are `known`, or of free ones."""
     found = [one for one in finds(detector, known) if (one.found.on_table is not None) == known]
-    learnt = calibrate([one.found.features for one in found], [one.right for one in found])
+    learnt = calibrate([one.found.features for one in found], [one.right for one in found], _WHERE[known])
     changed = replace(detector.calibration, **{"on_table" if known else "free": learnt})
     return replace(detector, calibration=changed)
+
+
+def _sure_if_told(detector: Detector, finds: Finds, known: bool) -> Detector:
+    """As `_sure`; where there is too little to learn from, it says so and is as it was."""
+    try:
+        return _sure(detector, finds, known)
+    except SimgenError as error:
+        print(f"WARNING: {error}; until then such a find's confidence is the network's score", file=sys.stderr)
+        return detector
 
 
 def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:

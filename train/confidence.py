@@ -17,8 +17,7 @@ from simgen.errors import SimgenError
 from simgen.geometry import Array
 
 RIGHT = 0.1  # of the diameter: a pose is right if ADD-S is under this (Hinterstoisser et al. 2012)
-FEATURES = ("score", "misfit", "sigma", "place")
-ASKED = ("evidence", "margin")  # and these, of train.edges, of poses that are held against the picture
+FEATURES = ("score", "misfit", "sigma", "place")  # and of poses that are held against the picture evidence and margin
 BINS = 15  # of confidence, where it is compared with what came true, as Guo et al. 2017 have them
 LEAST = 50  # finds, and of right and wrong ones a tenth of it, that a calibration needs
 _MORE = "train longer, or on more pictures: raise data.validation of a training, num of what is rendered to calibrate"
@@ -65,8 +64,9 @@ def features_of(
     return np.array([np.log(score / (1 - score)), *np.log(np.clip(ratios, 1e-4, 1e4))])
 
 
-def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array) -> Calibration:
-    """The likeliest Calibration of finds with `features` (N, F), of which those in `right` (N,) were right.
+def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array, where: str = "") -> Calibration:
+    """The likeliest Calibration of finds with `features` (N, F), of which those in `right` (N,) were right; `where`, for
+    errors, says what finds they are.
 
     Raises SimgenError where there are too few of either to tell.
     """
@@ -74,8 +74,8 @@ def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array) 
     few = min(int(truth.sum()), int((~truth).sum()))
     if len(truth) < LEAST or few < LEAST // 10:
         raise SimgenError(
-            f"confidence: {len(truth)} finds on held-out pictures, {int(truth.sum())} of them right; expected at least "
-            f"{LEAST} with {LEAST // 10} of each; {_MORE}"
+            f"confidence{where}: {len(truth)} finds on held-out pictures, {int(truth.sum())} of them right; expected at "
+            f"least {LEAST} with {LEAST // 10} of each; {_MORE}"
         )
     mean, scale = given.mean(0), np.maximum(given.std(0), 1e-6)
     x = (given - mean) / scale

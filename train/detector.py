@@ -70,7 +70,8 @@ class Found:
 @dataclass(frozen=True)
 class Inflation:
     """How many times the keypoints' uncertainties understate the pose's, by what was seen on held-out pictures: of free
-    poses and of those on the table. Keypoints of one block err together, which first order knows nothing of."""
+    poses and of those on the table, both of finds that are right on the table, as the free pose's own error must not choose
+    those that it is measured by. Keypoints of one block err together, which first order knows nothing of."""
 
     free: float = 1.0
     on_table: float = 1.0
@@ -291,7 +292,7 @@ def load_detector(path: Path | str, *, calibrated: bool = True) -> Detector:
     if not calibrated:
         return detector
     try:
-        calibration = Calibrations.from_json(content.get("calibration", {}))
+        calibration = Calibrations.from_json(content.get("calibration") or {})
         inflation = Inflation(**content.get("inflation", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(

@@ -17,7 +17,7 @@ from train.gallery import draw_worst_cases
 from train.judge import Answer, Stray, judge_dataset, sized_as_in
 from train.metrics import summary, xy_errors
 from train.pictures import write_png
-from train.pose_metrics import auc, expected_calibration_error, precision_recall, risk_coverage
+from train.pose_metrics import auc, brier_skill, expected_calibration_error, precision_recall, risk_coverage
 from train.runfolder import METRICS, manifest_hash, write_json
 
 FACTORS = "factors.png"
@@ -127,6 +127,8 @@ def measures(answers: list[Answer], strays: list[Stray]) -> dict[str, Any]:
         curve = precision_recall(confidence, right, len(answers))
         result["average_precision"] = curve.average_precision
         result["expected_calibration_error"] = expected_calibration_error(confidence, right, BINS)
+        skill = brier_skill(confidence, right)
+        result["brier_skill"] = skill if np.isfinite(skill) else None
         result["risk_coverage_area"] = risk_coverage(confidence, (~right).astype(np.float64)).area
     return result
 
@@ -145,7 +147,10 @@ def lines(result: dict[str, Any]) -> str:
         ("rotation, median", shown("rotation_deg_median", "deg")),
         ("MSPD, median", shown("mspd_px_median", "px")),
         ("average precision", shown("average_precision", "%", 100) + f", {result['sure_strays']} strays over {SURE:g}"),
-        ("calibration error", shown("expected_calibration_error", "")),
+        (
+            "calibration error",
+            shown("expected_calibration_error", "").rstrip() + f", Brier skill{shown('brier_skill', '').rstrip()}",
+        ),
     ]
     return "\n".join(f"{name:22}{value}" for name, value in rows)
 

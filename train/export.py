@@ -23,7 +23,7 @@ from train.crop_net import MARGIN
 from train.detector import load_detector
 from train.keypoint_net import STRIDE, KeypointNet
 from train.layers import DEVIATION, MEAN
-from train.runfolder import origin_of
+from train.runfolder import CONFIG, origin_of
 
 TOLERANCE = (
     1e-4  # between torch and ONNX: of the heat and stance logits, and of the other numbers as the network gives them
@@ -64,7 +64,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"export: {error.name} is not installed; pip install 'simgen[export]'") from error
-    detector = load_detector(config.checkpoint)
+    detector = load_detector(config.checkpoint, calibrated=False)  # which is no part of the network
     width, height = config.width or detector.width, config.height or detector.height
     for key, size in (("width", width), ("height", height)):
         if size < 32 or size % STRIDE:
@@ -168,6 +168,11 @@ def _hand_on(config: ExportConfig, out: Path) -> dict[str, Any]:
     content = read_checkpoint(config.checkpoint)
     load_detector(config.checkpoint)  # raises where it is no whole keypoint model
     origin = origin_of(config.checkpoint, content)
+    if not origin:
+        raise CheckpointError(
+            f"{config.checkpoint}: does not say how it came to be, and there is no {CONFIG} beside it; expected one of the "
+            f"two in what is handed on: put the {CONFIG} of its run there"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     hand_on(content, out, origin)
     size = out.stat().st_size

@@ -166,13 +166,13 @@ def _grouped(values: Sequence[Value | None]) -> list[tuple[str, Array]]:
 def _row(name: str, answers: Sequence[Answer]) -> dict[str, Any]:
     right = sum(bool(answer.right) for answer in answers)
     low, high = wilson(right, len(answers))
-    misses = [100 * answer.adds for answer in answers if answer.found is not None]
+    median = float(np.median([100 * answer.adds for answer in answers]))
     return {
         "name": name,
         "blocks": len(answers),
-        "not_found": len(answers) - len(misses),
+        "not_found": sum(answer.found is None for answer in answers),
         "right": right / len(answers),
         "low": low,
         "high": high,
-        "median_adds_cm": float(np.median(misses)) if misses else None,
+        "median_adds_cm": median if np.isfinite(median) else None,
     }

@@ -216,6 +216,17 @@ def expected_calibration_error(confidence: Array, right: NDArray[np.bool_], bins
     return float(np.abs(gaps).sum() / len(confidence))
 
 
+def brier_skill(confidence: Array, right: NDArray[np.bool_]) -> float:
+    """By what share of its mean square `confidence` (N,), from 0 to 1, is nearer to what is `right` (N,) than the share of
+    those that are, said of each: 1 where all is known, 0 where that share alone is, below 0 for worse (the score of Brier
+    1950 as a skill, Murphy 1973). The calibration error of the share alone is 0. NaN where all are right, or none.
+    """
+    confidence = _array("confidence", confidence, "N")
+    right = _flags("right", right, len(confidence))
+    spread = right.mean() * (1 - right.mean())
+    return float(1 - ((confidence - right) ** 2).mean() / spread) if spread > 0 else float("nan")
+
+
 def risk_coverage(confidence: Array, errors: Array) -> RiskCoverage:
     """The mean of `errors` (N,) of the estimates kept, as only the surest by `confidence` (N,) are kept: from 1/N to all.
 

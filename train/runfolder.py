@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simgen.dataset.read import MANIFEST, read_json, sha256_of
-from simgen.errors import CheckpointError, ConfigError
+from simgen.errors import ConfigError
 from train.checkpoint import LAST, place_of
 
 CONFIG, METRICS = "config.json", "metrics.json"
@@ -19,16 +19,9 @@ FREE = ("out", "data.root", "data.cache_gb", "data.workers")
 
 def origin_of(checkpoint: Path | str, content: Mapping[str, Any]) -> dict[str, Any]:
     """How the keypoint model in the file `checkpoint` with this `content` came to be: what it says itself, or config.json
-    beside it. Raises CheckpointError where neither does."""
+    beside it; nothing where neither does."""
     beside = place_of(checkpoint).parent / CONFIG
-    if content.get("origin"):
-        return dict(content["origin"])
-    if not beside.is_file():
-        raise CheckpointError(
-            f"{checkpoint}: does not say how it came to be, and there is no {beside}; expected one of the two: put the "
-            f"{CONFIG} of its run there"
-        )
-    return dict(read_json(beside))
+    return dict(content.get("origin") or (read_json(beside) if beside.is_file() else {}))
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
