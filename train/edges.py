@@ -69,7 +69,7 @@ def light_of(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
 def evidence_of(light: NDArray[np.float32], kind: Kind, poses: Array, view: View) -> Array:
     """(N,) how well the edges of `kind` in `poses` (N, 4, 4), camera_from_block, as `view` sees them, lie on edges of
     `light`: 0 where nothing changes across them, about 3 where much does, and there alone. -inf behind the camera. Beyond
-    the picture nothing changes: what of a block the border cuts counts as edges that are not there.
+    the picture its border goes on as it is.
 
     The contrast across an edge counts in three ways, each the mean along all that is seen: whether it is there, whether it
     is greater than beside the edge, and, by its logarithm, how great it is.
@@ -103,6 +103,8 @@ def evidence_of(light: NDArray[np.float32], kind: Kind, poses: Array, view: View
             places[..., 0].reshape(len(places), -1),
             places[..., 1].reshape(len(places), -1),
             cv2.INTER_LINEAR,
+            # Of 79 simulated blocks that the border cuts 49 were right so; 45 where nothing changes beyond it, and 43 where
+            # what lies there does not count.
             borderMode=cv2.BORDER_REPLICATE,
         ).reshape(*places.shape[:3], 3)
         if len(places)
