@@ -28,7 +28,7 @@ def shipped() -> Detector:
 
 
 @pytest.mark.parametrize(
-    ("name", "seed", "scenes"), [("shipped", 0, ["kuka_table"]), ("shipped-blocks", 8, ["cluster", "closeup"])]
+    ("name", "seed", "scenes"), [("shipped", 0, ["kuka_table"]), ("shipped-blocks", 9, ["cluster", "closeup"])]
 )
 def test_they_are_small_and_say_where_they_are_from(name: str, seed: int, scenes: list[str]) -> None:
     assert set(SHIPPED) == {"shipped", "shipped-blocks"}
