@@ -181,8 +181,8 @@ def _hand_on(config: ExportConfig, out: Path) -> dict[str, Any]:
 
 
 def disagreement(model: nn.Module, session: Any, *inputs: Tensor) -> float:
-    """The greatest difference between torch and ONNX on `inputs`, relative to the greatest number of the same output where that
-    is above 1: a keypoint at pixel 0 has what rounding its neighbours at 600 have."""
+    """The greatest difference between torch and ONNX on `inputs`, relative to the greatest number of the same output where
+    that is above 1: a keypoint at pixel 0 is rounded as its neighbours at 600 are."""
     with torch.inference_mode():
         expected = [part.numpy() for part in model(*inputs)]
     names = (one.name for one in session.get_inputs())
