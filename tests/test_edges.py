@@ -150,9 +150,8 @@ def test_the_margin_is_to_an_answer_that_looks_otherwise(model: str) -> None:
     held = hold(light_of(picture), [*(answer(kind, one, 0.5) for one in guises), answer(other, wrong)], view)
     assert held is not None
     assert held.answer.kind is kind
-    assert (
-        1 < held.margin < 10
-    )  # and not the most that there is: all the guises are one try, and left room for the other
+    # And not the most that there is: all the guises are one try, and left room for the other.
+    assert 1 < held.margin < 10
 
 
 def test_a_held_find_says_how_far_it_was_moved() -> None:

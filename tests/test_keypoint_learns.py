@@ -110,6 +110,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> BopDataset:
     return open_dataset(out)
 
 
+def without_table(dataset: BopDataset) -> BopDataset:
+    return replace(dataset, pictures=tuple(replace(picture, camera_from_world=None) for picture in dataset.pictures))
+
+
 def test_calibrate_learns_from_every_second_picture_of_a_dataset(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,8 +139,7 @@ def test_calibrate_learns_from_every_second_picture_of_a_dataset(
     plain = list(judged_in(raw, halves[0], 32))
     grown = replace(raw, inflation=Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2)))
     every: list[Judged] = []
-    blind = replace(halves[0], pictures=tuple(replace(p, camera_from_world=None) for p in halves[0].pictures))
-    for name, pictures in (("on_table", halves[0]), ("free", blind)):
+    for name, pictures in (("on_table", halves[0]), ("free", without_table(halves[0]))):
         finds = list(judged_in(grown, pictures, 32))
         assert {one.found.on_table is not None for one in finds} == {name == "on_table"}
         wanted = calibrate([one.found.features for one in finds], [one.right for one in finds])
@@ -152,8 +155,7 @@ def test_calibrate_learns_from_every_second_picture_of_a_dataset(
     assert result["right"] == sum(one.right for one in others)
     chance, right = np.array([one.found.confidence for one in others]), np.array([one.right for one in others])
     assert result["expected_calibration_error"] == pytest.approx(expected_calibration_error(chance, right, 15))
-    blind = replace(halves[1], pictures=tuple(replace(p, camera_from_world=None) for p in halves[1].pictures))
-    others = list(judged_in(load_detector(tmp_path / "new.ckpt"), blind, 32))
+    others = list(judged_in(load_detector(tmp_path / "new.ckpt"), without_table(halves[1]), 32))
     told = result["no_table"]
     assert (told["finds"], told["right"]) == (len(others), sum(one.right for one in others))
     chance, right = np.array([one.found.confidence for one in others]), np.array([one.right for one in others])
@@ -161,14 +163,14 @@ def test_calibrate_learns_from_every_second_picture_of_a_dataset(
 
 
 def test_calibrate_says_what_it_could_not_learn_of_free_poses(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    dataset: BopDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It keeps what it could; their confidence is then the score. A checkpoint that does not say where it is from is written
     as it is, and what older code wrote where there was nothing to learn is read."""
-    size = [f"width={SIZE[0]}", f"height={SIZE[1]}"]
-    render(
-        compose("render", Render, [*TOY, *size, "renderer=raycast", "num=2", "workers=1", f"out={tmp_path / 'data'}"])
-    )
     content = torch.load(run / "best.ckpt", weights_only=True)
     del content["origin"]
     torch.save({**content, "calibration": None}, tmp_path / "bare.ckpt")
@@ -191,7 +193,7 @@ def test_calibrate_says_what_it_could_not_learn_of_free_poses(
         ],
     )
     config = CalibrateConfig(
-        str(tmp_path / "bare.ckpt"), RenderedConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt")
+        str(tmp_path / "bare.ckpt"), RenderedConfig(str(dataset.root)), out=str(tmp_path / "new.ckpt")
     )
     calibrate_checkpoint(config)
     assert "WARNING: confidence where no table is known: 60 finds on held-out" in capsys.readouterr().err

@@ -212,8 +212,8 @@ class Detector:
     def _solve(self, told: _Reading, view: View, picture: Image) -> list[Found]:
         stances = self.net.stances
         kinds = stances.kind.cpu().numpy()
-        hold_each = self.edges and view.camera_from_table is not None and told.chance is not None
-        light = light_of(picture) if hold_each else None
+        asks = self.edges and view.camera_from_table is not None and told.chance is not None
+        light = light_of(picture) if asks else None
         found: list[Found] = []
         for row, (number, score, share) in enumerate(zip(told.stance, told.score, told.share, strict=True)):
             chosen = self.blocks.kinds[kinds[number]]
@@ -235,7 +235,7 @@ class Detector:
                 moved = held.answer.pose.camera_from_block
                 misfit = misfit_of(moved @ chosen.group, chosen.keypoints, pixels, doubt, view)
                 lying = replace(held.answer.pose, misfit=misfit)
-            elif not hold_each:
+            elif light is None:
                 lying = self._lying(number, pixels, doubt, view)
             lying = lying and lying.inflated(self.inflation.on_table)
             if lying and view.off_table(lying):

@@ -15,7 +15,7 @@ from train.evaluate import WORST, default_folder, device_of, table
 from train.factors import by_factor, draw_factors, factor_lines
 from train.gallery import draw_worst_cases
 from train.judge import Answer, Stray, judge_dataset, sized_as_in
-from train.metrics import summary, xy_errors
+from train.metrics import median_of, summary, xy_errors
 from train.pictures import write_png
 from train.pose_metrics import auc, brier_skill, expected_calibration_error, precision_recall, risk_coverage
 from train.runfolder import METRICS, manifest_hash, write_json
@@ -119,9 +119,9 @@ def measures(answers: list[Answer], strays: list[Stray]) -> dict[str, Any]:
         "seen_by_half": len(seen),
         "right": float(np.mean([a.right for a in seen])) if seen else None,
         "adds_auc": auc(np.array([a.adds for a in answers]), _AUC),
-        "translation_cm_median": _median([100 * a.translation for a in answers]),
-        "rotation_deg_median": _median([float(np.degrees(a.rotation)) for a in answers]),
-        "mspd_px_median": _median([a.mspd for a in answers]),
+        "translation_cm_median": median_of([100 * a.translation for a in answers]),
+        "rotation_deg_median": median_of([float(np.degrees(a.rotation)) for a in answers]),
+        "mspd_px_median": median_of([a.mspd for a in answers]),
     }
     if len(confidence):
         curve = precision_recall(confidence, right, len(answers))
@@ -138,7 +138,7 @@ def lines(result: dict[str, Any]) -> str:
 
     def shown(key: str, unit: str, factor: float = 1) -> str:
         value = result.get(key)
-        return f"{'-':>8}" if value is None else f"{factor * value:8.2f} {unit}"
+        return f"{'-':>8}" if value is None else f"{factor * value:8.2f} {unit}".rstrip()
 
     rows = [
         ("right (ADD-S < 10%)", shown("right", "%", 100) + f" of {result['seen_by_half']} blocks seen by over half"),
@@ -147,17 +147,9 @@ def lines(result: dict[str, Any]) -> str:
         ("rotation, median", shown("rotation_deg_median", "deg")),
         ("MSPD, median", shown("mspd_px_median", "px")),
         ("average precision", shown("average_precision", "%", 100) + f", {result['sure_strays']} strays over {SURE:g}"),
-        (
-            "calibration error",
-            shown("expected_calibration_error", "").rstrip() + f", Brier skill{shown('brier_skill', '').rstrip()}",
-        ),
+        ("calibration error", shown("expected_calibration_error", "") + f", Brier skill{shown('brier_skill', '')}"),
     ]
     return "\n".join(f"{name:22}{value}" for name, value in rows)
-
-
-def _median(values: list[float]) -> float | None:
-    median = float(np.median(values)) if values else np.inf
-    return median if np.isfinite(median) else None
 
 
 def _row(answer: Answer) -> dict[str, Any]:

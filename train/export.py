@@ -25,9 +25,7 @@ from train.keypoint_net import STRIDE, KeypointNet
 from train.layers import DEVIATION, MEAN
 from train.runfolder import CONFIG, origin_of
 
-TOLERANCE = (
-    1e-4  # between torch and ONNX: of the heat and stance logits, and of the other numbers as the network gives them
-)
+TOLERANCE = 1e-4  # between torch and ONNX, in units of each output's greatest number: see `disagreement`
 OPSET = 18
 _ROUNDS = 20  # of timing
 _OUTPUTS = ["heat", "stance", "keypoints", "log_scale"]

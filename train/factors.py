@@ -12,6 +12,7 @@ from simgen.errors import DatasetError
 from simgen.geometry import Array, project
 from simgen.scene import LIGHTS, TEXTURES
 from train.judge import Answer
+from train.metrics import median_of
 from train.pictures import Image, drawn
 
 BINS = 4  # of a number: as many answers in each
@@ -166,7 +167,6 @@ def _grouped(values: Sequence[Value | None]) -> list[tuple[str, Array]]:
 def _row(name: str, answers: Sequence[Answer]) -> dict[str, Any]:
     right = sum(bool(answer.right) for answer in answers)
     low, high = wilson(right, len(answers))
-    median = float(np.median([100 * answer.adds for answer in answers]))
     return {
         "name": name,
         "blocks": len(answers),
@@ -174,5 +174,5 @@ def _row(name: str, answers: Sequence[Answer]) -> dict[str, Any]:
         "right": right / len(answers),
         "low": low,
         "high": high,
-        "median_adds_cm": median if np.isfinite(median) else None,
+        "median_adds_cm": median_of([100 * answer.adds for answer in answers]),
     }

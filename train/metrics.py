@@ -1,6 +1,6 @@
 """Errors of positions and how sure they are: pure functions of numpy arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,6 +23,12 @@ STATISTICS: dict[str, Callable[[Array], Array]] = {
 def xy_errors(predicted: Array, truth: Array) -> Array:
     """Distances (N,) along the table between `predicted` (N, 2 or 3) and `truth` (N, 2 or 3), in their unit."""
     return np.asarray(np.hypot(predicted[:, 0] - truth[:, 0], predicted[:, 1] - truth[:, 1]))
+
+
+def median_of(errors: Sequence[float]) -> float | None:
+    """The median of `errors`, infinite for what was not found; None where it is infinite, or of none."""
+    median = float(np.median(errors)) if len(errors) else np.inf
+    return median if np.isfinite(median) else None
 
 
 def summary(errors_cm: Array, *, seed: int = 0) -> dict[str, dict[str, float]]:
