@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from simgen.config import compose
-from simgen.generate import make_pipeline
+from simgen.pipeline import make_pipeline
 from simgen.render import Frames
 from simgen.render.raycast import RaycastRenderer
 from simgen.scene import Scenes

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.config import compose
-from simgen.generate import make_pipeline
+from simgen.pipeline import make_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Render
 

@@ -8,7 +8,7 @@ from simgen.schema import Preview, Render
 
 
 def _render(config: Any) -> None:
-    from simgen.generate import render
+    from simgen.workers import render
 
     render(config)
 

@@ -12,7 +12,7 @@ from simgen.catalogue import World
 from simgen.config import compose
 from simgen.dataset.write import Sample, write_file
 from simgen.errors import ConfigError
-from simgen.generate import CHUNK, make_pipeline
+from simgen.pipeline import CHUNK, make_pipeline
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
 from simgen.render import make_renderer

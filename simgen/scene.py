@@ -70,7 +70,7 @@ def _arrays_of(kind: type) -> dict[str, tuple[Any, list[str]]]:
 
 @dataclass(frozen=True)
 class Materials(_Checked):
-    """How surfaces look: the arguments of textures.py and of the reflection model in render/shading.py.
+    """How surfaces look: the arguments of textures/procedural.py and of the reflection model in render/shading.py.
 
     Colours are RGB in [0, 1] as displayed, angles radians.
     """

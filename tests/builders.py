@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from simgen.catalogue import World, load_world
 from simgen.config import compose
+from simgen.dataset.recipe import describe
 from simgen.errors import RenderError
-from simgen.generate import Pipeline, make_pipeline
+from simgen.pipeline import Pipeline, make_pipeline
 from simgen.randomize import Sampler, make_sampler
 from simgen.schema import Render
 
@@ -35,6 +37,11 @@ def sampler_of(*overrides: str) -> tuple[Sampler, World]:
 def pipeline_of(*overrides: str) -> Pipeline:
     """The whole pipeline of `python -m simgen render` with these overrides."""
     return make_pipeline(compose("render", Render, list(overrides)))
+
+
+def recipe_of(pipeline: Pipeline) -> dict[str, Any]:
+    """What the manifest of a dataset of `pipeline` says of it."""
+    return describe(pipeline.source, pipeline.world, pipeline.sampler, pipeline.images)
 
 
 def need_egl() -> None:

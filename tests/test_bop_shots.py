@@ -16,7 +16,7 @@ from toy_dataset import random_positions, write_dataset
 from simgen.config import compose
 from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError, DatasetError, SimgenError
-from simgen.generate import render
+from simgen.workers import render
 from simgen.render import make_renderer
 from simgen.schema import Render
 from simgen.targets import targets_of

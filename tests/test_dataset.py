@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
-from builders import SMALL, pipeline_of, tree
+from builders import SMALL, pipeline_of, recipe_of, tree
 
 from simgen.dataset.read import open_dataset, read_rgb
 from simgen.dataset.write import begin, differences, finish, write_sample
 from simgen.errors import DatasetError
-from simgen.generate import Pipeline, describe
+from simgen.pipeline import Pipeline
 from simgen.geometry import inverse
 from simgen.render import make_renderer
 from simgen.scene import from_json, to_json
@@ -40,10 +40,10 @@ def written(tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline, sample
 
 
 def write_all(out: Path, pipeline: Pipeline, samples: list, image_format: str = "jpg") -> None:
-    begin(out, describe(pipeline), 0, NUM, pipeline.world)
+    begin(out, recipe_of(pipeline), 0, NUM, pipeline.world)
     for sample in samples:
         write_sample(out, sample, image_format)
-    finish(out, describe(pipeline), 0, NUM, pipeline.world)
+    finish(out, recipe_of(pipeline), 0, NUM, pipeline.world)
 
 
 def test_comes_back_as_it_went_in(written: Path, pipeline: Pipeline, samples: list) -> None:
@@ -174,11 +174,11 @@ def test_damage_is_found_and_named(tmp_path: Path, pipeline: Pipeline, samples: 
 
 
 def test_an_unfinished_dataset_is_refused(tmp_path: Path, pipeline: Pipeline, samples: list) -> None:
-    begin(tmp_path, describe(pipeline), 0, NUM, pipeline.world)
+    begin(tmp_path, recipe_of(pipeline), 0, NUM, pipeline.world)
     write_sample(tmp_path, samples[0], "jpg")
     with pytest.raises(DatasetError, match="unfinished"):
         open_dataset(tmp_path)
-    assert begin(tmp_path, describe(pipeline), 0, NUM, pipeline.world) == {0}
+    assert begin(tmp_path, recipe_of(pipeline), 0, NUM, pipeline.world) == {0}
 
 
 def test_truncated_pictures_are_found_without_a_manifest(written: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     whole = Path.write_bytes
     for fails_at in range(2 * len(samples[0].labels) + 3):
         out = tmp_path / str(fails_at)
-        begin(out, describe(pipeline), 0, NUM, pipeline.world)
+        begin(out, recipe_of(pipeline), 0, NUM, pipeline.world)
         calls = iter(range(1000))
 
         def write(path: Path, data: bytes, calls=calls, fails_at=fails_at) -> int:
@@ -210,12 +210,12 @@ def test_a_full_disk_leaves_nothing_half_written(
             with pytest.raises(DatasetError, match=r"No space left on device.*run the same command again"):
                 write_sample(out, samples[0], "jpg")
         assert not list(out.rglob("*.tmp"))
-        assert begin(out, describe(pipeline), 0, NUM, pipeline.world) == set()
+        assert begin(out, recipe_of(pipeline), 0, NUM, pipeline.world) == set()
 
 
 def test_another_recipe_is_refused_and_the_difference_named(written: Path, pipeline: Pipeline) -> None:
     before = tree(written)
-    recipe = describe(pipeline)
+    recipe = recipe_of(pipeline)
     with pytest.raises(DatasetError, match="seed is 0 there and 5 here"):
         begin(written, {**recipe, "seed": 5}, 0, NUM, pipeline.world)
     other = json.loads(json.dumps(recipe))
@@ -232,7 +232,7 @@ def test_another_recipe_is_refused_and_the_difference_named(written: Path, pipel
 def test_a_foreign_folder_is_left_alone(tmp_path: Path, pipeline: Pipeline) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(DatasetError, match="is not a dataset of simgen's"):
-        begin(tmp_path, describe(pipeline), 0, NUM, pipeline.world)
+        begin(tmp_path, recipe_of(pipeline), 0, NUM, pipeline.world)
     assert tree(tmp_path) == {"thesis.tex": b"years of work"}
 
 

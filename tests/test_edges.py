@@ -9,7 +9,7 @@ from builders import sampler_of
 
 from simgen.config import compose
 from simgen.errors import ConfigError
-from simgen.generate import render
+from simgen.workers import render
 from simgen.geometry import Array, inverse, project, rigid, rotation_about, transform_points
 from simgen.render import make_renderer
 from simgen.schema import Render

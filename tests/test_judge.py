@@ -12,7 +12,7 @@ from simgen.catalogue import load_world
 from simgen.config import compose
 from simgen.dataset.read import BopDataset, Instance, open_dataset
 from simgen.errors import DatasetError
-from simgen.generate import render
+from simgen.workers import render
 from simgen.geometry import Array, inverse, rigid, rotation_about
 from simgen.schema import Render
 from train.blockset import BlockSet, Kind

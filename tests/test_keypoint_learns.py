@@ -15,7 +15,7 @@ from safetensors import safe_open
 from simgen.config import compose
 from simgen.dataset.read import BopDataset, open_dataset, read_rgb
 from simgen.errors import CheckpointError, ConfigError, DatasetError, SimgenError
-from simgen.generate import render
+from simgen.workers import render
 from simgen.geometry import inverse
 from simgen.schema import Render
 from train.calibrate import _sure, add_confidence, calibrate_checkpoint

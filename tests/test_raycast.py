@@ -21,7 +21,9 @@ from simgen.render.lens import plane_of
 from simgen.scene import LIGHTS, TEXTURES, Ambient, Lights, Scenes, take
 from simgen.schema import Raycast
 from simgen.silhouette import silhouette
-from simgen.textures import decode, encode, lattice, mix, open_image_folder
+from simgen.textures.color import decode, encode
+from simgen.textures.images import open_image_folder
+from simgen.textures.procedural import lattice, mix
 
 PINHOLE = "randomize.camera.distortion=[0,0,0,0,0]"
 BARE = ("randomize=none", "randomize.blocks.count=0", "randomize.table.color=[1,1,1]", "randomize.table.specular=0")

@@ -20,7 +20,8 @@ from simgen.render import Renderer, make_renderer
 from simgen.render.pinhole import nearest_depth
 from simgen.scene import LIGHTS, Fixtures, Scenes, take
 from simgen.silhouette import silhouette
-from simgen.textures import decode, encode, lattice, of_face
+from simgen.textures.color import decode, encode
+from simgen.textures.procedural import lattice, of_face
 
 BACKENDS = ["tiny", pytest.param("egl", marks=pytest.mark.egl), "raycast"]
 

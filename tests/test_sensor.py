@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 from simgen import sensor as module
 from simgen.scene import Sensor, take
 from simgen.sensor import KNEE, normal_field, sense
-from simgen.textures import decode
+from simgen.textures.color import decode
 
 CPU = torch.device("cpu")
 NEUTRAL = {
@@ -47,7 +47,7 @@ VARIED = {
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As in generate.py's workers. Several threads on pictures so small would mostly wait, for other tests' most of all."""
+    """as in workers.py. Several threads on pictures so small would mostly wait, for other tests' most of all."""
     number = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -12,7 +12,9 @@ from torch import Tensor
 from simgen.draws import Draws
 from simgen.errors import SceneError
 from simgen.scene import TEXTURES, Materials
-from simgen.textures import LATTICE, ImageFolder, decode, encode, lattice, mix, open_image_folder, paint
+from simgen.textures.color import decode, encode
+from simgen.textures.images import ImageFolder, open_image_folder
+from simgen.textures.procedural import LATTICE, lattice, mix, paint
 
 RED, BLUE = np.array([255, 0, 0]), np.array([0, 51, 204])
 KEY = "randomize.images"

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from simgen.draws import Draws
 from simgen.errors import ConfigError
-from simgen.generate import Pipeline, make_pipeline
+from simgen.pipeline import Pipeline, make_pipeline
 from simgen.geometry import Array
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Randomize, Source

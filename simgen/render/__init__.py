@@ -10,7 +10,7 @@ from simgen.catalogue import World
 from simgen.errors import ConfigError
 from simgen.scene import Scenes
 from simgen.schema import Raycast
-from simgen.textures import ImageFolder
+from simgen.textures.images import ImageFolder
 
 RENDERERS = ("tiny", "egl", "raycast")
 

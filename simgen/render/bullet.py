@@ -39,7 +39,9 @@ from simgen.render import Frames
 from simgen.render.meshes import write_fixtures, write_meshes
 from simgen.render.pinhole import FAR, behind_lens, nearest_depth, projection
 from simgen.scene import SURFACES, TEXTURES, Scenes
-from simgen.textures import ImageFolder, decode, encode, paint
+from simgen.textures.color import decode, encode
+from simgen.textures.images import ImageFolder
+from simgen.textures.procedural import paint
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from simgen.catalogue import Box, World
 from simgen.scene import Fixtures
 from simgen.shapes import Mesh, Solid, box_mapping, face_numbers, make_solid
-from simgen.textures import FACES, ROUND_FACE
+from simgen.textures.procedural import FACES, ROUND_FACE
 
 
 def write_meshes(folder: Path, world: World) -> dict[str, Path]:

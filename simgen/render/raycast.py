@@ -27,7 +27,7 @@ from simgen.render.stage import BACKGROUND, FLOOR, WALL_X, WALL_Y, Kinds, Stage,
 from simgen.render.surface import Hits, Pictures, Tiles
 from simgen.scene import Scenes, take
 from simgen.schema import Raycast
-from simgen.textures import ImageFolder
+from simgen.textures.images import ImageFolder
 
 TILE = 16  # px: rays of a tile are tested against the same objects
 RAYS = TILE * TILE

@@ -12,7 +12,7 @@ from simgen.errors import RenderError
 from simgen.geometry import Array
 from simgen.scene import SURFACES, Materials, Scenes
 from simgen.shapes import make_solid
-from simgen.textures import decode
+from simgen.textures.color import decode
 
 FLOOR, WALL_X, WALL_Y, BACKGROUND = range(4)  # an object's number is one of these plus Stage.solids
 

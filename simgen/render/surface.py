@@ -12,7 +12,9 @@ from simgen.render.kernels import Run
 from simgen.render.rays import of_tiles
 from simgen.render.stage import BACKGROUND, Stage, Vector, dot
 from simgen.scene import SURFACES, TEXTURES, Scenes
-from simgen.textures import ROUND_FACE, ImageFolder, decode, lattice, mix, of_face
+from simgen.textures.color import decode
+from simgen.textures.images import ImageFolder
+from simgen.textures.procedural import ROUND_FACE, lattice, mix, of_face
 
 PICTURE = 256  # px: what is kept of a user's picture on a surface; a background has the size of the frame
 

@@ -1,92 +1,37 @@
-"""The pipeline from a configuration to samples, and the processes that run it over a range of indices."""
+"""Writes datasets: the processes that run the pipeline over a range of indices."""
 
 import contextlib
-import importlib.metadata
 import multiprocessing
 import os
-import platform
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from simgen.catalogue import World, load_world
-from simgen.dataset.read import sha256_of
-from simgen.dataset.write import DATA_VERSION, IMAGE_FORMATS, WRITERS, Sample, begin, finish, write_sample
+from simgen.dataset.recipe import describe
+from simgen.dataset.write import IMAGE_FORMATS, WRITERS, begin, finish, write_sample
 from simgen.errors import ConfigError, RenderError
-from simgen.labels import labels_of
-from simgen.physics import sample_settled
-from simgen.randomize import Sampler, make_sampler
-from simgen.render import Frames, Renderer, check_renderer, make_renderer
-from simgen.scene import Scenes, take
-from simgen.schema import Raycast, Render, Source
-from simgen.sensor import sense
-from simgen.textures import ImageFolder, open_image_folder
+from simgen.pipeline import CHUNK, Pipeline, check_choice, make_pipeline
+from simgen.render import Renderer, make_renderer
+from simgen.schema import Render
 
-PHYSICS = ("place", "settle")
-CHUNK = 16  # samples drawn at once and handed to a worker at once
 # Samples after which a worker makes way for a new one: PyBullet keeps 2 kB (tiny) to 50 kB (EGL) of each.
 RECYCLE = 1000
-BLACK = 1e-4  # linear light that a file shows as black
 PREFLIGHT = 256  # samples drawn before anything is written, so that what cannot be placed is known by then
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """A configuration, read and checked: everything that turns an index into a sample."""
-
-    source: Source
-    world: World
-    sampler: Sampler
-    images: ImageFolder
-
-    def samples(self, renderer: Renderer, index: Sequence[int]) -> Iterator[Sample]:
-        """The finished samples with these indices. Each is a pure function of the configuration and its index."""
-        indices = np.asarray(index, dtype=np.int64)
-        if self.source.physics == "settle":
-            scenes = sample_settled(self.sampler, self.source.seed, indices)
-        else:
-            scenes = self.sampler.sample(self.source.seed, indices)
-        for start in range(0, len(scenes), renderer.batch):
-            part = take(scenes, slice(start, start + renderer.batch))
-            frames = renderer.render(part)
-            _check_not_black(frames, part, self.source.seed)
-            rgb = sense(frames.rgb, part.sensor).cpu().numpy()
-            frames = frames.cpu()
-            labels = labels_of(part, frames, self.world)
-            for row in range(len(part)):
-                yield Sample(take(part, [row]), rgb[row], frames.depth[row].numpy(), labels[row])
-
-
-def make_pipeline(source: Source) -> Pipeline:
-    """Reads and checks all that `source` names. Raises a SimgenError that names the key at fault."""
-    check_renderer(source.renderer)
-    _check_choice("physics", source.physics, PHYSICS)
-    if not 0 <= source.seed < 2**63:
-        raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
-    world = load_world(source.scene)
-    sampler = make_sampler(
-        source.randomize, world, width=source.width, height=source.height, settle=source.physics == "settle"
-    )
-    folder = source.randomize.images
-    images = open_image_folder(Path(folder), "randomize.images") if folder else ImageFolder()
-    return Pipeline(source, world, sampler, images)
 
 
 def render(config: Render) -> None:
     """Writes the dataset that `config` describes, or what of it is still missing."""
-    _check_choice("writer", config.writer, WRITERS)
-    _check_choice("image_format", config.image_format, IMAGE_FORMATS)
+    check_choice("writer", config.writer, WRITERS)
+    check_choice("image_format", config.image_format, IMAGE_FORMATS)
     for key, value, least in (("num", config.num, 1), ("start", config.start, 0), ("workers", config.workers, 1)):
         if value < least:
             raise ConfigError(f"{key}: got {value}; expected a whole number of at least {least}")
@@ -107,7 +52,7 @@ def render(config: Render) -> None:
         )
     out = Path(config.out)
     recipe = {
-        **describe(pipeline),
+        **describe(config, pipeline.world, pipeline.sampler, pipeline.images),
         "writer": config.writer,
         "image_format": config.image_format,
         "ignored": list(ignored),
@@ -123,58 +68,6 @@ def render(config: Render) -> None:
                 bar.update(finished)
     finish(out, recipe, config.start, config.num, pipeline.world)
     print(f"{out}: {config.num} samples, complete")
-
-
-def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:
-    """A black picture teaches nothing, and is a mistake of whoever set the light. A background shines by itself, and does
-    not count."""
-    there = frames.depth > 0
-    lit = there & (frames.rgb.amax(-1) >= BLACK)
-    # A few pixels along edges may be half background.
-    black = lit.flatten(1).sum(1) < 0.05 * there.flatten(1).sum(1)
-    for row in np.flatnonzero(black.cpu().numpy()):
-        dark = not np.any(scenes.lights.present[row] & (scenes.lights.intensity[row] > 0))
-        cause = (
-            "it has no light and no ambient: raise randomize.light.count or randomize.ambient.intensity"
-            if dark and scenes.ambient.intensity[row] == 0
-            else "raise randomize.ambient.intensity or randomize.light.intensity"
-        )
-        raise RenderError(f"randomize.light: sample {scenes.index[row]} of seed {seed} is black; {cause}")
-
-
-def describe(pipeline: Pipeline) -> dict[str, Any]:
-    """The recipe for manifest.json: all that determines the bytes of a sample beside its index, as plain JSON values."""
-    source, images = pipeline.source, pipeline.images
-    libraries = ("numpy", "scipy", "opencv-python-headless", "pillow", "trimesh", "torch", "torchvision", "pybullet")
-    return {
-        "data_version": DATA_VERSION,
-        "seed": source.seed,
-        "scene": source.scene,
-        "world": dict(pipeline.world.source),
-        "renderer": source.renderer,
-        **({"raycast": _drawn_by(source.raycast)} if source.renderer == "raycast" else {}),
-        "physics": source.physics,
-        "width": pipeline.sampler.width,
-        "height": pipeline.sampler.height,
-        "randomize": asdict(source.randomize),
-        "images": {path.name: sha256_of(path) for path in images.paths},
-        "versions": {
-            "simgen": importlib.metadata.version("simgen"),
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in libraries},
-        },
-    }
-
-
-def _drawn_by(raycast: Raycast) -> dict[str, Any]:
-    """The settings that change bytes: chunk and compile do not."""
-    device = raycast.device.split(":", maxsplit=1)[0]
-    return {"device": device, "supersample": raycast.supersample, "light_samples": raycast.light_samples}
-
-
-def _check_choice(key: str, value: str, options: Sequence[str]) -> None:
-    if value not in options:
-        raise ConfigError(f"{key}: unknown {key} '{value}'; expected one of {', '.join(options)}")
 
 
 def _run(config: Render, todo: list[int]) -> Iterator[int]:

@@ -1,0 +1,42 @@
+"""What determines the bytes of a dataset's samples, for its manifest."""
+
+import importlib.metadata
+import platform
+from dataclasses import asdict
+from typing import Any
+
+from simgen.catalogue import World
+from simgen.dataset.read import sha256_of
+from simgen.dataset.write import DATA_VERSION
+from simgen.randomize import Sampler
+from simgen.schema import Raycast, Source
+from simgen.textures.images import ImageFolder
+
+
+def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder) -> dict[str, Any]:
+    """The recipe for manifest.json: all that determines the bytes of a sample beside its index, as plain JSON values."""
+    libraries = ("numpy", "scipy", "opencv-python-headless", "pillow", "trimesh", "torch", "torchvision", "pybullet")
+    return {
+        "data_version": DATA_VERSION,
+        "seed": source.seed,
+        "scene": source.scene,
+        "world": dict(world.source),
+        "renderer": source.renderer,
+        **({"raycast": _drawn_by(source.raycast)} if source.renderer == "raycast" else {}),
+        "physics": source.physics,
+        "width": sampler.width,
+        "height": sampler.height,
+        "randomize": asdict(source.randomize),
+        "images": {path.name: sha256_of(path) for path in images.paths},
+        "versions": {
+            "simgen": importlib.metadata.version("simgen"),
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in libraries},
+        },
+    }
+
+
+def _drawn_by(raycast: Raycast) -> dict[str, Any]:
+    """The settings that change bytes: chunk and compile do not."""
+    device = raycast.device.split(":", maxsplit=1)[0]
+    return {"device": device, "supersample": raycast.supersample, "light_samples": raycast.light_samples}

@@ -1,0 +1,88 @@
+"""The pipeline from a configuration to samples: each a function of the configuration and an index."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from simgen.catalogue import World, load_world
+from simgen.dataset.write import Sample
+from simgen.errors import ConfigError, RenderError
+from simgen.labels import labels_of
+from simgen.physics import sample_settled
+from simgen.randomize import Sampler, make_sampler
+from simgen.render import Frames, Renderer, check_renderer
+from simgen.scene import Scenes, take
+from simgen.schema import Source
+from simgen.sensor import sense
+from simgen.textures.images import ImageFolder, open_image_folder
+
+PHYSICS = ("place", "settle")
+CHUNK = 16  # samples drawn at once and handed to a worker at once
+BLACK = 1e-4  # linear light that a file shows as black
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A configuration, read and checked: everything that turns an index into a sample."""
+
+    source: Source
+    world: World
+    sampler: Sampler
+    images: ImageFolder
+
+    def samples(self, renderer: Renderer, index: Sequence[int]) -> Iterator[Sample]:
+        """The finished samples with these indices. Each is a pure function of the configuration and its index."""
+        indices = np.asarray(index, dtype=np.int64)
+        if self.source.physics == "settle":
+            scenes = sample_settled(self.sampler, self.source.seed, indices)
+        else:
+            scenes = self.sampler.sample(self.source.seed, indices)
+        for start in range(0, len(scenes), renderer.batch):
+            part = take(scenes, slice(start, start + renderer.batch))
+            frames = renderer.render(part)
+            _check_not_black(frames, part, self.source.seed)
+            rgb = sense(frames.rgb, part.sensor).cpu().numpy()
+            frames = frames.cpu()
+            labels = labels_of(part, frames, self.world)
+            for row in range(len(part)):
+                yield Sample(take(part, [row]), rgb[row], frames.depth[row].numpy(), labels[row])
+
+
+def make_pipeline(source: Source) -> Pipeline:
+    """Reads and checks all that `source` names. Raises a SimgenError that names the key at fault."""
+    check_renderer(source.renderer)
+    check_choice("physics", source.physics, PHYSICS)
+    if not 0 <= source.seed < 2**63:
+        raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
+    world = load_world(source.scene)
+    sampler = make_sampler(
+        source.randomize, world, width=source.width, height=source.height, settle=source.physics == "settle"
+    )
+    folder = source.randomize.images
+    images = open_image_folder(Path(folder), "randomize.images") if folder else ImageFolder()
+    return Pipeline(source, world, sampler, images)
+
+
+def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:
+    """A black picture teaches nothing, and is a mistake of whoever set the light. A background shines by itself, and does
+    not count."""
+    there = frames.depth > 0
+    lit = there & (frames.rgb.amax(-1) >= BLACK)
+    # A few pixels along edges may be half background.
+    black = lit.flatten(1).sum(1) < 0.05 * there.flatten(1).sum(1)
+    for row in np.flatnonzero(black.cpu().numpy()):
+        dark = not np.any(scenes.lights.present[row] & (scenes.lights.intensity[row] > 0))
+        cause = (
+            "it has no light and no ambient: raise randomize.light.count or randomize.ambient.intensity"
+            if dark and scenes.ambient.intensity[row] == 0
+            else "raise randomize.ambient.intensity or randomize.light.intensity"
+        )
+        raise RenderError(f"randomize.light: sample {scenes.index[row]} of seed {seed} is black; {cause}")
+
+
+def check_choice(key: str, value: str, options: Sequence[str]) -> None:
+    """Raises ConfigError that names `key` where `value` is none of `options`."""
+    if value not in options:
+        raise ConfigError(f"{key}: unknown {key} '{value}'; expected one of {', '.join(options)}")
