@@ -32,8 +32,8 @@ import torch
 from simgen.config import compose
 from simgen.dataset.write import Sample, write_sample
 from simgen.errors import RenderError
-from simgen.pipeline import CHUNK, Pipeline, make_pipeline
 from simgen.labels import labels_of
+from simgen.pipeline import CHUNK, Pipeline, make_pipeline
 from simgen.render import Renderer, make_renderer
 from simgen.scene import take
 from simgen.schema import Render

@@ -20,7 +20,7 @@ from scipy.stats import t as student
 
 from simgen.dataset.read import open_dataset, read_json
 from simgen.errors import ConfigError, SimgenError
-from train.runfolder import METRICS, write_json
+from train.runs.folder import METRICS, write_json
 
 FIGURES = {
     "mean XY error, cm": ("xy_error_cm", "model", "mean", "value"),

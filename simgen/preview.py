@@ -12,9 +12,9 @@ from simgen.catalogue import World
 from simgen.config import compose
 from simgen.dataset.write import Sample, write_file
 from simgen.errors import ConfigError
-from simgen.pipeline import CHUNK, make_pipeline
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
+from simgen.pipeline import CHUNK, make_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Preview
 

@@ -18,8 +18,8 @@ from simgen.catalogue import World
 from simgen.distributions import Constant, Distribution
 from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
-from simgen.geometry import Array, intrinsics, look_at, rigid, rotation_about
 from simgen.factors import leaves_of, options_of
+from simgen.geometry import Array, intrinsics, look_at, rigid, rotation_about
 from simgen.scene import (
     MOST_LIGHTS,
     SURFACES,

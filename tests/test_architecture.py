@@ -11,11 +11,16 @@ from builders import ROOT
 # From the ground up: a room imports only from rooms named before it.
 FLOORS = [
     "errors", "resources", "schema", "config", "geometry", "draws", "distributions", "shapes", "scene", "catalogue",
-    "textures", "textures.color", "textures.images", "textures.procedural", "factors", "viewpoints", "randomize", "physics", "render", "silhouette", "render.meshes", "render.pinhole",
-    "render.bullet", "render.stage", "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface",
-    "render.light", "render.raycast", "sensor", "labels", "targets",
-    "dataset", "dataset.read", "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview",
-    "__init__", "__main__",
+    "textures", "textures.color", "textures.images", "textures.procedural", "factors", "viewpoints", "randomize",
+    "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet", "render.stage",
+    "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface", "render.light",
+    "render.raycast", "sensor", "labels", "targets", "dataset", "dataset.read", "dataset.write", "dataset.photographs",
+    "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
+]  # fmt: skip
+# The packages of train/, likewise.
+TRAIN = [
+    "__init__", "config", "metrics", "blocks", "pose", "data", "nets", "runs", "draw", "detect", "evaluate", "fit", "tobin",
+    "__main__",
 ]  # fmt: skip
 # Which rooms may import a library; it is banned everywhere else.
 ALLOWED = {
@@ -70,6 +75,22 @@ def test_imports_point_down(path: Path) -> None:
         assert module.split(".")[0] not in ("train", "scripts")
 
 
+def test_train_imports_point_down() -> None:
+    for path in modules("train"):
+        here = TRAIN.index(path.relative_to(ROOT / "train").with_suffix("").parts[0])
+        for module in imports(path):
+            parts = module.split(".")
+            if parts[0] == "train" and len(parts) > 1:
+                there = TRAIN.index(parts[1])
+                assert there <= here, f"{path} imports {module}, which stands above it"
+
+
+def test_only_the_command_table_imports_the_baseline() -> None:
+    for path in modules("train"):
+        if path.parent.name != "tobin" and path.name != "__main__.py":
+            assert not any(module.startswith("train.tobin") for module in imports(path)), path
+
+
 @pytest.mark.parametrize("folder", ["simgen", "train"])
 def test_each_library_stays_in_its_rooms(folder: str) -> None:
     for path in modules(folder):
@@ -88,7 +109,7 @@ def test_reading_and_sampling_need_no_pybullet() -> None:
     code = (
         "import sys; sys.modules['pybullet'] = None\n"
         "import simgen, simgen.workers, simgen.preview, simgen.dataset.write\n"
-        "import train.fit, train.data, train.evaluate, train.__main__\n"
+        "import train.fit.training, train.data.sources, train.evaluate.report, train.tobin.fit, train.__main__\n"
         "try: simgen.make_renderer('tiny', simgen.load_world('tabletop'))\n"
         "except simgen.SimgenError as error: print(error)\n"
     )

@@ -11,8 +11,8 @@ import pytest
 from simgen.config import main
 from simgen.errors import ConfigError
 from train.__main__ import COMMANDS
-from train.compare import Change, compare, compare_runs
 from train.config import CompareConfig
+from train.runs.compare import Change, compare, compare_runs
 
 Run = Callable[..., Path]
 

@@ -11,15 +11,15 @@ from scipy.spatial.transform import Rotation
 from simgen.catalogue import load_world
 from simgen.render import make_renderer
 from simgen.sensor import sense
-from simgen.targets import Targets, targets_of
-from train.blockset import BlockSet
+from train.blocks.kinds import BlockSet
+from train.blocks.stances import Stances
 from train.config import KeypointConfig
-from train.crop_net import CropNet, crops_of, moved, upward_of, widened, windows_of
-from train.detector import Detector
-from train.keypoint_loss import AGAIN, Weights, _up, candidates, crop_losses, findable
-from train.keypoint_net import Peaks, make_net
-from train.pose import views_of
-from train.stances import Stances
+from train.data.batch import views_of
+from train.data.targets import Targets, targets_of
+from train.detect.detector import Detector
+from train.nets.crop_net import CropNet, crops_of, moved, upward_of, windows_of
+from train.nets.detection_net import Peaks, make_net
+from train.nets.losses import AGAIN, Weights, _up, candidates, crop_losses, findable
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
 WIDTHS, DEPTHS = [8, 16, 16, 32, 32], [1, 1, 1, 1]
@@ -187,27 +187,6 @@ def test_what_is_seen_around_is_the_mean_of_what_agrees(drawn: tuple[torch.Tenso
     wild = net.look_around(images, picture, windows, upward)
     first = net.look(images, picture, windows, upward)
     assert float(((wild.keypoints - first.keypoints).detach().norm(dim=-1) / windows[:, 2:]).max()) < 0.08
-
-
-def test_twice_as_wide_it_says_the_same() -> None:
-    """Channel for channel, in convolutions, their norms and what comes after; noise alone lets the copies go apart."""
-    torch.manual_seed(0)
-    stances = Stances(BLOCKS, True)
-    narrow, wide = (CropNet(stances, 32, [times * width for width in WIDTHS[:4]], [1, 2, 1]) for times in (1, 2))
-    with torch.no_grad():
-        for weights in narrow.parameters():
-            weights.add_(0.1 * torch.randn_like(weights))
-    crops, upward = torch.randn(5, 3, 32, 32), torch.randn(5, 3)
-    fresh = wide(crops, upward)
-    wide.load_state_dict(widened(narrow, wide, 0.0))
-    for ours, theirs, before in zip(wide(crops, upward), narrow(crops, upward), fresh, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
-        assert not torch.allclose(before, theirs, atol=0.1)
-    noisy = widened(narrow, wide, 0.2)
-    for name, value in widened(narrow, wide, 0.0).items():
-        same = value.ndim == 1 or value.shape == narrow.state_dict()[name].shape
-        off = float((noisy[name] - value).std() / value.std())
-        assert off == 0 if same else 0.15 < off < 0.25, name
 
 
 def test_pictures_without_blocks_cost_nothing_and_move_nothing(drawn: tuple[torch.Tensor, Targets]) -> None:

@@ -14,8 +14,8 @@ from builders import SMALL, pipeline_of, recipe_of, tree
 from simgen.dataset.read import open_dataset, read_rgb
 from simgen.dataset.write import begin, differences, finish, write_sample
 from simgen.errors import DatasetError
-from simgen.pipeline import Pipeline
 from simgen.geometry import inverse
+from simgen.pipeline import Pipeline
 from simgen.render import make_renderer
 from simgen.scene import from_json, to_json
 

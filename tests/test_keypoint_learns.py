@@ -15,12 +15,9 @@ from safetensors import safe_open
 from simgen.config import compose
 from simgen.dataset.read import BopDataset, open_dataset, read_rgb
 from simgen.errors import CheckpointError, ConfigError, DatasetError, SimgenError
-from simgen.workers import render
 from simgen.geometry import inverse
 from simgen.schema import Render
-from train.calibrate import _sure, add_confidence, calibrate_checkpoint
-from train.checkpoint import read_checkpoint
-from train.confidence import calibrate, inflation
+from simgen.workers import render
 from train.config import (
     CalibrateConfig,
     EvaluateConfig,
@@ -31,16 +28,28 @@ from train.config import (
     TrainConfig,
     check_train,
 )
-from train.detector import Calibrations, Detector, Found, Inflation, load_detector
-from train.evaluate_keypoints import evaluate_keypoints
-from train.export import export
-from train.fit_keypoints import train_keypoints
-from train.held_out import Judged, judged_in, squares_free, squares_on_table
-from train.overlay import draw_finds, label
-from train.pose import Pose, View
-from train.pose_metrics import adds, expected_calibration_error
-from train.predict import predict, read_camera, view_of
-from train.stream import HELD_OUT, Stream
+from train.data.stream import HELD_OUT, Stream
+from train.detect.calibration import Calibrations, Inflation, calibrate, inflation
+from train.detect.detector import Detector, load_detector
+from train.detect.drawing import draw_finds
+from train.detect.export import export
+from train.detect.predict import predict, read_camera, view_of
+from train.detect.types import Found
+from train.draw.overlay import label
+from train.evaluate.calibrate import (
+    Judged,
+    _sure,
+    add_confidence,
+    calibrate_checkpoint,
+    judged_in,
+    squares_free,
+    squares_on_table,
+)
+from train.evaluate.report import evaluate_keypoints
+from train.fit.training import train_keypoints
+from train.metrics import adds, expected_calibration_error
+from train.pose.view import Pose, View
+from train.runs.checkpoint import read_checkpoint
 
 # Up to two red cubes, each with a place of its own, on a tan table, before a camera that hardly moves.
 TOY = [
@@ -184,10 +193,10 @@ def test_calibrate_says_what_it_could_not_learn_of_free_poses(
         found = Found(kind, rng.uniform(), 0.5, pixels, np.ones(len(pixels)), pose, pose if known else None)
         return Judged(found, right, None, np.eye(4))
 
-    monkeypatch.setattr("train.calibrate._grown", lambda detector, _: detector)
-    monkeypatch.setattr("train.calibrate.comes_true", lambda *_: None)
+    monkeypatch.setattr("train.evaluate.calibrate._grown", lambda detector, _: detector)
+    monkeypatch.setattr("train.evaluate.calibrate.comes_true", lambda *_: None)
     monkeypatch.setattr(
-        "train.calibrate.judged_in",
+        "train.evaluate.calibrate.judged_in",
         lambda _, dataset, __: [
             made(known := dataset.pictures[0].camera_from_world is not None, known and k % 2 == 0) for k in range(60)
         ],

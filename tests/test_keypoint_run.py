@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 from builders import ROOT
-from test_train_run import assert_same
+from test_tobin_run import assert_same
 
 from simgen.config import compose
 from simgen.dataset.read import sha256_of
 from simgen.errors import CheckpointError
-from train.checkpoint import load_checkpoint
 from train.config import ExportConfig, TrainConfig, check_train
-from train.detector import load_detector
-from train.export import export
-from train.fit_keypoints import KeypointTraining, _blend_of, train_keypoints
-from train.sources import sources_of
+from train.data.sources import sources_of
+from train.detect.detector import load_detector
+from train.detect.export import export
+from train.fit.training import KeypointTraining, _blend_of, train_keypoints
+from train.tobin.checkpoint import load_checkpoint
 
 TINY = [
     "model=keypoints",

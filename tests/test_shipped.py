@@ -11,13 +11,13 @@ from safetensors import safe_open
 
 from simgen.render import make_renderer
 from simgen.sensor import sense
-from simgen.targets import targets_of
-from train.checkpoint import SHIPPED, place_of
-from train.detector import Detector, load_detector
-from train.held_out import judged
-from train.pose import View, views_of
-from train.pose_metrics import adds
-from train.stream import Shot
+from train.data.batch import Shot, views_of
+from train.data.targets import targets_of
+from train.detect.detector import Detector, load_detector
+from train.evaluate.calibrate import judged
+from train.metrics import adds
+from train.pose.view import View
+from train.runs.checkpoint import SHIPPED, place_of
 
 NUMBER = 10
 

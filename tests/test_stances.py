@@ -6,8 +6,8 @@ import torch
 
 from simgen.catalogue import load_world
 from simgen.geometry import rigid, rotation_about
-from train.blockset import BlockSet
-from train.stances import Stances, alike
+from train.blocks.kinds import BlockSet
+from train.blocks.stances import Stances, alike
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids, load_world("kuka_table").solids])
 APART = Stances(BLOCKS, apart=True)

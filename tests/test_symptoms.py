@@ -5,41 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from simgen.targets import Targets
-from train.symptoms import UNLIKE, dead_parts, exploded, gradient_norm, period_of, unlikeness, unsupported
+from train.data.targets import Targets
+from train.fit.symptoms import UNLIKE, dead_parts, exploded, gradient_norm, unlikeness, unsupported
 
 
 def falling(steps: int) -> np.ndarray:
     return 0.5 + 5 * np.exp(-np.arange(steps) / (steps / 6))
-
-
-@pytest.mark.parametrize("period", [7, 25, 60])
-@pytest.mark.parametrize("seed", range(5))
-def test_pictures_in_the_same_order_are_seen_by_their_period(period: int, seed: int) -> None:
-    """A batch has its own difficulty, which comes again in every epoch, on top of a loss that falls and of noise."""
-    rng = np.random.default_rng(seed)
-    difficulty = rng.normal(size=period)
-    steps = 6 * period
-    loss = falling(steps) * (1 + 0.2 * np.tile(difficulty, 6) + 0.05 * rng.normal(size=steps))
-    found = period_of(loss)
-    assert found is not None
-    assert found % period == 0
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_a_shuffled_loss_has_no_period(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    steps = int(rng.integers(60, 500))
-    noise = rng.normal(size=steps)
-    smooth = np.convolve(noise, np.ones(5) / 5, "same")  # an averaged curve is still no period
-    for loss in (noise, falling(steps) * (1 + 0.3 * noise), falling(steps) * (1 + 0.3 * smooth)):
-        assert period_of(loss) is None
-
-
-def test_what_does_not_move_has_no_period() -> None:
-    assert period_of(np.full(200, 3.0)) is None
-    assert period_of(falling(200)) is None
-    assert period_of(np.arange(8.0)) is None
 
 
 def test_dead_units_are_named() -> None:

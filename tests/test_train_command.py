@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_dataset import random_positions, write_dataset
 
-import train.overfit
+import train.tobin.overfit
 from simgen.config import compose, main
 from simgen.errors import ConfigError, DatasetError, SimgenError
 from train.__main__ import COMMANDS
@@ -23,7 +23,7 @@ from train.config import (
     check_overfit,
     check_train,
 )
-from train.overfit import check_batch, overfit
+from train.tobin.overfit import check_batch, overfit
 
 SMALL = ["model.height=48", "model.width=64"]
 
@@ -162,14 +162,14 @@ def test_overfit_fails_with_a_bad_rate(changes: dict[str, float], tmp_path: Path
 
 def test_overfit_finds_dead_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_dataset(tmp_path / "d", random_positions(12))
-    original = train.overfit.make_model
+    original = train.tobin.overfit.make_model
 
     def dead_model(config: ModelConfig) -> torch.nn.Module:
         model = original(config)
         torch.nn.init.constant_(model.head[2].bias, -1e6)  # no unit of the second layer ever fires
         return model
 
-    monkeypatch.setattr(train.overfit, "make_model", dead_model)
+    monkeypatch.setattr(train.tobin.overfit, "make_model", dead_model)
     with pytest.raises(SimgenError, match=r"no gradient reaches .*head\.2\.weight"):
         overfit(overfit_config(root))
 

@@ -28,65 +28,65 @@ from train.config import (
 def _train(config: TrainConfig) -> None:
     check_train(config)
     if isinstance(config.model, KeypointConfig):
-        from train.fit_keypoints import train_keypoints
+        from train.fit.training import train_keypoints
 
         train_keypoints(config)
         return
-    from train.fit import train
+    from train.tobin.fit import train
 
     train(config)
 
 
 def _overfit(config: OverfitConfig) -> None:
     check_overfit(config)
-    from train.overfit import overfit
+    from train.tobin.overfit import overfit
 
     overfit(config)
 
 
 def _doctor(config: DoctorConfig) -> None:
     check_doctor(config)
-    from train.doctor import doctor
+    from train.fit.check import doctor
 
     doctor(config)
 
 
 def _evaluate(config: EvaluateConfig) -> None:
     check_evaluate(config)
-    from train.checkpoint import KEYPOINTS, read_checkpoint
+    from train.runs.checkpoint import KEYPOINTS, read_checkpoint
 
     if read_checkpoint(config.checkpoint)["simgen_train"] == KEYPOINTS:
-        from train.evaluate_keypoints import evaluate_keypoints
+        from train.evaluate.report import evaluate_keypoints
 
         evaluate_keypoints(config)
         return
-    from train.evaluate import evaluate
+    from train.tobin.evaluate import evaluate
 
     evaluate(config)
 
 
 def _calibrate(config: CalibrateConfig) -> None:
     check_calibrate(config)
-    from train.calibrate import calibrate_checkpoint
+    from train.evaluate.calibrate import calibrate_checkpoint
 
     calibrate_checkpoint(config)
 
 
 def _compare(config: CompareConfig) -> None:
-    from train.compare import compare
+    from train.runs.compare import compare
 
     compare(config)
 
 
 def _predict(config: PredictConfig) -> None:
     check_predict(config)
-    from train.predict import predict
+    from train.detect.predict import predict
 
     predict(config)
 
 
 def _export(config: ExportConfig) -> None:
-    from train.export import export
+    from train.detect.export import export
 
     export(config)
 

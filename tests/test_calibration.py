@@ -1,0 +1,67 @@
+"""Confidence: the regression finds the law that made the data, and what it states comes true."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from simgen.errors import SimgenError
+from train.detect.calibration import Calibration, calibrate, features_of, inflation
+from train.metrics import expected_calibration_error
+
+
+def made(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    features = rng.normal([2, -1, 0, 5], [1, 2, 0.5, 3], (number, 4))
+    chance = expit(0.7 + 1.5 * (features[:, 0] - 2) - 0.8 * (features[:, 1] + 1))
+    return features, rng.uniform(size=number) < chance
+
+
+def test_the_law_of_the_data_is_found_and_comes_true_elsewhere() -> None:
+    calibration = calibrate(*made(20000, 0))
+    slopes = calibration.weights / calibration.scale
+    np.testing.assert_allclose(slopes, [1.5, -0.8, 0, 0], atol=0.08)
+    features, right = made(20000, 1)
+    assert expected_calibration_error(calibration.chance(features), right, 15) < 0.02
+    # Beside it: the same answers to the power of two are not what comes true.
+    assert expected_calibration_error(calibration.chance(features) ** 2, right, 15) > 0.05
+
+
+def test_it_is_written_and_read_back() -> None:
+    calibration = calibrate(*made(300, 0))
+    again = Calibration.from_json(json.loads(json.dumps(calibration.to_json())))
+    features, _ = made(5, 3)
+    assert np.array_equal(again.chance(features), calibration.chance(features))
+
+
+def test_perfectly_told_apart_stays_finite() -> None:
+    features = np.zeros((100, 4))
+    features[50:, 0] = 1
+    calibration = calibrate(features, np.arange(100) >= 50)
+    chance = calibration.chance(features)
+    assert (chance[:50] < 0.05).all() and (chance[50:] > 0.95).all()
+    assert np.isfinite(calibration.weights).all()
+
+
+def test_features_by_hand() -> None:
+    assert features_of(0.5, 1.0, 2.0, 20.0, 0.001, 0.1) == pytest.approx([0, 0, np.log(0.1), np.log(0.01)])
+    assert np.isfinite(features_of(1.0, 0.0, 0.0, 0.0, 0.0, 0.1)).all()
+
+
+@pytest.mark.parametrize("right", [np.ones(100, bool), np.zeros(100, bool), np.arange(20) > 10])
+def test_too_few_to_tell_is_said(right: np.ndarray) -> None:
+    with pytest.raises(SimgenError, match=r"finds on held-out pictures"):
+        calibrate(np.zeros((len(right), 4)), right)
+
+
+@pytest.mark.parametrize("freedom", [2, 3])
+def test_deviations_that_are_stated_too_small_are_found_out(freedom: int) -> None:
+    """Errors three times as large as stated, one in ten of them gross: the factor is 3 all the same."""
+    rng = np.random.default_rng(freedom)
+    squares = (9 * rng.normal(size=(20000, freedom)) ** 2).sum(1)
+    assert inflation(squares, freedom) == pytest.approx(3, abs=0.05)
+    squares[::10] = 1e6
+    assert inflation(squares, freedom) == pytest.approx(3, rel=0.1)
+    with pytest.raises(SimgenError, match="right finds on held-out"):
+        inflation(squares[:10], freedom)

@@ -1,0 +1,104 @@
+"""The ladder: a healthy configuration climbs it, and each disease breaks the rung that it should."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from simgen.config import compose
+from simgen.errors import ConfigError, SimgenError
+from train.config import DoctorConfig, check_doctor
+from train.data.batch import Shot
+from train.data.stream import HELD_OUT, Stream
+from train.fit.check import TOY, doctor
+
+TINY = [
+    "model.widths=[8,16,24,32,32]", "model.depths=[1,1,1,1]", "model.features=16", "data.scenes=[tabletop]",
+    "data.width=128", "data.height=96", *TOY, "batch_size=8", "accelerator=cpu",
+]  # fmt: skip
+
+
+def config_of(out: Path, *overrides: str) -> DoctorConfig:
+    config = compose("doctor", DoctorConfig, [*TINY, f"out={out}", *overrides])
+    check_doctor(config)
+    return config
+
+
+def test_a_healthy_configuration_climbs_the_ladder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    doctor(config_of(tmp_path / "out", "steps=220", "short=60"))
+    printed = capsys.readouterr().out
+    assert [line.split(":")[1].strip() for line in printed.splitlines() if line.startswith("rung")] == ["pass"] * 4
+    assert "doctor: pass, 0 warnings" in printed
+    for name in ("batch", "by_heart", "toy", "toy_finds", "real", "real_finds"):
+        picture = cv2.imread(str(tmp_path / "out" / f"{name}.png"))
+        assert picture is not None and picture.std() > 5, name
+
+
+Disease = Callable[[Shot, int], Shot]
+
+
+def infect(monkeypatch: pytest.MonkeyPatch, disease: Disease) -> None:
+    healthy = Stream.__getitem__
+    monkeypatch.setattr(Stream, "__getitem__", lambda self, item: disease(healthy(self, item), item))
+
+
+def test_labels_of_other_pictures_do_not_get_past_the_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch can be learnt by heart, whatever is asked; a scene cannot."""
+
+    def shifted(shot: Shot, _: int) -> Shot:
+        return replace(shot, images=shot.images.roll(1, 0))
+
+    infect(monkeypatch, shifted)
+    with pytest.raises(SimgenError, match=r"rung 3 of 4, a toy scene: fail.*toy_finds\.png"):
+        doctor(config_of(tmp_path / "out", "steps=160"))
+
+
+def test_a_rate_of_nothing_and_one_of_far_too_much(tmp_path: Path) -> None:
+    with pytest.raises(SimgenError, match=r"rung 1 of 4, one step: fail: .* weights did not move"):
+        doctor(config_of(tmp_path / "a", "model.lr=1e-30"))
+    with pytest.raises(SimgenError, match=r"rung 2 of 4, one batch by heart: fail: .*model\.lr"):
+        doctor(config_of(tmp_path / "b", "model.lr=1000", "steps=60"))
+
+
+def test_pictures_without_blocks_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SimgenError, match="no block is seen in 8 pictures"):
+        doctor(config_of(tmp_path / "out", "randomize.blocks.count=0"))
+
+
+def test_labels_that_no_pixel_supports_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    infect(monkeypatch, lambda shot, _: replace(shot, images=torch.full_like(shot.images, 100)))
+    with pytest.raises(SimgenError, match="rung"):
+        doctor(config_of(tmp_path / "out", "steps=20"))
+    assert "no pixel supports 8 of 8 labels (picture 0 slot 0" in capsys.readouterr().out
+
+
+def test_validation_of_another_kind_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    healthy = Stream.__getitem__
+
+    def dark(self: Stream, item: int) -> Shot:
+        shot = healthy(self, item)
+        return replace(shot, images=shot.images // 3) if self.pipelines[0].source.seed >= HELD_OUT else shot
+
+    monkeypatch.setattr(Stream, "__getitem__", dark)
+    with pytest.raises(SimgenError, match="rung"):
+        doctor(config_of(tmp_path / "out", "steps=20"))
+    assert "pictures of training and of validation differ" in capsys.readouterr().out
+
+
+def test_a_look_that_stays_as_it_is_is_not_examined() -> None:
+    stays = ["model=keypoints", "data=stream", "data.scenes=[tabletop]", "model.crop=64", "model.start=shipped"]
+    check_doctor(compose("doctor", DoctorConfig, stays))
+    with pytest.raises(ConfigError, match=r"model\.frozen: .*leave it out"):
+        check_doctor(compose("doctor", DoctorConfig, [*stays, "model.frozen=true"]))
+
+
+def test_position_models_have_their_own_gate() -> None:
+    with pytest.raises(ConfigError, match="python -m train overfit"):
+        check_doctor(compose("doctor", DoctorConfig, ["model=tobin_small"]))

@@ -1,0 +1,275 @@
+"""data=bop for a keypoint model: what a rendered dataset's labels say equals what the renderer told the stream."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builders import pipeline_of, tree
+from test_keypoint_run import TINY, load
+from test_tobin_run import assert_same
+from toy_dataset import random_positions, write_dataset
+
+from simgen.config import compose
+from simgen.dataset.read import BopDataset, open_dataset
+from simgen.errors import ConfigError, DatasetError, SimgenError
+from simgen.render import make_renderer
+from simgen.schema import Render
+from simgen.workers import render
+from train.blocks.kinds import BlockSet
+from train.config import DataConfig, KeypointConfig, TrainConfig, check_train
+from train.data.batch import Shot
+from train.data.bop import BopShots, classes_of
+from train.data.images import check_simulated
+from train.data.sources import sources_of
+from train.data.targets import cells_on_table, targets_of
+from train.fit.training import KeypointTraining, train_keypoints
+from train.nets.detection_net import make_net
+from train.nets.losses import Weights, findable, keypoint_losses
+
+COUNT = 12
+RECIPE = ("renderer=raycast", "width=128", "height=96", "seed=3", "image_format=png", "randomize.camera.distance=0.6")
+NET = KeypointConfig(widths=[8, 8, 16, 16, 16], depths=[1, 1, 1, 1], features=8)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("rendered") / "d"
+    render(compose("render", Render, [*RECIPE, f"num={COUNT}", "workers=1", f"out={out}"]))
+    return out
+
+
+@pytest.fixture(scope="module")
+def dataset(root: Path) -> BopDataset:
+    return open_dataset(root)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Shot:
+    """The same samples as the renderer has them."""
+    pipeline = pipeline_of(*RECIPE)
+    scenes = pipeline.sampler.sample(3, range(COUNT))
+    renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
+    targets = targets_of(scenes, renderer.render(scenes))
+    images = np.stack([sample.rgb for sample in pipeline.samples(renderer, range(COUNT))])
+    cells = cells_on_table(scenes.cameras, torch.device("cpu"))
+    tables = torch.tensor([[-0.6, -0.4], [0.6, 0.4]]).expand(COUNT, 2, 2)  # scenes/tabletop.yaml: 1.2 by 0.8 m
+    moves = torch.zeros(*targets.model.shape, 1, 3)
+    return Shot(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), targets, cells, tables, moves)
+
+
+def shots_of(dataset: BopDataset, **options: object) -> BopShots:
+    given = {"batch_size": COUNT, "shuffle": False, **options}
+    return BopShots(dataset, np.arange(COUNT), classes_of(dataset, "auto"), **given)  # type: ignore[arg-type]
+
+
+def test_kinds_are_those_of_the_scene(dataset: BopDataset) -> None:
+    found, scene = classes_of(dataset, "auto"), BlockSet.of_worlds([pipeline_of(*RECIPE).world.solids])
+    assert found.blocks.names == scene.names
+    assert dict(found.of_object) == {k + 1: k for k in range(len(scene))}
+    for name in ("keypoints", "real", "group", "members", "frame"):
+        torch.testing.assert_close(getattr(found.blocks, name), getattr(scene, name), rtol=0, atol=1e-6, msg=name)
+    for kind, other in zip(found.blocks.kinds, scene.kinds, strict=True):
+        assert len(kind.rests) == len(other.rests)
+        # How tilted and how high, in any order: which of a round block's narrow facets lies down is chance.
+        ours, theirs = (one.rests[:, 2, 2:].round(4).tolist() for one in (kind, other))
+        np.testing.assert_allclose(sorted(ours), sorted(theirs), atol=2e-4)
+        np.testing.assert_allclose(kind.size, other.size, atol=1e-6)
+
+
+def test_labels_say_what_the_renderer_knew(dataset: BopDataset, drawn: Shot) -> None:
+    shot, truth = shots_of(dataset)[0], drawn.targets
+    assert torch.equal(shot.images, drawn.images)
+    torch.testing.assert_close(shot.cells, drawn.cells, rtol=0, atol=1e-5, equal_nan=True)
+    torch.testing.assert_close(shot.tables, drawn.tables, rtol=0, atol=1e-6)
+    for name in ("intrinsics", "distortion", "camera_from_world"):
+        torch.testing.assert_close(getattr(shot.targets, name), getattr(truth, name), rtol=0, atol=1e-5)
+    found = shot.targets
+    for row in range(COUNT):
+        ours, theirs = found.labelled[row], truth.labelled[row] & truth.present[row]
+        assert ours.sum() == theirs.sum() > 0
+        for name, atol in (("model", 0), ("box", 0), ("seen", 0), ("scale", 1e-6), ("camera_from_block", 1e-6)):
+            a, b = getattr(found, name)[row, ours], getattr(truth, name)[row, theirs]
+            torch.testing.assert_close(a, b, rtol=0, atol=atol, equal_nan=True, msg=name)
+        assert (found.share[row, ours] <= truth.share[row, theirs] + 1e-6).all()  # ours counts what the border cuts off
+
+
+def test_distractors_count_for_nothing_where_they_may_be_seen(dataset: BopDataset, drawn: Shot) -> None:
+    found, truth = shots_of(dataset)[0].targets, drawn.targets
+    extra = found.present & ~found.labelled
+    assert extra.sum() > 5
+    assert not (findable(found) & extra).any()
+    assert (found.seen[extra] > 0).all() and (found.model[extra] >= 0).all()
+    for row in range(COUNT):  # each one's box holds all that is seen of it
+        for slot in torch.nonzero(truth.present[row] & ~truth.labelled[row] & (truth.seen[row] > 0))[:, 0]:
+            here = (found.camera_from_block[row] - truth.camera_from_block[row, slot]).abs().amax((1, 2)) < 1e-5
+            assert here.sum() == 1
+            (left, top, right, bottom), seen = found.box[row, here][0].tolist(), truth.box[row, slot].tolist()
+            assert left - 1 <= seen[0] and top - 1 <= seen[1] and right + 1 >= seen[2] and bottom + 1 >= seen[3]
+            torch.testing.assert_close(found.scale[row, here][0], truth.scale[row, slot], rtol=0, atol=1e-6)
+
+
+def test_the_loss_is_that_of_the_stream(tmp_path: Path) -> None:
+    """Blocks alone, all in the middle of the picture: nothing that the two see differently."""
+    plain = [*RECIPE, "randomize.distractors.count=0", "randomize.blocks.place=[uniform,[-0.1,-0.1],[0.1,0.1]]"]
+    plain += ["randomize.blocks.count=2", "randomize.camera.aim=[0,0,0]"]
+    render(compose("render", Render, [*plain, "num=4", "workers=1", f"out={tmp_path / 'd'}"]))
+    dataset = open_dataset(tmp_path / "d")
+    classes = classes_of(dataset, "auto")
+    shot = BopShots(dataset, np.arange(4), classes, batch_size=4, shuffle=False)[0]
+    pipeline = pipeline_of(*plain)
+    scenes = pipeline.sampler.sample(3, range(4))
+    renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
+    targets = targets_of(scenes, renderer.render(scenes))
+    assert findable(targets).sum() == findable(shot.targets).sum() == 8
+    torch.manual_seed(0)
+    net = make_net(NET, classes.blocks)
+    maps = net.maps(net(shot.images))
+    ours, theirs = (keypoint_losses(maps, one, classes.blocks, Weights()) for one in (shot.targets, targets))
+    torch.testing.assert_close(ours.total, theirs.total, rtol=1e-5, atol=0)
+
+
+def test_an_epoch_has_each_picture_once_in_an_order_of_its_own(dataset: BopDataset) -> None:
+    def pictures(items: range, seed: int = 0) -> list[bytes]:
+        source = shots_of(dataset, batch_size=4, shuffle=True, seed=seed)
+        return [image.numpy().tobytes() for k in items for image in source[k].images]
+
+    epochs = [pictures(range(3 * e, 3 * e + 3)) for e in range(3)]
+    assert all(len(set(epoch)) == COUNT and set(epoch) == set(epochs[0]) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    assert pictures(range(4, 5)) == epochs[1][4:8]  # alone as in a row
+    assert pictures(range(3), seed=1) != epochs[0]
+
+
+def test_neither_cache_nor_jitter_moves_a_label(dataset: BopDataset) -> None:
+    plain, cached, jittered = (
+        shots_of(dataset, shuffle=True, **more)[1] for more in ({}, {"cache_gb": 1, "workers": 2}, {"strength": 0.3})
+    )
+    assert torch.equal(plain.images, cached.images) and not torch.equal(plain.images, jittered.images)
+    for other in (cached, jittered):
+        for name, value in vars(plain.targets).items():
+            torch.testing.assert_close(getattr(other.targets, name), value, rtol=0, atol=0, equal_nan=True, msg=name)
+    again = shots_of(dataset, shuffle=True, strength=0.3)
+    assert torch.equal(again[1].images, jittered.images)
+    assert not torch.equal(again[1 + 1].images, jittered.images)
+
+
+def test_a_block_seen_too_little_is_not_asked_for(dataset: BopDataset) -> None:
+    fractions = [one.visible_fraction for picture in dataset.pictures for one in picture.instances]
+    middle = float(np.median(fractions))
+    found = shots_of(dataset, min_visible=middle)[0].targets
+    assert int(findable(found).sum()) == sum(fraction >= middle for fraction in fractions) < len(fractions)
+
+
+def test_one_target_alone_is_one_class(dataset: BopDataset) -> None:
+    classes = classes_of(dataset, "cone")
+    assert classes.blocks.names == ["cone"]
+    shot = BopShots(dataset, np.arange(COUNT), classes, batch_size=COUNT, shuffle=False)[0]
+    cone = next(number for number, model in dataset.models.items() if model.name == "cone")
+    shown = [one.obj_id == cone for picture in dataset.pictures for one in picture.instances]
+    assert (shot.targets.model[shot.targets.labelled] == 0).tolist() == shown
+    with pytest.raises(ConfigError, match=r"^data\.target: got 'cub'; expected auto or one of cone, cube"):
+        classes_of(dataset, "cub")
+
+
+def copy_of(root: Path, to: Path) -> Path:
+    """Without its manifest, so that what is changed in it is not noticed by that."""
+    shutil.copytree(root, to)
+    (to / "manifest.json").unlink()
+    return to
+
+
+def test_what_cannot_be_learnt_from_is_refused(root: Path, tmp_path: Path) -> None:
+    mesh = copy_of(root, tmp_path / "mesh")
+    info = json.loads((mesh / "models" / "models_info.json").read_text())
+    info["2"]["size_z"] *= 1.5
+    (mesh / "models" / "models_info.json").write_text(json.dumps(info))
+    with pytest.raises(DatasetError, match=r"obj_000002\.ply: the mesh measures"):
+        classes_of(open_dataset(mesh), "auto")
+
+    gone = copy_of(root, tmp_path / "gone")
+    (gone / "models" / "obj_000003.ply").unlink()
+    with pytest.raises(SimgenError, match=r"obj_000003\.ply: missing"):
+        classes_of(open_dataset(gone), "auto")
+
+    sizes = copy_of(root, tmp_path / "sizes")
+    pictures = sorted((sizes / "train" / "000000" / "rgb").iterdir())
+    small = write_dataset(tmp_path / "small", random_positions(1)) / "train" / "000000" / "rgb" / "000000.png"
+    shutil.copy(small, pictures[4])
+    with pytest.raises(DatasetError, match=r"000004\.png: is 64x48 px; expected 128x96"):
+        shots_of(open_dataset(sizes))[0]
+
+
+def test_photographs_and_test_splits_are_not_learnt_from(dataset: BopDataset, root: Path, tmp_path: Path) -> None:
+    check_simulated(dataset)
+    with pytest.raises(ConfigError, match=r"^data\.root: .* holds photographs \(github"):
+        check_simulated(replace(dataset, manifest={"source": "github.com/someone/photographs"}))
+    with pytest.raises(ConfigError, match=r"^data\.split: got 'test_primesense'"):
+        check_simulated(replace(dataset, split="test_primesense"))
+    test = copy_of(root, tmp_path / "d")
+    (test / "train").rename(test / "test")
+    for model in ("keypoints", "tobin_small"):
+        config = compose("train", TrainConfig, [f"model={model}", f"data.root={test}", f"out={tmp_path / 'run'}"])
+        with pytest.raises(ConfigError, match=r"^data\.split"):
+            run(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_sides_are_told_apart_where_the_table_is_known(root: Path, tmp_path: Path) -> None:
+    blind = copy_of(root, tmp_path / "d")
+    (cameras,) = blind.rglob("scene_camera.json")
+    known = json.loads(cameras.read_text())
+    sources_of(config_of(blind, tmp_path / "run", "model.stances=true"))
+    for camera in known.values():
+        del camera["cam_R_w2c"], camera["cam_t_w2c"]
+    cameras.write_text(json.dumps(known))
+    sources_of(config_of(blind, tmp_path / "run"))
+    with pytest.raises(DatasetError, match=r"no cam_R_w2c and cam_t_w2c; expected them for model\.stances=true"):
+        sources_of(config_of(blind, tmp_path / "run", "model.stances=true"))
+
+
+def run(config: TrainConfig) -> None:
+    from train.__main__ import _train
+
+    _train(config)
+
+
+def config_of(root: Path, out: Path, *overrides: str) -> TrainConfig:
+    kept = [item for item in TINY if not item.startswith("data")]
+    more = ["trainer.epochs=2", f"data.root={root}", "data.validation=0.3", f"out={out}", *overrides]
+    config = compose("train", TrainConfig, [*kept, *more])
+    check_train(config)
+    return config
+
+
+def test_a_run_on_a_dataset_resumes_and_ends_in_a_detector(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = config_of(root, tmp_path / "straight")
+    sources = sources_of(straight)
+    assert isinstance(straight.data, DataConfig) and sources.epoch == 2 and sources.size == (128, 96)
+    assert [list(part) for part in (sources.choose, sources.learn, sources.check)] == [[0], [1], [2]]
+    train_keypoints(straight)
+    said = json.loads((tmp_path / "straight" / "config.json").read_text())
+    assert said["dataset"]["pictures"] == COUNT and len(said["dataset"]["manifest_sha256"]) == 64
+
+    original = KeypointTraining.on_train_batch_end
+
+    def dies(self: KeypointTraining, *arguments: object) -> None:
+        original(self, *arguments)
+        if self.global_step == 3:
+            raise MemoryError("killed")
+
+    monkeypatch.setattr(KeypointTraining, "on_train_batch_end", dies)
+    with pytest.raises(MemoryError):
+        train_keypoints(config_of(root, tmp_path / "killed"))
+    monkeypatch.undo()
+    train_keypoints(config_of(root, tmp_path / "killed", "data.cache_gb=0", "data.workers=0"))
+    a, b = (load(tmp_path / name / "last.ckpt") for name in ("straight", "killed"))
+    assert_same(a["state_dict"], b["state_dict"])
+    assert tree(tmp_path / "straight", ["config.json"]).keys() >= {"best.ckpt", "metrics.json"}
+    with pytest.raises(DatasetError, match="held out"):
+        sources_of(config_of(root, tmp_path / "few", "data.validation=0.1"))

@@ -1,0 +1,306 @@
+"""Which find is which block, on finds whose rightness is known beforehand; and the errors by factor of known answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from simgen.catalogue import load_world
+from simgen.config import compose
+from simgen.dataset.read import BopDataset, Instance, open_dataset
+from simgen.errors import DatasetError
+from simgen.geometry import Array, inverse, rigid, rotation_about
+from simgen.schema import Render
+from simgen.workers import render
+from train.blocks.kinds import BlockSet, Kind
+from train.detect.types import Found
+from train.draw.sheets import GREEN, RED, Image
+from train.evaluate.factors import by_factor, draw_factors, factor_lines, factors_of, wilson
+from train.evaluate.matching import Answer, Stray, judge_dataset
+from train.evaluate.report import measures
+from train.evaluate.worst import draw_worst_cases
+from train.pose.view import Pose, View
+
+BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
+
+
+@dataclass
+class Told:
+    """A detector that says what it is told to, picture after picture."""
+
+    finds: list[list[Found]]
+    blocks: BlockSet = field(default_factory=lambda: BLOCKS)
+    located: list[View | None] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
+
+    def find(self, pictures: Sequence[object], views: Sequence[View]) -> list[list[Found]]:
+        self.views += views
+        said, self.finds = self.finds[: len(pictures)], self.finds[len(pictures) :]
+        return said
+
+    def locate(self, picture: object, guess: View, eye: Array | None = None) -> View | None:
+        located, self.located = self.located[0], self.located[1:]
+        return located
+
+
+def found(kind: Kind, pose: Array, confidence: float, score: float | None = None) -> Found:
+    one, count = Pose(pose, np.eye(6), 1.0), len(kind.keypoints)
+    score = confidence if score is None else score
+    return Found(kind, score, confidence, np.zeros((count, 2)), np.ones(count), one, one)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> BopDataset:
+    out = tmp_path_factory.mktemp("data") / "some"
+    options = ["renderer=raycast", "num=12", "seed=3", "workers=1", "width=160", "height=120", f"out={out}"]
+    render(compose("render", Render, options))
+    return open_dataset(out)
+
+
+def kind_of(dataset: BopDataset, one: Instance) -> Kind:
+    return BLOCKS.kinds[BLOCKS.names.index(dataset.models[one.obj_id].name)]
+
+
+def beside(pose: Array, metres: float) -> Array:
+    moved = pose.copy()
+    moved[0, 3] += metres
+    return moved
+
+
+def answers_to(dataset: BopDataset, finds: list[list[Found]]) -> tuple[list[Answer], list[Stray]]:
+    judged = list(judge_dataset(Told(finds), dataset, 5))  # type: ignore[arg-type]
+    return [one for one in judged if isinstance(one, Answer)], [one for one in judged if isinstance(one, Stray)]
+
+
+def test_the_truth_is_right_everywhere(dataset: BopDataset) -> None:
+    finds = [
+        [found(kind_of(dataset, one), one.camera_from_block, 0.9) for one in picture.instances]
+        for picture in dataset.pictures
+    ]
+    answers, strays = answers_to(dataset, finds)
+    assert len(answers) == sum(len(picture.instances) for picture in dataset.pictures) > 20
+    assert not strays
+    for answer in answers:
+        assert answer.right
+        assert max(answer.adds, answer.rotation, answer.translation, answer.xy) < 1e-6
+        assert answer.mspd < 1e-4
+
+
+@pytest.mark.parametrize("score", [0.9, 0.3])
+def test_a_surer_find_elsewhere_takes_no_block_but_may_be_what_is_answered(dataset: BopDataset, score: float) -> None:
+    """A distractor of the same kind is a stray; asked for the one block's place, the find with the best score is the
+    answer, whichever pose is the surer."""
+    finds = []
+    for picture in dataset.pictures:
+        row = []
+        for one in picture.instances:
+            kind = kind_of(dataset, one)
+            row += [
+                found(kind, one.camera_from_block, 0.6),
+                found(kind, beside(one.camera_from_block, 5 * kind.diameter), 0.8, score),
+            ]
+        finds.append(row)
+    answers, strays = answers_to(dataset, finds)
+    assert all(answer.right for answer in answers)
+    assert len(strays) == len(answers)
+    assert all(stray.found.confidence == 0.8 for stray in strays)
+    alone = [a for a in answers if sum(o.obj_id == a.truth.obj_id for o in a.picture.instances) == 1]
+    assert alone
+    for answer in alone:
+        assert answer.xy > 0.5 * answer.kind.diameter if score > 0.6 else answer.xy < 1e-6
+
+
+def test_a_camera_that_is_found_says_where_the_blocks_are(dataset: BopDataset) -> None:
+    """Half a metre off along the table, it puts them half a metre off; where it is not found, neither are they."""
+    shift = rigid(np.eye(3), np.array([0.5, 0, 0]))
+    finds = [[found(kind_of(dataset, o), o.camera_from_block, 0.9) for o in p.instances] for p in dataset.pictures]
+    located = [
+        View(p.intrinsics, p.distortion, p.camera_from_world @ inverse(shift)) if k % 2 else None
+        for k, p in enumerate(dataset.pictures)
+    ]
+    told = Told(finds, located=located)
+    judged = [a for a in judge_dataset(told, dataset, 5, 45.0) if isinstance(a, Answer)]  # type: ignore[arg-type]
+    for answer in judged:
+        if answer.picture.image_id % 2:
+            assert answer.xy == pytest.approx(0.5)
+        else:
+            assert answer.found is None and answer.said is dataset.table_center
+
+
+def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> None:
+    answers, strays = answers_to(dataset, [[] for _ in dataset.pictures])
+    assert not strays
+    for answer in answers:
+        assert not answer.right and answer.found is None and answer.adds == np.inf
+        assert answer.said is dataset.table_center and answer.xy > 0
+
+
+def test_a_turn_by_a_symmetry_is_no_error_and_another_is(dataset: BopDataset) -> None:
+    """Of any kind: also where the turn moves the origin, as a triangular prism's and a tetrahedron's."""
+    moves = set()
+    for number in range(24):
+        finds = []
+        for picture in dataset.pictures:
+            row = []
+            for one in picture.instances:
+                kind = kind_of(dataset, one)
+                guise = kind.symmetries[number % len(kind.symmetries)]
+                row.append(found(kind, one.camera_from_block @ guise, 0.9))
+                if np.linalg.norm(guise[:3, 3]) > 0.01:
+                    moves.add(kind.name)
+            finds.append(row)
+        for answer in answers_to(dataset, finds)[0]:
+            assert answer.right
+            assert max(answer.adds, answer.rotation, answer.translation, answer.xy) < 1e-6
+            assert answer.mspd < 1e-4
+    assert moves
+    turn = rigid(rotation_about(2, np.radians(30)), np.zeros(3))
+    finds = [
+        [found(kind_of(dataset, one), one.camera_from_block @ turn, 0.9) for one in p.instances]
+        for p in dataset.pictures
+    ]
+    cubes = [a for a in answers_to(dataset, finds)[0] if a.kind.name == "cube"]
+    assert cubes and [a.rotation for a in cubes] == pytest.approx([np.pi / 6] * len(cubes))
+
+
+def made(dataset: BopDataset, number: int, fraction: float, miss: float) -> Answer:
+    """An answer to the first cube of a picture of the dataset, seen to `fraction`, `miss` diameters off."""
+    picture = dataset.pictures[number % len(dataset.pictures)]
+    kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
+    truth = replace(picture.instances[0], visible_fraction=fraction)
+    picture = replace(picture, instances=(truth, *picture.instances[1:]))
+    one = found(kind, truth.camera_from_block, 0.5)
+    view = View(picture.intrinsics, picture.distortion, picture.camera_from_world)
+    return Answer(picture, view, kind, truth, one, miss * kind.diameter, 0.0, 0.0, 0.0, np.zeros(2), np.zeros(2))
+
+
+def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> None:
+    rng = np.random.default_rng(0)
+    answers = [
+        made(dataset, k, fraction, 0.02 + 0.6 * (1 - fraction) ** 2)
+        for k, fraction in enumerate(rng.uniform(0.1, 1, 240))
+    ]
+    rows = by_factor(answers)
+    names = [row["factor"] for row in rows]
+    assert names[0] == "hidden share"
+    assert rows[0]["explained"] > 0.8
+    assert {"texture", "lights", "distance (m)", "place off the middle", "share of ambient light"} <= set(names)
+    assert "kind" not in names  # all are cubes
+    assert all(row["explained"] < 0.2 for row in rows[1:])  # chance
+    groups = rows[0]["groups"]
+    assert [group["blocks"] for group in groups] == [60] * 4
+    assert [group["right"] for group in groups] == sorted((group["right"] for group in groups), reverse=True)
+    assert groups[0]["right"] == 1
+    for group in groups:
+        assert group["low"] <= group["right"] <= group["high"]
+    text = factor_lines(rows)
+    assert text.index("hidden share") < text.index("texture")
+    assert draw_factors(rows).std() > 10
+
+
+def test_explained_variance_by_hand(dataset: BopDataset) -> None:
+    """Two groups of misses (0.1, 0.3) and (0.5, 0.7): within 0.04 of freedom 2, whole 0.2 of freedom 3."""
+    answers = [made(dataset, k, 1.0, miss) for k, miss in enumerate((0.1, 0.3, 0.5, 0.7))]
+    round_kind = BLOCKS.kinds[BLOCKS.names.index("cylinder")]
+    answers[2:] = [
+        replace(a, kind=round_kind, adds=a.adds / a.kind.diameter * round_kind.diameter) for a in answers[2:]
+    ]
+    row = next(row for row in by_factor(answers) if row["factor"] == "kind")
+    assert row["explained"] == pytest.approx(1 - (0.04 / 2) / (0.2 / 3))
+
+
+def test_the_recipe_is_that_of_the_picture_and_its_block(dataset: BopDataset) -> None:
+    for picture in dataset.pictures:
+        for one in picture.instances:
+            values = factors_of(
+                replace(made(dataset, 0, 1.0, 0.0), picture=picture, kind=kind_of(dataset, one), truth=one)
+            )
+            assert values["distance (m)"] == pytest.approx(np.linalg.norm(one.camera_from_block[:3, 3]))
+            assert 0 <= values["share of ambient light"] <= 1  # type: ignore[operator]
+            assert 1 <= int(values["lights"]) <= 4
+    bright = {factors_of(made(dataset, k, 1.0, 0.0))["brightness"] for k in range(12)}
+    assert len(bright) == 12
+
+
+def test_a_recipe_of_another_version_is_told(dataset: BopDataset, tmp_path: Path) -> None:
+    (tmp_path / "rgb").mkdir()
+    (tmp_path / "sample").mkdir()
+    answer = made(dataset, 0, 1.0, 0.0)
+    (tmp_path / "sample" / f"{answer.picture.image_id:06d}.json").write_text('{"recipe": {"blocks": {}}}')
+    moved = replace(answer, picture=replace(answer.picture, path=tmp_path / "rgb" / "000000.jpg"))
+    with pytest.raises(DatasetError, match="another version"):
+        factors_of(moved)
+    (tmp_path / "sample" / f"{answer.picture.image_id:06d}.json").write_text('{"somebody": "else"}')
+    with pytest.raises(DatasetError, match="another version"):
+        factors_of(moved)
+
+
+def test_wilsons_interval() -> None:
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson(10, 10)[1] == 1
+
+
+def test_groups_of_one_explain_nothing(dataset: BopDataset) -> None:
+    answers = [made(dataset, k, 1.0, miss) for k, miss in enumerate((0.1, 0.6))]
+    assert [row["explained"] for row in by_factor(answers)] == [0.0] * len(by_factor(answers))
+    assert by_factor(answers[:1]) == []
+
+
+def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
+    """Each tile is of its own picture; the truth's outline is green, what was said red, and a stray has no truth."""
+    answers = [made(dataset, k, 1.0, 0.05 * k) for k in range(6)]
+    stray = Stray(dataset.pictures[7], answers[0].view, answers[0].found)  # type: ignore[arg-type]
+    shown = draw_worst_cases(answers, [stray])
+    assert shown.shape == (3 * 480, 3 * 640, 3)
+    tiles = [shown[480 * (k // 3) :, 640 * (k % 3) :][:480, :640] for k in range(7)]
+    for tile, picture in zip(tiles, [stray.picture, *(a.picture for a in answers[::-1])], strict=True):
+        original = cv2.resize(cv2.imread(str(picture.path))[..., ::-1], (640, 480))
+        assert np.median(np.abs(tile.astype(int) - original)) == 0
+
+    def has(tile: Image, color: tuple[int, int, int]) -> bool:
+        return bool((np.abs(tile.astype(int) - color).max(2) < 30).sum() > 20)
+
+    beside_it = replace(answers[5], found=found(answers[5].kind, beside(answers[5].truth.camera_from_block, 0.03), 0.5))
+    shown = draw_worst_cases([beside_it], [])
+    assert has(shown, GREEN) and has(shown, RED)
+    lost = draw_worst_cases([replace(answers[5], found=None)], [])
+    assert has(lost, GREEN) and not has(lost[40:], RED)
+
+
+def test_where_the_camera_was_found_the_tables_edges_are_not_that_sure(dataset: BopDataset) -> None:
+    """A camera is found some centimetres off, and so is all that it sees, up to the block on the very edge."""
+    assert dataset.table_center is not None and dataset.table_size is not None
+    least, greatest = dataset.table_center - dataset.table_size / 2, dataset.table_center + dataset.table_size / 2
+    known = Told([[] for _ in dataset.pictures])
+    list(judge_dataset(known, dataset, 5))  # type: ignore[arg-type]
+    blind = Told([[] for _ in dataset.pictures], located=[View(p.intrinsics, p.distortion) for p in dataset.pictures])
+    list(judge_dataset(blind, dataset, 5, nominal_fov=45.0))  # type: ignore[arg-type]
+    for views, margin in ((known.views, 0.0), (blind.views, 0.1)):
+        assert len(views) == len(dataset.pictures)
+        for view in views:
+            np.testing.assert_allclose(view.table, [least - margin, greatest + margin])
+
+
+def test_medians_are_of_all_blocks(dataset: BopDataset) -> None:
+    """What was not found is infinitely far off; where more than half was not, there is no median."""
+    answers = [
+        replace(
+            made(dataset, number, 1.0, 0.05), translation=0.01 * number, rotation=np.radians(number), mspd=float(number)
+        )
+        for number in range(3)
+    ]
+    lost = replace(answers[0], found=None, adds=np.inf, translation=np.inf, rotation=np.inf, mspd=np.inf)
+    names = ("translation_cm_median", "rotation_deg_median", "mspd_px_median")
+    for some, wanted in (
+        (answers, 1.0),
+        ([*answers, lost], 1.5),
+        ([*answers, *[lost] * 2], 2.0),
+        ([*answers, *[lost] * 3], None),
+    ):
+        told = measures(some, [])
+        assert [told[name] for name in names] == [pytest.approx(wanted)] * 3
+        assert told["not_found"] == len(some) - 3

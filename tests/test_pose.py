@@ -1,0 +1,160 @@
+"""Poses from keypoints: exact ones are found again, and the stated uncertainty is the one that repeated measurements
+have."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from simgen.catalogue import load_world
+from simgen.geometry import Array, inverse, look_at, project, rigid, rotation_about, transform_points
+from train.blocks.kinds import BlockSet, Kind
+from train.pose.solve import solve_free, solve_on_table
+from train.pose.view import Pose, View
+
+BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids, load_world("kuka_table").solids])
+LENS = np.array([-0.08, 0.01, 0.001, -0.001, 0.0])
+CAMERA = np.array([[550.0, 0, 321], [0, 548, 238], [0, 0, 1]])
+WORLD_FROM_CAMERA = look_at(np.array([-0.7, 0.3, 0.6]), np.array([0.02, 0.0, 0.0]), 0.05)
+VIEW = View(CAMERA, LENS, inverse(WORLD_FROM_CAMERA))
+
+
+def lying(kind: Kind, rest: int, place: tuple[float, float], yaw: float) -> Array:
+    table_from_block = rigid(rotation_about(2, yaw), np.array([*place, 0])) @ kind.rests[rest]
+    return np.asarray(VIEW.camera_from_table @ table_from_block)
+
+
+def seen(kind: Kind, pose: Array) -> Array:
+    return np.asarray(project(transform_points(pose, kind.keypoints), CAMERA, LENS))
+
+
+CASES = [(kind, rest) for kind in BLOCKS.kinds for rest in range(len(kind.rests))]
+
+
+@pytest.mark.parametrize(("kind", "rest"), CASES, ids=lambda v: v.name if isinstance(v, Kind) else str(v))
+def test_exact_keypoints_give_the_pose_back(kind: Kind, rest: int) -> None:
+    for number in range(4):
+        pose = lying(kind, rest, (0.15 - 0.1 * number, 0.07 * number - 0.1), 0.9 * number + 0.2)
+        pixels, sigma = seen(kind, pose), np.ones(len(kind.keypoints))
+        for solved in (
+            solve_free(kind.keypoints, pixels, sigma, VIEW),
+            solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests, kind.axis),
+        ):
+            assert solved is not None
+            np.testing.assert_allclose(solved.camera_from_block, pose, atol=2e-5)
+            assert solved.misfit < 1e-2
+
+
+@pytest.mark.parametrize(("kind", "rest"), [case for case in CASES if case[0].axis is not None], ids=str)
+def test_a_round_block_on_its_side_is_found_however_it_is_rolled(kind: Kind, rest: int) -> None:
+    """The network tells the keypoints of a round block as if it were rolled towards the camera, whatever its label says."""
+    assert kind.axis is not None
+    for roll in np.linspace(0.1, 6.2, 9):
+        turn = rigid(Rotation.from_rotvec(roll * kind.axis).as_matrix(), np.zeros(3))
+        pose = lying(kind, rest, (0.1, -0.05), 0.7) @ turn
+        solved = solve_on_table(
+            kind.keypoints, seen(kind, pose), np.ones(len(kind.keypoints)), VIEW, kind.rests, kind.axis
+        )
+        assert solved is not None
+        np.testing.assert_allclose(solved.camera_from_block, pose, atol=1e-4)
+        # Height and tilt are known: of the place only what is along the table is uncertain.
+        up = VIEW.camera_from_table[:3, 2]  # type: ignore[index]
+        assert up @ solved.covariance[3:, 3:] @ up < 1e-12 < np.trace(solved.covariance[3:, 3:])
+
+
+def test_the_uncertainty_is_that_of_repeated_measurements() -> None:
+    kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
+    pose = lying(kind, 0, (0.1, -0.05), 0.4)
+    rng = np.random.default_rng(0)
+    exact, sigma = seen(kind, pose), rng.uniform(0.3, 0.8, len(kind.keypoints))
+    for solve in (
+        lambda pixels: solve_free(kind.keypoints, pixels, sigma, VIEW),
+        lambda pixels: solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests[:1]),
+    ):
+        results: list[Pose] = [solve(exact + sigma[:, None] * rng.normal(size=exact.shape)) for _ in range(600)]
+        shifts = np.array([one.camera_from_block[:3, 3] - pose[:3, 3] for one in results])
+        turns = np.array(
+            [Rotation.from_matrix(one.camera_from_block[:3, :3] @ pose[:3, :3].T).as_rotvec() for one in results]
+        )
+        stated = np.mean([one.covariance for one in results], axis=0)
+        measured = np.cov(np.concatenate([turns, shifts], 1).T)
+        # Along the directions of the stated covariance, the spread is the stated one, within the sampling error of 600.
+        spread, axes = np.linalg.eigh(stated)
+        for variance, axis in zip(spread, axes.T, strict=True):
+            if variance > 1e-3 * spread[-1] or variance > 1e-9:
+                assert 0.75 < np.sqrt(axis @ measured @ axis / variance) < 1.3
+        # The mean square residual of sigmas has its expectation: what is measured less what is fitted.
+        free = 6 if solve(exact).covariance[2, 2] and np.linalg.matrix_rank(stated, tol=1e-12) == 6 else 3
+        expected = 1 - free / (2 * len(kind.keypoints))
+        assert np.mean([one.misfit**2 for one in results]) == pytest.approx(expected, rel=0.15)
+
+
+def test_the_table_tells_the_distance() -> None:
+    """The same half pixel of noise: on the table the place is known several times better than free."""
+    kind = BLOCKS.kinds[BLOCKS.names.index("kuka_box")]
+    pose, rng = lying(kind, 0, (0.2, 0.1), 0.1), np.random.default_rng(1)
+    sigma = np.full(len(kind.keypoints), 0.7)
+    misses: dict[str, list[float]] = {"free": [], "table": []}
+    for _ in range(100):
+        pixels = seen(kind, pose) + sigma[:, None] * rng.normal(size=(len(sigma), 2))
+        for name, solved in (
+            ("free", solve_free(kind.keypoints, pixels, sigma, VIEW)),
+            ("table", solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests)),
+        ):
+            assert solved is not None
+            misses[name].append(float(np.linalg.norm(solved.camera_from_block[:3, 3] - pose[:3, 3])))
+    assert np.median(misses["table"]) < 0.4 * np.median(misses["free"])
+
+
+def test_one_wild_keypoint_does_not_carry_the_pose_away() -> None:
+    kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
+    pose = lying(kind, 0, (0.0, 0.0), 0.3)
+    pixels, sigma = seen(kind, pose), np.full(len(kind.keypoints), 0.5)
+    pixels[4] += [25, -10]
+    on_table = solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests[:1])
+    assert on_table is not None
+    assert np.linalg.norm(on_table.camera_from_block[:3, 3] - pose[:3, 3]) < 0.003
+    assert on_table.misfit > 5  # and the pose does not look good
+
+
+def test_what_cannot_be_is_none() -> None:
+    kind = BLOCKS.kinds[0]
+    above = np.full((len(kind.keypoints), 2), -4000.0)  # rays that never meet the table
+    assert solve_on_table(kind.keypoints, above, np.ones(len(above)), VIEW, kind.rests) is None
+
+
+def test_the_camera_of_a_resized_picture() -> None:
+    points = np.array([[0.1, -0.05, 0.9], [-0.2, 0.1, 1.3]])
+    whole, half = project(points, CAMERA, LENS), project(points, VIEW.resized(0.5, 0.5).intrinsics, LENS)
+    np.testing.assert_allclose(half, (whole + 0.5) * 0.5 - 0.5)
+
+
+def test_nothing_lies_beyond_the_tables_edge() -> None:
+    """Beyond by more than three deviations and 2 cm, along either axis; on the table, with no table known, or with a place
+    that is uncertain enough, anything may be."""
+    kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
+    view = replace(VIEW, table=np.array([[-0.2, -0.1], [0.2, 0.1]]))
+    turn = inverse(VIEW.camera_from_table)[:3, :3]  # type: ignore[arg-type]
+
+    def off(x: float, y: float, deviation: float, one: View = view) -> bool:
+        covariance = np.zeros((6, 6))
+        covariance[3:, 3:] = turn.T @ np.diag([deviation**2, deviation**2, 0]) @ turn
+        return one.off_table(Pose(lying(kind, 0, (x, y), 0.3), covariance, 1.0))
+
+    assert not off(0.0, 0.0, 0.001) and not off(0.2, -0.1, 0.001)
+    for x, y in ((0.221, 0.0), (-0.221, 0.0), (0.0, 0.121), (0.0, -0.121)):
+        assert off(x, y, 0.001)
+        assert not off(0.99 * x, 0.98 * y, 0.001)  # within 2 cm of the edge
+        assert not off(x, y, 0.008)  # within three deviations
+        assert not off(x, y, 0.001, VIEW)
+        assert off(x, y, 0.001, view.resized(0.5, 0.5))
+
+
+def test_a_block_far_away_tells_a_pose_as_long_as_its_keypoints_are_apart() -> None:
+    """OpenCV's SQPnP gives up where they are not, with an error of its own: nothing is found there, and nothing breaks."""
+    kind = next(kind for kind in BLOCKS.kinds if kind.name == "cube")
+    for distance, found in ((5.0, True), (50.0, False)):
+        pixels = project(kind.keypoints + np.array([0, 0, distance]), VIEW.intrinsics, VIEW.distortion)
+        pose = solve_free(kind.keypoints, pixels, np.ones(len(pixels)), VIEW)
+        assert (pose is not None) == found

@@ -1,0 +1,241 @@
+"""Poses held against the picture: evidence is greatest at the truth, moving finds it again, and the right answer wins."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import sampler_of
+
+from simgen.config import compose
+from simgen.errors import ConfigError
+from simgen.geometry import Array, inverse, project, rigid, rotation_about, transform_points
+from simgen.render import make_renderer
+from simgen.schema import Render
+from simgen.sensor import sense
+from simgen.workers import render
+from train.blocks.kinds import Kind
+from train.config import CalibrateConfig, ExportConfig, RenderedConfig
+from train.detect.calibration import Calibration, Calibrations, Inflation
+from train.detect.detector import load_detector
+from train.detect.export import export
+from train.evaluate.calibrate import calibrate_checkpoint
+from train.metrics import adds
+from train.pose.refine import Answer, evidence_of, hold, light_of
+from train.pose.view import Pose, View
+from train.runs.checkpoint import read_checkpoint
+
+FACETS = {"cube": 6, "tetrahedron": 4, "triangular_prism": 5, "hexagonal_prism": 8, "pyramid": 5}
+
+
+def scene_of(model: str, index: int = 0) -> tuple[np.ndarray, View, Kind, Array]:
+    """A picture of one block, its camera, and the block's kind and camera_from_block."""
+    sampler, world = sampler_of(
+        "randomize=camera",
+        f"randomize.blocks.model={model}",
+        "randomize.blocks.yaw_deg=20",
+        "randomize.light.direction=[0.5,0.3,1]",
+        "randomize.camera.aim=[0,0,0]",
+        "width=320",
+        "height=240",
+    )
+    scenes = sampler.sample(1, [index])
+    frames = make_renderer("raycast", world).render(scenes)
+    picture = sense(frames.rgb, scenes.sensor)[0].numpy()
+    camera = inverse(scenes.cameras.world_from_camera[0])
+    view = View(scenes.cameras.intrinsics[0], scenes.cameras.distortion[0], camera)
+    solid = world.solids[scenes.blocks.model[0, 0]]
+    return picture, view, Kind.of(solid), camera @ scenes.blocks.world_from_block[0, 0]
+
+
+def moved(pose: Array, view: View, x: float, y: float, yaw: float) -> Array:
+    """`pose` moved over the table by x, y m and turned by yaw about the vertical through the block's origin."""
+    assert view.camera_from_table is not None
+    lying = inverse(view.camera_from_table) @ pose
+    turned = rotation_about(2, yaw) @ lying[:3, :3]
+    return np.asarray(view.camera_from_table @ rigid(turned, lying[:3, 3] + [x, y, 0]))
+
+
+def answer(kind: Kind, pose: Array, chance: float = 1.0) -> Answer:
+    return Answer(0, kind, chance, np.zeros((len(kind.keypoints), 2)), Pose(pose, np.eye(6), 1.0))
+
+
+@pytest.mark.parametrize("model", FACETS)
+def test_edges_are_those_of_the_solid(model: str) -> None:
+    """Euler's formula, and every edge lies in the two planes beside it."""
+    *_, kind, _ = scene_of(model)
+    edges = kind.edges
+    assert len(edges.facets) == FACETS[model]
+    assert len(kind.corners) - len(edges.ends) + len(edges.facets) == 2
+    for side in range(2):
+        planes = edges.facets[edges.sides[:, side]]
+        for end in range(2):
+            points = kind.corners[edges.ends[:, end]]
+            assert np.abs((planes[:, :3] * points).sum(1) - planes[:, 3]).max() < 1e-5
+    assert edges.sharp.all()
+
+
+def test_a_round_side_has_no_edges_along_it() -> None:
+    *_, kind, _ = scene_of("cylinder")
+    edges = kind.edges
+    across = np.abs(np.diff(kind.corners[edges.ends][..., 2], axis=1)[:, 0]) > 1e-6  # from bottom to top
+    assert across.any()
+    assert not edges.sharp[across].any()
+    assert edges.sharp[~across].all()
+
+
+@pytest.mark.parametrize("model", ["cube", "cylinder", "pyramid", "hexagonal_prism"])
+def test_the_evidence_is_greatest_at_the_truth(model: str) -> None:
+    picture, view, kind, truth = scene_of(model)
+    light = light_of(picture)
+    away = [(x, y) for x in (-0.012, 0, 0.012) for y in (-0.012, 0, 0.012) if x or y]
+    poses = np.stack([truth, *(moved(truth, view, x, y, 0) for x, y in away)])
+    evidence = evidence_of(light, kind, poses, view)
+    assert evidence.argmax() == 0
+    assert evidence[0] > evidence[1:].max() + 0.3
+    # Poses side by side or alone, and nothing behind the camera.
+    np.testing.assert_allclose([evidence_of(light, kind, one[None], view)[0] for one in poses], evidence, rtol=1e-5)
+    behind = truth.copy()
+    behind[2, 3] *= -1
+    assert evidence_of(light, kind, behind[None], view)[0] == -np.inf
+
+
+def test_a_grey_picture_is_no_evidence() -> None:
+    _, view, kind, truth = scene_of("cube")
+    grey = light_of(np.full((240, 320, 3), 90, np.uint8))
+    assert evidence_of(grey, kind, truth[None], view)[0] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("model", ["cube", "rectangular_prism", "hexagonal_prism", "cone", "triangular_prism"])
+def test_a_pose_that_is_off_is_moved_to_the_truth(model: str) -> None:
+    for index in range(3):
+        picture, view, kind, truth = scene_of(model, index)
+        start = moved(truth, view, 0.006, -0.005, np.radians(7))
+        held = hold(light_of(picture), [answer(kind, start)], view)
+        assert held is not None
+        pose = held.answer.pose.camera_from_block
+        before, after = (adds(one, truth, kind.corners) / kind.diameter for one in (start, pose))
+        assert before > 0.06
+        assert after < 0.035
+        assert after < before / 2
+        # It stays on the table, as it lay.
+        assert view.camera_from_table is not None
+        lying, own = (inverse(view.camera_from_table) @ one for one in (pose, truth))
+        np.testing.assert_allclose(lying[2], own[2], atol=1e-9)
+
+
+def test_the_picture_outvotes_a_network_that_is_a_little_surer_of_the_wrong_kind() -> None:
+    picture, view, cube, truth = scene_of("cube")
+    *_, pyramid, _ = scene_of("pyramid")
+    place = (inverse(view.camera_from_table) @ truth)[:3, 3]  # type: ignore[arg-type]
+    wrong = view.camera_from_table @ rigid(np.eye(3), np.array([*place[:2], pyramid.size[2] / 2]))  # type: ignore[operator]
+    held = hold(light_of(picture), [answer(pyramid, wrong, 0.6), answer(cube, truth, 0.4)], view)
+    assert held is not None
+    assert held.answer.kind is cube
+    # Where the network is all but certain, it is right: a thousand to one is more than the picture's say.
+    certain = hold(light_of(picture), [answer(pyramid, wrong, 1.0), answer(cube, truth, 1e-9)], view)
+    assert certain is not None
+    assert certain.answer.kind is pyramid
+    assert hold(light_of(picture), [], view) is None
+
+
+@pytest.mark.parametrize("model", ["cube", "cone", "pyramid", "rectangular_prism", "triangular_prism"])
+def test_the_margin_is_to_an_answer_that_looks_otherwise(model: str) -> None:
+    """What a symmetry turns into the same is no other answer: a cube turned by 90 degrees, a cone by 30."""
+    picture, view, kind, truth = scene_of(model)
+    guises = [truth @ symmetry for symmetry in kind.group]
+    *_, other, _ = scene_of("tetrahedron")
+    place = (inverse(view.camera_from_table) @ truth)[:3, 3]  # type: ignore[arg-type]
+    wrong = view.camera_from_table @ rigid(np.eye(3), np.array([*place[:2], other.size[2] / 2]))  # type: ignore[operator]
+    held = hold(light_of(picture), [*(answer(kind, one, 0.5) for one in guises), answer(other, wrong)], view)
+    assert held is not None
+    assert held.answer.kind is kind
+    # And not the most that there is: all the guises are one try, and left room for the other.
+    assert 1 < held.margin < 10
+
+
+def test_a_held_find_says_how_far_it_was_moved() -> None:
+    """Its misfit is that of the pose it has, in the guise nearest to the keypoints; uncertain keypoints are not far off."""
+    detector = load_detector("shipped-blocks", calibrated=False)
+    picture, view, *_ = scene_of("cube")
+    (found,) = detector.find([picture], [view])
+    one = found[0]
+    assert one.on_table is not None
+    guises = one.on_table.camera_from_block @ one.kind.group
+    seen = [
+        project(transform_points(guise, one.kind.keypoints), view.intrinsics, view.distortion) - one.keypoints
+        for guise in guises
+    ]
+    off = [np.sqrt(np.mean((miss / np.maximum(one.sigma, 0.25)[:, None]) ** 2)) for miss in seen]
+    assert one.on_table.misfit == pytest.approx(min(off))
+    assert max(off) > 2 * min(off)
+    # The keypoints' own pose fits them at least as well.
+    assert one.on_table.misfit > one.free.misfit
+
+
+def test_a_detector_asks_the_picture_only_where_the_table_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = load_detector("shipped-blocks", calibrated=False)
+    picture, view, *_ = scene_of("cube")
+    (found,) = detector.find([picture], [view])
+    assert found
+    assert all(one.edges is not None and np.isfinite(one.edges).all() and len(one.features) == 6 for one in found)
+    (blind,) = detector.find([picture], [View(view.intrinsics, view.distortion)])
+    assert blind
+    assert all(one.edges is None and len(one.features) == 4 and one.on_table is None for one in blind)
+    # What the confidence is made of goes with that.
+    stated = load_detector("shipped-blocks")
+    for seen, calibration in (
+        (view, stated.calibration.on_table),
+        (View(view.intrinsics, view.distortion), stated.calibration.free),
+    ):
+        assert calibration is not None
+        (told,) = stated.find([picture], [seen])
+        assert [one.confidence for one in told] == [float(calibration.chance(one.features)) for one in told]
+    # Where no answer lies on the table no pose does, however well the first would.
+    monkeypatch.setattr("train.detect.detector.hold", lambda *_: None)
+    (free,) = stated.find([picture], [view])
+    assert free
+    assert all(one.on_table is None and one.edges is None for one in free)
+    (plain,) = replace(detector, edges=False).find([picture], [view])
+    assert any(one.on_table is not None for one in plain)
+    assert all(one.edges is None and len(one.features) == 4 for one in plain)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "two"
+    small = ["scene=tabletop", "renderer=raycast", "num=2", "width=128", "height=96", "workers=1"]
+    render(compose("render", Render, [*small, f"out={out}"]))
+    return out
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(None, True), (True, True), (False, False)])
+def test_whether_the_picture_is_asked_goes_with_the_weights(
+    asked: bool | None, kept: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From `calibrate edges=` into the checkpoint, and from there into what is handed on; left out it stays as it was."""
+    learnt = Calibrations(
+        *(Calibration(np.zeros(n), np.ones(n), np.arange(n) + 1.0, 0.5) for n in (4, 6 if kept else 4))
+    )
+    monkeypatch.setattr("train.calibrate._grown", lambda detector, _: replace(detector, inflation=Inflation(1.5, 2.0)))
+    monkeypatch.setattr("train.calibrate._sure", lambda detector, *_: replace(detector, calibration=learnt))
+    monkeypatch.setattr("train.calibrate.comes_true", lambda detector, _: {"asks": detector.edges})
+    assert load_detector("shipped-blocks").edges
+    made = tmp_path / "made.ckpt"
+    assert calibrate_checkpoint(
+        CalibrateConfig("shipped-blocks", RenderedConfig(str(data)), edges=asked, out=str(made))
+    ) == {"asks": kept}
+    export(ExportConfig(str(made), str(tmp_path / "made.safetensors")))
+    for path in (made, tmp_path / "made.safetensors"):
+        again = load_detector(path)
+        assert again.edges is kept
+        assert again.inflation == Inflation(1.5, 2.0)
+        assert again.calibration.to_json() == learnt.to_json()
+        assert read_checkpoint(path)["origin"] == read_checkpoint("shipped-blocks")["origin"]
+
+
+def test_without_a_second_look_no_picture_is_asked(data: Path, tmp_path: Path) -> None:
+    config = CalibrateConfig("shipped", RenderedConfig(str(data)), edges=True, out=str(tmp_path / "made.ckpt"))
+    with pytest.raises(ConfigError, match=r"^edges: shipped has no second look"):
+        calibrate_checkpoint(config)
+    assert not list(tmp_path.iterdir())

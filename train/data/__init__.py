@@ -1,0 +1,1 @@
+"""Batches to learn from: streamed while training, or from datasets on disk."""

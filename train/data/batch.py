@@ -1,0 +1,94 @@
+"""A batch to learn from, whatever its source: pictures, targets, and the order in which batches come."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from simgen.draws import Draws
+from simgen.geometry import Array
+from train.data.targets import Targets
+from train.pose.view import View
+
+WINDOWS = 2  # of each block: a picture takes longer to draw than to learn from
+
+
+def views_of(targets: Targets, tables: Tensor | None = None) -> list[View]:
+    """The camera of each picture that `targets` speak of, with the least and greatest X and Y of their `tables` (B, 2, 2)
+    if given; a pose or a table of NaN is one that nobody knows."""
+    if tables is None:
+        tables = targets.intrinsics.new_full((len(targets), 2, 2), torch.nan)
+    parts = targets.intrinsics, targets.distortion, targets.camera_from_world, tables
+    return [
+        View(matrix, lens, _known(pose), _known(table))
+        for matrix, lens, pose, table in zip(*(part.double().cpu().numpy() for part in parts), strict=True)
+    ]
+
+
+def _known(values: Array) -> Array | None:
+    return values if np.isfinite(values).all() else None
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A batch to learn from: images (B, 3, H, W) uint8, targets whose `model` is the class in the source's BlockSet, and
+    `cells` (B, h, w, 2) m, where on the table's plane each cell of the network's maps looks (see cells_on_table).
+    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where nobody knows. `jitter` (B, N, WINDOWS, 4) in
+    [-1, 1] moves the windows in which a second look sees the blocks of `targets` (see train.nets.losses.crop_losses).
+    """
+
+    images: Tensor
+    targets: Targets
+    cells: Tensor
+    tables: Tensor
+    jitter: Tensor
+
+    def to(self, device: torch.device) -> "Shot":
+        return Shot(*(getattr(self, item.name).to(device) for item in fields(self)))
+
+
+def jitter_of(draws: Draws, slots: int) -> Tensor:
+    """Shot.jitter of the samples of `draws` with `slots` blocks each."""
+    numbers = (draws / "train" / "window").uniform(4 * WINDOWS * slots)
+    return torch.tensor(2 * numbers - 1).float().reshape(-1, slots, WINDOWS, 4)
+
+
+def tables_of(table: Array | None, count: int) -> Tensor:
+    """Shot.tables of `count` pictures of one `table` as train.pose.view.View has it."""
+    corners = np.full((2, 2), np.nan) if table is None else table
+    return torch.tensor(corners).float().expand(count, 2, 2)
+
+
+class Items(Sampler[int]):
+    """The items of epoch e of `length` steps, of which process `rank` of `world` takes its own: no item comes twice, and the
+    processes' together are those of one process with as many times the batch."""
+
+    def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
+        self.length, self.rank, self.world, self.epoch = length, rank, world, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.length
+        return iter(range(first * self.world + self.rank, (first + self.length) * self.world, self.world))
+
+
+def shots(source: Dataset[Shot], items: Items, *, workers: int) -> DataLoader[Shot]:
+    """The shots of `source` with the numbers `items`, made by `workers` processes, or in this one where there are none, as
+    on a GPU."""
+    return DataLoader(
+        source,
+        batch_size=None,
+        sampler=items,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,
+    )

@@ -1,0 +1,119 @@
+"""Where a keypoint model's pictures come from: drawn while it trains, or a rendered dataset. `sources_of(TrainConfig)`."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from simgen.dataset.read import open_dataset
+from simgen.errors import DatasetError
+from train.blocks.kinds import BlockSet
+from train.config import DataConfig, KeypointConfig, StreamConfig, TrainConfig
+from train.data.batch import Shot
+from train.data.bop import BopShots, classes_of
+from train.data.images import check_simulated, manifest_hash, split
+from train.data.stream import HELD_OUT, Stream
+
+
+@dataclass(frozen=True)
+class Sources:
+    """`training`: items to learn from, `epoch` of them a process between two validations, by `workers` processes.
+
+    `held_out`: items that nothing is learnt from: the first `each` tell the best epoch (`choose`), as many after them the
+    confidence (`learn`), and as many again whether it comes true (`check`). `size` (width, height) px; `told` what a run is
+    to print and `described` what it is to write down.
+    """
+
+    training: Dataset[Shot]
+    epoch: int
+    workers: int
+    held_out: Dataset[Shot]
+    each: int
+    blocks: BlockSet
+    size: tuple[int, int]
+    told: str
+    described: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def choose(self) -> range:
+        return range(self.each)
+
+    @property
+    def learn(self) -> range:
+        return range(self.each, 2 * self.each)
+
+    @property
+    def check(self) -> range:
+        return range(2 * self.each, 3 * self.each)
+
+
+def sources_of(config: TrainConfig) -> Sources:
+    """The pictures of a training. Raises a SimgenError that names the key or the file at fault."""
+    return (
+        _of_stream(config, config.data) if isinstance(config.data, StreamConfig) else _of_dataset(config, config.data)
+    )
+
+
+def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
+    size = config.trainer.batch_size
+    stream = Stream(data, config.randomize, config.seed, size)
+    pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices
+    return Sources(
+        training=stream,
+        epoch=data.epoch,
+        workers=data.workers,
+        held_out=Stream(data, config.randomize, config.seed + HELD_OUT, size),
+        each=math.ceil(data.validation / size),
+        blocks=stream.blocks,
+        size=(data.width, data.height),
+        told=f"learns {', '.join(stream.blocks.names)} from {pictures} pictures, each drawn once",
+    )
+
+
+def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
+    dataset = open_dataset(data.root, data.split)
+    check_simulated(dataset)
+    blind = next((picture for picture in dataset.pictures if picture.camera_from_world is None), None)
+    if isinstance(config.model, KeypointConfig) and config.model.stances and blind is not None:
+        raise DatasetError(
+            f"{blind.path}: its scene_camera.json has no cam_R_w2c and cam_t_w2c; expected them for model.stances=true, as "
+            "the side that a block lies on follows from where the table is; use model.stances=false"
+        )
+    classes = classes_of(dataset, data.target)
+    rows, aside = split(len(dataset), data.validation, config.seed)
+    together = config.trainer.batch_size * config.trainer.devices
+    if len(rows) < together or len(aside) < 3:
+        raise DatasetError(
+            f"{dataset.root}: {len(rows)} pictures to train on and {len(aside)} held out; expected at least {together}, a "
+            "step's, and 3: render more, or change trainer.batch_size or data.validation"
+        )
+    cache = data.cache_gb / 2  # the two share it
+    training = BopShots(
+        dataset,
+        rows,
+        classes,
+        batch_size=config.trainer.batch_size,
+        seed=config.seed,
+        strength=config.trainer.jitter,
+        min_visible=data.min_visible,
+        cache_gb=cache,
+        workers=data.workers,
+    )
+    count = min(config.trainer.batch_size, len(aside) // 3)
+    held_out = BopShots(
+        dataset, np.sort(aside), classes, batch_size=count, shuffle=False, min_visible=data.min_visible, cache_gb=cache
+    )
+    return Sources(
+        training=training,
+        epoch=len(training) // config.trainer.devices,
+        workers=0 if training.decoded.cached else data.workers,
+        held_out=held_out,
+        each=len(held_out) // 3,
+        blocks=classes.blocks,
+        size=(training.width, training.height),
+        told=f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(aside)} are held out",
+        described={"dataset": {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}},
+    )

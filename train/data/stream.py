@@ -1,0 +1,85 @@
+"""data=stream: pictures drawn when they are needed, by raycast, never one twice.
+
+Item i of a stream is a batch, a function of (configuration, seed, i) and nothing else: of the samples i B to (i + 1) B - 1.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from simgen.draws import Draws
+from simgen.errors import ConfigError
+from simgen.pipeline import Pipeline, make_pipeline
+from simgen.render import Renderer, make_renderer
+from simgen.schema import Randomize, Source
+from simgen.sensor import sense
+from train.blocks.kinds import BlockSet
+from train.config import StreamConfig
+from train.data.batch import Shot, jitter_of, tables_of
+from train.data.targets import cells_on_table, joined, targets_of
+from train.pose.view import table_of
+
+HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
+
+
+class Stream(Dataset[Shot]):
+    """Batches of `batch_size` samples of the stream `seed`, in equal parts of each of `config.scenes`.
+
+    Scene k draws from the seed `seed` + k 2^48: two scenes of one seed would have colours and lights in common.
+    """
+
+    def __init__(self, config: StreamConfig, randomize: Randomize, seed: int, batch_size: int) -> None:
+        if batch_size % len(config.scenes):
+            raise ConfigError(
+                f"batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
+                "data.scenes"
+            )
+        self.each = batch_size // len(config.scenes)
+        self.pipelines = [
+            make_pipeline(
+                Source(
+                    scene=scene,
+                    seed=seed + (k << 48),
+                    renderer="raycast",
+                    width=config.width,
+                    height=config.height,
+                    raycast=config.raycast,
+                    randomize=randomize,
+                )
+            )
+            for k, scene in enumerate(config.scenes)
+        ]
+        self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
+        self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
+        self._renderers: list[Renderer] | None = None  # made in the process that draws
+
+    def __getitem__(self, item: int) -> Shot:
+        if self._renderers is None:
+            self._renderers = [make_renderer("raycast", p.world, p.images, p.source.raycast) for p in self.pipelines]
+        index = range(item * self.each, (item + 1) * self.each)
+        parts = [
+            self._draw(pipeline, renderer, classes, index)
+            for pipeline, renderer, classes in zip(self.pipelines, self._renderers, self.classes, strict=True)
+        ]
+        names = ("images", "cells", "tables")
+        images, cells, tables = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+        room = max(part.jitter.shape[1] for part in parts)
+        jitter = torch.cat(
+            [functional.pad(part.jitter, (0, 0, 0, 0, 0, room - part.jitter.shape[1])) for part in parts]
+        )
+        return Shot(images, joined([part.targets for part in parts]), cells, tables, jitter)
+
+    def _draw(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Shot:
+        scenes = pipeline.sampler.sample(pipeline.source.seed, index)
+        frames = renderer.render(scenes)
+        targets = targets_of(scenes, frames)
+        images = sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous()
+        targets = replace(targets, model=classes.to(images.device)[targets.model])
+        table = pipeline.world.table
+        tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)
+        moves = jitter_of(Draws(pipeline.source.seed, np.arange(index.start, index.stop)), targets.model.shape[1])
+        return Shot(images, targets, cells_on_table(scenes.cameras, images.device), tables, moves.to(images.device))

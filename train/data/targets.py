@@ -1,0 +1,127 @@
+"""What a network learns from, for a whole batch on the device that drew it: `targets_of(Scenes, Frames)`.
+
+The same geometry as labels.py, as tensors with one row for each slot, and without its masks and outlines: what of a block
+lies beyond the picture's border is not counted here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simgen.geometry import inverse
+from simgen.render import Frames
+from simgen.render.lens import STEP, plane_of
+from simgen.scene import Cameras, Scenes
+
+FAR = 2.5  # m: what looks at the table's plane farther away than this is asked for nothing
+STRIDE = 4  # px of the picture for a cell of the maps
+
+
+def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
+    """(B, h, w, 2) m: X and Y of the table's plane z = 0 where the rays through the cells' centres meet it; NaN where they
+    do not, or farther than FAR from the camera."""
+    middle = (STRIDE - 1) / 2
+    plane = plane_of(cameras, (middle, middle), STEP, device)[:, :, : cameras.height : STRIDE, : cameras.width : STRIDE]
+    pose = torch.tensor(cameras.world_from_camera, device=device).float()
+    rays = torch.cat([plane, torch.ones_like(plane[:, :1])], 1).permute(0, 2, 3, 1) @ pose[:, None, :3, :3].mT
+    along = -pose[:, None, None, 2, 3] / rays[..., 2]
+    there = (along > 0) & (along * rays.norm(dim=-1) < FAR)
+    places = pose[:, None, None, :2, 3] + along[..., None] * rays[..., :2]
+    return places.where(there[..., None], torch.nan)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """B pictures with room for N blocks each, float32 and int64.
+
+    present (B, N) bool; labelled (B, N) bool, False for a distractor; model (B, N) the block's place in World.solids;
+    scale (B, N) times the solid's size; camera_from_block (B, N, 4, 4) m; intrinsics (B, 3, 3) px; distortion (B, 5);
+    camera_from_world (B, 4, 4) m, NaN where a dataset does not state it;
+    box (B, N, 4) px: the borders left, top, right, bottom of the visible pixels (half a pixel beyond their centres), NaN
+    where none is seen; seen (B, N) px, the number of visible pixels; share (B, N), the visible share of the block's pixels
+    in the picture, 0 where it has none there.
+    """
+
+    present: Tensor
+    labelled: Tensor
+    model: Tensor
+    scale: Tensor
+    camera_from_block: Tensor
+    intrinsics: Tensor
+    distortion: Tensor
+    camera_from_world: Tensor
+    box: Tensor
+    seen: Tensor
+    share: Tensor
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def to(self, device: torch.device) -> "Targets":
+        return Targets(**{item.name: getattr(self, item.name).to(device) for item in fields(self)})
+
+
+def joined(parts: Sequence[Targets]) -> Targets:
+    """One batch of several, in order."""
+    names = [item.name for item in fields(Targets)]
+    return Targets(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def targets_of(scenes: Scenes, frames: Frames) -> Targets:
+    """The targets of `scenes`, on the device of `frames`. The frames must have amodal masks, which raycast draws."""
+    if frames.amodal is None:
+        raise ValueError("targets_of: frames without amodal masks; expected those of renderer=raycast")
+    device, blocks, cameras = frames.slot.device, scenes.blocks, scenes.cameras
+    camera_from_world = inverse(cameras.world_from_camera)
+
+    def tensor(values: np.ndarray) -> Tensor:
+        made = torch.tensor(values, device=device)
+        return made.float() if made.is_floating_point() else made
+
+    box, seen = visible_boxes(frames.slot, blocks.model.shape[1])
+    whole = frames.amodal.flatten(2).sum(2, dtype=torch.int32)  # of int64 the sum would copy all to eight bytes a pixel
+    return Targets(
+        present=tensor(blocks.present),
+        labelled=tensor(blocks.labelled),
+        model=tensor(blocks.model),
+        scale=tensor(blocks.scale),
+        camera_from_block=tensor(camera_from_world[:, None] @ blocks.world_from_block),
+        intrinsics=tensor(cameras.intrinsics),
+        distortion=tensor(cameras.distortion),
+        camera_from_world=tensor(camera_from_world),
+        box=box,
+        seen=seen,
+        share=seen / whole.clamp_min(1),
+    )
+
+
+def visible_boxes(slot: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+    """Borders (B, N, 4) px [left, top, right, bottom] of the pixels of each of N `blocks` in `slot` (B, H, W), NaN
+    where it has none, and their number (B, N)."""
+    batch, height, width = slot.shape
+    name = (
+        torch.where(slot >= 0, slot, blocks).long()
+        + (blocks + 1) * torch.arange(batch, device=slot.device)[:, None, None]
+    )
+
+    def tally(along: int, length: int) -> Tensor:
+        """How many pixels of each block each column or row has: (B, N, length)."""
+        shape = [1, 1, 1]
+        shape[along] = length
+        place = torch.arange(length, device=slot.device).reshape(shape)
+        counts = torch.bincount((name * length + place).flatten(), minlength=batch * (blocks + 1) * length)
+        return counts.reshape(batch, blocks + 1, length)[:, :blocks]
+
+    columns, rows = tally(2, width), tally(1, height)
+    seen = columns.sum(2)
+
+    def ends(counts: Tensor) -> tuple[Tensor, Tensor]:
+        there = (counts > 0).to(torch.uint8)
+        return there.argmax(2) - 0.5, counts.shape[2] - 0.5 - there.flip(2).argmax(2)
+
+    (left, right), (top, bottom) = ends(columns), ends(rows)
+    box = torch.stack([left, top, right, bottom], 2)
+    return box.masked_fill((seen == 0)[..., None], torch.nan), seen

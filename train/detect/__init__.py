@@ -1,0 +1,1 @@
+"""A trained model as a function: pictures and cameras in, detections out."""

@@ -1,0 +1,22 @@
+"""Detections drawn over the picture that they are of."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from train.detect.types import Found
+from train.draw.overlay import COLORS, Image, draw_block, label
+from train.pose.view import View
+
+
+def draw_finds(picture: Image, finds: Sequence[Found], view: View) -> Image:
+    """`picture` (H, W, 3) RGB with the outline, the axes, the kind and the confidence of each of `finds`."""
+    drawn = np.ascontiguousarray(picture).copy()
+    thick = max(1, round(picture.shape[1] / 640))
+    for number, found in enumerate(finds):
+        color = COLORS[number % len(COLORS)]
+        top_left = draw_block(drawn, found.kind, found.pose.camera_from_block, view, color)
+        if top_left is None:
+            continue
+        label(drawn, f"{found.kind.name} {found.confidence:.2f}", top_left, color, thick)
+    return drawn

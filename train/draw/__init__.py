@@ -1,0 +1,1 @@
+"""Blocks drawn over pictures, contact sheets and curves."""

@@ -1,0 +1,60 @@
+"""Contact sheets, curves and PNG files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from simgen.geometry import Array
+
+Image = NDArray[np.uint8]
+GREEN = (0, 220, 0)
+RED = (255, 40, 40)
+TILE = 640  # px, the width of a photograph on the sheet
+
+
+def drawn(figure: Figure) -> Image:
+    """The pixels (H, W, 3) of `figure`."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.renderer.buffer_rgba())[..., :3].copy()
+
+
+def draw_curves(curves: Mapping[str, Array]) -> Image:
+    """Each of `curves` (N,) by step, on a scale of its own, one above the other (H, W, 3)."""
+    figure = Figure(figsize=(8, 3 * len(curves)), dpi=100, layout="constrained")
+    for place, (name, values) in enumerate(curves.items()):
+        axes = figure.add_subplot(len(curves), 1, place + 1)
+        axes.plot(values, linewidth=1)
+        axes.set(xlabel="step", ylabel=name, yscale="log")
+        axes.grid(alpha=0.3)
+    return drawn(figure)
+
+
+def sheet(tiles: list[Image]) -> Image:
+    """Tiles of one width (h, W, 3), at least one, in rows of up to three."""
+    height = max(tile.shape[0] for tile in tiles)
+    tiles = [np.pad(tile, ((0, height - tile.shape[0]), (0, 0), (0, 0))) for tile in tiles]
+    columns = min(3, len(tiles))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+
+
+def headed(image: Image, label: str) -> Image:
+    """`image` with `label` in its upper left corner."""
+    image = np.ascontiguousarray(image)
+    cv2.rectangle(image, (0, 0), (18 * len(label), 34), (0, 0, 0), -1)
+    cv2.putText(image, label, (8, 25), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
+    return image
+
+
+def write_png(path: Path, image: Image) -> None:
+    """Writes `image` (H, W, 3) RGB so that `path` holds the old bytes or the new ones, never a part."""
+    encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1]
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(encoded.tobytes())
+    part.replace(path)

@@ -1,0 +1,1 @@
+"""Detections compared with labels: matching, errors, calibration of the confidence."""

@@ -1,0 +1,198 @@
+"""What a detector says of labelled pictures beside what is there: which find is which block, and how far off it is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simgen.dataset.read import BopDataset, Instance, Picture, read_rgb
+from simgen.geometry import Array, inverse
+from train.blocks.kinds import Kind
+from train.detect.calibration import RIGHT
+from train.detect.detector import Detector
+from train.detect.types import Found
+from train.metrics import adds, match, mspd, rotation_error, translation_error
+from train.pose.view import View, table_of
+
+TURNS = 315  # of a continuous symmetry: as fine as BOP has them
+# m: where a camera was found from the table in its picture, the table's edges may lie as far beyond where they are said to
+# be.
+_MISPLACED = np.array([[-0.1], [0.1]])
+NEAR = 1.0  # diameters: a find farther off than this, by ADD-S, is not taken for the block
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A labelled block `truth` of `kind` in `picture`, and the find taken for it, with its errors up to symmetry (infinite
+    without). `view` is the camera by which the find was made.
+
+    `said` (2,) m is the answer to "where on the table is it?" where the number of blocks is known, as position models give
+    one whatever they see: the place of that one of the finds of its kind with the best scores, as many as there are blocks,
+    which is taken for this one, however far off; without one the table's centre. The score and not the confidence, which is
+    that the pose is right: of a block that the border cuts it is next to nothing, though it is clear that one is there.
+    `true` (2,) is where it is. NaN where the camera's place is not known.
+    """
+
+    picture: Picture
+    view: View
+    kind: Kind
+    truth: Instance
+    found: Found | None
+    adds: float  # m
+    rotation: float  # rad, up to symmetry
+    translation: float  # m
+    mspd: float  # px
+    said: Array
+    true: Array
+
+    @property
+    def xy(self) -> float:
+        """How far off `said` is along the table, m."""
+        return float(np.linalg.norm(self.said - self.true))
+
+    @property
+    def right(self) -> bool:
+        return self.found is not None and self.adds < RIGHT * self.kind.diameter
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A find that was taken for no labelled block."""
+
+    picture: Picture
+    view: View
+    found: Found
+
+
+def judge_dataset(
+    detector: Detector,
+    dataset: BopDataset,
+    batch: int,
+    nominal_fov: float | None = None,
+    nominal_position: Array | None = None,
+) -> Iterator[Answer | Stray]:
+    """An Answer for each labelled block of a kind that the detector knows, and the strays.
+
+    Finds choose in the order of their confidence, each the block of its kind that is left with the least ADD-S, if that is
+    under NEAR diameters. The camera is the dataset's; with a vertical `nominal_fov` (degrees) nothing of it is told but
+    that and perhaps the `nominal_position` (3,) m, and each picture's is found from the table that it shows: where it is
+    not, nothing is found.
+    """
+    names = {model.obj_id: model.name for model in dataset.models.values()}
+    kinds = {kind.name: kind for kind in detector.blocks.kinds}
+    groups = {name: kind.group_of(TURNS) for name, kind in kinds.items()}
+    table = table_of(dataset.table_center, dataset.table_size)
+    for start in range(0, len(dataset.pictures), batch):
+        pictures = dataset.pictures[start : start + batch]
+        images = [read_rgb(p.path) for p in pictures]
+        views = [View(p.intrinsics, p.distortion, p.camera_from_world, table) for p in pictures]
+        blind = set()
+        if nominal_fov is not None:
+            for k, image in enumerate(images):
+                located = detector.locate(
+                    image, nominal_view(image.shape[1], image.shape[0], nominal_fov), nominal_position
+                )
+                if located is None:
+                    blind.add(k)
+                else:
+                    views[k] = replace(located, table=None if table is None else table + _MISPLACED)
+        all_finds = [[] if k in blind else finds for k, finds in enumerate(detector.find(images, views))]
+        for picture, view, finds in zip(pictures, views, all_finds, strict=True):
+            wanted = [one for one in picture.instances if names[one.obj_id] in kinds]
+            truths = [(names[one.obj_id], one.camera_from_block) for one in wanted]
+            costs = misses(finds, truths)
+            taken = match(np.array([found.confidence for found in finds]), costs, NEAR)
+            numbers = _finds_of(taken, len(wanted))
+            asked = _asked(finds, [name for name, _ in truths], costs)
+            for j, one in enumerate(wanted):
+                kind, number = kinds[names[one.obj_id]], numbers[j]
+                places = _said(asked[j], view, dataset.table_center), _true(picture, one, kind, asked[j])
+                if number is None:
+                    yield Answer(picture, view, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
+                    continue
+                pose = finds[number].pose.camera_from_block
+                truth = nearest_guise(one.camera_from_block, kind, pose)
+                yield Answer(
+                    picture,
+                    view,
+                    kind,
+                    one,
+                    finds[number],
+                    float(costs[number, j]) * kind.diameter,
+                    rotation_error(pose, truth, groups[kind.name]),
+                    translation_error(pose, truth),
+                    mspd(pose, truth, kind.corners, groups[kind.name], view.intrinsics),
+                    *places,
+                )
+            yield from (Stray(picture, view, found) for i, found in enumerate(finds) if taken[i] < 0)
+
+
+def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
+    """`detector` for the sizes that `dataset` says its blocks have."""
+    known = {kind.name: kind.size for kind in detector.blocks.kinds}
+    return detector.sized(
+        {
+            model.name: model.size
+            for model in dataset.models.values()
+            if model.name in known and not np.allclose(model.size, known[model.name], rtol=1e-3)
+        }
+    )
+
+
+def misses(finds: Sequence[Found], truths: Sequence[tuple[str, Array]]) -> Array:
+    """(D, T) ADD-S of each of `finds` to each of `truths`, kinds by name and poses camera_from_block (4, 4), in diameters;
+    infinite for another kind."""
+    costs = np.full((len(finds), len(truths)), np.inf)
+    for i, found in enumerate(finds):
+        for j, (name, pose) in enumerate(truths):
+            if name == found.kind.name:
+                costs[i, j] = adds(found.pose.camera_from_block, pose, found.kind.corners) / found.kind.diameter
+    return costs
+
+
+def nearest_guise(truth: Array, kind: Kind, pose: Array) -> Array:
+    """Of the poses (4, 4) that look the same as `truth`, by the symmetries of `kind`, the one whose origin is nearest to
+    that of `pose`. The origin is the middle of a block's box, and a turn about another axis moves it: a triangular
+    prism's by 1.5 cm."""
+    guises = truth @ kind.symmetries  # a continuous symmetry's axis goes through the origin
+    return np.asarray(guises[np.linalg.norm(guises[:, :3, 3] - pose[:3, 3], axis=1).argmin()])
+
+
+def nominal_view(width: int, height: int, fov_deg: float) -> View:
+    """A camera of which only the vertical field of view is known: square pixels, the axis in the middle, no lens."""
+    focal = height / 2 / np.tan(np.radians(fov_deg) / 2)
+    return View(np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]), np.zeros(5))
+
+
+def _asked(finds: Sequence[Found], wanted: Sequence[str], costs: Array) -> list[Found | None]:
+    best = np.zeros(len(finds), dtype=bool)
+    for name in set(wanted):
+        of_kind = [i for i, found in enumerate(finds) if found.kind.name == name]
+        of_kind.sort(key=lambda i: -finds[i].score)
+        best[of_kind[: wanted.count(name)]] = True
+    taken = match(np.array([found.score for found in finds]), np.where(best[:, None], costs, np.inf), np.inf)
+    return [None if number is None else finds[number] for number in _finds_of(taken, len(wanted))]
+
+
+def _finds_of(taken: NDArray[np.int64], truths: int) -> list[int | None]:
+    """What `match` gave, the other way round: the find of each of `truths` truths."""
+    numbers = {int(truth): find for find, truth in enumerate(taken)}
+    return [numbers.get(truth) for truth in range(truths)]
+
+
+def _said(found: Found | None, view: View, center: Array | None) -> Array:
+    if found is None and center is not None:
+        return center
+    if found is None or view.camera_from_table is None:
+        return np.full(2, np.nan)
+    return np.asarray((inverse(view.camera_from_table) @ found.pose.camera_from_block)[:2, 3])
+
+
+def _true(picture: Picture, one: Instance, kind: Kind, found: Found | None) -> Array:
+    if picture.camera_from_world is None:
+        return np.full(2, np.nan)
+    pose = one.camera_from_block
+    if found is not None:
+        pose = nearest_guise(pose, kind, found.pose.camera_from_block)
+    return np.asarray((inverse(picture.camera_from_world) @ pose)[:2, 3])

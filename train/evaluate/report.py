@@ -1,0 +1,181 @@
+"""`python -m train evaluate` for a keypoint model: what it finds in a dataset's pictures beside what is there."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simgen.dataset.read import BopDataset, open_dataset, sha256_of
+from simgen.errors import DatasetError
+from train.config import EvaluateConfig
+from train.data.images import manifest_hash
+from train.detect.calibration import BINS
+from train.detect.detector import load_detector
+from train.draw.sheets import write_png
+from train.evaluate.factors import by_factor, draw_factors, factor_lines
+from train.evaluate.matching import Answer, Stray, judge_dataset, sized_as_in
+from train.evaluate.summary import WORST, default_folder, table
+from train.evaluate.worst import draw_worst_cases
+from train.metrics import (
+    auc,
+    brier_skill,
+    expected_calibration_error,
+    median_of,
+    precision_recall,
+    risk_coverage,
+    summary,
+    xy_errors,
+)
+from train.runs.checkpoint import place_of
+from train.runs.folder import METRICS, write_json
+from train.runs.trainer import device_of
+
+FACTORS = "factors.png"
+WHOLE = 0.999  # of a block that nothing hides and no border cuts
+SEEN = 0.5  # of a block that counts in the share of right poses
+SURE = 0.5
+_AUC = 0.1  # m: the greatest ADD-S that counts (Xiang et al. 2018)
+
+
+def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
+    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json, worst.png and, where
+    there is more than one block, factors.png.
+
+    Raises CheckpointError, DatasetError and ConfigError.
+    """
+    detector = load_detector(config.checkpoint).zoomed(config.zoom)
+    detector.net.to(device_of(config.accelerator))
+    dataset = open_dataset(config.data.root, config.data.split)
+    detector = sized_as_in(dataset, detector)
+    answers: list[Answer] = []
+    strays: list[Stray] = []
+    place = None if config.nominal_position is None else np.array(config.nominal_position)
+    for one in judge_dataset(detector, dataset, config.batch_size, config.nominal_fov_deg, place):
+        if isinstance(one, Stray):
+            strays.append(one)
+        elif one.truth.visible_fraction >= max(config.data.min_visible, 1e-9) and config.data.target in (
+            "auto",
+            one.kind.name,
+        ):
+            answers.append(one)
+    if not answers:
+        raise DatasetError(
+            f"{config.data.root}: shows no block that the model knows; it knows {', '.join(detector.blocks.names)}"
+        )
+    result = {
+        "checkpoint": str(config.checkpoint),
+        "checkpoint_sha256": sha256_of(place_of(config.checkpoint)),
+        "dataset": str(dataset.root),
+        "dataset_manifest_sha256": manifest_hash(dataset.root),
+        "camera": "the dataset's" if config.nominal_fov_deg is None else "found from the table",
+        "nominal_fov_deg": config.nominal_fov_deg,
+        "nominal_position": config.nominal_position,
+        "zoom": config.zoom,
+        "pictures": len(dataset.pictures),
+        **measures(answers, strays),
+    }
+    # Told when all is written: into a pipe that is closed meanwhile nothing is lost but this.
+    told = [
+        f"{dataset.root}: {result['blocks']} blocks in {result['pictures']} pictures, {result['not_found']} not found"
+    ]
+    if dataset.table_center is not None and all(np.isfinite(answer.xy) for answer in answers):
+        result["baseline"] = "the table's centre"
+        result["xy_error_cm"] = _xy_summary(answers, dataset, config.seed)
+        along_x, along_y = result["xy_error_cm"]["bias"]
+        told += [table(result), f"mean offset: {along_x:+.2f} cm along X, {along_y:+.2f} cm along Y"]
+        whole = [answer for answer in answers if answer.truth.visible_fraction > WHOLE]
+        if 0 < len(whole) < len(answers):
+            result["xy_error_cm_whole"] = _xy_summary(whole, dataset, config.seed)
+            told.append(f"the {len(whole)} blocks that are seen whole alone:")
+            told.append(table({**result, "xy_error_cm": result["xy_error_cm_whole"]}))
+    result["by_factor"] = by_factor(answers)
+    told += [lines(result), factor_lines(result["by_factor"])]
+    result["per_block"] = [_row(answer) for answer in answers]
+    out = Path(config.out) if config.out else default_folder(config.checkpoint, dataset.root)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / METRICS, result)
+    write_png(out / WORST, draw_worst_cases(answers, strays))
+    written = [METRICS, WORST]
+    (out / FACTORS).unlink(missing_ok=True)
+    if result["by_factor"]:  # with a single block there is nothing to compare
+        write_png(out / FACTORS, draw_factors(result["by_factor"]))
+        written.append(FACTORS)
+    print("\n".join([*told, f"wrote {', '.join(written)} in {out}"]))
+    return result
+
+
+def _xy_summary(answers: list[Answer], dataset: BopDataset, seed: int) -> dict[str, Any]:
+    said, true = np.array([answer.said for answer in answers]), np.array([answer.true for answer in answers])
+    centre = np.broadcast_to(dataset.table_center, true.shape)  # type: ignore[arg-type]  # all are finite: there is one
+    return {
+        "model": summary(100 * xy_errors(said, true), seed=seed),
+        "baseline": summary(100 * xy_errors(centre, true), seed=seed),
+        "bias": (100 * (said - true).mean(0)).tolist(),
+    }
+
+
+def measures(answers: list[Answer], strays: list[Stray]) -> dict[str, Any]:
+    """The numbers of an evaluation: shares in [0, 1], cm, degrees and px. Medians are of all blocks: one that was not found
+    is infinitely far off, and where so many are, there is no median."""
+    found = [answer for answer in answers if answer.found is not None]
+    seen = [answer for answer in answers if answer.truth.visible_fraction > SEEN]
+    confidence = np.array([a.found.confidence for a in found if a.found] + [s.found.confidence for s in strays])
+    right = np.array([a.right for a in found] + [False] * len(strays), dtype=bool)
+    result: dict[str, Any] = {
+        "blocks": len(answers),
+        "not_found": len(answers) - len(found),
+        "strays": len(strays),
+        "sure_strays": sum(stray.found.confidence >= SURE for stray in strays),
+        "seen_by_half": len(seen),
+        "right": float(np.mean([a.right for a in seen])) if seen else None,
+        "adds_auc": auc(np.array([a.adds for a in answers]), _AUC),
+        "translation_cm_median": median_of([100 * a.translation for a in answers]),
+        "rotation_deg_median": median_of([float(np.degrees(a.rotation)) for a in answers]),
+        "mspd_px_median": median_of([a.mspd for a in answers]),
+    }
+    if len(confidence):
+        curve = precision_recall(confidence, right, len(answers))
+        result["average_precision"] = curve.average_precision
+        result["expected_calibration_error"] = expected_calibration_error(confidence, right, BINS)
+        skill = brier_skill(confidence, right)
+        result["brier_skill"] = skill if np.isfinite(skill) else None
+        result["risk_coverage_area"] = risk_coverage(confidence, (~right).astype(np.float64)).area
+    return result
+
+
+def lines(result: dict[str, Any]) -> str:
+    """The numbers of `measures` as text."""
+
+    def shown(key: str, unit: str, factor: float = 1) -> str:
+        value = result.get(key)
+        return f"{'-':>8}" if value is None else f"{factor * value:8.2f} {unit}".rstrip()
+
+    rows = [
+        ("right (ADD-S < 10%)", shown("right", "%", 100) + f" of {result['seen_by_half']} blocks seen by over half"),
+        ("ADD-S area to 10 cm", shown("adds_auc", "%", 100)),
+        ("translation, median", shown("translation_cm_median", "cm")),
+        ("rotation, median", shown("rotation_deg_median", "deg")),
+        ("MSPD, median", shown("mspd_px_median", "px")),
+        ("average precision", shown("average_precision", "%", 100) + f", {result['sure_strays']} strays over {SURE:g}"),
+        ("calibration error", shown("expected_calibration_error", "") + f", Brier skill{shown('brier_skill', '')}"),
+    ]
+    return "\n".join(f"{name:22}{value}" for name, value in rows)
+
+
+def _row(answer: Answer) -> dict[str, Any]:
+    found = answer.found
+    errors = {"xy_m": answer.xy, "adds_m": answer.adds, "mspd_px": answer.mspd}
+    errors |= {"translation_m": answer.translation, "rotation_rad": answer.rotation}
+    places = {"said_m": answer.said, "true_m": answer.true}
+    return {
+        "scene_id": answer.picture.scene_id,
+        "image_id": answer.picture.image_id,
+        "name": answer.kind.name,
+        "visible_fraction": answer.truth.visible_fraction,
+        "confidence": None if found is None else found.confidence,
+        "score": None if found is None else found.score,
+        "misfit": None if found is None else found.pose.misfit,
+        "sigma_px": None if found is None else float(np.mean(found.sigma)),
+        **{name: float(value) if np.isfinite(value) else None for name, value in errors.items()},
+        **{name: value.round(5).tolist() if np.isfinite(value).all() else None for name, value in places.items()},
+    }

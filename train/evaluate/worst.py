@@ -1,0 +1,49 @@
+"""The worst cases of an evaluation, to look at: each block cut out of its picture, where it is and where it was found."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from simgen.dataset.read import read_rgb
+from train.draw.overlay import draw_block
+from train.draw.sheets import GREEN, RED, TILE, Image, headed, sheet
+from train.evaluate.matching import Answer, Stray
+from train.pose.view import View
+
+WORST = 12
+
+
+def draw_worst_cases(answers: Sequence[Answer], strays: Sequence[Stray]) -> Image:
+    """The WORST answers and strays (H, W, 3), worst first: blocks that were not found or are farthest off (in diameters) and
+    the surest finds of what is not there. The truth is green, what was said red."""
+    cases: list[Answer | Stray] = [*answers, *strays]
+    return sheet([_tile(one) for one in sorted(cases, key=_badness, reverse=True)[:WORST]])
+
+
+def _badness(one: Answer | Stray) -> float:
+    """In diameters; a sure stray counts as 1, as a block that was not found and is seen whole."""
+    if isinstance(one, Stray):
+        return one.found.confidence
+    if one.found is None:
+        return one.truth.visible_fraction
+    return one.adds / one.kind.diameter
+
+
+def _tile(one: Answer | Stray) -> Image:
+    picture, found = one.picture, one.found
+    image = read_rgb(picture.path)
+    factor = TILE / image.shape[1]
+    image = np.asarray(cv2.resize(image, (TILE, round(factor * image.shape[0]))), dtype=np.uint8)
+    lens = View(picture.intrinsics, picture.distortion).resized(factor, factor)
+    place = f"{picture.scene_id}/{picture.image_id}"
+    if isinstance(one, Stray):
+        label = f"{place}: no {one.found.kind.name} ({one.found.confidence:.2f})"
+    else:
+        draw_block(image, one.kind, one.truth.camera_from_block, lens, GREEN)
+        label = f"{place}: {one.kind.name} not found ({100 * one.truth.visible_fraction:.0f}% seen)"
+        if one.found is not None:
+            label = f"{place}: {one.kind.name} {100 * one.adds:.1f} cm ({one.found.confidence:.2f})"
+    if found is not None:
+        draw_block(image, found.kind, found.pose.camera_from_block, one.view.resized(factor, factor), RED)
+    return headed(image, label)

@@ -1,0 +1,1 @@
+"""The training run of model=keypoints, and the checks before a long one."""

@@ -1,0 +1,1 @@
+"""The folder, checkpoints and trainer of a training run."""

@@ -1,0 +1,136 @@
+"""Writes and reads checkpoints. They hold tensors and plain values only, so none can carry code.
+
+A checkpoint is Lightning's, with keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of keypoints),
+`model` (its configuration as a dict) and, of positions, `target` (the block's name), of keypoints `blocks`, `picture`,
+`calibration`, `inflation`, `edges` (whether poses are held against the picture) and `origin` (what config.json says of its
+run). The normalisation of positions is among the weights. A keypoint model to be handed on is a safetensors file: the
+averaged weights alone, in half precision, and those keys as JSON in its metadata.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from simgen.errors import CheckpointError
+
+POSITION, KEYPOINTS = FORMATS = (1, 2)
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+HANDED_ON = ".safetensors"
+SHIPPED = {"shipped": "keypoints", "shipped-blocks": "blocks"}  # words for the models that come along, and their files
+AVERAGED = "average.module."  # what the names of a keypoint model's averaged weights begin with
+_KEYS = ("simgen_train", "model", "blocks", "picture", "calibration", "inflation", "edges")
+
+
+def place_of(checkpoint: Path | str) -> Path:
+    """The file that `checkpoint` names: a path, or a word for one of the models that come with the package."""
+    name = SHIPPED.get(str(checkpoint))
+    return Path(checkpoint) if name is None else Path(__file__).parent.parent / "weights" / f"{name}{HANDED_ON}"
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """What the checkpoint in the file `path` holds, on the CPU. Raises CheckpointError where it is missing, corrupt or
+    foreign."""
+    path = place_of(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; expected a checkpoint that `python -m train` wrote, e.g. {BEST}")
+    try:
+        with warnings.catch_warnings():  # torch muses about odd pickles; the error below says it in one line
+            warnings.simplefilter("ignore")
+            if path.suffix == HANDED_ON:
+                content = _read_handed_on(path)
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise almost anything, from EOFError to UnicodeDecodeError
+        raise CheckpointError(
+            f"{path}: truncated, damaged or not a checkpoint ({type(error).__name__}); expected one that "
+            "`python -m train` wrote; restore the file or train again"
+        ) from error
+    if not isinstance(content, dict) or content.get("simgen_train") not in FORMATS:
+        raise CheckpointError(
+            f"{path}: not of this package's training; expected a checkpoint with simgen_train of {FORMATS} that "
+            "`python -m train` wrote; name such a file or train again"
+        )
+    return content
+
+
+def hand_on(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -> None:
+    """Writes the keypoint model in the checkpoint `content` as a safetensors file; `origin` says how it came to be."""
+    # In half precision: half the bytes, and what the network says stays the same to about a thousandth.
+    weights = {name: value.half().contiguous() for name, value in weights_below(content, AVERAGED).items()}
+    about = {key: content[key] for key in _KEYS if key in content}
+    part = path.with_name(path.name + ".part")
+    save_file(weights, part, {"simgen": json.dumps(about), "origin": json.dumps(dict(origin))})
+    part.replace(path)
+
+
+def _read_handed_on(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        about, origin = (json.loads(file.metadata()[key]) for key in ("simgen", "origin"))
+        weights = {AVERAGED + name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        return {**about, "origin": origin, "state_dict": weights}
+
+
+def weights_below(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The weights in a checkpoint whose names begin with `prefix`, without it."""
+    weights = content["state_dict"].items()
+    return {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}
+
+
+@contextmanager
+def fits_its_description(path: Path | str) -> Iterator[None]:
+    """Raises CheckpointError that names `path` for what goes wrong while a model is built from what a checkpoint says."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: its weights do not fit its own description ({type(error).__name__}); it was changed or is of "
+            "another version; train again"
+        ) from error
+
+
+class Checkpoints(Checkpoint):
+    """Writes last.ckpt after every epoch and best.ckpt after the epochs with the least `judge` so far.
+
+    `judge` is the name of a logged number, of the simulated validation; `noted` are others, kept in the history with it.
+
+    Not Lightning's ModelCheckpoint: that one keeps absolute paths in its state and forgets its best score when the
+    run's folder has been moved. Each file is written beside and then renamed, and best.ckpt comes first: a run that is
+    killed in between repeats the epoch and writes the same best.ckpt again.
+    """
+
+    def __init__(self, folder: Path, judge: str, noted: Sequence[str]) -> None:
+        self.folder, self.judge, self.noted = folder, judge, noted
+        self.history: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = state_dict["history"]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        before = [row[self.judge] for row in self.history]
+        row = {name: float(trainer.callback_metrics[name]) for name in (*self.noted, self.judge)}
+        self.history = [*self.history, {"epoch": trainer.current_epoch + 1, **row}]
+        if row[self.judge] < min(before, default=float("inf")):
+            _save(trainer, self.folder / BEST, weights_only=True)
+        _save(trainer, self.folder / LAST, weights_only=False)
+
+
+def _save(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:
+    # Lightning's own write goes by way of the system's temporary folder, which may be another disk: a copy, that a kill
+    # can cut short. A rename inside one folder cannot be.
+    part = path.with_suffix(".part")
+    trainer.save_checkpoint(part, weights_only=weights_only)
+    if trainer.is_global_zero:
+        part.replace(path)

@@ -1,0 +1,92 @@
+"""`python -m train evaluate`: a checkpoint's errors on a dataset, beside those of a model without eyes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simgen.dataset.read import sha256_of
+from simgen.errors import ConfigError
+from simgen.geometry import Array
+from train.config import EvaluateConfig
+from train.data.images import manifest_hash
+from train.draw.sheets import write_png
+from train.evaluate.summary import WORST, default_folder, table
+from train.metrics import summary, xy_errors
+from train.runs.folder import METRICS, write_json
+from train.runs.trainer import device_of
+from train.tobin.checkpoint import load_checkpoint
+from train.tobin.data import Examples, Pictures, batches, find_examples
+from train.tobin.figures import draw_table, draw_worst
+from train.tobin.fit import baseline_center
+from train.tobin.model import PoseNet
+
+TABLE = "table.png"
+
+
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json, table.png and worst.png.
+
+    Raises CheckpointError, DatasetError and ConfigError.
+    """
+    if config.nominal_fov_deg is not None:
+        raise ConfigError("nominal_fov_deg: a position model asks for no camera; leave it out")
+    if config.zoom != 1:
+        raise ConfigError("zoom: a position model takes pictures of one size; leave it out")
+    trained = load_checkpoint(config.checkpoint)
+    examples = find_examples(config.data, prefer=trained.target)
+    print(examples)
+    if examples.target != trained.target:
+        print(f"the checkpoint was trained to find {trained.target}, which is not there: measured on {examples.target}")
+    size = {"height": trained.config.height, "width": trained.config.width}
+    pictures = Pictures(examples, np.arange(len(examples)), **size, cache_gb=0, workers=0)
+    predicted = predict(trained.model, pictures, batch_size=config.batch_size, device=device_of(config.accelerator))
+    center, of = baseline_center(examples, slice(None))
+    errors_cm = 100 * xy_errors(predicted, examples.positions)
+    baseline_cm = 100 * xy_errors(np.broadcast_to(center, (len(examples), 2)), examples.positions)
+    result = {
+        "checkpoint": str(config.checkpoint),
+        "checkpoint_sha256": sha256_of(Path(config.checkpoint)),
+        "dataset": str(examples.dataset.root),
+        "dataset_manifest_sha256": manifest_hash(examples.dataset.root),
+        "target": examples.target,
+        "trained_for": trained.target,
+        "pictures": len(examples),
+        "left_out": dict(examples.left_out),
+        "baseline": of,
+        "xy_error_cm": {
+            "model": summary(errors_cm, seed=config.seed),
+            "baseline": summary(baseline_cm, seed=config.seed),
+        },
+        "per_picture": _per_picture(examples, predicted, errors_cm),
+    }
+    print(table(result))
+    out = Path(config.out) if config.out else default_folder(config.checkpoint, examples.dataset.root)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / METRICS, result)
+    write_png(out / TABLE, draw_table(examples, predicted, errors_cm))
+    write_png(out / WORST, draw_worst(examples, predicted, errors_cm))
+    print(f"wrote {out / METRICS}, {out / TABLE} and {out / WORST}")
+    return result
+
+
+def predict(model: PoseNet, pictures: Pictures, *, batch_size: int, device: torch.device) -> Array:
+    """The positions (N, 3) m, world frame, that `model` sees in `pictures`."""
+    model = model.to(device).eval()
+    with torch.inference_mode():
+        parts = [model(batch["images"].to(device)).position.cpu() for batch in batches(pictures, batch_size)]
+    return torch.cat(parts).double().numpy()
+
+
+def _per_picture(examples: Examples, predicted: Array, errors_cm: Array) -> list[dict[str, Any]]:
+    return [
+        {
+            "scene_id": picture.scene_id,
+            "image_id": picture.image_id,
+            "true_m": [round(float(v), 5) for v in true],
+            "predicted_m": [round(float(v), 5) for v in guess],
+            "xy_error_cm": float(error),
+        }
+        for picture, true, guess, error in zip(examples.pictures, examples.positions, predicted, errors_cm, strict=True)
+    ]

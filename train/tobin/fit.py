@@ -1,0 +1,162 @@
+"""`python -m train`: the training step, the schedule, and the run from dataset to best.ckpt.
+
+A run that was killed and is started again ends with the weights of one that was not (bit for bit on a CPU): what an
+epoch does is a function of the configuration, the epoch's number and the state in last.ckpt.
+"""
+
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from simgen.errors import SimgenError
+from simgen.geometry import Array
+from train.config import TrainConfig
+from train.data.images import EpochOrder, check_simulated, jitter, manifest_hash, split
+from train.metrics import xy_errors
+from train.runs.checkpoint import BEST, Checkpoints
+from train.runs.folder import METRICS, claim, code_versions, write_json
+from train.runs.trainer import epochs_done, fit, make_trainer, rate, say
+from train.tobin.checkpoint import describe
+from train.tobin.data import Batch, Examples, Pictures, batches, find_examples
+from train.tobin.loss import total_loss
+from train.tobin.model import make_model
+
+GAIN = 0.9  # a validation error above this share of the baseline's has learnt nothing worth the name
+
+
+class Training(pl.LightningModule):
+    """One training: `model` on batches of train.tobin.data, judged by the XY error in cm on the validation pictures."""
+
+    def __init__(self, config: TrainConfig, examples: Examples, positions: Tensor, baseline_cm: float) -> None:
+        super().__init__()
+        self.config, self.target, self.baseline_cm = config, examples.target, baseline_cm
+        self.model = make_model(config.model)
+        self.model.normalise(positions)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        images = batch["images"]
+        if self.config.trainer.jitter > 0:
+            strength, epoch = self.config.trainer.jitter, self.current_epoch
+            images = jitter(images, batch["rows"], strength=strength, seed=self.config.seed, epoch=epoch)
+        loss = total_loss(
+            self.model(images),
+            batch["positions"],
+            batch["keypoints"],
+            scale=self.model.scale,
+            keypoint_weight=self.config.model.keypoint_weight,
+        )
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        difference = self.model(batch["images"]).position - batch["positions"]
+        error = 100 * difference[:, :2].norm(dim=1).mean()
+        self.log("val_xy_cm", error, on_epoch=True, batch_size=len(difference), sync_dist=True)
+
+    def on_train_epoch_end(self) -> None:
+        loss, error_cm = (float(self.trainer.callback_metrics[name]) for name in ("train_loss", "val_xy_cm"))
+        epoch, epochs = self.current_epoch + 1, self.config.trainer.epochs
+        if not math.isfinite(loss + error_cm):  # raised before the checkpoints: last.ckpt is still good
+            raise SimgenError(
+                f"epoch {epoch}: the training loss is {loss}, the validation error {error_cm}; "
+                f"try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
+            )
+        error = f"validation XY error {error_cm:.2f} cm (baseline: {self.baseline_cm:.2f} cm)"
+        self.print(f"epoch {epoch:3}/{epochs}  train loss {loss:.4f}  {error}", flush=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.model.parameters(), self.config.model.lr)
+        # The whole run's steps, also when it goes on from the middle.
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.update(describe(self.config.model, self.target))
+
+
+def train(config: TrainConfig) -> None:
+    """Trains as `config` says and leaves best.ckpt, last.ckpt, config.json, metrics.json and tensorboard/ in its `out`.
+
+    Goes on from last.ckpt where `out` holds an unfinished run of the same configuration. Raises ConfigError,
+    DatasetError and CheckpointError.
+    """
+    examples = find_examples(config.data)
+    check_simulated(examples.dataset)
+    say(examples)
+    rows, held_out = split(len(examples), config.data.validation, config.seed)
+    folder = Path(config.out)
+    description = {
+        **asdict(config),
+        "dataset": {"manifest_sha256": manifest_hash(examples.dataset.root), "pictures": len(examples)},
+        "target": examples.target,
+        "code": code_versions(),
+    }
+    last = claim(folder, description)
+    done = epochs_done(last)
+
+    center, of = baseline_center(examples, rows)
+    baseline_cm = float(
+        100 * np.mean(xy_errors(np.broadcast_to(center, (len(held_out), 2)), examples.positions[held_out]))
+    )
+    say(f"{len(rows)} pictures to train on, {len(held_out)} to validate; the baseline always predicts {of}")
+
+    torch.manual_seed(config.seed)
+    module = Training(config, examples, torch.from_numpy(examples.positions[rows]).float(), baseline_cm)
+    order = EpochOrder(len(rows), config.seed)
+    order.set_epoch(done)
+    training, validation = (_pictures(config, examples, chosen) for chosen in (rows, held_out))
+    size, workers = config.trainer.batch_size, config.data.workers
+    checkpoints = Checkpoints(folder, "val_xy_cm", ["train_loss"])
+    trainer = make_trainer(config, folder, checkpoints)
+    loaders = batches(training, size, order=order, workers=workers), batches(validation, size, workers=workers)
+    fit(trainer, module, loaders, last)
+    if trainer.is_global_zero:
+        _report(folder, examples, checkpoints.history, baseline=of, baseline_cm=baseline_cm)
+
+
+def _report(
+    folder: Path, examples: Examples, history: list[dict[str, float]], *, baseline: str, baseline_cm: float
+) -> None:
+    best = min(history, key=lambda row: row["val_xy_cm"])
+    result = {
+        "target": examples.target,
+        "best_epoch": int(best["epoch"]),
+        "best_val_xy_cm": best["val_xy_cm"],
+        "baseline_val_xy_cm": baseline_cm,
+        "baseline": baseline,
+        "pictures": {"used": len(examples), "left_out": dict(examples.left_out)},
+        "history": history,
+    }
+    write_json(folder / METRICS, result)
+    errors = f"validation XY error {best['val_xy_cm']:.2f} cm (baseline: {baseline_cm:.2f} cm)"
+    print(f"{folder / BEST}: of epoch {best['epoch']}, {errors}")
+    if best["val_xy_cm"] > GAIN * baseline_cm:
+        print(
+            "WARNING: this is no better than always predicting the same place: nothing was learnt. Try more epochs or "
+            "pictures, a smaller model.lr, and `python -m train overfit`, which tells if the model can learn at all.",
+            file=sys.stderr,
+        )
+
+
+def baseline_center(examples: Examples, rows: Any) -> tuple[Array, str]:
+    """The place (2,) m that a model without eyes would predict, and its name: the table's centre, or, where the dataset
+    does not state it, the mean of the labels in `rows`."""
+    if examples.dataset.table_center is not None:
+        return examples.dataset.table_center, "the table's centre"
+    return examples.positions[rows, :2].mean(0), "the mean label, for the dataset states no table"
+
+
+def _pictures(config: TrainConfig, examples: Examples, rows: Any) -> Pictures:
+    size = {"height": config.model.height, "width": config.model.width}
+    pictures = Pictures(examples, rows, **size, cache_gb=config.data.cache_gb, workers=config.data.workers)
+    if not pictures.cached:
+        say(f"{len(rows)} resized pictures exceed data.cache_gb={config.data.cache_gb:g}: decoded in every epoch")
+    return pictures
