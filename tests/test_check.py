@@ -11,7 +11,7 @@ import torch
 from simgen.config import compose
 from simgen.errors import ConfigError, SimgenError
 from train.config import DoctorConfig, check_doctor
-from train.data.batch import Shot
+from train.data.batch import Batch
 from train.data.stream import HELD_OUT, Stream
 from train.fit.check import TOY, doctor
 
@@ -37,7 +37,7 @@ def test_a_healthy_configuration_climbs_the_ladder(tmp_path: Path, capsys: pytes
         assert picture is not None and picture.std() > 5, name
 
 
-Disease = Callable[[Shot, int], Shot]
+Disease = Callable[[Batch, int], Batch]
 
 
 def infect(monkeypatch: pytest.MonkeyPatch, disease: Disease) -> None:
@@ -48,8 +48,8 @@ def infect(monkeypatch: pytest.MonkeyPatch, disease: Disease) -> None:
 def test_labels_of_other_pictures_do_not_get_past_the_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One batch can be learnt by heart, whatever is asked; a scene cannot."""
 
-    def shifted(shot: Shot, _: int) -> Shot:
-        return replace(shot, images=shot.images.roll(1, 0))
+    def shifted(batch: Batch, _: int) -> Batch:
+        return replace(batch, images=batch.images.roll(1, 0))
 
     infect(monkeypatch, shifted)
     with pytest.raises(SimgenError, match=r"rung 3 of 4, a toy scene: fail.*toy_finds\.png"):
@@ -71,7 +71,7 @@ def test_pictures_without_blocks_are_told_at_once(tmp_path: Path) -> None:
 def test_labels_that_no_pixel_supports_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    infect(monkeypatch, lambda shot, _: replace(shot, images=torch.full_like(shot.images, 100)))
+    infect(monkeypatch, lambda batch, _: replace(batch, images=torch.full_like(batch.images, 100)))
     with pytest.raises(SimgenError, match="rung"):
         doctor(config_of(tmp_path / "out", "steps=20"))
     assert "no pixel supports 8 of 8 labels (picture 0 slot 0" in capsys.readouterr().out
@@ -82,9 +82,9 @@ def test_validation_of_another_kind_is_told(
 ) -> None:
     healthy = Stream.__getitem__
 
-    def dark(self: Stream, item: int) -> Shot:
-        shot = healthy(self, item)
-        return replace(shot, images=shot.images // 3) if self.pipelines[0].source.seed >= HELD_OUT else shot
+    def dark(self: Stream, item: int) -> Batch:
+        batch = healthy(self, item)
+        return replace(batch, images=batch.images // 3) if self.pipelines[0].source.seed >= HELD_OUT else batch
 
     monkeypatch.setattr(Stream, "__getitem__", dark)
     with pytest.raises(SimgenError, match="rung"):

@@ -1,4 +1,4 @@
-"""The second look: crops are where their windows say, the loss knows the truth in every guise, a network learns by it."""
+"""The crop network: crops lie where their windows are, the loss allows every symmetric pose, a network learns from it."""
 
 from dataclasses import replace
 

@@ -21,8 +21,8 @@ from simgen.schema import Render
 from simgen.workers import render
 from train.blocks.kinds import BlockSet
 from train.config import DataConfig, KeypointConfig, TrainConfig, check_train
-from train.data.batch import Shot
-from train.data.bop import BopShots, classes_of
+from train.data.batch import Batch
+from train.data.bop import BopBatches, classes_of
 from train.data.images import check_simulated
 from train.data.sources import sources_of
 from train.data.targets import cells_on_table, targets_of
@@ -48,7 +48,7 @@ def dataset(root: Path) -> BopDataset:
 
 
 @pytest.fixture(scope="module")
-def drawn() -> Shot:
+def drawn() -> Batch:
     """The same samples as the renderer has them."""
     pipeline = pipeline_of(*RECIPE)
     scenes = pipeline.sampler.sample(3, range(COUNT))
@@ -58,12 +58,12 @@ def drawn() -> Shot:
     cells = cells_on_table(scenes.cameras, torch.device("cpu"))
     tables = torch.tensor([[-0.6, -0.4], [0.6, 0.4]]).expand(COUNT, 2, 2)  # scenes/tabletop.yaml: 1.2 by 0.8 m
     moves = torch.zeros(*targets.model.shape, 1, 3)
-    return Shot(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), targets, cells, tables, moves)
+    return Batch(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), targets, cells, tables, moves)
 
 
-def shots_of(dataset: BopDataset, **options: object) -> BopShots:
+def shots_of(dataset: BopDataset, **options: object) -> BopBatches:
     given = {"batch_size": COUNT, "shuffle": False, **options}
-    return BopShots(dataset, np.arange(COUNT), classes_of(dataset, "auto"), **given)  # type: ignore[arg-type]
+    return BopBatches(dataset, np.arange(COUNT), classes_of(dataset, "auto"), **given)  # type: ignore[arg-type]
 
 
 def test_kinds_are_those_of_the_scene(dataset: BopDataset) -> None:
@@ -80,14 +80,14 @@ def test_kinds_are_those_of_the_scene(dataset: BopDataset) -> None:
         np.testing.assert_allclose(kind.size, other.size, atol=1e-6)
 
 
-def test_labels_say_what_the_renderer_knew(dataset: BopDataset, drawn: Shot) -> None:
-    shot, truth = shots_of(dataset)[0], drawn.targets
-    assert torch.equal(shot.images, drawn.images)
-    torch.testing.assert_close(shot.cells, drawn.cells, rtol=0, atol=1e-5, equal_nan=True)
-    torch.testing.assert_close(shot.tables, drawn.tables, rtol=0, atol=1e-6)
+def test_labels_say_what_the_renderer_knew(dataset: BopDataset, drawn: Batch) -> None:
+    batch, truth = shots_of(dataset)[0], drawn.targets
+    assert torch.equal(batch.images, drawn.images)
+    torch.testing.assert_close(batch.cells, drawn.cells, rtol=0, atol=1e-5, equal_nan=True)
+    torch.testing.assert_close(batch.tables, drawn.tables, rtol=0, atol=1e-6)
     for name in ("intrinsics", "distortion", "camera_from_world"):
-        torch.testing.assert_close(getattr(shot.targets, name), getattr(truth, name), rtol=0, atol=1e-5)
-    found = shot.targets
+        torch.testing.assert_close(getattr(batch.targets, name), getattr(truth, name), rtol=0, atol=1e-5)
+    found = batch.targets
     for row in range(COUNT):
         ours, theirs = found.labelled[row], truth.labelled[row] & truth.present[row]
         assert ours.sum() == theirs.sum() > 0
@@ -97,7 +97,7 @@ def test_labels_say_what_the_renderer_knew(dataset: BopDataset, drawn: Shot) -> 
         assert (found.share[row, ours] <= truth.share[row, theirs] + 1e-6).all()  # ours counts what the border cuts off
 
 
-def test_distractors_count_for_nothing_where_they_may_be_seen(dataset: BopDataset, drawn: Shot) -> None:
+def test_distractors_count_for_nothing_where_they_may_be_seen(dataset: BopDataset, drawn: Batch) -> None:
     found, truth = shots_of(dataset)[0].targets, drawn.targets
     extra = found.present & ~found.labelled
     assert extra.sum() > 5
@@ -119,16 +119,16 @@ def test_the_loss_is_that_of_the_stream(tmp_path: Path) -> None:
     render(compose("render", Render, [*plain, "num=4", "workers=1", f"out={tmp_path / 'd'}"]))
     dataset = open_dataset(tmp_path / "d")
     classes = classes_of(dataset, "auto")
-    shot = BopShots(dataset, np.arange(4), classes, batch_size=4, shuffle=False)[0]
+    batch = BopBatches(dataset, np.arange(4), classes, batch_size=4, shuffle=False)[0]
     pipeline = pipeline_of(*plain)
     scenes = pipeline.sampler.sample(3, range(4))
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
     targets = targets_of(scenes, renderer.render(scenes))
-    assert findable(targets).sum() == findable(shot.targets).sum() == 8
+    assert findable(targets).sum() == findable(batch.targets).sum() == 8
     torch.manual_seed(0)
     net = make_net(NET, classes.blocks)
-    maps = net.maps(net(shot.images))
-    ours, theirs = (keypoint_losses(maps, one, classes.blocks, Weights()) for one in (shot.targets, targets))
+    maps = net.maps(net(batch.images))
+    ours, theirs = (keypoint_losses(maps, one, classes.blocks, Weights()) for one in (batch.targets, targets))
     torch.testing.assert_close(ours.total, theirs.total, rtol=1e-5, atol=0)
 
 
@@ -167,10 +167,10 @@ def test_a_block_seen_too_little_is_not_asked_for(dataset: BopDataset) -> None:
 def test_one_target_alone_is_one_class(dataset: BopDataset) -> None:
     classes = classes_of(dataset, "cone")
     assert classes.blocks.names == ["cone"]
-    shot = BopShots(dataset, np.arange(COUNT), classes, batch_size=COUNT, shuffle=False)[0]
+    batch = BopBatches(dataset, np.arange(COUNT), classes, batch_size=COUNT, shuffle=False)[0]
     cone = next(number for number, model in dataset.models.items() if model.name == "cone")
     shown = [one.obj_id == cone for picture in dataset.pictures for one in picture.instances]
-    assert (shot.targets.model[shot.targets.labelled] == 0).tolist() == shown
+    assert (batch.targets.model[batch.targets.labelled] == 0).tolist() == shown
     with pytest.raises(ConfigError, match=r"^data\.target: got 'cub'; expected auto or one of cone, cube"):
         classes_of(dataset, "cub")
 

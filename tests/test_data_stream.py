@@ -11,7 +11,7 @@ from simgen.config import compose
 from simgen.errors import ConfigError
 from simgen.schema import Randomize, Render
 from train.config import StreamConfig
-from train.data.batch import Items, Shot, shots
+from train.data.batch import Batch, Items, batches
 from train.data.stream import Stream
 
 CONFIG = StreamConfig(scenes=["tabletop", "kuka_table"], width=64, height=48, epoch=3, validation=4, workers=0)
@@ -21,7 +21,7 @@ def randomize() -> Randomize:
     return compose("render", Render).randomize
 
 
-def same(a: Shot, b: Shot) -> bool:
+def same(a: Batch, b: Batch) -> bool:
     return torch.equal(a.images, b.images) and all(
         torch.equal(value.nan_to_num(-7), getattr(b.targets, name).nan_to_num(-7))
         for name, value in vars(a.targets).items()
@@ -44,9 +44,9 @@ def test_an_item_is_the_same_alone_and_in_any_order(stream: Stream) -> None:
 
 def test_worker_processes_draw_the_same(stream: Stream) -> None:
     items = Items(2)
-    drawn = list(shots(Stream(CONFIG, randomize(), 5, 4), items, workers=1))
+    drawn = list(batches(Stream(CONFIG, randomize(), 5, 4), items, workers=1))
     assert len(drawn) == 2
-    assert all(same(shot, stream[k]) for k, shot in enumerate(drawn))
+    assert all(same(batch, stream[k]) for k, batch in enumerate(drawn))
 
 
 def test_no_two_pictures_are_alike(stream: Stream) -> None:
@@ -72,9 +72,9 @@ def test_items_go_on_where_the_epoch_before_ended_and_are_shared_out() -> None:
 
 
 def test_half_of_a_batch_is_of_each_scene(stream: Stream) -> None:
-    shot = stream[0]
+    batch = stream[0]
     kuka = stream.blocks.names.index("kuka_box")
-    has_box = ((shot.targets.model == kuka) & shot.targets.present).any(1)
+    has_box = ((batch.targets.model == kuka) & batch.targets.present).any(1)
     assert has_box.tolist() == [False, False, True, True]
     _, world = sampler_of("scene=tabletop")
     assert set(stream.blocks.names) >= {solid.name for solid in world.solids}

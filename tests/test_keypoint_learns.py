@@ -31,13 +31,13 @@ from train.config import (
 from train.data.stream import HELD_OUT, Stream
 from train.detect.calibration import Calibrations, Inflation, calibrate, inflation
 from train.detect.detector import Detector, load_detector
-from train.detect.drawing import draw_finds
+from train.detect.drawing import draw_detections
 from train.detect.export import export
 from train.detect.predict import predict, read_camera, view_of
-from train.detect.types import Found
+from train.detect.types import Detection
 from train.draw.overlay import label
 from train.evaluate.calibrate import (
-    Judged,
+    JudgedDetection,
     _sure,
     add_confidence,
     calibrate_checkpoint,
@@ -147,7 +147,7 @@ def test_calibrate_learns_from_every_second_picture_of_a_dataset(
     halves = [replace(dataset, pictures=[p for p in dataset.pictures if p.image_id % 2 == k]) for k in (0, 1)]
     plain = list(judged_in(raw, halves[0], 32))
     grown = replace(raw, inflation=Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2)))
-    every: list[Judged] = []
+    every: list[JudgedDetection] = []
     for name, pictures in (("on_table", halves[0]), ("free", without_table(halves[0]))):
         finds = list(judged_in(grown, pictures, 32))
         assert {one.found.on_table is not None for one in finds} == {name == "on_table"}
@@ -188,10 +188,10 @@ def test_calibrate_says_what_it_could_not_learn_of_free_poses(
     kind = load_detector(run / "best.ckpt").blocks.kinds[0]
     pose = Pose(np.eye(4), np.eye(6), 1.0)
 
-    def made(known: bool, right: bool) -> Judged:
+    def made(known: bool, right: bool) -> JudgedDetection:
         pixels = 100 * rng.uniform(size=(len(kind.keypoints), 2))
-        found = Found(kind, rng.uniform(), 0.5, pixels, np.ones(len(pixels)), pose, pose if known else None)
-        return Judged(found, right, None, np.eye(4))
+        found = Detection(kind, rng.uniform(), 0.5, pixels, np.ones(len(pixels)), pose, pose if known else None)
+        return JudgedDetection(found, right, None, np.eye(4))
 
     monkeypatch.setattr("train.evaluate.calibrate._grown", lambda detector, _: detector)
     monkeypatch.setattr("train.evaluate.calibrate.comes_true", lambda *_: None)
@@ -452,8 +452,8 @@ def test_an_overlay_marks_the_block_and_leaves_the_rest(detector: Detector, data
     picture = next(p for p in dataset.pictures if len(p.instances) == 1)
     image, view = read_rgb(picture.path), View(picture.intrinsics, picture.distortion, picture.camera_from_world)
     finds = [one for one in detector.find([image], [view])[0] if one.score > 0.5]
-    assert np.array_equal(draw_finds(image, [], view), image)
-    drawn = draw_finds(image, finds, view)
+    assert np.array_equal(draw_detections(image, [], view), image)
+    drawn = draw_detections(image, finds, view)
     changed = np.argwhere((drawn != image).any(2))
     middle = np.array([finds[0].keypoints[0][1], finds[0].keypoints[0][0]])
     assert np.linalg.norm(changed.mean(0) - middle) < 25

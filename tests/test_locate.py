@@ -15,7 +15,7 @@ from simgen.geometry import Array, inverse, look_at, project, transform_points, 
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import Stances
 from train.config import EvaluateConfig, PredictConfig, check_evaluate, check_predict
-from train.data.targets import FAR, STRIDE, cells_on_table
+from train.data.targets import STRIDE, TABLE_REACH, cells_on_table
 from train.evaluate.matching import nominal_view
 from train.nets.detection_net import Maps, TableHead, waves_of
 from train.nets.losses import table_loss
@@ -157,7 +157,7 @@ def test_the_places_to_be_learnt_are_where_the_rays_meet_the_table() -> None:
         rays = unproject(pixels, cameras.intrinsics[k], cameras.distortion[k]) @ pose[:3, :3].T
         along = -pose[2, 3] / rays[:, 2]
         hits = pose[:2, 3] + along[:, None] * rays[:, :2]
-        there = (along > 0) & (along * np.linalg.norm(rays, axis=1) < FAR)
+        there = (along > 0) & (along * np.linalg.norm(rays, axis=1) < TABLE_REACH)
         got = places[k].reshape(-1, 2)
         assert np.array_equal(np.isfinite(got).all(1), there)
         np.testing.assert_allclose(got[there], hits[there], atol=2e-4)

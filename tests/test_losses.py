@@ -1,4 +1,4 @@
-"""The keypoint loss: zero for the truth in every symmetric guise, and gradients where they belong."""
+"""The keypoint loss: zero for the truth in every symmetric pose, and gradients where they belong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -16,10 +16,10 @@ from simgen.geometry import Array, inverse, rigid, rotation_about
 from simgen.schema import Render
 from simgen.workers import render
 from train.blocks.kinds import BlockSet, Kind
-from train.detect.types import Found
+from train.detect.types import Detection
 from train.draw.sheets import GREEN, RED, Image
 from train.evaluate.factors import by_factor, draw_factors, factor_lines, factors_of, wilson
-from train.evaluate.matching import Answer, Stray, judge_dataset
+from train.evaluate.matching import BlockResult, FalsePositive, match_dataset
 from train.evaluate.report import measures
 from train.evaluate.worst import draw_worst_cases
 from train.pose.view import Pose, View
@@ -31,12 +31,12 @@ BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
 class Told:
     """A detector that says what it is told to, picture after picture."""
 
-    finds: list[list[Found]]
+    finds: list[list[Detection]]
     blocks: BlockSet = field(default_factory=lambda: BLOCKS)
     located: list[View | None] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
 
-    def find(self, pictures: Sequence[object], views: Sequence[View]) -> list[list[Found]]:
+    def find(self, pictures: Sequence[object], views: Sequence[View]) -> list[list[Detection]]:
         self.views += views
         said, self.finds = self.finds[: len(pictures)], self.finds[len(pictures) :]
         return said
@@ -46,10 +46,10 @@ class Told:
         return located
 
 
-def found(kind: Kind, pose: Array, confidence: float, score: float | None = None) -> Found:
+def found(kind: Kind, pose: Array, confidence: float, score: float | None = None) -> Detection:
     one, count = Pose(pose, np.eye(6), 1.0), len(kind.keypoints)
     score = confidence if score is None else score
-    return Found(kind, score, confidence, np.zeros((count, 2)), np.ones(count), one, one)
+    return Detection(kind, score, confidence, np.zeros((count, 2)), np.ones(count), one, one)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,11 @@ def beside(pose: Array, metres: float) -> Array:
     return moved
 
 
-def answers_to(dataset: BopDataset, finds: list[list[Found]]) -> tuple[list[Answer], list[Stray]]:
-    judged = list(judge_dataset(Told(finds), dataset, 5))  # type: ignore[arg-type]
-    return [one for one in judged if isinstance(one, Answer)], [one for one in judged if isinstance(one, Stray)]
+def answers_to(dataset: BopDataset, finds: list[list[Detection]]) -> tuple[list[BlockResult], list[FalsePositive]]:
+    judged = list(match_dataset(Told(finds), dataset, 5))  # type: ignore[arg-type]
+    return [one for one in judged if isinstance(one, BlockResult)], [
+        one for one in judged if isinstance(one, FalsePositive)
+    ]
 
 
 def test_the_truth_is_right_everywhere(dataset: BopDataset) -> None:
@@ -80,9 +82,9 @@ def test_the_truth_is_right_everywhere(dataset: BopDataset) -> None:
         [found(kind_of(dataset, one), one.camera_from_block, 0.9) for one in picture.instances]
         for picture in dataset.pictures
     ]
-    answers, strays = answers_to(dataset, finds)
+    answers, false_positives = answers_to(dataset, finds)
     assert len(answers) == sum(len(picture.instances) for picture in dataset.pictures) > 20
-    assert not strays
+    assert not false_positives
     for answer in answers:
         assert answer.right
         assert max(answer.adds, answer.rotation, answer.translation, answer.xy) < 1e-6
@@ -91,8 +93,8 @@ def test_the_truth_is_right_everywhere(dataset: BopDataset) -> None:
 
 @pytest.mark.parametrize("score", [0.9, 0.3])
 def test_a_surer_find_elsewhere_takes_no_block_but_may_be_what_is_answered(dataset: BopDataset, score: float) -> None:
-    """A distractor of the same kind is a stray; asked for the one block's place, the find with the best score is the
-    answer, whichever pose is the surer."""
+    """A distractor of the same kind is a false positive; asked for the one block's place, the detection with the best score
+    is the answer, whichever pose has the greater confidence."""
     finds = []
     for picture in dataset.pictures:
         row = []
@@ -103,10 +105,10 @@ def test_a_surer_find_elsewhere_takes_no_block_but_may_be_what_is_answered(datas
                 found(kind, beside(one.camera_from_block, 5 * kind.diameter), 0.8, score),
             ]
         finds.append(row)
-    answers, strays = answers_to(dataset, finds)
+    answers, false_positives = answers_to(dataset, finds)
     assert all(answer.right for answer in answers)
-    assert len(strays) == len(answers)
-    assert all(stray.found.confidence == 0.8 for stray in strays)
+    assert len(false_positives) == len(answers)
+    assert all(false_positive.found.confidence == 0.8 for false_positive in false_positives)
     alone = [a for a in answers if sum(o.obj_id == a.truth.obj_id for o in a.picture.instances) == 1]
     assert alone
     for answer in alone:
@@ -122,7 +124,7 @@ def test_a_camera_that_is_found_says_where_the_blocks_are(dataset: BopDataset) -
         for k, p in enumerate(dataset.pictures)
     ]
     told = Told(finds, located=located)
-    judged = [a for a in judge_dataset(told, dataset, 5, 45.0) if isinstance(a, Answer)]  # type: ignore[arg-type]
+    judged = [a for a in match_dataset(told, dataset, 5, 45.0) if isinstance(a, BlockResult)]  # type: ignore[arg-type]
     for answer in judged:
         if answer.picture.image_id % 2:
             assert answer.xy == pytest.approx(0.5)
@@ -131,8 +133,8 @@ def test_a_camera_that_is_found_says_where_the_blocks_are(dataset: BopDataset) -
 
 
 def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> None:
-    answers, strays = answers_to(dataset, [[] for _ in dataset.pictures])
-    assert not strays
+    answers, false_positives = answers_to(dataset, [[] for _ in dataset.pictures])
+    assert not false_positives
     for answer in answers:
         assert not answer.right and answer.found is None and answer.adds == np.inf
         assert answer.said is dataset.table_center and answer.xy > 0
@@ -147,9 +149,9 @@ def test_a_turn_by_a_symmetry_is_no_error_and_another_is(dataset: BopDataset) ->
             row = []
             for one in picture.instances:
                 kind = kind_of(dataset, one)
-                guise = kind.symmetries[number % len(kind.symmetries)]
-                row.append(found(kind, one.camera_from_block @ guise, 0.9))
-                if np.linalg.norm(guise[:3, 3]) > 0.01:
+                symmetric_pose = kind.symmetries[number % len(kind.symmetries)]
+                row.append(found(kind, one.camera_from_block @ symmetric_pose, 0.9))
+                if np.linalg.norm(symmetric_pose[:3, 3]) > 0.01:
                     moves.add(kind.name)
             finds.append(row)
         for answer in answers_to(dataset, finds)[0]:
@@ -166,7 +168,7 @@ def test_a_turn_by_a_symmetry_is_no_error_and_another_is(dataset: BopDataset) ->
     assert cubes and [a.rotation for a in cubes] == pytest.approx([np.pi / 6] * len(cubes))
 
 
-def made(dataset: BopDataset, number: int, fraction: float, miss: float) -> Answer:
+def made(dataset: BopDataset, number: int, fraction: float, miss: float) -> BlockResult:
     """An answer to the first cube of a picture of the dataset, seen to `fraction`, `miss` diameters off."""
     picture = dataset.pictures[number % len(dataset.pictures)]
     kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
@@ -174,7 +176,7 @@ def made(dataset: BopDataset, number: int, fraction: float, miss: float) -> Answ
     picture = replace(picture, instances=(truth, *picture.instances[1:]))
     one = found(kind, truth.camera_from_block, 0.5)
     view = View(picture.intrinsics, picture.distortion, picture.camera_from_world)
-    return Answer(picture, view, kind, truth, one, miss * kind.diameter, 0.0, 0.0, 0.0, np.zeros(2), np.zeros(2))
+    return BlockResult(picture, view, kind, truth, one, miss * kind.diameter, 0.0, 0.0, 0.0, np.zeros(2), np.zeros(2))
 
 
 def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> None:
@@ -251,13 +253,13 @@ def test_groups_of_one_explain_nothing(dataset: BopDataset) -> None:
 
 
 def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
-    """Each tile is of its own picture; the truth's outline is green, what was said red, and a stray has no truth."""
+    """Each tile is of its own picture; the truth's outline is green, what was said red; false positives have no truth."""
     answers = [made(dataset, k, 1.0, 0.05 * k) for k in range(6)]
-    stray = Stray(dataset.pictures[7], answers[0].view, answers[0].found)  # type: ignore[arg-type]
-    shown = draw_worst_cases(answers, [stray])
+    false_positive = FalsePositive(dataset.pictures[7], answers[0].view, answers[0].found)  # type: ignore[arg-type]
+    shown = draw_worst_cases(answers, [false_positive])
     assert shown.shape == (3 * 480, 3 * 640, 3)
     tiles = [shown[480 * (k // 3) :, 640 * (k % 3) :][:480, :640] for k in range(7)]
-    for tile, picture in zip(tiles, [stray.picture, *(a.picture for a in answers[::-1])], strict=True):
+    for tile, picture in zip(tiles, [false_positive.picture, *(a.picture for a in answers[::-1])], strict=True):
         original = cv2.resize(cv2.imread(str(picture.path))[..., ::-1], (640, 480))
         assert np.median(np.abs(tile.astype(int) - original)) == 0
 
@@ -276,9 +278,9 @@ def test_where_the_camera_was_found_the_tables_edges_are_not_that_sure(dataset: 
     assert dataset.table_center is not None and dataset.table_size is not None
     least, greatest = dataset.table_center - dataset.table_size / 2, dataset.table_center + dataset.table_size / 2
     known = Told([[] for _ in dataset.pictures])
-    list(judge_dataset(known, dataset, 5))  # type: ignore[arg-type]
+    list(match_dataset(known, dataset, 5))  # type: ignore[arg-type]
     blind = Told([[] for _ in dataset.pictures], located=[View(p.intrinsics, p.distortion) for p in dataset.pictures])
-    list(judge_dataset(blind, dataset, 5, nominal_fov=45.0))  # type: ignore[arg-type]
+    list(match_dataset(blind, dataset, 5, nominal_fov=45.0))  # type: ignore[arg-type]
     for views, margin in ((known.views, 0.0), (blind.views, 0.1)):
         assert len(views) == len(dataset.pictures)
         for view in views:

@@ -21,7 +21,7 @@ from train.detect.detector import load_detector
 from train.detect.export import export
 from train.evaluate.calibrate import calibrate_checkpoint
 from train.metrics import adds
-from train.pose.refine import Answer, evidence_of, hold, light_of
+from train.pose.refine import Hypothesis, evidence_of, hold, light_of
 from train.pose.view import Pose, View
 from train.runs.checkpoint import read_checkpoint
 
@@ -56,8 +56,8 @@ def moved(pose: Array, view: View, x: float, y: float, yaw: float) -> Array:
     return np.asarray(view.camera_from_table @ rigid(turned, lying[:3, 3] + [x, y, 0]))
 
 
-def answer(kind: Kind, pose: Array, chance: float = 1.0) -> Answer:
-    return Answer(0, kind, chance, np.zeros((len(kind.keypoints), 2)), Pose(pose, np.eye(6), 1.0))
+def answer(kind: Kind, pose: Array, chance: float = 1.0) -> Hypothesis:
+    return Hypothesis(0, kind, chance, np.zeros((len(kind.keypoints), 2)), Pose(pose, np.eye(6), 1.0))
 
 
 @pytest.mark.parametrize("model", FACETS)
@@ -143,28 +143,28 @@ def test_the_picture_outvotes_a_network_that_is_a_little_surer_of_the_wrong_kind
 def test_the_margin_is_to_an_answer_that_looks_otherwise(model: str) -> None:
     """What a symmetry turns into the same is no other answer: a cube turned by 90 degrees, a cone by 30."""
     picture, view, kind, truth = scene_of(model)
-    guises = [truth @ symmetry for symmetry in kind.group]
+    symmetric_poses = [truth @ symmetry for symmetry in kind.group]
     *_, other, _ = scene_of("tetrahedron")
     place = (inverse(view.camera_from_table) @ truth)[:3, 3]  # type: ignore[arg-type]
     wrong = view.camera_from_table @ rigid(np.eye(3), np.array([*place[:2], other.size[2] / 2]))  # type: ignore[operator]
-    held = hold(light_of(picture), [*(answer(kind, one, 0.5) for one in guises), answer(other, wrong)], view)
+    held = hold(light_of(picture), [*(answer(kind, one, 0.5) for one in symmetric_poses), answer(other, wrong)], view)
     assert held is not None
     assert held.answer.kind is kind
-    # And not the most that there is: all the guises are one try, and left room for the other.
+    # And not the most that there is: all the symmetric poses are one try, and left room for the other.
     assert 1 < held.margin < 10
 
 
 def test_a_held_find_says_how_far_it_was_moved() -> None:
-    """Its misfit is that of the pose it has, in the guise nearest to the keypoints; uncertain keypoints are not far off."""
+    """Its misfit is that of its pose, in the symmetric pose nearest to the keypoints; uncertain ones are not far off."""
     detector = load_detector("shipped-blocks", calibrated=False)
     picture, view, *_ = scene_of("cube")
     (found,) = detector.find([picture], [view])
     one = found[0]
     assert one.on_table is not None
-    guises = one.on_table.camera_from_block @ one.kind.group
+    symmetric_poses = one.on_table.camera_from_block @ one.kind.group
     seen = [
-        project(transform_points(guise, one.kind.keypoints), view.intrinsics, view.distortion) - one.keypoints
-        for guise in guises
+        project(transform_points(symmetric_pose, one.kind.keypoints), view.intrinsics, view.distortion) - one.keypoints
+        for symmetric_pose in symmetric_poses
     ]
     off = [np.sqrt(np.mean((miss / np.maximum(one.sigma, 0.25)[:, None]) ** 2)) for miss in seen]
     assert one.on_table.misfit == pytest.approx(min(off))

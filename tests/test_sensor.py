@@ -198,12 +198,12 @@ def rounding(light: float) -> float:
 
 
 @pytest.mark.parametrize("light", [0.2, 0.5, 1.0])
-@pytest.mark.parametrize(("shot", "read"), [(10.0, 0.0), (0.0, 9.0), (10.0, 9.0)])
+@pytest.mark.parametrize(("batch", "read"), [(10.0, 0.0), (0.0, 9.0), (10.0, 9.0)])
 def test_shot_noise_grows_with_the_light_read_noise_does_not_and_both_add(
-    light: float, shot: float, read: float
+    light: float, batch: float, read: float
 ) -> None:
-    grain = grain_of(light, shot_noise=shot, read_noise=read, noise_seed=int(100 * light))
-    variance = (shot / 255) ** 2 * light + (read / 255) ** 2
+    grain = grain_of(light, shot_noise=batch, read_noise=read, noise_seed=int(100 * light))
+    variance = (batch / 255) ** 2 * light + (read / 255) ** 2
     assert grain.var() == pytest.approx(variance + rounding(light), rel=4 * np.sqrt(2 / grain.size))
     assert abs(grain.mean()) < 4 * np.sqrt(variance / grain.size)
 

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from simgen.render import make_renderer
 from simgen.sensor import sense
-from train.data.batch import Shot, views_of
+from train.data.batch import Batch, views_of
 from train.data.targets import targets_of
 from train.detect.detector import Detector, load_detector
 from train.evaluate.calibrate import judged
@@ -78,8 +78,8 @@ def test_blocks_are_found_on_any_side() -> None:
     classes = torch.tensor(detector.blocks.classes_of(pipeline.world.solids))
     targets = replace(targets, model=classes[targets.model])
     room = torch.full((12, 2, 2), torch.nan)
-    shot = Shot(images, targets, torch.zeros(12, 1, 1, 2), room, torch.zeros(*targets.model.shape, 1, 4))
-    finds = list(judged(detector, [shot]))
+    batch = Batch(images, targets, torch.zeros(12, 1, 1, 2), room, torch.zeros(*targets.model.shape, 1, 4))
+    finds = list(judged(detector, [batch]))
     seen = int((targets.present & targets.labelled & (targets.share > 0.5)).sum())
     sure = [one for one in finds if one.found.confidence > 0.6]
     stated = np.array([one.found.confidence for one in sure])

@@ -11,7 +11,7 @@ from simgen.dataset.read import read_rgb
 from simgen.errors import ConfigError, DatasetError
 from train.config import SourceConfig
 from train.data.images import EpochOrder, jitter, split
-from train.tobin.data import Pictures, batches, find_examples
+from train.tobin.data import ResizedPictures, find_examples, loader_of
 
 
 def test_positions_are_the_blocks_place_in_the_world(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_keypoints_are_where_the_square_is_drawn(tmp_path: Path) -> None:
 def test_normalised_keypoints_read_the_same_at_any_size(tmp_path: Path) -> None:
     examples = find_examples(SourceConfig(str(write_dataset(tmp_path / "d", random_positions(4)))))
     for height, width in ((HEIGHT, WIDTH), (24, 64), (96, 128)):
-        batch = Pictures(examples, np.arange(4), height=height, width=width, cache_gb=1, workers=0).__getitems__(
+        batch = ResizedPictures(examples, np.arange(4), height=height, width=width, cache_gb=1, workers=0).__getitems__(
             [0, 1, 2, 3]
         )
         assert batch["images"].shape == (4, 3, height, width) and batch["images"].dtype == torch.uint8
@@ -90,7 +90,7 @@ def test_a_missing_or_truncated_picture_is_named(tmp_path: Path) -> None:
     path = examples.pictures[1].path
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DatasetError, match=path.name):
-        Pictures(examples, np.arange(2), height=HEIGHT, width=WIDTH, cache_gb=1, workers=2)
+        ResizedPictures(examples, np.arange(2), height=HEIGHT, width=WIDTH, cache_gb=1, workers=2)
 
 
 def test_split_parts_all_rows_and_depends_on_the_seed_only() -> None:
@@ -123,16 +123,16 @@ def test_cache_and_workers_change_nothing(tmp_path: Path) -> None:
     rows = np.array([8, 1, 2, 7, 5])
 
     def all_batches(cache_gb: float, workers: int) -> list[dict[str, torch.Tensor]]:
-        pictures = Pictures(examples, rows, height=24, width=32, cache_gb=cache_gb, workers=workers)
+        pictures = ResizedPictures(examples, rows, height=24, width=32, cache_gb=cache_gb, workers=workers)
         assert pictures.cached == (cache_gb > 0)
-        return list(batches(pictures, 2, order=EpochOrder(5, 1), workers=workers))
+        return list(loader_of(pictures, 2, order=EpochOrder(5, 1), workers=workers))
 
     first = all_batches(1, 2)
     assert [len(batch["rows"]) for batch in first] == [2, 2]  # the incomplete one is left out
     for other in (all_batches(0, 0), all_batches(0, 2)):
         for a, b in zip(first, other, strict=True):
             assert all(torch.equal(a[key], b[key]) for key in a)
-    whole = list(batches(Pictures(examples, rows, height=24, width=32, cache_gb=1, workers=0), 2))
+    whole = list(loader_of(ResizedPictures(examples, rows, height=24, width=32, cache_gb=1, workers=0), 2))
     assert torch.cat([batch["rows"] for batch in whole]).tolist() == rows.tolist()  # each once, as they come
 
 

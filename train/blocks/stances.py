@@ -85,9 +85,9 @@ def alike(kind: Kind) -> list[Array]:
     ups = kind.rests[:, 2, :3]
     groups: list[list[int]] = []
     for number, up in enumerate(ups):
-        guises = [_upward(kind.axis, turn[:3, :3] @ up) for turn in kind.symmetries]
+        turned_ups = [_upward(kind.axis, turn[:3, :3] @ up) for turn in kind.symmetries]
         for group in groups:
-            if min(np.linalg.norm(_upward(kind.axis, ups[group[0]]) - guise) for guise in guises) < _SAME:
+            if min(np.linalg.norm(_upward(kind.axis, ups[group[0]]) - turned) for turned in turned_ups) < _SAME:
                 group.append(number)
                 break
         else:

@@ -33,7 +33,7 @@ def _known(values: Array) -> Array | None:
 
 
 @dataclass(frozen=True)
-class Shot:
+class Batch:
     """A batch to learn from: images (B, 3, H, W) uint8, targets whose `model` is the class in the source's BlockSet, and
     `cells` (B, h, w, 2) m, where on the table's plane each cell of the network's maps looks (see cells_on_table).
     `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where nobody knows. `jitter` (B, N, WINDOWS, 4) in
@@ -46,18 +46,18 @@ class Shot:
     tables: Tensor
     jitter: Tensor
 
-    def to(self, device: torch.device) -> "Shot":
-        return Shot(*(getattr(self, item.name).to(device) for item in fields(self)))
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
 def jitter_of(draws: Draws, slots: int) -> Tensor:
-    """Shot.jitter of the samples of `draws` with `slots` blocks each."""
+    """Batch.jitter of the samples of `draws` with `slots` blocks each."""
     numbers = (draws / "train" / "window").uniform(4 * WINDOWS * slots)
     return torch.tensor(2 * numbers - 1).float().reshape(-1, slots, WINDOWS, 4)
 
 
 def tables_of(table: Array | None, count: int) -> Tensor:
-    """Shot.tables of `count` pictures of one `table` as train.pose.view.View has it."""
+    """Batch.tables of `count` pictures of one `table` as train.pose.view.View has it."""
     corners = np.full((2, 2), np.nan) if table is None else table
     return torch.tensor(corners).float().expand(count, 2, 2)
 
@@ -80,8 +80,8 @@ class Items(Sampler[int]):
         return iter(range(first * self.world + self.rank, (first + self.length) * self.world, self.world))
 
 
-def shots(source: Dataset[Shot], items: Items, *, workers: int) -> DataLoader[Shot]:
-    """The shots of `source` with the numbers `items`, made by `workers` processes, or in this one where there are none, as
+def batches(source: Dataset[Batch], items: Items, *, workers: int) -> DataLoader[Batch]:
+    """The batches of `source` with the numbers `items`, made by `workers` processes, or in this one where there are none, as
     on a GPU."""
     return DataLoader(
         source,

@@ -19,13 +19,13 @@ from simgen.geometry import Array, inverse, project, transform_points
 from simgen.scene import Cameras, Scenes, from_json
 from simgen.shapes import load_solid
 from train.blocks.kinds import BlockSet, Kind
-from train.data.batch import Shot, jitter_of, tables_of
+from train.data.batch import Batch, jitter_of, tables_of
 from train.data.images import Decoded, EpochOrder, jitter
 from train.data.targets import Targets, cells_on_table
 from train.pose.view import pose_or_nan, table_of
 
 
-class BopShots(Dataset[Shot]):
+class BopBatches(Dataset[Batch]):
     """Batches of `batch_size` of the pictures `rows` of `dataset`, in an order that is another in each epoch; with
     `shuffle` off, as they come. `strength` is that of train.data.images.jitter.
 
@@ -60,7 +60,7 @@ class BopShots(Dataset[Shot]):
         """Items of an epoch: what does not fill the last one waits for another order."""
         return len(self.rows) // self.batch_size
 
-    def __getitem__(self, item: int) -> Shot:
+    def __getitem__(self, item: int) -> Batch:
         epoch, place = divmod(item, len(self))
         chosen = self._order_of(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
         images, sizes = self.decoded[chosen]
@@ -84,7 +84,7 @@ class BopShots(Dataset[Shot]):
             height=self.height,
         )
         draws = Draws(self.seed, self.rows[chosen]) / epoch
-        return Shot(
+        return Batch(
             images,
             targets,
             cells_on_table(cameras, images.device),

@@ -12,8 +12,8 @@ from simgen.dataset.read import open_dataset
 from simgen.errors import DatasetError
 from train.blocks.kinds import BlockSet
 from train.config import DataConfig, KeypointConfig, StreamConfig, TrainConfig
-from train.data.batch import Shot
-from train.data.bop import BopShots, classes_of
+from train.data.batch import Batch
+from train.data.bop import BopBatches, classes_of
 from train.data.images import check_simulated, manifest_hash, split
 from train.data.stream import HELD_OUT, Stream
 
@@ -27,10 +27,10 @@ class Sources:
     to print and `described` what it is to write down.
     """
 
-    training: Dataset[Shot]
+    training: Dataset[Batch]
     epoch: int
     workers: int
-    held_out: Dataset[Shot]
+    held_out: Dataset[Batch]
     each: int
     blocks: BlockSet
     size: tuple[int, int]
@@ -91,7 +91,7 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
             "step's, and 3: render more, or change trainer.batch_size or data.validation"
         )
     cache = data.cache_gb / 2  # the two share it
-    training = BopShots(
+    training = BopBatches(
         dataset,
         rows,
         classes,
@@ -103,7 +103,7 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
         workers=data.workers,
     )
     count = min(config.trainer.batch_size, len(aside) // 3)
-    held_out = BopShots(
+    held_out = BopBatches(
         dataset, np.sort(aside), classes, batch_size=count, shuffle=False, min_visible=data.min_visible, cache_gb=cache
     )
     return Sources(

@@ -19,14 +19,14 @@ from simgen.schema import Randomize, Source
 from simgen.sensor import sense
 from train.blocks.kinds import BlockSet
 from train.config import StreamConfig
-from train.data.batch import Shot, jitter_of, tables_of
+from train.data.batch import Batch, jitter_of, tables_of
 from train.data.targets import cells_on_table, joined, targets_of
 from train.pose.view import table_of
 
 HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
 
 
-class Stream(Dataset[Shot]):
+class Stream(Dataset[Batch]):
     """Batches of `batch_size` samples of the stream `seed`, in equal parts of each of `config.scenes`.
 
     Scene k draws from the seed `seed` + k 2^48: two scenes of one seed would have colours and lights in common.
@@ -57,7 +57,7 @@ class Stream(Dataset[Shot]):
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that draws
 
-    def __getitem__(self, item: int) -> Shot:
+    def __getitem__(self, item: int) -> Batch:
         if self._renderers is None:
             self._renderers = [make_renderer("raycast", p.world, p.images, p.source.raycast) for p in self.pipelines]
         index = range(item * self.each, (item + 1) * self.each)
@@ -71,9 +71,9 @@ class Stream(Dataset[Shot]):
         jitter = torch.cat(
             [functional.pad(part.jitter, (0, 0, 0, 0, 0, room - part.jitter.shape[1])) for part in parts]
         )
-        return Shot(images, joined([part.targets for part in parts]), cells, tables, jitter)
+        return Batch(images, joined([part.targets for part in parts]), cells, tables, jitter)
 
-    def _draw(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Shot:
+    def _draw(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Batch:
         scenes = pipeline.sampler.sample(pipeline.source.seed, index)
         frames = renderer.render(scenes)
         targets = targets_of(scenes, frames)
@@ -82,4 +82,4 @@ class Stream(Dataset[Shot]):
         table = pipeline.world.table
         tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)
         moves = jitter_of(Draws(pipeline.source.seed, np.arange(index.start, index.stop)), targets.model.shape[1])
-        return Shot(images, targets, cells_on_table(scenes.cameras, images.device), tables, moves.to(images.device))
+        return Batch(images, targets, cells_on_table(scenes.cameras, images.device), tables, moves.to(images.device))

@@ -16,19 +16,19 @@ from simgen.render import Frames
 from simgen.render.lens import STEP, plane_of
 from simgen.scene import Cameras, Scenes
 
-FAR = 2.5  # m: what looks at the table's plane farther away than this is asked for nothing
+TABLE_REACH = 2.5  # m: what looks at the table's plane farther away than this is asked for nothing
 STRIDE = 4  # px of the picture for a cell of the maps
 
 
 def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
     """(B, h, w, 2) m: X and Y of the table's plane z = 0 where the rays through the cells' centres meet it; NaN where they
-    do not, or farther than FAR from the camera."""
+    do not, or farther than TABLE_REACH from the camera."""
     middle = (STRIDE - 1) / 2
     plane = plane_of(cameras, (middle, middle), STEP, device)[:, :, : cameras.height : STRIDE, : cameras.width : STRIDE]
     pose = torch.tensor(cameras.world_from_camera, device=device).float()
     rays = torch.cat([plane, torch.ones_like(plane[:, :1])], 1).permute(0, 2, 3, 1) @ pose[:, None, :3, :3].mT
     along = -pose[:, None, None, 2, 3] / rays[..., 2]
-    there = (along > 0) & (along * rays.norm(dim=-1) < FAR)
+    there = (along > 0) & (along * rays.norm(dim=-1) < TABLE_REACH)
     places = pose[:, None, None, :2, 3] + along[..., None] * rays[..., :2]
     return places.where(there[..., None], torch.nan)
 

@@ -17,11 +17,11 @@ from train.config import KeypointConfig
 from train.data.images import resized
 from train.data.targets import STRIDE
 from train.detect.calibration import Calibrations, Inflation
-from train.detect.types import Found, Image
+from train.detect.types import Detection, Image
 from train.nets.crop_net import upward_of, windows_of
 from train.nets.detection_net import KeypointNet, Maps, Peaks, find_peaks, make_net
 from train.pose.locate import find_camera
-from train.pose.refine import LEAST_CHANCE, MOST_CLASSES, Answer, hold, light_of
+from train.pose.refine import LEAST_CHANCE, MOST_CLASSES, Hypothesis, hold, light_of
 from train.pose.solve import misfit_of, solve_free, solve_on_table
 from train.pose.view import Pose, View, pose_or_nan
 from train.runs.checkpoint import AVERAGED, KEYPOINTS, fits_its_description, read_checkpoint, weights_below
@@ -72,10 +72,10 @@ class Detector:
         in their pictures, beside what it has learnt from, they are found better in larger ones."""
         return replace(self, width=round(self.width * factor), height=round(self.height * factor))
 
-    def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Found]]:
+    def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Detection]]:
         """The blocks in each of `pictures` (H, W, 3), RGB, of any size, seen by the cameras `views`; best first. Where a
         view knows its table, a block lies on it: what would lie beyond the edge is no block."""
-        finds: list[list[Found]] = [[] for _ in pictures]
+        finds: list[list[Detection]] = [[] for _ in pictures]
         sizes = [self._size(picture) for picture in pictures]
         for size in dict.fromkeys(sizes):
             rows = [row for row, other in enumerate(sizes) if other == size]
@@ -146,12 +146,12 @@ class Detector:
         read = _Reading(stance.cpu().numpy(), *(part.cpu().double().numpy() for part in parts))
         return read._replace(chance=chance, told=told)
 
-    def _solve(self, told: _Reading, view: View, picture: Image) -> list[Found]:
+    def _solve(self, told: _Reading, view: View, picture: Image) -> list[Detection]:
         stances = self.net.stances
         kinds = stances.kind.cpu().numpy()
         asks = self.edges and view.camera_from_table is not None and told.chance is not None
         light = light_of(picture) if asks else None
-        found: list[Found] = []
+        found: list[Detection] = []
         for row, (number, score, share) in enumerate(zip(told.stance, told.score, told.share, strict=True)):
             chosen = self.blocks.kinds[kinds[number]]
             pixels = told.keypoints[row, : len(chosen.keypoints)]
@@ -179,7 +179,7 @@ class Detector:
                 continue
             sure = float(score * share)
             edges = None if held is None else np.array([held.evidence, held.margin])
-            one = Found(chosen, sure, sure, pixels, doubt, free, lying, edges)
+            one = Detection(chosen, sure, sure, pixels, doubt, free, lying, edges)
             calibration = self.calibration.on_table if lying else self.calibration.free
             if calibration is not None:
                 one = replace(one, confidence=float(calibration.chance(one.features)))
@@ -194,7 +194,7 @@ class Detector:
         kind = self.blocks.kinds[int(stances.kind[stance])]
         return solve_on_table(kind.keypoints, pixels, sigma, view, kind.rests[stances.rests[stance]], kind.axis)
 
-    def _answers(self, told: _Reading, row: int, view: View) -> list[Answer]:
+    def _answers(self, told: _Reading, row: int, view: View) -> list[Hypothesis]:
         """What the block `row` of `told` may be, the likeliest first."""
         assert told.chance is not None and told.told is not None
         stances, chance = self.net.stances, told.chance[row]
@@ -207,7 +207,7 @@ class Detector:
             pixels = told.told[row, stances.rows[stance].cpu().numpy()[:count]]
             pose = self._lying(int(stance), pixels, told.sigma[row, :count], view)
             if pose is not None:
-                answers.append(Answer(int(stance), kind, float(chance[stance]), pixels, pose))
+                answers.append(Hypothesis(int(stance), kind, float(chance[stance]), pixels, pose))
         return answers
 
 

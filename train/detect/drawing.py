@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from train.detect.types import Found
+from train.detect.types import Detection
 from train.draw.overlay import COLORS, Image, draw_block, label
 from train.pose.view import View
 
 
-def draw_finds(picture: Image, finds: Sequence[Found], view: View) -> Image:
+def draw_detections(picture: Image, finds: Sequence[Detection], view: View) -> Image:
     """`picture` (H, W, 3) RGB with the outline, the axes, the kind and the confidence of each of `finds`."""
     drawn = np.ascontiguousarray(picture).copy()
     thick = max(1, round(picture.shape[1] / 640))

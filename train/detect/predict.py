@@ -14,8 +14,8 @@ from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import inverse, quaternion_from_matrix
 from train.config import PredictConfig
 from train.detect.detector import load_detector
-from train.detect.drawing import draw_finds
-from train.detect.types import Found
+from train.detect.drawing import draw_detections
+from train.detect.types import Detection
 from train.draw.sheets import write_png
 from train.pose.view import View
 from train.runs.folder import write_json
@@ -47,7 +47,7 @@ def predict(config: PredictConfig) -> None:
         finds = [found for found in detector.find([picture], [view])[0] if found.confidence >= config.confidence]
         lines.append({"image": name, "blocks": [describe(found, view) for found in finds]})
         print(json.dumps(lines[-1], allow_nan=False))
-        drawn = draw_finds(picture, finds, view)
+        drawn = draw_detections(picture, finds, view)
         if rate is None:
             write_png(out / f"{Path(name).stem}.png", drawn)
             continue
@@ -60,7 +60,7 @@ def predict(config: PredictConfig) -> None:
     write_json(out / "predictions.json", lines)
 
 
-def describe(found: Found, view: View) -> dict[str, Any]:
+def describe(found: Detection, view: View) -> dict[str, Any]:
     """A find as plain values: metres, pixels, unit quaternions wxyz; `sigma` are standard deviations."""
     pose = found.pose
     deviation = np.sqrt(np.maximum(np.diag(pose.covariance), 0))

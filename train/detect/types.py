@@ -14,7 +14,7 @@ Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Found:
+class Detection:
     """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so),
     `confidence` (the chance that the pose is right; the score itself where the detector has not been calibrated for such),
     keypoints (K, 2) px of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table

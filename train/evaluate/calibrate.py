@@ -17,12 +17,12 @@ from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array, inverse
 from train.config import CalibrateConfig
-from train.data.batch import Shot, views_of
+from train.data.batch import Batch, views_of
 from train.data.images import check_simulated
 from train.detect.calibration import BINS, RIGHT, Inflation, calibrate, inflation
 from train.detect.detector import Detector, load_detector
-from train.detect.types import Found
-from train.evaluate.matching import Answer, judge_dataset, misses, nearest_guise, sized_as_in
+from train.detect.types import Detection
+from train.evaluate.matching import BlockResult, match_dataset, misses, nearest_symmetric_pose, sized_as_in
 from train.metrics import brier_skill, expected_calibration_error, match
 from train.pose.view import Pose, pose_or_nan
 from train.runs.checkpoint import read_checkpoint
@@ -33,57 +33,59 @@ _WHERE = {True: "", False: " where no table is known"}
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedDetection:
     """One find and whether its pose is `right`: ADD-S to a labelled block of its kind, which no better find has taken,
-    under a tenth of the diameter. `truth` is that block's camera_from_block (4, 4), in the symmetric guise nearest to the
+    under a tenth of the diameter. `truth` is that block's camera_from_block (4, 4), in the symmetric pose nearest to the
     find, None where the find is wrong; `table` camera_from_table (4, 4)."""
 
-    found: Found
+    found: Detection
     right: bool
     truth: Array | None
     table: Array
 
 
-Finds = Callable[[Detector, bool], list[Judged]]  # in held-out pictures; whether the table's place is known
+Finds = Callable[[Detector, bool], list[JudgedDetection]]  # in held-out pictures; whether the table's place is known
 
 
-def judged(detector: Detector, shots: Iterable[Shot]) -> Iterator[Judged]:
-    """Every find in `shots`, whose targets speak of the classes of `detector.blocks`. As in a dataset's labels, a
+def judged(detector: Detector, batches: Iterable[Batch]) -> Iterator[JudgedDetection]:
+    """Every find in `batches`, whose targets speak of the classes of `detector.blocks`. As in a dataset's labels, a
     distractor is no block, even if it is of a known kind: its size is another, which a find on the table can tell."""
-    for shot in shots:
-        targets = shot.targets
-        pictures = list(shot.images.permute(0, 2, 3, 1).cpu().numpy())
+    for batch in batches:
+        targets = batch.targets
+        pictures = list(batch.images.permute(0, 2, 3, 1).cpu().numpy())
         tables, poses = (p.double().cpu().numpy() for p in (targets.camera_from_world, targets.camera_from_block))
         there = (targets.present & targets.labelled & (targets.model >= 0) & (targets.seen > 0)).cpu().numpy()
         model = targets.model.cpu().numpy()
-        for row, finds in enumerate(detector.find(pictures, views_of(targets, shot.tables))):
+        for row, finds in enumerate(detector.find(pictures, views_of(targets, batch.tables))):
             slots = np.flatnonzero(there[row])
             truths = [(detector.blocks.names[model[row, slot]], poses[row, slot]) for slot in slots]
             taken = match(np.array([found.confidence for found in finds]), misses(finds, truths), RIGHT)
             for found, j in zip(finds, taken, strict=True):
-                truth = nearest_guise(truths[j][1], found.kind, found.pose.camera_from_block) if j >= 0 else None
-                yield Judged(found, truth is not None, truth, tables[row])
+                truth = (
+                    nearest_symmetric_pose(truths[j][1], found.kind, found.pose.camera_from_block) if j >= 0 else None
+                )
+                yield JudgedDetection(found, truth is not None, truth, tables[row])
 
 
-def judged_in(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[Judged]:
-    """Every find in the pictures of `dataset`, as `train.evaluate.matching.judge_dataset` has them."""
-    for one in judge_dataset(detector, dataset, batch):
+def judged_in(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[JudgedDetection]:
+    """Every find in the pictures of `dataset`, as `train.evaluate.matching.match_dataset` has them."""
+    for one in match_dataset(detector, dataset, batch):
         if one.found is None:
             continue
         table = pose_or_nan(one.picture.camera_from_world)
-        if isinstance(one, Answer) and one.right:
-            truth = nearest_guise(one.truth.camera_from_block, one.kind, one.found.pose.camera_from_block)
-            yield Judged(one.found, True, truth, table)
+        if isinstance(one, BlockResult) and one.right:
+            truth = nearest_symmetric_pose(one.truth.camera_from_block, one.kind, one.found.pose.camera_from_block)
+            yield JudgedDetection(one.found, True, truth, table)
         else:
-            yield Judged(one.found, False, None, table)
+            yield JudgedDetection(one.found, False, None, table)
 
 
-def squares_free(judgements: Iterable[Judged]) -> Array:
+def squares_free(judgements: Iterable[JudgedDetection]) -> Array:
     """(N,) squared distances of the right finds' free places from the truth, in stated deviations, of 3 dimensions."""
     return np.array([_square(one.found.free, one.truth, np.eye(3)) for one in judgements if one.truth is not None])
 
 
-def squares_on_table(judgements: Iterable[Judged]) -> Array:
+def squares_on_table(judgements: Iterable[JudgedDetection]) -> Array:
     """(N,) the same along the table, of 2 dimensions, of those that have a pose there."""
     return np.array(
         [
@@ -132,7 +134,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     return result
 
 
-def add_confidence(path: Path, held_out: Dataset[Shot], learn: range, check: range) -> dict[str, Any] | None:
+def add_confidence(path: Path, held_out: Dataset[Batch], learn: range, check: range) -> dict[str, Any] | None:
     """Calibrates the detector in the checkpoint `path` on the items `learn` of `held_out`, its uncertainties and
     then its confidence, and tells how well they come true on the items `check`; None where it finds nothing there. Where
     there is too little to learn any of these from, it says so and leaves that as the network has it."""
@@ -142,7 +144,7 @@ def add_confidence(path: Path, held_out: Dataset[Shot], learn: range, check: ran
     def finds_in(items: range) -> Finds:
         drawn = [held_out[k] for k in items]
 
-        def finds(detector: Detector, known: bool) -> list[Judged]:
+        def finds(detector: Detector, known: bool) -> list[JudgedDetection]:
             return list(judged(detector, drawn if known else map(_blind, drawn)))
 
         return finds
@@ -189,7 +191,7 @@ def comes_true(detector: Detector, finds: Finds) -> dict[str, Any] | None:
     }
 
 
-def _confidence(finds: list[Judged]) -> dict[str, Any]:
+def _confidence(finds: list[JudgedDetection]) -> dict[str, Any]:
     right = np.array([one.right for one in finds], dtype=bool)
     stated, score = (np.array([getattr(one.found, name) for one in finds]) for name in ("confidence", "score"))
     skill = brier_skill(stated, right)
@@ -202,11 +204,11 @@ def _confidence(finds: list[Judged]) -> dict[str, Any]:
     }
 
 
-def _blind(shot: Shot) -> Shot:
+def _blind(batch: Batch) -> Batch:
     """The same pictures, of cameras that nobody knows the place of."""
-    targets = shot.targets
+    targets = batch.targets
     return replace(
-        shot, targets=replace(targets, camera_from_world=torch.full_like(targets.camera_from_world, torch.nan))
+        batch, targets=replace(targets, camera_from_world=torch.full_like(targets.camera_from_world, torch.nan))
     )
 
 

@@ -12,7 +12,7 @@ from simgen.errors import DatasetError
 from simgen.geometry import Array, project
 from simgen.scene import LIGHTS, TEXTURES
 from train.draw.sheets import Image, drawn
-from train.evaluate.matching import Answer
+from train.evaluate.matching import BlockResult
 from train.metrics import median_of
 
 BINS = 4  # of a number: as many answers in each
@@ -21,7 +21,7 @@ _NORMAL = 1.96  # standard deviations to either side hold 95%
 Value = float | str
 
 
-def factors_of(answer: Answer) -> dict[str, Value]:
+def factors_of(answer: BlockResult) -> dict[str, Value]:
     """What the picture of `answer` was like: what its labels tell, and, where the dataset stores it, its recipe."""
     picture, truth = answer.picture, answer.truth
     place = truth.camera_from_block[:3, 3]
@@ -76,7 +76,7 @@ def _of_recipe(recipe: Mapping[str, Any], number: int) -> dict[str, Value]:
     }
 
 
-def by_factor(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+def by_factor(answers: Sequence[BlockResult]) -> list[dict[str, Any]]:
     """The answers by each factor, that which explains most first: `factor`; `explained`, the share of the variance of the
     miss (ADD-S in diameters, at most 1, which is also that of a block not found) that lies between its groups; `groups`,
     each with its name, how many blocks, how many not found, the share of right poses with Wilson's 95% interval, and
@@ -164,7 +164,7 @@ def _grouped(values: Sequence[Value | None]) -> list[tuple[str, Array]]:
     return found
 
 
-def _row(name: str, answers: Sequence[Answer]) -> dict[str, Any]:
+def _row(name: str, answers: Sequence[BlockResult]) -> dict[str, Any]:
     right = sum(bool(answer.right) for answer in answers)
     low, high = wilson(right, len(answers))
     return {

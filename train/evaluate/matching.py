@@ -11,19 +11,19 @@ from simgen.geometry import Array, inverse
 from train.blocks.kinds import Kind
 from train.detect.calibration import RIGHT
 from train.detect.detector import Detector
-from train.detect.types import Found
+from train.detect.types import Detection
 from train.metrics import adds, match, mspd, rotation_error, translation_error
 from train.pose.view import View, table_of
 
-TURNS = 315  # of a continuous symmetry: as fine as BOP has them
+SYMMETRY_STEPS = 315  # of a continuous symmetry: as fine as BOP has them
 # m: where a camera was found from the table in its picture, the table's edges may lie as far beyond where they are said to
 # be.
 _MISPLACED = np.array([[-0.1], [0.1]])
-NEAR = 1.0  # diameters: a find farther off than this, by ADD-S, is not taken for the block
+MATCH_LIMIT = 1.0  # diameters: a find farther off than this, by ADD-S, is not taken for the block
 
 
 @dataclass(frozen=True)
-class Answer:
+class BlockResult:
     """A labelled block `truth` of `kind` in `picture`, and the find taken for it, with its errors up to symmetry (infinite
     without). `view` is the camera by which the find was made.
 
@@ -38,7 +38,7 @@ class Answer:
     view: View
     kind: Kind
     truth: Instance
-    found: Found | None
+    found: Detection | None
     adds: float  # m
     rotation: float  # rad, up to symmetry
     translation: float  # m
@@ -57,31 +57,31 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Stray:
+class FalsePositive:
     """A find that was taken for no labelled block."""
 
     picture: Picture
     view: View
-    found: Found
+    found: Detection
 
 
-def judge_dataset(
+def match_dataset(
     detector: Detector,
     dataset: BopDataset,
     batch: int,
     nominal_fov: float | None = None,
     nominal_position: Array | None = None,
-) -> Iterator[Answer | Stray]:
-    """An Answer for each labelled block of a kind that the detector knows, and the strays.
+) -> Iterator[BlockResult | FalsePositive]:
+    """A BlockResult for each labelled block of a kind that the detector knows, and the false positives.
 
-    Finds choose in the order of their confidence, each the block of its kind that is left with the least ADD-S, if that is
-    under NEAR diameters. The camera is the dataset's; with a vertical `nominal_fov` (degrees) nothing of it is told but
-    that and perhaps the `nominal_position` (3,) m, and each picture's is found from the table that it shows: where it is
-    not, nothing is found.
+    Detections choose in the order of their confidence: each the remaining block of its kind with the least ADD-S, if that
+    is under MATCH_LIMIT diameters. The camera is the dataset's. With a vertical `nominal_fov` (degrees) it is estimated
+    from the table in each picture, from that and perhaps the `nominal_position` (3,) m alone; a picture whose camera
+    cannot be estimated has no detections.
     """
     names = {model.obj_id: model.name for model in dataset.models.values()}
     kinds = {kind.name: kind for kind in detector.blocks.kinds}
-    groups = {name: kind.group_of(TURNS) for name, kind in kinds.items()}
+    groups = {name: kind.group_of(SYMMETRY_STEPS) for name, kind in kinds.items()}
     table = table_of(dataset.table_center, dataset.table_size)
     for start in range(0, len(dataset.pictures), batch):
         pictures = dataset.pictures[start : start + batch]
@@ -102,18 +102,18 @@ def judge_dataset(
             wanted = [one for one in picture.instances if names[one.obj_id] in kinds]
             truths = [(names[one.obj_id], one.camera_from_block) for one in wanted]
             costs = misses(finds, truths)
-            taken = match(np.array([found.confidence for found in finds]), costs, NEAR)
+            taken = match(np.array([found.confidence for found in finds]), costs, MATCH_LIMIT)
             numbers = _finds_of(taken, len(wanted))
             asked = _asked(finds, [name for name, _ in truths], costs)
             for j, one in enumerate(wanted):
                 kind, number = kinds[names[one.obj_id]], numbers[j]
                 places = _said(asked[j], view, dataset.table_center), _true(picture, one, kind, asked[j])
                 if number is None:
-                    yield Answer(picture, view, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
+                    yield BlockResult(picture, view, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
                     continue
                 pose = finds[number].pose.camera_from_block
-                truth = nearest_guise(one.camera_from_block, kind, pose)
-                yield Answer(
+                truth = nearest_symmetric_pose(one.camera_from_block, kind, pose)
+                yield BlockResult(
                     picture,
                     view,
                     kind,
@@ -125,7 +125,7 @@ def judge_dataset(
                     mspd(pose, truth, kind.corners, groups[kind.name], view.intrinsics),
                     *places,
                 )
-            yield from (Stray(picture, view, found) for i, found in enumerate(finds) if taken[i] < 0)
+            yield from (FalsePositive(picture, view, found) for i, found in enumerate(finds) if taken[i] < 0)
 
 
 def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
@@ -140,7 +140,7 @@ def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
     )
 
 
-def misses(finds: Sequence[Found], truths: Sequence[tuple[str, Array]]) -> Array:
+def misses(finds: Sequence[Detection], truths: Sequence[tuple[str, Array]]) -> Array:
     """(D, T) ADD-S of each of `finds` to each of `truths`, kinds by name and poses camera_from_block (4, 4), in diameters;
     infinite for another kind."""
     costs = np.full((len(finds), len(truths)), np.inf)
@@ -151,12 +151,12 @@ def misses(finds: Sequence[Found], truths: Sequence[tuple[str, Array]]) -> Array
     return costs
 
 
-def nearest_guise(truth: Array, kind: Kind, pose: Array) -> Array:
+def nearest_symmetric_pose(truth: Array, kind: Kind, pose: Array) -> Array:
     """Of the poses (4, 4) that look the same as `truth`, by the symmetries of `kind`, the one whose origin is nearest to
     that of `pose`. The origin is the middle of a block's box, and a turn about another axis moves it: a triangular
     prism's by 1.5 cm."""
-    guises = truth @ kind.symmetries  # a continuous symmetry's axis goes through the origin
-    return np.asarray(guises[np.linalg.norm(guises[:, :3, 3] - pose[:3, 3], axis=1).argmin()])
+    symmetric_poses = truth @ kind.symmetries  # a continuous symmetry's axis goes through the origin
+    return np.asarray(symmetric_poses[np.linalg.norm(symmetric_poses[:, :3, 3] - pose[:3, 3], axis=1).argmin()])
 
 
 def nominal_view(width: int, height: int, fov_deg: float) -> View:
@@ -165,7 +165,7 @@ def nominal_view(width: int, height: int, fov_deg: float) -> View:
     return View(np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]), np.zeros(5))
 
 
-def _asked(finds: Sequence[Found], wanted: Sequence[str], costs: Array) -> list[Found | None]:
+def _asked(finds: Sequence[Detection], wanted: Sequence[str], costs: Array) -> list[Detection | None]:
     best = np.zeros(len(finds), dtype=bool)
     for name in set(wanted):
         of_kind = [i for i, found in enumerate(finds) if found.kind.name == name]
@@ -181,7 +181,7 @@ def _finds_of(taken: NDArray[np.int64], truths: int) -> list[int | None]:
     return [numbers.get(truth) for truth in range(truths)]
 
 
-def _said(found: Found | None, view: View, center: Array | None) -> Array:
+def _said(found: Detection | None, view: View, center: Array | None) -> Array:
     if found is None and center is not None:
         return center
     if found is None or view.camera_from_table is None:
@@ -189,10 +189,10 @@ def _said(found: Found | None, view: View, center: Array | None) -> Array:
     return np.asarray((inverse(view.camera_from_table) @ found.pose.camera_from_block)[:2, 3])
 
 
-def _true(picture: Picture, one: Instance, kind: Kind, found: Found | None) -> Array:
+def _true(picture: Picture, one: Instance, kind: Kind, found: Detection | None) -> Array:
     if picture.camera_from_world is None:
         return np.full(2, np.nan)
     pose = one.camera_from_block
     if found is not None:
-        pose = nearest_guise(pose, kind, found.pose.camera_from_block)
+        pose = nearest_symmetric_pose(pose, kind, found.pose.camera_from_block)
     return np.asarray((inverse(picture.camera_from_world) @ pose)[:2, 3])

@@ -13,7 +13,7 @@ from train.detect.calibration import BINS
 from train.detect.detector import load_detector
 from train.draw.sheets import write_png
 from train.evaluate.factors import by_factor, draw_factors, factor_lines
-from train.evaluate.matching import Answer, Stray, judge_dataset, sized_as_in
+from train.evaluate.matching import BlockResult, FalsePositive, match_dataset, sized_as_in
 from train.evaluate.summary import WORST, default_folder, table
 from train.evaluate.worst import draw_worst_cases
 from train.metrics import (
@@ -47,12 +47,12 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     detector.net.to(device_of(config.accelerator))
     dataset = open_dataset(config.data.root, config.data.split)
     detector = sized_as_in(dataset, detector)
-    answers: list[Answer] = []
-    strays: list[Stray] = []
+    answers: list[BlockResult] = []
+    false_positives: list[FalsePositive] = []
     place = None if config.nominal_position is None else np.array(config.nominal_position)
-    for one in judge_dataset(detector, dataset, config.batch_size, config.nominal_fov_deg, place):
-        if isinstance(one, Stray):
-            strays.append(one)
+    for one in match_dataset(detector, dataset, config.batch_size, config.nominal_fov_deg, place):
+        if isinstance(one, FalsePositive):
+            false_positives.append(one)
         elif one.truth.visible_fraction >= max(config.data.min_visible, 1e-9) and config.data.target in (
             "auto",
             one.kind.name,
@@ -72,7 +72,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "nominal_position": config.nominal_position,
         "zoom": config.zoom,
         "pictures": len(dataset.pictures),
-        **measures(answers, strays),
+        **measures(answers, false_positives),
     }
     # Told when all is written: into a pipe that is closed meanwhile nothing is lost but this.
     told = [
@@ -94,7 +94,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     out = Path(config.out) if config.out else default_folder(config.checkpoint, dataset.root)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, result)
-    write_png(out / WORST, draw_worst_cases(answers, strays))
+    write_png(out / WORST, draw_worst_cases(answers, false_positives))
     written = [METRICS, WORST]
     (out / FACTORS).unlink(missing_ok=True)
     if result["by_factor"]:  # with a single block there is nothing to compare
@@ -104,7 +104,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     return result
 
 
-def _xy_summary(answers: list[Answer], dataset: BopDataset, seed: int) -> dict[str, Any]:
+def _xy_summary(answers: list[BlockResult], dataset: BopDataset, seed: int) -> dict[str, Any]:
     said, true = np.array([answer.said for answer in answers]), np.array([answer.true for answer in answers])
     centre = np.broadcast_to(dataset.table_center, true.shape)  # type: ignore[arg-type]  # all are finite: there is one
     return {
@@ -114,18 +114,20 @@ def _xy_summary(answers: list[Answer], dataset: BopDataset, seed: int) -> dict[s
     }
 
 
-def measures(answers: list[Answer], strays: list[Stray]) -> dict[str, Any]:
+def measures(answers: list[BlockResult], false_positives: list[FalsePositive]) -> dict[str, Any]:
     """The numbers of an evaluation: shares in [0, 1], cm, degrees and px. Medians are of all blocks: one that was not found
     is infinitely far off, and where so many are, there is no median."""
     found = [answer for answer in answers if answer.found is not None]
     seen = [answer for answer in answers if answer.truth.visible_fraction > SEEN]
-    confidence = np.array([a.found.confidence for a in found if a.found] + [s.found.confidence for s in strays])
-    right = np.array([a.right for a in found] + [False] * len(strays), dtype=bool)
+    confidence = np.array(
+        [a.found.confidence for a in found if a.found] + [s.found.confidence for s in false_positives]
+    )
+    right = np.array([a.right for a in found] + [False] * len(false_positives), dtype=bool)
     result: dict[str, Any] = {
         "blocks": len(answers),
         "not_found": len(answers) - len(found),
-        "strays": len(strays),
-        "sure_strays": sum(stray.found.confidence >= SURE for stray in strays),
+        "false_positives": len(false_positives),
+        "confident_false_positives": sum(false_positive.found.confidence >= SURE for false_positive in false_positives),
         "seen_by_half": len(seen),
         "right": float(np.mean([a.right for a in seen])) if seen else None,
         "adds_auc": auc(np.array([a.adds for a in answers]), _AUC),
@@ -156,17 +158,21 @@ def lines(result: dict[str, Any]) -> str:
         ("translation, median", shown("translation_cm_median", "cm")),
         ("rotation, median", shown("rotation_deg_median", "deg")),
         ("MSPD, median", shown("mspd_px_median", "px")),
-        ("average precision", shown("average_precision", "%", 100) + f", {result['sure_strays']} strays over {SURE:g}"),
+        (
+            "average precision",
+            shown("average_precision", "%", 100)
+            + f", {result['confident_false_positives']} false positives over {SURE:g}",
+        ),
         ("calibration error", shown("expected_calibration_error", "") + f", Brier skill{shown('brier_skill', '')}"),
     ]
     return "\n".join(f"{name:22}{value}" for name, value in rows)
 
 
-def _row(answer: Answer) -> dict[str, Any]:
+def _row(answer: BlockResult) -> dict[str, Any]:
     found = answer.found
     errors = {"xy_m": answer.xy, "adds_m": answer.adds, "mspd_px": answer.mspd}
     errors |= {"translation_m": answer.translation, "rotation_rad": answer.rotation}
-    places = {"said_m": answer.said, "true_m": answer.true}
+    places = {"predicted_m": answer.said, "true_m": answer.true}
     return {
         "scene_id": answer.picture.scene_id,
         "image_id": answer.picture.image_id,

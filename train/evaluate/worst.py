@@ -8,36 +8,36 @@ import numpy as np
 from simgen.dataset.read import read_rgb
 from train.draw.overlay import draw_block
 from train.draw.sheets import GREEN, RED, TILE, Image, headed, sheet
-from train.evaluate.matching import Answer, Stray
+from train.evaluate.matching import BlockResult, FalsePositive
 from train.pose.view import View
 
 WORST = 12
 
 
-def draw_worst_cases(answers: Sequence[Answer], strays: Sequence[Stray]) -> Image:
-    """The WORST answers and strays (H, W, 3), worst first: blocks that were not found or are farthest off (in diameters) and
-    the surest finds of what is not there. The truth is green, what was said red."""
-    cases: list[Answer | Stray] = [*answers, *strays]
+def draw_worst_cases(answers: Sequence[BlockResult], false_positives: Sequence[FalsePositive]) -> Image:
+    """The WORST results and false positives (H, W, 3), worst first: blocks that were missed or are farthest off, in diameters,
+    and the most confident false positives. The truth is green, the prediction red."""
+    cases: list[BlockResult | FalsePositive] = [*answers, *false_positives]
     return sheet([_tile(one) for one in sorted(cases, key=_badness, reverse=True)[:WORST]])
 
 
-def _badness(one: Answer | Stray) -> float:
-    """In diameters; a sure stray counts as 1, as a block that was not found and is seen whole."""
-    if isinstance(one, Stray):
+def _badness(one: BlockResult | FalsePositive) -> float:
+    """In diameters; a sure false positive counts as 1, as a block that was not found and is seen whole."""
+    if isinstance(one, FalsePositive):
         return one.found.confidence
     if one.found is None:
         return one.truth.visible_fraction
     return one.adds / one.kind.diameter
 
 
-def _tile(one: Answer | Stray) -> Image:
+def _tile(one: BlockResult | FalsePositive) -> Image:
     picture, found = one.picture, one.found
     image = read_rgb(picture.path)
     factor = TILE / image.shape[1]
     image = np.asarray(cv2.resize(image, (TILE, round(factor * image.shape[0]))), dtype=np.uint8)
     lens = View(picture.intrinsics, picture.distortion).resized(factor, factor)
     place = f"{picture.scene_id}/{picture.image_id}"
-    if isinstance(one, Stray):
+    if isinstance(one, FalsePositive):
         label = f"{place}: no {one.found.kind.name} ({one.found.confidence:.2f})"
     else:
         draw_block(image, one.kind, one.truth.camera_from_block, lens, GREEN)

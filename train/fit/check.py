@@ -18,10 +18,10 @@ from simgen.geometry import Array, inverse
 from simgen.schema import Randomize
 from train.blocks.kinds import BlockSet
 from train.config import DoctorConfig, StreamConfig
-from train.data.batch import Shot, views_of
+from train.data.batch import Batch, views_of
 from train.data.stream import HELD_OUT, Stream
 from train.detect.detector import Detector
-from train.detect.drawing import draw_finds
+from train.detect.drawing import draw_detections
 from train.draw.overlay import draw_targets
 from train.draw.sheets import draw_curves, sheet, write_png
 from train.fit.symptoms import UNLIKE, dead_parts, exploded, gradient_norm, unlikeness, unsupported
@@ -76,14 +76,14 @@ class Patient:
         device = device_of(config.accelerator)
         return Patient(config, make_net(config.model, blocks).to(device), blocks.to(device), device)
 
-    def learn(self, shots: Iterable[Shot], steps: int, enough: Callable[[Losses], bool] = lambda _: False) -> Trace:
-        """Up to `steps` steps on `shots`, until `enough` says so. Raises SimgenError for what is not finite."""
+    def learn(self, batches: Iterable[Batch], steps: int, enough: Callable[[Losses], bool] = lambda _: False) -> Trace:
+        """Up to `steps` steps on `batches`, until `enough` says so. Raises SimgenError for what is not finite."""
         model = self.config.model
         optimizer = torch.optim.AdamW(self.net.parameters(), model.lr, weight_decay=model.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
         rows = []
-        for step, shot in zip(range(steps), shots, strict=False):
-            losses = losses_of(self.net, shot.to(self.device), self.blocks, model)
+        for step, batch in zip(range(steps), batches, strict=False):
+            losses = losses_of(self.net, batch.to(self.device), self.blocks, model)
             if not bool(torch.isfinite(losses.total)):
                 raise SimgenError(f"the loss is {float(losses.total.detach())} at step {step}; try a smaller model.lr")
             optimizer.zero_grad()
@@ -108,10 +108,10 @@ def doctor(config: DoctorConfig) -> None:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     stream = Stream(config.data, config.randomize, config.seed, config.batch_size)
-    shot, held_out = stream[0], _held_out_of(config, config.data, config.randomize)
+    batch, held_out = stream[0], _held_out_of(config, config.data, config.randomize)
     warnings = [
-        *_rung("1 of 4, one step", lambda: _one_step(config, stream, shot, held_out, out)),
-        *_rung("2 of 4, one batch by heart", lambda: _by_heart(config, stream, shot, out)),
+        *_rung("1 of 4, one step", lambda: _one_step(config, stream, batch, held_out, out)),
+        *_rung("2 of 4, one batch by heart", lambda: _by_heart(config, stream, batch, out)),
         *_rung("3 of 4, a toy scene", lambda: _toy(config, out)),
         *_rung("4 of 4, the real thing for a short while", lambda: _real(config, stream, held_out, out)),
     ]
@@ -129,17 +129,17 @@ def _rung(name: str, climb: Callable[[], tuple[str, list[str]]]) -> list[str]:
     return warnings
 
 
-def _one_step(config: DoctorConfig, stream: Stream, shot: Shot, held_out: Shot, out: Path) -> tuple[str, list[str]]:
+def _one_step(config: DoctorConfig, stream: Stream, batch: Batch, held_out: Batch, out: Path) -> tuple[str, list[str]]:
     drawn = [
-        draw_targets(shot.images, shot.targets, row, stream.blocks) for row in range(min(SHOWN, len(shot.targets)))
+        draw_targets(batch.images, batch.targets, row, stream.blocks) for row in range(min(SHOWN, len(batch.targets)))
     ]
     write_png(out / "batch.png", sheet(drawn))
-    asked = findable(shot.targets)
+    asked = findable(batch.targets)
     if not bool(asked.any()):
-        raise SimgenError(f"no block is seen in {len(shot.targets)} pictures; look at {out / 'batch.png'}")
+        raise SimgenError(f"no block is seen in {len(batch.targets)} pictures; look at {out / 'batch.png'}")
     patient = Patient.of(config, stream.blocks)
     before = [weight.detach().clone() for weight in patient.net.parameters()]
-    trace = patient.learn([shot], 1)
+    trace = patient.learn([batch], 1)
     dead = dead_parts(patient.net)
     if dead:
         raise SimgenError(f"no gradient reaches {', '.join(dead)}; the network is cut there, or its units are dead")
@@ -147,24 +147,24 @@ def _one_step(config: DoctorConfig, stream: Stream, shot: Shot, held_out: Shot, 
     if still:
         raise SimgenError(f"{still} of {len(before)} weights did not move; is model.lr={config.model.lr:g} right?")
     warnings = []
-    blind = unsupported(shot.images, shot.targets, asked)
+    blind = unsupported(batch.images, batch.targets, asked)
     if len(blind) > FEW * int(asked.sum()):
         where = ", ".join(f"picture {picture} slot {slot}" for picture, slot in blind[:5])
         warnings.append(f"no pixel supports {len(blind)} of {int(asked.sum())} labels ({where}); look at batch.png")
-    if (far := unlikeness(shot.images, held_out.images)) > UNLIKE:
+    if (far := unlikeness(batch.images, held_out.images)) > UNLIKE:
         warnings.append(
             f"pictures of training and of validation differ in brightness or contrast by {far:.1f} standard errors"
         )
     return f"loss {trace.loss[0]:.2f}, gradient {trace.norm[0]:.2f}, all {len(before)} weights move", warnings
 
 
-def _by_heart(config: DoctorConfig, stream: Stream, shot: Shot, out: Path) -> tuple[str, list[str]]:
+def _by_heart(config: DoctorConfig, stream: Stream, batch: Batch, out: Path) -> tuple[str, list[str]]:
     patient = Patient.of(config, stream.blocks)
 
     def known(losses: Losses) -> bool:
         return float(losses.miss_px) < BY_HEART_PX and float(losses.heat.detach()) < BY_HEART_HEAT
 
-    trace = patient.learn(repeat(shot), config.steps, known)
+    trace = patient.learn(repeat(batch), config.steps, known)
     write_png(out / "by_heart.png", draw_curves({"loss": trace.loss, "keypoints' miss (px)": trace.miss_px}))
     miss, heat = trace.miss_px[-1], trace.heat[-1]
     if not (miss < BY_HEART_PX and heat < BY_HEART_HEAT):
@@ -173,7 +173,7 @@ def _by_heart(config: DoctorConfig, stream: Stream, shot: Shot, out: Path) -> tu
             f"heat loss is {heat:.2f} (wanted {BY_HEART_HEAT:g}); do labels and pictures belong together (batch.png)? Then "
             f"try another model.lr than {config.model.lr:g}, a larger model, or more steps"
         )
-    return f"{miss:.2f} px after {len(trace.loss)} steps on {len(shot.targets)} pictures", _of_gradients(trace)
+    return f"{miss:.2f} px after {len(trace.loss)} steps on {len(batch.targets)} pictures", _of_gradients(trace)
 
 
 def _toy(config: DoctorConfig, out: Path) -> tuple[str, list[str]]:
@@ -196,7 +196,7 @@ def _toy(config: DoctorConfig, out: Path) -> tuple[str, list[str]]:
     )
 
 
-def _real(config: DoctorConfig, stream: Stream, held_out: Shot, out: Path) -> tuple[str, list[str]]:
+def _real(config: DoctorConfig, stream: Stream, held_out: Batch, out: Path) -> tuple[str, list[str]]:
     patient = Patient.of(config, stream.blocks)
     trace = patient.learn(map(stream.__getitem__, count()), config.short)
     write_png(out / "real.png", draw_curves({"loss": trace.loss, "keypoints' miss (px)": trace.miss_px}))
@@ -224,20 +224,20 @@ def _of_gradients(trace: Trace) -> list[str]:
     return [f"the gradient's norm is {trace.norm[step]:.3g} at step {step}, {np.median(trace.norm):.3g} in the median"]
 
 
-def _held_out_of(config: DoctorConfig, data: StreamConfig, randomize: Randomize) -> Shot:
+def _held_out_of(config: DoctorConfig, data: StreamConfig, randomize: Randomize) -> Batch:
     return Stream(data, randomize, config.seed + HELD_OUT, config.batch_size)[0]
 
 
-def _judge(patient: Patient, shot: Shot, each: int, picture: Path) -> tuple[Array, float]:
-    """The errors along the table, in cm, of the nearest find to each labelled block of the held-out `shot` (infinite
+def _judge(patient: Patient, batch: Batch, each: int, picture: Path) -> tuple[Array, float]:
+    """The errors along the table, in cm, of the nearest find to each labelled block of the held-out `batch` (infinite
     without), of which each `each` pictures are of one scene, and the mean error of always saying their scene's mean place.
     Draws the finds into the file `picture`."""
-    targets = shot.targets
-    detector = patient.detector(shot.images.shape[3], shot.images.shape[2])
-    pictures = [np.ascontiguousarray(image) for image in shot.images.permute(0, 2, 3, 1).cpu().numpy()]
-    views = views_of(targets, shot.tables)
+    targets = batch.targets
+    detector = patient.detector(batch.images.shape[3], batch.images.shape[2])
+    pictures = [np.ascontiguousarray(image) for image in batch.images.permute(0, 2, 3, 1).cpu().numpy()]
+    views = views_of(targets, batch.tables)
     all_finds = detector.find(pictures, views)
-    shown = [draw_finds(*one) for one in list(zip(pictures, all_finds, views, strict=True))[:SHOWN]]
+    shown = [draw_detections(*one) for one in list(zip(pictures, all_finds, views, strict=True))[:SHOWN]]
     write_png(picture, sheet(shown))
     errors, distances = [], []
     places: dict[int, list[Array]] = {}  # by scene: their tables may be elsewhere

@@ -21,7 +21,7 @@ from simgen.dataset.read import sha256_of
 from simgen.errors import SimgenError
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig, TrainConfig
-from train.data.batch import Items, Shot, shots
+from train.data.batch import Batch, Items, batches
 from train.data.sources import sources_of
 from train.evaluate.calibrate import add_confidence
 from train.fit.start import begin_from
@@ -52,25 +52,25 @@ class KeypointTraining(pl.LightningModule):
         self.average = AveragedModel(self.model, multi_avg_fn=_blend_of(config.model.average))
         self.average.requires_grad_(False)
 
-    def training_step(self, shot: Shot, _: int) -> Tensor:
+    def training_step(self, batch: Batch, _: int) -> Tensor:
         blocks, config = self.blocks.to(self.device), self.config.model
         # A first look that is frozen learns nothing: its part is left to validation.
         losses = (
-            second_look(self.model, shot, blocks, config)
+            second_look(self.model, batch, blocks, config)
             if config.frozen
-            else losses_of(self.model, shot, blocks, config)
+            else losses_of(self.model, batch, blocks, config)
         )
-        self._log("train", losses, len(shot.images))
+        self._log("train", losses, len(batch.images))
         return losses.total
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.average.update_parameters(self.model)
 
-    def validation_step(self, shot: Shot, _: int) -> None:
+    def validation_step(self, batch: Batch, _: int) -> None:
         net = self.average.module
         assert isinstance(net, KeypointNet)
-        losses = losses_of(net, shot, self.blocks.to(self.device), self.config.model)
-        self._log("val", losses, len(shot.images))
+        losses = losses_of(net, batch, self.blocks.to(self.device), self.config.model)
+        self._log("val", losses, len(batch.images))
 
     def on_train_epoch_end(self) -> None:
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
@@ -105,7 +105,7 @@ class KeypointTraining(pl.LightningModule):
         checkpoint.update(describe_keypoints(self.config.model, self.blocks))
         checkpoint["picture"] = list(self.size)
 
-    def transfer_batch_to_device(self, batch: Shot, device: torch.device, _: int) -> Shot:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
         return batch.to(device)
 
     def _log(self, stage: str, losses: Losses | BlockLosses, count: int) -> None:
@@ -113,24 +113,24 @@ class KeypointTraining(pl.LightningModule):
             self.log(f"{stage}_{name}", value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
 
-def losses_of(net: KeypointNet, shot: Shot, blocks: BlockSet, config: KeypointConfig) -> Losses:
-    """What `net` is to minimise on `shot`, and its parts."""
-    maps = net.maps(net(shot.images))
-    losses = keypoint_losses(maps, shot.targets, blocks, _weights_of(config))
+def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet, config: KeypointConfig) -> Losses:
+    """What `net` is to minimise on `batch`, and its parts."""
+    maps = net.maps(net(batch.images))
+    losses = keypoint_losses(maps, batch.targets, blocks, _weights_of(config))
     if config.table_weight > 0:
-        table, distance = table_loss(maps, shot.cells)
+        table, distance = table_loss(maps, batch.cells)
         losses = replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
     if net.crops is None:
         return losses
-    crops = second_look(net, shot, blocks, config)
+    crops = second_look(net, batch, blocks, config)
     return replace(losses, total=crops.total if config.frozen else losses.total + crops.total, crops=crops)
 
 
-def second_look(net: KeypointNet, shot: Shot, blocks: BlockSet, config: KeypointConfig) -> BlockLosses:
+def second_look(net: KeypointNet, batch: Batch, blocks: BlockSet, config: KeypointConfig) -> BlockLosses:
     """The part of `losses_of` that is the second look's."""
     assert net.crops is not None
     weights = _weights_of(config)
-    return crop_losses(net.crops, net.stances, shot.images, shot.jitter, shot.targets, blocks, weights)
+    return crop_losses(net.crops, net.stances, batch.images, batch.jitter, batch.targets, blocks, weights)
 
 
 def _weights_of(config: KeypointConfig) -> Weights:
@@ -194,7 +194,7 @@ def train_keypoints(config: TrainConfig) -> None:
     items.set_epoch(done)
     # Fetched once and kept: a few pictures, looked at after every epoch.
     kept = Kept(sources.held_out, Items(max(1, len(sources.choose) // world), rank, world))
-    training = shots(sources.training, items, workers=sources.workers)
+    training = batches(sources.training, items, workers=sources.workers)
     fit(trainer, module, (training, DataLoader(kept, batch_size=None)), last)
     if trainer.is_global_zero:
         best = min(checkpoints.history, key=lambda row: row["val_loss"])
@@ -205,17 +205,17 @@ def train_keypoints(config: TrainConfig) -> None:
         write_json(folder / METRICS, result)
 
 
-class Kept(Dataset[Shot]):
-    """The shots of `items`, fetched when first asked for and kept."""
+class Kept(Dataset[Batch]):
+    """The batches of `items`, fetched when first asked for and kept."""
 
-    def __init__(self, source: Dataset[Shot], items: Items) -> None:
+    def __init__(self, source: Dataset[Batch], items: Items) -> None:
         self.source, self.items = source, list(items)
-        self._shots: dict[int, Shot] = {}
+        self._shots: dict[int, Batch] = {}
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, place: int) -> Shot:
+    def __getitem__(self, place: int) -> Batch:
         if place not in self._shots:
             self._shots[place] = self.source[self.items[place]]
         return self._shots[place]

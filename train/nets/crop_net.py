@@ -90,7 +90,7 @@ class CropNet(nn.Module):
 
     def look_around(self, images: Tensor, picture: Tensor, windows: Tensor, upward: Tensor) -> Look:
         """The mean of what `look` says in each window and in four beside it. Each keypoint's is that of the windows that
-        agree with the middle one: others may have it in another guise of the block."""
+        agree with the middle one: others may have it in another symmetric pose of the block."""
         aside = windows.new_tensor(_BESIDE)[:, None] * windows[:, 2:]  # (W, P, 2)
         every = torch.cat([windows[:, :2] + aside, windows[:, 2:].expand(len(aside), -1, -1)], 2)
         times = len(aside)

@@ -26,8 +26,8 @@ _LEAST_EXTENT = 4.0  # px
 # Of it: misses below count by their square. With a kink at 0 the network stays longer with the mean of all turns.
 _SOFT = 0.25
 AGAIN = 0.3  # how far off the second look's own windows are, in which it looks once more, beside the first look's
-# A network that knows nothing yet misses all symmetric guises alike and would learn their mean. So the guise that is most
-# like `_upright` is preferred: a guise turned from it by the angle a costs this much of the block's extent, times
+# At initialisation all symmetric poses have equal loss, so the regressor would converge to their average. So the one most
+# like `_upright` is preferred: a symmetric pose turned from it by the angle a costs this much of the block's extent, times
 # (1 - cos a) / 2, more. It is little enough that a network in doubt between two may have either.
 _PREFERENCE = 0.25
 
@@ -153,8 +153,8 @@ def _wanted(targets: Targets, blocks: BlockSet, stances: Stances) -> _Wanted:
     picture, slot = findable(targets).nonzero(as_tuple=True)
     kind = targets.model[picture, slot]
     stance = stances.of(kind, _up(targets, picture, slot))
-    guises = candidates(targets, picture, slot, kind, blocks)
-    return _Wanted(picture, slot, kind, stance, blocks.real[kind], blocks.members[kind], *guises)
+    symmetric_poses = candidates(targets, picture, slot, kind, blocks)
+    return _Wanted(picture, slot, kind, stance, blocks.real[kind], blocks.members[kind], *symmetric_poses)
 
 
 def _told_losses(said: Tensor, log_scale: Tensor, logits: Tensor, *, wanted: _Wanted, weights: Weights) -> BlockLosses:

@@ -39,7 +39,7 @@ _SAME = 0.05  # diameters: answers of one kind whose ADD-S is under this are one
 
 
 @dataclass(frozen=True)
-class Answer:
+class Hypothesis:
     """One answer to what a block is: of the class `stance`, with its `chance` by the network, which says that its keypoints
     are at `pixels` (K, 2), and lying in `pose`."""
 
@@ -55,7 +55,7 @@ class Held:
     """The `answer` that is taken, moved; the evidence of its edges, and by how much its sum with the chance's logarithm
     exceeds that of the best answer of another kind or place (at most 10)."""
 
-    answer: Answer
+    answer: Hypothesis
     evidence: float
     margin: float
 
@@ -119,7 +119,7 @@ def evidence_of(light: NDArray[np.float32], kind: Kind, poses: Array, view: View
     return np.where(before, total / np.maximum(np.bincount(number, length, len(poses)), 1e-9), -np.inf)
 
 
-def hold(light: NDArray[np.float32], answers: Sequence[Answer], view: View) -> Held | None:
+def hold(light: NDArray[np.float32], answers: Sequence[Hypothesis], view: View) -> Held | None:
     """The best of `answers` about one block on the table of `view`, each also turned by TURNS, when moved to where its edges
     lie best in `light`. None where there is no answer."""
     assert view.camera_from_table is not None
@@ -132,7 +132,7 @@ def hold(light: NDArray[np.float32], answers: Sequence[Answer], view: View) -> H
             for told, pose in zip(evidence, poses, strict=True)
             if np.isfinite(told)
         ]
-    kept: list[Answer] = []
+    kept: list[Hypothesis] = []
     for _, answer in sorted(tried, key=lambda one: -one[0]):
         if len(kept) < KEPT and not any(_same(answer, other) for other in kept):
             kept.append(answer)
@@ -149,7 +149,7 @@ def hold(light: NDArray[np.float32], answers: Sequence[Answer], view: View) -> H
     return Held(answer, told, min(best - max(rest, default=-np.inf), 10.0))
 
 
-def _at(answer: Answer, pose: Array) -> Answer:
+def _at(answer: Hypothesis, pose: Array) -> Hypothesis:
     return replace(answer, pose=replace(answer.pose, camera_from_block=pose))
 
 
@@ -192,7 +192,7 @@ def _moved(light: NDArray[np.float32], kind: Kind, poses: Array, view: View) -> 
     return _placed(lying, place[:, :2], place[:, 2], view.camera_from_table), best
 
 
-def _same(one: Answer, other: Answer) -> bool:
+def _same(one: Hypothesis, other: Hypothesis) -> bool:
     """Whether two answers are one, moved to about one place from two, or to what looks the same there."""
     poses = one.pose.camera_from_block, other.pose.camera_from_block
     return one.kind is other.kind and adds(*poses, one.kind.corners) < _SAME * one.kind.diameter

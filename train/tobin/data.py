@@ -16,7 +16,7 @@ from simgen.geometry import Array, inverse, project
 from train.config import SourceConfig
 from train.data.images import Decoded, EpochOrder
 
-Batch = dict[str, Tensor]
+PositionBatch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def find_examples(config: SourceConfig, *, prefer: str | None = None) -> Example
     return best
 
 
-class Pictures(Dataset[Batch]):
+class ResizedPictures(Dataset[PositionBatch]):
     """The resized pictures of some rows of `examples` and their labels, fetched a batch at a time.
 
     A batch has images (B, 3, height, width) uint8, positions (B, 3) m, keypoints (B, 2) normalised and rows (B,), the
@@ -93,10 +93,10 @@ class Pictures(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, item: int) -> Batch:
+    def __getitem__(self, item: int) -> PositionBatch:
         return self.__getitems__([item])
 
-    def __getitems__(self, items: list[int]) -> Batch:
+    def __getitems__(self, items: list[int]) -> PositionBatch:
         images, sizes = self.decoded[items]
         rows = self.rows[items]
         keypoints = torch.from_numpy(self.examples.keypoints[rows])
@@ -108,9 +108,9 @@ class Pictures(Dataset[Batch]):
         }
 
 
-def batches(
-    pictures: Pictures, batch_size: int, *, order: EpochOrder | None = None, workers: int = 0
-) -> DataLoader[Batch]:
+def loader_of(
+    pictures: ResizedPictures, batch_size: int, *, order: EpochOrder | None = None, workers: int = 0
+) -> DataLoader[PositionBatch]:
     """Batches of `pictures`, in `order` without the last incomplete batch, or each once as they come."""
     workers = 0 if pictures.cached else workers
     return DataLoader(

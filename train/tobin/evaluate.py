@@ -17,7 +17,7 @@ from train.metrics import summary, xy_errors
 from train.runs.folder import METRICS, write_json
 from train.runs.trainer import device_of
 from train.tobin.checkpoint import load_checkpoint
-from train.tobin.data import Examples, Pictures, batches, find_examples
+from train.tobin.data import Examples, ResizedPictures, find_examples, loader_of
 from train.tobin.figures import draw_table, draw_worst
 from train.tobin.fit import baseline_center
 from train.tobin.model import PoseNet
@@ -40,8 +40,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if examples.target != trained.target:
         print(f"the checkpoint was trained to find {trained.target}, which is not there: measured on {examples.target}")
     size = {"height": trained.config.height, "width": trained.config.width}
-    pictures = Pictures(examples, np.arange(len(examples)), **size, cache_gb=0, workers=0)
-    predicted = predict(trained.model, pictures, batch_size=config.batch_size, device=device_of(config.accelerator))
+    pictures = ResizedPictures(examples, np.arange(len(examples)), **size, cache_gb=0, workers=0)
+    predicted = positions_in(
+        trained.model, pictures, batch_size=config.batch_size, device=device_of(config.accelerator)
+    )
     center, of = baseline_center(examples, slice(None))
     errors_cm = 100 * xy_errors(predicted, examples.positions)
     baseline_cm = 100 * xy_errors(np.broadcast_to(center, (len(examples), 2)), examples.positions)
@@ -71,11 +73,11 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return result
 
 
-def predict(model: PoseNet, pictures: Pictures, *, batch_size: int, device: torch.device) -> Array:
+def positions_in(model: PoseNet, pictures: ResizedPictures, *, batch_size: int, device: torch.device) -> Array:
     """The positions (N, 3) m, world frame, that `model` sees in `pictures`."""
     model = model.to(device).eval()
     with torch.inference_mode():
-        parts = [model(batch["images"].to(device)).position.cpu() for batch in batches(pictures, batch_size)]
+        parts = [model(batch["images"].to(device)).position.cpu() for batch in loader_of(pictures, batch_size)]
     return torch.cat(parts).double().numpy()
 
 

@@ -24,7 +24,7 @@ from train.runs.checkpoint import BEST, Checkpoints
 from train.runs.folder import METRICS, claim, code_versions, write_json
 from train.runs.trainer import epochs_done, fit, make_trainer, rate, say
 from train.tobin.checkpoint import describe
-from train.tobin.data import Batch, Examples, Pictures, batches, find_examples
+from train.tobin.data import Examples, PositionBatch, ResizedPictures, find_examples, loader_of
 from train.tobin.loss import total_loss
 from train.tobin.model import make_model
 
@@ -40,7 +40,7 @@ class Training(pl.LightningModule):
         self.model = make_model(config.model)
         self.model.normalise(positions)
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: PositionBatch, _: int) -> Tensor:
         images = batch["images"]
         if self.config.trainer.jitter > 0:
             strength, epoch = self.config.trainer.jitter, self.current_epoch
@@ -55,7 +55,7 @@ class Training(pl.LightningModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: PositionBatch, _: int) -> None:
         difference = self.model(batch["images"]).position - batch["positions"]
         error = 100 * difference[:, :2].norm(dim=1).mean()
         self.log("val_xy_cm", error, on_epoch=True, batch_size=len(difference), sync_dist=True)
@@ -116,7 +116,7 @@ def train(config: TrainConfig) -> None:
     size, workers = config.trainer.batch_size, config.data.workers
     checkpoints = Checkpoints(folder, "val_xy_cm", ["train_loss"])
     trainer = make_trainer(config, folder, checkpoints)
-    loaders = batches(training, size, order=order, workers=workers), batches(validation, size, workers=workers)
+    loaders = loader_of(training, size, order=order, workers=workers), loader_of(validation, size, workers=workers)
     fit(trainer, module, loaders, last)
     if trainer.is_global_zero:
         _report(folder, examples, checkpoints.history, baseline=of, baseline_cm=baseline_cm)
@@ -154,9 +154,9 @@ def baseline_center(examples: Examples, rows: Any) -> tuple[Array, str]:
     return examples.positions[rows, :2].mean(0), "the mean label, for the dataset states no table"
 
 
-def _pictures(config: TrainConfig, examples: Examples, rows: Any) -> Pictures:
+def _pictures(config: TrainConfig, examples: Examples, rows: Any) -> ResizedPictures:
     size = {"height": config.model.height, "width": config.model.width}
-    pictures = Pictures(examples, rows, **size, cache_gb=config.data.cache_gb, workers=config.data.workers)
+    pictures = ResizedPictures(examples, rows, **size, cache_gb=config.data.cache_gb, workers=config.data.workers)
     if not pictures.cached:
         say(f"{len(rows)} resized pictures exceed data.cache_gb={config.data.cache_gb:g}: decoded in every epoch")
     return pictures

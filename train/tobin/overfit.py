@@ -12,7 +12,7 @@ from simgen.errors import DatasetError, SimgenError
 from train.config import OverfitConfig
 from train.data.images import EpochOrder
 from train.runs.trainer import device_of
-from train.tobin.data import Batch, Pictures, find_examples
+from train.tobin.data import PositionBatch, ResizedPictures, find_examples
 from train.tobin.loss import total_loss
 from train.tobin.model import PoseNet, make_model
 
@@ -32,7 +32,7 @@ def overfit(config: OverfitConfig) -> None:
         raise DatasetError(f"{examples.dataset.root}: {len(examples)} usable pictures; expected at least {PICTURES}")
     chosen = np.array(list(EpochOrder(len(examples), config.seed))[:PICTURES])
     size = {"height": config.model.height, "width": config.model.width}
-    batch = Pictures(examples, chosen, **size, cache_gb=1, workers=1).__getitems__(list(range(PICTURES)))
+    batch = ResizedPictures(examples, chosen, **size, cache_gb=1, workers=1).__getitems__(list(range(PICTURES)))
     check_batch(batch, [examples.pictures[row].path.name for row in chosen])
 
     torch.manual_seed(config.seed)
@@ -48,7 +48,7 @@ def overfit(config: OverfitConfig) -> None:
     print(f"overfit: pass — {PICTURES} images at {error_mm:.2f} mm after {steps} steps")
 
 
-def memorise(model: PoseNet, batch: Batch, config: OverfitConfig) -> tuple[float, int]:
+def memorise(model: PoseNet, batch: PositionBatch, config: OverfitConfig) -> tuple[float, int]:
     """The mean 3D error in mm of `model` on `batch`, and the steps to get under `GOAL_MM`, at most `config.steps`.
 
     Raises SimgenError for a loss that is not finite and for weights that get no gradient.
@@ -74,7 +74,7 @@ def memorise(model: PoseNet, batch: Batch, config: OverfitConfig) -> tuple[float
     return error_mm, step
 
 
-def check_batch(batch: Batch, names: list[str]) -> None:
+def check_batch(batch: PositionBatch, names: list[str]) -> None:
     """Raises DatasetError for labels that are not finite or all alike, and for equal pictures with different labels."""
     images, positions = batch["images"], batch["positions"]
     if not bool(torch.isfinite(positions).all()):
