@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from simgen.dataset.read import open_dataset, read_json
+from simgen.dataset.read import open_dataset
 from simgen.errors import ConfigError, SimgenError
-from train.runs.folder import METRICS, write_json
+from simgen.files import read_json, write_json
+from train.runs.folder import METRICS
 
 FIGURES = {
     "mean XY error, cm": ("xy_error_cm", "model", "mean", "value"),
@@ -52,7 +53,7 @@ def claim_folder(out: Path, overrides: Sequence[str]) -> None:
     if kept.exists() and read_json(kept) != list(overrides):
         raise ConfigError(f"{out}: holds runs of {' '.join(read_json(kept))}; name another folder, or repeat that")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(kept, list(overrides))
+    write_json(kept, list(overrides), indent=1)
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
@@ -96,7 +97,9 @@ def main() -> None:
     }
     found = collect(results)
     write_json(
-        options.out / "transfer.json", {"overrides": overrides, "dataset": str(options.dataset), "figures": found}
+        options.out / "transfer.json",
+        {"overrides": overrides, "dataset": str(options.dataset), "figures": found},
+        indent=1,
     )
     for name, row in found.items():
         each = ", ".join(f"{value:.3g}" for value in row["seeds"].values())

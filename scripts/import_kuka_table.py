@@ -16,8 +16,9 @@ import numpy as np
 
 from simgen.catalogue import load_world
 from simgen.dataset.photographs import Photograph, import_command, write_photographs
-from simgen.dataset.read import read_json, read_rgb
+from simgen.dataset.read import read_rgb
 from simgen.errors import DatasetError
+from simgen.files import read_json
 from simgen.geometry import rigid
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from simgen.dataset.photographs import Photograph, import_command, write_photographs
-from simgen.dataset.read import read_json
 from simgen.errors import DatasetError
+from simgen.files import read_json
 from simgen.geometry import rigid
 from simgen.shapes import make_solid
 

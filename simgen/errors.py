@@ -29,5 +29,9 @@ class DatasetError(SimgenError):
     """A dataset cannot be written or read: missing, truncated, foreign or different from what was asked."""
 
 
+class FileError(DatasetError):
+    """A file cannot be read or written."""
+
+
 class CheckpointError(SimgenError):
     """A checkpoint is corrupt, or was not written by this package's training."""

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from simgen.catalogue import World
 from simgen.config import compose
-from simgen.dataset.write import Sample, write_file
+from simgen.dataset.write import Sample
 from simgen.errors import ConfigError
+from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
 from simgen.pipeline import CHUNK, make_pipeline

@@ -12,8 +12,9 @@ import trimesh
 from builders import SMALL, pipeline_of, recipe_of, tree
 
 from simgen.dataset.read import open_dataset, read_rgb
-from simgen.dataset.write import begin, differences, finish, write_sample
+from simgen.dataset.write import begin, finish, write_sample
 from simgen.errors import DatasetError
+from simgen.files import differences
 from simgen.geometry import inverse
 from simgen.pipeline import Pipeline
 from simgen.render import make_renderer
@@ -237,8 +238,5 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path, pipeline: Pipeline) -> N
 
 
 def test_differences() -> None:
-    assert differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 2}}) == []
-    assert differences({"b": {"c": 2}}, {"b": {"c": 3}, "d": 1}) == [
-        "b.c is 2 there and 3 here",
-        "d is None there and 1 here",
-    ]
+    assert list(differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 2}})) == []
+    assert list(differences({"b": {"c": 2}}, {"b": {"c": 3}, "d": 1})) == [("b.c", 2, 3), ("d", None, 1)]

@@ -13,8 +13,8 @@ from builders import ROOT
 from test_tobin_run import assert_same
 
 from simgen.config import compose
-from simgen.dataset.read import sha256_of
 from simgen.errors import CheckpointError
+from simgen.files import sha256_of
 from train.config import ExportConfig, TrainConfig, check_train
 from train.data.sources import sources_of
 from train.detect.detector import load_detector

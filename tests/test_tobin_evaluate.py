@@ -10,8 +10,8 @@ import pytest
 import torch
 from toy_dataset import HEIGHT, WIDTH, random_positions, write_dataset
 
-from simgen.dataset.read import sha256_of
 from simgen.errors import DatasetError
+from simgen.files import sha256_of
 from train.config import EvaluateConfig, ModelConfig, SourceConfig
 from train.draw.sheets import GREEN, RED, TILE
 from train.tobin.checkpoint import describe

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simgen.dataset.read import MANIFEST, read_rgb, sha256_of
-from simgen.dataset.write import bop_pose, write_file, write_json, write_models
+from simgen.dataset.read import MANIFEST, read_rgb
+from simgen.dataset.write import bop_pose, write_models
 from simgen.errors import SimgenError
+from simgen.files import sha256_of, write_file, write_json
 from simgen.geometry import Array
 from simgen.labels import box_of
 from simgen.shapes import Solid
@@ -78,7 +79,7 @@ def write_photographs(
     write_models(out / "models", solids)
     files = {str(path.relative_to(out)): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
     head = {"format": "bop", "source": source, "split": SPLIT, **about}
-    write_json(out / MANIFEST, {**head, "status": "complete", "files": files})
+    write_json(out / MANIFEST, {**head, "status": "complete", "files": files}, indent=1)
 
 
 def import_command(name: str, description: str | None, source: str, run: Callable[[Path, Path], int]) -> int:

@@ -3,8 +3,6 @@
 BOP's millimetres end here: everything handed out is in metres, radians and the frames of geometry.py.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from simgen.errors import DatasetError
+from simgen.files import read_json, sha256_of
 from simgen.geometry import Array, rigid
 
 MANIFEST = "manifest.json"
@@ -134,21 +133,6 @@ def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
     not say, as of photographs. Raises DatasetError for a file that cannot be read."""
     path = picture.path.parent.parent / "sample" / f"{picture.image_id:06d}.json"
     return read_json(path)["recipe"] if path.exists() else None
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises DatasetError that names the file where it is missing or malformed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: missing; expected in a BOP dataset") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as JSON ({error}); restore it or render again") from error
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def verify(root: Path, manifest: Mapping[str, Any]) -> None:

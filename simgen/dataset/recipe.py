@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from simgen.catalogue import World
-from simgen.dataset.read import sha256_of
 from simgen.dataset.write import DATA_VERSION
+from simgen.files import sha256_of
 from simgen.randomize import Sampler
 from simgen.schema import Raycast, Source
 from simgen.textures.images import ImageFolder

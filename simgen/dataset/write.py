@@ -8,8 +8,6 @@ dataset is a pure function of its recipe, however often and wherever it was stop
 import hashlib
 import json
 import math
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.catalogue import World
-from simgen.dataset.read import MANIFEST, read_json, sha256_of
+from simgen.dataset.read import MANIFEST
 from simgen.errors import DatasetError
+from simgen.files import differences, read_json, sha256_of, write_file, write_json, writing
 from simgen.geometry import Array, inverse
 from simgen.labels import Label
 from simgen.scene import Scenes, to_json
@@ -53,13 +52,13 @@ def begin(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: Wor
         _compare(out, recipe, start, num)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DatasetError(f"out: {out} exists and is not a dataset of simgen's; name a new or empty folder")
-    with _writing(out):
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         for leftover in out.rglob(".*.tmp"):
             leftover.unlink()
     done = {index for index in range(start, start + num) if _is_done(out, index)}
     if len(done) < num or read_json(out / MANIFEST).get("num") != num:
-        write_json(out / MANIFEST, {**_head(recipe, start, num, world), "status": "rendering"})
+        write_json(out / MANIFEST, {**_head(recipe, start, num, world), "status": "rendering"}, indent=1)
         write_models(out / "models", world.solids)
     return done
 
@@ -131,7 +130,7 @@ def finish(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: Wo
     for path in [out / "camera.json", *sorted((out / "models").iterdir())]:
         files[str(path.relative_to(out))] = sha256_of(path)
     complete = {**_head(recipe, start, num, world), "status": "complete", "files": dict(sorted(files.items()))}
-    write_json(out / MANIFEST, complete)
+    write_json(out / MANIFEST, complete, indent=1)
 
 
 def write_models(folder: Path, solids: Sequence[Solid]) -> None:
@@ -154,19 +153,12 @@ def write_models(folder: Path, solids: Sequence[Solid]) -> None:
     write_json(folder / "models_info.json", info)
 
 
-def differences(there: Any, here: Any, key: str = "") -> list[str]:
-    """One phrase for each leaf in which two JSON values differ."""
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        keys = [*there, *(k for k in here if k not in there)]
-        return [d for k in keys for d in differences(there.get(k), here.get(k), f"{key}.{k}" if key else k)]
-    return [] if there == here else [f"{key} is {there!r} there and {here!r} here"]
-
-
 def _compare(out: Path, recipe: Mapping[str, Any], start: int, num: int) -> None:
     manifest = read_json(out / MANIFEST)
     if "recipe" not in manifest or "num" not in manifest:
         raise DatasetError(f"out: {out / MANIFEST} is not a manifest of simgen's; name a new or empty folder")
-    found = differences(manifest["recipe"], json.loads(json.dumps(recipe)))
+    changed = differences(manifest["recipe"], json.loads(json.dumps(recipe)))
+    found = [f"{key} is {there!r} there and {here!r} here" for key, there, here in changed]
     if manifest["start"] != start:
         found.append(f"start is {manifest['start']} there and {start} here")
     if manifest["num"] > num:
@@ -239,38 +231,3 @@ def _ply(solid: Solid) -> str:
     rows = [" ".join(f"{value:.6g}" for value in row) for row in vertices]
     faces = [f"3 {3 * k} {3 * k + 1} {3 * k + 2}" for k in range(count)]
     return "\n".join([*header, *rows, *faces]) + "\n"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """The JSON file `path` with `value`, all of it or not at all."""
-    write_file(path, (json.dumps(value, indent=1 if path.name == MANIFEST else None) + "\n").encode())
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """The file `path` with `data`, all of it or not at all. Raises DatasetError where that fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    with _writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-class _writing:  # noqa: N801 - reads as `with _writing(path)`
-    """Turns what the operating system says about a write into one line for the user."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            raise DatasetError(
-                f"{self._path}: cannot be written ({error.strerror}); make room or name another folder with out=, then run "
-                "the same command again: finished samples are kept"
-            ) from error

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from simgen.dataset.read import MANIFEST, BopDataset, read_rgb, sha256_of
+from simgen.dataset.read import MANIFEST, BopDataset, read_rgb
 from simgen.draws import Draws
 from simgen.errors import ConfigError, DatasetError
+from simgen.files import sha256_of
 
 
 def manifest_hash(root: Path) -> str | None:

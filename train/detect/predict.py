@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simgen.dataset.read import read_json, read_rgb
+from simgen.dataset.read import read_rgb
 from simgen.errors import ConfigError, DatasetError
+from simgen.files import read_json, write_json
 from simgen.geometry import inverse, quaternion_from_matrix
 from train.config import PredictConfig
 from train.detect.detector import load_detector
@@ -18,7 +19,6 @@ from train.detect.drawing import draw_detections
 from train.detect.types import Detection
 from train.draw.sheets import write_png
 from train.pose.view import View
-from train.runs.folder import write_json
 from train.runs.trainer import device_of
 
 Image = NDArray[np.uint8]
@@ -57,7 +57,7 @@ def predict(config: PredictConfig) -> None:
         video.write(np.ascontiguousarray(drawn[..., ::-1]))
     if video is not None:
         video.release()
-    write_json(out / "predictions.json", lines)
+    write_json(out / "predictions.json", lines, indent=1)
 
 
 def describe(found: Detection, view: View) -> dict[str, Any]:

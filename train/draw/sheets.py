@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from simgen.files import write_file
 from simgen.geometry import Array
 
 Image = NDArray[np.uint8]
@@ -54,7 +55,4 @@ def headed(image: Image, label: str) -> Image:
 
 def write_png(path: Path, image: Image) -> None:
     """Writes `image` (H, W, 3) RGB so that `path` holds the old bytes or the new ones, never a part."""
-    encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1]
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(encoded.tobytes())
-    part.replace(path)
+    write_file(path, cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes())

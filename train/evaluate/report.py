@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from simgen.dataset.read import BopDataset, open_dataset, sha256_of
+from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import DatasetError
+from simgen.files import sha256_of, write_json
 from train.config import EvaluateConfig
 from train.data.images import manifest_hash
 from train.detect.calibration import BINS
@@ -27,7 +28,7 @@ from train.metrics import (
     xy_errors,
 )
 from train.runs.checkpoint import place_of
-from train.runs.folder import METRICS, write_json
+from train.runs.folder import METRICS
 from train.runs.trainer import device_of
 
 FACTORS = "factors.png"
@@ -93,7 +94,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     result["per_block"] = [_row(answer) for answer in answers]
     out = Path(config.out) if config.out else default_folder(config.checkpoint, dataset.root)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / METRICS, result)
+    write_json(out / METRICS, result, indent=1)
     write_png(out / WORST, draw_worst_cases(answers, false_positives))
     written = [METRICS, WORST]
     (out / FACTORS).unlink(missing_ok=True)

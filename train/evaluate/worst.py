@@ -15,7 +15,7 @@ WORST = 12
 
 
 def draw_worst_cases(answers: Sequence[BlockResult], false_positives: Sequence[FalsePositive]) -> Image:
-    """The WORST results and false positives (H, W, 3), worst first: blocks that were missed or are farthest off, in diameters,
+    """The WORST results and false positives (H, W, 3), worst first: blocks that were missed or farthest off, in diameters,
     and the most confident false positives. The truth is green, the prediction red."""
     cases: list[BlockResult | FalsePositive] = [*answers, *false_positives]
     return sheet([_tile(one) for one in sorted(cases, key=_badness, reverse=True)[:WORST]])

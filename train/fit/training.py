@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
-from simgen.dataset.read import sha256_of
 from simgen.errors import SimgenError
+from simgen.files import sha256_of, write_json
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
@@ -28,7 +28,7 @@ from train.fit.start import begin_from
 from train.nets.detection_net import KeypointNet, make_net
 from train.nets.losses import BlockLosses, Losses, Weights, crop_losses, keypoint_losses, table_loss
 from train.runs.checkpoint import BEST, KEYPOINTS, Checkpoints, place_of
-from train.runs.folder import METRICS, claim, code_versions, write_json
+from train.runs.folder import METRICS, claim, code_versions
 from train.runs.trainer import epochs_done, fit, make_trainer, rate, say
 
 _NOTED = ("train_loss", "val_miss_px")
@@ -202,7 +202,7 @@ def train_keypoints(config: TrainConfig) -> None:
         # Pictures beyond those that chose the epoch: as many to learn the confidence from, and to see if it comes true.
         confidence = add_confidence(folder / BEST, sources.held_out, sources.learn, sources.check)
         result = {"best_epoch": int(best["epoch"]), "history": checkpoints.history, "confidence": confidence}
-        write_json(folder / METRICS, result)
+        write_json(folder / METRICS, result, indent=1)
 
 
 class Kept(Dataset[Batch]):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simgen.dataset.read import read_json
 from simgen.errors import ConfigError
+from simgen.files import differences, read_json
 from train.config import CompareConfig
-from train.runs.folder import CONFIG, FREE, METRICS, differences
+from train.runs.folder import CONFIG, FREE, METRICS
 
 _KEPT = {"history", "per_block", "per_picture", "by_factor"}  # lists and tables, too long to lay side by side
 

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from simgen.dataset.read import read_json
 from simgen.errors import ConfigError
+from simgen.files import differences, read_json, write_json
 from train.runs.checkpoint import LAST, place_of
 
 CONFIG = "config.json"
@@ -34,7 +34,7 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"out: {folder} is there already and is no training run; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG, config)
+        write_json(folder / CONFIG, config, indent=1)
         return None
     before = read_json(folder / CONFIG)
     changed = [
@@ -48,13 +48,6 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
             "name another folder, or repeat that configuration to go on with it"
         )
     return folder / LAST if (folder / LAST).exists() else None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes `content` so that `path` holds the old bytes or the new ones, never a part."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def code_versions() -> dict[str, str | None]:
@@ -71,12 +64,3 @@ def code_versions() -> dict[str, str | None]:
     except (OSError, subprocess.CalledProcessError):
         versions["commit"] = None
     return versions
-
-
-def differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Key below `key`, old and new value of each leaf in which two trees of dictionaries differ; None where it is absent."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted({*old, *new}):
-            yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-    elif old != new:
-        yield key, old, new

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from simgen.dataset.read import sha256_of
 from simgen.errors import ConfigError
+from simgen.files import sha256_of, write_json
 from simgen.geometry import Array
 from train.config import EvaluateConfig
 from train.data.images import manifest_hash
 from train.draw.sheets import write_png
 from train.evaluate.summary import WORST, default_folder, table
 from train.metrics import summary, xy_errors
-from train.runs.folder import METRICS, write_json
+from train.runs.folder import METRICS
 from train.runs.trainer import device_of
 from train.tobin.checkpoint import load_checkpoint
 from train.tobin.data import Examples, ResizedPictures, find_examples, loader_of
@@ -66,7 +66,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     print(table(result))
     out = Path(config.out) if config.out else default_folder(config.checkpoint, examples.dataset.root)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / METRICS, result)
+    write_json(out / METRICS, result, indent=1)
     write_png(out / TABLE, draw_table(examples, predicted, errors_cm))
     write_png(out / WORST, draw_worst(examples, predicted, errors_cm))
     print(f"wrote {out / METRICS}, {out / TABLE} and {out / WORST}")

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from simgen.errors import SimgenError
+from simgen.files import write_json
 from simgen.geometry import Array
 from train.config import TrainConfig
 from train.data.images import EpochOrder, check_simulated, jitter, manifest_hash, split
 from train.metrics import xy_errors
 from train.runs.checkpoint import BEST, Checkpoints
-from train.runs.folder import METRICS, claim, code_versions, write_json
+from train.runs.folder import METRICS, claim, code_versions
 from train.runs.trainer import epochs_done, fit, make_trainer, rate, say
 from train.tobin.checkpoint import describe
 from train.tobin.data import Examples, PositionBatch, ResizedPictures, find_examples, loader_of
@@ -135,7 +136,7 @@ def _report(
         "pictures": {"used": len(examples), "left_out": dict(examples.left_out)},
         "history": history,
     }
-    write_json(folder / METRICS, result)
+    write_json(folder / METRICS, result, indent=1)
     errors = f"validation XY error {best['val_xy_cm']:.2f} cm (baseline: {baseline_cm:.2f} cm)"
     print(f"{folder / BEST}: of epoch {best['epoch']}, {errors}")
     if best["val_xy_cm"] > GAIN * baseline_cm:
