@@ -1,4 +1,4 @@
-"""The ladder: a healthy configuration climbs it, and each disease breaks the rung that it should."""
+"""The doctor: a healthy configuration passes all checks, and each fault fails the check that it should."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,9 +30,9 @@ def config_of(out: Path, *overrides: str) -> DoctorConfig:
 def test_a_healthy_configuration_climbs_the_ladder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     doctor(config_of(tmp_path / "out", "steps=220", "short=60"))
     printed = capsys.readouterr().out
-    assert [line.split(":")[1].strip() for line in printed.splitlines() if line.startswith("rung")] == ["pass"] * 4
+    assert [line.split(":")[1].strip() for line in printed.splitlines() if line.startswith("check")] == ["pass"] * 4
     assert "doctor: pass, 0 warnings" in printed
-    for name in ("batch", "by_heart", "toy", "toy_finds", "real", "real_finds"):
+    for name in ("batch", "overfit", "toy", "toy_detections", "real", "real_detections"):
         picture = cv2.imread(str(tmp_path / "out" / f"{name}.png"))
         assert picture is not None and picture.std() > 5, name
 
@@ -52,19 +52,19 @@ def test_labels_of_other_pictures_do_not_get_past_the_toy(tmp_path: Path, monkey
         return replace(batch, images=batch.images.roll(1, 0))
 
     infect(monkeypatch, shifted)
-    with pytest.raises(SimgenError, match=r"rung 3 of 4, a toy scene: fail.*toy_finds\.png"):
+    with pytest.raises(SimgenError, match=r"check 3 of 4, a toy scene: fail.*toy_detections\.png"):
         doctor(config_of(tmp_path / "out", "steps=160"))
 
 
 def test_a_rate_of_nothing_and_one_of_far_too_much(tmp_path: Path) -> None:
-    with pytest.raises(SimgenError, match=r"rung 1 of 4, one step: fail: .* weights did not move"):
+    with pytest.raises(SimgenError, match=r"check 1 of 4, one step: fail: .* weights did not move"):
         doctor(config_of(tmp_path / "a", "model.lr=1e-30"))
-    with pytest.raises(SimgenError, match=r"rung 2 of 4, one batch by heart: fail: .*model\.lr"):
+    with pytest.raises(SimgenError, match=r"check 2 of 4, overfit one batch: fail: .*model\.lr"):
         doctor(config_of(tmp_path / "b", "model.lr=1000", "steps=60"))
 
 
 def test_pictures_without_blocks_are_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(SimgenError, match="no block is seen in 8 pictures"):
+    with pytest.raises(SimgenError, match="no block is visible in 8 pictures"):
         doctor(config_of(tmp_path / "out", "randomize.blocks.count=0"))
 
 
@@ -72,7 +72,7 @@ def test_labels_that_no_pixel_supports_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     infect(monkeypatch, lambda batch, _: replace(batch, images=torch.full_like(batch.images, 100)))
-    with pytest.raises(SimgenError, match="rung"):
+    with pytest.raises(SimgenError, match="check"):
         doctor(config_of(tmp_path / "out", "steps=20"))
     assert "no pixel supports 8 of 8 labels (picture 0 slot 0" in capsys.readouterr().out
 
@@ -87,7 +87,7 @@ def test_validation_of_another_kind_is_told(
         return replace(batch, images=batch.images // 3) if self.pipelines[0].source.seed >= HELD_OUT else batch
 
     monkeypatch.setattr(Stream, "__getitem__", dark)
-    with pytest.raises(SimgenError, match="rung"):
+    with pytest.raises(SimgenError, match="check"):
         doctor(config_of(tmp_path / "out", "steps=20"))
     assert "pictures of training and of validation differ" in capsys.readouterr().out
 
@@ -99,6 +99,7 @@ def test_a_look_that_stays_as_it_is_is_not_examined() -> None:
         check_doctor(compose("doctor", DoctorConfig, [*stays, "model.frozen=true"]))
 
 
-def test_position_models_have_their_own_gate() -> None:
-    with pytest.raises(ConfigError, match="python -m train overfit"):
+def test_a_position_model_is_checked_with_a_dataset() -> None:
+    check_doctor(compose("doctor", DoctorConfig, ["model=tobin_small", "data=bop", "data.root=d"]))
+    with pytest.raises(ConfigError, match=r"^data: model=tobin_small .* expected data=bop"):
         check_doctor(compose("doctor", DoctorConfig, ["model=tobin_small"]))

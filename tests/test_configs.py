@@ -10,7 +10,7 @@ from simgen.errors import ConfigError
 from simgen.randomize import make_sampler
 from simgen.render import make_renderer
 from simgen.schema import Preview, Render
-from train.config import CompareConfig, DoctorConfig, EvaluateConfig, OverfitConfig, TrainConfig, check_train
+from train.config import CompareConfig, DoctorConfig, EvaluateConfig, TrainConfig, check_train
 
 PRESETS = sorted(path.stem for path in (ROOT / "conf" / "randomize").glob("*.yaml"))
 
@@ -32,9 +32,9 @@ def test_every_preset_of_every_scene_draws(scene: str, preset: str) -> None:
 def test_every_command_has_its_configuration() -> None:
     assert compose("render", Render).num == 1000
     assert compose("preview", Preview).num == 36
-    for name, schema in (("train", TrainConfig), ("overfit", OverfitConfig)):
+    for name, schema in (("train", TrainConfig), ("doctor", DoctorConfig)):
         for model in ("tobin_small", "tobin_vgg"):
-            assert compose(name, schema, [f"model={model}", "data.root=x"]).model.name == model
+            assert compose(name, schema, [f"model={model}", "data=bop", "data.root=x"]).model.name == model
     keypoints = compose("train", TrainConfig, ["model=keypoints", "data=stream"])
     check_train(keypoints)
     assert keypoints.data.scenes == ["tabletop", "kuka_table"]
@@ -43,7 +43,7 @@ def test_every_command_has_its_configuration() -> None:
         check_train(compose("train", TrainConfig, ["data=stream"]))
     with pytest.raises(ConfigError, match=r"^data\.validation: got 1\.5"):
         check_train(compose("train", TrainConfig, ["model=keypoints", "data.root=x", "data.validation=1.5"]))
-    assert compose("doctor", DoctorConfig).data.scenes == keypoints.data.scenes  # the ladder of the run that follows it
+    assert compose("doctor", DoctorConfig).data.scenes == keypoints.data.scenes  # the data of the run that follows
     assert compose("compare", CompareConfig, ["first=a", "second=b"]) == CompareConfig("a", "b")
     assert compose("evaluate", EvaluateConfig, ["data.root=x", "checkpoint=y"]).checkpoint == "y"
     with pytest.raises(ConfigError, match=r"data\.root"):

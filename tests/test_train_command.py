@@ -1,4 +1,4 @@
-"""`python -m train` as a user calls it: exit statuses, one-line errors, and the overfit gate."""
+"""`python -m train` as a user calls it: exit statuses, one-line errors, and the check of the position models."""
 
 import subprocess
 import sys
@@ -9,21 +9,21 @@ import pytest
 import torch
 from toy_dataset import random_positions, write_dataset
 
-import train.tobin.overfit
+import train.tobin.check
 from simgen.config import compose, main
 from simgen.errors import ConfigError, DatasetError, SimgenError
 from train.__main__ import COMMANDS
 from train.config import (
+    DataConfig,
+    DoctorConfig,
     EvaluateConfig,
     ModelConfig,
-    OverfitConfig,
-    SourceConfig,
     TrainConfig,
+    check_doctor,
     check_evaluate,
-    check_overfit,
     check_train,
 )
-from train.tobin.overfit import check_batch, overfit
+from train.tobin.check import check_batch, doctor
 
 SMALL = ["model.height=48", "model.width=64"]
 
@@ -128,10 +128,11 @@ def test_a_second_look_that_cannot_be_is_refused(overrides: list[str], said: str
 
 
 def test_the_other_commands_check_too() -> None:
-    check_overfit(compose("overfit", OverfitConfig, ["data.root=d"]))
     check_evaluate(compose("evaluate", EvaluateConfig, ["data.root=d", "checkpoint=c"]))
+    position = ["model=tobin_small", "data=bop", "data.root=d"]
+    check_doctor(compose("doctor", DoctorConfig, position))
     with pytest.raises(ConfigError, match=r"^steps: got 0"):
-        check_overfit(compose("overfit", OverfitConfig, ["data.root=d", "steps=0"]))
+        check_doctor(compose("doctor", DoctorConfig, [*position, "steps=0"]))
     with pytest.raises(ConfigError, match=r"^batch_size: got 0"):
         check_evaluate(compose("evaluate", EvaluateConfig, ["data.root=d", "checkpoint=c", "batch_size=0"]))
 
@@ -141,40 +142,41 @@ def test_models_are_composed_by_name(name: str) -> None:
     assert compose("train", TrainConfig, [f"model={name}", "data.root=d"]).model.name == name
 
 
-def overfit_config(root: Path, **changes: float) -> OverfitConfig:
+def doctor_config(root: Path, **changes: float) -> DoctorConfig:
     lr = changes.pop("lr", 2e-3)
     steps = int(changes.pop("steps", 1000))
-    return OverfitConfig(ModelConfig("tobin_small", 48, 64, lr=lr), SourceConfig(str(root)), steps, "cpu")
+    model = ModelConfig("tobin_small", 48, 64, lr=lr)
+    return DoctorConfig(model, DataConfig(str(root)), steps=steps, accelerator="cpu")
 
 
-def test_overfit_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_dataset(tmp_path / "d", random_positions(12))
-    overfit(overfit_config(root))
-    assert "overfit: pass — 8 images at 0." in capsys.readouterr().out
+    doctor(doctor_config(root))
+    assert "doctor: pass, 8 images at 0." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("changes", [{"lr": 1e-7, "steps": 30}, {"lr": 1e4, "steps": 30}])
-def test_overfit_fails_with_a_bad_rate(changes: dict[str, float], tmp_path: Path) -> None:
+def test_doctor_fails_with_a_bad_rate(changes: dict[str, float], tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "d", random_positions(12))
-    with pytest.raises(SimgenError, match=r"overfit: fail — .*model\.lr"):
-        overfit(overfit_config(root, **changes))
+    with pytest.raises(SimgenError, match=r"doctor: fail: .*model\.lr"):
+        doctor(doctor_config(root, **changes))
 
 
-def test_overfit_finds_dead_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_dead_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_dataset(tmp_path / "d", random_positions(12))
-    original = train.tobin.overfit.make_model
+    original = train.tobin.check.make_model
 
     def dead_model(config: ModelConfig) -> torch.nn.Module:
         model = original(config)
         torch.nn.init.constant_(model.head[2].bias, -1e6)  # no unit of the second layer ever fires
         return model
 
-    monkeypatch.setattr(train.tobin.overfit, "make_model", dead_model)
+    monkeypatch.setattr(train.tobin.check, "make_model", dead_model)
     with pytest.raises(SimgenError, match=r"no gradient reaches .*head\.2\.weight"):
-        overfit(overfit_config(root))
+        doctor(doctor_config(root))
 
 
-def test_overfit_finds_labels_that_cannot_be_learnt(tmp_path: Path) -> None:
+def test_doctor_finds_labels_that_cannot_be_learnt(tmp_path: Path) -> None:
     images = torch.zeros(8, 3, 4, 4, dtype=torch.uint8) + torch.arange(8, dtype=torch.uint8).reshape(8, 1, 1, 1)
     positions = torch.from_numpy(np.random.default_rng(0).uniform(size=(8, 3)))
     names = [f"{i:06d}.png" for i in range(8)]
@@ -186,7 +188,7 @@ def test_overfit_finds_labels_that_cannot_be_learnt(tmp_path: Path) -> None:
         check_batch({"images": images, "positions": positions}, names)
     alike = write_dataset(tmp_path / "alike", np.repeat(random_positions(1), 8, 0))
     with pytest.raises(DatasetError, match="all labels are the same"):
-        overfit(overfit_config(alike))
+        doctor(doctor_config(alike))
     few = write_dataset(tmp_path / "d", random_positions(7))
     with pytest.raises(DatasetError, match="7 usable pictures; expected at least 8"):
-        overfit(overfit_config(few))
+        doctor(doctor_config(few))

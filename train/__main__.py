@@ -13,13 +13,11 @@ from train.config import (
     EvaluateConfig,
     ExportConfig,
     KeypointConfig,
-    OverfitConfig,
     PredictConfig,
     TrainConfig,
     check_calibrate,
     check_doctor,
     check_evaluate,
-    check_overfit,
     check_predict,
     check_train,
 )
@@ -37,16 +35,12 @@ def _train(config: TrainConfig) -> None:
     train(config)
 
 
-def _overfit(config: OverfitConfig) -> None:
-    check_overfit(config)
-    from train.tobin.overfit import overfit
-
-    overfit(config)
-
-
 def _doctor(config: DoctorConfig) -> None:
     check_doctor(config)
-    from train.fit.check import doctor
+    if isinstance(config.model, KeypointConfig):
+        from train.fit.check import doctor
+    else:
+        from train.tobin.check import doctor
 
     doctor(config)
 
@@ -93,9 +87,10 @@ def _export(config: ExportConfig) -> None:
 
 COMMANDS = {
     "train": Command("train a model on a rendered dataset, or go on with an interrupted run", TrainConfig, _train),
-    "overfit": Command("check that the model can learn 8 pictures by heart", OverfitConfig, _overfit),
     "doctor": Command(
-        "climb a ladder before a long run: a step, a batch, a toy, the real thing", DoctorConfig, _doctor
+        "check before a long run: one step, overfit one batch, a toy scene, the real configuration",
+        DoctorConfig,
+        _doctor,
     ),
     "evaluate": Command("measure a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
     "calibrate": Command(

@@ -1,4 +1,4 @@
-"""The schemas of conf/train.yaml, overfit.yaml and evaluate.yaml, of conf/model/ and conf/data/, and their range checks.
+"""The schemas of conf/train.yaml and of the other commands, of conf/model/ and conf/data/, and their range checks.
 
 Unknown keys, wrong types and missing values fail in simgen.config; what is left for here is whether a value makes
 sense. "???" is OmegaConf's mark for a value that the user must give. What each leaf means is said in conf/.
@@ -100,20 +100,11 @@ class TrainConfig:
 
 
 @dataclass
-class OverfitConfig:
-    model: Any = field(default="???", metadata={"options": _MODELS})
-    data: SourceConfig = field(default_factory=SourceConfig)
-    steps: int = 2000
-    accelerator: str = "auto"
-    seed: int = 0
-
-
-@dataclass
 class DoctorConfig:
     model: Any = field(default="???", metadata={"options": _MODELS})
     data: Any = field(default="???", metadata={"options": _DATA})
     batch_size: int = 16
-    steps: int = 400
+    steps: int | None = None
     short: int = 60
     accelerator: str = "auto"
     seed: int = 0
@@ -178,17 +169,7 @@ class ExportConfig:
 
 def check_train(config: TrainConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
-    if isinstance(config.model, KeypointConfig):
-        _check_keypoints(config.model)
-        if isinstance(config.data, StreamConfig):
-            _check_stream(config.data)
-        else:
-            _check_data(config.data)
-    else:
-        if not isinstance(config.data, DataConfig):
-            raise ConfigError(f"data: model={config.model.name} does not learn from that; expected data=bop")
-        _check_model(config.model)
-        _check_data(config.data)
+    _check_model_and_data(config.model, config.data)
     _at_least("trainer.epochs", config.trainer.epochs, 1)
     _at_least("trainer.batch_size", config.trainer.batch_size, 1)
     _between("trainer.jitter", config.trainer.jitter, 0, 1)
@@ -198,29 +179,14 @@ def check_train(config: TrainConfig) -> None:
     _at_least("seed", config.seed, 0)
 
 
-def check_overfit(config: OverfitConfig) -> None:
-    """Raises ConfigError, beginning with the full key, for the first value out of range."""
-    if not isinstance(config.model, ModelConfig):
-        raise ConfigError(f"model: got {config.model.name}; expected one of {', '.join(POSITION_MODELS)}")
-    _check_model(config.model)
-    _between("data.min_visible", config.data.min_visible, 0, 1)
-    _at_least("steps", config.steps, 1)
-    _one_of("accelerator", config.accelerator, ACCELERATORS)
-    _at_least("seed", config.seed, 0)
-
-
 def check_doctor(config: DoctorConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
-    if not isinstance(config.model, KeypointConfig) or not isinstance(config.data, StreamConfig):
-        raise ConfigError(
-            "model: the doctor examines model=keypoints with data=stream; `python -m train overfit` examines the others"
-        )
-    _check_keypoints(config.model)
-    if config.model.frozen:
-        raise ConfigError("model.frozen: the doctor begins with random weights, and all of them learn; leave it out")
-    _check_stream(config.data)
+    _check_model_and_data(config.model, config.data)
+    if isinstance(config.model, KeypointConfig) and config.model.frozen:
+        raise ConfigError("model.frozen: the doctor starts from random weights, and all of them learn; leave it out")
     _at_least("batch_size", config.batch_size, 2)
-    _at_least("steps", config.steps, 20)
+    if config.steps is not None:
+        _at_least("steps", config.steps, 20)
     _at_least("short", config.short, 20)
     _one_of("accelerator", config.accelerator, ACCELERATORS)
     _at_least("seed", config.seed, 0)
@@ -252,6 +218,19 @@ def check_predict(config: PredictConfig) -> None:
     _between("zoom", config.zoom, *_ZOOM)
     _between("confidence", config.confidence, 0, 1)
     _one_of("accelerator", config.accelerator, ACCELERATORS)
+
+
+def _check_model_and_data(model: Any, data: Any) -> None:
+    if isinstance(model, KeypointConfig):
+        _check_keypoints(model)
+        if isinstance(data, StreamConfig):
+            _check_stream(data)
+            return
+    else:
+        if not isinstance(data, DataConfig):
+            raise ConfigError(f"data: model={model.name} does not learn from that; expected data=bop")
+        _check_model(model)
+    _check_data(data)
 
 
 def _check_model(model: ModelConfig) -> None:

@@ -22,9 +22,9 @@ from train.data.stream import HELD_OUT, Stream
 class Sources:
     """`training`: items to learn from, `epoch` of them a process between two validations, by `workers` processes.
 
-    `held_out`: items that nothing is learnt from: the first `each` tell the best epoch (`choose`), as many after them the
-    confidence (`learn`), and as many again whether it comes true (`check`). `size` (width, height) px; `told` what a run is
-    to print and `described` what it is to write down.
+    `held_out`: items for model selection (`choose`, the first `each`), for calibration (`learn`, as many) and for the test
+    of the calibration (`check`, as many). Each `per_scene` consecutive pictures of a batch are of one scene. `size` (width,
+    height) px; a run prints `summary` and records `described`.
     """
 
     training: Dataset[Batch]
@@ -32,9 +32,10 @@ class Sources:
     workers: int
     held_out: Dataset[Batch]
     each: int
+    per_scene: int
     blocks: BlockSet
     size: tuple[int, int]
-    told: str
+    summary: str
     described: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -67,9 +68,10 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         workers=data.workers,
         held_out=Stream(data, config.randomize, config.seed + HELD_OUT, size),
         each=math.ceil(data.validation / size),
+        per_scene=stream.each,
         blocks=stream.blocks,
         size=(data.width, data.height),
-        told=f"learns {', '.join(stream.blocks.names)} from {pictures} pictures, each drawn once",
+        summary=f"learns {', '.join(stream.blocks.names)} from {pictures} pictures, each rendered once",
     )
 
 
@@ -112,8 +114,9 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
         workers=0 if training.decoded.cached else data.workers,
         held_out=held_out,
         each=len(held_out) // 3,
+        per_scene=count,
         blocks=classes.blocks,
         size=(training.width, training.height),
-        told=f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(aside)} are held out",
+        summary=f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(aside)} are held out",
         described={"dataset": {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}},
     )

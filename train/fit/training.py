@@ -183,7 +183,7 @@ def train_keypoints(config: TrainConfig) -> None:
         about["start_sha256"] = sha256_of(place_of(config.model.start))
     last = claim(folder, {**asdict(config), **about})
     done = epochs_done(last)
-    say(sources.told)
+    say(sources.summary)
 
     torch.manual_seed(config.seed)
     module = KeypointTraining(config, sources.blocks, sources.size)

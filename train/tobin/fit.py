@@ -142,7 +142,7 @@ def _report(
     if best["val_xy_cm"] > GAIN * baseline_cm:
         print(
             "WARNING: this is no better than always predicting the same place: nothing was learnt. Try more epochs or "
-            "pictures, a smaller model.lr, and `python -m train overfit`, which tells if the model can learn at all.",
+            "pictures, a smaller model.lr, and `python -m train doctor`, which checks if the model can learn at all.",
             file=sys.stderr,
         )
 

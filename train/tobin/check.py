@@ -1,7 +1,7 @@
-"""`python -m train overfit`: can the model learn 8 pictures by heart? Where it cannot, no dataset will help.
+"""`python -m train doctor` for the position models: overfit 8 pictures. Where that fails, no dataset will help.
 
-The gate takes the training's own model, loss and optimizer, one fixed batch and no jitter. It fails loudly, and says
-what it found: labels that contradict each other, gradients that are dead, or a learning rate that is off.
+The check uses the training's own model, loss and optimizer, one fixed batch and no jitter. It names what it found: labels
+that contradict each other, dead gradients, or a bad learning rate.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from simgen.errors import DatasetError, SimgenError
-from train.config import OverfitConfig
+from train.config import DoctorConfig, ModelConfig
 from train.data.images import EpochOrder
 from train.runs.trainer import device_of
 from train.tobin.data import PositionBatch, ResizedPictures, find_examples
@@ -18,12 +18,13 @@ from train.tobin.model import PoseNet, make_model
 
 PICTURES = 8
 GOAL_MM = 1.0
+STEPS = 2000  # at most
 
 
-def overfit(config: OverfitConfig) -> None:
-    """Prints "overfit: pass" once the mean 3D error over `PICTURES` pictures is under `GOAL_MM`.
+def doctor(config: DoctorConfig) -> None:
+    """Prints "doctor: pass" once the mean 3D error over `PICTURES` pictures is under `GOAL_MM`.
 
-    Raises SimgenError, with what seems wrong, where it is not within `config.steps` steps; DatasetError where the
+    Raises SimgenError, with what seems wrong, where that takes more than `config.steps` steps; DatasetError where the
     pictures or labels make it impossible.
     """
     examples = find_examples(config.data)
@@ -39,32 +40,35 @@ def overfit(config: OverfitConfig) -> None:
     device = device_of(config.accelerator)
     model = make_model(config.model)
     model.normalise(batch["positions"])
-    error_mm, steps = memorise(model.to(device), {key: value.to(device) for key, value in batch.items()}, config)
+    limit = config.steps or STEPS
+    error_mm, steps = overfit(
+        model.to(device), {key: value.to(device) for key, value in batch.items()}, config.model, limit
+    )
     if error_mm >= GOAL_MM:
         raise SimgenError(
-            f"overfit: fail — {PICTURES} images at {error_mm:.2f} mm after {steps} steps, not under {GOAL_MM:g}; "
-            f"model.lr={config.model.lr:g} may be too large or too small, or steps={config.steps} too few"
+            f"doctor: fail: {PICTURES} images at {error_mm:.2f} mm after {steps} steps, not under {GOAL_MM:g}; "
+            f"model.lr={config.model.lr:g} may be too large or too small, or steps={limit} too few"
         )
-    print(f"overfit: pass — {PICTURES} images at {error_mm:.2f} mm after {steps} steps")
+    print(f"doctor: pass, {PICTURES} images at {error_mm:.2f} mm after {steps} steps")
 
 
-def memorise(model: PoseNet, batch: PositionBatch, config: OverfitConfig) -> tuple[float, int]:
-    """The mean 3D error in mm of `model` on `batch`, and the steps to get under `GOAL_MM`, at most `config.steps`.
+def overfit(model: PoseNet, batch: PositionBatch, config: ModelConfig, limit: int) -> tuple[float, int]:
+    """The mean 3D error in mm of `model` on `batch`, and the steps to get under `GOAL_MM`, at most `limit`.
 
     Raises SimgenError for a loss that is not finite and for weights that get no gradient.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), config.model.lr, weight_decay=0)
+    optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=0)
     # The rate falls to nothing over the steps: at a constant one the last millimetre is noise of the step itself.
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-    for step in range(config.steps + 1):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, limit)
+    for step in range(limit + 1):
         prediction = model(batch["images"])
         error_mm = 1000 * float((prediction.position.detach() - batch["positions"]).norm(dim=1).mean())
-        if error_mm < GOAL_MM or step == config.steps:
+        if error_mm < GOAL_MM or step == limit:
             break
-        weight = config.model.keypoint_weight
+        weight = config.keypoint_weight
         loss = total_loss(prediction, batch["positions"], batch["keypoints"], scale=model.scale, keypoint_weight=weight)
         if not bool(torch.isfinite(loss)):
-            raise SimgenError(f"overfit: fail — the loss is {float(loss)} at step {step}; try a smaller model.lr")
+            raise SimgenError(f"doctor: fail: the loss is {float(loss)} at step {step}; try a smaller model.lr")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if step == 0:
@@ -78,15 +82,15 @@ def check_batch(batch: PositionBatch, names: list[str]) -> None:
     """Raises DatasetError for labels that are not finite or all alike, and for equal pictures with different labels."""
     images, positions = batch["images"], batch["positions"]
     if not bool(torch.isfinite(positions).all()):
-        raise DatasetError("overfit: a label is not a number; check the dataset's poses")
+        raise DatasetError("doctor: a label is not a number; check the dataset's poses")
     if len(torch.unique(positions, dim=0)) == 1:
-        raise DatasetError("overfit: all labels are the same, so there is nothing to tell apart; check the placement")
+        raise DatasetError("doctor: all labels are the same, so there is nothing to tell apart; check the placement")
     for i in range(len(images)):
         for j in range(i):
             if torch.equal(images[i], images[j]) and not torch.equal(positions[i], positions[j]):
                 distance_mm = 1000 * float((positions[i] - positions[j]).norm())
                 raise DatasetError(
-                    f"overfit: pictures {names[j]} and {names[i]} have the same pixels but labels {distance_mm:.1f} mm "
+                    f"doctor: pictures {names[j]} and {names[i]} have the same pixels but labels {distance_mm:.1f} mm "
                     "apart; no model can learn both; check the renderer and the labels"
                 )
 
@@ -98,5 +102,5 @@ def _check_gradients(model: nn.Module) -> None:
     names = [name for name, weight in model.named_parameters() if dead(weight.grad)]
     if names:
         raise SimgenError(
-            f"overfit: fail — no gradient reaches {', '.join(names)}; the network is cut or its units are dead"
+            f"doctor: fail: no gradient reaches {', '.join(names)}; the network is cut or its units are dead"
         )
