@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.config import ModelConfig
+from train.nets.layers import layer, normalised
 
 
 class Prediction(NamedTuple):
@@ -44,8 +45,7 @@ class PoseNet(nn.Module):
 
     def forward(self, images: Tensor) -> Prediction:
         """The prediction for `images` (B, 3, height, width), RGB, uint8 or float in [0, 255]."""
-        pixels = (images.float() - 127.5) / 63.75  # from -2 to 2
-        features, heatmap = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
+        features, heatmap = self.backbone(normalised(images).contiguous(memory_format=torch.channels_last))
         return Prediction(self.mean + self.scale * self.head(features).float(), heatmap)
 
 
@@ -78,12 +78,12 @@ class SoftArgmaxNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down_2 = _layer(3, 16, kernel=5, stride=2)
-        self.down_4 = nn.Sequential(_layer(16, 24, stride=2), _layer(24, 24))
-        self.down_8 = nn.Sequential(_layer(24, 48, stride=2), _layer(48, 48))
-        self.down_16 = nn.Sequential(_layer(48, 80, stride=2), _layer(80, 80), _layer(80, 80))
+        self.down_2 = layer(3, 16, kernel=5, stride=2)
+        self.down_4 = nn.Sequential(layer(16, 24, stride=2), layer(24, 24))
+        self.down_8 = nn.Sequential(layer(24, 48, stride=2), layer(48, 48))
+        self.down_16 = nn.Sequential(layer(48, 80, stride=2), layer(80, 80), layer(80, 80))
         self.narrow_16, self.narrow_8 = nn.Conv2d(80, 24, 1), nn.Conv2d(48, 24, 1)
-        self.merge_8, self.merge_4 = _layer(24, 24), _layer(24, 24)
+        self.merge_8, self.merge_4 = layer(24, 24), layer(24, 24)
         # No bias: a softmax over places does not see it.
         self.maps = nn.Conv2d(24, self.KEYPOINTS, 1, bias=False)
 
@@ -119,12 +119,6 @@ def make_model(config: ModelConfig) -> PoseNet:
     if config.name == "tobin_vgg":
         return PoseNet(Vgg(), 512 * (config.height // 32) * (config.width // 32)).to(memory_format=torch.channels_last)
     return PoseNet(SoftArgmaxNet(), 2 * SoftArgmaxNet.KEYPOINTS).to(memory_format=torch.channels_last)
-
-
-def _layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    # No bias before a norm that would remove it.
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.GroupNorm(outputs // 8, outputs), nn.ReLU(inplace=True))
 
 
 def _grow(small: Tensor, like: Tensor) -> Tensor:
