@@ -13,6 +13,10 @@ class ConfigError(SimgenError):
     """A configuration key holds something that it must not; the message begins with the full key."""
 
 
+class PictureError(SimgenError):
+    """A picture or video file, or a folder of them, cannot be read; the message begins with its path."""
+
+
 class SceneError(SimgenError):
     """A scene, block set, mesh or image folder on disk is missing or malformed; the message names the file."""
 
