@@ -1,11 +1,10 @@
 """Reads picture files as everybody sees them, and lists the pictures in a folder.
 
-The only module that decodes a user's picture file. `read_picture` gives what a viewer shows: turned as EXIF states, 16 bits scaled
-to 8, transparent parts over white, CMYK and palettes converted. Embedded color profiles are not applied, as OpenCV does not
-apply them either.
+The only module that decodes a user's picture file. `read_picture` gives what a viewer shows: turned as EXIF states, 16 bits
+scaled to 8, transparent parts over white, CMYK and palettes converted. Color profiles are not applied; OpenCV does not apply
+them either.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,19 +22,34 @@ from simgen.errors import PictureError
 
 Image = NDArray[np.uint8]
 
-VIDEOS = frozenset(
-    ".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .m2v .ts .mts .m2ts .3gp .3g2 .flv .ogv .vob .asf .divx .mxf".split()
-)
+# fmt: off
+VIDEOS = frozenset({
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".3gp", ".3g2",
+    ".flv", ".ogv", ".vob", ".asf", ".divx", ".mxf",
+})
+_RAW = frozenset({
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw", ".3fr", ".iiq",
+    ".rwl",
+})
+# fmt: on
 OVERLAY = ".overlay"  # the last but one suffix of the pictures and videos that predict writes
 
 _HEIF = frozenset((".heic", ".heif", ".hif"))
-_RAW = frozenset(".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .orf .rw2 .raf .pef .srw .3fr .iiq .rwl".split())
 # Formats that Pillow identifies but does not decode by itself.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
 # What file systems and archive programs leave beside the user's files, none of which begins with a dot.
 _LEFTOVERS = frozenset(
-    ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "lost+found")
-    + ("system volume information",)
+    {
+        "__macosx",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "lost+found",
+        "system volume information",
+    }
 )
 _ORIENTATION = 0x0112  # EXIF and TIFF
 _Transpose = PIL.Image.Transpose
@@ -84,6 +98,11 @@ def picture_suffixes() -> frozenset[str]:
     return frozenset(read - undecoded - VIDEOS | _HEIF)
 
 
+def is_overlay(path: Path) -> bool:
+    """Whether `path` is named as the pictures and videos are that predict writes."""
+    return path.name.lower().endswith((f"{OVERLAY}.png", f"{OVERLAY}.avi"))
+
+
 def list_pictures(folder: Path) -> Listing:
     """All files in `folder` and its sub-folders; each folder once, so that links cannot lead in circles.
 
@@ -96,7 +115,7 @@ def list_pictures(folder: Path) -> Listing:
         suffix = path.suffix.lower()
         if path.name.startswith(".") or path.name.lower() in _LEFTOVERS:
             hidden += 1
-        elif Path(path.stem).suffix.lower() == OVERLAY and suffix in (".png", ".avi"):
+        elif is_overlay(path):
             found["overlays"].append(path)
         elif suffix in picture_suffixes():
             found["pictures"].append(path)
@@ -179,10 +198,10 @@ def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
 
 
 def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
-    """`values` of any number type as 0 to 255. White is 65535 for whole numbers of 16 and 32 bits; for floats 1, 255 or 65535,
-    the least that none exceeds. Raises PictureError for values that look black so or exceed white."""
+    """`values` of any number type as 0 to 255. White is 65535 for whole numbers of 16 and 32 bits, and for floats the least
+    of 1, 255 and 65535 that none exceeds. Raises PictureError where the picture would be black, or a value exceeds white."""
     if values.dtype == np.uint8:
-        return values
+        return np.asarray(values, dtype=np.uint8)
     if not np.isfinite(values).all():
         raise PictureError(f"{path}: holds values that are no finite numbers; save it as an 8-bit PNG")
     top = float(values.max(initial=0))
@@ -191,12 +210,12 @@ def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
     # Cameras of 10 and 12 bits fill the lowest bits of 16. A viewer shows such a picture black, and nobody means that.
     if white is None or 0 < top < white / 16:
         raise PictureError(
-            f"{path}: its {values.dtype} values end at {top:g}, where white is {white or whites[-1]:g}, so that it cannot be "
-            "shown; scale them and save it as an 8-bit PNG"
+            f"{path}: the greatest of its {values.dtype} values is {top:g}, where white is {white or whites[-1]:g}; scale "
+            "them, and save it as an 8-bit PNG"
         )
     if white == 65535:
-        return (np.clip(values, 0, white).astype(np.uint16) >> 8).astype(np.uint8)
-    return np.rint(np.clip(values, 0, white) * (255 / white)).astype(np.uint8)
+        return np.asarray(np.clip(values, 0, white).astype(np.uint16) >> 8, dtype=np.uint8)
+    return np.asarray(np.rint(np.clip(values, 0, white) * (255 / white)), dtype=np.uint8)
 
 
 def _read_otherwise(path: Path) -> Image:

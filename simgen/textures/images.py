@@ -45,8 +45,8 @@ class ImageFolder:
 
 
 def open_image_folder(folder: Path, key: str) -> ImageFolder:
-    """The pictures in `folder` and its sub-folders, in the order of their names. Raises SceneError that begins with `key`, the
-    configuration key that names the folder, if it is missing, holds no picture, or holds one that cannot be read."""
+    """The pictures in `folder` and its sub-folders, in the order of their names. Raises SceneError that begins with `key`,
+    the configuration key that names the folder, if it is missing, holds no picture, or holds one that cannot be read."""
     if not folder.is_dir():
         raise SceneError(f"{key}: {folder}: no such folder; expected one with pictures (.jpg, .png, ...)")
     try:

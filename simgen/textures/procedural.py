@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simgen.draws import Draws
+from simgen.pictures import Image
 from simgen.scene import TEXTURES, Materials
 from simgen.textures.color import decode, encode
-from simgen.textures.images import Image, ImageFolder
+from simgen.textures.images import ImageFolder
 
 LATTICE = 256  # the noise repeats after this many cells
 OCTAVES = 3
