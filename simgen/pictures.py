@@ -194,7 +194,7 @@ def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
             raise PictureError(f"{path}: is transparent everywhere; save it without its alpha channel")
         if least != 255:
             image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
@@ -261,4 +261,4 @@ def _cause(path: Path, error: Exception) -> str:
         return "is a folder; expected a picture file"
     if isinstance(error, PIL.Image.DecompressionBombError):
         return f"is larger than {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels; make it smaller"
-    return f"is truncated, damaged or cannot be decoded ({error}); copy it again from where it came, or save it as PNG"
+    return f"cannot be decoded whole ({error}); copy it again from where it came, or convert it to PNG"

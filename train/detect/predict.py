@@ -71,7 +71,8 @@ def predict(config: PredictConfig) -> None:
         )
     if failures:
         raise PartialError(
-            f"{len(failures)} of {len(inputs)} inputs failed, the rest is in {predictions.path}: {_listed(failures)}"
+            f"{len(failures)} of {_counted(len(inputs), 'input')} could not be used whole, the rest is in {predictions.path}: "
+            f"{_listed(failures)}"
         )
 
 
