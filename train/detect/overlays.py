@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from simgen.dataset.write import write_file
-from simgen.errors import ConfigError, DatasetError
+from simgen.errors import ConfigError, FileError
+from simgen.files import write_json, writing
 from simgen.pictures import OVERLAY, Image
 from train.draw.sheets import write_png
 
@@ -75,7 +75,7 @@ class Predictions:
         self._written = 0
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Appends `line`. Raises DatasetError where the file cannot be written."""
+        """Appends `line`. Raises FileError where the file cannot be written."""
         self.lines.append(line)
         if len(self.lines) >= _GROWTH * self._written:
             self.close()
@@ -83,7 +83,7 @@ class Predictions:
     def close(self) -> None:
         """Writes what has not been written."""
         if len(self.lines) > self._written:
-            write_file(self.path, (json.dumps(self.lines, indent=1, allow_nan=False) + "\n").encode())
+            write_json(self.path, self.lines, indent=1)
             self._written = len(self.lines)
 
 
@@ -97,17 +97,15 @@ class VideoOverlay:
         self._writer: cv2.VideoWriter | None = None
 
     def write(self, drawn: Image, rate: float) -> None:
-        """Appends the frame `drawn` (H, W, 3) RGB of a video of `rate` frames per second. Raises DatasetError where it
+        """Appends the frame `drawn` (H, W, 3) RGB of a video of `rate` frames per second. Raises FileError where it
         cannot be written."""
         if self._writer is None:
-            try:
+            with writing(self._path):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise _unwritable(self._path, error) from error
             size = (drawn.shape[1], drawn.shape[0])
             self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*"MJPG"), rate, size)
             if not self._writer.isOpened():
-                raise DatasetError(f"{self._path}: cannot be written; make room, or name another folder with out=")
+                raise FileError(f"{self._path}: cannot be written; make room, or name another folder with out=")
         self._writer.write(np.ascontiguousarray(drawn[..., ::-1]))
 
     def __enter__(self) -> "VideoOverlay":
@@ -119,20 +117,13 @@ class VideoOverlay:
         if self._writer is None:
             return
         self._writer.release()
-        if isinstance(error, DatasetError) or not self._part.exists():
+        if isinstance(error, FileError) or not self._part.exists():
             self._part.unlink(missing_ok=True)
             return
-        try:
+        with writing(self._path):
             with self._part.open("ab") as file:
                 file.write(_MARKED_VIDEO)
             self._part.replace(self._path)
-        except OSError as failure:
-            self._part.unlink(missing_ok=True)
-            raise _unwritable(self._path, failure) from failure
-
-
-def _unwritable(path: Path, error: OSError) -> DatasetError:
-    return DatasetError(f"{path}: cannot be written ({error.strerror}); make room, or name another folder with out=")
 
 
 def _are_predictions(path: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simgen.errors import ConfigError, DatasetError, PartialError, PictureError, SimgenError
+from simgen.errors import ConfigError, FileError, PartialError, PictureError, SimgenError
 from simgen.files import read_json
 from simgen.geometry import inverse, quaternion_from_matrix
 from simgen.pictures import Image, orientation_of, read_picture
@@ -71,8 +71,8 @@ def predict(config: PredictConfig) -> None:
         )
     if failures:
         raise PartialError(
-            f"{len(failures)} of {_counted(len(inputs), 'input')} could not be used whole, the rest is in {predictions.path}: "
-            f"{_listed(failures)}"
+            f"{len(failures)} of {_counted(len(inputs), 'input')} could not be used whole, the rest is in "
+            f"{predictions.path}: {_listed(failures)}"
         )
 
 
@@ -130,7 +130,7 @@ def read_camera(path: Path) -> Mapping[str, Any]:
     """The camera file `path`. Raises ConfigError that says what is wrong with it and what is expected."""
     try:
         data = read_json(path)
-    except DatasetError as error:
+    except FileError as error:
         raise ConfigError(f"camera: {error}") from error
     wanted = {"intrinsics": (3, 3), "camera_from_table": (4, 4), "table": (2, 2), "distortion": None}
     if not isinstance(data, dict) or not {"width", "height", "intrinsics"} <= set(data) <= {"width", "height", *wanted}:
