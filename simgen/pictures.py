@@ -95,7 +95,7 @@ def picture_suffixes() -> frozenset[str]:
     """The suffixes, in lower case, of all files that count as pictures: those that Pillow reads, and HEIC."""
     read = {suffix for suffix, name in PIL.Image.registered_extensions().items() if name in PIL.Image.OPEN}
     undecoded = {suffix for suffix, name in PIL.Image.registered_extensions().items() if name in _NOT_DECODED}
-    return frozenset(read - undecoded - VIDEOS | _HEIF)
+    return frozenset(read - undecoded - VIDEOS | _HEIF | {".mpo"})
 
 
 def is_overlay(path: Path) -> bool:
@@ -142,6 +142,15 @@ def read_picture(path: Path) -> Image:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds
         raise PictureError(f"{path}: {_cause(path, error)}") from error
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the content of the file `path` begins as that of a picture, whatever its name is."""
+    try:
+        with PIL.Image.open(path):
+            return True
+    except (OSError, ValueError, SyntaxError):
+        return False
 
 
 def orientation_of(path: Path) -> int:

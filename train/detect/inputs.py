@@ -9,10 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import PIL.Image
 
 from simgen.errors import ConfigError, PictureError
-from simgen.pictures import VIDEOS, Image, is_overlay, list_pictures, picture_suffixes
+from simgen.pictures import VIDEOS, Image, is_overlay, is_picture, list_pictures, picture_suffixes
 from train.detect.overlays import is_drawn
 
 _MISSING_SHARE = 0.02  # of a video's frames: containers without an index state an estimate
@@ -128,18 +127,17 @@ def _is_video(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in VIDEOS or suffix in picture_suffixes():
         return suffix in VIDEOS
-    try:
-        with PIL.Image.open(path):
-            return False
-    except (OSError, ValueError, SyntaxError):
-        capture = _opened(path)
-        if capture is not None:
-            capture.release()
-        return capture is not None
+    if is_picture(path):
+        return False
+    capture = _opened(path)
+    if capture is not None:
+        capture.release()
+    return capture is not None
 
 
 def _opened(path: Path) -> "cv2.VideoCapture | None":
     """The video `path`; None where OpenCV cannot open it, or only as a series of pictures."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: an error of ours is one line
     capture = cv2.VideoCapture(str(path))
     if capture.isOpened() and capture.getBackendName() != "CV_IMAGES":
         return capture

@@ -1,4 +1,4 @@
-"""`python -m train predict`: which blocks a photograph, a folder of them or a video shows, and where."""
+"""`python -m train predict`: detects blocks in pictures, folders of pictures and videos."""
 
 import json
 import sys
@@ -109,7 +109,7 @@ class _Weak:
 
 
 def describe(found: Detection, view: View) -> dict[str, Any]:
-    """A find as plain values: metres, pixels, unit quaternions wxyz; `sigma` are standard deviations."""
+    """`found` as plain JSON values: meters, pixels, unit quaternions wxyz; `sigma` holds standard deviations."""
     pose = found.pose
     deviation = np.sqrt(np.maximum(np.diag(pose.covariance), 0))
     result = {

@@ -30,7 +30,7 @@ def drawn(figure: Figure) -> Image:
 
 
 def draw_curves(curves: Mapping[str, Array]) -> Image:
-    """Each of `curves` (N,) by step, on a scale of its own, one above the other (H, W, 3)."""
+    """A plot (H, W, 3) RGB of each of `curves` (N,) against the step, one above the other, each with a logarithmic scale."""
     figure = Figure(figsize=(8, 3 * len(curves)), dpi=100, layout="constrained")
     for place, (name, values) in enumerate(curves.items()):
         axes = figure.add_subplot(len(curves), 1, place + 1)
@@ -41,7 +41,7 @@ def draw_curves(curves: Mapping[str, Array]) -> Image:
 
 
 def sheet(tiles: list[Image]) -> Image:
-    """Tiles of one width (h, W, 3), at least one, in rows of up to three."""
+    """A contact sheet (H, W, 3) of `tiles` (h, w, 3), at least one, all of one width, in rows of up to three."""
     height = max(tile.shape[0] for tile in tiles)
     tiles = [np.pad(tile, ((0, height - tile.shape[0]), (0, 0), (0, 0))) for tile in tiles]
     columns = min(3, len(tiles))
@@ -50,7 +50,7 @@ def sheet(tiles: list[Image]) -> Image:
 
 
 def headed(image: Image, label: str) -> Image:
-    """`image` with `label` in its upper left corner."""
+    """`image` (H, W, 3) with `label` in white on black in its upper left corner."""
     image = np.ascontiguousarray(image)
     cv2.rectangle(image, (0, 0), (18 * len(label), 34), (0, 0, 0), -1)
     cv2.putText(image, label, (8, 25), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
