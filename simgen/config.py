@@ -71,7 +71,8 @@ def compose(name: str, schema: type[T], overrides: Sequence[str] = ()) -> T:
 def main(prog: str, commands: Mapping[str, Command], default: str | None = None) -> int:
     """Runs the command that sys.argv names and returns the process's exit status.
 
-    0 done, 2 a SimgenError (one line on stderr), 130 interrupted. `default` is the command of a bare call.
+    0 done; 1 done but for some inputs, 2 any other SimgenError (one line on stderr); 130 interrupted. `default` is the
+    command of a bare call.
     """
     arguments = sys.argv[1:]
     if arguments and arguments[0] in commands:
@@ -107,7 +108,7 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
     except KeyboardInterrupt:
         print(f"\n{prog}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    return _fail(prog, str(failures[0])) if failures else 0
+    return _fail(prog, str(failures[0]), failures[0].exit_status) if failures else 0
 
 
 def _store(name: str, schema: type) -> None:
@@ -143,9 +144,9 @@ def _is_word(argument: str) -> bool:
     return "=" not in argument and not argument.startswith(("-", "+", "~"))
 
 
-def _fail(prog: str, message: str) -> int:
+def _fail(prog: str, message: str, status: int = 2) -> int:
     print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return status
 
 
 def _usage(prog: str, commands: Mapping[str, Command], default: str | None, arguments: Sequence[str]) -> int:

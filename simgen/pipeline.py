@@ -1,5 +1,7 @@
 """The pipeline from a configuration to samples: each a function of the configuration and an index."""
 
+import multiprocessing
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,9 @@ def make_pipeline(source: Source) -> Pipeline:
     )
     folder = source.randomize.images
     images = open_image_folder(Path(folder), "randomize.images") if folder else ImageFolder()
+    # Each worker makes a pipeline of its own: one line is enough.
+    if images.skipped and multiprocessing.parent_process() is None:
+        print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
     return Pipeline(source, world, sampler, images)
 
 

@@ -225,6 +225,11 @@ def test_a_second_look_learns_its_crops_by_heart_and_the_detector_says_what_it_s
     truth, _ = candidates(targets, picture, slot, kind, BLOCKS)
     stance = net.stances.of(kind, _up(targets, picture, slot))
     detector, views = Detector(net.eval(), BLOCKS, 160, 120), views_of(targets)
+    # Pictures that are views into others, as BGR read as RGB, are taken as they are.
+    rgb = np.ascontiguousarray(images[0].permute(1, 2, 0))
+    reversed_view = np.ascontiguousarray(rgb[..., ::-1])[..., ::-1]
+    for found, same in zip(*detector.find([rgb, reversed_view], [views[0], views[0]]), strict=True):
+        assert np.array_equal(found.pose.camera_from_block, same.pose.camera_from_block)
     for one in range(len(images)):
         mine = picture == one
         count = int(mine.sum())

@@ -7,8 +7,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from builders import pipeline_of
 from torch import Tensor
 
+from simgen.dataset.recipe import describe
 from simgen.draws import Draws
 from simgen.errors import SceneError
 from simgen.scene import TEXTURES, Materials
@@ -475,8 +477,33 @@ def test_a_picture_is_cropped_about_its_middle_and_keeps_its_proportions(tmp_pat
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK", "I;16"])
 def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str) -> None:
     name = "x.jpg" if mode == "CMYK" else "x.png"
-    PIL.Image.new(mode, (9, 9)).save(tmp_path / name)
+    PIL.Image.new(mode, (9, 9), (0, 0, 0, 255) if mode == "RGBA" else 0).save(tmp_path / name)
     assert open_image_folder(tmp_path, KEY).image(0, (4, 4)).shape == (4, 4, 3)
+
+
+def test_a_folder_is_read_with_its_sub_folders_as_a_viewer_shows_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two pictures of one name are two in the recipe; leftovers of macOS are counted and no picture."""
+    for folder, color in (("wood", (200, 100, 0)), ("metal", (90, 90, 90))):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder / "a.png", color)
+    upright = np.zeros((30, 10, 3), np.uint8)
+    upright[:10] = 255
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(tmp_path / "photo.tif", exif=exif)
+    for name in ("._photo.tif", ".DS_Store", "licence.txt"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    pipeline = pipeline_of(f"randomize.images={tmp_path}")
+    assert capsys.readouterr().err == (
+        f"randomize.images: 3 pictures in {tmp_path}; skipped 2 hidden files, 1 other file (.txt)\n"
+    )
+    assert pipeline.images.names == ["metal/a.png", "photo.tif", "wood/a.png"]
+    recipe = describe(pipeline.source, pipeline.world, pipeline.sampler, pipeline.images)
+    assert list(recipe["images"]) == pipeline.images.names
+    assert (pipeline.images.image(0, (2, 2)) == 90).all() and (pipeline.images.image(2, (2, 2)) == (200, 100, 0)).all()
+    assert np.array_equal(pipeline.images.image(1, (30, 10)), upright)
 
 
 def test_many_pictures_are_served_right_though_few_are_kept(tmp_path: Path) -> None:
@@ -490,7 +517,7 @@ def test_many_pictures_are_served_right_though_few_are_kept(tmp_path: Path) -> N
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
-    for folder, says in ((tmp_path / "gone", "no such folder"), (tmp_path, "holds no image")):
+    for folder, says in ((tmp_path / "gone", "no such folder"), (tmp_path, "holds no picture")):
         (tmp_path / "notes.txt").write_text("x", encoding="ascii")
         with pytest.raises(SceneError, match=says) as caught:
             open_image_folder(folder, KEY)
@@ -500,17 +527,14 @@ def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
         open_image_folder(tmp_path / "notes.txt", KEY)
 
 
-@pytest.mark.parametrize("damage", ["garbage", "empty", "truncated.png", "truncated.jpg", "folder"])
+@pytest.mark.parametrize("damage", ["garbage", "empty", "truncated.png", "truncated.jpg"])
 def test_a_picture_that_cannot_be_decoded_is_named_before_anything_is_rendered(tmp_path: Path, damage: str) -> None:
     save(tmp_path / "a.png", (1, 2, 3))
     bad = tmp_path / f"bad{Path(damage).suffix or '.png'}"
-    if damage == "folder":
-        bad.mkdir()
-    else:
-        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-        PIL.Image.fromarray(noise).save(bad)
-        whole = bad.read_bytes()
-        bad.write_bytes({"garbage": b"GIF99z not a picture", "empty": b""}.get(damage, whole[: len(whole) // 2]))
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    PIL.Image.fromarray(noise).save(bad)
+    whole = bad.read_bytes()
+    bad.write_bytes({"garbage": b"GIF99z not a picture", "empty": b""}.get(damage, whole[: len(whole) // 2]))
     with pytest.raises(SceneError) as caught:
         open_image_folder(tmp_path, KEY)
     assert str(caught.value).startswith(f"{KEY}: {bad}: ")

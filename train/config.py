@@ -151,7 +151,7 @@ class CompareConfig:
 @dataclass
 class PredictConfig:
     checkpoint: str = "shipped"
-    image: str = "???"
+    image: Any = field(default="???", metadata={"texts": True})  # a text or a list of texts
     camera: str = "???"
     confidence: float = 0.5
     out: str = "predictions"

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
-from simgen.errors import DatasetError
+from simgen.errors import DatasetError, PictureError
 from simgen.files import read_json, sha256_of
 from simgen.geometry import Array, rigid
+from simgen.pictures import read_picture
 
 MANIFEST = "manifest.json"
 
@@ -118,14 +118,12 @@ def open_dataset(root: Path | str, split: str | None = None) -> BopDataset:
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """The image in `path`, (H, W, 3) uint8. Raises DatasetError where it is missing or cannot be decoded whole."""
+    """The picture in `path` as `simgen.pictures.read_picture` gives it, (H, W, 3) uint8 RGB. Raises DatasetError where it is
+    missing or cannot be decoded whole."""
     try:
-        with PIL.Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise DatasetError(
-            f"{path}: missing, truncated or not an image ({error}); restore it or render again"
-        ) from error
+        return read_picture(path)
+    except PictureError as error:
+        raise DatasetError(f"{error}; it is a picture of a dataset: restore the dataset") from error
 
 
 def read_recipe(picture: Picture) -> Mapping[str, Any] | None:

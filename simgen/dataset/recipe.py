@@ -27,7 +27,7 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
         "width": sampler.width,
         "height": sampler.height,
         "randomize": asdict(source.randomize),
-        "images": {path.name: sha256_of(path) for path in images.paths},
+        "images": {name: sha256_of(path) for name, path in zip(images.names, images.paths, strict=True)},
         "versions": {
             "simgen": importlib.metadata.version("simgen"),
             "python": platform.python_version(),

@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 def decode(color: Any) -> Any:
-    """Linear light of values in [0, 1] as displayed (sRGB, IEC 61966-2-1). Takes and gives arrays or tensors."""
+    """Linear light of sRGB values in [0, 1] (IEC 61966-2-1). An array for an array, a tensor for a tensor."""
     where = torch.where if isinstance(color, Tensor) else np.where
     return where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
 
 
 def encode(light: Any) -> Any:
-    """The inverse of `decode`, for light in [0, 1]."""
+    """The sRGB values of linear light in [0, 1]: the inverse of `decode`."""
     where = torch.where if isinstance(light, Tensor) else np.where
     return where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)

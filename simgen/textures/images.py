@@ -5,24 +5,27 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import PIL.Image
-from numpy.typing import NDArray
 
-from simgen.errors import SceneError
-
-Image = NDArray[np.uint8]
+from simgen.errors import PictureError, SceneError
+from simgen.pictures import Image, list_pictures, read_picture
 
 LARGEST = 1024  # px
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A user's own pictures, as textures and backgrounds. Every file was decoded once, so a corrupt one is found before
-    anything is rendered."""
+    """The pictures `paths` below `folder`. Every file was decoded once, so that one that cannot be read is reported before
+    anything is rendered. `skipped` states what else is in the folder; empty where nothing is."""
 
+    folder: Path = Path()
     paths: tuple[Path, ...] = ()
+    skipped: str = ""
     _cache: dict[Path, Image] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """The path of each picture below the folder, with forward slashes."""
+        return [path.relative_to(self.folder).as_posix() for path in self.paths]
 
     def image(self, pattern: int, size: tuple[int, int]) -> Image:
         """Picture number `pattern` modulo their number, cropped about its middle to the aspect ratio of `size` (height,
@@ -31,7 +34,7 @@ class ImageFolder:
         if path not in self._cache:
             if len(self._cache) >= 64:  # bounds the memory of a long run over a large folder to some 200 MB
                 self._cache.pop(next(iter(self._cache)))
-            self._cache[path] = _shrink(_read_image(path))
+            self._cache[path] = _shrink(read_picture(path))
         whole = self._cache[path]
         height, width = size
         scale = max(height / whole.shape[0], width / whole.shape[1])
@@ -42,19 +45,20 @@ class ImageFolder:
 
 
 def open_image_folder(folder: Path, key: str) -> ImageFolder:
-    """The pictures in `folder` in the order of their names. Raises SceneError that begins with `key`, the configuration
-    key that names the folder, if it is missing, holds no picture, or holds one that cannot be decoded."""
+    """The pictures in `folder` and its sub-folders, in the order of their names. Raises SceneError that begins with `key`,
+    the configuration key that names the folder, if it is missing, holds no picture, or holds one that cannot be read."""
     if not folder.is_dir():
-        raise SceneError(f"{key}: {folder}: no such folder; expected one with images ({', '.join(_SUFFIXES)})")
-    paths = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES))
-    if not paths:
-        raise SceneError(f"{key}: {folder}: holds no image; expected at least one of {', '.join(_SUFFIXES)}")
-    for path in paths:
-        try:
-            _read_image(path)
-        except SceneError as error:
-            raise SceneError(f"{key}: {error}") from error
-    return ImageFolder(paths)
+        raise SceneError(f"{key}: {folder}: no such folder; expected one with pictures (.jpg, .png, ...)")
+    try:
+        listing = list_pictures(folder)
+        if not listing.pictures:
+            beside = f"; it holds {listing.skipped}" if listing.skipped else ""
+            raise SceneError(f"{key}: {folder}: holds no picture; expected at least one (.jpg, .png, ...){beside}")
+        for path in listing.pictures:
+            read_picture(path)
+    except PictureError as error:
+        raise SceneError(f"{key}: {error}, or remove it") from error
+    return ImageFolder(folder, listing.pictures, listing.skipped)
 
 
 def _shrink(image: Image) -> Image:
@@ -64,13 +68,3 @@ def _shrink(image: Image) -> Image:
         return image
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _read_image(path: Path) -> Image:
-    try:
-        with PIL.Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise SceneError(
-            f"{path}: corrupt: it cannot be decoded as an image ({error}); remove or replace it"
-        ) from error

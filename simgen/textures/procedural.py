@@ -1,7 +1,7 @@
-"""Procedural textures as functions of a place on the surface.
+"""Procedural textures as functions of a position on the surface.
 
-Nothing of a texture is stored: `mix` says at any point what share of a material's second colour is seen there. `paint`
-makes a picture of that for renderers that want one; render/raycast.py asks at every ray. Colours mix in linear light.
+No texture is stored: `mix` gives the share of a material's second color at any point. `paint` makes a picture of it for
+renderers that need one; render/raycast.py evaluates it at every ray. Colors mix in linear light.
 """
 
 from functools import cache
@@ -13,32 +13,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simgen.draws import Draws
+from simgen.pictures import Image
 from simgen.scene import TEXTURES, Materials
 from simgen.textures.color import decode, encode
-from simgen.textures.images import Image, ImageFolder
+from simgen.textures.images import ImageFolder
 
 LATTICE = 256  # the noise repeats after this many cells
 OCTAVES = 3
-STEPS = 4096  # between a texture's two colours
-FACES = 16  # faces beyond so many look like one of the first
-ROUND_FACE = FACES - 1  # that of a round side
+STEPS = 4096  # between a texture's two colors
+FACES = 16  # colors of `faces`; they repeat beyond this number of faces
+ROUND_FACE = FACES - 1  # the face number of a round side
 
 
 def mix(
     kind: str, u: Tensor, v: Tensor, cycles: Tensor, angle: tuple[Tensor, Tensor], pattern: Tensor, table: Tensor
 ) -> Tensor:
-    """The share in [0, 1] of the second colour at (u, v), the surface's middle being (0, 0) and its edges 0.5 away.
+    """The share in [0, 1] of the second color at (u, v); (0, 0) is the middle of the surface, its edges are at -0.5 and 0.5.
 
-    `kind` is one of TEXTURES but flat and image, which mix nothing, and faces (see `of_face`). The others broadcast against
-    u and v, which have one shape: `angle` is a cosine and a sine, which turn gradients, checkers and stripes; `pattern`
-    (int64) picks the noise out of `table`, which is lattice().
+    `kind` is one of TEXTURES except flat and image, which mix nothing, and faces (see `of_face`). The other arguments
+    broadcast against u and v, which have the same shape: `angle` is the cosine and sine of the rotation of gradients,
+    checkers and stripes; `pattern` (int64) selects the noise from `table`, which is lattice().
     """
     if kind == "noise":
         return _noise(u, v, cycles, pattern, table)
     cosine, sine = angle
     along = u * cosine + v * sine
     if kind == "gradient":
-        # The corners have the pure colours.
+        # The corners have the pure colors.
         return (along / (cosine.abs() + sine.abs()) + 0.5).clamp(0, 1)
     stripes = torch.floor(along * (2 * cycles))
     if kind == "checker":
@@ -47,8 +48,8 @@ def mix(
 
 
 def of_face(number: Tensor, pattern: Tensor, table: Tensor) -> Tensor:
-    """The share of the second colour on the face `number` (0, 1, ...; see shapes.face_numbers) of a block whose every face
-    has a colour of its own; `pattern` (int64) picks them out of `table`, which is lattice()."""
+    """The share in [0, 1] of the second color on the face `number` (0, 1, ...; see shapes.face_numbers) of a block with one
+    color for each face; `pattern` (int64) selects them from `table`, which is lattice()."""
     return table[(_hashed(pattern) + 977 * (number.to(torch.int64) % FACES)) % len(table)]
 
 
@@ -57,9 +58,9 @@ def _hashed(pattern: Tensor) -> Tensor:
 
 
 def _noise(u: Tensor, v: Tensor, cycles: Tensor, pattern: Tensor, table: Tensor) -> Tensor:
-    """Value noise in three octaves: a lattice of random numbers, interpolated smoothly and summed."""
+    """Value noise in [0, 1]: OCTAVES lattices of random numbers, smoothly interpolated and summed."""
     total = torch.zeros_like(u)
-    hashed = _hashed(pattern)  # each octave looks at its own part of the lattice
+    hashed = _hashed(pattern)  # its bits offset the lattice, in each octave differently
     for octave in range(OCTAVES):
         x, y = u * (cycles * 2**octave), v * (cycles * 2**octave)
         left, low = torch.floor(x), torch.floor(y)
@@ -73,21 +74,21 @@ def _noise(u: Tensor, v: Tensor, cycles: Tensor, pattern: Tensor, table: Tensor)
         c, d = table[next_row + column], table[next_row + next_column]
         near, far = a + (b - a) * x, c + (d - c) * x
         total = total + (near + (far - near) * y) * 0.5**octave
-    # The sum gathers about its middle; this spreads it over most of [0, 1].
+    # The sum is concentrated about 0.5; this spreads it over most of [0, 1].
     return ((total / (2 - 0.5 ** (OCTAVES - 1)) - 0.5) * 1.8 + 0.5).clamp(0, 1)
 
 
 @cache
 def lattice(device: torch.device) -> Tensor:
-    """The random numbers (LATTICE^2,) float32 of all noise textures."""
+    """The random numbers in [0, 1), (LATTICE^2,) float32, of all noise textures."""
     numbers = (Draws(0, np.array([0])) / "noise").uniform(LATTICE * LATTICE)
     return torch.tensor(numbers[0], dtype=torch.float32, device=device)
 
 
 def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFolder) -> Image:
-    """The texture (height, width, 3) uint8 RGB of the one surface that `row` picks out of `material`.
+    """The texture (height, width, 3) uint8 RGB of row `row` of `material`, at `size` (height, width) px.
 
-    Across the picture u runs right and v runs up. Of `faces` it is FACES columns, one for each face.
+    u points right and v up. The texture `faces` becomes FACES columns, one for each face.
     """
     kind = TEXTURES[int(material.texture[row])]
     color, color2 = material.color[row], material.color2[row]
@@ -113,7 +114,7 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFol
             lattice(u.device),
         )
     )
-    # Steps of linear light: the darkest level that a picture can hold is a 3,300th of white.
+    # STEPS of linear light are enough: the darkest level above black of 8 bits of sRGB is 1/3,300 of white.
     start, end = decode(color), decode(color2)
     palette = _bytes(encode(start + (end - start) * np.linspace(0, 1, STEPS)[:, None]))
     return np.asarray(palette[(share.numpy() * (STEPS - 1) + 0.5).astype(np.int64)])

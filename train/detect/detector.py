@@ -75,6 +75,9 @@ class Detector:
     def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Detection]]:
         """The blocks in each of `pictures` (H, W, 3), RGB, of any size, seen by the cameras `views`; best first. Where a
         view knows its table, a block lies on it: what would lie beyond the edge is no block."""
+        pictures = [
+            np.ascontiguousarray(picture) for picture in pictures
+        ]  # torch takes no reversed views, such as BGR read as RGB
         finds: list[list[Detection]] = [[] for _ in pictures]
         sizes = [self._size(picture) for picture in pictures]
         for size in dict.fromkeys(sizes):

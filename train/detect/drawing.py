@@ -1,4 +1,4 @@
-"""Detections drawn over the picture that they are of."""
+"""Draws detections over their picture."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from train.draw.overlay import COLORS, Image, draw_block, label
 from train.pose.view import View
 
 
-def draw_detections(picture: Image, finds: Sequence[Detection], view: View) -> Image:
-    """`picture` (H, W, 3) RGB with the outline, the axes, the kind and the confidence of each of `finds`."""
+def draw_detections(picture: Image, detections: Sequence[Detection], view: View) -> Image:
+    """`picture` (H, W, 3) RGB with the outline, the axes, the kind and the confidence of each of `detections`."""
     drawn = np.ascontiguousarray(picture).copy()
     thick = max(1, round(picture.shape[1] / 640))
-    for number, found in enumerate(finds):
+    for number, found in enumerate(detections):
         color = COLORS[number % len(COLORS)]
         top_left = draw_block(drawn, found.kind, found.pose.camera_from_block, view, color)
         if top_left is None:

@@ -1,29 +1,27 @@
-"""`python -m train predict`: which blocks a photograph, a folder of them or a video shows, and where."""
+"""`python -m train predict`: detects blocks in pictures, folders of pictures and videos."""
 
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from simgen.dataset.read import read_rgb
-from simgen.errors import ConfigError, DatasetError
-from simgen.files import read_json, write_json
+from simgen.errors import ConfigError, FileError, PartialError, PictureError, SimgenError
+from simgen.files import read_json
 from simgen.geometry import inverse, quaternion_from_matrix
+from simgen.pictures import Image, orientation_of, read_picture
 from train.config import PredictConfig
 from train.detect.detector import load_detector
 from train.detect.drawing import draw_detections
+from train.detect.inputs import Input, inputs_of, video_frames
+from train.detect.overlays import Predictions, VideoOverlay, check_outputs, overlay_path, write_overlay
 from train.detect.types import Detection
-from train.draw.sheets import write_png
 from train.pose.view import View
 from train.runs.trainer import device_of
 
-Image = NDArray[np.uint8]
-
-PICTURES, VIDEOS = (".jpg", ".jpeg", ".png", ".bmp", ".webp"), (".mp4", ".avi", ".mov", ".mkv", ".webm")
+_LISTED = 20  # failures that the last line names
 _CAMERA = (
     "{width, height, intrinsics: 3 x 3 px, distortion: up to 5 numbers, camera_from_table: 4 x 4 m, table: [[least X, least "
     "Y], [greatest X, greatest Y]] m}, the last three optional"
@@ -31,37 +29,87 @@ _CAMERA = (
 
 
 def predict(config: PredictConfig) -> None:
-    """Prints one line of JSON for each picture and leaves predictions.json and an overlay of each in `config.out`.
+    """Prints one line of JSON for each picture and video frame, and writes predictions.json and overlays into `config.out`.
 
-    Raises CheckpointError, ConfigError and DatasetError.
+    Raises PartialError at the end where some inputs could not be read; ConfigError, CheckpointError or PictureError where
+    nothing was predicted; and ConfigError before anything is written where an output would overwrite a file of the user's.
     """
+    images = config.image if isinstance(config.image, list) else [config.image]
+    inputs, out = inputs_of([str(image) for image in images]), Path(config.out)
+    overlays = [overlay_path(out, one.name, video=one.video) for one in inputs]
+    check_outputs(out, overlays, [one.path for one in inputs])
+    camera = read_camera(Path(config.camera))
     detector = load_detector(config.checkpoint).zoomed(config.zoom)
     detector.net.to(device_of(config.accelerator))
-    camera = read_camera(Path(config.camera))
-    out, source = Path(config.out), Path(config.image)
-    lines = []
-    video: cv2.VideoWriter | None = None
-    out.mkdir(parents=True, exist_ok=True)
-    for name, picture, rate in _pictures(source):
-        view = view_of(camera, picture, config.camera)
-        finds = [found for found in detector.find([picture], [view])[0] if found.confidence >= config.confidence]
-        lines.append({"image": name, "blocks": [describe(found, view) for found in finds]})
-        print(json.dumps(lines[-1], allow_nan=False))
-        drawn = draw_detections(picture, finds, view)
-        if rate is None:
-            write_png(out / f"{Path(name).stem}.png", drawn)
-            continue
-        if video is None:
-            size = (picture.shape[1], picture.shape[0])
-            video = cv2.VideoWriter(str(out / f"{source.stem}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), rate, size)
-        video.write(np.ascontiguousarray(drawn[..., ::-1]))
-    if video is not None:
-        video.release()
-    write_json(out / "predictions.json", lines, indent=1)
+    predictions, weak = Predictions(out), _Weak(config.confidence)
+    failures: list[SimgenError] = []
+    try:
+        for one, overlay in zip(inputs, overlays, strict=True):
+            try:
+                with VideoOverlay(overlay) as video:
+                    for name, picture, view, rate in _pictures(one, camera, config.camera):
+                        found = weak.without(detector.find([picture], [view])[0])
+                        line = {"image": name, "blocks": [describe(detection, view) for detection in found]}
+                        print(json.dumps(line, allow_nan=False), flush=True)
+                        predictions.add(line)
+                        drawn = draw_detections(picture, found, view)
+                        if rate is None:
+                            write_overlay(overlay, drawn)
+                        else:
+                            video.write(drawn, rate)
+            except (ConfigError, PictureError) as error:  # of this input alone; what cannot be written ends the run
+                failures.append(error)
+    except KeyboardInterrupt:
+        print(f"\n{len(predictions.lines)} pictures are done: {predictions.path}", file=sys.stderr)
+        raise
+    finally:
+        predictions.close()
+    weak.report(config.camera, on_table="camera_from_table" in camera)
+    if failures and not predictions.lines:
+        raise (
+            failures[0] if len(failures) == 1 else ConfigError(f"image: no picture could be used: {_listed(failures)}")
+        )
+    if failures:
+        raise PartialError(
+            f"{len(failures)} of {_counted(len(inputs), 'input')} could not be used whole, the rest is in "
+            f"{predictions.path}: {_listed(failures)}"
+        )
+
+
+class _Weak:
+    """Leaves out the detections below a confidence, and counts them."""
+
+    def __init__(self, confidence: float) -> None:
+        self._confidence = confidence
+        self._counts: list[int] = []
+        self._best = 0.0
+
+    def without(self, detections: Sequence[Detection]) -> list[Detection]:
+        """The `detections` of a picture that are not left out."""
+        weak = [found.confidence for found in detections if found.confidence < self._confidence]
+        self._counts.append(len(weak))
+        self._best = max([self._best, *weak])
+        return [found for found in detections if found.confidence >= self._confidence]
+
+    def report(self, camera: str, *, on_table: bool) -> None:
+        """Prints a line on stderr where there were any."""
+        count, pictures = sum(self._counts), sum(count > 0 for count in self._counts)
+        if not count:
+            return
+        free = (
+            f"; {camera} states no camera_from_table, so poses are free and their confidence is low"
+            if not on_table
+            else ""
+        )
+        print(
+            f"left out {_counted(count, 'detection')} in {_counted(pictures, 'picture')} below "
+            f"confidence={self._confidence:g}, the best at {self._best:.2f}{free}; a lower confidence= shows them",
+            file=sys.stderr,
+        )
 
 
 def describe(found: Detection, view: View) -> dict[str, Any]:
-    """A find as plain values: metres, pixels, unit quaternions wxyz; `sigma` are standard deviations."""
+    """`found` as plain JSON values: meters, pixels, unit quaternions wxyz; `sigma` holds standard deviations."""
     pose = found.pose
     deviation = np.sqrt(np.maximum(np.diag(pose.covariance), 0))
     result = {
@@ -82,7 +130,7 @@ def read_camera(path: Path) -> Mapping[str, Any]:
     """The camera file `path`. Raises ConfigError that says what is wrong with it and what is expected."""
     try:
         data = read_json(path)
-    except DatasetError as error:
+    except FileError as error:
         raise ConfigError(f"camera: {error}") from error
     wanted = {"intrinsics": (3, 3), "camera_from_table": (4, 4), "table": (2, 2), "distortion": None}
     if not isinstance(data, dict) or not {"width", "height", "intrinsics"} <= set(data) <= {"width", "height", *wanted}:
@@ -129,37 +177,50 @@ def view_of(camera: Mapping[str, Any], picture: Image, name: str) -> View:
     return View(camera["intrinsics"], lens, camera.get("camera_from_table"), camera.get("table")).resized(across, down)
 
 
-def _pictures(source: Path) -> Iterator[tuple[str, Image, float | None]]:
-    """Name and pixels of each picture that `source` holds, and of a video's its frames each second."""
-    if source.is_dir():
-        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in PICTURES)
-        if not paths:
-            raise ConfigError(f"image: {source} holds no picture; expected some of {', '.join(PICTURES)}")
-        for path in paths:
-            yield path.name, read_rgb(path), None
-    elif source.suffix.lower() in VIDEOS:
-        yield from _frames(source)
-    else:
-        yield source.name, read_rgb(source), None
+def _pictures(
+    one: Input, camera: Mapping[str, Any], camera_name: str
+) -> Iterator[tuple[str, Image, View, float | None]]:
+    """Name, pixels and camera of each picture in `one`, and of a video's the frames per second. Raises PictureError, and
+    ConfigError where the camera is of other pictures; both name the file."""
+    frames: Iterable[tuple[str, Image, float | None]] = (
+        ((f"{one.name}#{number:06d}", *frame) for number, frame in enumerate(video_frames(one.path)))
+        if one.video
+        else [(one.name, read_picture(one.path), None)]
+    )
+    for name, picture, rate in frames:
+        try:
+            view = view_of(camera, picture, camera_name)
+        except ConfigError as error:
+            raise ConfigError(f"{one.path}: {_turned(one, picture, camera) or error}") from error
+        yield name, picture, view, rate
 
 
-def _frames(source: Path) -> Iterator[tuple[str, Image, float]]:
-    video = cv2.VideoCapture(str(source))
-    try:
-        if not video.isOpened():
-            raise DatasetError(f"{source}: missing or no video that OpenCV reads; expected one of {', '.join(VIDEOS)}")
-        rate = float(video.get(cv2.CAP_PROP_FPS)) or 25.0
-        number = 0
-        while True:
-            there, frame = video.read()
-            if not there:
-                break
-            yield f"{source.name}#{number:06d}", np.asarray(frame[..., ::-1], dtype=np.uint8), rate
-            number += 1
-        if not number:
-            raise DatasetError(f"{source}: holds no frame; expected a video")
-    finally:
-        video.release()
+def _turned(one: Input, picture: Image, camera: Mapping[str, Any]) -> str:
+    """What is wrong where the camera would fit `picture` turned by 90 degrees; empty where that is not so."""
+    height, width = picture.shape[:2]
+    if abs(height * camera["height"] / (width * camera["width"]) - 1) > 0.01:
+        return ""
+    here = f"is {width} x {height} px as it is seen"
+    orientation = 1 if one.video else orientation_of(one.path)
+    if orientation >= 5:
+        return (
+            f"{here}, turned as its EXIF orientation {orientation} states; the camera file is of {camera['width']} x "
+            f"{camera['height']} px, as the pixels are stored: calibrate on turned pictures, as OpenCV reads them, or "
+            "remove the orientation from the file"
+        )
+    return (
+        f"{here}, the camera file of {camera['width']} x {camera['height']} px: one is upright, the other lies on its side; "
+        "give the camera of such pictures, or turn the picture"
+    )
+
+
+def _listed(failures: Sequence[SimgenError]) -> str:
+    more = f"; and {len(failures) - _LISTED} more" if len(failures) > _LISTED else ""
+    return "; ".join(str(error) for error in failures[:_LISTED]) + more
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _transform(pose: Any) -> dict[str, list[float]]:

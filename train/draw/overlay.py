@@ -1,4 +1,4 @@
-"""Draws blocks where they are said to be over the picture that says so."""
+"""Draws blocks in their poses over the picture that shows them."""
 
 import cv2
 import numpy as np
@@ -13,11 +13,12 @@ from train.pose.view import View
 
 Image = NDArray[np.uint8]
 COLORS = ((0, 220, 0), (255, 140, 0), (60, 140, 255), (255, 60, 200), (255, 230, 0), (0, 220, 220))
-_AXES = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # x, y, z, as everybody draws them
+_AXES = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # x, y, z, the common convention
 
 
 def label(image: Image, text: str, place: tuple[int, int], color: tuple[int, int, int], thick: int) -> None:
-    """Writes `text` in black on a box of `color` that stands on `place` (u, v) px, moved into the `image` (H, W, 3)."""
+    """Writes `text` in black on a box of `color` into `image` (H, W, 3). The lower left corner of the box is at `place`
+    (u, v) px, or as near as the border allows; `thick` is the width of the strokes in px."""
     font, size, gap = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, 2 * thick
     (width, height), below = cv2.getTextSize(text, font, size, thick)
     across, down = width + 2 * gap, height + below + 2 * gap
@@ -28,8 +29,8 @@ def label(image: Image, text: str, place: tuple[int, int], color: tuple[int, int
 
 
 def draw_targets(images: Tensor, targets: Targets, row: int, blocks: BlockSet) -> Image:
-    """Picture `row` of a batch of `images` (B, 3, H, W) with what `targets` ask for: outline, axes and visible box of each
-    block of a known kind that is seen."""
+    """Picture `row` of `images` (B, 3, H, W) with its `targets`: outline, axes and visible box of each visible block of a
+    known kind, (H, W, 3) RGB."""
     drawn = np.ascontiguousarray(images[row].permute(1, 2, 0).cpu().numpy())
     scale, poses, boxes = (
         part[row].double().cpu().numpy() for part in (targets.scale, targets.camera_from_block, targets.box)
@@ -47,8 +48,9 @@ def draw_targets(images: Tensor, targets: Targets, row: int, blocks: BlockSet) -
 def draw_block(
     image: Image, kind: Kind, camera_from_block: Array, view: View, color: tuple[int, int, int]
 ) -> tuple[int, int] | None:
-    """Draws the outline and the axes of a block into `image` (H, W, 3), which must be contiguous, and gives the upper left
-    of its outline's box; None, and nothing drawn, where a part of it is behind the camera."""
+    """Draws the outline and the axes of a block into `image` (H, W, 3), which must be contiguous. Returns the upper left
+    corner (u, v) px of the outline's bounding box; None, with nothing drawn, where a part of the block is behind the
+    camera."""
     thick = max(1, round(image.shape[1] / 640))
     corners = project(transform_points(camera_from_block, kind.corners), view.intrinsics, view.distortion)
     reach = 0.5 * kind.size.max() * np.concatenate([np.zeros((1, 3)), np.eye(3)])

@@ -1,10 +1,14 @@
 """Contact sheets, curves and PNG files."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.PngImagePlugin
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -26,7 +30,7 @@ def drawn(figure: Figure) -> Image:
 
 
 def draw_curves(curves: Mapping[str, Array]) -> Image:
-    """Each of `curves` (N,) by step, on a scale of its own, one above the other (H, W, 3)."""
+    """A plot (H, W, 3) RGB of each of `curves` (N,) against the step, one above the other, each with a logarithmic scale."""
     figure = Figure(figsize=(8, 3 * len(curves)), dpi=100, layout="constrained")
     for place, (name, values) in enumerate(curves.items()):
         axes = figure.add_subplot(len(curves), 1, place + 1)
@@ -37,7 +41,7 @@ def draw_curves(curves: Mapping[str, Array]) -> Image:
 
 
 def sheet(tiles: list[Image]) -> Image:
-    """Tiles of one width (h, W, 3), at least one, in rows of up to three."""
+    """A contact sheet (H, W, 3) of `tiles` (h, w, 3), at least one, all of one width, in rows of up to three."""
     height = max(tile.shape[0] for tile in tiles)
     tiles = [np.pad(tile, ((0, height - tile.shape[0]), (0, 0), (0, 0))) for tile in tiles]
     columns = min(3, len(tiles))
@@ -46,13 +50,21 @@ def sheet(tiles: list[Image]) -> Image:
 
 
 def headed(image: Image, label: str) -> Image:
-    """`image` with `label` in its upper left corner."""
+    """`image` (H, W, 3) with `label` in white on black in its upper left corner."""
     image = np.ascontiguousarray(image)
     cv2.rectangle(image, (0, 0), (18 * len(label), 34), (0, 0, 0), -1)
     cv2.putText(image, label, (8, 25), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
     return image
 
 
-def write_png(path: Path, image: Image) -> None:
-    """Writes `image` (H, W, 3) RGB so that `path` holds the old bytes or the new ones, never a part."""
-    write_file(path, cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes())
+def write_png(path: Path, image: Image, text: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Writes `image` (H, W, 3) RGB, with `text` as PNG text chunks, so that `path` holds the old bytes or the new ones,
+    never a part. Raises DatasetError where that fails."""
+    chunks = PIL.PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        chunks.add_text(key, value)
+    data = io.BytesIO()
+    PIL.Image.fromarray(image).save(
+        data, "PNG", pnginfo=chunks, compress_level=1
+    )  # higher levels cost far more time than they save
+    write_file(path, data.getvalue())

@@ -1,0 +1,273 @@
+"""Reads picture files as everybody sees them, and lists the pictures in a folder.
+
+The only module that decodes a user's picture file. `read_picture` gives what a viewer shows: turned as EXIF states, 16 bits
+scaled to 8, transparent parts over white, CMYK and palettes converted. Color profiles are not applied; OpenCV does not apply
+them either.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from simgen.errors import PictureError
+
+Image = NDArray[np.uint8]
+
+# fmt: off
+VIDEOS = frozenset({
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".3gp", ".3g2",
+    ".flv", ".ogv", ".vob", ".asf", ".divx", ".mxf",
+})
+_RAW = frozenset({
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw", ".3fr", ".iiq",
+    ".rwl",
+})
+# fmt: on
+OVERLAY = ".overlay"  # the last but one suffix of the pictures and videos that predict writes
+
+_HEIF = frozenset((".heic", ".heif", ".hif"))
+# Formats that Pillow identifies but does not decode by itself.
+_NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
+# What file systems and archive programs leave beside the user's files, none of which begins with a dot.
+_LEFTOVERS = frozenset(
+    {
+        "__macosx",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "lost+found",
+        "system volume information",
+    }
+)
+_ORIENTATION = 0x0112  # EXIF and TIFF
+_Transpose = PIL.Image.Transpose
+_TURNS = {
+    2: _Transpose.FLIP_LEFT_RIGHT,
+    3: _Transpose.ROTATE_180,
+    4: _Transpose.FLIP_TOP_BOTTOM,
+    5: _Transpose.TRANSPOSE,
+    6: _Transpose.ROTATE_270,
+    7: _Transpose.TRANSVERSE,
+    8: _Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files in `folder` and below it, in the order of their names, folder by folder: `pictures` and `videos` by their
+    suffixes, `others` that are neither, `overlays` that predict wrote, and how many were `hidden` (a folder counts once)."""
+
+    folder: Path
+    pictures: tuple[Path, ...]
+    videos: tuple[Path, ...]
+    others: tuple[Path, ...]
+    overlays: tuple[Path, ...]
+    hidden: int
+
+    @property
+    def skipped(self) -> str:
+        """What of the folder is no picture, in words; empty where there is nothing else."""
+        suffixes = Counter(path.suffix.lower() or "no suffix" for path in self.others)
+        kinds = f" ({', '.join(sorted(suffixes))})" if suffixes else ""
+        counts = (
+            (len(self.videos), "video", ""),
+            (len(self.overlays), "overlay", " of predict"),
+            (self.hidden, "hidden file", ""),
+            (len(self.others), "other file", kinds),
+        )
+        return ", ".join(f"{count} {what}{'s' if count > 1 else ''}{more}" for count, what, more in counts if count)
+
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """The suffixes, in lower case, of all files that count as pictures: those that Pillow reads, and HEIC."""
+    read = {suffix for suffix, name in PIL.Image.registered_extensions().items() if name in PIL.Image.OPEN}
+    undecoded = {suffix for suffix, name in PIL.Image.registered_extensions().items() if name in _NOT_DECODED}
+    return frozenset(read - undecoded - VIDEOS | _HEIF | {".mpo"})
+
+
+def is_overlay(path: Path) -> bool:
+    """Whether `path` is named as the pictures and videos are that predict writes."""
+    return path.name.lower().endswith((f"{OVERLAY}.png", f"{OVERLAY}.avi"))
+
+
+def list_pictures(folder: Path) -> Listing:
+    """All files in `folder` and its sub-folders; each folder once, so that links cannot lead in circles.
+
+    Skips what begins with a dot and what macOS, Windows and NAS leave behind. Raises PictureError where a folder cannot be
+    listed.
+    """
+    found: dict[str, list[Path]] = {"pictures": [], "videos": [], "others": [], "overlays": []}
+    hidden = 0
+    for path in _walk(folder, set()):
+        suffix = path.suffix.lower()
+        if path.name.startswith(".") or path.name.lower() in _LEFTOVERS:
+            hidden += 1
+        elif is_overlay(path):
+            found["overlays"].append(path)
+        elif suffix in picture_suffixes():
+            found["pictures"].append(path)
+        else:
+            found["videos" if suffix in VIDEOS else "others"].append(path)
+    return Listing(folder, **{kind: tuple(paths) for kind, paths in found.items()}, hidden=hidden)
+
+
+def read_picture(path: Path) -> Image:
+    """The picture in `path` as a viewer shows it, (H, W, 3) uint8 RGB, C-contiguous.
+
+    Of an animation the first frame; transparent parts over white; 16 bits scaled to 8 by their high byte, as OpenCV does.
+    Raises PictureError, one line that begins with the path and ends with what to do, where it cannot be decoded whole.
+    """
+    if path.suffix.lower() in _RAW:  # many begin like a TIFF, with a small preview
+        raise PictureError(f"{path}: holds raw sensor data; save it as JPEG or PNG with the camera's program")
+    try:
+        try:
+            with PIL.Image.open(path) as image:
+                return _as_seen(image, path)
+        except PIL.UnidentifiedImageError:
+            return _read_otherwise(path)
+    except PictureError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise PictureError(f"{path}: {_cause(path, error)}") from error
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the content of the file `path` begins as that of a picture, whatever its name is."""
+    try:
+        with PIL.Image.open(path):
+            return True
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def orientation_of(path: Path) -> int:
+    """How the EXIF data of the picture `path` states that it is to be turned: 1 (not at all) to 8; 5 and more swap width and
+    height."""
+    try:
+        with PIL.Image.open(path) as image:
+            return _orientation(image)
+    except Exception:  # it states nothing that can be read
+        return 1
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """The files below `folder`, and of hidden folders the folders themselves."""
+    try:
+        status = folder.stat()
+        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as error:
+        raise PictureError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for path in entries:
+        if path.is_dir() and not (path.name.startswith(".") or path.name.lower() in _LEFTOVERS):
+            yield from _walk(path, seen)
+        else:
+            yield path
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # EXIF data that is broken does not make the picture unreadable
+        return 1
+
+
+def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
+    image.load()
+    turn = _TURNS.get(_orientation(image))  # after load: Pillow turns TIFF there by itself
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        values = values.astype(values.dtype.newbyteorder("="))
+        return np.repeat(_to_8_bits(values, path)[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        least, most = image.getchannel("A").getextrema()
+        if most == 0:
+            raise PictureError(f"{path}: is transparent everywhere; save it without its alpha channel")
+        if least != 255:
+            image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
+    """`values` of any number type as 0 to 255. White is 65535 for whole numbers of 16 and 32 bits, and for floats the least
+    of 1, 255 and 65535 that none exceeds. Raises PictureError where the picture would be black, or a value exceeds white."""
+    if values.dtype == np.uint8:
+        return np.asarray(values, dtype=np.uint8)
+    if not np.isfinite(values).all():
+        raise PictureError(f"{path}: holds values that are no finite numbers; save it as an 8-bit PNG")
+    top = float(values.max(initial=0))
+    whites = (65535.0,) if np.issubdtype(values.dtype, np.integer) else (1.0, 255.0, 65535.0)
+    white = next((white for white in whites if top <= white), None)
+    # Cameras of 10 and 12 bits fill the lowest bits of 16. A viewer shows such a picture black, and nobody means that.
+    if white is None or 0 < top < white / 16:
+        raise PictureError(
+            f"{path}: the greatest of its {values.dtype} values is {top:g}, where white is {white or whites[-1]:g}; scale "
+            "them, and save it as an 8-bit PNG"
+        )
+    if white == 65535:
+        return np.asarray(np.clip(values, 0, white).astype(np.uint16) >> 8, dtype=np.uint8)
+    return np.asarray(np.rint(np.clip(values, 0, white) * (255 / white)), dtype=np.uint8)
+
+
+def _read_otherwise(path: Path) -> Image:
+    """The picture in a file that Pillow does not know. Raises PictureError where nothing else does."""
+    data = path.read_bytes()
+    if not data:
+        raise PictureError(f"{path}: is empty (0 bytes); copy it again from where it came")
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"):
+        return _read_heif(path)
+    if data.startswith(b"version https://git-lfs"):
+        raise PictureError(f"{path}: is a Git LFS pointer, not the picture; run git lfs pull")
+    values = None
+    with suppress(cv2.error):  # floats in color, 16 bits with planes apart
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        heic = "; a HEIC photograph needs pip install 'simgen[heic]'" if path.suffix.lower() in _HEIF else ""
+        raise PictureError(f"{path}: is no picture that simgen can read; save it as JPEG or PNG{heic}")
+    values = np.asarray(values)
+    if values.ndim == 3 and values.shape[2] == 4:
+        alpha = _to_8_bits(values[..., 3], path)
+        return _as_seen(PIL.Image.fromarray(np.dstack([_to_8_bits(values[..., 2::-1], path), alpha]), "RGBA"), path)
+    if values.ndim == 3:
+        return np.ascontiguousarray(_to_8_bits(values[..., ::-1], path))
+    return np.repeat(_to_8_bits(values, path)[:, :, None], 3, axis=2)
+
+
+def _read_heif(path: Path) -> Image:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise PictureError(
+            f"{path}: is a HEIC photograph, which needs an optional package: pip install 'simgen[heic]'; or save it as JPEG"
+        ) from error
+    return _as_seen(pillow_heif.read_heif(path).to_pillow(), path)  # already turned, its orientation set to 1
+
+
+def _cause(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file; check the path"
+    if isinstance(error, PermissionError):
+        return "may not be read; check its permissions"
+    if path.is_dir():
+        return "is a folder; expected a picture file"
+    if isinstance(error, PIL.Image.DecompressionBombError):
+        return f"is larger than {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels; make it smaller"
+    return f"cannot be decoded whole ({error}); copy it again from where it came, or convert it to PNG"

@@ -1,0 +1,136 @@
+"""What predict writes: predictions.json, and each picture or video with its detections drawn over it.
+
+Nothing that predict did not write is overwritten: its overlays carry a mark, and predictions.json has entries of its own
+kind.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from simgen.errors import ConfigError, FileError
+from simgen.files import write_json, writing
+from simgen.pictures import OVERLAY, Image
+from train.draw.sheets import write_png
+
+PREDICTIONS = "predictions.json"
+_GROWTH = 1.1  # predictions.json is written anew when it has grown by so much: often, yet in linear time
+_MARK = "simgen predict"
+_MARKED_VIDEO = b"JUNK" + len(_MARK).to_bytes(4, "little") + _MARK.encode()  # a RIFF chunk, which players skip
+
+
+def overlay_path(out: Path, name: str, *, video: bool) -> Path:
+    """Where the overlay of the input `name` lies. The whole name stays, so that a.jpg and a.png have one each."""
+    return out / f"{name}{OVERLAY}{'.avi' if video else '.png'}"
+
+
+def check_outputs(out: Path, overlays: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raises ConfigError where writing `overlays` and predictions.json into `out` would overwrite one of `inputs`, or any
+    other file that predict did not write."""
+    taken = {path.resolve() for path in inputs}
+    for path in (out / PREDICTIONS, *overlays):
+        place = next(above for above in path.parents if above.exists())
+        if not place.is_dir():
+            raise ConfigError(f"out: {place} is a file; expected a folder")
+        if path.resolve() in taken:
+            raise ConfigError(f"out: {path} is an input, which would be overwritten; name another folder")
+        if path.exists() and not (_are_predictions(path) if path.name == PREDICTIONS else is_drawn(path)):
+            raise ConfigError(
+                f"out: {path} is there already, and predict did not write it; name another folder or move it"
+            )
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether predict drew the picture or video `path`, by the mark in it."""
+    try:
+        if path.suffix.lower() == ".avi":
+            with path.open("rb") as file:
+                file.seek(-min(len(_MARKED_VIDEO), path.stat().st_size), os.SEEK_END)
+                return file.read() == _MARKED_VIDEO
+        with PIL.Image.open(path) as image:
+            return bool(image.info.get("Software") == _MARK)
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def write_overlay(path: Path, drawn: Image) -> None:
+    """Writes the picture `drawn` (H, W, 3) with predict's mark, all of it or nothing."""
+    write_png(path, drawn, {"Software": _MARK})
+
+
+class Predictions:
+    """The lines of predictions.json in `out`. Whatever stops predict, the file is whole and holds most of them; all of them
+    unless the process is killed."""
+
+    def __init__(self, out: Path) -> None:
+        self.path = out / PREDICTIONS
+        self.lines: list[Mapping[str, Any]] = []
+        self._written = 0
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Appends `line`. Raises FileError where the file cannot be written."""
+        self.lines.append(line)
+        if len(self.lines) >= _GROWTH * self._written:
+            self.close()
+
+    def close(self) -> None:
+        """Writes what has not been written."""
+        if len(self.lines) > self._written:
+            write_json(self.path, self.lines, indent=1)
+            self._written = len(self.lines)
+
+
+class VideoOverlay:
+    """A video with detections drawn in, at `path` when it is closed. Used in a with statement; without frames it leaves
+    nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.stem}.part.avi")
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, drawn: Image, rate: float) -> None:
+        """Appends the frame `drawn` (H, W, 3) RGB of a video of `rate` frames per second. Raises FileError where it
+        cannot be written."""
+        if self._writer is None:
+            with writing(self._path):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            size = (drawn.shape[1], drawn.shape[0])
+            self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*"MJPG"), rate, size)
+            if not self._writer.isOpened():
+                raise FileError(f"{self._path}: cannot be written; make room, or name another folder with out=")
+        self._writer.write(np.ascontiguousarray(drawn[..., ::-1]))
+
+    def __enter__(self) -> "VideoOverlay":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        if isinstance(error, FileError) or not self._part.exists():
+            self._part.unlink(missing_ok=True)
+            return
+        with writing(self._path):
+            with self._part.open("ab") as file:
+                file.write(_MARKED_VIDEO)
+            self._part.replace(self._path)
+
+
+def _are_predictions(path: Path) -> bool:
+    try:
+        lines = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(lines, list) and all(
+        isinstance(line, dict) and set(line) == {"image", "blocks"} for line in lines
+    )
