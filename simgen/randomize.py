@@ -7,19 +7,20 @@ proposal where it took its first; the proposals themselves stay the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.camera import Camera, fit_camera, read_camera
 from simgen.catalogue import World
 from simgen.distributions import Constant, Distribution
 from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
 from simgen.factors import leaves_of, options_of
-from simgen.geometry import Array, intrinsics, look_at, rigid, rotation_about
+from simgen.geometry import Array, intrinsics, inverse, look_at, rigid, rotation_about
 from simgen.scene import (
     MOST_LIGHTS,
     SURFACES,
@@ -38,6 +39,12 @@ from simgen.schema import Randomize
 from simgen.viewpoints import check_cameras
 
 MOST_SLOTS = 1000
+# The factors of a camera that a file may take the place of: where it stands, which only some files state, and what it is.
+VIEWPOINT = tuple(
+    f"camera.{name}"
+    for name in ("aim", "distance", "azimuth_deg", "elevation_deg", "offset", "pan_deg", "tilt_deg", "roll_deg")
+)
+OPTICS = tuple(f"camera.{name}" for name in ("fov_deg", "fov_scale", "principal_point", "distortion"))
 # A block's place is sought among this many proposals; only samples in which they do not do draw the next number of them.
 ROUNDS = (8, 40, 200)
 
@@ -57,6 +64,15 @@ class Sampler:
     width: int
     height: int
     settle: bool = False
+    camera: Camera | None = None  # of the file `camera_file`, if the cameras are not drawn
+    camera_file: str = ""
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """The factors, by configuration key, that the camera of a file takes the place of: they are not drawn."""
+        if self.camera is None:
+            return ()
+        return OPTICS if self.camera.camera_from_table is None else (*VIEWPOINT, *OPTICS)
 
     def sample(
         self, seed: int, index: Sequence[int] | NDArray[np.int64], *, attempt: int = 0, trace: list[Drawn] | None = None
@@ -70,7 +86,7 @@ class Sampler:
         blocks = self._blocks(draws, attempt)
         cameras = self._cameras(draws)
         surfaces, fixtures = self._surfaces(draws), self._fixtures(draws)
-        check_cameras(cameras, surfaces, fixtures, self.world, draws.seed, draws.index)
+        check_cameras(cameras, surfaces, fixtures, self.world, draws.seed, draws.index, file=self.camera_file)
         return Scenes(
             index=draws.index,
             attempt=np.full(len(draws.index), attempt),
@@ -293,6 +309,23 @@ class Sampler:
         )
 
     def _cameras(self, draws: Draws) -> Cameras:
+        batch = len(draws.index)
+        if self.camera is None:
+            matrix, lens = self._optics(draws)
+        else:
+            matrix = np.broadcast_to(self.camera.intrinsics, (batch, 3, 3))
+            lens = np.broadcast_to(self.camera.distortion, (batch, len(self.camera.distortion)))
+        if self.camera is None or self.camera.camera_from_table is None:
+            pose = self._viewpoint(draws)
+        else:
+            pose = np.broadcast_to(inverse(self.camera.camera_from_table), (batch, 4, 4))
+        return Cameras(
+            intrinsics=matrix, distortion=lens, world_from_camera=pose, width=self.width, height=self.height
+        )
+
+    def _viewpoint(self, draws: Draws) -> Array:
+        """world_from_camera (B, 4, 4)."""
+
         def angle(name: str) -> Array:
             return np.radians(self._one(draws, f"camera/{name}_deg"))
 
@@ -303,16 +336,15 @@ class Sampler:
         )
         position = aim + self._draw(draws, "camera/distance") * away + self._draw(draws, "camera/offset")
         turn = rotation_about(1, angle("pan")) @ rotation_about(0, -angle("tilt")) @ rotation_about(2, angle("roll"))
-        pose = look_at(position, aim) @ rigid(turn, np.zeros(3))
-        focal = self.height / 2 / np.tan(angle("fov") * self._one(draws, "camera/fov_scale") / 2)
+        return np.asarray(look_at(position, aim) @ rigid(turn, np.zeros(3)))
+
+    def _optics(self, draws: Draws) -> tuple[Array, Array]:
+        """Intrinsics (B, 3, 3) px and lenses (B, 5)."""
+        fov = np.radians(self._one(draws, "camera/fov_deg"))
+        focal = self.height / 2 / np.tan(fov * self._one(draws, "camera/fov_scale") / 2)
         shift = self._draw(draws, "camera/principal_point") * self.height
-        return Cameras(
-            intrinsics=intrinsics(focal, (self.width - 1) / 2 + shift[:, 0], (self.height - 1) / 2 + shift[:, 1]),
-            distortion=self._draw(draws, "camera/distortion"),
-            world_from_camera=pose,
-            width=self.width,
-            height=self.height,
-        )
+        center = (self.width - 1) / 2 + shift[:, 0], (self.height - 1) / 2 + shift[:, 1]
+        return intrinsics(focal, *center), self._draw(draws, "camera/distortion")
 
     def _sensor(self, draws: Draws) -> Sensor:
         return Sensor(
@@ -370,6 +402,41 @@ def make_sampler(
         if not randomize.images and TEXTURES.index("image") in kinds:
             key = path.replace("/", ".")
             raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
+    camera = _camera_of(randomize.camera.file, world, width, height) if randomize.camera.file else None
+    if camera is not None:
+        width, height = camera.width, camera.height
     return Sampler(
-        world, leaves, slots, randomize.light.slots, width or world.width, height or world.height, settle=settle
+        world,
+        leaves,
+        slots,
+        randomize.light.slots,
+        width or world.width,
+        height or world.height,
+        settle=settle,
+        camera=camera,
+        camera_file=randomize.camera.file,
     )
+
+
+def _camera_of(file: str, world: World, width: int | None, height: int | None) -> Camera:
+    """The camera of randomize.camera.file, of the pictures' size. Raises ConfigError for a size that is not the file's."""
+    key = "randomize.camera.file"
+    camera = read_camera(file, key)
+    if camera.width is None or camera.height is None:
+        if width is None or height is None:
+            raise ConfigError(f"{key}: {file} does not state the pictures' size; set width= and height=")
+        camera = fit_camera(camera, width, height, file, key)
+    for name, wanted, stated in (("width", width, camera.width), ("height", height, camera.height)):
+        if wanted not in (None, stated):
+            raise ConfigError(
+                f"{name}: got {wanted}, but {key}={file} is a camera of {camera.width} x {camera.height} px; leave width and "
+                "height out, or give the camera file of that size"
+            )
+    if camera.camera_from_table is not None:
+        half = world.table.size[:2] / 2
+        table = np.stack([world.table.center[:2] - half, world.table.center[:2] + half])
+        try:
+            replace(camera, table=table)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {file}: scene={world.name}: {error}") from error
+    return camera

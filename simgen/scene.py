@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.distortion import BROWN, COEFFICIENTS
 from simgen.geometry import Array
 
 TEXTURES = ("flat", "gradient", "checker", "stripes", "noise", "image", "faces")
@@ -148,13 +149,23 @@ class Ambient(_Checked):
 
 @dataclass(frozen=True)
 class Cameras(_Checked):
-    """Pinhole cameras with a lens: geometry.project's arguments. `width` and `height` px are one for the batch."""
+    """Pinhole cameras with a lens: geometry.project's arguments. `width` and `height` px are one for the batch.
+
+    `distortion` has 5 numbers for each camera (k1 k2 p1 p2 k3), or all 9 of distortion.py.
+    """
 
     intrinsics: Annotated[Array, "B 3 3"]
-    distortion: Annotated[Array, "B 5"]
+    distortion: Annotated[Array, "B C"]
     world_from_camera: Annotated[Array, "B 4 4"]
     width: int
     height: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.distortion) and self.distortion.shape[1] not in (BROWN, COEFFICIENTS):
+            raise ValueError(
+                f"Cameras.distortion: shape {self.distortion.shape}, expected (B {BROWN}) or (B {COEFFICIENTS})"
+            )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from builders import ROOT
 
 # From the ground up: a room imports only from rooms named before it.
 FLOORS = [
-    "errors", "files", "resources", "schema", "config", "geometry", "draws", "distributions", "shapes", "scene", "catalogue",
+    "errors", "files", "resources", "schema", "config", "distortion", "geometry", "camera.lenses", "camera.checks",
+    "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws", "distributions", "shapes", "scene",
+    "catalogue",
     "textures", "textures.color", "textures.images", "textures.procedural", "factors", "viewpoints", "randomize",
     "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet", "render.stage",
     "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface", "render.light",

@@ -13,8 +13,8 @@ from torch._dynamo.utils import counters
 
 from simgen.catalogue import load_world
 from simgen.errors import ConfigError, RenderError
+from simgen.distortion import undistort as numpy_undistort
 from simgen.geometry import look_at, project
-from simgen.geometry import undistort as numpy_undistort
 from simgen.render import Frames, make_renderer
 from simgen.render import raycast as module
 from simgen.render.lens import plane_of

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simgen.camera import bop_lens
 from simgen.dataset.read import MANIFEST, read_rgb
 from simgen.dataset.write import bop_pose, write_models
 from simgen.errors import SimgenError
@@ -50,7 +51,7 @@ def write_photographs(
         names[key] = one.name
         cameras[key] = {
             "cam_K": one.intrinsics.ravel().tolist(),
-            "dist_opencv5": one.distortion.tolist(),
+            **bop_lens(one.distortion),
             "depth_scale": 0.1,
             **({} if world is None else bop_pose(world, "cam_R_w2c", "cam_t_w2c")),
         }
