@@ -175,8 +175,9 @@ def _halved(points: Array, lens: Array) -> Array:
         return np.asarray(flat)
     # What the tangential part adds is small: Newton's method gets there from the radial solution, except at the reach.
     with np.errstate(all="ignore"):
-        exact = np.stack(straighten(*points.T, columns, np, start=(flat[:, 0], flat[:, 1])), -1)
-        misses = [np.linalg.norm(np.stack(bend(*tried.T, columns, np), -1) - points, axis=1) for tried in (flat, exact)]
+        start = (flat[:, 0], flat[:, 1])
+        exact = np.stack(straighten(points[:, 0], points[:, 1], columns, np, start), -1)
+        misses = [np.linalg.norm(distort(tried[:, None], lens)[:, 0] - points, axis=1) for tried in (flat, exact)]
     return np.asarray(np.where((misses[1] < misses[0])[:, None], exact, flat))
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from simgen.distortion import Array, distort, undistort
+from simgen.distortion import Array as Array
+from simgen.distortion import distort, undistort
 
 NEAR = 0.02  # m: nothing of a cell may be nearer to the camera, and what is nearer to its plane is not drawn
 

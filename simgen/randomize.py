@@ -319,9 +319,7 @@ class Sampler:
             pose = self._viewpoint(draws)
         else:
             pose = np.broadcast_to(inverse(self.camera.camera_from_table), (batch, 4, 4))
-        return Cameras(
-            intrinsics=matrix, distortion=lens, world_from_camera=pose, width=self.width, height=self.height
-        )
+        return Cameras(intrinsics=matrix, distortion=lens, world_from_camera=pose, width=self.width, height=self.height)
 
     def _viewpoint(self, draws: Draws) -> Array:
         """world_from_camera (B, 4, 4)."""

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.catalogue import World
-from simgen.errors import ConfigError
 from simgen.distortion import distort, lens_reach, padded
+from simgen.errors import ConfigError
 from simgen.geometry import NEAR, Array
 from simgen.scene import Cameras, Fixtures, Surfaces
 

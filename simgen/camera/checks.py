@@ -28,7 +28,9 @@ def check_intrinsics(matrix: Array, key: str) -> None:
     if not np.isfinite(matrix).all():
         raise ConfigError(f"{key}: got {_short(matrix)}; expected finite numbers")
     if not matrix.any():
-        raise ConfigError(f"{key}: is all zeros: the camera is not calibrated; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+        raise ConfigError(
+            f"{key}: is all zeros: the camera is not calibrated; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
+        )
     if not matrix[:2, 2].any() and matrix[2, :2].any():
         raise ConfigError(
             f"{key}: looks transposed, as MATLAB writes it: cx and cy are in the last row; expected [[fx, 0, cx], [0, fy, cy], "
@@ -46,7 +48,9 @@ def check_intrinsics(matrix: Array, key: str) -> None:
 def check_size(width: int, height: int, key: str) -> None:
     """Raises ConfigError that begins with `key` unless `width` and `height` px are those of a picture."""
     if not all(LEAST_SIDE <= side <= GREATEST_SIDE for side in (width, height)):
-        raise ConfigError(f"{key}: a picture of {width} x {height} px; expected {LEAST_SIDE} to {GREATEST_SIDE} px a side")
+        raise ConfigError(
+            f"{key}: a picture of {width} x {height} px; expected {LEAST_SIDE} to {GREATEST_SIDE} px a side"
+        )
 
 
 def check_fit(matrix: Array, lens: Array, width: int, height: int, key: str) -> None:
@@ -128,9 +132,7 @@ def check_rigid(pose: Array, key: str) -> None:
         raise ConfigError(f"{key}: its upper left 3 x 3 is no rotation but mirrors: an axis has the wrong sign")
 
 
-def check_pose(
-    pose: Array, matrix: Array, lens: Array, size: tuple[int, int], table: Array | None, key: str
-) -> None:
+def check_pose(pose: Array, matrix: Array, lens: Array, size: tuple[int, int], table: Array | None, key: str) -> None:
     """Raises ConfigError that begins with `key` unless the camera with `pose` (4, 4) m, camera_from_table, is above the
     table's plane z = 0 and sees some of it within FARTHEST m. `table` (2, 2) m are the least and greatest X and Y of the
     table's top, if known: some of that must be in the picture.
@@ -177,7 +179,10 @@ def _guess(pose: Array, camera: Camera, table: Array | None) -> tuple[str, bool]
         ),
         ("to be in millimeters; divide the translation by 1000", millimeters),
         ("to be in centimeters; divide the translation by 100", centimeters),
-        ("inverted and in millimeters: table_from_camera; divide the translation by 1000 and invert it", inverse(millimeters)),
+        (
+            "inverted and in millimeters: table_from_camera; divide the translation by 1000 and invert it",
+            inverse(millimeters),
+        ),
         ("to be in millimeters and to have OpenGL or Blender axes", _AXES @ millimeters),
         ("inverted, in millimeters and to have OpenGL or Blender axes", _AXES @ inverse(millimeters)),
     ]

@@ -143,11 +143,13 @@ def _yaml(text: str) -> Any:
     text = re.sub(r"\A\s*%YAML[: ][^\n]*\n", "", text).expandtabs(4)
     try:
         # `ros2 topic echo` ends each message with a line of dashes: the first is as good as any.
-        return next(iter(yaml.load_all(text, Loader=_Loader)), None)  # noqa: S506 - a SafeLoader
+        return next(iter(yaml.load_all(text, Loader=_Loader)), None)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"is not YAML{place} ({getattr(error, 'problem', error)}); expected one of {FORMATS}") from error
+        raise ConfigError(
+            f"is not YAML{place} ({getattr(error, 'problem', error)}); expected one of {FORMATS}"
+        ) from error
 
 
 def _xml(text: str) -> Any:
@@ -191,7 +193,9 @@ def _colmap(words: list[str]) -> Mapping[str, Any]:
     if not names:
         raise ConfigError(f"camera {words[0]} has COLMAP's model {model}; expected one of {', '.join(_COLMAP)}")
     if len(words) - 4 != len(names):
-        raise ConfigError(f"camera {words[0]}: COLMAP's {model} has {len(names)} parameters ({' '.join(names)}), not {len(words) - 4}")
+        raise ConfigError(
+            f"camera {words[0]}: COLMAP's {model} has {len(names)} parameters ({' '.join(names)}), not {len(words) - 4}"
+        )
     try:
         values = dict(zip(names, map(float, words[4:]), strict=True))
     except ValueError as error:

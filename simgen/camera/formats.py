@@ -95,7 +95,9 @@ def _camera(data: Mapping[str, Any]) -> Camera:
     key, matrix = _matrix(data)
     camera_model = _lookup(data, ("cameramodel",))[1]
     if isinstance(camera_model, str) and _plain(camera_model) in ("omni", "ds", "eucm", "doublesphere", "fov"):
-        raise ConfigError(f"camera_model: '{camera_model}' is not modeled; expected pinhole (Kalibr: pinhole-radtan, pinhole-equi)")
+        raise ConfigError(
+            f"camera_model: '{camera_model}' is not modeled; expected pinhole (Kalibr: pinhole-radtan, pinhole-equi)"
+        )
     size = _size(data, matrix, "camk" in keys)
     lens = _lens(data, "ppx" in keys)
     pose, table = _pose(data)
@@ -137,7 +139,9 @@ def _matrix(data: Mapping[str, Any]) -> tuple[str, Array]:
     if array.shape in ((3, 4), (4, 4)) and not array[:3, 3].any():
         array = array[:3, :3]
     if array.shape != (3, 3):
-        raise ConfigError(f"{key}: got {' x '.join(map(str, array.shape))} numbers; expected the 3 x 3 intrinsic matrix in px")
+        raise ConfigError(
+            f"{key}: got {' x '.join(map(str, array.shape))} numbers; expected the 3 x 3 intrinsic matrix in px"
+        )
     return key, array
 
 
@@ -148,7 +152,9 @@ def _size(data: Mapping[str, Any], matrix: Array, bop: bool) -> tuple[int | None
         if width is not None and height is not None:
             return _pixels(width, wide), _pixels(height, high)
         if (width is None) != (height is None):
-            raise ConfigError(f"{wide or high}: there is no {'height' if height is None else 'width'} beside it; expected both")
+            raise ConfigError(
+                f"{wide or high}: there is no {'height' if height is None else 'width'} beside it; expected both"
+            )
     key, pair = _lookup(data, _SIZE)
     if pair is None:
         return None, None
@@ -164,7 +170,9 @@ def _size(data: Mapping[str, Any], matrix: Array, bop: bool) -> tuple[int | None
     # Others disagree on the order: the principal point, which is near the middle, decides.
     off = [abs(matrix[0, 2] / w - 0.5) + abs(matrix[1, 2] / h - 0.5) for w, h in ((first, second), (second, first))]
     if min(off) > 0.25 or abs(off[0] - off[1]) < 0.1:
-        raise ConfigError(f"{key}: got {[first, second]}, in an order that is not clear; expected width and height as two keys")
+        raise ConfigError(
+            f"{key}: got {[first, second]}, in an order that is not clear; expected width and height as two keys"
+        )
     return (first, second) if off[0] < off[1] else (second, first)
 
 
@@ -185,7 +193,9 @@ def _lens(data: Mapping[str, Any], realsense: bool) -> Array:
         if any(number is not None for number in named.values()):
             numbers = [0.0 if number is None else _float(number, name) for name, number in named.items()]
             if named["p1"] is None and named["k3"] is not None and named["k4"] is not None and model is None:
-                raise ConfigError("k1, k2, k3, k4: without p1 and p2 these may be of a fisheye lens; expected distortion_model")
+                raise ConfigError(
+                    "k1, k2, k3, k4: without p1 and p2 these may be of a fisheye lens; expected distortion_model"
+                )
             if named["p1"] is None and model is not None and "fisheye" in model.lower():
                 numbers = [numbers[number] for number in (0, 1, 4, 5)]
             return make_lens(numbers, model or "opencv", "k1 to k6")
@@ -231,7 +241,9 @@ def _refuse_other_pictures(data: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name}: got {data[name]}; expected 0 or 1: calibrate the binned pictures")
     roi = data.get("roi")
     if isinstance(roi, Mapping) and (roi.get("x_offset") or roi.get("y_offset")):
-        raise ConfigError("roi: the pictures are cut out; expected x_offset and y_offset 0: calibrate the pictures as they are")
+        raise ConfigError(
+            "roi: the pictures are cut out; expected x_offset and y_offset 0: calibrate the pictures as they are"
+        )
 
 
 def _unused(data: Mapping[str, Any]) -> list[str]:
@@ -270,7 +282,9 @@ def _array(value: Any, key: str) -> Array:
         raise ConfigError(f"{key}: got {str(value)[:80]}; expected numbers") from error
     if shape is not None:
         if array.size != shape[0] * shape[1]:
-            raise ConfigError(f"{key}: got {array.size} numbers in data; expected rows x cols = {shape[0]} x {shape[1]}")
+            raise ConfigError(
+                f"{key}: got {array.size} numbers in data; expected rows x cols = {shape[0]} x {shape[1]}"
+            )
         array = array.reshape(shape)
     return array
 
@@ -278,7 +292,9 @@ def _array(value: Any, key: str) -> Array:
 def _number(data: Mapping[str, Any], name: str) -> float:
     key, value = _lookup(data, (name,))
     if value is None:
-        raise ConfigError(f"{name}: missing beside {', '.join(map(str, list(data)[:12]))}; expected fx, fy, cx, cy in px")
+        raise ConfigError(
+            f"{name}: missing beside {', '.join(map(str, list(data)[:12]))}; expected fx, fy, cx, cy in px"
+        )
     return _float(value, key)
 
 

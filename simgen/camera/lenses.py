@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from simgen.distortion import BROWN, COEFFICIENTS, Array, fisheye_lens, is_fisheye, padded
+from simgen.distortion import BROWN, Array, fisheye_lens, is_fisheye, padded
 from simgen.errors import ConfigError
 
 NO_LENS = np.zeros(BROWN)
@@ -34,11 +34,15 @@ def make_lens(coefficients: Any, model: str | None, key: str) -> Array:
     if not np.isfinite(values).all():
         raise ConfigError(f"{key}: got {values.tolist()}; expected finite numbers")
     if np.abs(values).max(initial=0) > 1e6:
-        raise ConfigError(f"{key}: got {values.tolist()}; expected OpenCV's coefficients, for coordinates of focal length 1")
+        raise ConfigError(
+            f"{key}: got {values.tolist()}; expected OpenCV's coefficients, for coordinates of focal length 1"
+        )
     word = None if model is None else _plain(model)
     if word in _NONE or not values.any():
         if values.any():
-            raise ConfigError(f"{key}: got {values.tolist()}, but the model is '{model}'; expected zeros or another model")
+            raise ConfigError(
+                f"{key}: got {values.tolist()}, but the model is '{model}'; expected zeros or another model"
+            )
         if word in _FISHEYE:
             return fisheye_lens(np.zeros(4))
         if word is not None and word not in (*_NONE, *_BROWN) and len(values) == 0:
@@ -96,5 +100,3 @@ def lens_of_bop(entry: Mapping[str, Any]) -> Array:
 
 def _plain(word: str) -> str:
     return "".join(letter for letter in word.lower().removeprefix("distortion.") if letter.isalnum())
-
-

@@ -65,9 +65,7 @@ class Camera:
         check_fit(self.intrinsics, self.distortion, self.width, self.height, "intrinsics")
         if self.camera_from_table is not None:
             size = (self.width, self.height)
-            check_pose(
-                self.camera_from_table, self.intrinsics, self.distortion, size, self.table, "camera_from_table"
-            )
+            check_pose(self.camera_from_table, self.intrinsics, self.distortion, size, self.table, "camera_from_table")
 
     def for_picture(self, width: int, height: int) -> "Camera":
         """The camera of a picture of `width` x `height` px of this camera's: itself, or scaled, with a notice that says so.
@@ -137,5 +135,3 @@ class Camera:
             if value is not None:
                 result[name] = value.tolist()
         return result
-
-

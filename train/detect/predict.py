@@ -1,7 +1,8 @@
 """`python -m train predict`: which blocks a photograph, a folder of them or a video shows, and where."""
 
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.camera import Camera, fit_camera, read_camera
 from simgen.dataset.read import read_rgb
 from simgen.errors import ConfigError, DatasetError
-from simgen.files import read_json, write_json
+from simgen.files import write_json
 from simgen.geometry import inverse, quaternion_from_matrix
 from train.config import PredictConfig
 from train.detect.detector import load_detector
@@ -24,10 +26,6 @@ from train.runs.trainer import device_of
 Image = NDArray[np.uint8]
 
 PICTURES, VIDEOS = (".jpg", ".jpeg", ".png", ".bmp", ".webp"), (".mp4", ".avi", ".mov", ".mkv", ".webm")
-_CAMERA = (
-    "{width, height, intrinsics: 3 x 3 px, distortion: up to 5 numbers, camera_from_table: 4 x 4 m, table: [[least X, least "
-    "Y], [greatest X, greatest Y]] m}, the last three optional"
-)
 
 
 def predict(config: PredictConfig) -> None:
@@ -37,13 +35,17 @@ def predict(config: PredictConfig) -> None:
     """
     detector = load_detector(config.checkpoint).zoomed(config.zoom)
     detector.net.to(device_of(config.accelerator))
-    camera = read_camera(Path(config.camera))
+    camera = read_camera(config.camera)
+    sizes: set[tuple[int, ...]] = set()
     out, source = Path(config.out), Path(config.image)
     lines = []
     video: cv2.VideoWriter | None = None
     out.mkdir(parents=True, exist_ok=True)
     for name, picture, rate in _pictures(source):
         view = view_of(camera, picture, config.camera)
+        if picture.shape not in sizes:
+            sizes.add(picture.shape)
+            _tell(camera, picture, config.camera)
         finds = [found for found in detector.find([picture], [view])[0] if found.confidence >= config.confidence]
         lines.append({"image": name, "blocks": [describe(found, view) for found in finds]})
         print(json.dumps(lines[-1], allow_nan=False))
@@ -78,55 +80,18 @@ def describe(found: Detection, view: View) -> dict[str, Any]:
     return result
 
 
-def read_camera(path: Path) -> Mapping[str, Any]:
-    """The camera file `path`. Raises ConfigError that says what is wrong with it and what is expected."""
-    try:
-        data = read_json(path)
-    except DatasetError as error:
-        raise ConfigError(f"camera: {error}") from error
-    wanted = {"intrinsics": (3, 3), "camera_from_table": (4, 4), "table": (2, 2), "distortion": None}
-    if not isinstance(data, dict) or not {"width", "height", "intrinsics"} <= set(data) <= {"width", "height", *wanted}:
-        raise ConfigError(f"camera: {path}: expected {_CAMERA}")
-    camera: dict[str, Any] = {}
-    for key, shape in wanted.items():
-        if key not in data:
-            continue
-        try:
-            values = np.array(data[key], dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"camera: {path}: {key}: got {data[key]!r}; expected {_CAMERA}") from error
-        right = values.shape == shape if shape else values.ndim == 1 and len(values) <= 5
-        if not right or not np.isfinite(values).all():
-            raise ConfigError(f"camera: {path}: {key}: got {data[key]!r}; expected {_CAMERA}")
-        camera[key] = values
-    for key in ("width", "height"):
-        if not isinstance(data[key], int) or data[key] < 1:
-            raise ConfigError(f"camera: {path}: {key}: got {data[key]!r}; expected the picture's {key} in px")
-        camera[key] = data[key]
-    turn = camera.get("camera_from_table", np.eye(4))
-    if np.abs(turn[:3, :3] @ turn[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn[:3, :3]) < 0:
-        raise ConfigError(f"camera: {path}: camera_from_table: its upper left 3 x 3 is no rotation")
-    if "table" in camera and ("camera_from_table" not in camera or not np.all(camera["table"][0] < camera["table"][1])):
-        raise ConfigError(
-            f"camera: {path}: table: wants camera_from_table beside it, and [least X and Y, greatest X and Y]"
-        )
-    return camera
-
-
-def view_of(camera: Mapping[str, Any], picture: Image, name: str) -> View:
-    """The View of `picture` (H, W, 3), which may be the camera's at another resolution. Raises ConfigError where its sides
-    have another ratio."""
+def view_of(camera: Camera, picture: Image, name: str) -> View:
+    """The View of `picture` (H, W, 3), of `camera` as read from the file `name`, which may be of another resolution. Raises
+    ConfigError where its sides have another ratio."""
     height, width = picture.shape[:2]
-    across, down = width / camera["width"], height / camera["height"]
-    if abs(across / down - 1) > 0.01:
-        raise ConfigError(
-            f"camera: {name} is of {camera['width']} x {camera['height']} px, the picture of {width} x {height}: a crop; "
-            "give the camera of that crop"
-        )
-    lens = np.zeros(5)
-    given = camera.get("distortion", np.zeros(0))
-    lens[: len(given)] = given
-    return View(camera["intrinsics"], lens, camera.get("camera_from_table"), camera.get("table")).resized(across, down)
+    fitted = fit_camera(camera, width, height, name)
+    return View(fitted.intrinsics, fitted.distortion, fitted.camera_from_table, fitted.table)
+
+
+def _tell(camera: Camera, picture: Image, name: str) -> None:
+    """Prints what a user should know of how `camera` was read and made that of `picture`."""
+    for notice in fit_camera(camera, picture.shape[1], picture.shape[0], name).notices:
+        print(f"camera: {name}: {notice}", file=sys.stderr)
 
 
 def _pictures(source: Path) -> Iterator[tuple[str, Image, float | None]]:
