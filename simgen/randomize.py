@@ -74,6 +74,18 @@ class Sampler:
             return ()
         return OPTICS if self.camera.camera_from_table is None else (*VIEWPOINT, *OPTICS)
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know of the camera file, a line each."""
+        if self.camera is None:
+            return ()
+        key = f"randomize.camera.file={self.camera_file}"
+        listed = ", ".join(name.removeprefix("camera.") for name in self.replaced)
+        return (
+            *(f"{key}: {notice}" for notice in self.camera.notices),
+            f"{key} takes the place of randomize.camera's {listed}",
+        )
+
     def sample(
         self, seed: int, index: Sequence[int] | NDArray[np.int64], *, attempt: int = 0, trace: list[Drawn] | None = None
     ) -> Scenes:

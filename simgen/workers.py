@@ -50,14 +50,8 @@ def render(config: Render) -> None:
             f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not seen",
             file=sys.stderr,
         )
-    for line in pipeline.sampler.camera.notices if pipeline.sampler.camera else ():
-        print(f"randomize.camera.file: {line}", file=sys.stderr)
-    if pipeline.sampler.replaced:
-        print(
-            f"randomize.camera.file={config.randomize.camera.file} takes the place of {', '.join(pipeline.sampler.replaced)}: "
-            "they are not drawn",
-            file=sys.stderr,
-        )
+    for line in pipeline.sampler.notices:
+        print(line, file=sys.stderr)
     out = Path(config.out)
     recipe = {
         **describe(config, pipeline.world, pipeline.sampler, pipeline.images),

@@ -168,7 +168,10 @@ Camera = tuple[Array, Array, tuple[int, int]]  # intrinsics, lens, width and hei
 def _guess(pose: Array, camera: Camera, table: Array | None) -> tuple[str, bool]:
     """What the pose looks like if it is not the right one: the first candidate that has the table's origin in the picture,
     or else the first that could be right at all, and which of the two it is; "" if no candidate could be right."""
-    millimeters, centimeters = rigid(pose[:3, :3], pose[:3, 3] / 1000), rigid(pose[:3, :3], pose[:3, 3] / 100)
+    far = max(float(np.linalg.norm(pose[:3, 3])), 1e-9)
+    # Of two units that could be right the one by which the distance is nearer to a meter.
+    unit, factor = min((("millimeters", 1000), ("centimeters", 100)), key=lambda one: abs(np.log(far / one[1])))
+    scaled = rigid(pose[:3, :3], pose[:3, 3] / factor)
     candidates = [
         ("inverted: table_from_camera; invert it, or name the key table_from_camera", inverse(pose)),
         ("to have OpenGL or Blender axes; negate its second and third rows (camera y down, z forward)", _AXES @ pose),
@@ -177,14 +180,13 @@ def _guess(pose: Array, camera: Camera, table: Array | None) -> tuple[str, bool]
             "and invert it",
             _AXES @ inverse(pose),
         ),
-        ("to be in millimeters; divide the translation by 1000", millimeters),
-        ("to be in centimeters; divide the translation by 100", centimeters),
+        (f"to be in {unit}; divide the translation by {factor}", scaled),
         (
-            "inverted and in millimeters: table_from_camera; divide the translation by 1000 and invert it",
-            inverse(millimeters),
+            f"inverted and in {unit}: table_from_camera; divide the translation by {factor} and invert it",
+            inverse(scaled),
         ),
-        ("to be in millimeters and to have OpenGL or Blender axes", _AXES @ millimeters),
-        ("inverted, in millimeters and to have OpenGL or Blender axes", _AXES @ inverse(millimeters)),
+        (f"to be in {unit} and to have OpenGL or Blender axes", _AXES @ scaled),
+        (f"inverted, in {unit} and to have OpenGL or Blender axes", _AXES @ inverse(scaled)),
     ]
     possible = [
         (name, tried)

@@ -88,12 +88,9 @@ def _decoded(data: bytes) -> str:
             except UnicodeDecodeError as error:
                 raise ConfigError(f"begins as {encoding} text and is not ({error}); save it as UTF-8") from error
     if b"\0" in data:
-        if data[1:2] == b"\0" or data[:1] == b"\0":  # UTF-16 without its mark: every other byte is 0
-            encoding = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
-            try:
-                return data.decode(encoding)
-            except UnicodeDecodeError:
-                pass
+        for encoding, half in (("utf-16-le", data[1::2]), ("utf-16-be", data[::2])):  # without its mark
+            if not any(half):
+                return data.decode(encoding, "replace")
         raise ConfigError(f"is a binary file; expected one of {FORMATS} (COLMAP: model_converter --output_type TXT)")
     try:
         return data.decode("utf-8")
@@ -114,12 +111,13 @@ def _json(text: str) -> Any:
     except json.JSONDecodeError as error:
         place, hint = f"line {error.lineno}, column {error.colno}", ""
         before = text[: error.pos].rstrip()
-        if before.endswith(",") or text[error.pos :].lstrip()[:1] == ",":
+        after = text[error.pos :].lstrip()
+        if after.startswith(("//", "#", "/*")):
+            hint = ": JSON has no comments"
+        elif before.endswith(",") or after.startswith(","):
             hint = ": JSON has no comma after the last item"
         elif "'" in text[error.pos : error.pos + 2]:
             hint = ": JSON has double quotes"
-        elif text[error.pos :].lstrip().startswith(("//", "#", "/*")):
-            hint = ": JSON has no comments"
         raise ConfigError(f"is not JSON at {place} ({error.msg}){hint}") from error
 
 
@@ -148,7 +146,7 @@ def _yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         raise ConfigError(
-            f"is not YAML{place} ({getattr(error, 'problem', error)}); expected one of {FORMATS}"
+            f"is not YAML{place} ({' '.join(str(getattr(error, 'problem', error)).split())}); expected one of {FORMATS}"
         ) from error
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from simgen.camera.checks import check_rigid
 from simgen.camera.files import FORMATS
 from simgen.camera.lenses import lens_of_bop, make_lens
 from simgen.camera.value import Camera
@@ -73,7 +74,7 @@ def _cameras_in(data: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str
 
 def _is_camera(data: Mapping[str, Any]) -> bool:
     keys = {_plain(key) for key in data}
-    if {"fx", "fy"} <= keys or {"ppx", "ppy"} <= keys:
+    if keys & {"fx", "fy", "ppx", "ppy"}:
         return True
     for name in _MATRIX:
         _, value = _lookup(data, (name,))
@@ -118,6 +119,11 @@ def _matrix(data: Mapping[str, Any]) -> tuple[str, Array]:
     if isinstance(value, Mapping) and "data" not in value:
         source, value = value, None
     if value is None:
+        if not _plains(source) & {"fx", "fy", "cx", "cy", "ppx", "ppy"}:
+            raise ConfigError(
+                f"the intrinsic matrix is missing beside {', '.join(map(str, list(data)[:12]))}; expected camera_matrix, K or "
+                "intrinsics: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in px"
+            )
         names = ("ppx", "ppy") if "ppx" in _plains(source) else ("cx", "cy")
         numbers = [_number(source, name) for name in ("fx", "fy", *names)]
         skew = _lookup(source, ("skew", "s"))[1]
@@ -221,17 +227,12 @@ def _pose(data: Mapping[str, Any]) -> tuple[Array | None, Array | None]:
             array = np.concatenate([array, [[0, 0, 0, 1]]])
         if array.shape != (4, 4):
             raise ConfigError(f"{name}: got {' x '.join(map(str, array.shape))} numbers; expected 4 x 4, in m")
-        pose = inverse_of(array, name) if name == "table_from_camera" else array
+        if name == "table_from_camera":
+            check_rigid(array, name)
+            array = inverse(array)
+        pose = array
     table = _array(data["table"], "table") if "table" in data else None
     return pose, table
-
-
-def inverse_of(pose: Array, key: str) -> Array:
-    """The inverse of the rigid transform `pose` (4, 4). Raises ConfigError that begins with `key` for any other."""
-    from simgen.camera.checks import check_rigid
-
-    check_rigid(pose, key)
-    return inverse(pose)
 
 
 def _refuse_other_pictures(data: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from simgen.distortion import BROWN, COEFFICIENTS, Array, is_fisheye, lens_reach
 from simgen.errors import ConfigError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # == of arrays is no truth value
 class Camera:
     """A camera that can be right: ConfigError says what cannot, and which mistake it looks like.
 
@@ -73,7 +73,8 @@ class Camera:
         Raises ConfigError for a picture of another aspect ratio: a crop, or one that is turned.
         """
         if self.width is None or self.height is None:
-            return replace(self, width=width, height=height)
+            sized = replace(self, width=width, height=height)
+            return replace(sized, notices=(*self.notices, *sized.doubts()))
         if (width, height) == (self.width, self.height):
             return self
         sizes = f"is of {self.width} x {self.height} px, the picture of {width} x {height}"
