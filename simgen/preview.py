@@ -16,7 +16,7 @@ from simgen.errors import ConfigError
 from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
-from simgen.pipeline import CHUNK, make_pipeline
+from simgen.pipeline import CHUNK, make_resized_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Preview
 
@@ -35,7 +35,7 @@ def preview(config: Preview) -> None:
         config = replace(config, randomize=preset.randomize)
     if Path(config.out).suffix.lower() != ".png":
         raise ConfigError(f"out: got {config.out}; expected the name of a .png file")
-    pipeline = make_pipeline(config)
+    pipeline = make_resized_pipeline(config)
     for line in pipeline.sampler.notices:
         print(line, file=sys.stderr)
     renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)

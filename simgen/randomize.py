@@ -7,27 +7,26 @@ proposal where it took its first; the proposals themselves stay the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simgen.camera import Camera, fit_camera, read_camera
+from simgen.camera import Camera
 from simgen.catalogue import World
 from simgen.distributions import Constant, Distribution
 from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
 from simgen.factors import leaves_of, options_of
-from simgen.geometry import Array, intrinsics, inverse, look_at, rigid, rotation_about
+from simgen.geometry import Array
 from simgen.scene import (
     MOST_LIGHTS,
     SURFACES,
     TEXTURES,
     Ambient,
     Blocks,
-    Cameras,
     Fixtures,
     Lights,
     Materials,
@@ -36,15 +35,9 @@ from simgen.scene import (
     Surfaces,
 )
 from simgen.schema import Randomize
-from simgen.viewpoints import check_cameras
+from simgen.viewpoints import check_cameras, make_cameras, notices_of, open_camera
 
 MOST_SLOTS = 1000
-# The factors of a camera that a file may take the place of: where it stands, which only some files state, and what it is.
-VIEWPOINT = tuple(
-    f"camera.{name}"
-    for name in ("aim", "distance", "azimuth_deg", "elevation_deg", "offset", "pan_deg", "tilt_deg", "roll_deg")
-)
-OPTICS = tuple(f"camera.{name}" for name in ("fov_deg", "fov_scale", "principal_point", "distortion"))
 # A block's place is sought among this many proposals; only samples in which they do not do draw the next number of them.
 ROUNDS = (8, 40, 200)
 
@@ -68,23 +61,9 @@ class Sampler:
     camera_file: str = ""
 
     @property
-    def replaced(self) -> tuple[str, ...]:
-        """The factors, by configuration key, that the camera of a file takes the place of: they are not drawn."""
-        if self.camera is None:
-            return ()
-        return OPTICS if self.camera.camera_from_table is None else (*VIEWPOINT, *OPTICS)
-
-    @property
     def notices(self) -> tuple[str, ...]:
         """What a user should know of the camera file, a line each."""
-        if self.camera is None:
-            return ()
-        key = f"randomize.camera.file={self.camera_file}"
-        listed = ", ".join(name.removeprefix("camera.") for name in self.replaced)
-        return (
-            *(f"{key}: {notice}" for notice in self.camera.notices),
-            f"{key} takes the place of randomize.camera's {listed}",
-        )
+        return () if self.camera is None else notices_of(self.camera, self.camera_file)
 
     def sample(
         self, seed: int, index: Sequence[int] | NDArray[np.int64], *, attempt: int = 0, trace: list[Drawn] | None = None
@@ -96,7 +75,9 @@ class Sampler:
         """
         draws = Draws(seed, np.asarray(index, dtype=np.int64).reshape(-1), trace=trace)
         blocks = self._blocks(draws, attempt)
-        cameras = self._cameras(draws)
+        cameras = make_cameras(
+            lambda name: self._draw(draws, f"camera/{name}"), len(draws.index), self.width, self.height, self.camera
+        )
         surfaces, fixtures = self._surfaces(draws), self._fixtures(draws)
         check_cameras(cameras, surfaces, fixtures, self.world, draws.seed, draws.index, file=self.camera_file)
         return Scenes(
@@ -320,42 +301,6 @@ class Sampler:
             occlusion=self._one(draws, "ambient/occlusion"),
         )
 
-    def _cameras(self, draws: Draws) -> Cameras:
-        batch = len(draws.index)
-        if self.camera is None:
-            matrix, lens = self._optics(draws)
-        else:
-            matrix = np.broadcast_to(self.camera.intrinsics, (batch, 3, 3))
-            lens = np.broadcast_to(self.camera.distortion, (batch, len(self.camera.distortion)))
-        if self.camera is None or self.camera.camera_from_table is None:
-            pose = self._viewpoint(draws)
-        else:
-            pose = np.broadcast_to(inverse(self.camera.camera_from_table), (batch, 4, 4))
-        return Cameras(intrinsics=matrix, distortion=lens, world_from_camera=pose, width=self.width, height=self.height)
-
-    def _viewpoint(self, draws: Draws) -> Array:
-        """world_from_camera (B, 4, 4)."""
-
-        def angle(name: str) -> Array:
-            return np.radians(self._one(draws, f"camera/{name}_deg"))
-
-        azimuth, elevation = angle("azimuth"), angle("elevation")
-        aim = self._draw(draws, "camera/aim")
-        away = np.stack(
-            [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1
-        )
-        position = aim + self._draw(draws, "camera/distance") * away + self._draw(draws, "camera/offset")
-        turn = rotation_about(1, angle("pan")) @ rotation_about(0, -angle("tilt")) @ rotation_about(2, angle("roll"))
-        return np.asarray(look_at(position, aim) @ rigid(turn, np.zeros(3)))
-
-    def _optics(self, draws: Draws) -> tuple[Array, Array]:
-        """Intrinsics (B, 3, 3) px and lenses (B, 5)."""
-        fov = np.radians(self._one(draws, "camera/fov_deg"))
-        focal = self.height / 2 / np.tan(fov * self._one(draws, "camera/fov_scale") / 2)
-        shift = self._draw(draws, "camera/principal_point") * self.height
-        center = (self.width - 1) / 2 + shift[:, 0], (self.height - 1) / 2 + shift[:, 1]
-        return intrinsics(focal, *center), self._draw(draws, "camera/distortion")
-
     def _sensor(self, draws: Draws) -> Sensor:
         return Sensor(
             defocus=self._one(draws, "sensor/defocus_px"),
@@ -412,7 +357,7 @@ def make_sampler(
         if not randomize.images and TEXTURES.index("image") in kinds:
             key = path.replace("/", ".")
             raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
-    camera = _camera_of(randomize.camera.file, world, width, height) if randomize.camera.file else None
+    camera = open_camera(randomize.camera.file, world, width, height) if randomize.camera.file else None
     if camera is not None:
         width, height = camera.width, camera.height
     return Sampler(
@@ -426,27 +371,3 @@ def make_sampler(
         camera=camera,
         camera_file=randomize.camera.file,
     )
-
-
-def _camera_of(file: str, world: World, width: int | None, height: int | None) -> Camera:
-    """The camera of randomize.camera.file, of the pictures' size. Raises ConfigError for a size that is not the file's."""
-    key = "randomize.camera.file"
-    camera = read_camera(file, key)
-    if camera.width is None or camera.height is None:
-        if width is None or height is None:
-            raise ConfigError(f"{key}: {file} does not state the pictures' size; set width= and height=")
-        camera = fit_camera(camera, width, height, file, key)
-    for name, wanted, stated in (("width", width, camera.width), ("height", height, camera.height)):
-        if wanted not in (None, stated):
-            raise ConfigError(
-                f"{name}: got {wanted}, but {key}={file} is a camera of {camera.width} x {camera.height} px; leave width and "
-                "height out, or give the camera file of that size"
-            )
-    if camera.camera_from_table is not None:
-        half = world.table.size[:2] / 2
-        table = np.stack([world.table.center[:2] - half, world.table.center[:2] + half])
-        try:
-            replace(camera, table=table)
-        except ConfigError as error:
-            raise ConfigError(f"{key}: {file}: scene={world.name}: {error}") from error
-    return camera

@@ -66,7 +66,8 @@ class AmbientLeaves:
 
 @dataclass
 class CameraLeaves:
-    # A file of one calibrated camera (simgen/camera): its size, intrinsics, lens, and pose if it states one, replace the leaves.
+    # A file of one calibrated camera (simgen/camera): its size, intrinsics, lens, and pose if it states one, replace the
+    # leaves.
     file: str = ""
     aim: Any = MISSING  # the point looked at, metres
     distance: Any = MISSING  # from `aim`, metres

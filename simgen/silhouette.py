@@ -1,4 +1,5 @@
-"""Which pixels a solid covers when nothing stands before it: exact coverage of pixel centers, computed without a renderer."""
+"""Which pixels a solid covers when nothing stands before it: exact coverage of pixel centers, computed without a
+renderer."""
 
 from dataclasses import dataclass
 
@@ -48,8 +49,8 @@ class Silhouette:
 def silhouette(
     solid: Solid, scale: float, camera_from_block: Array, camera: Array, distortion: Array, width: int, height: int
 ) -> Silhouette:
-    """The silhouette of `solid` times `scale` at `camera_from_block` (4, 4) m in a picture of `width` x `height` px, with the
-    intrinsics `camera` (3, 3) px and the lens `distortion` of distortion.py."""
+    """The silhouette of `solid` times `scale` at `camera_from_block` (4, 4) m in a picture of `width` x `height` px, with
+    the intrinsics `camera` (3, 3) px and the lens `distortion` of distortion.py."""
     vertices = solid.vertices * scale @ camera_from_block[:3, :3].T + camera_from_block[:3, 3]
     corners = vertices[solid.triangles]
     faces = [_before_camera(corners.reshape(-1, 3, 3))] if solid.convex else [_before_camera(c[None]) for c in corners]

@@ -210,44 +210,96 @@ def changed(k: np.ndarray) -> list[list[float]]:
 
 BAD: list[tuple[str, Any, str]] = [
     # the matrix
-    ("K of 4032 x 3024", own(intrinsics=changed(np.diag([6.3, 6.3, 1]) @ K)), r"intrinsics: .*\(2031\.75, 1488\.38\) .* 4032 x 3024 px: multiply its first two rows by 0\.1587"),
+    (
+        "K of 4032 x 3024",
+        own(intrinsics=changed(np.diag([6.3, 6.3, 1]) @ K)),
+        r"intrinsics: .*\(2031\.75, 1488\.38\) .* 4032 x 3024 px: multiply its first two rows by 0\.1587",
+    ),
     ("turned", own(width=480, height=640, intrinsics=[[600, 0, 500], [0, 600, 240], [0, 0, 1]]), "outside the picture"),
     ("negative", own(intrinsics=changed(np.diag([-1, 1, 1]) @ K)), "focal lengths are -611 and 598; expected positive"),
     ("zero focal", own(intrinsics=[[0, 0, 320], [0, 0, 240], [0, 0, 1]]), "expected positive"),
-    ("normalized", own(intrinsics=changed(np.diag([1 / 640, 1 / 480, 1]) @ K)), r"intrinsics: looks normalized: .*width \(640\)"),
+    (
+        "normalized",
+        own(intrinsics=changed(np.diag([1 / 640, 1 / 480, 1]) @ K)),
+        r"intrinsics: looks normalized: .*width \(640\)",
+    ),
     ("zeros", own(intrinsics=changed(0 * K)), "is all zeros: the camera is not calibrated"),
-    ("NaN", '{"width": 640, "height": 480, "intrinsics": [[NaN, 0, 1], [0, 1, 1], [0, 0, 1]]}', "intrinsics: .* finite"),
+    (
+        "NaN",
+        '{"width": 640, "height": 480, "intrinsics": [[NaN, 0, 1], [0, 1, 1], [0, 0, 1]]}',
+        "intrinsics: .* finite",
+    ),
     ("transposed", own(intrinsics=K.T.tolist()), "intrinsics: looks transposed, as MATLAB writes it"),
-    ("skew", own(intrinsics=changed(K + [[0, 3, 0], [0, 0, 0], [0, 0, 0]])), "skew of 3; expected 0"),
-    ("millimeters", own(intrinsics=[[3.6, 0, 320], [0, 3.6, 240], [0, 0, 1]]), r"fx = 3\.6 .* field of view .*in millimeters\?"),
+    ("skew", own(intrinsics=[[611, 3, 322.5], [0, 598, 236.25], [0, 0, 1]]), "skew of 3; expected 0"),
+    (
+        "millimeters",
+        own(intrinsics=[[3.6, 0, 320], [0, 3.6, 240], [0, 0, 1]]),
+        r"fx = 3\.6 .* field of view .*in millimeters\?",
+    ),
     ("narrow", own(intrinsics=[[1e5, 0, 320], [0, 1e5, 240], [0, 0, 1]]), "field of view of 0.3667 degrees"),
     ("last row", own(intrinsics=[[600, 0, 320], [0, 600, 240], [0, 0, 0]]), "expected .*0, 0, 1"),
     ("shape", own(intrinsics=[[1, 2], [3, 4]]), "intrinsics: got 2 x 2 numbers; expected the 3 x 3"),
     ("word", own(intrinsics="none"), "intrinsics: got .*; expected numbers"),
     ("no matrix", own(intrinsics=None), "no intrinsic matrix"),
-    ("no cy", {"fx": 600, "fy": 600, "cx": 320, "width": 640, "height": 480}, "cy: missing beside fx, fy, cx, width, height"),
+    (
+        "no cy",
+        {"fx": 600, "fy": 600, "cx": 320, "width": 640, "height": 480},
+        "cy: missing beside fx, fy, cx, width, height",
+    ),
     ("only width", own(height=None), "width: there is no height beside it"),
     ("width 0", own(width=0), "a picture of 0 x 480 px; expected 8 to"),
     ("width 640.5", own(width=640.5), r"width: got 640\.5; expected a whole number"),
     # the lens
     ("four", own(distortion=FISHEYE), "got 4 coefficients and no model: add distortion_model: fisheye"),
-    ("unknown model", own(distortion=BROWN, distortion_model="double_sphere"), "unknown distortion model 'double_sphere'; expected opencv"),
-    ("inverse", realsense("distortion.inverse_brown_conrady", BROWN), "unknown distortion model 'distortion.inverse_brown"),
+    (
+        "unknown model",
+        own(distortion=BROWN, distortion_model="double_sphere"),
+        "unknown distortion model 'double_sphere'; expected opencv",
+    ),
+    (
+        "inverse",
+        realsense("distortion.inverse_brown_conrady", BROWN),
+        "unknown distortion model 'distortion.inverse_brown",
+    ),
     ("thin prism", own(distortion=[*RATIONAL, 0.1, 0, 0, 0]), "thin prism"),
     ("fisheye of 5", own(distortion=BROWN, distortion_model="fisheye"), "fisheye model has 4"),
     ("text", own(distortion="barrel"), "distortion: got .*; expected numbers"),
-    ("rows x cols", calibration("plumb_bob", BROWN).replace("cols: 5", "cols: 4"), r"distortion_coefficients: got 5 numbers in data; expected rows x cols = 1 x 4"),
+    (
+        "rows x cols",
+        calibration("plumb_bob", BROWN).replace("cols: 5", "cols: 4"),
+        r"distortion_coefficients: got 5 numbers in data; expected rows x cols = 1 x 4",
+    ),
     ("omni", kalibr("radtan", BROWN[:4]).replace("pinhole", "omni"), "camera_model: 'omni' is not modeled"),
     # the pose
     ("transposed pose", own(camera_from_table=POSE.T.tolist()), "camera_from_table: looks transposed"),
-    ("last row of zeros", own(camera_from_table=[*POSE[:3].tolist(), [0, 0, 0, 0]]), "the last row is .*; expected 0 0 0 1"),
+    (
+        "last row of zeros",
+        own(camera_from_table=[*POSE[:3].tolist(), [0, 0, 0, 0]]),
+        "the last row is .*; expected 0 0 0 1",
+    ),
     ("scaled", own(camera_from_table=changed(POSE @ np.diag([2, 2, 2, 1.0]))), "no rotation but one times 2; divide"),
-    ("mirrored", own(camera_from_table=changed(np.diag([-1.0, 1, 1, 1]) @ POSE)), "mirrors: an axis has the wrong sign"),
+    (
+        "mirrored",
+        own(camera_from_table=changed(np.diag([-1.0, 1, 1, 1]) @ POSE)),
+        "mirrors: an axis has the wrong sign",
+    ),
     ("sheared", own(camera_from_table=changed(POSE + np.eye(4, k=1) * [[0.1], [0], [0], [0]])), "not orthonormal"),
-    ("OpenGL", own(camera_from_table=(GL @ POSE).tolist()), "no part of the table's plane .* OpenGL or Blender axes; negate its second and third rows"),
-    ("Blender", own(camera_from_table=(inverse(POSE) @ GL).tolist()), "looks inverted and to have OpenGL or Blender axes"),
+    (
+        "OpenGL",
+        own(camera_from_table=(GL @ POSE).tolist()),
+        "no part of the table's plane .* OpenGL or Blender axes; negate its second and third rows",
+    ),
+    (
+        "Blender",
+        own(camera_from_table=(inverse(POSE) @ GL).tolist()),
+        "looks inverted and to have OpenGL or Blender axes",
+    ),
     ("inverse pose", own(camera_from_table=inverse(POSE).tolist()), "looks inverted: table_from_camera"),
-    ("mm", own(camera_from_table=moved(1000)), r"table is .* m away; .*looks to be in millimeters; divide the translation by 1000"),
+    (
+        "mm",
+        own(camera_from_table=moved(1000)),
+        r"table is .* m away; .*looks to be in millimeters; divide the translation by 1000",
+    ),
     ("cm", own(camera_from_table=moved(100)), "looks to be in centimeters"),
     ("shape of a pose", own(camera_from_table=[[1, 0], [0, 1]]), "camera_from_table: got 2 x 2 numbers"),
     ("table out of view", own(table=[[3, 3], [4, 4]]), "no part of the table .* is in the picture"),
@@ -260,16 +312,36 @@ BAD: list[tuple[str, Any, str]] = [
     ("comment", '{"width": 640, // px\n}', "JSON has no comments"),
     ("empty", "", "is empty"),
     ("binary", b"\x01\x00\x00\x00\x00\x00\x00\x02", "is a binary file"),
-    ("Metashape", "<calibration><f>611</f></calibration>", "XML with the root <calibration>, which is not read; expected one of simgen's JSON"),
+    (
+        "Metashape",
+        "<calibration><f>611</f></calibration>",
+        "XML with the root <calibration>, which is not read; expected one of simgen's JSON",
+    ),
     ("YAML", "camera_matrix: [1, 2\nK: 3", "is not YAML at line 2"),
     ("five numbers", "611 598 322 236 0", "holds 5 numbers and no names"),
-    ("COLMAP's other models", colmap("THIN_PRISM_FISHEYE", *range(12)), "camera 3 has COLMAP's model THIN_PRISM_FISHEYE; expected one of"),
+    (
+        "COLMAP's other models",
+        colmap("THIN_PRISM_FISHEYE", *range(12)),
+        "camera 3 has COLMAP's model THIN_PRISM_FISHEYE; expected one of",
+    ),
     ("COLMAP's parameters", colmap("OPENCV", 611, 598, 323, 236), "COLMAP's OPENCV has 8 parameters"),
-    ("MATLAB", {"IntrinsicMatrix": K.T.tolist(), "RadialDistortion": [0, 0], "ImageSize": [480, 640]}, "MATLAB's cameraParameters"),
-    ("NeRF", {"fl_x": 611, "fl_y": 598, "w": 640, "h": 480}, "the keys fl_x, fl_y, w, h are of no camera file that is read"),
+    (
+        "MATLAB",
+        {"IntrinsicMatrix": K.T.tolist(), "RadialDistortion": [0, 0], "ImageSize": [480, 640]},
+        "MATLAB's cameraParameters",
+    ),
+    (
+        "NeRF",
+        {"fl_x": 611, "fl_y": 598, "w": 640, "h": 480},
+        "the keys fl_x, fl_y, w, h are of no camera file that is read",
+    ),
     ("cut out", topic(BROWN).replace("x_offset: 0", "x_offset: 20"), "roi: the pictures are cut out"),
-    ("order", {"K": [[600, 0, 240], [0, 600, 240], [0, 0, 1]], "image_size": [480, 490]}, "image_size: .* in an order that is not clear"),
-]  # fmt: skip
+    (
+        "order",
+        {"K": [[600, 0, 240], [0, 600, 240], [0, 0, 1]], "image_size": [480, 490]},
+        "image_size: .* in an order that is not clear",
+    ),
+]
 
 
 @pytest.mark.parametrize(("content", "message"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
@@ -320,7 +392,10 @@ def test_lenses_in_scene_camera_go_round(lens: np.ndarray) -> None:
     assert list(entry) == [{5: "dist_opencv5", 9: "dist_fisheye4" if lens[-1] == 1 else "dist_opencv8"}[len(lens)]]
 
 
-@pytest.mark.parametrize("entry", [{"dist_coeffs": [0.0] * 5}, {"dist_opencv5": [0.0] * 4}, {"dist_opencv5": [0.0] * 5, "dist_fisheye4": [0.0] * 4}])  # fmt: skip
+@pytest.mark.parametrize(
+    "entry",
+    [{"dist_coeffs": [0.0] * 5}, {"dist_opencv5": [0.0] * 4}, {"dist_opencv5": [0.0] * 5, "dist_fisheye4": [0.0] * 4}],
+)
 def test_other_lenses_in_scene_camera_are_refused(entry: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         lens_of_bop(entry)

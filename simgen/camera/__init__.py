@@ -1,7 +1,7 @@
 """Every camera file that people have, read into one checked `Camera`.
 
-files.py knows the syntaxes, formats.py the keys of each tool, lenses.py the distortion models, checks.py what cannot be right
-and which mistake it looks like, value.py the Camera itself.
+files.py knows the syntaxes, formats.py the keys of each tool, lenses.py the distortion models, checks.py what cannot be
+right and which mistake it looks like, value.py the Camera itself.
 """
 
 from simgen.camera.lenses import bop_lens, lens_of_bop

@@ -33,15 +33,15 @@ def check_intrinsics(matrix: Array, key: str) -> None:
         )
     if not matrix[:2, 2].any() and matrix[2, :2].any():
         raise ConfigError(
-            f"{key}: looks transposed, as MATLAB writes it: cx and cy are in the last row; expected [[fx, 0, cx], [0, fy, cy], "
-            "[0, 0, 1]] (MATLAB also counts pixels from 1: subtract 1 from its cx and cy)"
+            f"{key}: looks transposed, as MATLAB writes it: cx and cy are in the last row; expected [[fx, 0, cx], [0, "
+            "fy, cy], [0, 0, 1]] (MATLAB also counts pixels from 1: subtract 1 from its cx and cy)"
         )
     if np.abs(matrix[2] - [0, 0, 1]).max() > 1e-6 or abs(matrix[1, 0]) > 1e-6:
         raise ConfigError(f"{key}: got {_short(matrix)}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
     if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise ConfigError(
-            f"{key}: the focal lengths are {matrix[0, 0]:g} and {matrix[1, 1]:g}; expected positive ones, in px (a negative one "
-            "belongs to OpenGL's axes; here y points down and z forward)"
+            f"{key}: the focal lengths are {matrix[0, 0]:g} and {matrix[1, 1]:g}; expected positive ones, in px (a "
+            "negative one belongs to OpenGL's axes; here y points down and z forward)"
         )
 
 
@@ -58,8 +58,8 @@ def check_fit(matrix: Array, lens: Array, width: int, height: int, key: str) -> 
     fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
     if max(fx, fy) < 10 and 0 <= cx <= 1.5 and 0 <= cy <= 1.5:
         raise ConfigError(
-            f"{key}: looks normalized: fx {fx:g}, fy {fy:g}, cx {cx:g}, cy {cy:g}; expected px: multiply the first row by the "
-            f"width ({width}) and the second by the height ({height})"
+            f"{key}: looks normalized: fx {fx:g}, fy {fy:g}, cx {cx:g}, cy {cy:g}; expected px: multiply the first row "
+            f"by the width ({width}) and the second by the height ({height})"
         )
     if not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
         seems = ""
@@ -86,21 +86,23 @@ def check_fit(matrix: Array, lens: Array, width: int, height: int, key: str) -> 
         if not _NARROWEST <= angle <= widest:
             guess = "in millimeters?" if angle > widest else "of another resolution?"
             raise ConfigError(
-                f"{key}: {name} = {focal:g} on {side} px is a field of view of {angle:.4g} degrees; expected {_NARROWEST:g} to "
-                f"{widest:g}: a focal length in px, not {guess}"
+                f"{key}: {name} = {focal:g} on {side} px is a field of view of {angle:.4g} degrees; expected "
+                f"{_NARROWEST:g} to {widest:g}: a focal length in px, not {guess}"
             )
     if not 1 / 3 < fx / fy < 3:
         raise ConfigError(f"{key}: fx {fx:g} and fy {fy:g} differ by a factor of over 3; expected nearly square pixels")
 
 
 def smaller_size(matrix: Array, width: int, height: int) -> tuple[int, int] | None:
-    """A common resolution well below `width` x `height` px that `matrix` (3, 3) is likelier to be of; None if there is none."""
+    """A common resolution well below `width` x `height` px that `matrix` (3, 3) is likelier to be of; None if there is
+    none."""
     across, down = likely_size(matrix[0, 2], matrix[1, 2])
     return (across, down) if (across, down) in _SIZES and across < 0.7 * width and down < 0.7 * height else None
 
 
 def likely_size(cx: float, cy: float) -> tuple[int, int]:
-    """Width and height px of the picture with the principal point (cx, cy) in its middle: a common resolution if one is near."""
+    """Width and height px of the picture with the principal point (cx, cy) in its middle: a common resolution if one is
+    near."""
     middle = (2 * cx + 1, 2 * cy + 1)
     sizes = [*_SIZES, *((height, width) for width, height in _SIZES)]
     width, height = min(sizes, key=lambda size: max(abs(np.log(m / s)) for m, s in zip(middle, size, strict=True)))
@@ -115,8 +117,8 @@ def check_rigid(pose: Array, key: str) -> None:
     if np.abs(pose[3] - [0, 0, 0, 1]).max() > 1e-6:
         if np.abs(pose[:, 3] - [0, 0, 0, 1]).max() < 1e-6:
             raise ConfigError(
-                f"{key}: looks transposed, as MATLAB and OpenGL write it: the translation is in the last row; expected it in the "
-                "last column and 0 0 0 1 in the last row"
+                f"{key}: looks transposed, as MATLAB and OpenGL write it: the translation is in the last row; expected "
+                "it in the last column and 0 0 0 1 in the last row"
             )
         raise ConfigError(f"{key}: the last row is {_short(pose[3])}; expected 0 0 0 1")
     rotation = pose[:3, :3]

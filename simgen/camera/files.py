@@ -16,8 +16,8 @@ import yaml
 from simgen.errors import ConfigError
 
 FORMATS = (
-    "simgen's JSON, BOP's camera.json and scene_camera.json, ROS camera_info (YAML), OpenCV FileStorage (YAML, XML), Kalibr's "
-    "camchain, COLMAP's cameras.txt, JSON of RealSense, Open3D, MegaPose and NDDS, cam_K.txt, .npz and .npy"
+    "simgen's JSON, BOP's camera.json and scene_camera.json, ROS camera_info (YAML), OpenCV FileStorage (YAML, XML), "
+    "Kalibr's camchain, COLMAP's cameras.txt, JSON of RealSense, Open3D, MegaPose and NDDS, cam_K.txt, .npz and .npy"
 )
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -121,8 +121,8 @@ def _matrix(data: Mapping[str, Any]) -> tuple[str, Array]:
     if value is None:
         if not _plains(source) & {"fx", "fy", "cx", "cy", "ppx", "ppy"}:
             raise ConfigError(
-                f"the intrinsic matrix is missing beside {', '.join(map(str, list(data)[:12]))}; expected camera_matrix, K or "
-                "intrinsics: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in px"
+                f"the intrinsic matrix is missing beside {', '.join(map(str, list(data)[:12]))}; expected "
+                "camera_matrix, K or intrinsics: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in px"
             )
         names = ("ppx", "ppy") if "ppx" in _plains(source) else ("cx", "cy")
         numbers = [_number(source, name) for name in ("fx", "fy", *names)]
@@ -258,7 +258,8 @@ def _unused(data: Mapping[str, Any]) -> list[str]:
 
 
 def _lookup(data: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
-    """The first key of `data` that is one of `names`, without case and punctuation, and its value; "" and None if none is."""
+    """The first key of `data` that is one of `names`, without case and punctuation, and its value; "" and None if none
+    is."""
     for name in names:
         for key, value in data.items():
             if _plain(key) == name and value is not None:
@@ -329,6 +330,6 @@ def _unknown(data: Any) -> str:
     keys = list(map(str, data))[:12] if isinstance(data, Mapping) else []
     named = f"the keys {', '.join(keys)} " if keys else ""
     return (
-        f"{named}are of no camera file that is read: no intrinsic matrix (intrinsics, camera_matrix, K, cam_K) and no fx, fy, "
-        f"cx, cy; expected one of {FORMATS}"
+        f"{named}are of no camera file that is read: no intrinsic matrix (intrinsics, camera_matrix, K, cam_K) and no "
+        f"fx, fy, cx, cy; expected one of {FORMATS}"
     )

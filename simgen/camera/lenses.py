@@ -19,7 +19,10 @@ _FISHEYE = (
     "fisheye", "equidistant", "equi", "opencvfisheye", "kannalabrandt", "kannalabrandt4", "kb4", "pinholeequi",
     "radialfisheye", "simpleradialfisheye",
 )  # fmt: skip
-_KNOWN = "opencv (also plumb_bob, radtan, brown_conrady, rational_polynomial), fisheye (also equidistant, kannala_brandt4), none"
+_KNOWN = (
+    "opencv (also plumb_bob, radtan, brown_conrady, rational_polynomial), "
+    "fisheye (also equidistant, kannala_brandt4), none"
+)
 # The keys of a lens in an entry of scene_camera.json, by the number of its coefficients. BOP defines none.
 _BOP_KEYS = {"dist_opencv5": 5, "dist_opencv8": 8, "dist_fisheye4": 4}
 
@@ -61,8 +64,9 @@ def make_lens(coefficients: Any, model: str | None, key: str) -> Array:
         raise ConfigError(f"{key}: unknown distortion model '{model}'; expected {_KNOWN}")
     if len(values) > 14 or values[8:].any():
         raise ConfigError(
-            f"{key}: got {len(values)} coefficients; expected up to 8 (k1 k2 p1 p2 k3 k4 k5 k6): the thin prism (s1 to s4) and "
-            "tilt (tx, ty) that follow are not modeled; calibrate without CALIB_THIN_PRISM_MODEL and CALIB_TILTED_MODEL"
+            f"{key}: got {len(values)} coefficients; expected up to 8 (k1 k2 p1 p2 k3 k4 k5 k6): the thin prism (s1 to "
+            "s4) and tilt (tx, ty) that follow are not modeled; calibrate without CALIB_THIN_PRISM_MODEL and "
+            "CALIB_TILTED_MODEL"
         )
     lens = padded(values[:8])
     return lens if lens[BROWN:].any() else lens[:BROWN]

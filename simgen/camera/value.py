@@ -81,12 +81,12 @@ class Camera:
         if abs(width * self.height - height * self.width) > max(width, height, self.width, self.height):
             if abs(width * self.width - height * self.height) <= max(width, height, self.width, self.height):
                 raise ConfigError(
-                    f"{sizes}: one of the two is turned by a quarter (phones do so with a note in EXIF, which is heeded here "
-                    "as in OpenCV); calibrate with pictures that are turned as this one is"
+                    f"{sizes}: one of the two is turned by a quarter (phones do so with a note in EXIF, which is "
+                    "heeded here as in OpenCV); calibrate with pictures that are turned as this one is"
                 )
             raise ConfigError(
-                f"{sizes}: a crop, or another mode of the camera; give the camera of such a picture (of a crop: subtract its "
-                "left and top from cx and cy)"
+                f"{sizes}: a crop, or another mode of the camera; give the camera of such a picture (of a crop: "
+                "subtract its left and top from cx and cy)"
             )
         notice = f"{sizes}: taken as the whole picture resized, with the intrinsics times {width / self.width:.4g}"
         return replace(self.resized(width, height), notices=(*self.notices, notice))
@@ -120,8 +120,8 @@ class Camera:
         if np.isfinite(reach) and np.any(rays > 0.999 * reach):
             model = "fisheye" if is_fisheye(self.distortion) else "opencv"
             result.append(
-                f"the lens {self.distortion.tolist()} shows nothing in a corner of the picture: is {model} its model, and are "
-                "its coefficients in OpenCV's order?"
+                f"the lens {self.distortion.tolist()} shows nothing in a corner of the picture: is {model} its model, "
+                "and are its coefficients in OpenCV's order?"
             )
         return result
 

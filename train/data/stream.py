@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from simgen.camera import fit_camera
 from simgen.draws import Draws
 from simgen.errors import ConfigError
-from simgen.pipeline import Pipeline, make_pipeline
+from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Randomize, Source
 from simgen.sensor import sense
@@ -40,23 +39,20 @@ class Stream(Dataset[Batch]):
                 "data.scenes"
             )
         self.each = batch_size // len(config.scenes)
-        size = (None, None) if randomize.camera.file else (config.width, config.height)  # a file has a size of its own
         self.pipelines = [
-            make_pipeline(
+            make_resized_pipeline(
                 Source(
                     scene=scene,
                     seed=seed + (k << 48),
                     renderer="raycast",
-                    width=size[0],
-                    height=size[1],
+                    width=config.width,
+                    height=config.height,
                     raycast=config.raycast,
                     randomize=randomize,
                 )
             )
             for k, scene in enumerate(config.scenes)
         ]
-        if randomize.camera.file:
-            self.pipelines = [_resized(pipeline, config.width, config.height) for pipeline in self.pipelines]
         self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that draws
@@ -87,11 +83,3 @@ class Stream(Dataset[Batch]):
         tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)
         moves = jitter_of(Draws(pipeline.source.seed, np.arange(index.start, index.stop)), targets.model.shape[1])
         return Batch(images, targets, cells_on_table(scenes.cameras, images.device), tables, moves.to(images.device))
-
-
-def _resized(pipeline: Pipeline, width: int, height: int) -> Pipeline:
-    """`pipeline`, whose camera is that of a file, with pictures resized to `width` x `height` px."""
-    sampler, file = pipeline.sampler, pipeline.source.randomize.camera.file
-    assert sampler.camera is not None
-    camera = fit_camera(sampler.camera, width, height, file, "randomize.camera.file")
-    return replace(pipeline, sampler=replace(sampler, camera=camera, width=width, height=height))

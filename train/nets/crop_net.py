@@ -122,7 +122,8 @@ def upward_of(
     windows: Tensor, intrinsics: Tensor, camera_from_table: Tensor, distortion: Tensor | None = None
 ) -> Tensor:
     """(P, 3): the unit vector that is upward on the table, in the axes (OpenCV's) of a camera turned, by the least turn, to
-    look straight at the middle of each of `windows` (P, 3) px; 0 where `camera_from_table` (P, 4, 4) is NaN, that is, unknown.
+    look straight at the middle of each of `windows` (P, 3) px; 0 where `camera_from_table` (P, 4, 4) is NaN, that is,
+    unknown.
 
     `intrinsics` (P, 3, 3) px; `distortion` (P, 9) or None: only a fisheye lens is straightened, for another lens turns a ray
     by a degree or less, corners aside.
