@@ -86,7 +86,7 @@ def test_a_picture_is_what_opencv_projects(tmp_path: Path, renderer: str, lens: 
     v, u = np.nonzero(label.visible)
     assert np.abs([u.min(), v.min(), u.max(), v.max()] - np.concatenate([hull.min(0), hull.max(0)])).max() < 1.2
     # And the depth: that of the table where nothing stands, along OpenCV's own rays.
-    pixels = np.array([[20.0, 100], [140, 100], [80, 110]])
+    pixels = np.array([[50.0, 90], [130, 95], [80, 110]])
     rays = unproject(pixels, matrix, distortion)
     np.testing.assert_allclose(project(rays, matrix, distortion), pixels, atol=1e-7)
     directions = rays @ POSE[:3, :3]
@@ -97,10 +97,8 @@ def test_a_picture_is_what_opencv_projects(tmp_path: Path, renderer: str, lens: 
 
 def test_without_a_pose_the_scenes_own_stays_and_no_other_factor_moves(tmp_path: Path) -> None:
     file = camera_file(tmp_path / "c.json", pose=None)
-    given, plain = (
-        sampler_of(*extra)[0].sample(3, range(4))
-        for extra in ([f"randomize.camera.file={file}"], ["width=160", "height=120"])
-    )
+    options = ([f"randomize.camera.file={file}"], ["width=160", "height=120"])
+    given, plain = (sampler_of(*option)[0].sample(3, range(4)) for option in options)
     assert np.array_equal(given.cameras.world_from_camera, plain.cameras.world_from_camera)
     assert np.array_equal(given.blocks.world_from_block, plain.blocks.world_from_block)
     assert np.array_equal(given.sensor.noise_seed, plain.sensor.noise_seed)
@@ -173,5 +171,5 @@ def test_a_camera_that_does_not_fit_is_refused(
 def test_a_camera_behind_the_scenes_wall_names_the_file(tmp_path: Path) -> None:
     pose = inverse(look_at(np.array([6.0, 0.0, 3.0]), np.zeros(3)))
     file = camera_file(tmp_path / "c.json", pose=pose)
-    with pytest.raises(ConfigError, match=r"camera of .*c\.json at \(6\.000, 0\.000, 3\.000\) m, .* a wall .*walls=0"):
+    with pytest.raises(ConfigError, match=r"camera of .*c\.json at \(6\.000, .*, 3\.000\) m, .* a wall .*walls=0"):
         sampler_of(f"randomize.camera.file={file}", "randomize=none")[0].sample(0, [0])
