@@ -55,25 +55,29 @@ def distort(points: Array, distortion: Array) -> Array:
 def undistort(points: Array, distortion: Array) -> Array:
     """The inverse of `distort`.
 
-    By fixed-point iteration until points move less than 1e-12 (at most 50 times); for those that still move, and for
-    fisheye lenses, by halving the interval of the radius and then Newton's method. A point that the lens shows nowhere
-    gets the ray at the lens's reach in its direction.
+    By fixed-point iteration until points move less than 1e-12 (at most 50 times), for fisheye lenses by Newton's method; for
+    points that neither brings home, by halving the interval of the radius. A point that the lens shows nowhere gets the ray
+    at the lens's reach in its direction.
     """
     points = np.asarray(points, dtype=np.float64)
     lens = padded(distortion)
     result = points
-    moves = np.ones(points.shape[:-1], dtype=bool)
-    if not np.any(lens[..., 8]):
+    if np.any(lens[..., 8]):
+        with np.errstate(all="ignore"):
+            result = np.stack(straighten(points[..., 0], points[..., 1], _columns(lens), np), -1)
+            left = ~(np.abs(distort(result, lens) - points).max(-1) < _TINY)
+    else:
         with np.errstate(over="ignore", invalid="ignore"):
             for _ in range(50):
                 step = points - distort(result, lens)
                 result = result + step
                 if np.max(np.abs(step), initial=0.0) < _TINY:
                     return np.asarray(result)
-            moves = ~(np.abs(step).max(-1) < _TINY) & np.isfinite(points).all(-1)
-    rows = np.broadcast_to(lens[..., None, :], (*points.shape[:-1], COEFFICIENTS))[moves]
+            left = ~(np.abs(step).max(-1) < _TINY)
+    left &= np.isfinite(points).all(-1)
+    rows = np.broadcast_to(lens[..., None, :], (*points.shape[:-1], COEFFICIENTS))[left]
     result = np.array(np.broadcast_to(result, points.shape))
-    result[moves] = _halved(points[moves], rows)
+    result[left] = _halved(points[left], rows)
     return result
 
 
