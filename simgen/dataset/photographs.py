@@ -1,4 +1,4 @@
-"""Writes photographs with known poses as a BOP dataset: for evaluation, beside what simgen renders."""
+"""Writes photographs with known poses as a BOP dataset, for evaluation."""
 
 import argparse
 import sys
@@ -22,8 +22,15 @@ SPLIT = "test"
 
 @dataclass(frozen=True)
 class Photograph:
-    """The file `path`, known as `name`: its camera, and the pose (4, 4) m of the one block in it, number `solid` of the
-    set."""
+    """One photograph of one block.
+
+    path, name         the file, and its name in names.json
+    intrinsics         (3, 3) px
+    distortion         (5,) or (9,): a lens of simgen/distortion.py
+    camera_from_world  (4, 4) m, or None where it is not known
+    solid              the block's position in the solids of the dataset
+    camera_from_block  (4, 4) m
+    """
 
     path: Path
     name: str
@@ -38,8 +45,7 @@ def write_photographs(
     out: Path, photographs: Sequence[Photograph], solids: Sequence[Solid], source: str, **about: Any
 ) -> None:
     """Writes the dataset `out`, with `source` and `about` in its manifest. Photographs are copied byte for byte; there
-    is no depth and there are no masks, and visible_fraction tells how much of the block's outline lies within the
-    picture."""
+    are no depth images and no masks, and visible_fraction is the share of the block's outline that lies in the picture."""
     folder = out / SPLIT / "000000"
     cameras, truths, infos, names = {}, {}, {}, {}
     for number, one in enumerate(photographs):
@@ -78,14 +84,14 @@ def write_photographs(
     write_json(folder / "scene_gt_info.json", infos)
     write_json(folder / "names.json", names)
     write_models(out / "models", solids)
-    files = {str(path.relative_to(out)): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
+    files = {path.relative_to(out).as_posix(): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
     head = {"format": "bop", "source": source, "split": SPLIT, **about}
     write_json(out / MANIFEST, {**head, "status": "complete", "files": files}, indent=1)
 
 
 def import_command(name: str, description: str | None, source: str, run: Callable[[Path, Path], int]) -> int:
     """The command line SOURCE OUT of the script `name`, which imports photographs by `run(source, out)`, their number; the
-    process's exit status. `source` says in its help what SOURCE is."""
+    process's exit status. `source` is the help text of SOURCE."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("source", type=Path, help=source)
     parser.add_argument("out", type=Path, help="the dataset folder to write, new or empty")

@@ -67,5 +67,5 @@ def table_of(center: Array | None, size: Array | None) -> Array | None:
 
 
 def pose_or_nan(pose: Array | None) -> Array:
-    """(4, 4) `pose`, and NaN for one that nobody knows: as tensors have it."""
+    """(4, 4) `pose`, and NaN for one that is unknown: as tensors have it."""
     return np.full((4, 4), np.nan) if pose is None else pose
