@@ -3,7 +3,7 @@
     python scripts/import_kuka_table.py SOURCE OUT
 
 SOURCE is the folder with photos/i-j.jpg and calibration.json (the photographs: github.com/matwilso/domrand, data/real, MIT).
-The box's pose comes from the grid label in the file name: centre at X = -0.50 - 0.15 i, Y = 0.61 - 0.15 j, sides parallel to
+The box's pose comes from the grid label in the file name: center at X = -0.50 - 0.15 i, Y = 0.61 - 0.15 j, sides parallel to
 the table's; labels are about 1 cm off on average. The camera is the calibrated one. Photographs are copied byte for byte;
 there is no depth and there are no masks, and visible_fraction tells how much of the box lies within the picture.
 """
@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from simgen.camera import read_camera
 from simgen.catalogue import load_world
 from simgen.dataset.photographs import Photograph, import_command, write_photographs
 from simgen.dataset.read import read_rgb
 from simgen.errors import DatasetError
-from simgen.files import read_json
 from simgen.geometry import rigid
 
 
 def grid_place(name: str) -> tuple[float, float]:
-    """X, Y in m of the box's centre in the table frame, from a photograph's name i-j."""
+    """X, Y in m of the box's center in the table frame, from a photograph's name i-j."""
     match = re.fullmatch(r"(\d)-(\d)", name)
     if not match:
         raise DatasetError(f"{name}.jpg: expected a name i-j.jpg, the row and column of the grid")
@@ -39,22 +39,26 @@ def import_photographs(source: Path, out: Path) -> int:
         )
     if out.exists() and any(out.iterdir()):
         raise DatasetError(f"{out}: is not empty; name a new folder")
-    calibration = read_json(source / "calibration.json")
+    camera = read_camera(source / "calibration.json")
     world = load_world("kuka_table")
     box = next(solid for solid in world.solids if solid.name == "kuka_box")
     number = world.solids.index(box)
-    width, height = calibration["width"], calibration["height"]
-    camera = np.array([[calibration["fx"], 0, calibration["cx"]], [0, calibration["fy"], calibration["cy"]], [0, 0, 1]])
-    lens = np.array([calibration["k1"], 0, 0, 0, 0])
-    camera_from_world = np.array(calibration["camera_from_table"])
+    if camera.camera_from_table is None:
+        raise DatasetError(
+            f"{source / 'calibration.json'}: camera_from_table: missing; expected the camera's pose, 4 x 4"
+        )
 
     found = []
     for path in photographs:
-        if read_rgb(path).shape != (height, width, 3):
-            raise DatasetError(f"{path}: expected a picture of {width} x {height} px, as calibration.json says")
+        if read_rgb(path).shape != (camera.height, camera.width, 3):
+            raise DatasetError(
+                f"{path}: expected a picture of {camera.width} x {camera.height} px, as calibration.json says"
+            )
         x, y = grid_place(path.stem)
-        pose = camera_from_world @ rigid(np.eye(3), np.array([x, y, box.size[2] / 2]))
-        found.append(Photograph(path, path.stem, camera, lens, camera_from_world, number, pose))
+        pose = camera.camera_from_table @ rigid(np.eye(3), np.array([x, y, box.size[2] / 2]))
+        found.append(
+            Photograph(path, path.stem, camera.intrinsics, camera.distortion, camera.camera_from_table, number, pose)
+        )
     table = {"center": world.table.center[:2].tolist(), "size": world.table.size[:2].tolist()}
     write_photographs(out, found, world.solids, "github.com/matwilso/domrand data/real", table=table)
     return len(photographs)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simgen.camera import lens_of_bop
 from simgen.dataset.photographs import Photograph, import_command, write_photographs
 from simgen.errors import DatasetError
 from simgen.files import read_json
@@ -33,7 +34,7 @@ def import_photographs(source: Path, out: Path) -> int:
     for key in sorted(names, key=int):
         try:
             camera = np.array(lenses[key]["cam_K"], dtype=np.float64).reshape(3, 3)
-            lens = np.array(lenses[key]["dist_opencv5"], dtype=np.float64)
+            lens = lens_of_bop(lenses[key])
             (truth,) = poses[key]
             turn = np.array(truth["cam_R_m2c"], dtype=np.float64).reshape(3, 3)
             pose = rigid(turn, np.array(truth["cam_t_m2c"], dtype=np.float64) / 1000)

@@ -90,7 +90,7 @@ def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution])
         leaf, path = getattr(node, item.name), f"{key}.{item.name}"
         if is_dataclass(leaf):
             _collect(leaf, path, world, leaves)
-        elif item.name not in ("slots", "images"):
+        elif item.name not in ("slots", "images", "file"):
             leaves[path.removeprefix("randomize.").replace(".", "/")] = _leaf(leaf, path, world)
 
 

@@ -1,10 +1,10 @@
-"""Frames, rigid transforms and the pinhole camera with lens distortion.
+"""Frames, rigid transforms, and the projection of a pinhole camera whose lens is one of distortion.py.
 
 Frames
     world    the table frame: origin on the table top, Z up, metres.
-    camera   OpenCV axes: x right, y down, z forward, origin at the centre of projection.
-    block    origin at the centre of the block's bounding box, axes along its edges (shapes.py).
-    image    pixels; (0, 0) is the centre of the top-left pixel, u to the right, v down.
+    camera   OpenCV axes: x right, y down, z forward, origin at the center of projection.
+    block    origin at the center of the block's bounding box, axes along its edges (shapes.py).
+    image    pixels; (0, 0) is the center of the top-left pixel, u to the right, v down.
 
 A transform is named `a_from_b`: it maps coordinates in b to coordinates in a, so products read by cancelling:
 `camera_from_block = inverse(world_from_camera) @ world_from_block`. Transforms are (..., 4, 4) float64. Quaternions are
@@ -14,9 +14,9 @@ wxyz; only beside PyBullet are they xyzw. All functions accept leading batch axe
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from simgen.distortion import Array as Array
+from simgen.distortion import distort, undistort
 
 NEAR = 0.02  # m: nothing of a cell may be nearer to the camera, and what is nearer to its plane is not drawn
 
@@ -133,49 +133,11 @@ def intrinsics(focal: Any, center_u: Any, center_v: Any) -> Array:
     return matrix
 
 
-def distort(points: Array, distortion: Array) -> Array:
-    """Points (..., P, 2) on the plane z = 1 as the lens with `distortion` (..., 5) shows them.
-
-    Brown-Conrady with OpenCV's order k1, k2, p1, p2, k3 (OpenCV documentation, "Camera Calibration and 3D
-    Reconstruction").
-    """
-    k1, k2, p1, p2, k3 = (c[..., None] for c in np.moveaxis(np.asarray(distortion, dtype=np.float64), -1, 0))
-    x, y = points[..., 0], points[..., 1]
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return np.stack(
-        [x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], -1
-    )
-
-
-def lens_reach(distortion: Array) -> float:
-    """The radius on the plane z = 1 beyond which the lens `distortion` (5,) folds the picture back: infinite for a lens
-    that does not. Where the radial map r (1 + k1 r^2 + k2 r^4 + k3 r^6) has its first maximum."""
-    k1, k2, _, _, k3 = distortion
-    roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1.0])
-    turns = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
-    return float(np.sqrt(turns.min())) if len(turns) else np.inf
-
-
-def undistort(points: Array, distortion: Array) -> Array:
-    """The inverse of `distort`, by fixed-point iteration until points move less than 1e-12 (at most 50 times).
-
-    It converges for the mild lenses of machine vision (|k1| r^2 below about 0.3).
-    """
-    points = np.asarray(points, dtype=np.float64)
-    result = points
-    for _ in range(50):
-        step = points - distort(result, distortion)
-        result = result + step
-        if np.max(np.abs(step), initial=0.0) < 1e-12:
-            break
-    return result
-
-
 def project(points: Array, camera: Array, distortion: Array | None = None) -> Array:
-    """Pixels (..., P, 2) of `points` (..., P, 3) in the camera frame, with intrinsics `camera` (..., 3, 3).
+    """Pixels (..., P, 2) of `points` (..., P, 3) m in the camera frame, with intrinsics `camera` (..., 3, 3) px and the lens
+    `distortion` (..., up to 9) of distortion.py.
 
-    Points at or behind the camera's plane give NaN: they have no image.
+    Points at or behind the camera's plane give NaN: they have no image here, although a fisheye lens may show them.
     """
     depth = points[..., 2:]
     plane = points[..., :2] / np.where(depth > 0, depth, np.nan)

@@ -153,16 +153,6 @@ def is_picture(path: Path) -> bool:
         return False
 
 
-def orientation_of(path: Path) -> int:
-    """How the EXIF data of the picture `path` states that it is to be turned: 1 (not at all) to 8; 5 and more swap width and
-    height."""
-    try:
-        with PIL.Image.open(path) as image:
-            return _orientation(image)
-    except Exception:  # it states nothing that can be read
-        return 1
-
-
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     """The files below `folder`, and of hidden folders the folders themselves."""
     try:

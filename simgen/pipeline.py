@@ -3,11 +3,12 @@
 import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from simgen.camera import fit_camera
 from simgen.catalogue import World, load_world
 from simgen.dataset.write import Sample
 from simgen.errors import ConfigError, RenderError
@@ -68,6 +69,22 @@ def make_pipeline(source: Source) -> Pipeline:
     if images.skipped and multiprocessing.parent_process() is None:
         print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
     return Pipeline(source, world, sampler, images)
+
+
+def make_resized_pipeline(source: Source) -> Pipeline:
+    """`make_pipeline` for a command whose pictures have a size by default: the camera of a file is scaled to that size.
+
+    Raises ConfigError where the file's camera has another aspect ratio.
+    """
+    file = source.randomize.camera.file
+    if not file or source.width is None or source.height is None:
+        return make_pipeline(source)
+    pipeline = make_pipeline(replace(source, width=None, height=None))
+    sampler = pipeline.sampler
+    assert sampler.camera is not None
+    camera = fit_camera(sampler.camera, source.width, source.height, file, "randomize.camera.file")
+    sampler = replace(sampler, camera=camera, width=source.width, height=source.height)
+    return replace(pipeline, source=source, sampler=sampler)
 
 
 def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:

@@ -1,5 +1,6 @@
 """A contact sheet: many samples side by side, with their labels drawn over them. Look at it before you train."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from simgen.errors import ConfigError
 from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
-from simgen.pipeline import CHUNK, make_pipeline
+from simgen.pipeline import CHUNK, make_resized_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Preview
 
@@ -30,10 +31,13 @@ def preview(config: Preview) -> None:
     if config.vary is not None:
         # A preset holds its group over `none`: so that group alone varies.
         preset = compose("preview", Preview, [f"randomize={config.vary}"])
+        preset.randomize.camera.file = config.randomize.camera.file
         config = replace(config, randomize=preset.randomize)
     if Path(config.out).suffix.lower() != ".png":
         raise ConfigError(f"out: got {config.out}; expected the name of a .png file")
-    pipeline = make_pipeline(config)
+    pipeline = make_resized_pipeline(config)
+    for line in pipeline.sampler.notices:
+        print(line, file=sys.stderr)
     renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
     index = list(range(config.start, config.start + config.num))
     tiles = []

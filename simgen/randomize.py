@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.camera import Camera
 from simgen.catalogue import World
 from simgen.distributions import Constant, Distribution
 from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
 from simgen.factors import leaves_of, options_of
-from simgen.geometry import Array, intrinsics, look_at, rigid, rotation_about
+from simgen.geometry import Array
 from simgen.scene import (
     MOST_LIGHTS,
     SURFACES,
     TEXTURES,
     Ambient,
     Blocks,
-    Cameras,
     Fixtures,
     Lights,
     Materials,
@@ -35,7 +35,7 @@ from simgen.scene import (
     Surfaces,
 )
 from simgen.schema import Randomize
-from simgen.viewpoints import check_cameras
+from simgen.viewpoints import check_cameras, make_cameras, notices_of, open_camera
 
 MOST_SLOTS = 1000
 # A block's place is sought among this many proposals; only samples in which they do not do draw the next number of them.
@@ -57,6 +57,13 @@ class Sampler:
     width: int
     height: int
     settle: bool = False
+    camera: Camera | None = None  # of the file `camera_file`, if the cameras are not drawn
+    camera_file: str = ""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know of the camera file, a line each."""
+        return () if self.camera is None else notices_of(self.camera, self.camera_file)
 
     def sample(
         self, seed: int, index: Sequence[int] | NDArray[np.int64], *, attempt: int = 0, trace: list[Drawn] | None = None
@@ -68,9 +75,11 @@ class Sampler:
         """
         draws = Draws(seed, np.asarray(index, dtype=np.int64).reshape(-1), trace=trace)
         blocks = self._blocks(draws, attempt)
-        cameras = self._cameras(draws)
+        cameras = make_cameras(
+            lambda name: self._draw(draws, f"camera/{name}"), len(draws.index), self.width, self.height, self.camera
+        )
         surfaces, fixtures = self._surfaces(draws), self._fixtures(draws)
-        check_cameras(cameras, surfaces, fixtures, self.world, draws.seed, draws.index)
+        check_cameras(cameras, surfaces, fixtures, self.world, draws.seed, draws.index, file=self.camera_file)
         return Scenes(
             index=draws.index,
             attempt=np.full(len(draws.index), attempt),
@@ -292,28 +301,6 @@ class Sampler:
             occlusion=self._one(draws, "ambient/occlusion"),
         )
 
-    def _cameras(self, draws: Draws) -> Cameras:
-        def angle(name: str) -> Array:
-            return np.radians(self._one(draws, f"camera/{name}_deg"))
-
-        azimuth, elevation = angle("azimuth"), angle("elevation")
-        aim = self._draw(draws, "camera/aim")
-        away = np.stack(
-            [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1
-        )
-        position = aim + self._draw(draws, "camera/distance") * away + self._draw(draws, "camera/offset")
-        turn = rotation_about(1, angle("pan")) @ rotation_about(0, -angle("tilt")) @ rotation_about(2, angle("roll"))
-        pose = look_at(position, aim) @ rigid(turn, np.zeros(3))
-        focal = self.height / 2 / np.tan(angle("fov") * self._one(draws, "camera/fov_scale") / 2)
-        shift = self._draw(draws, "camera/principal_point") * self.height
-        return Cameras(
-            intrinsics=intrinsics(focal, (self.width - 1) / 2 + shift[:, 0], (self.height - 1) / 2 + shift[:, 1]),
-            distortion=self._draw(draws, "camera/distortion"),
-            world_from_camera=pose,
-            width=self.width,
-            height=self.height,
-        )
-
     def _sensor(self, draws: Draws) -> Sensor:
         return Sensor(
             defocus=self._one(draws, "sensor/defocus_px"),
@@ -370,6 +357,17 @@ def make_sampler(
         if not randomize.images and TEXTURES.index("image") in kinds:
             key = path.replace("/", ".")
             raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
+    camera = open_camera(randomize.camera.file, world, width, height) if randomize.camera.file else None
+    if camera is not None:
+        width, height = camera.width, camera.height
     return Sampler(
-        world, leaves, slots, randomize.light.slots, width or world.width, height or world.height, settle=settle
+        world,
+        leaves,
+        slots,
+        randomize.light.slots,
+        width or world.width,
+        height or world.height,
+        settle=settle,
+        camera=camera,
+        camera_file=randomize.camera.file,
     )

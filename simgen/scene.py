@@ -1,8 +1,8 @@
-"""The values: a batch of scenes, every sampled number of them, and nothing else.
+"""Batches of scenes: every sampled number of them, as checked values, and nothing else.
 
 The leading axis B is samples (B = 1 is a scene; there is no second type), N is block slots with a `present` mask, L is
-lights. Scenes hold small numbers only: they are an image's full recipe and travel beside it as JSON. What does not vary
-(the solids, the table's and the room's size) is the World of catalogue.py; numbers here refer to it by position.
+lights. Scenes hold small numbers only: they are an image's full recipe and are stored beside it as JSON. What does not vary
+(the solids, the sizes of the table and of the room around it) is in World (catalogue.py); numbers here are positions in it.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.distortion import BROWN, COEFFICIENTS
 from simgen.geometry import Array
 
 TEXTURES = ("flat", "gradient", "checker", "stripes", "noise", "image", "faces")
@@ -29,10 +30,10 @@ _DTYPES = {Array: np.float64, Ints: np.int64, Bools: np.bool_}
 
 
 class _Checked:
-    """Checks and converts each array as it comes in, so that what is inside can be trusted.
+    """Checks and converts each array in the constructor, so that code that uses the value need not.
 
-    Arrays are laid out in the order of their axes: sums may depend on the layout in their last bit, and what is computed
-    from a scene must not depend on the batch that it was sampled in.
+    Arrays are stored in C order: sums may depend on the memory layout in their last bit, and what is computed from a scene
+    must not depend on the batch that it was sampled in.
 
     A field `Annotated[Array, "B N 3"]` is an array with these axes: a number is a length, a letter a length that is the
     same wherever it stands, and '*' any leading axes.
@@ -72,7 +73,7 @@ def _arrays_of(kind: type) -> dict[str, tuple[Any, list[str]]]:
 class Materials(_Checked):
     """How surfaces look: the arguments of textures/procedural.py and of the reflection model in render/shading.py.
 
-    Colours are RGB in [0, 1] as displayed, angles radians.
+    Colors are RGB in [0, 1] as displayed, angles radians.
     """
 
     texture: Annotated[Ints, "*"]  # position in TEXTURES
@@ -100,7 +101,8 @@ class Blocks(_Checked):
 
 @dataclass(frozen=True)
 class Surfaces(_Checked):
-    """All that is not a block: SURFACES, then a group of fixtures each; `walls` says whether the room has any."""
+    """Everything that is not a block: SURFACES, then one entry for each group of fixtures; `walls` is whether walls are
+    drawn."""
 
     material: Materials  # (B, S)
     walls: Annotated[Bools, "B"]
@@ -108,7 +110,7 @@ class Surfaces(_Checked):
 
 @dataclass(frozen=True)
 class Fixtures(_Checked):
-    """The F boxes of World.loose: how far each stands from where the scene file says, how many times as large it is, and
+    """The F boxes of World.loose: how far each stands from its place in the scene file, how many times as large it is, and
     whether it is there."""
 
     shift: Annotated[Array, "B F 3"]  # m
@@ -118,9 +120,9 @@ class Fixtures(_Checked):
 
 @dataclass(frozen=True)
 class Lights(_Checked):
-    """Lights at `direction` (unit, towards the light) and `distance` m from the table's centre.
+    """Lights at `direction` (unit, towards the light) and `distance` m from the table's center.
 
-    `intensity` is what a white matt surface at the table's centre that faces the light sends to the camera, 1 being white
+    `intensity` is what a white matte surface at the table's center that faces the light sends to the camera, 1 being white
     in a picture of neutral exposure. Point and area lights fall off with the square of the distance from there;
     directional ones do not, and have no distance.
     """
@@ -129,7 +131,7 @@ class Lights(_Checked):
     kind: Annotated[Ints, "B L"]  # position in LIGHTS
     direction: Annotated[Array, "B L 3"]
     distance: Annotated[Array, "B L"]
-    size: Annotated[Array, "B L"]  # m, radius of an area light: a disc that faces the table's centre
+    size: Annotated[Array, "B L"]  # m, radius of an area light: a disc that faces the table's center
     color: Annotated[Array, "B L 3"]  # linear RGB
     intensity: Annotated[Array, "B L"]
     specular: Annotated[Array, "B L"]  # times the gloss that the material gives
@@ -148,13 +150,23 @@ class Ambient(_Checked):
 
 @dataclass(frozen=True)
 class Cameras(_Checked):
-    """Pinhole cameras with a lens: geometry.project's arguments. `width` and `height` px are one for the batch."""
+    """Pinhole cameras with a lens: geometry.project's arguments. `width` and `height` px are one for the batch.
+
+    `distortion` has 5 numbers for each camera (k1 k2 p1 p2 k3), or all 9 of distortion.py.
+    """
 
     intrinsics: Annotated[Array, "B 3 3"]
-    distortion: Annotated[Array, "B 5"]
+    distortion: Annotated[Array, "B C"]
     world_from_camera: Annotated[Array, "B 4 4"]
     width: int
     height: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.distortion) and self.distortion.shape[1] not in (BROWN, COEFFICIENTS):
+            raise ValueError(
+                f"Cameras.distortion: shape {self.distortion.shape}, expected (B {BROWN}) or (B {COEFFICIENTS})"
+            )
 
 
 @dataclass(frozen=True)
@@ -274,7 +286,7 @@ def _build(kind: type[T], data: dict[str, Any]) -> T:
 
 def _with_all_axes(value: Any, axes: list[str]) -> Any:
     """`value` from JSON, whose lists know no axes beyond one of length 0: an empty one gets the rest of `axes`. What '*'
-    stands for cannot be told, and is left."""
+    stands for is unknown, and is left."""
     shape = np.shape(value)
     if 0 not in shape or "*" in axes:
         return value

@@ -66,6 +66,9 @@ class AmbientLeaves:
 
 @dataclass
 class CameraLeaves:
+    # A file of one calibrated camera (simgen/camera): its size, intrinsics, lens, and pose if it states one, replace the
+    # leaves.
+    file: str = ""
     aim: Any = MISSING  # the point looked at, metres
     distance: Any = MISSING  # from `aim`, metres
     azimuth_deg: Any = MISSING  # of the camera as seen from `aim`, from X towards Y

@@ -1,4 +1,5 @@
-"""Which pixels a solid covers when nothing stands before it: exact coverage of pixel centres, no renderer involved."""
+"""Which pixels a solid covers when nothing stands before it: exact coverage of pixel centers, computed without a
+renderer."""
 
 from dataclasses import dataclass
 
@@ -6,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
-from simgen.geometry import NEAR, Array, lens_reach, project
+from simgen.distortion import lens_reach
+from simgen.geometry import NEAR, Array, project
 from simgen.shapes import Solid
 
 
@@ -47,7 +49,8 @@ class Silhouette:
 def silhouette(
     solid: Solid, scale: float, camera_from_block: Array, camera: Array, distortion: Array, width: int, height: int
 ) -> Silhouette:
-    """The silhouette of `solid` times `scale` at `camera_from_block` (4, 4) under the intrinsics `camera` (3, 3)."""
+    """The silhouette of `solid` times `scale` at `camera_from_block` (4, 4) m in a picture of `width` x `height` px, with
+    the intrinsics `camera` (3, 3) px and the lens `distortion` of distortion.py."""
     vertices = solid.vertices * scale @ camera_from_block[:3, :3].T + camera_from_block[:3, 3]
     corners = vertices[solid.triangles]
     faces = [_before_camera(corners.reshape(-1, 3, 3))] if solid.convex else [_before_camera(c[None]) for c in corners]
@@ -70,11 +73,11 @@ def _before_camera(corners: Array) -> Array:
 
 
 def _outline(points: Array, camera: Array, distortion: Array) -> Array:
-    """The image (P, 2) px of the convex hull of `points` (., 3), anticlockwise or clockwise."""
+    """The image (P, 2) px of the convex hull of `points` (., 3), counterclockwise or clockwise."""
     flat = project(points, camera)
     try:
         hull = np.asarray(flat[ConvexHull(flat).vertices])
-    except QhullError:  # seen edge-on it covers no pixel's centre
+    except QhullError:  # seen edge-on it covers no pixel's center
         return np.zeros((0, 2))
     if not np.any(distortion):
         return hull
@@ -89,7 +92,7 @@ def _outline(points: Array, camera: Array, distortion: Array) -> Array:
 
 
 def _runs(outline: Array, width: int, height: int) -> tuple[NDArray[np.int64], ...]:
-    """Rows, left and right ends of the pixels with their centres in the polygon `outline` (P, 2), by the even-odd rule."""
+    """Rows, left and right ends of the pixels with their centers in the polygon `outline` (P, 2), by the even-odd rule."""
     if len(outline) < 3:
         return tuple(np.zeros(0, np.int64) for _ in range(3))
     top, bottom = max(np.ceil(outline[:, 1].min()), -height), min(np.floor(outline[:, 1].max()), 2 * height - 1)

@@ -1,59 +1,168 @@
-"""Refuses cameras that stand where nothing can be seen from, and lenses that show nothing in the picture's corners."""
+"""The cameras of scenes: drawn from the factors, or that of a file; and the refusal of those that stand inside something,
+and of lenses that show nothing in the picture's corners."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.camera import Camera, fit_camera, read_camera
 from simgen.catalogue import World
+from simgen.distortion import distort, lens_reach, padded
 from simgen.errors import ConfigError
-from simgen.geometry import NEAR, Array, distort, lens_reach
+from simgen.geometry import NEAR, Array, intrinsics, inverse, look_at, rigid, rotation_about
 from simgen.scene import Cameras, Fixtures, Surfaces
+
+# The factors of a camera that a file may take the place of: where it stands, which only some files state, and what it is.
+_VIEWPOINT = ("aim", "distance", "azimuth_deg", "elevation_deg", "offset", "pan_deg", "tilt_deg", "roll_deg")
+_OPTICS = ("fov_deg", "fov_scale", "principal_point", "distortion")
+_FILE = "randomize.camera.file"
+
+Draw = Callable[[str], Array]  # the numbers (B, dim) of a factor of the camera, by its name
+
+
+def make_cameras(draw: Draw, batch: int, width: int, height: int, camera: Camera | None = None) -> Cameras:
+    """The `batch` cameras of pictures of `width` x `height` px, as `draw` has them, or `camera` for all that it states."""
+    if camera is None:
+        matrix, lens = _optics(draw, width, height)
+    else:
+        matrix = np.broadcast_to(camera.intrinsics, (batch, 3, 3))
+        lens = np.broadcast_to(camera.distortion, (batch, len(camera.distortion)))
+    if camera is None or camera.camera_from_table is None:
+        pose = _viewpoint(draw)
+    else:
+        pose = np.broadcast_to(inverse(camera.camera_from_table), (batch, 4, 4))
+    return Cameras(intrinsics=matrix, distortion=lens, world_from_camera=pose, width=width, height=height)
+
+
+def _viewpoint(draw: Draw) -> Array:
+    """world_from_camera (B, 4, 4)."""
+
+    def angle(name: str) -> Array:
+        return np.radians(draw(f"{name}_deg")[:, 0])
+
+    azimuth, elevation = angle("azimuth"), angle("elevation")
+    aim = draw("aim")
+    away = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1)
+    position = aim + draw("distance") * away + draw("offset")
+    turn = rotation_about(1, angle("pan")) @ rotation_about(0, -angle("tilt")) @ rotation_about(2, angle("roll"))
+    return np.asarray(look_at(position, aim) @ rigid(turn, np.zeros(3)))
+
+
+def _optics(draw: Draw, width: int, height: int) -> tuple[Array, Array]:
+    """Intrinsics (B, 3, 3) px and lenses (B, 5)."""
+    focal = height / 2 / np.tan(np.radians(draw("fov_deg")[:, 0]) * draw("fov_scale")[:, 0] / 2)
+    shift = draw("principal_point") * height
+    return intrinsics(focal, (width - 1) / 2 + shift[:, 0], (height - 1) / 2 + shift[:, 1]), draw("distortion")
+
+
+def open_camera(file: str, world: World, width: int | None, height: int | None) -> Camera:
+    """The camera of randomize.camera.file for pictures of `world`, with its size; `width` and `height` are the
+    configuration's.
+
+    Raises ConfigError where the file is not plausible, where its size is not the configuration's, and where the camera
+    that it states sees nothing of the scene's table.
+    """
+    camera = read_camera(file, _FILE)
+    if camera.width is None or camera.height is None:
+        if width is None or height is None:
+            raise ConfigError(f"{_FILE}: {file} does not state the pictures' size; set width= and height=")
+        camera = fit_camera(camera, width, height, file, _FILE)
+    for name, wanted, stated in (("width", width, camera.width), ("height", height, camera.height)):
+        if wanted not in (None, stated):
+            raise ConfigError(
+                f"{name}: got {wanted}, but {_FILE}={file} is a camera of {camera.width} x {camera.height} px; leave width "
+                "and height out, or give a camera file of that size"
+            )
+    if camera.camera_from_table is not None:
+        half = world.table.size[:2] / 2
+        table = np.stack([world.table.center[:2] - half, world.table.center[:2] + half])
+        try:
+            replace(camera, table=table)
+        except ConfigError as error:
+            raise ConfigError(f"{_FILE}: {file}: scene={world.name}: {error}") from error
+    return camera
+
+
+def notices_of(camera: Camera, file: str) -> tuple[str, ...]:
+    """What a user should know of the `camera` of randomize.camera.file, a line each: above all, which factors it
+    replaces."""
+    replaced = _OPTICS if camera.camera_from_table is None else (*_VIEWPOINT, *_OPTICS)
+    return (
+        *(f"{_FILE}={file}: {notice}" for notice in camera.notices),
+        f"{_FILE}={file} takes the place of randomize.camera's {', '.join(replaced)}",
+    )
 
 
 def check_cameras(
-    cameras: Cameras, surfaces: Surfaces, fixtures: Fixtures, world: World, seed: int, index: NDArray[np.int64]
+    cameras: Cameras,
+    surfaces: Surfaces,
+    fixtures: Fixtures,
+    world: World,
+    seed: int,
+    index: NDArray[np.int64],
+    *,
+    file: str = "",
 ) -> None:
-    """Raises ConfigError with the first sample whose camera stands in or behind something, or has too strong a lens."""
+    """Raises ConfigError with the first sample whose camera stands in or behind something, or has too strong a lens.
+
+    `file` is randomize.camera.file, if the cameras are those of a file.
+    """
     position = cameras.world_from_camera[:, :3, 3]
     center, size, there = world.standing(fixtures)
     # The three coordinates first: a reduction over a short last axis is slow.
     gap = np.abs(position.T[:, :, None] - np.moveaxis(center, 2, 0)) - np.moveaxis(size, 2, 0) / 2  # (3, B, boxes)
     inside = (np.logical_and.reduce(gap <= NEAR) & there).T
     for which, what in ((inside[0], "the table"), (np.logical_or.reduce(inside[1:]), "a fixture")):
-        _raise_where(which, position, what, seed, index)
-    _raise_where(position[:, 2] <= world.room.floor + NEAR, position, "the floor", seed, index)
+        _raise_where(which, position, what, seed, index, file)
+    _raise_where(position[:, 2] <= world.room.floor + NEAR, position, "the floor", seed, index, file)
     beyond = np.any((position[:, :2] <= world.room.low + NEAR) | (position[:, :2] >= world.room.high - NEAR), axis=1)
-    _raise_where(beyond & surfaces.walls, position, "a wall", seed, index)
-    _check_lenses(cameras, seed, index)
+    _raise_where(beyond & surfaces.walls, position, "a wall", seed, index, file)
+    _check_lenses(cameras, seed, index, file)
 
 
-def _check_lenses(cameras: Cameras, seed: int, index: NDArray[np.int64]) -> None:
+def _check_lenses(cameras: Cameras, seed: int, index: NDArray[np.int64], file: str) -> None:
     """Every pixel must be where some ray falls: the picture's corners within the lens's reach."""
     focal, center = cameras.intrinsics[:, [0, 1], [0, 1]], cameras.intrinsics[:, :2, 2]
     far = np.maximum(center, [cameras.width - 1, cameras.height - 1] - center) / focal
     corner = np.hypot(far[:, 0], far[:, 1])
     # The lens's reach takes an equation for each; most lenses plainly grow up to well beyond the corners.
-    k1, k2, _, _, k3 = cameras.distortion.T
+    full = padded(cameras.distortion)
+    k1, k2, _, _, k3 = full[:, :5].T
     radius = 1.35 * corner
     x = radius**2
     grows = 1 + x * (3 * np.minimum(k1, 0) + x * (5 * np.minimum(k2, 0) + x * 7 * np.minimum(k3, 0))) > 0
     plain = grows & (0.98 * radius * (1 + x * (k1 + x * (k2 + x * k3))) > corner) & (radius < 1e3)
+    plain &= ~full[:, 5:].any(axis=1)  # rational and fisheye lenses are other functions
     for row in np.flatnonzero(~plain):
         lens = cameras.distortion[row]
         reach = min(lens_reach(lens), 1e3)
-        edge = np.linalg.norm(distort(np.array([[reach, 0.0]]), np.array([*lens[:2], 0, 0, lens[4]])))
+        radial = full[row] * ([1, 1, 1, 1, 1, 1, 1, 1, 1] if full[row, 8] else [1, 1, 0, 0, 1, 1, 1, 1, 1])
+        edge = np.linalg.norm(distort(np.array([[reach, 0.0]]), radial))
         if corner[row] >= 0.98 * edge:
+            if file:
+                raise ConfigError(
+                    f"{_FILE}: {file}: its lens {lens.tolist()} shows nothing in the corners of the "
+                    f"picture of {cameras.width} x {cameras.height} px; give the camera of a crop in which it does"
+                )
             raise ConfigError(
                 f"randomize.camera.distortion: sample {index[row]} of seed {seed} has the lens {lens.tolist()}, which shows "
                 "nothing in the picture's corners; lower its first number's size or randomize.camera.fov_deg"
             )
 
 
-def _raise_where(inside: Any, position: Array, what: str, seed: int, index: NDArray[np.int64]) -> None:
+def _raise_where(inside: Any, position: Array, what: str, seed: int, index: NDArray[np.int64], file: str) -> None:
     if np.any(inside):
         row = int(np.argmax(inside))
         place = ", ".join(f"{value:.3f}" for value in position[row])
+        if file:
+            raise ConfigError(
+                f"{_FILE}: sample {index[row]} of seed {seed} has the camera of {file} at ({place}) m, "
+                f"inside or behind {what} of the scene, or within {NEAR} m of it; use a scene with room for the camera"
+                + (", or randomize.walls=0" if what == "a wall" else "")
+            )
         raise ConfigError(
             f"randomize.camera: sample {index[row]} of seed {seed} has its camera at ({place}) m, inside or behind {what}, "
             f"or within {NEAR} m of it; change randomize.camera.elevation_deg, distance or offset"

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from simgen.distortion import distort, undistort
 from simgen.geometry import (
-    distort,
     intrinsics,
     inverse,
     look_at,
@@ -19,7 +19,6 @@ from simgen.geometry import (
     rotation_about,
     rotation_between,
     transform_points,
-    undistort,
     unproject,
 )
 

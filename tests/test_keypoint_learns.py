@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from simgen.camera import read_camera
 from simgen.config import compose
 from simgen.dataset.read import BopDataset, open_dataset, read_rgb
 from simgen.errors import CheckpointError, ConfigError, SimgenError
@@ -33,7 +34,7 @@ from train.detect.calibration import Calibrations, Inflation, calibrate, inflati
 from train.detect.detector import Detector, load_detector
 from train.detect.drawing import draw_detections
 from train.detect.export import export
-from train.detect.predict import predict, read_camera, view_of
+from train.detect.predict import predict, view_of
 from train.detect.types import Detection
 from train.draw.overlay import label
 from train.evaluate.calibrate import (
@@ -368,24 +369,6 @@ def test_predict_takes_folders_and_videos(
     assert [len(line["blocks"]) for line in frames] == [len(line["blocks"]) for line in folder[:4]]
     back = cv2.VideoCapture(str(tmp_path / "b" / "film.avi.overlay.avi"))
     assert int(back.get(cv2.CAP_PROP_FRAME_COUNT)) == 4
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"intrinsics": [[1, 2], [3, 4]]}, r"intrinsics: got \[\[1, 2\]"),
-        ({"intrinsics": None}, "expected"),
-        ({"width": 0}, "width: got 0"),
-        ({"distortion": [0, 0, 0, 0, 0, 0]}, "distortion"),
-        ({"camera_from_table": (2 * np.eye(4)).tolist()}, "is no rotation"),
-        ({"table": [[0.1, 0], [0, 0.1]]}, "table: wants camera_from_table beside it"),
-        ({"table": [[0, 0], [1, 1]], "camera_from_table": None}, "table: wants camera_from_table beside it"),
-        ({"lens": 4}, "expected"),
-    ],
-)
-def test_a_bad_camera_file_is_refused(dataset: BopDataset, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        read_camera(camera_file(dataset, 0, tmp_path / "camera.json", **changes))
 
 
 def test_bad_pictures_are_refused(run: Path, dataset: BopDataset, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from builders import SMALL, sampler_of
 from torch._dynamo.utils import counters
 
 from simgen.catalogue import load_world
+from simgen.distortion import undistort as numpy_undistort
 from simgen.errors import ConfigError, RenderError
 from simgen.geometry import look_at, project
-from simgen.geometry import undistort as numpy_undistort
 from simgen.render import Frames, make_renderer
 from simgen.render import raycast as module
 from simgen.render.lens import plane_of

@@ -1,4 +1,4 @@
-"""Writes photographs with known poses as a BOP dataset: for evaluation, beside what simgen renders."""
+"""Writes photographs with known poses as a BOP dataset, for evaluation."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simgen.camera import bop_lens
 from simgen.dataset.read import MANIFEST, read_rgb
 from simgen.dataset.write import bop_pose, write_models
 from simgen.errors import SimgenError
@@ -21,8 +22,15 @@ SPLIT = "test"
 
 @dataclass(frozen=True)
 class Photograph:
-    """The file `path`, known as `name`: its camera, and the pose (4, 4) m of the one block in it, number `solid` of the
-    set."""
+    """One photograph of one block.
+
+    path, name         the file, and its name in names.json
+    intrinsics         (3, 3) px
+    distortion         (5,) or (9,): a lens of simgen/distortion.py
+    camera_from_world  (4, 4) m, or None where it is not known
+    solid              the block's position in the solids of the dataset
+    camera_from_block  (4, 4) m
+    """
 
     path: Path
     name: str
@@ -37,8 +45,7 @@ def write_photographs(
     out: Path, photographs: Sequence[Photograph], solids: Sequence[Solid], source: str, **about: Any
 ) -> None:
     """Writes the dataset `out`, with `source` and `about` in its manifest. Photographs are copied byte for byte; there
-    is no depth and there are no masks, and visible_fraction tells how much of the block's outline lies within the
-    picture."""
+    are no depth images and no masks, and visible_fraction is the share of the block's outline that lies in the picture."""
     folder = out / SPLIT / "000000"
     cameras, truths, infos, names = {}, {}, {}, {}
     for number, one in enumerate(photographs):
@@ -50,7 +57,7 @@ def write_photographs(
         names[key] = one.name
         cameras[key] = {
             "cam_K": one.intrinsics.ravel().tolist(),
-            "dist_opencv5": one.distortion.tolist(),
+            **bop_lens(one.distortion),
             "depth_scale": 0.1,
             **({} if world is None else bop_pose(world, "cam_R_w2c", "cam_t_w2c")),
         }
@@ -77,14 +84,14 @@ def write_photographs(
     write_json(folder / "scene_gt_info.json", infos)
     write_json(folder / "names.json", names)
     write_models(out / "models", solids)
-    files = {str(path.relative_to(out)): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
+    files = {path.relative_to(out).as_posix(): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
     head = {"format": "bop", "source": source, "split": SPLIT, **about}
     write_json(out / MANIFEST, {**head, "status": "complete", "files": files}, indent=1)
 
 
 def import_command(name: str, description: str | None, source: str, run: Callable[[Path, Path], int]) -> int:
     """The command line SOURCE OUT of the script `name`, which imports photographs by `run(source, out)`, their number; the
-    process's exit status. `source` says in its help what SOURCE is."""
+    process's exit status. `source` is the help text of SOURCE."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("source", type=Path, help=source)
     parser.add_argument("out", type=Path, help="the dataset folder to write, new or empty")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.camera import lens_of_bop
 from simgen.errors import DatasetError, PictureError
 from simgen.files import read_json, sha256_of
 from simgen.geometry import Array, rigid
@@ -57,7 +58,7 @@ class Picture:
     image_id: int
     path: Path
     intrinsics: Array  # (3, 3) px
-    distortion: Array  # (5,) OpenCV order
+    distortion: Array  # (5,) or (9,): a lens of distortion.py
     camera_from_world: Array | None  # (4, 4) m; None where the dataset does not say
     instances: tuple[Instance, ...]
 
@@ -191,7 +192,7 @@ def _read_scene(folder: Path, models: Mapping[int, Model]) -> Iterator[Picture]:
                 image_id=int(key),
                 path=_image_path(folder, int(key)),
                 intrinsics=np.array(camera["cam_K"], dtype=np.float64).reshape(3, 3),
-                distortion=np.array(camera.get("dist_opencv5", [0.0] * 5), dtype=np.float64),
+                distortion=lens_of_bop(camera),
                 camera_from_world=world,
                 instances=tuple(_instance(t, i, models) for t, i in zip(truth, info, strict=True)),
             )

@@ -9,7 +9,7 @@ from simgen.catalogue import World
 from simgen.dataset.write import DATA_VERSION
 from simgen.files import sha256_of
 from simgen.randomize import Sampler
-from simgen.schema import Raycast, Source
+from simgen.schema import Randomize, Raycast, Source
 from simgen.textures.images import ImageFolder
 
 
@@ -26,7 +26,8 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
         "physics": source.physics,
         "width": sampler.width,
         "height": sampler.height,
-        "randomize": asdict(source.randomize),
+        "randomize": _factors(source.randomize),
+        **({"camera": sampler.camera.to_json()} if sampler.camera is not None else {}),
         "images": {name: sha256_of(path) for name, path in zip(images.names, images.paths, strict=True)},
         "versions": {
             "simgen": importlib.metadata.version("simgen"),
@@ -34,6 +35,14 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
             **{name: importlib.metadata.version(name) for name in libraries},
         },
     }
+
+
+def _factors(randomize: Randomize) -> dict[str, Any]:
+    """The configuration's factors. Without a camera file the key is left out, so that older datasets can be finished."""
+    factors = asdict(randomize)
+    if not randomize.camera.file:
+        del factors["camera"]["file"]
+    return factors
 
 
 def _drawn_by(raycast: Raycast) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.camera import bop_lens
 from simgen.catalogue import World
 from simgen.dataset.read import MANIFEST
 from simgen.errors import DatasetError
@@ -194,9 +195,9 @@ def bop_pose(transform: Array, rotation: str, translation: str) -> dict[str, lis
 
 def _camera(scene: Scenes, depth_scale: float) -> dict[str, Any]:
     cameras = scene.cameras
-    camera = {"cam_K": cameras.intrinsics[0].ravel().tolist(), "depth_scale": depth_scale}
+    camera: dict[str, Any] = {"cam_K": cameras.intrinsics[0].ravel().tolist(), "depth_scale": depth_scale}
     if np.any(cameras.distortion[0]):
-        camera["dist_opencv5"] = cameras.distortion[0].tolist()
+        camera.update(bop_lens(cameras.distortion[0]))
     return {**camera, **bop_pose(inverse(cameras.world_from_camera[0]), "cam_R_w2c", "cam_t_w2c")}
 
 

@@ -5,10 +5,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.catalogue import World
+from simgen.distortion import is_fisheye
+from simgen.errors import RenderError
 from simgen.geometry import NEAR, Array, unproject
 from simgen.scene import Scenes
 
 FAR = 20.0  # m
+_WIDEST = 8192  # px a side: what PyBullet's renderers surely draw
 
 
 def nearest_depth(scenes: Scenes, row: int, world: World) -> float:
@@ -50,12 +53,19 @@ def behind_lens(
 ) -> tuple[Array, tuple[int, int], tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """A pinhole camera that sees all that the lens shows: its intrinsics, its size, and where each pixel of the lens's
     picture lies in its picture (cv2.remap's maps)."""
-    # The maps are smooth: a grid every 8 px, interpolated, is exact to about 1e-3 px and 60 times faster.
-    u, v = np.linspace(0, width - 1, width // 8 + 2), np.linspace(0, height - 1, height // 8 + 2)
+    # The maps are smooth: a grid every 8 px, interpolated, is exact to about 1e-3 px and 60 times faster. Those of a fisheye
+    # lens bend more, the more the wider it sees.
+    step = 2 if is_fisheye(lens) else 8
+    u, v = np.linspace(0, width - 1, width // step + 2), np.linspace(0, height - 1, height // step + 2)
     grid = np.stack(np.meshgrid(u, v), -1).reshape(-1, 2)
     straight = unproject(grid, pinhole, lens)[:, :2] @ pinhole[:2, :2].T + pinhole[:2, 2]
     low = np.minimum(np.floor(straight.min(axis=0)) - 1, 0)
     high = np.maximum(np.ceil(straight.max(axis=0)) + 2, [width, height])
+    if max(high - low) > _WIDEST:
+        raise RenderError(
+            f"renderer: drawn as a pinhole's, the wide lens's picture of {width} x {height} px would have "
+            f"{high[0] - low[0]:.0f} x {high[1] - low[1]:.0f} px; use renderer=raycast, which draws any lens"
+        )
     wide = pinhole.copy()
     wide[:2, 2] -= low
     where = (straight - low).reshape(len(v), len(u), 2)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from simgen.dataset.read import BopDataset, Instance, Picture, read_recipe, read_rgb
+from simgen.distortion import padded
 from simgen.draws import Draws
 from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import Array, inverse, project, transform_points
@@ -78,7 +79,7 @@ class BopBatches(Dataset[Batch]):
         targets = self._targets(pictures)
         cameras = Cameras(
             intrinsics=np.stack([picture.intrinsics for picture in pictures]),
-            distortion=np.stack([picture.distortion for picture in pictures]),
+            distortion=np.stack([padded(picture.distortion) for picture in pictures]),
             world_from_camera=np.stack([inverse(pose_or_nan(picture.camera_from_world)) for picture in pictures]),
             width=self.width,
             height=self.height,
@@ -119,7 +120,7 @@ class BopBatches(Dataset[Batch]):
             scale=table("scale", torch.float32),
             camera_from_block=table("camera_from_block", torch.float32),
             intrinsics=row([picture.intrinsics for picture in pictures]),
-            distortion=row([picture.distortion for picture in pictures]),
+            distortion=row([padded(picture.distortion) for picture in pictures]),
             camera_from_world=row([pose_or_nan(picture.camera_from_world) for picture in pictures]),
             box=table("box", torch.float32),
             seen=table("seen", torch.int64),

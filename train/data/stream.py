@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from simgen.draws import Draws
 from simgen.errors import ConfigError
-from simgen.pipeline import Pipeline, make_pipeline
+from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Randomize, Source
 from simgen.sensor import sense
@@ -40,7 +40,7 @@ class Stream(Dataset[Batch]):
             )
         self.each = batch_size // len(config.scenes)
         self.pipelines = [
-            make_pipeline(
+            make_resized_pipeline(
                 Source(
                     scene=scene,
                     seed=seed + (k << 48),

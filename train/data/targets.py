@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simgen.distortion import padded
 from simgen.geometry import inverse
 from simgen.render import Frames
 from simgen.render.lens import STEP, plane_of
@@ -38,7 +39,8 @@ class Targets:
     """B pictures with room for N blocks each, float32 and int64.
 
     present (B, N) bool; labelled (B, N) bool, False for a distractor; model (B, N) the block's place in World.solids;
-    scale (B, N) times the solid's size; camera_from_block (B, N, 4, 4) m; intrinsics (B, 3, 3) px; distortion (B, 5);
+    scale (B, N) times the solid's size; camera_from_block (B, N, 4, 4) m; intrinsics (B, 3, 3) px; distortion (B, 9), see
+    simgen/distortion.py;
     camera_from_world (B, 4, 4) m, NaN where a dataset does not state it;
     box (B, N, 4) px: the borders left, top, right, bottom of the visible pixels (half a pixel beyond their centres), NaN
     where none is seen; seen (B, N) px, the number of visible pixels; share (B, N), the visible share of the block's pixels
@@ -90,7 +92,7 @@ def targets_of(scenes: Scenes, frames: Frames) -> Targets:
         scale=tensor(blocks.scale),
         camera_from_block=tensor(camera_from_world[:, None] @ blocks.world_from_block),
         intrinsics=tensor(cameras.intrinsics),
-        distortion=tensor(cameras.distortion),
+        distortion=tensor(padded(cameras.distortion)),
         camera_from_world=tensor(camera_from_world),
         box=box,
         seen=seen,

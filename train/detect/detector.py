@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simgen.distortion import padded
 from simgen.errors import CheckpointError, ConfigError
 from simgen.geometry import Array
 from train.blocks.kinds import BlockSet
@@ -135,11 +136,12 @@ class Detector:
             real = self.blocks.real.to(keypoints.device)
             lens = keypoints.new_tensor(view.intrinsics).expand(count, 3, 3)
             pose = keypoints.new_tensor(pose_or_nan(view.camera_from_table)).expand(count, 4, 4)
+            distortion = keypoints.new_tensor(padded(view.distortion)).expand(count, -1)
             with torch.inference_mode():
                 # Twice: the second time the window is of what the first has seen.
                 for see in (self.net.crops.look, self.net.crops.look_around):
                     windows = windows_of(keypoints, real[stances.kind[stance]])
-                    look = see(image, torch.zeros_like(stance), windows, upward_of(windows, lens, pose))
+                    look = see(image, torch.zeros_like(stance), windows, upward_of(windows, lens, pose, distortion))
                     stance, share = stances.likeliest(look.stance.softmax(1))
                     keypoints = look.keypoints_of(stance, stances)
                 scale = look.log_scale.exp()

@@ -2,16 +2,16 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simgen.errors import ConfigError, FileError, PartialError, PictureError, SimgenError
-from simgen.files import read_json
+from simgen.camera import Camera, fit_camera, read_camera
+from simgen.errors import ConfigError, PartialError, PictureError, SimgenError
 from simgen.geometry import inverse, quaternion_from_matrix
-from simgen.pictures import Image, orientation_of, read_picture
+from simgen.pictures import Image, read_picture
 from train.config import PredictConfig
 from train.detect.detector import load_detector
 from train.detect.drawing import draw_detections
@@ -22,10 +22,6 @@ from train.pose.view import View
 from train.runs.trainer import device_of
 
 _LISTED = 20  # failures that the last line names
-_CAMERA = (
-    "{width, height, intrinsics: 3 x 3 px, distortion: up to 5 numbers, camera_from_table: 4 x 4 m, table: [[least X, least "
-    "Y], [greatest X, greatest Y]] m}, the last three optional"
-)
 
 
 def predict(config: PredictConfig) -> None:
@@ -38,16 +34,18 @@ def predict(config: PredictConfig) -> None:
     inputs, out = inputs_of([str(image) for image in images]), Path(config.out)
     overlays = [overlay_path(out, one.name, video=one.video) for one in inputs]
     check_outputs(out, overlays, [one.path for one in inputs])
-    camera = read_camera(Path(config.camera))
+    camera = read_camera(config.camera)
     detector = load_detector(config.checkpoint).zoomed(config.zoom)
     detector.net.to(device_of(config.accelerator))
     predictions, weak = Predictions(out), _Weak(config.confidence)
     failures: list[SimgenError] = []
+    noticed: set[str] = set()
     try:
         for one, overlay in zip(inputs, overlays, strict=True):
             try:
                 with VideoOverlay(overlay) as video:
                     for name, picture, view, rate in _pictures(one, camera, config.camera):
+                        _print_notices(camera, picture, config.camera, noticed)
                         found = weak.without(detector.find([picture], [view])[0])
                         line = {"image": name, "blocks": [describe(detection, view) for detection in found]}
                         print(json.dumps(line, allow_nan=False), flush=True)
@@ -64,7 +62,7 @@ def predict(config: PredictConfig) -> None:
         raise
     finally:
         predictions.close()
-    weak.report(config.camera, on_table="camera_from_table" in camera)
+    weak.report(config.camera, on_table=camera.camera_from_table is not None)
     if failures and not predictions.lines:
         raise (
             failures[0] if len(failures) == 1 else ConfigError(f"image: no picture could be used: {_listed(failures)}")
@@ -126,60 +124,23 @@ def describe(found: Detection, view: View) -> dict[str, Any]:
     return result
 
 
-def read_camera(path: Path) -> Mapping[str, Any]:
-    """The camera file `path`. Raises ConfigError that says what is wrong with it and what is expected."""
-    try:
-        data = read_json(path)
-    except FileError as error:
-        raise ConfigError(f"camera: {error}") from error
-    wanted = {"intrinsics": (3, 3), "camera_from_table": (4, 4), "table": (2, 2), "distortion": None}
-    if not isinstance(data, dict) or not {"width", "height", "intrinsics"} <= set(data) <= {"width", "height", *wanted}:
-        raise ConfigError(f"camera: {path}: expected {_CAMERA}")
-    camera: dict[str, Any] = {}
-    for key, shape in wanted.items():
-        if key not in data:
-            continue
-        try:
-            values = np.array(data[key], dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"camera: {path}: {key}: got {data[key]!r}; expected {_CAMERA}") from error
-        right = values.shape == shape if shape else values.ndim == 1 and len(values) <= 5
-        if not right or not np.isfinite(values).all():
-            raise ConfigError(f"camera: {path}: {key}: got {data[key]!r}; expected {_CAMERA}")
-        camera[key] = values
-    for key in ("width", "height"):
-        if not isinstance(data[key], int) or data[key] < 1:
-            raise ConfigError(f"camera: {path}: {key}: got {data[key]!r}; expected the picture's {key} in px")
-        camera[key] = data[key]
-    turn = camera.get("camera_from_table", np.eye(4))
-    if np.abs(turn[:3, :3] @ turn[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn[:3, :3]) < 0:
-        raise ConfigError(f"camera: {path}: camera_from_table: its upper left 3 x 3 is no rotation")
-    if "table" in camera and ("camera_from_table" not in camera or not np.all(camera["table"][0] < camera["table"][1])):
-        raise ConfigError(
-            f"camera: {path}: table: wants camera_from_table beside it, and [least X and Y, greatest X and Y]"
-        )
-    return camera
-
-
-def view_of(camera: Mapping[str, Any], picture: Image, name: str) -> View:
-    """The View of `picture` (H, W, 3), which may be the camera's at another resolution. Raises ConfigError where its sides
-    have another ratio."""
+def view_of(camera: Camera, picture: Image, name: str) -> View:
+    """The View of `picture` (H, W, 3), of `camera` as read from the file `name`, which may be of another resolution. Raises
+    ConfigError where its aspect ratio differs."""
     height, width = picture.shape[:2]
-    across, down = width / camera["width"], height / camera["height"]
-    if abs(across / down - 1) > 0.01:
-        raise ConfigError(
-            f"camera: {name} is of {camera['width']} x {camera['height']} px, the picture of {width} x {height}: a crop; "
-            "give the camera of that crop"
-        )
-    lens = np.zeros(5)
-    given = camera.get("distortion", np.zeros(0))
-    lens[: len(given)] = given
-    return View(camera["intrinsics"], lens, camera.get("camera_from_table"), camera.get("table")).resized(across, down)
+    fitted = fit_camera(camera, width, height, name)
+    return View(fitted.intrinsics, fitted.distortion, fitted.camera_from_table, fitted.table)
 
 
-def _pictures(
-    one: Input, camera: Mapping[str, Any], camera_name: str
-) -> Iterator[tuple[str, Image, View, float | None]]:
+def _print_notices(camera: Camera, picture: Image, name: str, noticed: set[str]) -> None:
+    """Prints on stderr, once each, what was assumed about `camera` to make it that of `picture`."""
+    for notice in fit_camera(camera, picture.shape[1], picture.shape[0], name).notices:
+        if notice not in noticed:
+            noticed.add(notice)
+            print(f"camera: {name}: {notice}", file=sys.stderr)
+
+
+def _pictures(one: Input, camera: Camera, camera_name: str) -> Iterator[tuple[str, Image, View, float | None]]:
     """Name, pixels and camera of each picture in `one`, and of a video's the frames per second. Raises PictureError, and
     ConfigError where the camera is of other pictures; both name the file."""
     frames: Iterable[tuple[str, Image, float | None]] = (
@@ -191,27 +152,8 @@ def _pictures(
         try:
             view = view_of(camera, picture, camera_name)
         except ConfigError as error:
-            raise ConfigError(f"{one.path}: {_turned(one, picture, camera) or error}") from error
+            raise ConfigError(f"{one.path}: {error}") from error
         yield name, picture, view, rate
-
-
-def _turned(one: Input, picture: Image, camera: Mapping[str, Any]) -> str:
-    """What is wrong where the camera would fit `picture` turned by 90 degrees; empty where that is not so."""
-    height, width = picture.shape[:2]
-    if abs(height * camera["height"] / (width * camera["width"]) - 1) > 0.01:
-        return ""
-    here = f"is {width} x {height} px as it is seen"
-    orientation = 1 if one.video else orientation_of(one.path)
-    if orientation >= 5:
-        return (
-            f"{here}, turned as its EXIF orientation {orientation} states; the camera file is of {camera['width']} x "
-            f"{camera['height']} px, as the pixels are stored: calibrate on turned pictures, as OpenCV reads them, or "
-            "remove the orientation from the file"
-        )
-    return (
-        f"{here}, the camera file of {camera['width']} x {camera['height']} px: one is upright, the other lies on its side; "
-        "give the camera of such pictures, or turn the picture"
-    )
 
 
 def _listed(failures: Sequence[SimgenError]) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
+from simgen.distortion import straighten
 from train.blocks.stances import Stances
 from train.nets.layers import layer, normalised, stages
 
@@ -117,13 +118,23 @@ def moved(windows: Tensor, jitter: Tensor) -> Tensor:
     return torch.cat([windows[:, :2] + _SHIFT * side * jitter[:, :2], side * torch.exp(_GROW * jitter[:, 2:3])], 1)
 
 
-def upward_of(windows: Tensor, intrinsics: Tensor, camera_from_table: Tensor) -> Tensor:
+def upward_of(
+    windows: Tensor, intrinsics: Tensor, camera_from_table: Tensor, distortion: Tensor | None = None
+) -> Tensor:
     """(P, 3): the unit vector that is upward on the table, in the axes (OpenCV's) of a camera turned, by the least turn, to
-    look straight at the middle of each of `windows` (P, 3) px; 0 where `camera_from_table` (P, 4, 4) is NaN, as nobody
-    knows it. `intrinsics` (P, 3, 3) px. The lens's distortion is left out: corners aside it turns a ray by a degree or less.
+    look straight at the middle of each of `windows` (P, 3) px; 0 where `camera_from_table` (P, 4, 4) is NaN, that is,
+    unknown.
+
+    `intrinsics` (P, 3, 3) px; `distortion` (P, 9) or None: only a fisheye lens is straightened, for another lens turns a ray
+    by a degree or less, corners aside.
     """
     pixels = torch.cat([windows[:, :2], torch.ones_like(windows[:, :1])], 1)
-    ray = functional.normalize(torch.linalg.solve(intrinsics, pixels), dim=1)
+    ray = torch.linalg.solve(intrinsics, pixels)
+    if distortion is not None and bool((distortion[:, 8] > 0).any()):
+        fisheye = distortion[:, 8] > 0
+        flat = straighten(ray[:, 0], ray[:, 1], distortion.unbind(1), torch)
+        ray[:, :2] = torch.where(fisheye[:, None], torch.stack(flat, 1), ray[:, :2])
+    ray = functional.normalize(ray, dim=1)
     normal = camera_from_table[:, :3, 2]
     forward = ray.new_tensor([0.0, 0, 1]).expand_as(ray)
     both = ray + forward  # Rodrigues' formula for the turn from the one to the other, about their cross product

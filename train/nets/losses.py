@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from simgen.distortion import bend
 from simgen.geometry import NEAR
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import Stances
@@ -127,7 +128,9 @@ def crop_losses(
     reach, shifts = reach.repeat(len(shifts), 1), shifts.flatten(0, 1)
     windows = moved(windows_of(wanted.truth[:, 0], wanted.real).repeat_interleave(times, 0), reach * shifts)
     picture = wanted.picture.repeat_interleave(times)
-    upward = upward_of(windows, targets.intrinsics[picture], targets.camera_from_world[picture])
+    upward = upward_of(
+        windows, targets.intrinsics[picture], targets.camera_from_world[picture], targets.distortion[picture]
+    )
     look = net.look(images, picture, windows, upward * (shifts[:, 3:] >= 2 * UNTOLD - 1))
     said = look.keypoints_of(wanted.stance.repeat_interleave(times), stances)
     parts = (part.reshape(-1, times, *part.shape[1:]) for part in (said, look.log_scale, look.stance))
@@ -250,12 +253,7 @@ def _about(frame: Tensor, angle: Tensor) -> Tensor:
 def _project(points: Tensor, intrinsics: Tensor, distortion: Tensor) -> Tensor:
     """geometry.project for points (P, G, K, 3) of cameras (P, ...), with what is behind the camera drawn far outside."""
     x, y = (points[..., k] / points[..., 2].clamp_min(NEAR) for k in (0, 1))
-    k1, k2, p1, p2, k3 = (c[:, None, None] for c in distortion.unbind(1))
-    square = x * x + y * y
-    radial = 1 + square * (k1 + square * (k2 + square * k3))
-    u = x * radial + 2 * p1 * x * y + p2 * (square + 2 * x * x)
-    v = y * radial + p1 * (square + 2 * y * y) + 2 * p2 * x * y
-    plane = torch.stack([u, v], -1)
+    plane = torch.stack(bend(x, y, [part[:, None, None] for part in distortion.unbind(1)], torch), -1)
     lens = intrinsics[:, None, :2, :2].transpose(-1, -2)
     return plane @ lens + intrinsics[:, None, None, :2, 2]
 

@@ -1,7 +1,7 @@
-"""Where on the table each cell of a picture looks: to be learnt, and to find the camera by it.
+"""The pose and focal length of an uncalibrated camera, from the table coordinates that the network predicts.
 
-A camera that nobody has calibrated can still be used where the scene is known: the network says, for each cell of its maps,
-the table's coordinates there, and the camera that explains them best is the picture's.
+In a known scene the network predicts, for each cell of its maps, which place on the table the cell sees. The camera that
+explains these places best is that of the picture.
 """
 
 import cv2
@@ -12,14 +12,14 @@ from scipy.spatial.transform import Rotation
 from simgen.geometry import Array, inverse, project, rigid
 from train.pose.view import View
 
-_CELLS = 400  # the surest so many tell the camera
+_CELLS = 400  # the most certain cells, by which the camera is estimated
 _LEAST = 30
 _TRIALS = 300  # of the start, each from a few cells
 _WITHIN = 0.03  # of the focal length: cells that agree with a trial
 _NEAR = 0.15  # of the focal length: how far it may be from the guess
-_FOCAL = 0.04  # the same as a deviation: what a data sheet's field of view is good for
-_EYE = 0.03  # m: the deviation of each coordinate of a camera's place that was measured by hand
-_ALIKE = 10  # cells of their own: what a network says of neighbours is wrong alike
+_FOCAL = 0.04  # the same as a standard deviation: about the accuracy of a data sheet's field of view
+_EYE = 0.03  # m: standard deviation of each coordinate of a camera's position that was measured by hand
+_ALIKE = 10  # cells that count as one: the errors of neighboring cells are alike
 _AGREED = 0.4  # of these cells must agree on a camera
 _CLOSE = 0.05  # m: nothing that is seen is nearer to the camera
 
@@ -27,11 +27,11 @@ _CLOSE = 0.05  # m: nothing that is seen is nearer to the camera
 def find_camera(pixels: Array, places: Array, scale: Array, guess: View, eye: Array | None = None) -> View | None:
     """The camera that sees the table's `places` (N, 2) m at `pixels` (N, 2), each known to within `scale` (N,) m; its focal
     length is near, and within 15% of, that of `guess`, whose other intrinsics are taken as they are. `eye` (3,) m is where
-    the camera stands in the table's frame, if somebody has measured that by hand. None where the places are too few, or on
+    the camera stands in the table's frame, if it was measured by hand. None where the places are too few, or on
     a line, or do not agree on a camera.
 
-    The surest cells count. OpenCV's RANSAC gives the start and the cells that agree; the rest is the likeliest pose and
-    focal length, cells with Cauchy's loss, so that gross errors pull little.
+    The most certain cells count. OpenCV's RANSAC gives the start and the cells that agree; the rest is the likeliest pose
+    and focal length, cells with Cauchy's loss, so that gross errors pull little.
     """
     surest = np.argsort(scale)[:_CELLS]
     pixels, scale = pixels[surest], scale[surest]
@@ -56,7 +56,7 @@ def find_camera(pixels: Array, places: Array, scale: Array, guess: View, eye: Ar
     depth = points @ Rotation.from_rotvec(start[:3]).as_matrix()[2] + start[5]
     ahead = depth > _CLOSE
     points, pixels, scale, depth = points[ahead], pixels[ahead], scale[ahead], depth[ahead]
-    sigma = scale * guess.intrinsics[0, 0] / depth  # a place's scale in metres, at its distance, in pixels
+    sigma = scale * guess.intrinsics[0, 0] / depth  # a place's scale in meters, at its distance, in pixels
 
     def view_of(values: Array) -> View:
         intrinsics = guess.intrinsics.copy()

@@ -1,9 +1,9 @@
-"""Poses held against the picture: where a block's edges would be seen, and how much the picture changes across them there.
+"""Edge-based refinement of poses on the table: a block's projected edges are fitted to the edges of the picture.
 
-A network tells what a block is and where its keypoints are from a few thousand numbers; the picture itself knows better how
-far an edge is from where it should be. So of a block on the table each likely answer is moved, over the table and about the
-vertical, to where its edges lie best, and the one that explains both the network and the picture is taken. (To move a model
-to where the picture has edges is how objects were tracked first, as by Harris and Stennett 1990, "RAPID".)
+The network predicts a block's class and keypoints from maps of a coarse resolution; edges in the picture locate the block
+more exactly. Each likely hypothesis for a block is moved over the table and turned about the vertical to where its edges
+fit best, and the one with the best sum of the network's and the edges' evidence is taken. The idea is that of model-based
+tracking (Harris and Stennett 1990, "RAPID").
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from train.pose.view import Pose, View
 
 LEAST_CHANCE = 0.01  # of a class that is tried
 MOST_CLASSES = 6  # tried
-TURNS = np.radians([0.0, 30.0, 90.0])  # tried of each: the commonest mistakes for prisms and for boxes
+TURNS = np.radians([0.0, 30.0, 90.0])  # by which each is also turned: the most common mistakes for prisms and for boxes
 KEPT = 6  # of these that are moved, each unlike the others
 # How much the evidence of edges weighs beside the logarithm of a class's chance: by the likeliest choice among the answers
 # for 654 blocks in 200 simulated pictures (tabletop, randomize=full, seed 778), as are the parts of the evidence.
@@ -28,7 +28,7 @@ WEIGHT = 8.0
 _PLAIN, _ALONE, _STRONG = 1.0, 1.5, 0.4
 _FLOOR = 4.0  # of contrast, in units of CIELAB: noise has as much
 _BLUR = 0.7  # px
-# Where the picture is looked at across an edge, in widths: two places on one side, two about it, two on the other.
+# Where the picture is sampled across an edge, in widths: two places on one side, two about it, two on the other.
 _ACROSS = np.array([-3.5, -1.5, -1.0, 1.0, 1.5, 3.5])
 _WIDTH, _LEAST_WIDTH = 0.025, 0.8  # of a width: shares of the block's extent in the picture, px
 _SPACING = 8  # samples along an edge as long as the block's diameter
@@ -40,8 +40,8 @@ _SAME = 0.05  # diameters: answers of one kind whose ADD-S is under this are one
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One answer to what a block is: of the class `stance`, with its `chance` by the network, which says that its keypoints
-    are at `pixels` (K, 2), and lying in `pose`."""
+    """One hypothesis for a block: its class `stance`, the class's probability `chance` by the network, the predicted
+    keypoints `pixels` (K, 2) px, and its `pose`."""
 
     stance: int
     kind: Kind
@@ -52,8 +52,8 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Held:
-    """The `answer` that is taken, moved; the evidence of its edges, and by how much its sum with the chance's logarithm
-    exceeds that of the best answer of another kind or place (at most 10)."""
+    """The hypothesis `answer` that is taken, refined; the evidence of its edges, and the `margin` by which the sum of its
+    evidence and log probability exceeds that of the best hypothesis of another kind or place (at most 10)."""
 
     answer: Hypothesis
     evidence: float
@@ -61,7 +61,7 @@ class Held:
 
 
 def light_of(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(H, W, 3) CIELAB of `picture` (H, W, 3), RGB, a little blurred: what `evidence_of` looks at."""
+    """(H, W, 3) CIELAB of `picture` (H, W, 3), RGB, slightly blurred: the input of `evidence_of`."""
     lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return np.asarray(cv2.GaussianBlur(lab, (0, 0), _BLUR), dtype=np.float32)
 
@@ -97,7 +97,7 @@ def evidence_of(light: NDArray[np.float32], kind: Kind, poses: Array, view: View
         + step[:, None, None] * along[:, None, None]
         + (_ACROSS * width[:, None])[:, None, :, None] * normal[:, None, None]
     ).astype(np.float32)  # (edges, count, across, 2)
-    looked = (
+    sampled = (
         cv2.remap(
             light,
             places[..., 0].reshape(len(places), -1),
@@ -110,27 +110,27 @@ def evidence_of(light: NDArray[np.float32], kind: Kind, poses: Array, view: View
         if len(places)
         else np.zeros((*places.shape[:3], 3), np.float32)
     )
-    change = looked[:, :, 1::2] - looked[:, :, ::2]
+    change = sampled[:, :, 1::2] - sampled[:, :, ::2]
     low, here, high = np.sqrt(np.einsum("ekac,ekac->aek", change, change))
-    told = (
+    contrast = (
         _PLAIN * here / (here + _FLOOR) + _ALONE * here / (here + low + high + _FLOOR) + _STRONG * np.log1p(here)
     ).mean(1)
-    total = np.bincount(number, length * told, len(poses))
+    total = np.bincount(number, length * contrast, len(poses))
     return np.where(before, total / np.maximum(np.bincount(number, length, len(poses)), 1e-9), -np.inf)
 
 
 def hold(light: NDArray[np.float32], answers: Sequence[Hypothesis], view: View) -> Held | None:
-    """The best of `answers` about one block on the table of `view`, each also turned by TURNS, when moved to where its edges
-    lie best in `light`. None where there is no answer."""
+    """The best of the hypotheses `answers` for one block on the table of `view`, each also turned by TURNS, after it was
+    moved to where its edges fit `light` best. None where there is no hypothesis."""
     assert view.camera_from_table is not None
     tried = []
     for answer in answers:
         poses = _turned(answer.pose.camera_from_block, view.camera_from_table)
         evidence = evidence_of(light, answer.kind, poses, view)
         tried += [
-            (np.log(answer.chance) + WEIGHT * float(told), _at(answer, pose))
-            for told, pose in zip(evidence, poses, strict=True)
-            if np.isfinite(told)
+            (np.log(answer.chance) + WEIGHT * float(edges), _at(answer, pose))
+            for edges, pose in zip(evidence, poses, strict=True)
+            if np.isfinite(edges)
         ]
     kept: list[Hypothesis] = []
     for _, answer in sorted(tried, key=lambda one: -one[0]):
@@ -140,13 +140,13 @@ def hold(light: NDArray[np.float32], answers: Sequence[Hypothesis], view: View) 
     for kind in {id(answer.kind): answer.kind for answer in kept}.values():
         own = [answer for answer in kept if answer.kind is kind]
         poses, evidence = _moved(light, kind, np.stack([answer.pose.camera_from_block for answer in own]), view)
-        for answer, pose, told in zip(own, poses, evidence, strict=True):
-            moved.append((np.log(answer.chance) + WEIGHT * float(told), float(told), _at(answer, pose)))
+        for answer, pose, edges in zip(own, poses, evidence, strict=True):
+            moved.append((np.log(answer.chance) + WEIGHT * float(edges), float(edges), _at(answer, pose)))
     if not moved:
         return None
-    best, told, answer = max(moved, key=lambda one: one[0])
+    best, edges, answer = max(moved, key=lambda one: one[0])
     rest = [total for total, _, other in moved if not _same(other, answer)]
-    return Held(answer, told, min(best - max(rest, default=-np.inf), 10.0))
+    return Held(answer, edges, min(best - max(rest, default=-np.inf), 10.0))
 
 
 def _at(answer: Hypothesis, pose: Array) -> Hypothesis:
@@ -193,6 +193,6 @@ def _moved(light: NDArray[np.float32], kind: Kind, poses: Array, view: View) -> 
 
 
 def _same(one: Hypothesis, other: Hypothesis) -> bool:
-    """Whether two answers are one, moved to about one place from two, or to what looks the same there."""
+    """Whether two hypotheses have ended in the same pose, or in poses that look the same."""
     poses = one.pose.camera_from_block, other.pose.camera_from_block
     return one.kind is other.kind and adds(*poses, one.kind.corners) < _SAME * one.kind.diameter

@@ -1,5 +1,5 @@
-"""From keypoints in a picture to a 6D pose: PnP through OpenCV, then the likeliest pose given how sure each keypoint
-is, either free or of a block that lies on the table.
+"""The 6D pose of a block from its keypoints in a picture: PnP by OpenCV, then the likeliest pose given each keypoint's
+uncertainty, either free or of a block that lies on the table.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from train.blocks.kinds import turns_about
 from train.pose.view import Pose, View
 
 ROUNDS = 12  # of descent; most need four
-LEAST_SIGMA = 0.25  # px: no keypoint is surer than this, whatever the network says
+LEAST_SIGMA = 0.25  # px: the least uncertainty of a keypoint, whatever the network predicts
 _ROBUST = 2.0  # sigmas: beyond, a keypoint pulls no more than at this distance (Huber 1964)
 _LEAST_VARIANCE = 1.1e-5  # of the keypoints on the plane at distance 1: OpenCV's SQPnP takes none under 1e-5
 _STEP = 1e-6  # m and radians, for derivatives
@@ -23,8 +23,8 @@ _ROLLS = 8  # from which a round block's descent starts
 
 def solve_free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose | None:
     """The pose of a block whose keypoints `points` (K, 3) m, K >= 4, are seen at `pixels` (K, 2), each coordinate known
-    to within `sigma` (K,) px. None where no pose puts the block before the camera, or where the pixels are so close together
-    that they tell none.
+    to within `sigma` (K,) px. None where no pose puts the block in front of the camera, or where the pixels are too close
+    together for a pose.
 
     SQPnP (Terzakis and Lourakis 2020) gives the start, in OpenCV.
     """
@@ -53,7 +53,7 @@ def solve_on_table(
 ) -> Pose | None:
     """The same of a block that lies on the table in one of the ways `rests` (R, 4, 4), table_from_block.
 
-    Only its place and yaw are free then, and height and tilt known: the picture's few pixels need not tell the distance.
+    Only its place and yaw are free then. Its height and tilt are known, so its distance does not depend on a few pixels.
     A round block, `axis` (3,), on its side may be rolled about that in any way: its keypoints are where the camera has them.
     """
     assert view.camera_from_table is not None

@@ -27,8 +27,13 @@ class Pose:
 
 @dataclass(frozen=True)
 class View:
-    """A picture's camera: `intrinsics` (3, 3) px, `distortion` (5,), and `camera_from_table` (4, 4) m where it is known: the
-    table's top is its plane z = 0. `table` (2, 2) m are the top's least and greatest X and Y, where they are known."""
+    """A picture's camera.
+
+    intrinsics         (3, 3) px
+    distortion         (5,) or (9,): a lens of simgen/distortion.py
+    camera_from_table  (4, 4) m, where the table's top is the plane z = 0; None where it is not known
+    table              (2, 2) m: the least and greatest X and Y of the table's top; None where they are not known
+    """
 
     intrinsics: Array
     distortion: Array
@@ -36,7 +41,7 @@ class View:
     table: Array | None = None
 
     def resized(self, width: float, height: float) -> "View":
-        """The camera of the picture made `width` and `height` times as large; pixel centres are at whole numbers."""
+        """The camera of the picture made `width` and `height` times as large; pixel centers are at whole numbers."""
         matrix = self.intrinsics.copy()
         matrix[0] *= width
         matrix[1] *= height
@@ -62,5 +67,5 @@ def table_of(center: Array | None, size: Array | None) -> Array | None:
 
 
 def pose_or_nan(pose: Array | None) -> Array:
-    """(4, 4) `pose`, and NaN for one that nobody knows: as tensors have it."""
+    """(4, 4) `pose`, and NaN for one that is unknown: as tensors have it."""
     return np.full((4, 4), np.nan) if pose is None else pose
