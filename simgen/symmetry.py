@@ -1,0 +1,180 @@
+"""The rotations that map a block onto itself, found from its corners and checked on its surface.
+
+Every tolerance is a share of the block's diameter, so a part of 1 mm and one of 5 m behave alike.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from simgen.geometry import Array, rigid
+
+_TOLERANCE = 3e-4  # diameters: how far a symmetry may move the surface
+_OF_WIDTH = 0.01  # of the least width: and no more than this, for what is long and thin
+_CANDIDATE = 5e-4  # diameters, between lengths of spokes
+_NEAR = 4e-3  # diameters: a corner of a candidate is this near to a corner, before the candidate is made exact
+_SAME_TURN = 2e-3  # between rotation matrices: two candidates for one symmetry
+_ROUND = 5e-3  # diameters: what half a step of a many-sided block may move its surface, so that it counts as round
+_FOLDS = 16  # turns of a block with fewer are told apart
+_PROBES = 400  # points of a surface with hollows that must fit
+_PATCH = 0.05  # diameters, the longest edge of the triangles that points are compared with
+
+
+class Shape:
+    """What symmetries are looked for in: the `corners` (C, 3) and `planes` (P, 4) of the hull, and for a block with hollows
+    its `surface`, vertices (V, 3) and triangles (T, 3)."""
+
+    def __init__(
+        self, corners: Array, planes: Array, diameter: float, surface: tuple[Array, NDArray[np.int64]] | None = None
+    ) -> None:
+        self.corners, self.planes, self.diameter, self._surface = corners, planes, diameter, surface
+        width = float(np.ptp(corners @ planes[:, :3].T, axis=0).min())
+        self.tolerance = min(_TOLERANCE * diameter, _OF_WIDTH * width)
+
+    def rotations(self) -> Array:
+        """(S, 4, 4) block_from_block: the rotations that map the block onto itself, the identity first."""
+        found = [np.eye(4)]
+        for candidate in self._candidates():
+            if _gap(candidate, found) > _SAME_TURN:
+                exact = self._made_exact(candidate)
+                if _gap(exact, found) > _SAME_TURN and self.keeps(exact, self.tolerance):
+                    found.append(exact)
+        found.sort(key=lambda s: -np.trace(s[:3, :3]))
+        return np.stack(found)
+
+    def keeps(self, transform: Array, tolerance: float) -> bool:
+        """Whether `transform` (4, 4) maps the block onto itself, to within `tolerance` m."""
+        moved = self.corners @ transform[:3, :3].T + transform[:3, 3]
+        for start in range(0, len(moved), 512):  # a body inside of its equal is the same body
+            if np.max(moved[start : start + 512] @ self.planes[:, :3].T - self.planes[:, 3]) > tolerance:
+                return False
+        if self._surface is None:
+            return True
+        return self._on_surface(self._probes @ transform[:3, :3].T + transform[:3, 3], tolerance)
+
+    def round_axis(self, rotations: Array) -> Array | None:
+        """(3,) the axis about which the block is as good as round: so many equal turns that half a step more moves the
+        surface next to nothing. None if there is none, or if it does not go through the origin."""
+        if len(rotations) < _FOLDS:
+            return None
+        turns = rotations[1:]
+        cosine = (np.trace(turns[:, :3, :3], axis1=1, axis2=2) - 1) / 2
+        best = turns[np.argmax(cosine)]
+        axis = np.array([best[2, 1] - best[1, 2], best[0, 2] - best[2, 0], best[1, 0] - best[0, 1]])
+        if not np.linalg.norm(axis):
+            return None
+        axis = axis / np.linalg.norm(axis)
+        if np.linalg.norm(best[:3, 3]) > _ROUND * self.diameter:
+            return None
+        half = trimesh.transformations.rotation_matrix(float(np.arccos(cosine.max())) / 2, axis)
+        if not self.keeps(half, _ROUND * self.diameter):
+            return None
+        exact = np.round(axis)  # along an edge of the block's box to within rounding: exactly along it
+        axis = exact if np.linalg.norm(axis - exact) < _SAME_TURN else axis
+        return np.asarray(axis if axis[np.argmax(np.abs(axis))] > 0 else -axis)
+
+    def _candidates(self) -> Array:
+        """(N, 4, 4) transforms that might be symmetries: a rotation is fixed by where it takes two spokes, and lengths and the
+        angle between them are kept."""
+        center = self.corners.mean(axis=0)
+        spokes = self.corners - center
+        length = np.linalg.norm(spokes, axis=1)
+        a = spokes[0]
+        sines = np.linalg.norm(np.cross(a, spokes), axis=1) / np.maximum(length[0] * length, 1e-300)
+        wide = np.flatnonzero(sines > 0.1)
+        b = spokes[wide[0] if len(wide) else np.argmax(sines)]
+        like_a = np.flatnonzero(np.abs(length - np.linalg.norm(a)) < _CANDIDATE * self.diameter)
+        like_b = np.flatnonzero(np.abs(length - np.linalg.norm(b)) < _CANDIDATE * self.diameter)
+        angle = np.abs(spokes[like_a] @ spokes[like_b].T - a @ b) < 2 * _CANDIDATE * self.diameter**2
+        first, second = np.nonzero(angle)
+        one, two = spokes[like_a[first]], spokes[like_b[second]]
+        normal = np.linalg.norm(np.cross(one, two), axis=1)
+        kept = np.abs(normal / np.linalg.norm(np.cross(a, b)) - 1) < 0.5
+        turns = _frames(one[kept], two[kept]) @ _frames(a[None], b[None])[0].T
+        # A few corners decide about most of them.
+        few = spokes[np.unique(np.linspace(0, len(spokes) - 1, 12).astype(int))]
+        tree = cKDTree(spokes)
+        gaps = tree.query((few @ np.swapaxes(turns, 1, 2)).reshape(-1, 3))[0].reshape(len(turns), len(few))
+        turns = turns[gaps.max(axis=1) < _NEAR * self.diameter]
+        return rigid(turns, center - turns @ center)
+
+    def _made_exact(self, transform: Array) -> Array:
+        """`transform` with its rounding taken out: the rigid motion that best takes corners to the corners that they come near
+        (Kabsch 1976). One that is exact already stays."""
+        tree = cKDTree(self.corners)
+        moved = self.corners @ transform[:3, :3].T + transform[:3, 3]
+        gap, other = tree.query(moved)
+        if gap.max() < 1e-7 * self.diameter:
+            return transform
+        near = gap < _NEAR * self.diameter
+        if near.sum() < 4:
+            return transform
+        start, end = self.corners[near], self.corners[other[near]]
+        u, _, vt = np.linalg.svd((end - end.mean(0)).T @ (start - start.mean(0)))
+        turn = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
+        return rigid(turn, end.mean(0) - turn @ start.mean(0))
+
+    @cached_property
+    def _probes(self) -> Array:
+        """(N, 3) points of the surface, those in its hollows first: of a surface with hollows the corners do not state all."""
+        assert self._surface is not None
+        vertices, triangles = self._surface
+        points = np.concatenate([vertices[triangles].mean(axis=1), vertices[np.unique(triangles)]])
+        depth = np.concatenate(
+            [
+                (self.planes[:, 3] - points[k : k + 512] @ self.planes[:, :3].T).min(axis=1)
+                for k in range(0, len(points), 512)
+            ]
+        )
+        inner = points[depth > self.tolerance]
+        chosen = inner if len(inner) else points
+        return chosen[np.unique(np.linspace(0, len(chosen) - 1, _PROBES).astype(int))]
+
+    @cached_property
+    def _patches(self) -> tuple[cKDTree, Array, float]:
+        """The surface in small triangles (N, 3, 3) of unit diameter, a tree of their middles, and the greatest distance of a
+        corner from its middle. Small triangles are enlarged before trimesh sees them: its tolerances are absolute."""
+        assert self._surface is not None
+        vertices, triangles = self._surface
+        small, faces = trimesh.remesh.subdivide_to_size(vertices / self.diameter, triangles, _PATCH, max_iter=30)
+        corners = small[faces]
+        middles = corners.mean(axis=1)
+        reach = float(np.linalg.norm(corners - middles[:, None], axis=2).max())
+        return cKDTree(middles), corners, reach
+
+    def _on_surface(self, points: Array, tolerance: float) -> bool:
+        """Whether all `points` (N, 3) m are within `tolerance` m of the surface."""
+        tree, corners, reach = self._patches
+        points, tolerance = points / self.diameter, tolerance / self.diameter
+        count = min(8, len(corners))
+        near = tree.query(points, count)[1].reshape(len(points), count)
+        left = points[_distance(corners[near], points).min(axis=1) > tolerance]
+        for point in left:  # a large triangle's middle may be farther away than those of eight small ones
+            around = tree.query_ball_point(point, reach + tolerance)
+            if not around or _distance(corners[around][None], point[None]).min() > tolerance:
+                return False
+        return True
+
+
+def _distance(triangles: Array, points: Array) -> Array:
+    """(N, K) from `points` (N, 3) to `triangles` (N, K, 3, 3), in diameters."""
+    count = triangles.shape[1]
+    scale = 1e6  # far above the absolute tolerances of trimesh
+    flat, each = triangles.reshape(-1, 3, 3) * scale, np.repeat(points, count, axis=0) * scale
+    nearest = trimesh.triangles.closest_point(flat, each)
+    return np.asarray(np.linalg.norm(nearest - each, axis=1).reshape(-1, count) / scale)
+
+
+def _gap(transform: Array, others: list[Array]) -> float:
+    return float(np.abs(np.stack(others)[:, :3, :3] - transform[:3, :3]).max(axis=(1, 2)).min())
+
+
+def _frames(a: Array, b: Array) -> Array:
+    """(N, 3, 3) right-handed frames with x along `a` (N, 3) and y in the plane of `a` and `b` (N, 3)."""
+    x = a / np.linalg.norm(a, axis=1, keepdims=True)
+    z = np.cross(a, b)
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    return np.stack([x, np.cross(z, x), z], axis=2)
