@@ -139,18 +139,17 @@ class Solid:
             return np.eye(4)[None]
         if self.axis is not None:
             flip = rigid(2 * np.outer(side := _normal_to(self.axis), side) - np.eye(3), np.zeros(3))
-            swaps = self._as_shape.keeps(flip, _FLIP * self.diameter) or any(
-                turn[:3, :3] @ self.axis @ self.axis < -0.999 for turn in self._as_shape.rotations()
-            )
+            shape = self._as_shape
+            swaps = shape.keeps(flip, max(_FLIP * self.diameter, shape.round_tolerance(self.axis)))
             return np.stack([np.eye(4), flip] if swaps else [np.eye(4)])
         return self._as_shape.rotations()
 
     @property
     def round_axis(self) -> Array | None:
         """(3,) the axis about which a block without a stated `axis` is as good as round, None if there is none."""
-        return None if self.sphere or self.axis is not None else self._as_shape.round_axis(self.symmetries)
+        return None if self.sphere or self.axis is not None else self._as_shape.round_axis()
 
-    @property
+    @cached_property
     def _as_shape(self) -> Shape:
         return Shape(self.corners, self.planes, self.diameter, None if self.convex else (self.vertices, self.triangles))
 
@@ -253,14 +252,20 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *
         ending = "texture is" if surface.wears == "texture" else "colors are"
         notes.append(f"its own {ending} not drawn; blocks wear randomize.blocks.material")
     if not mesh.watertight:
-        notes.append("its mesh is not watertight: drawn as it is; rests and symmetries are those of its convex hull's facets")
-    solid = _solid_of(name, mesh, hull, middle, axis)
+        notes.append("its mesh is not watertight: renderer=tiny and egl draw it as it is, raycast does not; it rests on its convex hull")
+    if recognize and axis is None and _is_sphere(mesh, hull):
+        notes.append("its mesh is a sphere: it is drawn and labeled as one, symmetric about every axis")
+        solid = replace(make_solid(name, "sphere", np.ptp(mesh.vertices, axis=0)), mesh_origin=0.0 - middle)
+    else:
+        solid = _solid_of(name, mesh, hull, middle, axis)
     if axis is not None and not _is_round(solid, axis):
         raise SceneError(
             f"{path}: block '{name}' is not round about axis {axis.tolist()} through its middle; drop `axis`"
         )
-    if recognize and axis is None:
-        solid = _recognized(solid, notes)
+    if recognize and axis is None and (found := solid.round_axis) is not None:
+        shown = ", ".join(f"{value:.4g}" for value in found)
+        notes.append(f"its mesh is round about [{shown}]: every turn about that axis counts as the same pose")
+        solid = replace(solid, axis=found)
     return replace(solid, notes=tuple(f"block '{name}': {note}" for note in notes))
 
 
@@ -278,13 +283,15 @@ def _is_convex(mesh: Repaired, hull: ConvexHull, planes: Array, diameter: float)
     every part of it."""
     a, b, c = np.moveaxis(mesh.vertices[mesh.triangles], 1, 0)
     volume = np.einsum("ij,ij->", a, np.cross(b, c)) / 6
+    if mesh.watertight and mesh.bodies == 1:
+        return bool(volume > _FULL * hull.volume)
     depth = np.zeros(len(mesh.triangles))
     plane = np.zeros(len(mesh.triangles), dtype=np.int64)
     for start in range(0, len(depth), 512):
         rows = slice(start, start + 512)
         inside = planes[:, 3] - ((a + b + c)[rows] / 3) @ planes[:, :3].T
         depth[rows], plane[rows] = inside.min(axis=1), inside.argmin(axis=1)
-    if mesh.watertight and volume > _FULL * hull.volume and (mesh.bodies == 1 or depth.max() < _HOLLOW * diameter):
+    if mesh.watertight and volume > _FULL * hull.volume and depth.max() < _HOLLOW * diameter:
         return True
     if depth.max() > 1e-4 * diameter:
         return False
@@ -301,20 +308,10 @@ def _is_round(solid: Solid, axis: Array) -> bool:
     return bool(both.volume - solid.hull.volume <= 0.02 * solid.hull.volume)
 
 
-def _recognized(solid: Solid, notes: list[str]) -> Solid:
-    """`solid` as a sphere, or with its axis, if it is as good as round; what it was taken for is added to `notes`."""
-    size = solid.size
-    if solid.convex and np.ptp(size) < _BALL * size.max():
-        radius, nearest = solid.radius, float(solid.planes[:, 3].min())
-        if nearest > (1 - _BALL) * radius:
-            notes.append("its mesh is a sphere: it is drawn and labeled as one, symmetric about every axis")
-            return replace(make_solid(solid.name, "sphere", size), mesh_origin=solid.mesh_origin)
-    axis = solid.round_axis
-    if axis is None:
-        return solid
-    shown = ", ".join(f"{value:.4g}" for value in axis + 0.0)
-    notes.append(f"its mesh is round about [{shown}]: all turns about that axis count as equal, as axis: [{shown}] states")
-    return replace(solid, axis=axis)
+def _is_sphere(mesh: Repaired, hull: ConvexHull) -> bool:
+    """Whether no part of the surface is farther than _BALL from one sphere about the origin."""
+    radius = np.linalg.norm(mesh.vertices, axis=1)
+    return bool(mesh.watertight and min(radius.min(), -hull.equations[:, 3].max()) > (1 - _BALL) * radius.max())
 
 
 def hull_triangles(vertices: Array) -> NDArray[np.int64]:

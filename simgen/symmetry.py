@@ -17,8 +17,9 @@ _OF_WIDTH = 0.01  # of the least width: and no more than this, for what is long 
 _CANDIDATE = 5e-4  # diameters, between lengths of spokes
 _NEAR = 4e-3  # diameters: a corner of a candidate is this near to a corner, before the candidate is made exact
 _SAME_TURN = 2e-3  # between rotation matrices: two candidates for one symmetry
-_ROUND = 5e-3  # diameters: what half a step of a many-sided block may move its surface, so that it counts as round
-_FOLDS = 16  # turns of a block with fewer are told apart
+_ROUND = 0.01  # of its radius: what a turn about its axis may move the surface of a block that is as good as round
+_ANGLES = (0.37, 1.13, 2.29)  # rad, no common part of a turn
+_CORNERS = 1500  # of the hull that must fit
 _PROBES = 400  # points of a surface with hollows that must fit
 _PATCH = 0.05  # diameters, the longest edge of the triangles that points are compared with
 
@@ -31,23 +32,28 @@ class Shape:
         self, corners: Array, planes: Array, diameter: float, surface: tuple[Array, NDArray[np.int64]] | None = None
     ) -> None:
         self.corners, self.planes, self.diameter, self._surface = corners, planes, diameter, surface
-        width = float(np.ptp(corners @ planes[:, :3].T, axis=0).min())
+        self._some = corners[_spread(len(corners), _CORNERS)]
+        width = float(np.ptp(self._some @ planes[_spread(len(planes), _CORNERS), :3].T, axis=0).min())
         self.tolerance = min(_TOLERANCE * diameter, _OF_WIDTH * width)
 
     def rotations(self) -> Array:
         """(S, 4, 4) block_from_block: the rotations that map the block onto itself, the identity first."""
         found = [np.eye(4)]
         for candidate in self._candidates():
-            if _gap(candidate, found) > _SAME_TURN:
-                exact = self._made_exact(candidate)
-                if _gap(exact, found) > _SAME_TURN and self.keeps(exact, self.tolerance):
-                    found.append(exact)
+            if _gap(candidate, found) < _SAME_TURN:
+                continue
+            if self.keeps(candidate, self.tolerance):
+                found.append(candidate)
+                continue
+            exact = self._made_exact(candidate)
+            if _gap(exact, found) > _SAME_TURN and self.keeps(exact, self.tolerance):
+                found.append(exact)
         found.sort(key=lambda s: -np.trace(s[:3, :3]))
         return np.stack(found)
 
     def keeps(self, transform: Array, tolerance: float) -> bool:
         """Whether `transform` (4, 4) maps the block onto itself, to within `tolerance` m."""
-        moved = self.corners @ transform[:3, :3].T + transform[:3, 3]
+        moved = self._some @ transform[:3, :3].T + transform[:3, 3]
         for start in range(0, len(moved), 512):  # a body inside of its equal is the same body
             if np.max(moved[start : start + 512] @ self.planes[:, :3].T - self.planes[:, 3]) > tolerance:
                 return False
@@ -55,26 +61,29 @@ class Shape:
             return True
         return self._on_surface(self._probes @ transform[:3, :3].T + transform[:3, 3], tolerance)
 
-    def round_axis(self, rotations: Array) -> Array | None:
-        """(3,) the axis about which the block is as good as round: so many equal turns that half a step more moves the
-        surface next to nothing. None if there is none, or if it does not go through the origin."""
-        if len(rotations) < _FOLDS:
-            return None
-        turns = rotations[1:]
-        cosine = (np.trace(turns[:, :3, :3], axis1=1, axis2=2) - 1) / 2
-        best = turns[np.argmax(cosine)]
-        axis = np.array([best[2, 1] - best[1, 2], best[0, 2] - best[2, 0], best[1, 0] - best[0, 1]])
-        if not np.linalg.norm(axis):
-            return None
-        axis = axis / np.linalg.norm(axis)
-        if np.linalg.norm(best[:3, 3]) > _ROUND * self.diameter:
-            return None
-        half = trimesh.transformations.rotation_matrix(float(np.arccos(cosine.max())) / 2, axis)
-        if not self.keeps(half, _ROUND * self.diameter):
-            return None
-        exact = np.round(axis)  # along an edge of the block's box to within rounding: exactly along it
-        axis = exact if np.linalg.norm(axis - exact) < _SAME_TURN else axis
-        return np.asarray(axis if axis[np.argmax(np.abs(axis))] > 0 else -axis)
+    def round_axis(self) -> Array | None:
+        """(3,) the axis through the origin about which the block is as good as round, as a prism of 24 sides is. None if there
+        is none."""
+        center = self.corners.mean(axis=0)
+        _, principal = np.linalg.eigh(np.cov((self.corners - center).T))
+        exact = np.where(np.abs(principal) < 1e-3, 0.0, principal)
+        for axis in np.concatenate([exact.T, self._ends()]):
+            unit = axis / np.linalg.norm(axis)
+            if all(self.keeps(_turn(unit, angle), self.round_tolerance(unit)) for angle in _ANGLES):
+                return np.asarray(unit if unit[np.argmax(np.abs(unit))] > 0 else -unit) + 0.0
+        return None
+
+    def round_tolerance(self, axis: Array) -> float:
+        """How far, in m, a turn about `axis` may move the surface of a block that is as good as round about it."""
+        return _ROUND * float(np.linalg.norm(np.cross(self.corners, axis), axis=1).max())
+
+    def _ends(self) -> Array:
+        """(E, 3) the normals of the planes that carry most corners: a cylinder's ends."""
+        carried = np.zeros(len(self.planes), dtype=np.int64)
+        for start in range(0, len(self._some), 512):
+            heights = self.planes[:, 3] - self._some[start : start + 512] @ self.planes[:, :3].T
+            carried += (heights < self.tolerance).sum(axis=0)
+        return self.planes[np.argsort(-carried, kind="stable")[:2], :3]
 
     def _candidates(self) -> Array:
         """(N, 4, 4) transforms that might be symmetries: a rotation is fixed by where it takes two spokes, and lengths and the
@@ -88,27 +97,24 @@ class Shape:
         b = spokes[wide[0] if len(wide) else np.argmax(sines)]
         like_a = np.flatnonzero(np.abs(length - np.linalg.norm(a)) < _CANDIDATE * self.diameter)
         like_b = np.flatnonzero(np.abs(length - np.linalg.norm(b)) < _CANDIDATE * self.diameter)
-        angle = np.abs(spokes[like_a] @ spokes[like_b].T - a @ b) < 2 * _CANDIDATE * self.diameter**2
-        first, second = np.nonzero(angle)
-        one, two = spokes[like_a[first]], spokes[like_b[second]]
-        normal = np.linalg.norm(np.cross(one, two), axis=1)
-        kept = np.abs(normal / np.linalg.norm(np.cross(a, b)) - 1) < 0.5
-        turns = _frames(one[kept], two[kept]) @ _frames(a[None], b[None])[0].T
+        gap = np.linalg.norm(spokes[like_a][:, None] - spokes[like_b], axis=2) - np.linalg.norm(a - b)
+        first, second = np.nonzero(np.abs(gap) < 2 * min(_CANDIDATE * self.diameter, 4 * self.tolerance))
+        pairs = [(spokes[like_a[i]], spokes[like_b[j]]) for i, j in zip(first, second, strict=True)]
+        least = 0.5 * np.linalg.norm(np.cross(a, b))
+        pairs = [(one, two) for one, two in pairs if np.linalg.norm(np.cross(one, two)) > least]
+        start = _frame(a, b).T
+        turns = np.stack([_frame(one, two) @ start for one, two in pairs])
         # A few corners decide about most of them.
-        few = spokes[np.unique(np.linspace(0, len(spokes) - 1, 12).astype(int))]
-        tree = cKDTree(spokes)
-        gaps = tree.query((few @ np.swapaxes(turns, 1, 2)).reshape(-1, 3))[0].reshape(len(turns), len(few))
-        turns = turns[gaps.max(axis=1) < _NEAR * self.diameter]
-        return rigid(turns, center - turns @ center)
+        few = spokes[_spread(len(spokes), 12)]
+        gaps = cKDTree(spokes).query((few @ np.swapaxes(turns, 1, 2)).reshape(-1, 3))[0].reshape(len(turns), len(few))
+        turns = turns[gaps.max(axis=1) < min(_NEAR * self.diameter, 10 * self.tolerance)]
+        return np.stack([rigid(turn, center - turn @ center) for turn in turns])
 
     def _made_exact(self, transform: Array) -> Array:
         """`transform` with its rounding taken out: the rigid motion that best takes corners to the corners that they come near
-        (Kabsch 1976). One that is exact already stays."""
+        (Kabsch 1976)."""
         tree = cKDTree(self.corners)
-        moved = self.corners @ transform[:3, :3].T + transform[:3, 3]
-        gap, other = tree.query(moved)
-        if gap.max() < 1e-7 * self.diameter:
-            return transform
+        gap, other = tree.query(self.corners @ transform[:3, :3].T + transform[:3, 3])
         near = gap < _NEAR * self.diameter
         if near.sum() < 4:
             return transform
@@ -131,7 +137,7 @@ class Shape:
         )
         inner = points[depth > self.tolerance]
         chosen = inner if len(inner) else points
-        return chosen[np.unique(np.linspace(0, len(chosen) - 1, _PROBES).astype(int))]
+        return chosen[_spread(len(chosen), _PROBES)]
 
     @cached_property
     def _patches(self) -> tuple[cKDTree, Array, float]:
@@ -168,13 +174,22 @@ def _distance(triangles: Array, points: Array) -> Array:
     return np.asarray(np.linalg.norm(nearest - each, axis=1).reshape(-1, count) / scale)
 
 
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of the numbers below `count`, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, most).astype(np.int64))
+
+
 def _gap(transform: Array, others: list[Array]) -> float:
     return float(np.abs(np.stack(others)[:, :3, :3] - transform[:3, :3]).max(axis=(1, 2)).min())
 
 
-def _frames(a: Array, b: Array) -> Array:
-    """(N, 3, 3) right-handed frames with x along `a` (N, 3) and y in the plane of `a` and `b` (N, 3)."""
-    x = a / np.linalg.norm(a, axis=1, keepdims=True)
+def _frame(a: Array, b: Array) -> Array:
+    """(3, 3) the right-handed frame with x along `a` (3,) and y in the plane of `a` and `b` (3,)."""
+    x = a / np.linalg.norm(a)
     z = np.cross(a, b)
-    z = z / np.linalg.norm(z, axis=1, keepdims=True)
-    return np.stack([x, np.cross(z, x), z], axis=2)
+    z = z / np.linalg.norm(z)
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def _turn(axis: Array, angle: float) -> Array:
+    return np.asarray(trimesh.transformations.rotation_matrix(angle, axis))
