@@ -50,6 +50,8 @@ def render(config: Render) -> None:
             f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not seen",
             file=sys.stderr,
         )
+    for note in pipeline.world.notes:
+        print(note, file=sys.stderr)
     out = Path(config.out)
     recipe = {
         **describe(config, pipeline.world, pipeline.sampler, pipeline.images),
