@@ -171,7 +171,9 @@ def load_block_set(path: Path) -> tuple[Solid, ...]:
         else:
             size = _vector(path, f"{where}: size", block.get("size"), 3, positive=True)
             if block["shape"] == "sphere" and np.ptp(size) > 0:
-                raise SceneError(f"{path}: {where}: size: got {block['size']}; expected a sphere's diameter three times")
+                raise SceneError(
+                    f"{path}: {where}: size: got {block['size']}; expected a sphere's diameter three times"
+                )
             solid = make_solid(str(name), block["shape"], size)
             _check_size(path, solid, None)
         solids.append(solid)

@@ -79,8 +79,8 @@ def corners_of(hull: ConvexHull, planes: Array, diameter: float) -> NDArray[np.i
 
 
 def rests_of(planes: Array, mass: Array, axis: Array | None, diameter: float) -> Array:
-    """(R, 4, 4) table_from_block: each way to lie on the plane z = 0 of a block with the hull `planes` and the center of mass
-    `mass` (3,), with its base down (no turn) first if that carries it.
+    """(R, 4, 4) table_from_block: each way to lie on the plane z = 0 of a block with the hull `planes` and the center of
+    mass `mass` (3,), with its base down (no turn) first if that carries it.
 
     A facet of the hull carries the block if the center of mass is over it. Facets that the continuous symmetry about `axis`
     turns into each other count once.

@@ -29,8 +29,8 @@ _PLY_TYPES = {
 
 @dataclass(frozen=True)
 class Surface:
-    """What a mesh file holds: vertices (V, 3) in the file's unit and frame, triangles (T, 3), and `wears`, which of "texture"
-    and "colors" the file brings with it, or an empty text."""
+    """What a mesh file holds: vertices (V, 3) in the file's unit and frame, triangles (T, 3), and `wears`: "texture" or
+    "colors" if the file brings them with it, else an empty text."""
 
     vertices: Array
     triangles: NDArray[np.int64]
@@ -158,7 +158,7 @@ def _read_ply(data: bytes) -> Surface:
         raise ValueError("the file holds no points")
     points = np.stack([np.asarray(vertex[axis], dtype=np.float64) for axis in "xyz"], axis=1)
     faces = rows.get("face", {})
-    polygons = faces.get("vertex_indices", faces.get("vertex_index", []))
+    polygons: Any = faces.get("vertex_indices", faces.get("vertex_index", []))
     wears = "texture" if b"texturefile" in head.lower() else ""
     if not wears and ("red" in vertex or "red" in faces):
         wears = "colors"

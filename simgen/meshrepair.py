@@ -17,8 +17,8 @@ _NO_HEIGHT = 1e-7  # diameters: a triangle of less height has no area
 
 @dataclass(frozen=True)
 class Repaired:
-    """vertices (V, 3), all of them corners of `triangles` (T, 3), which are counterclockwise from outside; whether the surface
-    is `watertight`, and in how many separate `bodies` it is."""
+    """vertices (V, 3), all of them corners of `triangles` (T, 3), which are counterclockwise from outside; whether the
+    surface is `watertight`, and in how many separate `bodies` it is."""
 
     vertices: Array
     triangles: NDArray[np.int64]
@@ -64,9 +64,7 @@ def repaired(vertices: Array, triangles: NDArray[np.int64]) -> Repaired:
     return Repaired(used[kept], inverse.reshape(-1, 3), watertight, bodies)
 
 
-def _outward(
-    vertices: Array, faces: NDArray[np.int64], adjacency: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], int]:
+def _outward(vertices: Array, faces: NDArray[np.int64], adjacency: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """`faces` (T, 3), those of each connected part turned together so that they look out of it; and the number of parts.
 
     A part within another is a closed cavity: nobody sees it, and its faces look inward rightly.

@@ -21,7 +21,7 @@ def triangulated(vertices: Array, polygons: Sequence[Sequence[int]]) -> NDArray[
     sizes = np.array([len(polygon) for polygon in polygons], dtype=np.int64)
     parts = [np.zeros((0, 3), dtype=np.int64)]
     for size in np.unique(sizes[sizes >= 3]):
-        rows = np.array([polygons[k] for k in np.flatnonzero(sizes == size)], dtype=np.int64)
+        rows = np.array([polygons[int(k)] for k in np.flatnonzero(sizes == size)], dtype=np.int64)
         fans = np.stack([np.repeat(rows[:, :1], size - 2, axis=1), rows[:, 1:-1], rows[:, 2:]], axis=2)
         if size == 3:
             parts.append(fans[:, 0])
@@ -38,13 +38,13 @@ def triangulated(vertices: Array, polygons: Sequence[Sequence[int]]) -> NDArray[
 
 def _ears(vertices: Array, polygon: NDArray[np.int64], area: Array) -> NDArray[np.int64]:
     """The triangles of one polygon whose area vector is `area` (3,)."""
-    size = np.linalg.norm(area)
-    normal = area / max(size, 1e-300)
+    size = float(np.linalg.norm(area))
+    normal = area / np.maximum(size, 1e-300)
     across = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
     across /= np.linalg.norm(across)
     corners = vertices[polygon] - vertices[polygon].mean(axis=0)
     flat = corners @ np.stack([across, np.cross(normal, across)]).T  # anticlockwise
-    flat /= max(np.abs(flat).max(), 1e-300)
+    flat /= np.maximum(np.abs(flat).max(), 1e-300)
     ends = np.array([len(flat)], dtype=np.uint32)
     triangles = mapbox_earcut.triangulate_float64(flat, ends).astype(np.int64).reshape(-1, 3)
     a, b, c = np.moveaxis(flat[triangles], 1, 0)

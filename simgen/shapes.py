@@ -24,7 +24,6 @@ from simgen.symmetry import Shape
 
 SEGMENTS = 64  # sides of a drawn circle: it stays within 0.13% of its radius
 SPHERE_LEVEL = 4  # subdivisions of the icosahedron that stands for a sphere: it stays within 0.09% of its radius
-_FLIP = 1e-3  # diameters: how far the half turn of a round block may move its surface
 _BALL = 0.02  # of the radius: a mesh that is so near to a sphere everywhere is one
 _FULL = 0.999  # share of its hull's volume, or of each of its faces, that a convex surface has
 _HOLLOW = 0.02  # diameters: parts that overlap are no convex block if a face lies deeper in the hull
@@ -137,12 +136,7 @@ class Solid:
         """
         if self.sphere:
             return np.eye(4)[None]
-        if self.axis is not None:
-            flip = rigid(2 * np.outer(side := _normal_to(self.axis), side) - np.eye(3), np.zeros(3))
-            shape = self._as_shape
-            swaps = shape.keeps(flip, max(_FLIP * self.diameter, shape.round_tolerance(self.axis)))
-            return np.stack([np.eye(4), flip] if swaps else [np.eye(4)])
-        return self._as_shape.rotations()
+        return self._as_shape.symmetries(self.axis)
 
     @property
     def round_axis(self) -> Array | None:
@@ -222,10 +216,10 @@ def make_solid(name: str, shape: str, size: Array) -> Solid:
 def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *, recognize: bool = True) -> Solid:
     """The block `name` from a mesh file (see meshfile.py), its coordinates times `scale` being meters.
 
-    The block's origin is the middle of the mesh's bounding box; `Solid.mesh_origin` is where the file's origin then is. `axis`
-    (3,) states a continuous symmetry. With `recognize`, a mesh that is a sphere becomes the shape "sphere", and one of so
-    many equal sides that it is round gets its axis. Raises SceneError that names the file if it is missing, is no mesh, or is
-    flat.
+    The block's origin is the middle of the mesh's bounding box; `Solid.mesh_origin` is where the file's origin then is.
+    `axis` (3,) states a continuous symmetry. With `recognize`, a mesh that is a sphere becomes the shape "sphere", and one of
+    so many equal sides that it is round gets its axis. Raises SceneError that names the file if it is missing, is no mesh, or
+    is flat.
     """
     if not path.is_file():
         raise SceneError(f"{path}: missing; block '{name}' names it as its mesh")
@@ -252,7 +246,9 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *
         ending = "texture is" if surface.wears == "texture" else "colors are"
         notes.append(f"its own {ending} not drawn; blocks wear randomize.blocks.material")
     if not mesh.watertight:
-        notes.append("its mesh is not watertight: renderer=tiny and egl draw it as it is, raycast does not; it rests on its convex hull")
+        notes.append(
+            "its mesh is not watertight: renderer=tiny and egl draw it as it is, raycast does not; it rests on its hull"
+        )
     if recognize and axis is None and _is_sphere(mesh, hull):
         notes.append("its mesh is a sphere: it is drawn and labeled as one, symmetric about every axis")
         solid = replace(make_solid(name, "sphere", np.ptp(mesh.vertices, axis=0)), mesh_origin=0.0 - middle)
@@ -320,11 +316,6 @@ def hull_triangles(vertices: Array) -> NDArray[np.int64]:
     a, b, c = (vertices[hull.simplices[:, k]] for k in range(3))
     inward = np.einsum("ij,ij->i", np.cross(b - a, c - a), hull.equations[:, :3]) < 0
     return np.asarray(np.where(inward[:, None], hull.simplices[:, ::-1], hull.simplices), dtype=np.int64)
-
-
-def _normal_to(axis: Array) -> Array:
-    normal = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-    return np.asarray(normal / np.linalg.norm(normal))
 
 
 def _ring(sides: int, height: float, turn: float = 0.0) -> Array:

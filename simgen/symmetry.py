@@ -18,6 +18,7 @@ _CANDIDATE = 5e-4  # diameters, between lengths of spokes
 _NEAR = 4e-3  # diameters: a corner of a candidate is this near to a corner, before the candidate is made exact
 _SAME_TURN = 2e-3  # between rotation matrices: two candidates for one symmetry
 _ROUND = 0.01  # of its radius: what a turn about its axis may move the surface of a block that is as good as round
+_FLIP = 1e-3  # diameters: or, of the half turn that swaps its ends, this, if that is more
 _ANGLES = (0.37, 1.13, 2.29)  # rad, no common part of a turn
 _CORNERS = 1500  # of the hull that must fit
 _PROBES = 400  # points of a surface with hollows that must fit
@@ -35,6 +36,17 @@ class Shape:
         self._some = corners[_spread(len(corners), _CORNERS)]
         width = float(np.ptp(self._some @ planes[_spread(len(planes), _CORNERS), :3].T, axis=0).min())
         self.tolerance = min(_TOLERANCE * diameter, _OF_WIDTH * width)
+
+    def symmetries(self, axis: Array | None) -> Array:
+        """(S, 4, 4) block_from_block: the discrete rotations that map the block onto itself, the identity first. Beside a
+        continuous symmetry about `axis` that is the half turn that swaps the ends, if it is one."""
+        if axis is None:
+            return self.rotations()
+        side = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
+        side = side / np.linalg.norm(side)
+        flip = rigid(2 * np.outer(side, side) - np.eye(3), np.zeros(3))
+        swaps = self.keeps(flip, max(_FLIP * self.diameter, self.round_tolerance(axis)))
+        return np.stack([np.eye(4), flip] if swaps else [np.eye(4)])
 
     def rotations(self) -> Array:
         """(S, 4, 4) block_from_block: the rotations that map the block onto itself, the identity first."""
@@ -62,8 +74,8 @@ class Shape:
         return self._on_surface(self._probes @ transform[:3, :3].T + transform[:3, 3], tolerance)
 
     def round_axis(self) -> Array | None:
-        """(3,) the axis through the origin about which the block is as good as round, as a prism of 24 sides is. None if there
-        is none."""
+        """(3,) the axis through the origin about which the block is as good as round, as a prism of 24 sides is. None if
+        there is none."""
         center = self.corners.mean(axis=0)
         _, principal = np.linalg.eigh(np.cov((self.corners - center).T))
         exact = np.where(np.abs(principal) < 1e-3, 0.0, principal)
@@ -86,8 +98,8 @@ class Shape:
         return self.planes[np.argsort(-carried, kind="stable")[:2], :3]
 
     def _candidates(self) -> Array:
-        """(N, 4, 4) transforms that might be symmetries: a rotation is fixed by where it takes two spokes, and lengths and the
-        angle between them are kept."""
+        """(N, 4, 4) transforms that might be symmetries: a rotation is fixed by where it takes two spokes, and their lengths and
+        the distance between them are kept."""
         center = self.corners.mean(axis=0)
         spokes = self.corners - center
         length = np.linalg.norm(spokes, axis=1)
@@ -111,8 +123,8 @@ class Shape:
         return np.stack([rigid(turn, center - turn @ center) for turn in turns])
 
     def _made_exact(self, transform: Array) -> Array:
-        """`transform` with its rounding taken out: the rigid motion that best takes corners to the corners that they come near
-        (Kabsch 1976)."""
+        """`transform` with its rounding taken out: the rigid motion that best takes corners to the corners that they come
+        near (Kabsch 1976)."""
         tree = cKDTree(self.corners)
         gap, other = tree.query(self.corners @ transform[:3, :3].T + transform[:3, 3])
         near = gap < _NEAR * self.diameter
@@ -125,7 +137,7 @@ class Shape:
 
     @cached_property
     def _probes(self) -> Array:
-        """(N, 3) points of the surface, those in its hollows first: of a surface with hollows the corners do not state all."""
+        """(N, 3) points of the surface, in its hollows if it has any: there the corners do not state all."""
         assert self._surface is not None
         vertices, triangles = self._surface
         points = np.concatenate([vertices[triangles].mean(axis=1), vertices[np.unique(triangles)]])

@@ -24,8 +24,8 @@ class _Loader(yaml.SafeLoader):
                 continue
             if key.value in seen:
                 raise SceneError(
-                    f"line {key.start_mark.line + 1}: '{key.value}' stands here and in line {seen[key.value]}; expected each "
-                    "name once"
+                    f"line {key.start_mark.line + 1}: '{key.value}' stands here and in line {seen[key.value]}; expected "
+                    "each name once"
                 )
             seen[key.value] = key.start_mark.line + 1
             key.tag = _TEXT
@@ -50,7 +50,9 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     _FLOAT,
-    re.compile(r"([-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    re.compile(
+        r"([-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
     list("-+0123456789."),
 )
 

@@ -10,7 +10,8 @@ from builders import ROOT
 
 # From the ground up: a room imports only from rooms named before it.
 FLOORS = [
-    "errors", "files", "resources", "schema", "config", "geometry", "draws", "distributions", "shapes", "scene", "catalogue",
+    "errors", "files", "resources", "schema", "config", "geometry", "draws", "distributions", "hulls",
+    "symmetry", "polygons", "meshfile", "meshrepair", "shapes", "scene", "yamlfile", "catalogue",
     "textures", "textures.color", "textures.images", "textures.procedural", "factors", "viewpoints", "randomize",
     "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet", "render.stage",
     "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface", "render.light",
