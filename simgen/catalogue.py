@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from simgen.errors import ConfigError, SceneError
 from simgen.geometry import Array
 from simgen.resources import resource_folder
 from simgen.scene import Bools, Fixtures
 from simgen.shapes import SHAPES, Solid, load_solid, make_solid
+from simgen.yamlfile import read_yaml
+
+LEAST, MOST = 0.001, 5.0  # m: the longest edge of a block
+_UNITS = (0.001, 0.01, 0.0254, 1000.0, 100.0)  # meters per mm, cm and inch, and the two mistakes the other way round
+_LIKELY = (0.004, 1.0)  # m: what a block on a table measures
+_NAMES = ("model",)  # keys of a scene file whose values are names of blocks
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,8 @@ class Room:
 class World:
     """A scene file, read and checked: everything that no sample changes.
 
-    `table` has its top at z = 0. `fixtures` are boxes that stand for what else
-    is in the cell, in groups that share a material. `nominal` and `varied` are
-    the leaves that conf/randomize/ may refer to by these two words.
+    `table` has its top at z = 0. `fixtures` are boxes that stand for what else is in the cell, in groups that share a
+    material. `nominal` and `varied` are the leaves that conf/randomize/ may refer to by these two words.
     """
 
     name: str
@@ -62,6 +66,11 @@ class World:
     nominal: Mapping[str, Any]
     varied: Mapping[str, Any]
     source: Mapping[str, Any]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the blocks' files, a line each."""
+        return tuple(note for solid in self.solids for note in solid.notes)
 
     @cached_property
     def loose(self) -> tuple[Box, ...]:
@@ -103,9 +112,16 @@ def load_world(scene: str) -> World:
     size = _vector(path, "table.size", table.get("size"), 2, positive=True)
     center = _vector(path, "table.center", table.get("center"), 2)
     thickness = _number(path, "table.thickness", table.get("thickness"), positive=True)
+    solids = load_block_set(blocks)
+    for solid in solids:
+        if np.sort(solid.size)[1] > size.max():
+            raise SceneError(
+                f"{blocks}: block '{solid.name}' {_measures(solid.size)}, more than the table of {size[0]:g} x {size[1]:g} m"
+                f"{_guess(solid.size, _scale_of(blocks, solid))}"
+            )
     return World(
         name=path.stem,
-        solids=load_block_set(blocks),
+        solids=solids,
         table=Box(np.array([*center, -thickness / 2]), np.array([*size, thickness])),
         room=Room(
             floor=_number(path, "room.floor", room.get("floor")),
@@ -118,17 +134,18 @@ def load_world(scene: str) -> World:
         height=_pixels(path, "camera.height", camera.get("height")),
         nominal=_section(path, data, "nominal"),
         varied=_section(path, data, "varied"),
-        source={**data, "blocks": _read_yaml(blocks)},
+        source={**data, "blocks": read_yaml(blocks)},
     )
 
 
 def load_block_set(path: Path) -> tuple[Solid, ...]:
     """The solids of a block set file, in the order of the file: obj_id in a BOP dataset is the place plus one.
 
-    A block is `{shape: NAME, size: [x, y, z]}` with a shape of shapes.SHAPES, or `{mesh: FILE, scale: metres per unit,
-    axis: [x, y, z] if it is round}`, FILE beside the block set. Raises SceneError that names file and block.
+    A block is `{shape: NAME, size: [x, y, z]}` with a shape of shapes.SHAPES, or `{mesh: FILE, scale: meters per unit,
+    axis: [x, y, z] if it is round}`, FILE beside the block set. Its name is what is written, also where that looks like a
+    number. Raises SceneError that names file and block, also for a block that is too small or too large to be meant.
     """
-    data = _read_yaml(path)
+    data = read_yaml(path)
     if not isinstance(data, dict) or not data:
         raise SceneError(f"{path}: expected blocks as NAME: {{shape, size}} or NAME: {{mesh, scale}}")
     solids = []
@@ -147,13 +164,50 @@ def load_block_set(path: Path) -> tuple[Solid, ...]:
                 if not axis.any():
                     raise SceneError(f"{path}: {where}: axis: got [0, 0, 0]; expected a direction")
                 axis = axis / np.linalg.norm(axis)
-            solids.append(load_solid(str(name), _resolve(path, str(block["mesh"])), scale, axis))
+            solid = load_solid(str(name), _resolve(path, str(block["mesh"])), scale, axis)
+            _check_size(path, solid, scale)
         elif not isinstance(block["shape"], str) or block["shape"] not in SHAPES:
             raise SceneError(f"{path}: {where}: unknown shape '{block['shape']}'; expected one of {', '.join(SHAPES)}")
         else:
             size = _vector(path, f"{where}: size", block.get("size"), 3, positive=True)
-            solids.append(make_solid(str(name), block["shape"], size))
+            if block["shape"] == "sphere" and np.ptp(size) > 0:
+                raise SceneError(
+                    f"{path}: {where}: size: got {block['size']}; expected a sphere's diameter three times"
+                )
+            solid = make_solid(str(name), block["shape"], size)
+            _check_size(path, solid, None)
+        solids.append(solid)
     return tuple(solids)
+
+
+def _scale_of(path: Path, solid: Solid) -> float | None:
+    """The scale that the block set in `path` gives the mesh of `solid`, None for a built-in shape."""
+    return None if solid.mesh_origin is None else float(read_yaml(path)[solid.name].get("scale", 1.0))
+
+
+def _check_size(path: Path, solid: Solid, scale: float | None) -> None:
+    """Raises SceneError for a block that is not of a size that one could mean, with a guess at the `scale` of its mesh."""
+    longest = float(solid.size.max())
+    if not LEAST * (1 - 1e-6) <= longest <= MOST * (1 + 1e-6):
+        raise SceneError(
+            f"{path}: block '{solid.name}' {_measures(solid.size)}; expected a longest edge from 1 mm to {MOST:g} m"
+            f"{_guess(solid.size, scale)}"
+        )
+
+
+def _measures(size: Array) -> str:
+    unit, name = (1000, "mm") if size.max() < 0.01 else (1, "m")
+    return f"measures {' x '.join(f'{edge * unit:.3g}' for edge in size)} {name}"
+
+
+def _guess(size: Array, scale: float | None = None) -> str:
+    """The end of a message: by which factor the numbers of a block are off, if one is likely."""
+    likely = [unit for unit in _UNITS if _LIKELY[0] <= size.max() * unit <= _LIKELY[1]]
+    if not likely:
+        return ""
+    if scale is None:
+        return f"; size is in meters: [{', '.join(f'{edge * likely[0]:.3g}' for edge in size)}]?"
+    return f"; scale: {scale * likely[0]:.3g}?"
 
 
 def scene_names() -> list[str]:
@@ -182,17 +236,8 @@ def _resolve(beside: Path, name: str) -> Path:
     return own if own.exists() and not local.exists() else local
 
 
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SceneError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-
-
 def _read(path: Path, keys: set[str], optional: set[str]) -> dict[str, Any]:
-    data = _read_yaml(path)
+    data = read_yaml(path, names=_NAMES)
     if not isinstance(data, dict):
         raise SceneError(f"{path}: expected a mapping with the keys {', '.join(sorted(keys))}")
     unknown, missing = set(data) - keys, keys - optional - set(data)

@@ -1,6 +1,6 @@
 """Blocks that fall and come to rest: `settle`, with PyBullet's rigid-body dynamics.
 
-The only result is a pose for each block. Collision shapes are convex hulls.
+The only result is a pose for each block. Collision shapes are spheres and convex hulls.
 """
 
 from dataclasses import replace
@@ -80,10 +80,14 @@ def _fall(scenes: Scenes, row: int, slots: NDArray[np.int64], world: World) -> A
         for slot in slots:
             solid = world.solids[scenes.blocks.model[row, slot]]
             scale = float(scenes.blocks.scale[row, slot])
-            # A body's origin is its centre of mass to PyBullet, and the middle of its bounding box to us.
+            # A body's origin is its center of mass to PyBullet, and the middle of its bounding box to us.
             middle = solid.center_of_mass * scale
-            corners = (solid.vertices[solid.hull.vertices] * scale - middle).tolist()
-            shape = p.createCollisionShape(p.GEOM_MESH, vertices=corners, physicsClientId=client)
+            if solid.sphere:
+                radius = float(solid.size[2]) * scale / 2
+                shape = p.createCollisionShape(p.GEOM_SPHERE, radius=radius, physicsClientId=client)
+            else:
+                corners = (solid.vertices[solid.hull.vertices] * scale - middle).tolist()
+                shape = p.createCollisionShape(p.GEOM_MESH, vertices=corners, physicsClientId=client)
             pose = scenes.blocks.world_from_block[row, slot] @ rigid(np.eye(3), middle)
             middles.append(rigid(np.eye(3), -middle))
             w, x, y, z = quaternion_from_matrix(pose[:3, :3])

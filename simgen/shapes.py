@@ -1,24 +1,32 @@
 """Block solids: vertices, facets, keypoints, rotational symmetries, resting faces and a mesh.
 
-A `Solid` has its origin at the centre of its bounding box and its axes along the box's edges (BOP's convention); lengths
-are metres. The eight shapes of Tobin et al. 2017 come from one table of unit vertices; any other comes from a mesh file.
+A `Solid` has its origin at the center of its bounding box and its axes along the box's edges (BOP's convention); lengths
+are meters. The eight shapes of Tobin et al. 2017 and the sphere come from one table of unit vertices; any other comes from
+a mesh file.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull, QhullError, cKDTree
+from scipy.spatial import ConvexHull, QhullError
 
 from simgen.errors import SceneError
-from simgen.geometry import Array, rigid, rotation_between
+from simgen.geometry import Array, rigid
+from simgen.hulls import corners_of, diameter_of, planes_of, rests_of
+from simgen.meshfile import read_mesh
+from simgen.meshrepair import Repaired, repaired
+from simgen.symmetry import Shape
 
 SEGMENTS = 64  # sides of a drawn circle: it stays within 0.13% of its radius
+SPHERE_LEVEL = 4  # subdivisions of the icosahedron that stands for a sphere: it stays within 0.09% of its radius
+_BALL = 0.02  # of the radius: a mesh that is so near to a sphere everywhere is one
+_FULL = 0.999  # share of its hull's volume, or of each of its faces, that a convex surface has
+_HOLLOW = 0.02  # diameters: parts that overlap are no convex block if a face lies deeper in the hull
 _UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -26,8 +34,10 @@ _UP = np.array([0.0, 0.0, 1.0])
 class Solid:
     """One kind of block.
 
-    vertices (V, 3) m and triangles (T, 3) anticlockwise from outside are the surface; `axis` (3,) is the direction of a
-    continuous rotational symmetry through the origin, or None. `convex` says whether the surface is its own hull.
+    vertices (V, 3) m and triangles (T, 3) counterclockwise from outside are the surface; `axis` (3,) is the direction of a
+    continuous rotational symmetry through the origin, or None. `convex` says whether the surface is its own hull. A block
+    of the shape "sphere" is symmetric about every axis; its `axis` is None. Of a block from a mesh file, `mesh_origin` (3,)
+    m is where the file's own origin is in the block frame, else None, and `notes` are what a user should know of the file.
     """
 
     name: str
@@ -36,6 +46,13 @@ class Solid:
     triangles: NDArray[np.int64]
     axis: Array | None
     convex: bool
+    mesh_origin: Array | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sphere(self) -> bool:
+        """Whether every rotation about the origin maps the block onto itself."""
+        return self.shape == "sphere"
 
     @property
     def size(self) -> Array:
@@ -50,8 +67,7 @@ class Solid:
     @cached_property
     def diameter(self) -> float:
         """The greatest distance in m between two points of the block (BOP's `diameter`)."""
-        corners = self.vertices[self.hull.vertices]
-        return float(max(np.linalg.norm(corners - corner, axis=1).max() for corner in corners))
+        return float(self.size.max()) if self.sphere else diameter_of(self.vertices[self.hull.vertices])
 
     @cached_property
     def hull(self) -> ConvexHull:
@@ -60,106 +76,93 @@ class Solid:
     @cached_property
     def planes(self) -> Array:
         """(P, 4) half-spaces n.x <= d of the convex hull as rows [n, d], one for each facet, outward unit normals."""
-        equations = self.hull.equations
-        _, first = np.unique(np.round(equations, 6), axis=0, return_index=True)
-        planes = equations[np.sort(first)]
-        return np.concatenate([planes[:, :3], -planes[:, 3:]], axis=1)
+        return planes_of(self.hull, self.diameter)
+
+    @cached_property
+    def corners(self) -> Array:
+        """(C, 3) m, the corners of the convex hull."""
+        if self.sphere:
+            return self.vertices
+        return np.asarray(self.vertices[corners_of(self.hull, self.planes, self.diameter)])
 
     @cached_property
     def slabs(self) -> Array:
-        """(S, 5) rows [n, low, high]: the block is where low <= n.x <= high for all of them, and within `taper` if it has
-        one. Opposite facets share a slab; one without an opposite has its low side beyond the block,
+        """(S, 5) rows [n, low, high]: the block is where low <= n.x <= high for all of them, and within its `quadric` if it
+        has one. Opposite facets share a slab; one without an opposite has its low side beyond the block,
         or at the tip of a cone."""
+        if self.sphere:  # it lies within its quadric; the slab only bounds it, and a ray never enters by it
+            return np.array([[0, 0, 1, -self.size[2], self.size[2]]])
         planes = self.planes
-        if self.taper is not None:  # its side is no set of planes
+        if self.quadric is not None:  # its side is no set of planes
             planes = planes[np.abs(planes[:, 2]) > 1 - 1e-9]
-        rows: list[Array] = []
+        rows = np.zeros((len(planes), 5))
+        count = 0
         for plane in planes:
-            opposite = next((row for row in rows if np.allclose(row[:3], -plane[:3], atol=1e-6)), None)
-            if opposite is not None:
-                opposite[3] = -plane[3]
+            opposite = np.flatnonzero(np.abs(rows[:count, :3] + plane[:3]).max(axis=1) < 1e-4)
+            if len(opposite):
+                rows[opposite[0], 3] = -plane[3]
             else:
                 end = np.min(self.vertices @ plane[:3])
-                rows.append(np.array([*plane[:3], end if self.taper is not None else end - 1, plane[3]]))
-        return np.stack(rows)
+                rows[count] = [*plane[:3], end if self.quadric is not None else end - 1, plane[3]]
+                count += 1
+        return rows[:count]
 
     @property
-    def taper(self) -> tuple[float, float] | None:
-        """(a, b) of a round side: in units of the bounding box x^2 + y^2 <= (a + b z)^2. None for a polyhedron."""
-        return {"cylinder": (0.5, 0.0), "cone": (0.25, -0.5)}.get(self.shape)
+    def quadric(self) -> tuple[float, float, float] | None:
+        """(a, b, c) of a round side: in units of the bounding box x^2 + y^2 + c z^2 <= (a + b z)^2. None for a
+        polyhedron."""
+        return {"cylinder": (0.5, 0.0, 0.0), "cone": (0.25, -0.5, 0.0), "sphere": (0.5, 0.0, 1.0)}.get(self.shape)
 
     @cached_property
     def center_of_mass(self) -> Array:
         """(3,) m, that of the convex hull filled evenly."""
+        if self.sphere:
+            return np.zeros(3)
         return np.asarray(trimesh.Trimesh(self.vertices, self.triangles).convex_hull.center_mass)
 
     @cached_property
     def rests(self) -> Array:
-        """(R, 4, 4) table_from_block: each way to lie on the plane z = 0, with its base down (no turn) first if it has one
-        that carries it.
-
-        A facet of the hull carries the block if the hull's centre of mass is over it. Facets that a continuous symmetry
-        turns into each other count once.
-        """
-        mass = self.center_of_mass
-        found: list[tuple[float, Array]] = []
-        seen: list[float] = []
-        for normal, offset in sorted(((p[:3], p[3]) for p in self.planes), key=lambda item: (item[0][2], *item[0])):
-            foot = mass + normal * (offset - normal @ mass)
-            others = self.planes[np.abs(self.planes[:, :3] @ normal - 1) > 1e-9]
-            # Inside every other half-space: the foot of the plumb line lies on this facet and not at its edge.
-            if np.any(others[:, :3] @ foot > others[:, 3] - 1e-9):
-                continue
-            if self.axis is not None:
-                tilt = round(float(normal @ self.axis), 4)
-                if tilt in seen:
-                    continue
-                seen.append(tilt)
-            found.append((offset, rotation_between(normal, -_UP)))
-        return np.stack([rigid(turn, offset * _UP) for offset, turn in found])
+        """(R, 4, 4) table_from_block: each way to lie on the plane z = 0; see hulls.rests_of. A sphere has one."""
+        if self.sphere:
+            return rigid(np.eye(3), self.size[2] / 2 * _UP)[None]
+        return rests_of(self.planes, self.center_of_mass, self.axis, self.diameter)
 
     @cached_property
     def symmetries(self) -> Array:
         """(S, 4, 4) block_from_block: the discrete rotations, identity first, that map the block onto itself.
 
         With a continuous symmetry about `axis`, only those beside it: the half turn that swaps the ends, if there is one.
+        The identity alone for a sphere.
         """
-        if self.axis is not None:
-            flip = rigid(2 * np.outer(side := _normal_to(self.axis), side) - np.eye(3), np.zeros(3))
-            return np.stack([np.eye(4), flip] if self._maps_to_itself(flip) else [np.eye(4)])
-        corners = self.vertices[self.hull.vertices]
-        center = corners.mean(axis=0)
-        spokes = corners - center
-        length = np.linalg.norm(spokes, axis=1)
-        a = spokes[0]
-        b = next(s for s in spokes[1:] if np.linalg.norm(np.cross(a, s)) > 0.1 * length[0] * np.linalg.norm(s))
-        tolerance = 1e-4 * self.diameter
-        found = []
-        # A rotation is fixed by where it takes two spokes; lengths and the angle between them must be kept.
-        for first in spokes[np.abs(length - np.linalg.norm(a)) < tolerance]:
-            for second in spokes[np.abs(length - np.linalg.norm(b)) < tolerance]:
-                if abs(first @ second - a @ b) < tolerance * self.diameter:
-                    turn = _frame(first, second) @ _frame(a, b).T
-                    candidate = rigid(turn, center - turn @ center)
-                    if self._maps_to_itself(candidate):
-                        found.append(candidate)
-        found.sort(key=lambda s: -np.trace(s[:3, :3]))
-        return np.stack(found)
+        if self.sphere:
+            return np.eye(4)[None]
+        return self._as_shape.symmetries(self.axis)
+
+    @property
+    def round_axis(self) -> Array | None:
+        """(3,) the axis about which a block without a stated `axis` is as good as round, None if there is none."""
+        return None if self.sphere or self.axis is not None else self._as_shape.round_axis()
+
+    @cached_property
+    def _as_shape(self) -> Shape:
+        return Shape(self.corners, self.planes, self.diameter, None if self.convex else (self.vertices, self.triangles))
 
     @cached_property
     def keypoints(self) -> Array:
         """(K, 3) m, points on the surface: the corners of a polyhedron (the 12 that lie farthest apart if there are more),
-        or the ends of the axis and four points on each rim of a round one."""
+        the ends of the axis and four points on each rim of a round one, or the six ends of a sphere's three diameters."""
+        if self.sphere:
+            return np.concatenate([np.eye(3), -np.eye(3)]) * self.size / 2
         if self.axis is not None and self.shape in ("cone", "cylinder"):
             rim = np.array([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]])
             top = [[0, 0, 1.0]] if self.shape == "cone" else [[0, 0, 1.0], *(rim + _UP)]
             return np.array([*top, [0, 0, -1], *(rim - _UP)]) * self.size / 2
-        corners = self.vertices[self.hull.vertices]
-        corners = corners[np.lexsort(np.round(corners, 9).T)]
+        corners, unit = self.corners, self.diameter * 1e-8
+        corners = corners[np.lexsort(np.round(corners / unit).T)]
         chosen = [0]
         while len(chosen) < min(12, len(corners)):  # farthest point sampling
             gaps = np.linalg.norm(corners[:, None] - corners[chosen], axis=2).min(axis=1)
-            chosen.append(int(np.argmax(np.round(gaps, 9))))
+            chosen.append(int(np.argmax(np.round(gaps / unit))))
         return np.asarray(corners[np.sort(chosen)])
 
     @cached_property
@@ -169,27 +172,6 @@ class Solid:
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
         return Mesh(corners, normals, box_mapping(corners / self.size + 0.5, normals))
-
-    def _maps_to_itself(self, transform: Array) -> bool:
-        tolerance = 1e-3 * self.diameter
-        moved = self.vertices @ transform[:3, :3].T + transform[:3, 3]
-        if np.max(self._tree.query(moved)[0]) > tolerance:
-            return False
-        if self.convex:
-            return True
-        # Of a surface with hollows the corners do not say everything: points spread over its faces must fit as well.
-        spread, _ = trimesh.sample.sample_surface_even(trimesh.Trimesh(self.vertices, self.triangles), 200, seed=0)
-        moved = spread @ transform[:3, :3].T + transform[:3, 3]
-        corners = self.vertices[self.triangles]
-        nearest = trimesh.triangles.closest_point(
-            np.tile(corners, (len(moved), 1, 1)), np.repeat(moved, len(corners), 0)
-        )
-        gaps = np.linalg.norm(nearest.reshape(len(moved), -1, 3) - moved[:, None], axis=2)
-        return bool(gaps.min(axis=1).max() < tolerance)
-
-    @cached_property
-    def _tree(self) -> cKDTree:
-        return cKDTree(self.vertices)
 
 
 @dataclass(frozen=True)
@@ -215,7 +197,7 @@ def box_mapping(unit: Array, normals: Array) -> Array:
 def face_numbers(normals: Array, slabs: Array) -> NDArray[np.int64]:
     """(T,) which face of a block each triangle with its outward normal, `normals` (T, 3), belongs to: 2 s and 2 s + 1 are
     the low and the high side of row s of Solid.slabs. -1 for what lies along none, as a round side. In a mesh with hollows
-    what is parallel to a face counts as of it."""
+    what is parallel to a face counts as part of it."""
     cosine = normals @ slabs[:, :3].T
     slab = np.argmax(np.round(np.abs(cosine), 6), axis=1)
     along = cosine[np.arange(len(normals)), slab]
@@ -228,70 +210,122 @@ def make_solid(name: str, shape: str, size: Array) -> Solid:
     low, high = unit.min(axis=0), unit.max(axis=0)
     vertices = ((unit - low) / (high - low) - 0.5) * size
     round_shape = shape in ("cone", "cylinder") and abs(size[0] - size[1]) < 1e-9
-    return Solid(name, shape, vertices, _hull_triangles(vertices), _UP if round_shape else None, convex=True)
+    return Solid(name, shape, vertices, hull_triangles(vertices), _UP if round_shape else None, convex=True)
 
 
-def load_solid(name: str, path: Path, scale: float, axis: Array | None = None) -> Solid:
-    """The block `name` from a mesh file (OBJ, PLY, STL), its coordinates times `scale` being metres.
+def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *, recognize: bool = True) -> Solid:
+    """The block `name` from a mesh file (see meshfile.py), its coordinates times `scale` being meters.
 
-    `axis` (3,) states a continuous symmetry. Raises SceneError that names the file if it is missing, is no mesh, or is
-    flat.
+    The block's origin is the middle of the mesh's bounding box; `Solid.mesh_origin` is where the file's origin then is.
+    `axis` (3,) states a continuous symmetry. With `recognize`, a mesh that is a sphere becomes the shape "sphere", and one of
+    so many equal sides that it is round gets its axis. Raises SceneError that names the file if it is missing, is no mesh, or
+    is flat.
     """
     if not path.is_file():
         raise SceneError(f"{path}: missing; block '{name}' names it as its mesh")
     try:
-        loaded: Any = trimesh.load(path, force="mesh", process=False, skip_materials=True)
-        if not np.isfinite(loaded.vertices).all():
-            raise ValueError("it has coordinates that are not finite")
-        mesh = trimesh.Trimesh(np.asarray(loaded.vertices) * scale, loaded.faces)
-        mesh.merge_vertices(merge_tex=True, merge_norm=True)
-        if mesh.is_watertight and mesh.volume < 0:  # inside out
-            mesh.invert()
-        vertices = np.asarray(mesh.vertices, dtype=np.float64)
-        vertices = vertices - (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-        hull = ConvexHull(vertices)
+        surface = read_mesh(path)
+        mesh = repaired(surface.vertices * scale, surface.triangles)
+        middle = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
+        mesh = Repaired(mesh.vertices - middle, mesh.triangles, mesh.watertight, mesh.bodies)
+        hull = ConvexHull(mesh.vertices)
     except QhullError as error:
         raise SceneError(f"{path}: the mesh of block '{name}' is flat or empty; expected a solid") from error
-    except Exception as error:  # trimesh raises whatever its parsers meet
-        raise SceneError(f"{path}: cannot be read as a mesh for block '{name}' ({error})") from error
-    convex = bool(mesh.is_watertight and mesh.volume > 0.999 * hull.volume)
-    if convex:
-        vertices = vertices[hull.vertices]
-    triangles = _hull_triangles(vertices) if convex else np.asarray(mesh.faces, dtype=np.int64)
-    if axis is not None:
-        turn = trimesh.transformations.rotation_matrix(0.7, axis)
-        spread = np.abs(
-            ConvexHull(vertices).volume - ConvexHull(np.concatenate([vertices, vertices @ turn[:3, :3].T])).volume
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read ({error.strerror}); block '{name}' names it as its mesh") from error
+    except ValueError as error:
+        raise SceneError(f"{path}: cannot be read as a mesh for block '{name}': {error}") from error
+    notes = []
+    if np.abs(middle).max() > 1e-3 * np.ptp(mesh.vertices, axis=0).max():
+        shift = ", ".join(f"{value:g}" for value in np.round(middle * 1000, 6) + 0.0)
+        notes.append(
+            f"poses are of the middle of its mesh's bounding box, which is at [{shift}] mm in the file's frame: "
+            "models_info.json stores the shift as mesh_origin_mm"
         )
-        if spread > 0.02 * hull.volume:
-            raise SceneError(
-                f"{path}: block '{name}' is not round about axis {axis.tolist()} through its middle; drop `axis`"
-            )
-    return Solid(name, "mesh", vertices, triangles, axis, convex)
+    if surface.wears:
+        ending = "texture is" if surface.wears == "texture" else "colors are"
+        notes.append(f"its own {ending} not drawn; blocks wear randomize.blocks.material")
+    if not mesh.watertight:
+        notes.append(
+            "its mesh is not watertight: renderer=tiny and egl draw it as it is, raycast does not; it rests on its hull"
+        )
+    if recognize and axis is None and _is_sphere(mesh, hull):
+        notes.append("its mesh is a sphere: it is drawn and labeled as one, symmetric about every axis")
+        solid = replace(make_solid(name, "sphere", np.ptp(mesh.vertices, axis=0)), mesh_origin=0.0 - middle)
+    else:
+        solid = _solid_of(name, mesh, hull, middle, axis)
+    if axis is not None and not _is_round(solid, axis):
+        raise SceneError(
+            f"{path}: block '{name}' is not round about axis {axis.tolist()} through its middle; drop `axis`"
+        )
+    if recognize and axis is None and (found := solid.round_axis) is not None:
+        shown = ", ".join(f"{value:.4g}" for value in found)
+        notes.append(f"its mesh is round about [{shown}]: every turn about that axis counts as the same pose")
+        solid = replace(solid, axis=found)
+    return replace(solid, notes=tuple(f"block '{name}': {note}" for note in notes))
 
 
-def _hull_triangles(vertices: Array) -> NDArray[np.int64]:
+def _solid_of(name: str, mesh: Repaired, hull: ConvexHull, middle: Array, axis: Array | None) -> Solid:
+    diameter = diameter_of(mesh.vertices[hull.vertices])
+    planes = planes_of(hull, diameter)
+    if not _is_convex(mesh, hull, planes, diameter):
+        return Solid(name, "mesh", mesh.vertices, mesh.triangles, axis, False, 0.0 - middle)
+    corners = mesh.vertices[corners_of(hull, planes, diameter)]
+    return Solid(name, "mesh", corners, hull_triangles(corners), axis, True, 0.0 - middle)
+
+
+def _is_convex(mesh: Repaired, hull: ConvexHull, planes: Array, diameter: float) -> bool:
+    """Whether the surface is its own hull: as full as that, or, where cuts between its faces leave that open, with a face on
+    every part of it."""
+    a, b, c = np.moveaxis(mesh.vertices[mesh.triangles], 1, 0)
+    volume = np.einsum("ij,ij->", a, np.cross(b, c)) / 6
+    if mesh.watertight and mesh.bodies == 1:
+        return bool(volume > _FULL * hull.volume)
+    depth = np.zeros(len(mesh.triangles))
+    plane = np.zeros(len(mesh.triangles), dtype=np.int64)
+    for start in range(0, len(depth), 512):
+        rows = slice(start, start + 512)
+        inside = planes[:, 3] - ((a + b + c)[rows] / 3) @ planes[:, :3].T
+        depth[rows], plane[rows] = inside.min(axis=1), inside.argmin(axis=1)
+    if mesh.watertight and volume > _FULL * hull.volume and depth.max() < _HOLLOW * diameter:
+        return True
+    if depth.max() > 1e-4 * diameter:
+        return False
+    area = np.bincount(plane, np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2, len(planes))
+    p, q, r = np.moveaxis(hull.points[hull.simplices], 1, 0)
+    owner = (((p + q + r) / 3) @ planes[:, :3].T - planes[:, 3]).argmax(axis=1)
+    wanted = np.bincount(owner, np.linalg.norm(np.cross(q - p, r - p), axis=1) / 2, len(planes))
+    return bool(np.all(area >= _FULL * wanted - 1e-6 * diameter**2))
+
+
+def _is_round(solid: Solid, axis: Array) -> bool:
+    turn = trimesh.transformations.rotation_matrix(0.7, axis)[:3, :3]
+    both = ConvexHull(np.concatenate([solid.vertices, solid.vertices @ turn.T]))
+    return bool(both.volume - solid.hull.volume <= 0.02 * solid.hull.volume)
+
+
+def _is_sphere(mesh: Repaired, hull: ConvexHull) -> bool:
+    """Whether no part of the surface is farther than _BALL from one sphere about the origin."""
+    radius = np.linalg.norm(mesh.vertices, axis=1)
+    return bool(mesh.watertight and min(radius.min(), -hull.equations[:, 3].max()) > (1 - _BALL) * radius.max())
+
+
+def hull_triangles(vertices: Array) -> NDArray[np.int64]:
+    """(T, 3) the triangles of the convex hull of `vertices` (V, 3), counterclockwise from outside."""
     hull = ConvexHull(vertices)
     a, b, c = (vertices[hull.simplices[:, k]] for k in range(3))
     inward = np.einsum("ij,ij->i", np.cross(b - a, c - a), hull.equations[:, :3]) < 0
     return np.asarray(np.where(inward[:, None], hull.simplices[:, ::-1], hull.simplices), dtype=np.int64)
 
 
-def _normal_to(axis: Array) -> Array:
-    normal = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-    return np.asarray(normal / np.linalg.norm(normal))
-
-
-def _frame(a: Array, b: Array) -> Array:
-    x = a / np.linalg.norm(a)
-    z = np.cross(a, b)
-    z = z / np.linalg.norm(z)
-    return np.stack([x, np.cross(z, x), z], axis=1)
-
-
 def _ring(sides: int, height: float, turn: float = 0.0) -> Array:
     angle = turn + 2 * np.pi * np.arange(sides) / sides
     return np.stack([np.cos(angle), np.sin(angle), np.full(sides, height)], axis=1)
+
+
+def _ball() -> Array:
+    vertices = np.asarray(trimesh.creation.icosphere(subdivisions=SPHERE_LEVEL).vertices)
+    return np.where(np.abs(vertices) < 1e-12, 0.0, vertices)
 
 
 def _prism(sides: int, turn: float = 0.0) -> Array:
@@ -310,6 +344,7 @@ SHAPES: dict[str, Callable[[], Array]] = {
     "hexagonal_prism": lambda: _prism(6),
     "pyramid": lambda: _spire(4, np.pi / 4),
     "rectangular_prism": lambda: _prism(4, np.pi / 4),
+    "sphere": _ball,
     "tetrahedron": lambda: _spire(3, np.pi / 2),
     "triangular_prism": lambda: _prism(3, np.pi / 2),
 }

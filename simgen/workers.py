@@ -50,8 +50,8 @@ def render(config: Render) -> None:
             f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not seen",
             file=sys.stderr,
         )
-    for line in pipeline.sampler.notices:
-        print(line, file=sys.stderr)
+    for notice in (*pipeline.world.notes, *pipeline.sampler.notices):
+        print(notice, file=sys.stderr)
     out = Path(config.out)
     recipe = {
         **describe(config, pipeline.world, pipeline.sampler, pipeline.images),

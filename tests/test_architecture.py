@@ -12,11 +12,12 @@ from builders import ROOT
 FLOORS = [
     "errors", "files", "pictures", "resources", "schema", "config", "distortion", "geometry", "camera.lenses",
     "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",
-    "distributions", "shapes", "scene", "catalogue", "textures", "textures.color", "textures.images",
-    "textures.procedural", "factors", "viewpoints", "randomize", "physics", "render", "silhouette", "render.meshes",
-    "render.pinhole", "render.bullet", "render.stage", "render.kernels", "render.rays", "render.lens", "render.shading",
-    "render.surface", "render.light", "render.raycast", "sensor", "labels", "targets", "dataset", "dataset.read",
-    "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
+    "distributions", "hulls", "symmetry", "polygons", "meshfile", "meshrepair", "shapes", "scene", "yamlfile",
+    "catalogue", "textures", "textures.color", "textures.images", "textures.procedural", "factors", "viewpoints",
+    "randomize", "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet", "render.stage",
+    "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface", "render.light",
+    "render.raycast", "sensor", "labels", "targets", "dataset", "dataset.read", "dataset.write", "dataset.photographs",
+    "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
 ]  # fmt: skip
 # The packages of train/, likewise.
 TRAIN = [

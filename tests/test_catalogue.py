@@ -223,7 +223,7 @@ DROP = object()
         ("table.center", [None, 0]),
         ("table.thickness", DROP),
         ("table.thickness", 0),
-        ("table.thickness", "5e-2"),
+        ("table.thickness", "5 cm"),
         ("table.height", 0.7),
         ("room", 3),
         ("room.floor", DROP),

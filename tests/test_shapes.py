@@ -454,7 +454,7 @@ def test_triangles_of_one_plane_and_no_others_are_one_face(name: str) -> None:
     for one in np.unique(number[number >= 0]):
         assert len(np.unique(seen[number == one], axis=0)) == 1
     flat = np.abs(solid.mesh.normals[:, 2]) > 0.9999
-    if solid.taper is None:
+    if solid.quadric is None:
         assert (number >= 0).all()
         assert len(np.unique(number)) == len(solid.planes)
     else:

@@ -147,8 +147,13 @@ def write_models(folder: Path, solids: Sequence[Solid]) -> None:
             millimetres = solid.symmetries[1:].copy()
             millimetres[:, :3, 3] *= 1000
             entry["symmetries_discrete"] = [symmetry.ravel().tolist() for symmetry in millimetres]
-        if solid.axis is not None:
-            entry["symmetries_continuous"] = [{"axis": solid.axis.tolist(), "offset": [0, 0, 0]}]
+        # Every rotation is made of turns about two axes: a sphere's symmetry in the words of BOP.
+        axes = [solid.axis.tolist()] if solid.axis is not None else [[0, 0, 1], [1, 0, 0]] if solid.sphere else []
+        if axes:
+            entry["symmetries_continuous"] = [{"axis": axis, "offset": [0, 0, 0]} for axis in axes]
+        if solid.mesh_origin is not None:
+            # Where the origin of the user's mesh file is in this frame: camera_from_file = camera_from_block @ shift.
+            entry["mesh_origin_mm"] = (solid.mesh_origin * 1000).tolist()
         entry["keypoints"] = (solid.keypoints * 1000).tolist()
         info[str(obj_id)] = entry
     write_json(folder / "models_info.json", info)

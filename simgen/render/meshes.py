@@ -50,7 +50,7 @@ def _write(folder: Path, name: str, mesh: Mesh) -> Path:
 def _faces_mesh(solid: Solid) -> Mesh:
     """The mesh of `solid` with all of each face at the middle of its column of textures.paint's picture."""
     mesh = solid.mesh
-    number = face_numbers(mesh.normals, solid.slabs)
+    number = np.full(len(mesh.normals), -1) if solid.sphere else face_numbers(mesh.normals, solid.slabs)
     number = np.where(number < 0, ROUND_FACE, number % FACES)
     places = np.stack([(number + 0.5) / FACES, np.full(len(number), 0.5)], axis=1)
     return Mesh(mesh.corners, mesh.normals, np.repeat(places[:, None], 3, axis=1))

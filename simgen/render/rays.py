@@ -21,7 +21,7 @@ TINY = 1e-30  # keeps a ray that is exactly parallel to a slab from dividing by 
 
 class Bounds(NamedTuple):
     """Convex objects of K pairs: slabs normal (K, S, 3), low, high (K, S), and for objects with a round side `unit`
-    (K, 12), `taper` (K, 2) and `metric` (K,), else None. `round_face` (1,) is a round side's number among the faces."""
+    (K, 12), `taper` (K, 3) and `metric` (K,), else None. `round_face` (1,) is a round side's number among the faces."""
 
     normal: Tensor
     low: Tensor
@@ -56,7 +56,7 @@ def groups_of(stage: Stage, scene: Tensor, tile: Tensor, thing: Tensor) -> Itera
             stage.low.reshape(-1, stage.low.shape[2])[rows, :count],
             stage.high.reshape(-1, stage.high.shape[2])[rows, :count],
             stage.solid_unit.reshape(-1, 12)[rows] if is_round else None,
-            stage.taper.reshape(-1, 2)[rows] if is_round else None,
+            stage.taper.reshape(-1, 3)[rows] if is_round else None,
             stage.metric.reshape(-1)[rows] if is_round else None,
             stage.round_face,
         )
@@ -88,7 +88,7 @@ def _slab(bounds: Bounds, s: int, origin: Vector, direction: Vector) -> tuple[Te
 
 
 def _round(bounds: Bounds, origin: Vector, direction: Vector) -> tuple[Tensor, Tensor]:
-    """The part of each ray that lies in x^2 + y^2 <= (a + b z)^2, in units of the bounding box.
+    """The part of each ray that lies in x^2 + y^2 + c z^2 <= (a + b z)^2, in units of the bounding box.
 
     A quadratic in t. Where its leading coefficient is negative the ray is steeper than the cone's side and lies in both
     nappes; the part in the lower one is what the slab of the height leaves.
@@ -98,11 +98,11 @@ def _round(bounds: Bounds, origin: Vector, direction: Vector) -> tuple[Tensor, T
     m = bounds.unit[..., None].unbind(1)
     x, y, z = (dot((m[4 * k], m[4 * k + 1], m[4 * k + 2]), origin) + m[4 * k + 3] for k in range(3))
     dx, dy, dz = (dot((m[4 * k], m[4 * k + 1], m[4 * k + 2]), direction) for k in range(3))
-    a, b = bounds.taper[..., None].unbind(1)
+    a, b, c = bounds.taper[..., None].unbind(1)
     reach, widens = a + b * z, b * dz
-    square = dx * dx + dy * dy - widens * widens
-    half = x * dx + y * dy - reach * widens
-    rest = x * x + y * y - reach * reach
+    square = dx * dx + dy * dy - widens * widens + c * dz * dz
+    half = x * dx + y * dy - reach * widens + c * z * dz
+    rest = x * x + y * y - reach * reach + c * z * z
     discriminant = half * half - square * rest
     meets = discriminant > 0
     discriminant = discriminant.clamp_min(1e-36)
@@ -143,11 +143,11 @@ def clearance(bounds: Bounds, p: Vector, n: Vector, heights: tuple[float, ...]) 
             else:
                 far.append(beyond)
     if bounds.unit is not None and bounds.taper is not None and bounds.metric is not None:
-        m, (a, b) = bounds.unit[..., None].unbind(1), bounds.taper[..., None].unbind(1)
+        m, (a, b, c) = bounds.unit[..., None].unbind(1), bounds.taper[..., None].unbind(1)
         for k, height in enumerate(heights):
             q = (p[0] + n[0] * height, p[1] + n[1] * height, p[2] + n[2] * height)
             x, y, z = (dot((m[4 * i], m[4 * i + 1], m[4 * i + 2]), q) + m[4 * i + 3] for i in range(3))
-            square = (x * x + y * y).clamp_min(1e-12)
+            square = (x * x + y * y + c * z * z).clamp_min(1e-12)
             far[k] = torch.maximum(far[k], (square * torch.rsqrt(square) - (a + b * z)) * bounds.metric[:, None])
     return far
 

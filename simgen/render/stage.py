@@ -30,7 +30,8 @@ class Kinds:
 
     normal (K, S, 3) and low, high (K, S) m: slabs low <= n.x <= high in the object's frame; rows beyond `count` (K,) repeat
     the first. axis (K, S + 1): which coordinate axis each slab's texture is projected along (the last entry is the round
-    side's, which has none). taper (K, 2), and round (K,) whether it counts. size (K, 3), radius (K,) m.
+    side's, which has none). taper (K, 3) is Solid.quadric, and
+    round (K,) whether it counts. size (K, 3), radius (K,) m.
     """
 
     normal: Tensor
@@ -46,12 +47,7 @@ class Kinds:
     @classmethod
     def of(cls, world: World, device: torch.device) -> "Kinds":
         solids = [*world.solids, *(make_solid("box", "cube", box.size) for box in world.boxes)]
-        for solid in world.solids:
-            if not solid.convex:
-                raise RenderError(
-                    f"renderer: raycast draws convex blocks only, and block '{solid.name}' has hollows; use renderer=egl or "
-                    "tiny, or split its mesh"
-                )
+        check_convex(world)
         most = max(len(solid.slabs) for solid in solids)
         slabs = np.stack([_padded(solid.slabs, most) for solid in solids])
         normal = slabs[..., :3]
@@ -67,11 +63,21 @@ class Kinds:
             high=tensor(slabs[..., 4]),
             count=torch.tensor([len(solid.slabs) for solid in solids], device=device),
             axis=torch.tensor(np.concatenate([axis, np.zeros((len(solids), 1), int)], 1), device=device),
-            taper=tensor([solid.taper or (0.5, 0.0) for solid in solids]),
-            round=torch.tensor([solid.taper is not None for solid in solids], device=device),
+            taper=tensor([solid.quadric or (0.5, 0.0, 0.0) for solid in solids]),
+            round=torch.tensor([solid.quadric is not None for solid in solids], device=device),
             size=tensor([solid.size for solid in solids]),
             radius=tensor([solid.radius for solid in solids]),
         )
+
+
+def check_convex(world: World) -> None:
+    """Raises RenderError that names the first block of `world` that raycast cannot draw."""
+    for solid in world.solids:
+        if not solid.convex:
+            raise RenderError(
+                f"renderer: raycast draws convex blocks only, and block '{solid.name}' has hollows or holes; render it with "
+                "renderer=tiny or egl (and train on that dataset), or split its mesh into convex blocks"
+            )
 
 
 def _padded(rows: Array, n: int) -> Array:
@@ -150,10 +156,10 @@ class Stage:
         size = kinds.size[kind] * scale[..., None]
         rows = turn.transpose(-1, -2) / size[..., None]
         unit = torch.cat([rows, -(rows * center[:, :, None]).sum(-1, keepdim=True)], -1)
-        a, b = kinds.taper[kind].unbind(-1)
+        taper = kinds.taper[kind]
         # A unit of excess over the round side's radius is this long across, and shorter along its normal.
         across, up = size[..., :2].amin(-1), size[..., 2]
-        metric = across / torch.sqrt(1 + (b * across / up) ** 2)
+        metric = across / torch.sqrt(1 + (taper[..., 1] * across / up) ** 2)
         room_unit, room_normal = _room_frames(world, normal.shape[2], device)
         low, high = np.array([*world.room.low, world.room.floor]), np.array([*world.room.high, 0.0])
         high[2] = world.room.floor + world.room.height
@@ -168,9 +174,7 @@ class Stage:
             normal=with_boxes(normal, room_normal).float(),
             solid_normal=normal.float(),
             solid_unit=unit.float(),
-            all_taper=with_boxes(
-                torch.stack([a, b], -1), torch.zeros((4, 2), dtype=torch.float64, device=device)
-            ).float(),
+            all_taper=with_boxes(taper, torch.zeros((4, 3), dtype=torch.float64, device=device)).float(),
             all_round=with_boxes(kinds.round[kind], torch.zeros(4, dtype=torch.bool, device=device)),
             round_face=torch.tensor([float(normal.shape[2])], device=device),
             low=(kinds.low[kind] * scale[..., None] + offset).float(),
@@ -178,7 +182,7 @@ class Stage:
             count=kinds.count[kind],
             axis=with_boxes(kinds.axis[kind], room_axis).float(),
             round=kinds.round[kind],
-            taper=torch.stack([a, b], -1).float(),
+            taper=taper.float(),
             metric=metric.float(),
             unit=with_boxes(unit, room_unit).float(),
             texture=tensor(look.texture),

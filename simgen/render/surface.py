@@ -138,7 +138,7 @@ class Shown:
                     stage.normal.reshape(-1, *stage.normal.shape[2:])[row],
                     stage.axis.reshape(-1, stage.axis.shape[2])[row],
                     stage.unit.reshape(-1, 12)[row],
-                    stage.all_taper.reshape(-1, 2)[row],
+                    stage.all_taper.reshape(-1, 3)[row],
                     self.tile[own],
                     self.thing[own],
                 )
@@ -184,8 +184,8 @@ def normal_of(
     sign = torch.where(dot((nx, ny, nz), of_tiles(direction, frame.tile)) > 0, -1.0, 1.0)
     normal = (nx * sign, ny * sign, nz * sign)
     if is_round:
-        a, b = frame.taper[:, 0, None], frame.taper[:, 1, None]
-        slope = (x, y, -b * (a + b * z))  # half the gradient of x^2 + y^2 - (a + b z)^2
+        a, b, c = frame.taper[..., None].unbind(1)
+        slope = (x, y, c * z - b * (a + b * z))  # half the gradient of x^2 + y^2 + c z^2 - (a + b z)^2
         g = (
             m[0] * slope[0] + m[4] * slope[1] + m[8] * slope[2],
             m[1] * slope[0] + m[5] * slope[1] + m[9] * slope[2],

@@ -1,29 +1,33 @@
-"""What a keypoint model knows of the blocks that it finds: names, sizes, keypoints, symmetries and ways to lie."""
+"""The blocks that a keypoint model detects: names, sizes, keypoints, symmetries and resting poses."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from simgen.errors import ConfigError
 from simgen.geometry import Array, rigid
+from simgen.hulls import diameter_of, planes_of, rests_of
 from simgen.shapes import Solid
+from simgen.symmetry import Shape
 
-TURNS = 12  # of a continuous symmetry: as many members stand for it
-_SHARP = np.cos(np.radians(25))  # between facets' normals: less of an angle is of a round side that facets stand for
+TURNS = 12  # members of the symmetry group that stand for a continuous symmetry
+SPHERE_CORNERS = 642  # points that stand for a sphere: within 0.4% of its radius
+_SHARP = np.cos(np.radians(25))  # between facets' normals: a smaller angle belongs to the facets of a round side
 
 
 @dataclass(frozen=True)
 class Edges:
     """The E edges of a convex block with F facets: `ends` (E, 2) places in Kind.corners, `sides` (E, 2) the facets beside
     it, `facets` (F, 4) rows [n, d], the block being where n.x <= d, `sharp` (E,) whether it is an edge of the block and
-    not only of what stands for its round side, `longest` m."""
+    not one between the facets of its round side, `longest` m."""
 
     ends: NDArray[np.int64]
     sides: NDArray[np.int64]
@@ -34,10 +38,12 @@ class Edges:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of block, in metres in the block frame of shapes.py.
+    """One kind of block, in meters in the block frame of shapes.py.
 
     keypoints (K, 3): the block's origin first, then those of the solid; symmetries (S, 4, 4), the identity first;
     `axis` (3,) of a continuous symmetry or None; rests (R, 4, 4) table_from_block; corners (V, 3) of the convex hull.
+    A `sphere` is symmetric about every axis. `learned_rests` (R,): of a block in another size than the network learned,
+    which rest at that size each of `rests` corresponds to; None where they are the same.
     """
 
     name: str
@@ -48,6 +54,8 @@ class Kind:
     axis: Array | None
     rests: Array
     corners: Array
+    sphere: bool = False
+    learned_rests: NDArray[np.int64] | None = None
 
     @staticmethod
     def of(solid: Solid) -> "Kind":
@@ -59,30 +67,78 @@ class Kind:
             symmetries=solid.symmetries,
             axis=solid.axis,
             rests=solid.rests,
-            corners=solid.vertices[solid.hull.vertices],
+            corners=solid.corners[:SPHERE_CORNERS] if solid.sphere else solid.corners,
+            sphere=solid.sphere,
         )
 
     def resized(self, size: Array) -> "Kind":
-        """The same block with the bounding box `size` (3,) m: stretched along its axes, less the symmetries that this
-        breaks."""
+        """The same block stretched along its axes to the bounding box `size` (3,) m, with the resting poses and symmetries
+        that it has then: a pyramid's sides lean more, a rectangular prism may become square.
+
+        Both follow from the convex hull. Of a block whose surface has fewer symmetries than its hull, those are kept that
+        the stretched hull still has.
+        """
         ratio = np.asarray(size, dtype=np.float64) / self.size
-        corners = self.corners * ratio
-
-        def kept(turn: Array) -> bool:
-            moved = corners @ turn[:3, :3].T + turn[:3, 3] * ratio
-            gaps = np.linalg.norm(moved[:, None] - corners, axis=2).min(axis=1)
-            return bool(gaps.max() < 1e-3 * np.ptp(corners, axis=0).max())
-
-        symmetries = np.stack([rigid(s[:3, :3], s[:3, 3] * ratio) for s in self.symmetries if kept(s)])
-        rests = self.rests.copy()
-        rests[:, 2, 3] = -(self.rests[:, 2, :3] @ corners.T).min(axis=1)  # still with the lowest corner on the table
-        # A round block stays round if it is stretched along its axis alone.
-        stays = self.axis is not None and np.ptp(ratio[np.abs(self.axis) < 0.5]) < 1e-3
-        diameter = float(max(np.linalg.norm(corners - corner, axis=1).max() for corner in corners))
-        axis = self.axis if stays else None
-        return Kind(
-            self.name, np.asarray(size, float), diameter, self.keypoints * ratio, symmetries, axis, rests, corners
+        if np.array_equal(ratio, np.ones(3)):
+            return self
+        if np.ptp(ratio) < 1e-9 * ratio.max():
+            return self._scaled(float(ratio[0]))
+        before, _ = _shape_of(self.corners)
+        after, hull = _shape_of(self.corners * ratio)
+        axis_before = before.round_axis()
+        axis = after.round_axis()
+        symmetries = after.symmetries(axis)
+        # The hull determines the symmetries if it does so at the size that is known.
+        known = (axis_before is None) == (self.axis is None) and len(before.symmetries(axis_before)) == len(
+            self.symmetries
         )
+        if not known and not self.sphere:
+            # A round block stays round if it is stretched along its axis alone.
+            stays = self.axis is not None and np.ptp(ratio[np.abs(self.axis) < 0.5]) < 1e-3
+            axis = self.axis if stays else None
+            moved = [rigid(s[:3, :3], s[:3, 3] * ratio) for s in self.symmetries]
+            symmetries = np.stack([s for s in moved if after.keeps(s, after.tolerance)])
+        mass = np.asarray(trimesh.Trimesh(hull.points, hull.simplices).convex_hull.center_mass)
+        rests = rests_of(after.planes, mass, axis, after.diameter)
+        return Kind(
+            name=self.name,
+            size=np.asarray(size, dtype=np.float64),
+            diameter=after.diameter,
+            keypoints=self.keypoints * ratio,
+            symmetries=symmetries,
+            axis=axis,
+            rests=rests,
+            corners=after.corners,
+            learned_rests=self._learned(-rests[:, 2, :3] * ratio),
+        )
+
+    def rests_like(self, numbers: NDArray[Any]) -> Array:
+        """The resting poses (R, 4, 4) that correspond to those with `numbers` at the size that the network learned; all
+        where the block has none such."""
+        if self.learned_rests is None:
+            return np.asarray(self.rests[numbers])
+        like = self.rests[np.isin(self.learned_rests, numbers)]
+        return np.asarray(like if len(like) else self.rests)
+
+    def facing(self, truth: Array, pose: Array) -> Array:
+        """`truth` (4, 4), of a sphere with the rotation of `pose` (4, 4): all rotations of a sphere are the same pose."""
+        return rigid(pose[:3, :3], truth[:3, 3]) if self.sphere else truth
+
+    def _scaled(self, factor: float) -> "Kind":
+        """The same block `factor` times as large."""
+        symmetries, rests = self.symmetries.copy(), self.rests.copy()
+        symmetries[:, :3, 3] *= factor
+        rests[:, :3, 3] *= factor
+        lengths = {name: getattr(self, name) * factor for name in ("size", "diameter", "keypoints", "corners")}
+        return replace(self, symmetries=symmetries, rests=rests, **lengths)
+
+    def _learned(self, downs: Array) -> NDArray[np.int64]:
+        """(R,) which of the resting poses has the side below whose normal is nearest to each of `downs` (R, 3)."""
+        downs = downs / np.linalg.norm(downs, axis=1, keepdims=True)
+        own = -self.rests[:, 2, :3]
+        if self.axis is not None:  # of a round block only the angle to its axis counts
+            return np.asarray(np.abs((downs @ self.axis)[:, None] - own @ self.axis).argmin(axis=1))
+        return np.asarray((downs @ own.T).argmax(axis=1))
 
     @cached_property
     def group(self) -> Array:
@@ -110,11 +166,20 @@ class Kind:
         return np.stack([turn @ symmetry for turn in about for symmetry in self.symmetries])
 
 
+_STORED = [name for name in Kind.__dataclass_fields__ if name != "learned_rests"]
+
+
+def _shape_of(corners: Array) -> tuple[Shape, ConvexHull]:
+    hull = ConvexHull(corners)
+    diameter = diameter_of(corners)
+    return Shape(corners, planes_of(hull, diameter), diameter), hull
+
+
 class BlockSet:
     """The kinds that a model tells apart, in the order of its classes, and their tables padded to one length.
 
     keypoints (C, K, 3) m with `real` (C, K) bool; group (C, G, 4, 4) with `members` (C, G) bool; `frame` (C, 3, 3): for a
-    round kind rows e1, e2, axis, for any other zeros.
+    round kind rows e1, e2, axis, for any other zeros; `sphere` (C,) bool.
     """
 
     def __init__(self, kinds: Iterable[Kind]) -> None:
@@ -125,6 +190,7 @@ class BlockSet:
         self.frame = torch.tensor(
             np.stack([np.zeros((3, 3)) if kind.axis is None else frame_about(kind.axis) for kind in self.kinds])
         ).float()
+        self.sphere = torch.tensor([kind.sphere for kind in self.kinds])
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -160,7 +226,7 @@ class BlockSet:
             {
                 name: value.tolist() if isinstance(value, np.ndarray) else value
                 for name, value in vars(kind).items()
-                if name in Kind.__dataclass_fields__
+                if name in _STORED and not (name == "sphere" and not value)
             }
             for kind in self.kinds
         ]
@@ -176,7 +242,8 @@ class BlockSet:
             )
             axis = None if values["axis"] is None else np.array(values["axis"], dtype=np.float64)
             name, diameter = str(values["name"]), float(values["diameter"])
-            return Kind(name, size, diameter, keypoints, symmetries, axis, rests, corners)
+            sphere = bool(values.get("sphere", False))
+            return Kind(name, size, diameter, keypoints, symmetries, axis, rests, corners, sphere)
 
         return BlockSet(kind_of(values) for values in data)
 

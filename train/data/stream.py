@@ -15,6 +15,7 @@ from simgen.draws import Draws
 from simgen.errors import ConfigError
 from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.render import Renderer, make_renderer
+from simgen.render.stage import check_convex
 from simgen.schema import Randomize, Source
 from simgen.sensor import sense
 from train.blocks.kinds import BlockSet
@@ -53,6 +54,8 @@ class Stream(Dataset[Batch]):
             )
             for k, scene in enumerate(config.scenes)
         ]
+        for pipeline in self.pipelines:  # here, and not in a worker that draws
+            check_convex(pipeline.world)
         self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that draws

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simgen.distortion import padded
 from simgen.errors import CheckpointError, ConfigError
-from simgen.geometry import Array
+from simgen.geometry import Array, rigid
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig
 from train.data.images import resized
@@ -197,7 +197,14 @@ class Detector:
             return None
         stances = self.net.stances
         kind = self.blocks.kinds[int(stances.kind[stance])]
-        return solve_on_table(kind.keypoints, pixels, sigma, view, kind.rests[stances.rests[stance]], kind.axis)
+        rests = kind.rests_like(stances.rests[stance])
+        if kind.sphere:  # its keypoints lie as the camera sees them, however it was rolled
+            free = solve_free(kind.keypoints, pixels, sigma, view)
+            if free is None:
+                return None
+            turn = view.camera_from_table[:3, :3].T @ free.camera_from_block[:3, :3]
+            rests = rigid(turn, rests[0, :3, 3])[None]
+        return solve_on_table(kind.keypoints, pixels, sigma, view, rests, kind.axis)
 
     def _answers(self, told: _Reading, row: int, view: View) -> list[Hypothesis]:
         """What the block `row` of `told` may be, the likeliest first."""

@@ -147,7 +147,8 @@ def misses(finds: Sequence[Detection], truths: Sequence[tuple[str, Array]]) -> A
     for i, found in enumerate(finds):
         for j, (name, pose) in enumerate(truths):
             if name == found.kind.name:
-                costs[i, j] = adds(found.pose.camera_from_block, pose, found.kind.corners) / found.kind.diameter
+                own = found.pose.camera_from_block
+                costs[i, j] = adds(own, found.kind.facing(pose, own), found.kind.corners) / found.kind.diameter
     return costs
 
 
@@ -155,7 +156,7 @@ def nearest_symmetric_pose(truth: Array, kind: Kind, pose: Array) -> Array:
     """Of the poses (4, 4) that look the same as `truth`, by the symmetries of `kind`, the one whose origin is nearest to
     that of `pose`. The origin is the middle of a block's box, and a turn about another axis moves it: a triangular
     prism's by 1.5 cm."""
-    symmetric_poses = truth @ kind.symmetries  # a continuous symmetry's axis goes through the origin
+    symmetric_poses = kind.facing(truth, pose) @ kind.symmetries  # a continuous symmetry's axis goes through the origin
     return np.asarray(symmetric_poses[np.linalg.norm(symmetric_poses[:, :3, 3] - pose[:3, 3], axis=1).argmin()])
 
 

@@ -204,6 +204,8 @@ def candidates(
     members begin with the turn that faces the camera, so that what is to be learnt follows from what is seen."""
     pose = targets.camera_from_block[picture, slot]
     turn, shift = pose[:, :3, :3], pose[:, :3, 3]
+    # All rotations of a sphere are the same pose: its keypoints are placed as the camera sees it.
+    turn = torch.where(blocks.sphere[kind][:, None, None], _upright(shift), turn)
     eye = -(turn.transpose(1, 2) @ shift[..., None])  # (P, 3, 1): the camera in the block frame
     frame = blocks.frame[kind]
     x, y, _ = (frame @ eye)[..., 0].unbind(1)

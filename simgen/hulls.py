@@ -1,0 +1,108 @@
+"""Convex hulls of blocks: their planes, their corners and the ways in which a block rests on a table.
+
+Every tolerance is a share of the block's diameter, so a part of 1 mm and one of 5 m behave alike.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, cKDTree
+from scipy.spatial.distance import cdist
+
+from simgen.geometry import Array, rigid, rotation_between
+
+_SAME_PLANE = 1e-3  # between unit normals, and between offsets in diameters: two facets of one plane
+_ON_PLANE = 3e-5  # diameters: a corner this near to a plane lies on it
+_NEARLY_PARALLEL = 0.17  # between unit normals: what could lie on a plane without being a sliver
+_CARRIED = 1e-6  # diameters: so far within its facet is the foot of the plumb line of a block that does not tip over
+_SAME_TILT = 1e-3  # between cosines to the axis of a round block
+_UP = np.array([0.0, 0.0, 1.0])
+
+
+def diameter_of(corners: Array) -> float:
+    """The greatest distance between two of `corners` (C, 3)."""
+    return float(max(cdist(corners[k : k + 512], corners).max() for k in range(0, len(corners), 512)))
+
+
+def planes_of(hull: ConvexHull, diameter: float) -> Array:
+    """(P, 4) half-spaces n.x <= d of `hull` as rows [n, d], outward unit normals; facets that rounding of the vertices has
+    split are one plane, with the normal of the largest of them."""
+    owner = _owners(hull, diameter)
+    _, first = np.unique(owner, return_index=True)
+    planes = hull.equations[owner[np.sort(first)]]
+    return np.concatenate([planes[:, :3], -planes[:, 3:]], axis=1)
+
+
+def _owners(hull: ConvexHull, diameter: float) -> NDArray[np.int64]:
+    """(F,) for each facet of `hull` the facet whose plane it lies on, the largest of them."""
+    equations = hull.equations
+    corners = hull.points[hull.simplices]  # (F, 3, 3)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+    slivers = np.flatnonzero(area < 2 * _ON_PLANE * diameter * longest)  # rounding turns their normals anywhere
+    tree = cKDTree(equations[:, :3])
+    # Most facets of a finely meshed round side share their plane with no neighbor.
+    beside = hull.neighbors  # (F, 3)
+    bend = np.linalg.norm(equations[beside, :3] - equations[:, None, :3], axis=2) > _SAME_PLANE
+    rise = np.einsum("fnvk,fk->fnv", corners[beside], equations[:, :3]) + equations[:, 3, None, None]
+    alone = np.all(bend & (np.abs(rise).max(axis=2) > _ON_PLANE * diameter), axis=1)
+    alone &= ~np.isin(np.arange(len(alone)), beside[~alone])
+    owner = np.where(alone, np.arange(len(alone)), -1)
+    for facet in np.lexsort((np.arange(len(area)), -np.round(area / area.max(), 6))):
+        if owner[facet] >= 0:
+            continue
+        near = np.union1d(tree.query_ball_point(equations[facet, :3], _NEARLY_PARALLEL), slivers).astype(np.int64)
+        near = near[owner[near] < 0]
+        offset = np.abs(equations[near, 3] - equations[facet, 3]) < _SAME_PLANE * diameter
+        same = offset & (np.linalg.norm(equations[near, :3] - equations[facet, :3], axis=1) < _SAME_PLANE)
+        height = np.abs(corners[near] @ equations[facet, :3] + equations[facet, 3]).max(axis=1)
+        owner[near[same | (height < _ON_PLANE * diameter)]] = facet
+        owner[facet] = facet
+    return owner
+
+
+def corners_of(hull: ConvexHull, planes: Array, diameter: float) -> NDArray[np.int64]:
+    """The places in `hull.points` of its corners: vertices where at least three of `planes` meet. Vertices within a face or
+    an edge, which finely meshed flat parts have, are none."""
+    vertices = np.asarray(hull.vertices, dtype=np.int64)
+    meets = np.unique(np.stack([hull.simplices.ravel(), np.repeat(_owners(hull, diameter), 3)], axis=1), axis=0)
+    touched = np.bincount(meets[:, 0], minlength=len(hull.points))[vertices]
+    for k in np.flatnonzero(touched < 3):  # its facets may be slivers that count as of other planes
+        touched[k] = (np.abs(planes[:, :3] @ hull.points[vertices[k]] - planes[:, 3]) < _ON_PLANE * diameter).sum()
+    corners = vertices[touched >= 3]
+    if len(corners) == len(vertices):
+        return vertices
+    # Rounding may leave a corner off its planes: none may be lost.
+    left = hull.points[corners]
+    if len(corners) < 4 or ConvexHull(left).volume < 0.9999 * hull.volume:
+        return vertices
+    return corners
+
+
+def rests_of(planes: Array, mass: Array, axis: Array | None, diameter: float) -> Array:
+    """(R, 4, 4) table_from_block: each way to lie on the plane z = 0 of a block with the hull `planes` and the center of
+    mass `mass` (3,), with its base down (no turn) first if that carries it.
+
+    A facet of the hull carries the block if the center of mass is over it. Facets that the continuous symmetry about `axis`
+    turns into each other count once.
+    """
+    found: list[tuple[float, Array]] = []
+    seen: list[float] = []
+    feet = mass + planes[:, :3] * (planes[:, 3] - planes[:, :3] @ mass)[:, None]
+    # Most feet are beyond one of a few planes already: the others alone are compared with all.
+    few = planes[np.unique(np.linspace(0, len(planes) - 1, 64).astype(int))]
+    likely = (feet @ few[:, :3].T - few[:, 3]).max(axis=1) < _CARRIED * diameter
+    for k in sorted(np.flatnonzero(likely), key=lambda k: (planes[k, 2], *planes[k, :3])):
+        normal, offset = planes[k, :3], planes[k, 3]
+        foot = mass + normal * (offset - normal @ mass)
+        beyond = planes[:, :3] @ foot - planes[:, 3]
+        beyond[k] = -np.inf
+        # Inside every other half-space: the foot of the plumb line lies on this facet and not at its edge.
+        if beyond.max() > -_CARRIED * diameter:
+            continue
+        if axis is not None:
+            tilt = float(normal @ axis)
+            if any(abs(tilt - other) < _SAME_TILT for other in seen):
+                continue
+            seen.append(tilt)
+        found.append((offset, rotation_between(normal, -_UP)))
+    return np.stack([rigid(turn, offset * _UP) for offset, turn in found])

@@ -1,0 +1,74 @@
+"""YAML files as their author reads them: names as they are written, nothing twice, 1e-3 a number."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simgen.errors import SceneError
+
+_TEXT, _FLOAT, _INT, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "float", "int", "merge"))
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the numbers of YAML 1.2: `1e-3` is one, and `010`, `1_0` and `1:30` are text."""
+
+    as_written: Collection[str] = ()  # keys whose value is a name
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            if key.value in seen:
+                raise SceneError(
+                    f"line {key.start_mark.line + 1}: '{key.value}' stands here and in line {seen[key.value]}; expected "
+                    "each name once"
+                )
+            seen[key.value] = key.start_mark.line + 1
+            key.tag = _TEXT
+            if key.value in self.as_written:
+                _name(value)
+        return super().construct_mapping(node, deep)
+
+
+def _name(node: Any) -> None:
+    """Makes a value, or every entry of a list, the text that it is written as."""
+    if isinstance(node, yaml.ScalarNode):
+        node.tag = _TEXT
+    elif isinstance(node, yaml.SequenceNode):
+        for part in node.value:
+            _name(part)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_FLOAT, _INT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"([-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def read_yaml(path: Path, *, names: Collection[str] = ()) -> Any:
+    """The content of the YAML file `path`. All keys are text, as written; so are the values of the keys in `names`. Raises
+    SceneError that names the file where it cannot be read, is no YAML, or has a key twice."""
+
+    class Loader(_Loader):
+        as_written = names
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader)
+    except SceneError as error:
+        raise SceneError(f"{path}: {error}") from error
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise SceneError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
