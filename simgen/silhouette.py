@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
 from simgen.geometry import NEAR, Array, lens_reach, project
 from simgen.shapes import Solid
+
+Box = tuple[int, int, int, int]  # [u, v, width, height] px, all -1 where empty
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ def silhouette(
     if not runs:
         return Silhouette(*(np.zeros(0, np.int64) for _ in range(3)))
     return Silhouette(*(np.concatenate(parts) for parts in zip(*runs, strict=True)))
+
+
+def box_of(mask: NDArray[np.bool_]) -> Box:
+    """[u, v, width, height] px of the pixels in `mask` (H, W), all -1 where there is none."""
+    u, v, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (int(u), int(v), int(width), int(height)) if width else (-1, -1, -1, -1)
 
 
 def _before_camera(corners: Array) -> Array:

@@ -12,9 +12,8 @@ from simgen.dataset.write import bop_pose, write_models
 from simgen.errors import SimgenError
 from simgen.files import sha256_of, write_file, write_json
 from simgen.geometry import Array
-from simgen.labels import box_of
 from simgen.shapes import Solid
-from simgen.silhouette import silhouette
+from simgen.silhouette import box_of, silhouette
 
 SPLIT = "test"
 
@@ -77,7 +76,7 @@ def write_photographs(
     write_json(folder / "scene_gt_info.json", infos)
     write_json(folder / "names.json", names)
     write_models(out / "models", solids)
-    files = {str(path.relative_to(out)): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
+    files = {path.relative_to(out).as_posix(): sha256_of(path) for path in sorted(out.rglob("*")) if path.is_file()}
     head = {"format": "bop", "source": source, "split": SPLIT, **about}
     write_json(out / MANIFEST, {**head, "status": "complete", "files": files}, indent=1)
 

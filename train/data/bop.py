@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from simgen.dataset.read import BopDataset, Instance, Picture, read_recipe, read_rgb
+from simgen.dataset.read import BopDataset, read_recipe, read_rgb
+from simgen.dataset.scenes import Instance, Picture
 from simgen.draws import Draws
 from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import Array, inverse, project, transform_points

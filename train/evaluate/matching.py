@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simgen.dataset.read import BopDataset, Instance, Picture, read_rgb
+from simgen.dataset.read import BopDataset, read_rgb
+from simgen.dataset.scenes import Instance, Picture
 from simgen.geometry import Array, inverse
 from train.blocks.kinds import Kind
 from train.detect.calibration import RIGHT

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from simgen.dataset.read import BopDataset, Instance, Picture, open_dataset
+from simgen.dataset.read import BopDataset, open_dataset
+from simgen.dataset.scenes import Instance, Picture
 from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import Array, inverse, project
 from train.config import SourceConfig
