@@ -22,7 +22,8 @@ from simgen.workers import render
 from train.blocks.kinds import BlockSet
 from train.config import DataConfig, KeypointConfig, TrainConfig, check_train
 from train.data.batch import Batch
-from train.data.bop import BopBatches, classes_of
+from train.data.bop import BopBatches
+from train.data.bop_labels import classes_of
 from train.data.images import check_simulated
 from train.data.sources import sources_of
 from train.data.targets import cells_on_table, targets_of

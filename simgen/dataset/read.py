@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
@@ -119,6 +120,18 @@ def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
     not say, as of photographs. Raises DatasetError for a file that cannot be read."""
     path = picture.path.parent.parent / "sample" / f"{picture.image_id:06d}.json"
     return read_json(path)["recipe"] if path.exists() else None
+
+
+def read_depth(picture: Picture) -> NDArray[np.float32] | None:
+    """The depth image (H, W) m of `picture`, 0 where nothing was measured; None where the dataset stores none. Raises
+    DatasetError for a file that cannot be decoded."""
+    path = picture.path.parent.parent / "depth" / f"{picture.path.stem}.png"
+    if not path.is_file():
+        return None
+    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if depth is None or depth.ndim != 2:
+        raise DatasetError(f"{path}: truncated, or not an image of one channel; restore it")
+    return np.asarray(depth, dtype=np.float32) * np.float32(picture.depth_scale / 1000)
 
 
 def verify(root: Path, manifest: Mapping[str, Any]) -> None:

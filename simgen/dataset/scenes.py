@@ -58,6 +58,7 @@ class Picture:
     distortion: Array  # (5,) OpenCV order
     camera_from_world: Array | None  # (4, 4) m; None where the dataset does not state it
     camera_from_table: Array | None  # (4, 4) m, the table's top being z = 0; None where the dataset states no table
+    depth_scale: float  # mm for each unit of its depth image
     instances: tuple[Instance, ...]
 
 
@@ -109,6 +110,7 @@ class SceneReader:
             distortion=numbers({"dist_opencv5": [0.0] * 5, **camera}, "dist_opencv5", (5,), where),
             camera_from_world=world,
             camera_from_table=world if self.table else None,
+            depth_scale=number({"depth_scale": 1.0, **camera}, "depth_scale", where),
             instances=(),
         )
 
