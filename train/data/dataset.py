@@ -38,8 +38,8 @@ def table_advice(dataset: BopDataset, table: bool | None) -> str:
     if table and touching < len(heights) / 2:
         return (
             f"WARNING: data.table=true, but {touching} of {len(heights)} labelled blocks touch the world's plane z = 0 "
-            f"(median of their lowest points: {1000 * np.median(heights):.0f} mm); if this is not the table's top, poses are "
-            "wrong: leave data.table out"
+            f"(median of their lowest points: {1000 * np.median(heights):.0f} mm); if this is not the table's top, poses "
+            "are wrong: leave data.table out"
         )
     if table is None and touching > 0.9 * len(heights):
         return (

@@ -81,13 +81,14 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     check_simulated(dataset)
     blind = next((picture for picture in dataset.pictures if picture.camera_from_table is None), None)
     if isinstance(config.model, KeypointConfig) and config.model.stances and blind is not None:
+        known = blind.camera_from_world is not None
         how = (
-            "data.table=true if the world's plane z = 0 is the table's top, or"
-            if blind.camera_from_world is not None
-            else ""
+            "data.table=true for a table at z = 0 of the world"
+            if known
+            else "cam_R_w2c and cam_t_w2c in scene_camera.json"
         )
         raise DatasetError(
-            f"{blind.path}: the dataset does not state where the table is, from which the side follows that a block lies on; "
+            f"{blind.path}: the dataset does not state where the table is, and so not on which side a block lies; "
             f"model.stances=true needs {how}; or use model.stances=false"
         )
     classes = classes_of(dataset, data.target)
