@@ -52,7 +52,7 @@ class KeypointConfig:
 class DatasetConfig:
     root: str = "???"
     split: str | None = None
-    names: dict[int, str] = field(default_factory=dict)
+    names: Any = None  # {obj_id: name}; Hydra takes no new keys for a dict with a type
     targets: str | None = None
     table: bool | None = None
 

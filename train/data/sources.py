@@ -97,7 +97,7 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     if len(rows) < together or len(aside) < 3:
         raise DatasetError(
             f"{dataset.root}: {len(rows)} pictures to train on and {len(aside)} held out; expected at least {together}, a "
-            "step's, and 3: render more, or change trainer.batch_size or data.validation"
+            f"step's, and 3: render more, or change trainer.batch_size or data.validation, a share of {len(dataset)}"
         )
     size, others = common_size(dataset)
     cache = data.cache_gb / 2  # the two share it
