@@ -217,7 +217,9 @@ def test_whether_the_picture_is_asked_goes_with_the_weights(
     learnt = Calibrations(
         *(Calibration(np.zeros(n), np.ones(n), np.arange(n) + 1.0, 0.5) for n in (4, 6 if kept else 4))
     )
-    monkeypatch.setattr("train.evaluate.calibrate._grown", lambda detector, _: replace(detector, inflation=Inflation(1.5, 2.0)))
+    monkeypatch.setattr(
+        "train.evaluate.calibrate._grown", lambda detector, _: replace(detector, inflation=Inflation(1.5, 2.0))
+    )
     monkeypatch.setattr("train.evaluate.calibrate._sure", lambda detector, *_: replace(detector, calibration=learnt))
     monkeypatch.setattr("train.evaluate.calibrate.comes_true", lambda detector, _: {"asks": detector.edges})
     assert load_detector("shipped-blocks").edges
