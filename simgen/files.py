@@ -15,7 +15,7 @@ from simgen.errors import FileError
 def read_json(path: Path) -> Any:
     """The content of the JSON file `path`. Raises FileError that names the file where it is missing or malformed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())  # of bytes json detects UTF-8, UTF-16 and a BOM
     except FileNotFoundError as error:
         raise FileError(f"{path}: missing; expected a JSON file") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -57,7 +57,8 @@ def writing(path: Path) -> Iterator[None]:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,12 +10,10 @@ from simgen.geometry import Array, inverse, project, transform_points
 from simgen.render import Frames
 from simgen.scene import Scenes
 from simgen.shapes import Solid
-from simgen.silhouette import silhouette
+from simgen.silhouette import Box, box_of, silhouette
 
 OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2  # a keypoint's visibility; the numbers are COCO's
 TOLERANCE = 0.003  # m: a keypoint this much behind the drawn surface still counts as on it
-
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -98,9 +95,3 @@ def _keypoints(
         if np.any((patch >= points[k, 2] - TOLERANCE) | (patch == 0)):
             visibility[k] = VISIBLE
     return pixels, visibility
-
-
-def box_of(mask: NDArray[np.bool_]) -> Box:
-    """[u, v, width, height] px of the pixels in `mask` (H, W), all -1 where there is none."""
-    u, v, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return (int(u), int(v), int(width), int(height)) if width else (-1, -1, -1, -1)

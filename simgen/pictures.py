@@ -144,6 +144,18 @@ def read_picture(path: Path) -> Image:
         raise PictureError(f"{path}: {_cause(path, error)}") from error
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height px of the picture in `path` as `read_picture` gives it, by its header alone where Pillow reads that.
+    Raises PictureError."""
+    try:
+        with PIL.Image.open(path) as image:
+            width, height = image.size
+            return (height, width) if _orientation(image) >= 5 else (width, height)
+    except (OSError, ValueError, SyntaxError):
+        height, width = read_picture(path).shape[:2]
+        return width, height
+
+
 def is_picture(path: Path) -> bool:
     """Whether the content of the file `path` begins as that of a picture, whatever its name is."""
     try:

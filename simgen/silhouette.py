@@ -3,6 +3,7 @@ renderer."""
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
@@ -10,6 +11,8 @@ from scipy.spatial import ConvexHull, QhullError
 from simgen.distortion import lens_reach
 from simgen.geometry import NEAR, Array, project
 from simgen.shapes import Solid
+
+Box = tuple[int, int, int, int]  # [u, v, width, height] px, all -1 where empty
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ def silhouette(
     if not runs:
         return Silhouette(*(np.zeros(0, np.int64) for _ in range(3)))
     return Silhouette(*(np.concatenate(parts) for parts in zip(*runs, strict=True)))
+
+
+def box_of(mask: NDArray[np.bool_]) -> Box:
+    """[u, v, width, height] px of the pixels in `mask` (H, W), all -1 where there is none."""
+    u, v, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (int(u), int(v), int(width), int(height)) if width else (-1, -1, -1, -1)
 
 
 def _before_camera(corners: Array) -> Array:

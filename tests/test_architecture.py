@@ -16,8 +16,9 @@ FLOORS = [
     "catalogue", "textures", "textures.color", "textures.images", "textures.procedural", "factors", "viewpoints",
     "randomize", "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet", "render.stage",
     "render.kernels", "render.rays", "render.lens", "render.shading", "render.surface", "render.light",
-    "render.raycast", "sensor", "labels", "targets", "dataset", "dataset.read", "dataset.write", "dataset.photographs",
-    "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
+    "render.raycast", "sensor", "labels", "targets", "dataset", "dataset.layout", "dataset.fields", "dataset.models",
+    "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.write", "dataset.photographs", "dataset.recipe",
+    "pipeline", "workers", "preview", "__init__", "__main__",
 ]  # fmt: skip
 # The packages of train/, likewise.
 TRAIN = [

@@ -10,7 +10,8 @@ import pytest
 
 from simgen.catalogue import load_world
 from simgen.config import compose
-from simgen.dataset.read import BopDataset, Instance, open_dataset
+from simgen.dataset.read import BopDataset, open_dataset
+from simgen.dataset.scenes import Instance
 from simgen.errors import DatasetError
 from simgen.geometry import Array, inverse, rigid, rotation_about
 from simgen.schema import Render

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from simgen.errors import PictureError
-from simgen.pictures import list_pictures, read_picture
+from simgen.pictures import list_pictures, picture_size, read_picture
 
 RNG = np.random.default_rng(0)
 # Smooth, so that a lossy format keeps it nearly; nothing in it is symmetric.
@@ -46,6 +46,7 @@ def test_a_picture_is_turned_as_exif_states(tmp_path: Path, orientation: int) ->
         assert picture.dtype == np.uint8 and picture.flags.c_contiguous
         lossless = name.endswith(("png", "webp", "tif"))
         assert np.abs(picture.astype(int) - TURNED[orientation]).mean() <= (0 if lossless else 4), name
+        assert picture_size(tmp_path / name) == (picture.shape[1], picture.shape[0])
     # A camera file of OpenCV is of pictures as OpenCV reads them.
     assert np.array_equal(read_picture(tmp_path / "a.jpg"), cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1])
 

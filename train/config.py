@@ -49,9 +49,16 @@ class KeypointConfig:
 
 
 @dataclass
-class SourceConfig:
+class DatasetConfig:
     root: str = "???"
     split: str | None = None
+    names: Any = None  # {obj_id: name}; Hydra takes no new keys for a dict with a type
+    targets: str | None = None
+    table: bool | None = None
+
+
+@dataclass
+class SourceConfig(DatasetConfig):
     target: str = "auto"
     min_visible: float = 0.1
 
@@ -126,15 +133,9 @@ class EvaluateConfig:
 
 
 @dataclass
-class RenderedConfig:
-    root: str = "???"
-    split: str | None = None
-
-
-@dataclass
 class CalibrateConfig:
     checkpoint: str = "???"
-    data: RenderedConfig = field(default_factory=RenderedConfig)
+    data: DatasetConfig = field(default_factory=DatasetConfig)
     zoom: float = 1.0
     edges: bool | None = None
     batch_size: int = 32

@@ -75,7 +75,7 @@ def write_sample(out: Path, sample: Sample, image_format: str) -> None:
         if not encoded:
             raise DatasetError(f"{path}: could not be encoded as {suffix}")
         write_file(path, data.tobytes())
-        files[str(path.relative_to(out))] = hashlib.sha256(data.tobytes()).hexdigest()
+        files[path.relative_to(out).as_posix()] = hashlib.sha256(data.tobytes()).hexdigest()
 
     # Measured: half the time and half the bytes of OpenCV's own settings.
     fast = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
@@ -119,17 +119,18 @@ def finish(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: Wo
             for part, content in parts.items():
                 content[str(index % IMAGES_PER_SCENE)] = record[part]
             files.update(record["files"])
-            files[str(path.relative_to(out))] = sha256_of(path)
+            files[path.relative_to(out).as_posix()] = sha256_of(path)
         for part, content in parts.items():
             lines = ",\n".join(f'  "{key}": {json.dumps(value)}' for key, value in content.items())
             write_file(folder / f"scene_{part}.json", f"{{\n{lines}\n}}\n".encode())
-            files[str((folder / f"scene_{part}.json").relative_to(out))] = sha256_of(folder / f"scene_{part}.json")
+            gathered = folder / f"scene_{part}.json"
+            files[gathered.relative_to(out).as_posix()] = sha256_of(gathered)
     camera = read_json(_record_path(out, start))
     k, size = camera["camera"]["cam_K"], camera["recipe"]["cameras"]
     content = {"fx": k[0], "fy": k[4], "cx": k[2], "cy": k[5], "depth_scale": 0.1}
     write_json(out / "camera.json", {**content, "width": size["width"], "height": size["height"]})
     for path in [out / "camera.json", *sorted((out / "models").iterdir())]:
-        files[str(path.relative_to(out))] = sha256_of(path)
+        files[path.relative_to(out).as_posix()] = sha256_of(path)
     complete = {**_head(recipe, start, num, world), "status": "complete", "files": dict(sorted(files.items()))}
     write_json(out / MANIFEST, complete, indent=1)
 

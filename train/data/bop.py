@@ -1,10 +1,11 @@
-"""data=bop for model=keypoints: batches of a rendered dataset's pictures, with the targets that its labels give.
+"""data=bop for model=keypoints: batches of a dataset's pictures, with the targets that its labels state.
 
 Item i of the batches is a function of (dataset, configuration, seed, i) and nothing else, as in train.data.stream.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,34 +13,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from simgen.dataset.read import BopDataset, Instance, Picture, read_recipe, read_rgb
+from simgen.dataset.read import BopDataset
+from simgen.dataset.scenes import size_of
+from simgen.dataset.visibility import Lens
 from simgen.distortion import padded
 from simgen.draws import Draws
-from simgen.errors import ConfigError, DatasetError
-from simgen.geometry import Array, inverse, project, transform_points
-from simgen.scene import Cameras, Scenes, from_json
-from simgen.shapes import load_solid
-from train.blocks.kinds import BlockSet, Kind
+from simgen.geometry import Array, inverse
+from simgen.scene import Cameras
+from train.blocks.kinds import BlockSet
 from train.data.batch import Batch, jitter_of, tables_of
-from train.data.images import Decoded, EpochOrder, jitter
-from train.data.targets import Targets, cells_on_table
-from train.pose.view import pose_or_nan, table_of
+from train.data.bop_labels import Classes, Slot, slots_of
+from train.data.images import Decoded, EpochOrder, fitted, jitter
+from train.data.targets import STRIDE, Targets, cells_on_table
+from train.pose.view import View, pose_or_nan, table_of
+
+LEAST_SIDE = 32  # px: what is left after the network has halved it five times is 1
+_NOTHING = Slot(False, -1, 1.0, np.eye(4), np.full(4, np.nan), 0, 0.0)
 
 
 class BopBatches(Dataset[Batch]):
     """Batches of `batch_size` of the pictures `rows` of `dataset`, in an order that is another in each epoch; with
-    `shuffle` off, as they come. `strength` is that of train.data.images.jitter.
+    `shuffle` off, in their own order. `strength` is that of train.data.images.jitter.
 
-    A block that less than `min_visible` is seen of is not asked for, nor is a distractor, whose place a recipe tells but
-    not how much of it is seen: what the network says in their boxes counts for nothing.
+    All pictures of a batch are `size` (width, height) px: a picture of another size is scaled to fit, its own ratio of
+    sides kept, and padded at the right or at the bottom; its camera is scaled with it. A block with a visible share below
+    `min_visible` is not asked for: what a network predicts in its box counts for nothing.
     """
 
     def __init__(
         self,
         dataset: BopDataset,
         rows: NDArray[np.int64],
-        classes: "Classes",
+        classes: Classes,
         *,
+        size: tuple[int, int] | None = None,
         batch_size: int,
         seed: int = 0,
         shuffle: bool = True,
@@ -48,14 +55,21 @@ class BopBatches(Dataset[Batch]):
         cache_gb: float = 0.0,
         workers: int = 0,
     ) -> None:
-        self.dataset, self.rows, self.classes, self.blocks = dataset, rows, classes, classes.blocks
+        self.dataset, self.rows, self.classes = dataset, rows, classes
         self.batch_size, self.seed, self.shuffle, self.strength = batch_size, seed, shuffle, strength
         self.min_visible = min_visible
-        self.width, self.height = picture_size(dataset)
+        self.width, self.height = common_size(dataset)[0] if size is None else size
         paths = [dataset.pictures[row].path for row in rows]
-        self.decoded = Decoded(paths, height=self.height, width=self.width, cache_gb=cache_gb, workers=workers)
+        self.decoded = Decoded(
+            paths, height=self.height, width=self.width, cache_gb=cache_gb, workers=workers, padded=True
+        )
         self._order: tuple[int, list[int]] = -1, []
         self._tables = tables_of(table_of(dataset.table_center, dataset.table_size), batch_size)
+        self._slots: dict[int, list[Slot]] = {}
+
+    @property
+    def blocks(self) -> BlockSet:
+        return self.classes.blocks
 
     def __len__(self) -> int:
         """Items of an epoch: what does not fill the last one waits for another order."""
@@ -65,22 +79,23 @@ class BopBatches(Dataset[Batch]):
         epoch, place = divmod(item, len(self))
         chosen = self._order_of(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
         images, sizes = self.decoded[chosen]
-        pictures = [self.dataset.pictures[self.rows[number]] for number in chosen]
-        for picture, size in zip(pictures, sizes.tolist(), strict=True):
-            if size != [self.width, self.height]:
-                raise DatasetError(
-                    f"{picture.path}: is {size[0]}x{size[1]} px; expected {self.width}x{self.height} like the first, for "
-                    "model=keypoints learns from pictures as they are"
-                )
         if self.strength > 0:
             of = torch.from_numpy(self.rows[chosen])
             changed = jitter(images, of, strength=self.strength, seed=self.seed, epoch=epoch)
             images = changed.round().to(torch.uint8)
-        targets = self._targets(pictures)
+        pictures = [self.dataset.pictures[self.rows[number]] for number in chosen]
+        ratios = [np.divide(fitted(w, h, self.width, self.height), (w, h)) for w, h in sizes.tolist()]
+        views = [View(picture.intrinsics, picture.distortion, picture.camera_from_table) for picture in pictures]
+        views = [view if (k == 1).all() else view.resized(*k) for view, k in zip(views, ratios, strict=True)]
+        slots = [
+            [_scaled(slot, ratio) for slot in self._slots_of(number, *size)]
+            for number, size, ratio in zip(chosen, sizes.tolist(), ratios, strict=True)
+        ]
+        targets = _targets(slots, views)
         cameras = Cameras(
-            intrinsics=np.stack([picture.intrinsics for picture in pictures]),
-            distortion=np.stack([padded(picture.distortion) for picture in pictures]),
-            world_from_camera=np.stack([inverse(pose_or_nan(picture.camera_from_world)) for picture in pictures]),
+            intrinsics=np.stack([view.intrinsics for view in views]),
+            distortion=np.stack([padded(view.distortion) for view in views]),
+            world_from_camera=np.stack([inverse(pose_or_nan(view.camera_from_table)) for view in views]),
             width=self.width,
             height=self.height,
         )
@@ -102,153 +117,54 @@ class BopBatches(Dataset[Batch]):
             self._order = epoch, list(order)
         return self._order[1]
 
-    def _targets(self, pictures: list[Picture]) -> Targets:
-        slots = [[*self._labelled(picture), *self._distractors(picture)] for picture in pictures]
-        room = max(1, *(len(one) for one in slots))
-        rows = [one + [_NOTHING] * (room - len(one)) for one in slots]
-
-        def table(name: str, dtype: torch.dtype) -> Tensor:
-            return torch.tensor(np.array([[getattr(slot, name) for slot in row] for row in rows])).to(dtype)
-
-        def row(values: list[Array]) -> Tensor:
-            return torch.tensor(np.stack(values)).float()
-
-        return Targets(
-            present=torch.tensor([[slot is not _NOTHING for slot in row] for row in rows]),
-            labelled=table("labelled", torch.bool),
-            model=table("model", torch.int64),
-            scale=table("scale", torch.float32),
-            camera_from_block=table("camera_from_block", torch.float32),
-            intrinsics=row([picture.intrinsics for picture in pictures]),
-            distortion=row([padded(picture.distortion) for picture in pictures]),
-            camera_from_world=row([pose_or_nan(picture.camera_from_world) for picture in pictures]),
-            box=table("box", torch.float32),
-            seen=table("seen", torch.int64),
-            share=table("share", torch.float32),
-        )
-
-    def _labelled(self, picture: Picture) -> list["_Slot"]:
-        return [
-            _Slot(
-                labelled=True,
-                model=self.classes.of_object[one.obj_id],
-                scale=self._scale(picture, one),
-                camera_from_block=one.camera_from_block,
-                box=_borders(one.box_visible),
-                seen=one.visible_pixels,
-                share=one.visible_fraction if one.visible_fraction >= self.min_visible else 0.0,
-            )
-            for one in picture.instances
-        ]
-
-    def _scale(self, picture: Picture, one: Instance) -> float:
-        ratio = one.size / self.dataset.models[one.obj_id].size
-        if np.ptp(ratio) > 1e-3 * ratio.mean():
-            raise DatasetError(
-                f"{picture.path}: a block measures {one.size.tolist()} m, which is not its model "
-                f"{self.dataset.models[one.obj_id].size.tolist()} m times a number"
-            )
-        return float(ratio.mean())
-
-    def _distractors(self, picture: Picture) -> list["_Slot"]:
-        recipe = read_recipe(picture)
-        if recipe is None:
-            return []
-        scene: Scenes = from_json(dict(recipe))
-        blocks, found = scene.blocks, []
-        for slot in np.flatnonzero(blocks.present[0] & ~blocks.labelled[0]):
-            obj_id, scale = int(blocks.model[0, slot]) + 1, float(blocks.scale[0, slot])  # BOP counts from 1
-            pose = inverse(scene.cameras.world_from_camera[0]) @ blocks.world_from_block[0, slot]
-            corners = transform_points(pose, scale * self.classes.corners[obj_id])
-            box = self._outline(project(corners, picture.intrinsics, picture.distortion))
-            if box is not None:
-                found.append(_Slot(False, self.classes.of_object[obj_id], scale, pose, box, seen=1, share=0.0))
-        return found
-
-    def _outline(self, pixels: Array) -> Array | None:
-        """Borders (4,) px of what lies in the picture of a block with its corners at `pixels`; all of the picture for one
-        that reaches behind the camera, None for one that is outside."""
-        last = np.array([self.width, self.height]) - 0.5
-        if not np.isfinite(pixels).all():
-            return np.array([-0.5, -0.5, *last])
-        low, high = np.clip(pixels.min(0), -0.5, last), np.clip(pixels.max(0), -0.5, last)
-        return np.concatenate([low, high]) if np.all(low < high) else None
+    def _slots_of(self, number: int, width: int, height: int) -> list[Slot]:
+        """The blocks of picture `number` of this source, in the picture as it is on disk; worked out once."""
+        if number not in self._slots:
+            picture = self.dataset.pictures[self.rows[number]]
+            lens = Lens(picture.intrinsics, picture.distortion, width, height)
+            self._slots[number] = slots_of(self.dataset, picture, self.classes, lens, self.min_visible)
+        return self._slots[number]
 
 
-@dataclass(frozen=True)
-class Classes:
-    """The kinds that a model is to tell apart, the class of each of a dataset's objects by its obj_id, -1 for what is not
-    to be found, and the objects' corners (V, 3) m."""
+def common_size(dataset: BopDataset) -> tuple[tuple[int, int], int]:
+    """Width and height px that model=keypoints learns the pictures of `dataset` in, and how many have another size.
 
-    blocks: BlockSet
-    of_object: Mapping[int, int]
-    corners: Mapping[int, Array]
-
-
-def classes_of(dataset: BopDataset, target: str) -> Classes:
-    """The classes of the models in `dataset`: all for the `target` auto, or the one of that name.
-
-    A kind's keypoints are those that the dataset names, or else corners of its mesh. Raises ConfigError for a target that
-    is not there, SceneError and DatasetError for a mesh that cannot be used.
+    It is the size that most of them have, the larger of equals, made up to multiples of STRIDE and LEAST_SIDE.
     """
-    kinds = {model.obj_id: _kind_of(dataset, model.obj_id) for model in dataset.models.values()}
-    chosen = [number for number, kind in kinds.items() if target in ("auto", kind.name)]
-    if not chosen:
-        names = ", ".join(sorted(kind.name for kind in kinds.values())) or "none"
-        raise ConfigError(f"data.target: got '{target}'; expected auto or one of {names}")
-    blocks = BlockSet([kinds[number] for number in chosen])
-    return Classes(
-        blocks,
-        {number: chosen.index(number) if number in chosen else -1 for number in kinds},
-        {number: kind.corners for number, kind in kinds.items()},
+    with ThreadPoolExecutor() as pool:
+        sizes = Counter(pool.map(lambda picture: size_of(picture.path), dataset.pictures))
+    size = max(sizes, key=lambda one: (sizes[one], one))
+    width, height = (max(LEAST_SIDE, -(-side // STRIDE) * STRIDE) for side in size)
+    return (width, height), len(dataset) - sizes[size]
+
+
+def _scaled(slot: Slot, ratio: Array) -> Slot:
+    """`slot` in the picture made `ratio` (2,) times as wide and high."""
+    if (ratio == 1).all():
+        return slot
+    return replace(slot, box=(slot.box + 0.5) * np.tile(ratio, 2) - 0.5, seen=round(slot.seen * float(ratio.prod())))
+
+
+def _targets(slots: list[list[Slot]], views: list[View]) -> Targets:
+    room = max(1, *(len(one) for one in slots))
+    rows = [one + [_NOTHING] * (room - len(one)) for one in slots]
+
+    def table(name: str, dtype: torch.dtype) -> Tensor:
+        return torch.tensor(np.array([[getattr(slot, name) for slot in row] for row in rows])).to(dtype)
+
+    def row(values: list[Array]) -> Tensor:
+        return torch.tensor(np.stack(values)).float()
+
+    return Targets(
+        present=torch.tensor([[slot is not _NOTHING for slot in row] for row in rows]),
+        labelled=table("labelled", torch.bool),
+        model=table("model", torch.int64),
+        scale=table("scale", torch.float32),
+        camera_from_block=table("camera_from_block", torch.float32),
+        intrinsics=row([view.intrinsics for view in views]),
+        distortion=row([padded(view.distortion) for view in views]),
+        camera_from_world=row([pose_or_nan(view.camera_from_table) for view in views]),
+        box=table("box", torch.float32),
+        seen=table("seen", torch.int64),
+        share=table("share", torch.float32),
     )
-
-
-def picture_size(dataset: BopDataset) -> tuple[int, int]:
-    """Width and height px of the pictures in `dataset`, as its first has them. Raises DatasetError where model=keypoints
-    cannot learn from that size."""
-    height, width = read_rgb(dataset.pictures[0].path).shape[:2]
-    if width % 4 or height % 4 or min(width, height) < 32:
-        raise DatasetError(
-            f"{dataset.root}: pictures of {width}x{height} px; model=keypoints wants multiples of 4, at least 32: render "
-            "again with width= and height="
-        )
-    return width, height
-
-
-def _kind_of(dataset: BopDataset, obj_id: int) -> Kind:
-    model = dataset.models[obj_id]
-    path = dataset.root / "models" / f"obj_{obj_id:06d}.ply"
-    solid = load_solid(model.name, path, 0.001, model.axis)
-    if not np.allclose(solid.size, model.size, rtol=1e-3):
-        raise DatasetError(
-            f"{path}: the mesh measures {solid.size.tolist()} m; expected the {model.size.tolist()} m of models_info.json"
-        )
-    kind = replace(Kind.of(solid), diameter=model.diameter, symmetries=model.symmetries, axis=model.axis)
-    if model.keypoints is None:
-        return kind
-    return replace(kind, keypoints=np.concatenate([np.zeros((1, 3)), model.keypoints]))
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """A block in a picture, as Targets has it."""
-
-    labelled: bool
-    model: int
-    scale: float
-    camera_from_block: Array
-    box: Array
-    seen: int
-    share: float
-
-
-_NOTHING = _Slot(False, -1, 1.0, np.eye(4), np.full(4, np.nan), 0, 0.0)
-
-
-def _borders(box: tuple[int, int, int, int]) -> Array:
-    """BOP's [u, v, width, height] as [left, top, right, bottom]; NaN where nothing is seen."""
-    u, v, width, height = box
-    if width <= 0:
-        return np.full(4, np.nan)
-    return np.array([u, v, u + width, v + height]) - 0.5

@@ -15,6 +15,9 @@ from simgen.dataset.read import MANIFEST, BopDataset, read_rgb
 from simgen.draws import Draws
 from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of
+from train.data.targets import STRIDE
+
+_GRAY = 127  # of what pads a picture: networks see about 0 there
 
 
 def manifest_hash(root: Path) -> str | None:
@@ -48,11 +51,14 @@ def split(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArr
 class Decoded:
     """The pictures in `paths`, each as (3, height, width) uint8, and their sizes [width, height] px in the files.
 
-    They stay in memory if all of them need at most `cache_gb`; then `workers` threads decode them at once.
+    With `padded` a picture keeps its ratio of sides, and what is left at the right or at the bottom is gray. They stay in
+    memory if all of them need at most `cache_gb`; then `workers` threads decode them at once.
     """
 
-    def __init__(self, paths: Sequence[Path], *, height: int, width: int, cache_gb: float, workers: int) -> None:
-        self.paths, self.height, self.width = tuple(paths), height, width
+    def __init__(
+        self, paths: Sequence[Path], *, height: int, width: int, cache_gb: float, workers: int, padded: bool = False
+    ) -> None:
+        self.paths, self.height, self.width, self.padded = tuple(paths), height, width, padded
         self.cached = len(paths) * height * width * 3 <= cache_gb * 1e9
         self._cache: tuple[Tensor, Tensor] | None = None
         if self.cached:
@@ -71,13 +77,28 @@ class Decoded:
     def _load(self, path: Path) -> tuple[Tensor, Tensor]:
         image = read_rgb(path)
         size = torch.tensor([image.shape[1], image.shape[0]])
-        image = resized(image, self.width, self.height)
+        if self.padded:
+            image = resized(image, *fitted(image.shape[1], image.shape[0], self.width, self.height))
+            below, right = self.height - image.shape[0], self.width - image.shape[1]
+            image = np.pad(image, ((0, below), (0, right), (0, 0)), constant_values=_GRAY)
+        else:
+            image = resized(image, self.width, self.height)
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), size
 
 
 def _stacked(loaded: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     images, sizes = zip(*loaded, strict=True)
     return torch.stack(images), torch.stack(sizes)
+
+
+def fitted(width: int, height: int, room_width: int, room_height: int) -> tuple[int, int]:
+    """Width and height px that a picture of `width` x `height` gets in a room of another size, its ratio of sides kept: the
+    largest that fits. A picture that is smaller than the room by a few pixels stays as it is."""
+    left = room_width - width, room_height - height
+    if min(left) >= 0 and min(left) < STRIDE:
+        return width, height
+    factor = min(room_width / width, room_height / height)
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def resized(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from simgen.dataset.read import open_dataset
 from simgen.errors import DatasetError
 from train.blocks.kinds import BlockSet
 from train.config import DataConfig, KeypointConfig, StreamConfig, TrainConfig
 from train.data.batch import Batch
-from train.data.bop import BopBatches, classes_of
+from train.data.bop import BopBatches, common_size
+from train.data.bop_labels import classes_of
+from train.data.dataset import open_source
 from train.data.images import check_simulated, manifest_hash, split
 from train.data.stream import HELD_OUT, Stream
 
@@ -76,13 +77,19 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
 
 
 def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
-    dataset = open_dataset(data.root, data.split)
+    dataset = open_source(data)
     check_simulated(dataset)
-    blind = next((picture for picture in dataset.pictures if picture.camera_from_world is None), None)
+    blind = next((picture for picture in dataset.pictures if picture.camera_from_table is None), None)
     if isinstance(config.model, KeypointConfig) and config.model.stances and blind is not None:
+        known = blind.camera_from_world is not None
+        how = (
+            "data.table=true for a table at z = 0 of the world"
+            if known
+            else "cam_R_w2c and cam_t_w2c in scene_camera.json"
+        )
         raise DatasetError(
-            f"{blind.path}: its scene_camera.json has no cam_R_w2c and cam_t_w2c; expected them for model.stances=true, as "
-            "the side that a block lies on follows from where the table is; use model.stances=false"
+            f"{blind.path}: the dataset does not state where the table is, and so not on which side a block lies; "
+            f"model.stances=true needs {how}; or use model.stances=false"
         )
     classes = classes_of(dataset, data.target)
     rows, aside = split(len(dataset), data.validation, config.seed)
@@ -90,13 +97,15 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     if len(rows) < together or len(aside) < 3:
         raise DatasetError(
             f"{dataset.root}: {len(rows)} pictures to train on and {len(aside)} held out; expected at least {together}, a "
-            "step's, and 3: render more, or change trainer.batch_size or data.validation"
+            f"step's, and 3: render more, or change trainer.batch_size or data.validation, a share of {len(dataset)}"
         )
+    size, others = common_size(dataset)
     cache = data.cache_gb / 2  # the two share it
     training = BopBatches(
         dataset,
         rows,
         classes,
+        size=size,
         batch_size=config.trainer.batch_size,
         seed=config.seed,
         strength=config.trainer.jitter,
@@ -106,8 +115,16 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     )
     count = min(config.trainer.batch_size, len(aside) // 3)
     held_out = BopBatches(
-        dataset, np.sort(aside), classes, batch_size=count, shuffle=False, min_visible=data.min_visible, cache_gb=cache
+        dataset,
+        np.sort(aside),
+        classes,
+        size=size,
+        batch_size=count,
+        shuffle=False,
+        min_visible=data.min_visible,
+        cache_gb=cache,
     )
+    scaled = f"; {others} of another size are scaled into {size[0]}x{size[1]} px" if others else ""
     return Sources(
         training=training,
         epoch=len(training) // config.trainer.devices,
@@ -117,6 +134,6 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
         per_scene=count,
         blocks=classes.blocks,
         size=(training.width, training.height),
-        summary=f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(aside)} are held out",
+        summary=f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(aside)} are held out{scaled}",
         described={"dataset": {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}},
     )

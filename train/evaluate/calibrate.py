@@ -13,11 +13,12 @@ import torch
 from scipy.stats import chi2
 from torch.utils.data import Dataset
 
-from simgen.dataset.read import BopDataset, open_dataset
+from simgen.dataset.read import BopDataset
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array, inverse
 from train.config import CalibrateConfig
 from train.data.batch import Batch, views_of
+from train.data.dataset import open_source
 from train.data.images import check_simulated
 from train.detect.calibration import BINS, RIGHT, Inflation, calibrate, inflation
 from train.detect.detector import Detector, load_detector
@@ -72,7 +73,7 @@ def judged_in(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[J
     for one in match_dataset(detector, dataset, batch):
         if one.found is None:
             continue
-        table = pose_or_nan(one.picture.camera_from_world)
+        table = pose_or_nan(one.picture.camera_from_table)
         if isinstance(one, BlockResult) and one.right:
             truth = nearest_symmetric_pose(one.truth.camera_from_block, one.kind, one.found.pose.camera_from_block)
             yield JudgedDetection(one.found, True, truth, table)
@@ -107,7 +108,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     returns how well it comes true on the others, None where it finds nothing there. Raises CheckpointError, DatasetError,
     ConfigError, and SimgenError where there is too little to learn from; of poses where no table is known, which are seldom
     right, that is but a warning."""
-    dataset = open_dataset(config.data.root, config.data.split)
+    dataset = open_source(config.data)
     check_simulated(dataset)
     detector = sized_as_in(dataset, load_detector(config.checkpoint, calibrated=False).zoomed(config.zoom))
     if config.edges is not None:
@@ -120,7 +121,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     learn, check = (replace(dataset, pictures=dataset.pictures[first::2]) for first in (0, 1))
 
     def finds_in(some: BopDataset) -> Finds:
-        blind = replace(some, pictures=tuple(replace(picture, camera_from_world=None) for picture in some.pictures))
+        blind = replace(some, pictures=tuple(replace(picture, camera_from_table=None) for picture in some.pictures))
         return lambda detector, known: list(judged_in(detector, some if known else blind, config.batch_size))
 
     finds = finds_in(learn)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simgen.dataset.read import BopDataset, Instance, Picture, read_rgb
+from simgen.dataset.read import BopDataset, read_rgb
+from simgen.dataset.scenes import Instance, Picture
+from simgen.errors import ConfigError
 from simgen.geometry import Array, inverse
 from train.blocks.kinds import Kind
 from train.detect.calibration import RIGHT
@@ -86,7 +88,7 @@ def match_dataset(
     for start in range(0, len(dataset.pictures), batch):
         pictures = dataset.pictures[start : start + batch]
         images = [read_rgb(p.path) for p in pictures]
-        views = [View(p.intrinsics, p.distortion, p.camera_from_world, table) for p in pictures]
+        views = [View(p.intrinsics, p.distortion, p.camera_from_table, table) for p in pictures]
         blind = set()
         if nominal_fov is not None:
             for k, image in enumerate(images):
@@ -129,7 +131,14 @@ def match_dataset(
 
 
 def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
-    """`detector` for the sizes that `dataset` says its blocks have."""
+    """`detector` for the sizes that `dataset` states of its blocks. Raises ConfigError for two objects of one name with
+    different sizes."""
+    sizes: dict[str, Array] = {}
+    for model in dataset.models.values():
+        if not np.allclose(model.size, sizes.setdefault(model.name, model.size), rtol=1e-3):
+            raise ConfigError(
+                f"data.names: two objects of different sizes are named '{model.name}'; evaluate one at a time"
+            )
     known = {kind.name: kind.size for kind in detector.blocks.kinds}
     return detector.sized(
         {
@@ -191,9 +200,9 @@ def _said(found: Detection | None, view: View, center: Array | None) -> Array:
 
 
 def _true(picture: Picture, one: Instance, kind: Kind, found: Detection | None) -> Array:
-    if picture.camera_from_world is None:
+    if picture.camera_from_table is None:
         return np.full(2, np.nan)
     pose = one.camera_from_block
     if found is not None:
         pose = nearest_symmetric_pose(pose, kind, found.pose.camera_from_block)
-    return np.asarray((inverse(picture.camera_from_world) @ pose)[:2, 3])
+    return np.asarray((inverse(picture.camera_from_table) @ pose)[:2, 3])

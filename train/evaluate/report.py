@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from simgen.dataset.read import BopDataset, open_dataset
+from simgen.dataset.read import BopDataset
 from simgen.errors import DatasetError
 from simgen.files import sha256_of, write_json
 from train.config import EvaluateConfig
+from train.data.dataset import open_source
 from train.data.images import manifest_hash
 from train.detect.calibration import BINS
 from train.detect.detector import load_detector
@@ -46,7 +47,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     """
     detector = load_detector(config.checkpoint).zoomed(config.zoom)
     detector.net.to(device_of(config.accelerator))
-    dataset = open_dataset(config.data.root, config.data.split)
+    dataset = open_source(config.data)
     detector = sized_as_in(dataset, detector)
     answers: list[BlockResult] = []
     false_positives: list[FalsePositive] = []
@@ -54,14 +55,18 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     for one in match_dataset(detector, dataset, config.batch_size, config.nominal_fov_deg, place):
         if isinstance(one, FalsePositive):
             false_positives.append(one)
-        elif one.truth.visible_fraction >= max(config.data.min_visible, 1e-9) and config.data.target in (
-            "auto",
-            one.kind.name,
+        elif (
+            one.truth.target
+            and one.truth.visible_fraction >= max(config.data.min_visible, 1e-9)
+            and config.data.target in ("auto", one.kind.name)
         ):
             answers.append(one)
     if not answers:
+        there = {number: model.name for number, model in sorted(dataset.models.items())}
         raise DatasetError(
-            f"{config.data.root}: shows no block that the model knows; it knows {', '.join(detector.blocks.names)}"
+            f"{config.data.root}: shows no block that the model knows; it knows {', '.join(detector.blocks.names)}; the "
+            f"dataset has {', '.join(there.values())}; where these are the same blocks, data.names="
+            f"{{{next(iter(there))}:{detector.blocks.names[0]}}} names object {next(iter(there))} so"
         )
     result = {
         "checkpoint": str(config.checkpoint),
@@ -72,6 +77,8 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "nominal_fov_deg": config.nominal_fov_deg,
         "nominal_position": config.nominal_position,
         "zoom": config.zoom,
+        "targets": config.data.targets,
+        "left_out": dict(dataset.left_out),
         "pictures": len(dataset.pictures),
         **measures(answers, false_positives),
     }

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from simgen.dataset.read import BopDataset, Instance, Picture, open_dataset
+from simgen.dataset.read import BopDataset
+from simgen.dataset.scenes import Instance, Picture
 from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import Array, inverse, project
 from train.config import SourceConfig
+from train.data.dataset import open_source
 from train.data.images import Decoded, EpochOrder
 
 PositionBatch = dict[str, Tensor]
@@ -45,7 +47,7 @@ def find_examples(config: SourceConfig, *, prefer: str | None = None) -> Example
     Where `prefer` is not in the dataset, the only block that its pictures show takes its place. Raises ConfigError for
     a target that the dataset does not have, DatasetError where no picture can be used.
     """
-    dataset = open_dataset(config.root, config.split)
+    dataset = open_source(config)
     ids = {model.name: model.obj_id for model in dataset.models.values()}
     if not ids:
         raise DatasetError(f"{config.root}: models/models_info.json lists no model; expected at least one")
@@ -139,6 +141,8 @@ def _examples_of(dataset: BopDataset, name: str, obj_id: int, min_visible: float
             left_out[f"there is no {name}"] += 1
         elif len(seen) > 1:
             left_out[f"there is more than one {name}"] += 1
+        elif not seen[0].target:
+            left_out[f"data.targets does not list {name}"] += 1
         elif seen[0].visible_fraction <= 0:
             left_out[f"{name} is outside the picture or hidden"] += 1
         elif seen[0].visible_fraction < min_visible:

@@ -1,0 +1,498 @@
+"""BOP datasets that other tools wrote: other origins, units, layouts and gaps give the same labels, or one clear line."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from builders import pipeline_of
+
+from simgen.dataset.models import models_of, solid_of
+from simgen.dataset.photographs import Photograph, write_photographs
+from simgen.dataset.read import BopDataset, open_dataset
+from simgen.dataset.visibility import Lens, Placed, visible_masks
+from simgen.dataset.write import bop_pose, write_models
+from simgen.errors import ConfigError, DatasetError, FileError
+from simgen.files import sha256_of
+from simgen.geometry import inverse, look_at, rigid, rotation_about, transform_points
+from simgen.render import make_renderer
+from simgen.shapes import make_solid
+from simgen.silhouette import box_of
+from train.config import DatasetConfig
+from train.data.bop_labels import classes_of, slots_of
+from train.data.dataset import open_source, table_advice
+from train.evaluate.matching import match_dataset
+
+WIDTH, HEIGHT = 64, 48
+K = np.array([[70.0, 0, 31.5], [0, 70.0, 23.5], [0, 0, 1]])
+SOLIDS = [make_solid("cube", "cube", np.full(3, 0.05)), make_solid("cone", "cone", np.array([0.06, 0.06, 0.08]))]
+CAMERA_FROM_WORLD = inverse(look_at(np.array([0.1, -0.4, 0.3]), np.array([0.0, 0.0, 0.0])))
+PLACES = [
+    [(0, -0.03, 0.01, 0.3), (1, 0.02, 0.03, 0.0)],
+    [(1, -0.02, -0.05, 1.0)],
+    [(0, 0.2, 0.0, 2.0), (0, 0.0, 0.0, 0.5)],
+]
+SHIFTS = np.array([[0.012, -0.03, 0.025], [0.0, 0.2, -0.041]])  # m: where the middle is in the model's own frame
+
+
+def poses(number: int) -> list[tuple[int, np.ndarray]]:
+    """Object and camera_from_block of each block in image `number`: all stand on z = 0."""
+    return [
+        (k, CAMERA_FROM_WORLD @ rigid(rotation_about(2, np.array(yaw)), np.array([x, y, SOLIDS[k].size[2] / 2])))
+        for k, x, y, yaw in PLACES[number]
+    ]
+
+
+def write_foreign(root: Path, shifts: np.ndarray | None = None, world: np.ndarray = CAMERA_FROM_WORLD) -> Path:
+    """A BOP dataset without manifest and scene_gt_info.json. With `shifts` each model's origin is elsewhere, and its poses
+    and symmetries are as BOP wants them then."""
+    scene = root / "train_pbr" / "000000"
+    (scene / "rgb").mkdir(parents=True)
+    write_models(root / "models", SOLIDS)
+    shifts = np.zeros((2, 3)) if shifts is None else shifts
+    edit(root / "models" / "models_info.json", lambda infos: [shifted(infos[str(k + 1)], shifts[k]) for k in range(2)])
+    for k, shift in enumerate(shifts):
+        path = root / "models" / f"obj_{k + 1:06d}.ply"
+        lines = path.read_text().splitlines()
+        first = lines.index("end_header") + 1
+        for row in range(first, first + 3 * len(SOLIDS[k].mesh.normals)):
+            x, y, z, *normal = lines[row].split()
+            moved = np.array([x, y, z], dtype=float) + 1000 * shift
+            lines[row] = " ".join([*(f"{v:.6f}" for v in moved), *normal])
+        path.write_text("\n".join(lines) + "\n")
+    cameras, truths = {}, {}
+    for number in range(len(PLACES)):
+        image = np.random.default_rng(number).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        cv2.imwrite(str(scene / "rgb" / f"{number:06d}.png"), image)
+        cameras[str(number)] = {"cam_K": K.ravel().tolist(), **bop_pose(world, "cam_R_w2c", "cam_t_w2c")}
+        truths[str(number)] = [
+            {"obj_id": k + 1, **bop_pose(pose @ rigid(np.eye(3), -shifts[k]), "cam_R_m2c", "cam_t_m2c")}
+            for k, pose in poses(number)
+        ]
+    (scene / "scene_camera.json").write_text(json.dumps(cameras))
+    (scene / "scene_gt.json").write_text(json.dumps(truths))
+    return root
+
+
+def shifted(info: dict[str, Any], shift: np.ndarray) -> None:
+    """Moves the model's own frame: what it states is of another origin."""
+    shift = 1000 * shift
+    for axis, value in zip("xyz", shift, strict=True):
+        info[f"min_{axis}"] += value
+    info["keypoints"] = (np.array(info["keypoints"]) + shift).tolist()
+    for values in info.get("symmetries_discrete", []):
+        turn = np.reshape(values, (4, 4)).copy()
+        turn[:3, 3] += shift - turn[:3, :3] @ shift
+        values[:] = turn.ravel().tolist()
+    for one in info.get("symmetries_continuous", []):
+        one["offset"] = shift.tolist()
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    """Changes the content of a JSON file in place."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_foreign(tmp_path / "set")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> BopDataset:
+    return open_dataset(write_foreign(tmp_path_factory.mktemp("plain") / "set"))
+
+
+def assert_same_labels(dataset: BopDataset, other: BopDataset) -> None:
+    assert len(dataset) == len(other) > 0
+    for a, b in zip(dataset.pictures, other.pictures, strict=True):
+        assert a.image_id == b.image_id
+        for one, two in zip(a.instances, b.instances, strict=True):
+            np.testing.assert_allclose(one.camera_from_block, two.camera_from_block, atol=1e-9)
+            assert replace(one, camera_from_block=None, size=None) == replace(two, camera_from_block=None, size=None)  # type: ignore[arg-type]
+    for model, wanted in zip(dataset.models.values(), other.models.values(), strict=True):
+        np.testing.assert_allclose(model.symmetries, wanted.symmetries, atol=1e-9)
+        np.testing.assert_allclose(model.axes, wanted.axes)
+        np.testing.assert_allclose(model.size, wanted.size)
+
+
+def test_labels_are_those_of_the_blocks_wherever_the_origin_is(plain: BopDataset, tmp_path: Path) -> None:
+    """Poses, symmetries, computed boxes, kinds and targets of models whose own origin is not their middle."""
+    for number, picture in enumerate(plain.pictures):
+        for one, (k, pose) in zip(picture.instances, poses(number), strict=True):
+            assert one.obj_id == k + 1
+            np.testing.assert_allclose(one.camera_from_block, pose, atol=1e-12)
+    moved = open_dataset(write_foreign(tmp_path / "set", SHIFTS))
+    np.testing.assert_allclose([model.center for model in moved.models.values()], SHIFTS, atol=1e-9)
+    assert_same_labels(moved, plain)
+    ours, theirs = classes_of(moved, "auto"), classes_of(plain, "auto")
+    for name in ("keypoints", "group", "members", "frame", "real"):
+        np.testing.assert_allclose(getattr(ours.blocks, name), getattr(theirs.blocks, name), atol=1e-6)
+    lens = Lens(K, np.zeros(5), WIDTH, HEIGHT)
+    for picture, other in zip(moved.pictures, plain.pictures, strict=True):
+        pairs = zip(slots_of(moved, picture, ours, lens, 0.1), slots_of(plain, other, theirs, lens, 0.1), strict=True)
+        for slot, wanted in pairs:
+            np.testing.assert_array_equal(slot.box, wanted.box)
+            assert (slot.seen, slot.share) == (wanted.seen, pytest.approx(wanted.share))
+    edit(moved.root / "models" / "models_info.json", lambda infos: infos["2"].pop("min_x"))  # then by the mesh
+    assert_same_labels(open_dataset(moved.root), plain)
+
+
+def test_a_scaled_block_is_scaled_about_its_own_origin(tmp_path: Path) -> None:
+    root = write_foreign(tmp_path / "set", SHIFTS)
+    edit(root / "train_pbr" / "000000" / "scene_gt.json", lambda gt: gt["1"][0].update(size_mm=[120, 120, 160]))
+    one = open_dataset(root).pictures[1].instances[0]
+    pose = poses(1)[0][1]
+    vertices = SOLIDS[1].vertices + SHIFTS[1]  # in the model's own frame, whose origin stays
+    expected = transform_points(pose @ rigid(np.eye(3), -SHIFTS[1]), 2 * vertices)
+    np.testing.assert_allclose(transform_points(one.camera_from_block, 2 * SOLIDS[1].vertices), expected, atol=1e-9)
+
+
+def test_computed_visibility_is_what_the_renderer_drew() -> None:
+    """Blocks that hide each other, and a border that cuts them: masks and fractions of scenes without distractors."""
+    recipe = ("renderer=raycast", "width=96", "height=72", "randomize.distractors.count=0", "randomize.blocks.count=4")
+    near = "randomize.blocks.place=[uniform,[-0.12,-0.12],[0.12,0.12]]", "randomize.camera.aim=[0,0,0]"
+    pipeline = pipeline_of(*recipe, *near, "randomize.camera.distance=0.35", "randomize.camera.elevation_deg=8")
+    renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
+    hidden = 0
+    for sample in pipeline.samples(renderer, range(3)):
+        cameras = sample.scene.cameras
+        lens = Lens(cameras.intrinsics[0], cameras.distortion[0], 96, 72)
+        solids = [pipeline.world.solids[label.model] for label in sample.labels]
+        blocks = [
+            Placed(solid, float((label.size / solid.size).mean()), label.camera_from_block)
+            for solid, label in zip(solids, sample.labels, strict=True)
+        ]
+        masks = [lens.mask(lens.outline(block)) for block in blocks]
+        for mask, whole, label in zip(visible_masks(blocks, masks, lens), masks, sample.labels, strict=True):
+            assert np.count_nonzero(mask ^ label.visible) <= 2
+            hidden += np.count_nonzero(whole & ~mask)
+            if np.array_equal(mask, label.visible):
+                assert box_of(mask) == label.box_visible
+    assert hidden > 20
+
+
+def rename_images(folder: Path, name: str, digits: int, suffix: str, as_gray: bool = False) -> None:
+    scene = folder / "train_pbr" / "000000"
+    images = sorted((scene / "rgb").iterdir())
+    (scene / name).mkdir(exist_ok=True)
+    for number, path in enumerate(images):
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if as_gray else cv2.IMREAD_COLOR)
+        path.unlink()
+        cv2.imwrite(str(scene / f"image{suffix.lower()}"), image)
+        (scene / f"image{suffix.lower()}").rename(scene / name / f"{number:0{digits}d}{suffix}")
+    if name != "rgb":
+        (scene / "rgb").rmdir()
+
+
+def leave_behind(root: Path) -> None:
+    """What macOS writes beside the user's files, and a scene that was emptied."""
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        (folder / ".DS_Store").write_bytes(b"Bud1")
+    for path in [path for path in root.rglob("*.*") if path.is_file() and not path.name.startswith(".")]:
+        (path.parent / f"._{path.name}").write_bytes(b"\0\5\26\7")
+    (root / "__MACOSX" / "train_pbr" / "000000").mkdir(parents=True)
+    (root / "__MACOSX" / "train_pbr" / "000000" / "scene_camera.json").write_text("{}")
+    (root / "train_pbr" / "000001" / "rgb").mkdir(parents=True)
+
+
+def recode(root: Path) -> None:
+    for name, encoding in (("scene_gt", "utf-8-sig"), ("scene_camera", "utf-16")):
+        path = root / "train_pbr" / "000000" / f"{name}.json"
+        path.write_text(path.read_text(), encoding=encoding)
+
+
+def pad_keys(root: Path) -> None:
+    for path in (root / "train_pbr" / "000000").glob("*.json"):
+        path.write_text(json.dumps({f"{int(k):06d}": v for k, v in json.loads(path.read_text()).items()}))
+    info = root / "models" / "models_info.json"
+    info.write_text(json.dumps({f"{int(k):06d}": v for k, v in json.loads(info.read_text()).items()}))
+    (root / "models" / "obj_000002.ply").rename(root / "models" / "obj_02.PLY")
+
+
+LAYOUTS: dict[str, Callable[[Path], Any]] = {
+    "gray tif": lambda root: rename_images(root, "gray", 6, ".tif", as_gray=True),
+    "JPG": lambda root: rename_images(root, "rgb", 6, ".JPG"),
+    "jpeg": lambda root: rename_images(root, "rgb", 6, ".jpeg"),
+    "TIFF": lambda root: rename_images(root, "rgb", 4, ".TIFF"),
+    "bmp": lambda root: rename_images(root, "rgb", 1, ".bmp"),
+    "four digits": lambda root: rename_images(root, "RGB", 4, ".png"),
+    "leftovers": leave_behind,
+    "encodings": recode,
+    "keys": pad_keys,
+    "models_eval": lambda root: (root / "models").rename(root / "models_eval"),
+    "models_cad": lambda root: (root / "models").rename(root / "models_cad"),
+    "models_other": lambda root: (root / "models").rename(root / "models_old_format"),
+    "named scene": lambda root: (root / "train_pbr" / "000000").rename(root / "train_pbr" / "kitchen"),
+    "empty scene": lambda root: (
+        (root / "train_pbr" / "000007").mkdir(),
+        (root / "train_pbr" / "000007" / "scene_camera.json").write_text("{}"),
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_that_people_use_are_read(plain: BopDataset, root: Path, layout: str) -> None:
+    LAYOUTS[layout](root)
+    dataset = open_dataset(root)
+    assert_same_labels(dataset, plain)
+    assert all(solid_of(model).size == pytest.approx(model.size, rel=1e-4) for model in dataset.models.values())
+    assert len({picture.path for picture in dataset.pictures}) == 3 and not dataset.skipped
+
+
+def test_stored_masks_say_what_is_visible(root: Path) -> None:
+    scene = root / "train_pbr" / "000000"
+    (scene / "mask_visib").mkdir()
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:14, 20:30] = 255
+    cv2.imwrite(str(scene / "mask_visib" / "000001_000000.png"), mask)
+    one = open_dataset(root).pictures[1].instances[0]
+    assert (one.visible_pixels, one.box_visible) == (40, (20, 10, 10, 4))
+    assert one.visible_fraction < 0.6
+
+
+CAMERA, TRUTH = "train_pbr/000000/scene_camera.json", "train_pbr/000000/scene_gt.json"
+MODELS = "models/models_info.json"
+
+
+def in_meters(infos: dict[str, Any]) -> None:
+    for info in infos.values():
+        for key in ("diameter", *(f"{end}_{axis}" for end in ("min", "size") for axis in "xyz")):
+            info[key] /= 1000
+
+
+def divide(truths: dict[str, Any], key: str = "cam_t_m2c") -> None:
+    for block in [block for blocks in truths.values() for block in blocks]:
+        block[key] = [value / 1000 for value in block[key]]
+
+
+def to_opengl(truths: dict[str, Any]) -> None:
+    flip = np.diag([1.0, -1, -1])
+    for block in [block for blocks in truths.values() for block in blocks]:
+        block["cam_R_m2c"] = (flip @ np.reshape(block["cam_R_m2c"], (3, 3))).ravel().tolist()
+        block["cam_t_m2c"] = (flip @ block["cam_t_m2c"]).tolist()
+
+
+FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
+    "models in meters": (MODELS, in_meters, r"model 1: diameter: got 0\.0866\S*; .* in meters: multiply"),
+    "poses in meters": (TRUTH, divide, r"scene_gt\.json: cam_t_m2c: .* in meters: multiply them by 1000"),
+    "OpenGL axes": (TRUTH, to_opengl, r"behind the camera; .* OpenGL"),
+    "no intrinsics": (CAMERA, lambda c: c["1"].pop("cam_K"), r"scene_camera\.json: image 1: no cam_K"),
+    "short intrinsics": (CAMERA, lambda c: c["1"].update(cam_K=[1, 2]), r"image 1: cam_K: got \[1, 2\]; expected 9"),
+    "null": (CAMERA, lambda c: c.update({"2": None}), r"scene_camera\.json: image 2: got None; expected an object"),
+    "world by half": (CAMERA, lambda c: c["0"].pop("cam_t_w2c"), r"image 0: no cam_t_w2c"),
+    "no camera": (CAMERA, lambda c: c.pop("2"), r"scene_camera\.json: no entry for image 2, which scene_gt\.json"),
+    "no rotation": (
+        TRUTH,
+        lambda t: t["1"][0].update(cam_R_m2c=[1.0] * 9),
+        r"image 1, block 0: cam_R_m2c: .* rotation",
+    ),
+    "NaN": (TRUTH, lambda t: t["1"][0].update(cam_t_m2c=[1, 2, float("nan")]), r"cam_t_m2c: got .* 3 finite numbers"),
+    "no object": (TRUTH, lambda t: t["0"][1].pop("obj_id"), r"scene_gt\.json: image 0, block 1: no obj_id"),
+    "one dict": (TRUTH, lambda t: t.update({"1": t["1"][0]}), r"image 1: got .*; expected a list"),
+    "words for keys": (TRUTH, lambda t: t.update(a=[]), r"scene_gt\.json: key 'a' is no image number"),
+    "key twice": (TRUTH, lambda t: t.update({"01": []}), r"image 1 is there twice"),
+    "no diameter": (MODELS, lambda m: m["2"].pop("diameter"), r"models_info\.json: model 2: no diameter"),
+    "no size": (MODELS, lambda m: m["2"].update(size_x="8 cm"), r"model 2: size_x: got '8 cm'"),
+    "odd axis": (MODELS, lambda m: m["2"]["symmetries_continuous"][0].pop("axis"), r"symmetries_continuous 0: no axis"),
+    "odd symmetry": (MODELS, lambda m: m["1"].update(symmetries_discrete=[[1, 2]]), r"symmetry 0: .* 16 finite"),
+    "no model": (MODELS, lambda m: m.clear(), r"models_info\.json: lists no model"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_named_in_words(root: Path, fault: str) -> None:
+    name, change, message = FAULTS[fault]
+    edit(root / name, change)
+    with pytest.raises(DatasetError, match=message) as caught:
+        open_dataset(root)
+    assert str(root) in str(caught.value) and "Error(" not in str(caught.value)
+
+
+def test_missing_and_truncated_files_are_named(root: Path) -> None:
+    image = root / "train_pbr" / "000000" / "rgb" / "000002.png"
+    data = image.read_bytes()
+    image.unlink()
+    with pytest.raises(DatasetError, match=r"no file for image 2 in rgb/ or gray/; expected e\.g\. rgb/000002\.jpg"):
+        open_dataset(root)
+    image.write_bytes(data[:10])
+    with pytest.raises(DatasetError, match=r"000002\.png: missing, truncated or not an image"):
+        open_dataset(root)
+    image.write_bytes(data)
+    truth = root / TRUTH
+    truth.write_text(truth.read_text()[:100])
+    with pytest.raises(FileError, match=r"scene_gt\.json: cannot be read as JSON"):
+        open_dataset(root)
+    (root / MODELS).unlink()
+    with pytest.raises(DatasetError, match=r"models_info\.json: missing; bop_toolkit's calc_model_info\.py"):
+        open_dataset(root)
+
+
+def test_infos_that_do_not_belong_to_the_labels_are_refused(root: Path) -> None:
+    scene = root / "train_pbr" / "000000"
+    info = {"bbox_obj": [0, 0, 5, 5], "bbox_visib": [0, 0, 5, 5], "px_count_visib": 9, "visib_fract": 0.5}
+    (scene / "scene_gt_info.json").write_text(json.dumps({"0": [info], "1": [info]}))
+    with pytest.raises(DatasetError, match=r"scene_gt_info\.json: image 0: has 1 blocks, and 2 in scene_gt\.json"):
+        open_dataset(root)
+    (scene / "scene_gt_info.json").write_text(json.dumps({"1": [info]}))  # the others are computed
+    assert [len(picture.instances) for picture in open_dataset(root).pictures] == [2, 1, 2]
+    assert open_dataset(root).pictures[1].instances[0].visible_pixels == 9
+
+
+def test_a_wrong_folder_is_told_the_right_one(root: Path, tmp_path: Path) -> None:
+    def message_of(folder: Path) -> str:
+        with pytest.raises(DatasetError, match=r"no SPLIT/SCENE/scene_camera\.json here; ") as caught:
+            open_dataset(folder)
+        return str(caught.value)
+
+    assert f"one folder up there is: data.root={root} data.split=train_pbr" in message_of(root / "train_pbr")
+    assert f"two folders up there is: data.root={root} data.split=train_pbr" in message_of(
+        root / "train_pbr" / "000000"
+    )
+    assert f"one folder down there is: data.root={root}" in message_of(tmp_path)
+    coco = tmp_path / "other" / "coco"
+    (coco / "annotations").mkdir(parents=True)
+    assert "it looks like a COCO dataset" in message_of(coco)
+    (coco / "train_pbr" / "000000").mkdir(parents=True)
+    (coco / "train_pbr" / "000000" / "scene_camera_cam1.json").write_text("{}")
+    assert "scene_camera_SENSOR.json" in message_of(coco)
+
+
+def test_what_has_no_label_or_no_model_is_skipped_and_counted(root: Path) -> None:
+    def change(truths: dict[str, Any]) -> None:
+        del truths["1"]
+        truths["0"][1]["obj_id"] = 31
+        truths["2"] = []
+
+    edit(root / TRUTH, change)
+    dataset = open_dataset(root)
+    assert [(picture.image_id, len(picture.instances)) for picture in dataset.pictures] == [(0, 1), (2, 0)]
+    assert dataset.skipped == (
+        "skipped 1 blocks of object 31, which is not in models_info.json; "
+        "skipped 1 images without an entry in scene_gt.json"
+    )
+    (root / TRUTH).unlink()
+    with pytest.raises(DatasetError, match=r"no labelled image \(3 images without an entry in scene_gt\.json\)"):
+        open_dataset(root)
+
+
+def test_targets_and_names(root: Path, tmp_path: Path) -> None:
+    targets = [{"scene_id": 0, "im_id": 2, "obj_id": 1, "inst_count": 1}, {"scene_id": 0, "im_id": 0, "obj_id": 2}]
+    (root / "test_targets_bop19.json").write_text(json.dumps(targets))
+    dataset = open_dataset(root, targets="test_targets_bop19.json", names={1: "brick"})
+    assert [model.name for model in dataset.models.values()] == ["brick", "cone"]
+    first, last = dataset.pictures
+    assert (first.image_id, last.image_id) == (0, 2)
+    assert [one.target for one in first.instances] == [False, True]
+    # One of two is asked for: that which is seen better.
+    assert sum(one.target for one in last.instances) == 1
+    best = max(last.instances, key=lambda one: one.visible_fraction)
+    assert best.target
+    (root / "train_pbr").rename(root / "train")
+    write_foreign(tmp_path / "test")
+    (tmp_path / "test" / "train_pbr").rename(root / "test")
+    with pytest.raises(DatasetError, match=r"holds the splits test, train; name one with data\.split="):
+        open_dataset(root)
+    assert open_dataset(root, targets="test_targets_bop19.json").split == "test"
+    with pytest.raises(DatasetError, match=r"data\.targets: neither .*nowhere\.json"):
+        open_dataset(root, "test", targets="nowhere.json")
+    with pytest.raises(DatasetError, match=r"data\.names: object 7 is not in .*; it has 1, 2"):
+        open_dataset(root, "test", names={7: "brick"})
+    with pytest.raises(ConfigError, match=r"^data\.names: got \['cube'\]; expected"):
+        open_source(DatasetConfig(str(root), "test", names=["cube"]))
+    with pytest.raises(ConfigError, match=r"^data\.names: two objects are named 'cone'"):
+        classes_of(open_dataset(root, "test", names={1: "cone"}), "auto")
+
+
+def test_a_table_is_where_one_is_stated(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    views: list[Any] = []
+    detector = SimpleNamespace(
+        blocks=SimpleNamespace(kinds=()), find=lambda images, found: [views.extend(found), [[] for _ in images]][1]
+    )
+    for table, known in ((None, False), (True, True), (False, False)):
+        dataset = open_source(DatasetConfig(str(root), table=table))
+        views.clear()
+        assert not list(match_dataset(detector, dataset, 2))  # type: ignore[arg-type]
+        assert [view.camera_from_table is not None for view in views] == [known] * 3
+        assert ("data.table=true makes poses" in capsys.readouterr().err) == (table is None)
+    np.testing.assert_allclose(
+        open_dataset(root, table=True).pictures[0].camera_from_table, CAMERA_FROM_WORLD, atol=1e-12
+    )
+
+    raised = write_foreign(tmp_path / "raised", world=CAMERA_FROM_WORLD @ rigid(np.eye(3), np.array([0, 0, 0.3])))
+    assert table_advice(open_dataset(raised), None) == table_advice(open_dataset(raised), False) == ""
+    advice = table_advice(open_dataset(raised, table=True), True)
+    assert re.match(r"WARNING: data\.table=true, but 0 of 5 labelled blocks .*: -300 mm\)", advice)
+    edit(
+        raised / CAMERA,
+        lambda cameras: [camera.pop(k) for camera in cameras.values() for k in ("cam_R_w2c", "cam_t_w2c")],
+    )
+    with pytest.raises(DatasetError, match=r"data\.table=true, but no image states cam_R_w2c"):
+        open_dataset(raised, table=True)
+
+
+def test_a_manifest_of_windows_is_read(root: Path) -> None:
+    files = {str(path.relative_to(root)).replace("/", "\\"): sha256_of(path) for path in root.rglob("*.*")}
+    assert any("\\" in name for name in files)
+    (root / "manifest.json").write_text(json.dumps({"status": "complete", "files": files}))
+    assert len(open_dataset(root)) == 3
+    (root / TRUTH).write_text("{}")
+    with pytest.raises(DatasetError, match=r"scene_gt\.json: truncated or changed"):
+        open_dataset(root)
+
+
+def test_photographs_are_read_back_whatever_their_suffix(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    (tmp_path / "a.jpg").rename(tmp_path / "IMG_1.JPG")
+    one = Photograph(tmp_path / "IMG_1.JPG", "IMG_1", K, np.zeros(5), CAMERA_FROM_WORLD, 0, poses(0)[0][1])
+    write_photographs(tmp_path / "out", [one], SOLIDS, "a test")
+    (picture,) = open_dataset(tmp_path / "out").pictures
+    assert picture.path.name == "000000.JPG"
+    np.testing.assert_allclose(picture.instances[0].camera_from_block, poses(0)[0][1], atol=1e-12)
+
+
+def test_axes_of_symmetry(tmp_path: Path) -> None:
+    def model_of(*axes: tuple[list[float], list[float]], low: float = -50.0) -> Any:
+        sizes = {"diameter": 100, **{f"size_{a}": 100.0 for a in "xyz"}, **{f"min_{a}": low for a in "xyz"}}
+        continuous = [{"axis": axis, "offset": offset} for axis, offset in axes]
+        return models_of({"1": {**sizes, "symmetries_continuous": continuous}}, tmp_path / "models_info.json")[1]
+
+    ball = model_of(([0, 0, 1], [50, 50, 0]), ([1, 0, 0], [0, 50, 50]), low=0.0)
+    assert len(ball.axes) == 2 and ball.axis is None
+    np.testing.assert_allclose(ball.center, [0.05, 0.05, 0.05])
+    twice = model_of(([0, 0, 2], [0, 0, 0]), ([0, 0, -1], [0, 0, 30]))
+    np.testing.assert_allclose(twice.axes, [[0, 0, 1]])
+    # An axis beside the box's middle: the block's origin is its nearest point.
+    beside = model_of(([0, 0, 1], [10, 0, 70]))
+    np.testing.assert_allclose(beside.center, [0.01, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(beside.middle, [-0.01, 0, 0], atol=1e-12)
+    with pytest.raises(DatasetError, match=r"axes of symmetries_continuous do not meet"):
+        model_of(([0, 0, 1], [0, 0, 0]), ([1, 0, 0], [0, 40, 0]))
+
+
+def test_a_mesh_that_is_not_as_stated_is_refused(tmp_path: Path) -> None:
+    root = write_foreign(tmp_path / "set", SHIFTS)
+    edit(root / MODELS, lambda infos: infos["1"].update(min_z=-25.0))
+    with pytest.raises(DatasetError, match=r"obj_000001\.ply: the middle of the mesh's box is at .* expected"):
+        classes_of(open_dataset(write_info(root)), "auto")
+    path = root / "models" / "obj_000001.ply"
+    lines = [re.sub(r"^(-?\d+)\.(\d+) ", r"\1\2 ", line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DatasetError, match=r"obj_000001\.ply: the mesh measures"):
+        classes_of(open_dataset(root), "auto")
+
+
+def write_info(root: Path) -> Path:
+    """With a scene_gt_info.json, so that opening needs no mesh."""
+    info = {"bbox_obj": [0, 0, 5, 5], "bbox_visib": [0, 0, 5, 5], "px_count_visib": 9, "visib_fract": 0.5}
+    infos = {str(k): [info] * len(places) for k, places in enumerate(PLACES)}
+    (root / "train_pbr" / "000000" / "scene_gt_info.json").write_text(json.dumps(infos))
+    return root

@@ -1,0 +1,88 @@
+"""Opens the dataset that `data=` names, and states on stderr what of it is left out or looks wrong."""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from simgen.dataset.layout import CAMERAS
+from simgen.dataset.models import Model, solid_of
+from simgen.dataset.read import BopDataset, open_dataset
+from simgen.errors import ConfigError, SimgenError
+from simgen.geometry import Array, inverse, transform_points
+from train.config import DatasetConfig
+
+_TOUCHES = 0.005, 0.05  # m, and of the diameter: a block whose lowest point is as near to the table lies on it
+_MANY = 500  # blocks that tell
+
+
+def open_source(data: DatasetConfig) -> BopDataset:
+    """The dataset of the keys data.root, split, names, targets and table. Raises ConfigError and DatasetError."""
+    dataset = open_dataset(data.root, data.split, names=_names(data.names), targets=data.targets, table=data.table)
+    if dataset.skipped:
+        print(f"{dataset.root}: {dataset.skipped}", file=sys.stderr)
+    advice = table_advice(dataset, data.table)
+    if advice:
+        print(advice, file=sys.stderr)
+    return dataset
+
+
+def _names(value: Any) -> dict[int, str]:
+    """data.names as plain values. Raises ConfigError."""
+    names = value or {}
+    if not isinstance(names, dict) or not all(str(key).isdecimal() and str(name) for key, name in names.items()):
+        raise ConfigError(
+            f"data.names: got {value!r}; expected the names of objects by obj_id, e.g. data.names={{1:cube,2:cone}}"
+        )
+    return {int(key): str(name) for key, name in names.items()}
+
+
+def table_advice(dataset: BopDataset, table: bool | None) -> str:
+    """A line for the user where `data.table` does not fit the labelled blocks of a dataset that describes no table; else
+    empty."""
+    if table is False or dataset.table_center is not None:
+        return ""
+    heights, near = _heights(dataset)
+    if not len(heights):
+        return ""
+    touching = int(near.sum())
+    if table and touching < len(heights) / 2:
+        return (
+            f"WARNING: data.table=true, but {touching} of {len(heights)} labelled blocks touch the world's plane z = 0 "
+            f"(median of their lowest points: {1000 * np.median(heights):.0f} mm); if this is not the table's top, poses "
+            "are wrong: leave data.table out"
+        )
+    if table is None and touching > 0.9 * len(heights):
+        return (
+            f"NOTE: {dataset.root} describes no table, so poses are free. Its labelled blocks lie on the plane z = 0 of "
+            f"{CAMERAS}'s world; if this is the table's top, data.table=true makes poses on it far more exact"
+        )
+    return ""
+
+
+def _heights(dataset: BopDataset) -> tuple[Array, Array]:
+    """(N,) m the lowest points of labelled blocks over the world's plane z = 0, and whether each is as good as on it."""
+    corners = {number: _corners(model) for number, model in dataset.models.items()}
+    heights: list[float] = []
+    near: list[bool] = []
+    for picture in dataset.pictures:
+        if picture.camera_from_world is None or len(heights) >= _MANY:
+            continue
+        world_from_camera = inverse(picture.camera_from_world)
+        for one in picture.instances:
+            model = dataset.models[one.obj_id]
+            points = corners[one.obj_id] * (one.size / model.size)
+            lowest = float(transform_points(world_from_camera @ one.camera_from_block, points)[:, 2].min())
+            heights.append(lowest)
+            near.append(abs(lowest) < max(_TOUCHES[0], _TOUCHES[1] * model.diameter))
+    return np.array(heights), np.array(near, dtype=bool)
+
+
+def _corners(model: Model) -> Array:
+    """(P, 3) m: the corners of its hull, or of its box where no mesh can be read."""
+    try:
+        solid = solid_of(model)
+        return np.asarray(solid.vertices[solid.hull.vertices])
+    except SimgenError:
+        signs = np.stack(np.meshgrid(*[[-0.5, 0.5]] * 3), -1).reshape(-1, 3)
+        return signs * model.size + model.middle
