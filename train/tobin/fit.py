@@ -39,7 +39,7 @@ class Training(pl.LightningModule):
         super().__init__()
         self.config, self.target, self.baseline_cm = config, examples.target, baseline_cm
         self.model = make_model(config.model)
-        self.model.normalise(positions)
+        self.model.normalize(positions)
 
     def training_step(self, batch: PositionBatch, _: int) -> Tensor:
         images = batch["images"]
