@@ -1,4 +1,4 @@
-"""train.tobin.data: what is chosen, what is counted out, and that order and jitter are functions of (seed, epoch, row)."""
+"""train.tobin.data: which pictures are used, which are left out; order and jitter are functions of (seed, epoch, row)."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path) -> None:
         "there is no box": 2,
         "there is more than one box": 1,
         "box is outside the picture or hidden": 1,
-        "less than 0.1 of box is seen": 1,
+        "less than 0.1 of box is visible": 1,
     }
     assert "2 pictures of box; left out" in str(examples)
 
@@ -133,7 +133,7 @@ def test_cache_and_workers_change_nothing(tmp_path: Path) -> None:
         for a, b in zip(first, other, strict=True):
             assert all(torch.equal(a[key], b[key]) for key in a)
     whole = list(loader_of(ResizedPictures(examples, rows, height=24, width=32, cache_gb=1, workers=0), 2))
-    assert torch.cat([batch["rows"] for batch in whole]).tolist() == rows.tolist()  # each once, as they come
+    assert torch.cat([batch["rows"] for batch in whole]).tolist() == rows.tolist()  # each once, in sequence
 
 
 def test_jitter_is_a_function_of_seed_epoch_and_row() -> None:

@@ -43,7 +43,7 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
     assert "Warning" not in trained.stderr and "GPU available" not in trained.stderr  # Lightning is quiet
     measured = call("evaluate", "checkpoint=run/best.ckpt", "data.root=d", "out=result", cwd=tmp_path)
     assert measured.returncode == 0, measured.stderr
-    assert "median" in measured.stdout and "always the table's centre" in measured.stdout
+    assert "median" in measured.stdout and "always the table's center" in measured.stdout
     assert (tmp_path / "result" / "worst.png").exists()
 
 

@@ -80,7 +80,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         f"{dataset.root}: {result['blocks']} blocks in {result['pictures']} pictures, {result['not_found']} not found"
     ]
     if dataset.table_center is not None and all(np.isfinite(answer.xy) for answer in answers):
-        result["baseline"] = "the table's centre"
+        result["baseline"] = "the table's center"
         result["xy_error_cm"] = _xy_summary(answers, dataset, config.seed)
         along_x, along_y = result["xy_error_cm"]["bias"]
         told += [table(result), f"mean offset: {along_x:+.2f} cm along X, {along_y:+.2f} cm along Y"]
