@@ -281,7 +281,7 @@ def test_the_command_evaluate(
     )
     printed = capsys.readouterr().out
     assert "right (ADD-S < 10%)" in printed and "average precision" in printed and "factor: its share" in printed
-    assert {"distance (m)", "place off the middle"} <= {row["factor"] for row in result["by_factor"]}
+    assert {"distance (m)", "distance from the image center"} <= {row["factor"] for row in result["by_factor"]}
     for name in ("worst", "factors"):
         assert cv2.imread(str(tmp_path / "out" / f"{name}.png")).std() > 5
     again = json.loads((tmp_path / "out" / "metrics.json").read_text())

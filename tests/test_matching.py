@@ -187,9 +187,11 @@ def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> No
     ]
     rows = by_factor(answers)
     names = [row["factor"] for row in rows]
-    assert names[0] == "hidden share"
+    assert names[0] == "occluded fraction"
     assert rows[0]["explained"] > 0.8
-    assert {"texture", "lights", "distance (m)", "place off the middle", "share of ambient light"} <= set(names)
+    assert {"texture", "lights", "distance (m)", "distance from the image center", "fraction of ambient light"} <= set(
+        names
+    )
     assert "kind" not in names  # all are cubes
     assert all(row["explained"] < 0.2 for row in rows[1:])  # chance
     groups = rows[0]["groups"]
@@ -199,7 +201,7 @@ def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> No
     for group in groups:
         assert group["low"] <= group["right"] <= group["high"]
     text = factor_lines(rows)
-    assert text.index("hidden share") < text.index("texture")
+    assert text.index("occluded fraction") < text.index("texture")
     assert draw_factors(rows).std() > 10
 
 
@@ -221,7 +223,7 @@ def test_the_recipe_is_that_of_the_picture_and_its_block(dataset: BopDataset) ->
                 replace(made(dataset, 0, 1.0, 0.0), picture=picture, kind=kind_of(dataset, one), truth=one)
             )
             assert values["distance (m)"] == pytest.approx(np.linalg.norm(one.camera_from_block[:3, 3]))
-            assert 0 <= values["share of ambient light"] <= 1  # type: ignore[operator]
+            assert 0 <= values["fraction of ambient light"] <= 1  # type: ignore[operator]
             assert 1 <= int(values["lights"]) <= 4
     bright = {factors_of(made(dataset, k, 1.0, 0.0))["brightness"] for k in range(12)}
     assert len(bright) == 12
