@@ -129,7 +129,7 @@ def test_a_camera_that_is_found_says_where_the_blocks_are(dataset: BopDataset) -
         if answer.picture.image_id % 2:
             assert answer.xy == pytest.approx(0.5)
         else:
-            assert answer.found is None and answer.said is dataset.table_center
+            assert answer.found is None and answer.predicted is dataset.table_center
 
 
 def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> None:
@@ -137,7 +137,7 @@ def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> Non
     assert not false_positives
     for answer in answers:
         assert not answer.right and answer.found is None and answer.adds == np.inf
-        assert answer.said is dataset.table_center and answer.xy > 0
+        assert answer.predicted is dataset.table_center and answer.xy > 0
 
 
 def test_a_turn_by_a_symmetry_is_no_error_and_another_is(dataset: BopDataset) -> None:
@@ -255,7 +255,7 @@ def test_groups_of_one_explain_nothing(dataset: BopDataset) -> None:
 
 
 def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
-    """Each tile is of its own picture; the truth's outline is green, what was said red; false positives have no truth."""
+    """Each tile is of its own picture; the truth's outline is green, the prediction red; false positives have no truth."""
     answers = [made(dataset, k, 1.0, 0.05 * k) for k in range(6)]
     false_positive = FalsePositive(dataset.pictures[7], answers[0].view, answers[0].found)  # type: ignore[arg-type]
     shown = draw_worst_cases(answers, [false_positive])
