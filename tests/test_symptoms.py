@@ -46,8 +46,8 @@ def test_pictures_of_one_kind_are_alike_and_others_not() -> None:
     far = [unlikeness(pictures(16, 50, 200), pictures(16, 50, 200)) for _ in range(40)]
     assert max(far) < UNLIKE
     assert unlikeness(pictures(16, 50, 200), pictures(16, 110, 260)) > UNLIKE / 2
-    normalised_twice = pictures(16, 50, 200) // 4
-    assert unlikeness(pictures(16, 50, 200), normalised_twice) > UNLIKE
+    normalized_twice = pictures(16, 50, 200) // 4
+    assert unlikeness(pictures(16, 50, 200), normalized_twice) > UNLIKE
 
 
 def test_a_label_without_a_pixel_is_detected() -> None:

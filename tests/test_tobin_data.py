@@ -36,7 +36,7 @@ def test_normalised_keypoints_read_the_same_at_any_size(tmp_path: Path) -> None:
         assert batch["images"].shape == (4, 3, height, width) and batch["images"].dtype == torch.uint8
         expected = (examples.keypoints + 0.5) / [WIDTH, HEIGHT] * 2 - 1
         np.testing.assert_allclose(batch["keypoints"], expected, atol=1e-6)
-        # The square's brightness is centred on the keypoint of the resized picture too.
+        # The square's brightness is centered on the keypoint of the resized picture too.
         bright = (batch["images"][0].float().mean(0) - 130).clamp(min=0)
         u = (bright.sum(0) * (2 * torch.arange(width) + 1) / width).sum() / bright.sum() - 1
         assert abs(float(u) - expected[0, 0]) < 1.5 / 64

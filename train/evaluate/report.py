@@ -68,7 +68,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "checkpoint_sha256": sha256_of(place_of(config.checkpoint)),
         "dataset": str(dataset.root),
         "dataset_manifest_sha256": manifest_hash(dataset.root),
-        "camera": "the dataset's" if config.nominal_fov_deg is None else "found from the table",
+        "camera": "the dataset's" if config.nominal_fov_deg is None else "estimated from the table",
         "nominal_fov_deg": config.nominal_fov_deg,
         "nominal_position": config.nominal_position,
         "zoom": config.zoom,
