@@ -27,7 +27,7 @@ def test_keypoints_are_where_the_square_is_drawn(tmp_path: Path) -> None:
         assert abs(columns.mean() - u) < 0.6 and abs(rows.mean() - v) < 0.6
 
 
-def test_normalised_keypoints_read_the_same_at_any_size(tmp_path: Path) -> None:
+def test_normalized_keypoints_read_the_same_at_any_size(tmp_path: Path) -> None:
     examples = find_examples(SourceConfig(str(write_dataset(tmp_path / "d", random_positions(4)))))
     for height, width in ((HEIGHT, WIDTH), (24, 64), (96, 128)):
         batch = ResizedPictures(examples, np.arange(4), height=height, width=width, cache_gb=1, workers=0).__getitems__(
