@@ -1,4 +1,4 @@
-"""Confidence: the regression finds the law that made the data, and what it states comes true."""
+"""Confidence: the regression recovers the model that made the data, and its probabilities are calibrated."""
 
 import json
 
@@ -18,13 +18,13 @@ def made(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return features, rng.uniform(size=number) < chance
 
 
-def test_the_law_of_the_data_is_found_and_comes_true_elsewhere() -> None:
+def test_the_model_of_the_data_is_recovered_and_calibrated_on_new_data() -> None:
     calibration = calibrate(*made(20000, 0))
     slopes = calibration.weights / calibration.scale
     np.testing.assert_allclose(slopes, [1.5, -0.8, 0, 0], atol=0.08)
     features, right = made(20000, 1)
     assert expected_calibration_error(calibration.chance(features), right, 15) < 0.02
-    # Beside it: the same answers to the power of two are not what comes true.
+    # For comparison: the squared probabilities are not calibrated.
     assert expected_calibration_error(calibration.chance(features) ** 2, right, 15) > 0.05
 
 
@@ -35,7 +35,7 @@ def test_it_is_written_and_read_back() -> None:
     assert np.array_equal(again.chance(features), calibration.chance(features))
 
 
-def test_perfectly_told_apart_stays_finite() -> None:
+def test_weights_of_separable_data_are_finite() -> None:
     features = np.zeros((100, 4))
     features[50:, 0] = 1
     calibration = calibrate(features, np.arange(100) >= 50)
@@ -50,18 +50,18 @@ def test_features_by_hand() -> None:
 
 
 @pytest.mark.parametrize("right", [np.ones(100, bool), np.zeros(100, bool), np.arange(20) > 10])
-def test_too_few_to_tell_is_said(right: np.ndarray) -> None:
-    with pytest.raises(SimgenError, match=r"finds on held-out pictures"):
+def test_too_few_detections_are_refused(right: np.ndarray) -> None:
+    with pytest.raises(SimgenError, match=r"detections on held-out pictures"):
         calibrate(np.zeros((len(right), 4)), right)
 
 
 @pytest.mark.parametrize("freedom", [2, 3])
-def test_deviations_that_are_stated_too_small_are_found_out(freedom: int) -> None:
-    """Errors three times as large as stated, one in ten of them gross: the factor is 3 all the same."""
+def test_underestimated_deviations_get_a_factor(freedom: int) -> None:
+    """Errors three times as large as predicted, one in ten of them gross: the factor is 3 all the same."""
     rng = np.random.default_rng(freedom)
     squares = (9 * rng.normal(size=(20000, freedom)) ** 2).sum(1)
     assert inflation(squares, freedom) == pytest.approx(3, abs=0.05)
     squares[::10] = 1e6
     assert inflation(squares, freedom) == pytest.approx(3, rel=0.1)
-    with pytest.raises(SimgenError, match="right finds on held-out"):
+    with pytest.raises(SimgenError, match="right detections on held-out"):
         inflation(squares[:10], freedom)

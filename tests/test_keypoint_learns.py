@@ -206,14 +206,14 @@ def test_calibrate_says_what_it_could_not_learn_of_free_poses(
         str(tmp_path / "bare.ckpt"), RenderedConfig(str(dataset.root)), out=str(tmp_path / "new.ckpt")
     )
     calibrate_checkpoint(config)
-    assert "WARNING: confidence where no table is known: 60 finds on held-out" in capsys.readouterr().err
+    assert "WARNING: confidence where no table is known: 60 detections on held-out" in capsys.readouterr().err
     learnt = load_detector(tmp_path / "new.ckpt").calibration
     assert learnt.on_table is not None and learnt.free is None
 
 
 def test_calibrate_says_what_is_too_little_and_writes_nothing(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
     config = CalibrateConfig(str(run / "best.ckpt"), RenderedConfig(str(dataset.root)), out=str(tmp_path / "new.ckpt"))
-    with pytest.raises(SimgenError, match=r"right finds on held-out pictures; expected at least 50"):
+    with pytest.raises(SimgenError, match=r"right detections on held-out pictures; expected at least 50"):
         calibrate_checkpoint(config)
     assert not list(tmp_path.iterdir())
 
@@ -282,7 +282,7 @@ def test_the_command_evaluate(
     )
     printed = capsys.readouterr().out
     assert "right (ADD-S < 10%)" in printed and "average precision" in printed and "factor: its share" in printed
-    assert {"distance (m)", "place off the middle"} <= {row["factor"] for row in result["by_factor"]}
+    assert {"distance (m)", "distance from the image center"} <= {row["factor"] for row in result["by_factor"]}
     for name in ("worst", "factors"):
         assert cv2.imread(str(tmp_path / "out" / f"{name}.png")).std() > 5
     again = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -418,7 +418,7 @@ def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset
     assert content.pop("origin") == origin
     bare = tmp_path / "bare.ckpt"
     torch.save(content, bare)
-    with pytest.raises(CheckpointError, match=r"bare\.ckpt: does not say how it came to be"):
+    with pytest.raises(CheckpointError, match=r"bare\.ckpt: does not state its training configuration"):
         export(ExportConfig(str(bare), str(tmp_path / "bare.safetensors")))
     assert not (tmp_path / "bare.safetensors").exists()
     (tmp_path / "config.json").write_text(json.dumps(origin))

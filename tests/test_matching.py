@@ -130,7 +130,7 @@ def test_a_camera_that_is_found_says_where_the_blocks_are(dataset: BopDataset) -
         if answer.picture.image_id % 2:
             assert answer.xy == pytest.approx(0.5)
         else:
-            assert answer.found is None and answer.said is dataset.table_center
+            assert answer.found is None and answer.predicted is dataset.table_center
 
 
 def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> None:
@@ -138,7 +138,7 @@ def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> Non
     assert not false_positives
     for answer in answers:
         assert not answer.right and answer.found is None and answer.adds == np.inf
-        assert answer.said is dataset.table_center and answer.xy > 0
+        assert answer.predicted is dataset.table_center and answer.xy > 0
 
 
 def test_a_turn_by_a_symmetry_is_no_error_and_another_is(dataset: BopDataset) -> None:
@@ -188,9 +188,11 @@ def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> No
     ]
     rows = by_factor(answers)
     names = [row["factor"] for row in rows]
-    assert names[0] == "hidden share"
+    assert names[0] == "occluded fraction"
     assert rows[0]["explained"] > 0.8
-    assert {"texture", "lights", "distance (m)", "place off the middle", "share of ambient light"} <= set(names)
+    assert {"texture", "lights", "distance (m)", "distance from the image center", "fraction of ambient light"} <= set(
+        names
+    )
     assert "kind" not in names  # all are cubes
     assert all(row["explained"] < 0.2 for row in rows[1:])  # chance
     groups = rows[0]["groups"]
@@ -200,7 +202,7 @@ def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> No
     for group in groups:
         assert group["low"] <= group["right"] <= group["high"]
     text = factor_lines(rows)
-    assert text.index("hidden share") < text.index("texture")
+    assert text.index("occluded fraction") < text.index("texture")
     assert draw_factors(rows).std() > 10
 
 
@@ -222,7 +224,7 @@ def test_the_recipe_is_that_of_the_picture_and_its_block(dataset: BopDataset) ->
                 replace(made(dataset, 0, 1.0, 0.0), picture=picture, kind=kind_of(dataset, one), truth=one)
             )
             assert values["distance (m)"] == pytest.approx(np.linalg.norm(one.camera_from_block[:3, 3]))
-            assert 0 <= values["share of ambient light"] <= 1  # type: ignore[operator]
+            assert 0 <= values["fraction of ambient light"] <= 1  # type: ignore[operator]
             assert 1 <= int(values["lights"]) <= 4
     bright = {factors_of(made(dataset, k, 1.0, 0.0))["brightness"] for k in range(12)}
     assert len(bright) == 12
@@ -254,7 +256,7 @@ def test_groups_of_one_explain_nothing(dataset: BopDataset) -> None:
 
 
 def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
-    """Each tile is of its own picture; the truth's outline is green, what was said red; false positives have no truth."""
+    """Each tile is of its own picture; the truth's outline is green, the prediction red; false positives have no truth."""
     answers = [made(dataset, k, 1.0, 0.05 * k) for k in range(6)]
     false_positive = FalsePositive(dataset.pictures[7], answers[0].view, answers[0].found)  # type: ignore[arg-type]
     shown = draw_worst_cases(answers, [false_positive])

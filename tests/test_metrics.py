@@ -90,7 +90,7 @@ def test_a_shift_has_its_length() -> None:
 
 @pytest.mark.parametrize("angle", [1e-9, 1e-4, 0.7, np.pi / 2, 3.0, np.pi - 1e-9, np.pi])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_turn_has_its_angle(angle: float, axis: int) -> None:
+def test_a_rotation_has_its_angle(angle: float, axis: int) -> None:
     pose = AHEAD @ rigid(rotation_about(axis, angle), np.zeros(3))
     assert rotation_error(pose, AHEAD, ONE) == pytest.approx(angle, rel=0, abs=1e-12)
     quarter = np.stack([np.eye(4), rigid(rotation_about(axis, np.pi / 2), np.zeros(3))])
@@ -127,7 +127,7 @@ def test_auc_by_hand() -> None:
 def test_match_by_hand() -> None:
     costs = np.array([[1.0, 2.0, 9.0], [0.5, 9.0, 9.0], [9.0, 3.0, 5.0], [0.0, 0.0, 4.0]])
     before = costs.copy()
-    # The second takes truth 0, so the first gets truth 1; the last, though nearest, finds but truth 2 left.
+    # The second takes truth 0, so the first gets truth 1; for the last, though nearest, only truth 2 remains.
     np.testing.assert_array_equal(match(np.array([0.8, 0.9, 0.7, 0.1]), costs, 5), [1, 0, -1, 2])
     np.testing.assert_array_equal(match(np.array([0.8, 0.9, 0.7, 0.1]), costs, 4), [1, 0, -1, -1])  # 4 is not below 4
     np.testing.assert_array_equal(match(np.full(4, 0.5), costs, 6), [0, -1, 1, 2])
@@ -156,7 +156,7 @@ def test_equal_scores_have_no_order(order: list[int]) -> None:
     np.testing.assert_allclose(kept.risk, [1, 5 / 2, 9 / 3, 13 / 4])
 
 
-def test_no_detections_find_nothing() -> None:
+def test_no_detections_have_no_precision() -> None:
     curve = precision_recall(np.zeros(0), np.zeros(0, dtype=bool), 3)
     assert (len(curve.scores), len(curve.precision), curve.average_precision) == (0, 0, 0)
 
@@ -166,7 +166,7 @@ def test_no_detections_find_nothing() -> None:
 
 def test_calibration_error_by_hand() -> None:
     confidence, right = np.array([0.9, 0.2, 1.0, 0.1]), np.array([True, False, False, True])
-    # Bins of 0.2: {0.1, 0.2} are 0.3 sure and 1 right, {0.9, 1.0} are 1.9 sure and 1 right.
+    # Bins of 0.2: {0.1, 0.2} have confidence 0.3 and 1 right, {0.9, 1.0} have confidence 1.9 and 1 right.
     assert expected_calibration_error(confidence, right, 5) == pytest.approx((0.7 + 0.9) / 4)
     assert expected_calibration_error(confidence, right, 1) == pytest.approx((2.2 - 2) / 4)
     assert expected_calibration_error(np.array([0.0, 0.75, 0.75, 0.75, 0.75]), np.arange(5) > 1, 10) == pytest.approx(0)
@@ -176,7 +176,7 @@ def test_skill_by_hand() -> None:
     right = np.array([True, False, False, False])
     assert brier_skill(np.full(4, 0.25), right) == pytest.approx(0)
     assert brier_skill(right.astype(float), right) == 1
-    # Squares of 0.16, 0.01, 0.01 and 0.04 beside those of 0.25 said of each: 0.5625 and three times 0.0625.
+    # Squared errors 0.16, 0.01, 0.01 and 0.04; those of the constant prediction 0.25: 0.5625 and three times 0.0625.
     assert brier_skill(np.array([0.6, 0.1, 0.1, 0.2]), right) == pytest.approx(1 - 0.22 / 0.75)
     assert brier_skill(1.0 - right, right) < 0
     assert np.isnan(brier_skill(np.full(4, 0.5), np.ones(4, bool)))
@@ -189,7 +189,7 @@ def test_risk_coverage_by_hand() -> None:
     assert kept.area == pytest.approx(5.5 / 3)
 
 
-# The border.
+# Invalid arguments.
 
 NAN_POSE = np.where(np.eye(4) > 0, np.nan, 0)
 YES = np.array([True])
@@ -221,6 +221,6 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
 
 
 @pytest.mark.parametrize(("message", "call"), WRONG, ids=[message[:30] for message, _ in WRONG])
-def test_what_does_not_fit_is_told(message: str, call: Callable[[], object]) -> None:
+def test_invalid_arguments_are_refused(message: str, call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         call()

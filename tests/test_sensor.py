@@ -440,7 +440,7 @@ def test_blur_of_less_than_half_a_pixel_is_none() -> None:
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, np.pi / 4])
 def test_blur_grows_without_a_jump(angle: float) -> None:
-    spreads = [module._spread(0.0, length, angle) for length in np.arange(0, 6, 0.01)]
+    spreads = [module._blur_kernel(0.0, length, angle) for length in np.arange(0, 6, 0.01)]
     wide = [torch.nn.functional.pad(kernel, [4 - kernel.shape[0] // 2] * 4) for kernel in spreads]
     assert max(float((a - b).abs().max()) for a, b in itertools.pairwise(wide)) < 0.03
 

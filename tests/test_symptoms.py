@@ -1,4 +1,4 @@
-"""Signs of an ill training: each is seen where it is there, and not where it is not."""
+"""Symptoms of a failing training: each is detected where it is present, and nowhere else."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,6 @@ from torch import nn
 
 from train.data.targets import Targets
 from train.fit.symptoms import UNLIKE, dead_parts, exploded, gradient_norm, unlikeness, unsupported
-
-
-def falling(steps: int) -> np.ndarray:
-    return 0.5 + 5 * np.exp(-np.arange(steps) / (steps / 6))
 
 
 def test_dead_units_are_named() -> None:
@@ -32,7 +28,7 @@ def test_the_gradient_norm_is_that_of_all_weights_as_one_vector() -> None:
     assert gradient_norm(net) == pytest.approx(np.sqrt(1 + 4 + 4 + 1))
 
 
-def test_an_explosion_is_found_where_it_is() -> None:
+def test_an_exploding_gradient_is_detected_at_its_step() -> None:
     norms = np.linspace(5, 1, 100)
     assert exploded(norms) is None
     assert exploded(np.where(np.arange(100) == 40, 1000.0, norms)) == 40
@@ -50,14 +46,14 @@ def test_pictures_of_one_kind_are_alike_and_others_not() -> None:
     far = [unlikeness(pictures(16, 50, 200), pictures(16, 50, 200)) for _ in range(40)]
     assert max(far) < UNLIKE
     assert unlikeness(pictures(16, 50, 200), pictures(16, 110, 260)) > UNLIKE / 2
-    normalised_twice = pictures(16, 50, 200) // 4
-    assert unlikeness(pictures(16, 50, 200), normalised_twice) > UNLIKE
+    normalized_twice = pictures(16, 50, 200) // 4
+    assert unlikeness(pictures(16, 50, 200), normalized_twice) > UNLIKE
 
 
-def test_a_label_without_a_pixel_is_told() -> None:
+def test_a_label_without_a_pixel_is_detected() -> None:
     images = torch.full((2, 3, 40, 60), 90, dtype=torch.uint8)
     images[0, 1, 10:20, 10:25] = 120  # a block that one channel shows
-    images[1, 2, 30, 30] = 255  # a single pixel of noise is none
+    images[1, 2, 30, 30] = 255  # a single pixel of noise is no block
     box = torch.tensor([[[9.5, 9.5, 24.5, 19.5]], [[27.5, 27.5, 40.5, 36.5]]])
     empty = {name: torch.zeros(0) for name in Targets.__dataclass_fields__}
     targets = Targets(**{**empty, "box": box})

@@ -1,4 +1,4 @@
-"""train.tobin.data: what is chosen, what is counted out, and that order and jitter are functions of (seed, epoch, row)."""
+"""train.tobin.data: which pictures are used, which are left out; order and jitter are functions of (seed, epoch, row)."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_keypoints_are_where_the_square_is_drawn(tmp_path: Path) -> None:
         assert abs(columns.mean() - u) < 0.6 and abs(rows.mean() - v) < 0.6
 
 
-def test_normalised_keypoints_read_the_same_at_any_size(tmp_path: Path) -> None:
+def test_normalized_keypoints_read_the_same_at_any_size(tmp_path: Path) -> None:
     examples = find_examples(SourceConfig(str(write_dataset(tmp_path / "d", random_positions(4)))))
     for height, width in ((HEIGHT, WIDTH), (24, 64), (96, 128)):
         batch = ResizedPictures(examples, np.arange(4), height=height, width=width, cache_gb=1, workers=0).__getitems__(
@@ -36,7 +36,7 @@ def test_normalised_keypoints_read_the_same_at_any_size(tmp_path: Path) -> None:
         assert batch["images"].shape == (4, 3, height, width) and batch["images"].dtype == torch.uint8
         expected = (examples.keypoints + 0.5) / [WIDTH, HEIGHT] * 2 - 1
         np.testing.assert_allclose(batch["keypoints"], expected, atol=1e-6)
-        # The square's brightness is centred on the keypoint of the resized picture too.
+        # The square's brightness is centered on the keypoint of the resized picture too.
         bright = (batch["images"][0].float().mean(0) - 130).clamp(min=0)
         u = (bright.sum(0) * (2 * torch.arange(width) + 1) / width).sum() / bright.sum() - 1
         assert abs(float(u) - expected[0, 0]) < 1.5 / 64
@@ -52,7 +52,7 @@ def test_what_cannot_be_used_is_left_out_and_counted(tmp_path: Path) -> None:
         "there is no box": 2,
         "there is more than one box": 1,
         "box is outside the picture or hidden": 1,
-        "less than 0.1 of box is seen": 1,
+        "less than 0.1 of box is visible": 1,
     }
     assert "2 pictures of box; left out" in str(examples)
 
@@ -133,7 +133,7 @@ def test_cache_and_workers_change_nothing(tmp_path: Path) -> None:
         for a, b in zip(first, other, strict=True):
             assert all(torch.equal(a[key], b[key]) for key in a)
     whole = list(loader_of(ResizedPictures(examples, rows, height=24, width=32, cache_gb=1, workers=0), 2))
-    assert torch.cat([batch["rows"] for batch in whole]).tolist() == rows.tolist()  # each once, as they come
+    assert torch.cat([batch["rows"] for batch in whole]).tolist() == rows.tolist()  # each once, in sequence
 
 
 def test_jitter_is_a_function_of_seed_epoch_and_row() -> None:

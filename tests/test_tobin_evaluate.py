@@ -1,4 +1,4 @@
-"""train.tobin.evaluate: the numbers of a model whose predictions are known, its files, and what the pictures show."""
+"""train.tobin.evaluate: the numbers of a model whose predictions are known, the files it writes, and their contents."""
 
 import json
 from pathlib import Path
@@ -46,14 +46,14 @@ def test_numbers_of_a_known_model(tmp_path: Path) -> None:
     checkpoint = write_constant(tmp_path / "constant.ckpt")
     result = run(checkpoint, root, tmp_path / "out")
     errors = 100 * np.linalg.norm(positions[:, :2] - CONSTANT[:2], axis=1)
-    baseline = 100 * np.linalg.norm(positions[:, :2], axis=1)  # the table's centre is the origin
+    baseline = 100 * np.linalg.norm(positions[:, :2], axis=1)  # the table's center is the origin
     for name, values in (("model", errors), ("baseline", baseline)):
         row = result["xy_error_cm"][name]
         assert row["mean"]["value"] == pytest.approx(values.mean(), abs=1e-4)
         assert row["median"]["value"] == pytest.approx(np.median(values), abs=1e-4)
         assert row["max"]["value"] == pytest.approx(values.max(), abs=1e-4)
         assert row["share_under_5_cm"]["value"] == pytest.approx((values < 5).mean())
-    assert result["baseline"] == "the table's centre"
+    assert result["baseline"] == "the table's center"
     assert [row["xy_error_cm"] for row in result["per_picture"]] == pytest.approx(list(errors), abs=1e-4)
     assert result["checkpoint_sha256"] == sha256_of(checkpoint)
     assert result["dataset_manifest_sha256"] == sha256_of(root / "manifest.json")
@@ -72,18 +72,17 @@ def test_pictures_without_the_target_are_left_out_and_counted(
     assert [row["image_id"] for row in result["per_picture"]] == [0, 2, 3]
     assert "3 pictures of box; left out 1 where box is outside the picture or hidden" in capsys.readouterr().out
     assert result["baseline"].startswith("the mean label") and result["dataset_manifest_sha256"] is None
-    assert (tmp_path / "evaluate-constant-d" / "metrics.json").exists()  # where nothing is said, beside the checkpoint
+    assert (tmp_path / "evaluate-constant-d" / "metrics.json").exists()  # the default `out`: beside the checkpoint
 
 
-def test_a_dataset_with_one_other_model_is_measured_and_said(
+def test_a_dataset_with_one_other_model_is_evaluated_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = write_dataset(tmp_path / "d", random_positions(3), names=("cardboard",))
     result = run(write_constant(tmp_path / "constant.ckpt", "cube"), root)
     assert (result["target"], result["trained_for"]) == ("cardboard", "cube")
-    assert (
-        "the checkpoint was trained to find cube, which is not there: measured on cardboard" in capsys.readouterr().out
-    )
+    expected = "the checkpoint was trained on cube, which the dataset lacks: evaluated on cardboard"
+    assert expected in capsys.readouterr().out
 
 
 def test_a_damaged_dataset_is_an_error(tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ from torch.nn import functional
 
 from train.config import ModelConfig
 from train.tobin.loss import keypoint_loss, position_loss, total_loss
-from train.tobin.model import Prediction, cell_centres, make_model, soft_argmax
+from train.tobin.model import Prediction, cell_centers, make_model, soft_argmax
 
 SMALL = ModelConfig(name="tobin_small", height=48, width=64)
 VGG = ModelConfig(name="tobin_vgg", height=32, width=64)
 
 
-def test_cell_centres_are_symmetric_and_resolution_free() -> None:
-    torch.testing.assert_close(cell_centres(4), torch.tensor([-0.75, -0.25, 0.25, 0.75]))
-    torch.testing.assert_close(cell_centres(8).reshape(4, 2).mean(1), cell_centres(4))
+def test_cell_centers_are_symmetric_and_resolution_free() -> None:
+    torch.testing.assert_close(cell_centers(4), torch.tensor([-0.75, -0.25, 0.25, 0.75]))
+    torch.testing.assert_close(cell_centers(8).reshape(4, 2).mean(1), cell_centers(4))
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 5), (5, 6)])
@@ -28,8 +28,8 @@ def test_soft_argmax_of_a_delta_is_its_cell(row: int, column: int) -> None:
 
 
 def test_soft_argmax_of_a_gaussian_is_its_mean_between_cells() -> None:
-    u, v, sigma = 0.137, -0.291, 0.08  # a logit of -r^2 / 2 sigma^2 is a Gaussian share
-    y, x = torch.meshgrid(cell_centres(60), cell_centres(80), indexing="ij")
+    u, v, sigma = 0.137, -0.291, 0.08  # the softmax of -r^2 / 2 sigma^2 is a Gaussian
+    y, x = torch.meshgrid(cell_centers(60), cell_centers(80), indexing="ij")
     maps = (-((x - u) ** 2 + (y - v) ** 2) / (2 * sigma**2))[None, None]
     torch.testing.assert_close(soft_argmax(maps), torch.tensor([[[u, v]]]), atol=1e-5, rtol=0)
 
@@ -44,9 +44,9 @@ def test_the_contract_of_a_model(config: ModelConfig) -> None:
         alone = model(images[1:2]).position
         as_float = model(images.float()).position
     assert prediction.position.shape == (3, 3) and prediction.position.dtype == torch.float32
-    torch.testing.assert_close(alone, prediction.position[1:2], atol=1e-5, rtol=1e-4)  # no picture sees its batch
+    torch.testing.assert_close(alone, prediction.position[1:2], atol=1e-5, rtol=1e-4)  # independent of the batch
     torch.testing.assert_close(as_float, prediction.position)
-    assert not torch.allclose(prediction.position[0], prediction.position[1])  # it does look at the pictures
+    assert not torch.allclose(prediction.position[0], prediction.position[1])  # depends on the image
     assert (prediction.heatmap is None) == (config.name == "tobin_vgg")
 
 
@@ -64,10 +64,10 @@ def test_head_is_the_papers() -> None:
         assert [layer.out_features for layer in layers] == [256, 64, 3]
 
 
-def test_normalisation_is_of_the_labels_and_travels_in_the_weights() -> None:
+def test_normalization_is_of_the_labels_and_stored_in_the_weights() -> None:
     model = make_model(SMALL)
     positions = torch.tensor([[0.0, 0.0, 1.0], [6.0, 8.0, 1.0]])
-    model.normalise(positions)
+    model.normalize(positions)
     torch.testing.assert_close(model.mean, torch.tensor([3.0, 4.0, 1.0]))
     torch.testing.assert_close(model.scale, torch.tensor(5.0))  # both are 5 m from the mean
     other = make_model(SMALL)
@@ -94,10 +94,10 @@ def test_keypoint_loss_of_an_even_map_is_the_logarithm_of_its_cells() -> None:
 def test_keypoint_loss_is_least_where_the_soft_argmax_is_the_truth(keypoint: tuple[float, float]) -> None:
     heatmap = torch.zeros(1, 12, 16, requires_grad=True)
     keypoint_loss(heatmap, torch.tensor([keypoint])).backward()
-    # The gradient of a cross-entropy is the share that the map gives minus the share that it should give.
+    # The gradient of a cross-entropy is the predicted minus the target probability.
     target = (heatmap.softmax(-1) / 12 - heatmap.grad)[0].detach()
     assert target.min() > -1e-6 and int((target > 1e-6).sum()) <= 4
-    place = torch.stack([(target.sum(0) * cell_centres(16)).sum(), (target.sum(1) * cell_centres(12)).sum()])
+    place = torch.stack([(target.sum(0) * cell_centers(16)).sum(), (target.sum(1) * cell_centers(12)).sum()])
     torch.testing.assert_close(place, torch.tensor(keypoint), atol=1e-5, rtol=0)
 
 

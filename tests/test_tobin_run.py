@@ -1,4 +1,4 @@
-"""Runs: exact resume whatever moment a run is killed in, refusals, and checkpoints that are not what they seem."""
+"""Runs of position models: exact resume after a kill at any moment, refusals, and damaged or foreign checkpoints."""
 
 import json
 import pickle
@@ -38,7 +38,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def straight(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nobody interrupted."""
+    """The folder of an uninterrupted run."""
     out = tmp_path_factory.mktemp("runs") / "straight"
     train.tobin.fit.train(config_of(dataset, out))
     return out
@@ -61,7 +61,7 @@ def assert_same(a: Any, b: Any, path: str = "") -> None:
 
 
 class Killed(BaseException):
-    """Stands for kill -9: nothing in the package may catch it."""
+    """Simulates kill -9: nothing in the package may catch it."""
 
 
 def kill_in_step(step: int) -> Any:
@@ -125,11 +125,11 @@ def test_a_killed_run_ends_like_one_that_was_not(
         kill(patch)
         with pytest.raises(Killed):
             train.tobin.fit.train(config)
-    torch.manual_seed(999)  # another process would not begin where this one stopped
+    torch.manual_seed(999)  # a new process has another generator state
     with monkeypatch.context() as patch:
         taken = count_steps(patch)
         train.tobin.fit.train(config)
-    assert len(taken) == steps  # it goes on, it does not begin again
+    assert len(taken) == steps  # it resumes and does not start over
     for name in ("last.ckpt", "best.ckpt"):
         resumed, expected = (torch.load(folder / name, weights_only=True) for folder in (tmp_path / "run", straight))
         for key in ("state_dict", "global_step", "epoch", "target", "model"):
@@ -139,10 +139,10 @@ def test_a_killed_run_ends_like_one_that_was_not(
     assert (tmp_path / "run" / "metrics.json").read_bytes() == (straight / "metrics.json").read_bytes()
 
 
-def test_a_run_that_goes_on_with_decoding_processes_ends_alike(
+def test_a_run_resumed_with_worker_processes_ends_alike(
     dataset: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They ask for their first pictures before Lightning has told the sampler its epoch."""
+    """Worker processes fetch their first pictures before Lightning sets the sampler's epoch."""
     config = config_of(dataset, tmp_path / "run")
     with monkeypatch.context() as patch:
         kill_in_step(8)(patch)
@@ -153,7 +153,7 @@ def test_a_run_that_goes_on_with_decoding_processes_ends_alike(
     assert_same(resumed.model.state_dict(), expected.model.state_dict())
 
 
-def test_a_moved_run_goes_on_and_keeps_its_best(
+def test_a_moved_run_resumes_and_keeps_its_best(
     dataset: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -177,7 +177,7 @@ def test_what_a_run_leaves(straight: Path, dataset: Path) -> None:
     assert list((straight / "tensorboard").glob("events.*"))
     assert not list(straight.glob("*.part"))
     schedule = torch.load(straight / "last.ckpt", weights_only=True)["lr_schedulers"][0]
-    assert schedule["last_epoch"] == EPOCHS * 4  # it came to its end, no sooner
+    assert schedule["last_epoch"] == EPOCHS * 4  # the schedule ended with the run
 
 
 def test_a_finished_run_is_left_as_it_is(dataset: Path, straight: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_another_configuration_is_refused_and_named(dataset: Path, straight: Pat
         train.tobin.fit.train(config_of(other, straight))
 
 
-def test_how_fast_a_run_is_may_change(dataset: Path, straight: Path) -> None:
+def test_settings_of_speed_may_change(dataset: Path, straight: Path) -> None:
     config = config_of(dataset, straight)
     train.tobin.fit.train(replace(config, data=replace(config.data, workers=1, cache_gb=0.0)))
 
@@ -313,7 +313,7 @@ def test_a_gpu_that_is_not_there_is_one_line(dataset: Path, tmp_path: Path) -> N
         train.tobin.fit.train(config_of(dataset, tmp_path / "run", accelerator="gpu"))
 
 
-def test_a_model_that_learns_nothing_is_called_out(
+def test_a_model_that_learns_nothing_is_reported(
     dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = config_of(dataset, tmp_path / "run", epochs=1)

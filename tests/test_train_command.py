@@ -43,7 +43,7 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
     assert "Warning" not in trained.stderr and "GPU available" not in trained.stderr  # Lightning is quiet
     measured = call("evaluate", "checkpoint=run/best.ckpt", "data.root=d", "out=result", cwd=tmp_path)
     assert measured.returncode == 0, measured.stderr
-    assert "median" in measured.stdout and "always the table's centre" in measured.stdout
+    assert "median" in measured.stdout and "always the table's center" in measured.stdout
     assert (tmp_path / "result" / "worst.png").exists()
 
 
@@ -110,7 +110,7 @@ def test_a_value_out_of_range_is_named(override: str, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["model.crop=40"], r"model\.crop: got 40; expected 0 or a multiple of 16"),
         (["model.crop=-16"], r"model\.crop: got -16; expected"),
@@ -121,9 +121,9 @@ def test_a_value_out_of_range_is_named(override: str, key: str) -> None:
         (["model.frozen=true", "model.crop=64"], r"model\.frozen: .* expected .* a model\.start"),
     ],
 )
-def test_a_second_look_that_cannot_be_is_refused(overrides: list[str], said: str) -> None:
+def test_an_invalid_crop_network_is_refused(overrides: list[str], message: str) -> None:
     check_train(compose("train", TrainConfig, ["model=keypoints", "data.root=d", "model.crop=64"]))
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         check_train(compose("train", TrainConfig, ["model=keypoints", "data.root=d", *overrides]))
 
 
@@ -162,7 +162,7 @@ def test_doctor_fails_with_a_bad_rate(changes: dict[str, float], tmp_path: Path)
         doctor(doctor_config(root, **changes))
 
 
-def test_doctor_finds_dead_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_detects_dead_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_dataset(tmp_path / "d", random_positions(12))
     original = train.tobin.check.make_model
 
@@ -176,7 +176,7 @@ def test_doctor_finds_dead_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyP
         doctor(doctor_config(root))
 
 
-def test_doctor_finds_labels_that_cannot_be_learnt(tmp_path: Path) -> None:
+def test_doctor_detects_contradictory_labels(tmp_path: Path) -> None:
     images = torch.zeros(8, 3, 4, 4, dtype=torch.uint8) + torch.arange(8, dtype=torch.uint8).reshape(8, 1, 1, 1)
     positions = torch.from_numpy(np.random.default_rng(0).uniform(size=(8, 3)))
     names = [f"{i:06d}.png" for i in range(8)]

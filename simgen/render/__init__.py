@@ -1,4 +1,4 @@
-"""Renderers: Scenes in, Frames out. Every backend obeys one contract (tests/test_render.py)."""
+"""Renderers: Scenes in, Frames out. All backends have one interface, which tests/test_render.py checks."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -17,12 +17,11 @@ RENDERERS = ("tiny", "egl", "raycast")
 
 @dataclass(frozen=True)
 class Frames:
-    """A batch of pictures, on the device that drew them.
+    """A batch of B rendered frames, on the renderer's device.
 
-    rgb (B, H, W, 3) float32, linear light, 1 being white (sensor.py makes pictures for files of it); depth (B, H, W)
-    float32 m along the optical axis, 0 where nothing is hit; slot (B, H, W) int16, which block is seen, -1 where none is.
-    amodal (B, N, H, W) bool: where each block would be seen if nothing stood before it; None from backends that cannot
-    tell.
+    rgb (B, H, W, 3) float32: linear light, 1 is white; sensor.py turns it into 8-bit images. depth (B, H, W) float32: m
+    along the optical axis, 0 for background. slot (B, H, W) int16: the index of the visible block, -1 for none. amodal
+    (B, N, H, W) bool: the full mask of each block, without occlusion by others; None from backends that do not provide it.
     """
 
     rgb: Tensor
@@ -38,7 +37,7 @@ class Frames:
             )
 
     def cpu(self) -> "Frames":
-        """The same in the host's memory, where numpy can read it."""
+        """The same frames in CPU memory, where numpy can read them."""
         amodal = None if self.amodal is None else self.amodal.cpu()
         return replace(self, rgb=self.rgb.cpu(), depth=self.depth.cpu(), slot=self.slot.cpu(), amodal=amodal)
 
@@ -48,40 +47,42 @@ class Renderer(Protocol):
 
     name: str
     device: torch.device
-    batch: int  # how many scenes at a time suit it
+    batch: int  # the preferred number of scenes in one call of `render`
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """The factors, by configuration key, that this backend cannot vary: they are sampled and recorded, not seen."""
+        """The configuration keys of the factors that this backend cannot render. They are sampled and recorded all the
+        same."""
         ...
 
     def render(self, scenes: Scenes) -> Frames:
-        """The frames of `scenes`, a pure function of them: the same bytes whatever was rendered before, or beside."""
+        """The frames of `scenes`. Each frame is a pure function of its scene: its bytes do not depend on what was rendered
+        before or in the same batch."""
         ...
 
     def close(self) -> None:
-        """Frees what the renderer holds outside Python."""
+        """Frees the renderer's resources outside Python."""
         ...
 
 
 def make_renderer(
     name: str, world: World, images: ImageFolder | None = None, raycast: Raycast | None = None
 ) -> Renderer:
-    """The backend `name` for `world`; `raycast` are the settings of the backend of that name.
+    """The backend `name` for `world`. `raycast` are the settings of the backend raycast.
 
-    Raises ConfigError for an unknown one, RenderError for one that cannot run here.
+    Raises ConfigError for an unknown backend, RenderError for one that cannot run on this machine.
     """
     check_renderer(name)
     if name == "raycast":
         from simgen.render.raycast import RaycastRenderer
 
         return RaycastRenderer(world, images or ImageFolder(), raycast or Raycast())
-    from simgen.render.bullet import BulletRenderer  # pybullet is needed by those alone who render with it
+    from simgen.render.bullet import BulletRenderer  # only this backend needs pybullet
 
     return BulletRenderer(name, world, images or ImageFolder())
 
 
 def check_renderer(name: str) -> None:
-    """Raises ConfigError unless `name` is a backend."""
+    """Raises ConfigError if `name` is not a backend."""
     if name not in RENDERERS:
         raise ConfigError(f"renderer: unknown renderer '{name}'; expected one of {', '.join(RENDERERS)}")

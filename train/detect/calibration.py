@@ -1,8 +1,8 @@
-"""What a find's confidence means: the chance that its pose is right, learnt from held-out simulated pictures alone.
+"""Confidence of detections: the probability that the pose is right, calibrated on held-out simulated pictures alone.
 
-The network's own score says how sure it is that a block of the kind is there. Whether the pose is right shows in more: how
-well the keypoints fit a pose, and how sure each of them is. A logistic regression weighs these (Platt 1999), and its answer
-is compared with what comes true on pictures that it has not seen.
+The network's score measures only whether a block of the kind is present. How well the keypoints fit a pose and how
+uncertain they are also predict whether the pose is right. A logistic regression combines these features (Platt 1999). Its
+calibration error is measured on other held-out pictures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ from simgen.errors import SimgenError
 from simgen.geometry import Array
 
 RIGHT = 0.1  # of the diameter: a pose is right if ADD-S is under this (Hinterstoisser et al. 2012)
-FEATURES = ("score", "misfit", "sigma", "place")  # and of poses that are held against the picture evidence and margin
-BINS = 15  # of confidence, where it is compared with what came true, as Guo et al. 2017 have them
-LEAST = 50  # finds, and of right and wrong ones a tenth of it, that a calibration needs
-_MORE = "train longer, or on more pictures: raise data.validation of a training, num of what is rendered to calibrate"
-_PENALTY = 1e-4  # on the squared weights: keeps them finite where right and wrong can be told apart perfectly
+FEATURES = ("score", "misfit", "sigma", "place")  # of refined poses also the refinement's evidence and margin
+BINS = 15  # of confidence, for the expected calibration error (Guo et al. 2017)
+LEAST = 50  # detections that a calibration needs; a tenth of it of right and of wrong ones
+_MORE = "train longer or use more pictures (data.validation of a training, num of a dataset rendered to calibrate)"
+_PENALTY = 1e-4  # on the squared weights: keeps them finite if right and wrong are linearly separable
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The chance of `features` (..., F) being right is expit(bias + weights . (features - mean) / scale)."""
+    """A detection with `features` (..., F) is right with probability expit(bias + weights . (features - mean) / scale)."""
 
     mean: Array
     scale: Array
@@ -35,7 +35,7 @@ class Calibration:
     bias: float
 
     def chance(self, features: Array) -> Array:
-        """(...) in [0, 1] for `features` (..., F)."""
+        """(...) the probability in [0, 1] that a detection with `features` (..., F) is right."""
         return np.asarray(expit(self.bias + (features - self.mean) / self.scale @ self.weights))
 
     def to_json(self) -> dict[str, list[float]]:
@@ -57,57 +57,57 @@ class Calibration:
 def features_of(
     score: float, misfit: float, sigma_px: float, extent_px: float, place_m: float, diameter_m: float
 ) -> Array:
-    """(4,) what FEATURES names: the logit of the score; the logarithms of the pose's misfit in sigmas, of the
-    keypoints' mean sigma as a share of the block's extent in the picture, and of the pose's stated deviation of place
-    as a share of the diameter."""
+    """(4,) the FEATURES: the logit of the score; the logarithms of the pose's misfit in sigmas, of the keypoints' mean sigma
+    over the block's extent in the picture, and of the standard deviation of the pose's position over the diameter."""
     score = min(max(score, 1e-6), 1 - 1e-6)
     ratios = misfit, sigma_px / max(extent_px, 1.0), place_m / diameter_m
     return np.array([np.log(score / (1 - score)), *np.log(np.clip(ratios, 1e-4, 1e4))])
 
 
 def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array, where: str = "") -> Calibration:
-    """The likeliest Calibration of finds with `features` (N, F), of which those in `right` (N,) were right; `where`, for
-    errors, says what finds they are.
+    """The Calibration of greatest likelihood for N detections with `features` (N, F), `right` (N,) or not. `where` follows
+    "confidence" in error messages and names the detections.
 
-    Raises SimgenError where there are too few of either to tell.
+    Raises SimgenError if there are too few right or too few wrong ones.
     """
-    given, truth = np.asarray(features, dtype=np.float64), np.asarray(right, dtype=bool)
+    values, truth = np.asarray(features, dtype=np.float64), np.asarray(right, dtype=bool)
     few = min(int(truth.sum()), int((~truth).sum()))
     if len(truth) < LEAST or few < LEAST // 10:
         raise SimgenError(
-            f"confidence{where}: {len(truth)} finds on held-out pictures, {int(truth.sum())} of them right; expected at "
-            f"least {LEAST} with {LEAST // 10} of each; {_MORE}"
+            f"confidence{where}: {len(truth)} detections on held-out pictures, {int(truth.sum())} of them right; expected "
+            f"at least {LEAST}, among them {LEAST // 10} right and {LEAST // 10} wrong ones; {_MORE}"
         )
-    mean, scale = given.mean(0), np.maximum(given.std(0), 1e-6)
-    x = (given - mean) / scale
+    mean, scale = values.mean(0), np.maximum(values.std(0), 1e-6)
+    x = (values - mean) / scale
     sign = np.where(truth, 1.0, -1.0)
 
-    def loss(values: Array) -> tuple[float, Array]:
-        margin = sign * (values[0] + x @ values[1:])
+    def loss(parameters: Array) -> tuple[float, Array]:
+        margin = sign * (parameters[0] + x @ parameters[1:])
         slope = -sign * expit(-margin) / len(x)
-        gradient = np.concatenate([[slope.sum()], x.T @ slope + 2 * _PENALTY * values[1:]])
-        return float(-log_expit(margin).mean() + _PENALTY * (values[1:] ** 2).sum()), gradient
+        gradient = np.concatenate([[slope.sum()], x.T @ slope + 2 * _PENALTY * parameters[1:]])
+        return float(-log_expit(margin).mean() + _PENALTY * (parameters[1:] ** 2).sum()), gradient
 
     best = minimize(loss, np.zeros(1 + x.shape[1]), jac=True, method="L-BFGS-B")
     return Calibration(mean, scale, best.x[1:], float(best.x[0]))
 
 
 def inflation(squares: Array, freedom: int) -> float:
-    """By how much stated deviations must grow for the squared distances `squares` (N,), in stated deviations, of estimates
-    in `freedom` dimensions to be as chi-square has them: their medians are made equal, which a few gross errors do not
-    move. Raises SimgenError for fewer than LEAST of them."""
+    """The factor by which predicted standard deviations are to be multiplied. `squares` (N,) are the squared Mahalanobis
+    distances of N estimates in `freedom` dimensions from the truth. The factor makes their median that of the chi-square
+    distribution, which gross errors hardly affect. Raises SimgenError for fewer than LEAST estimates."""
     if len(squares) < LEAST:
         raise SimgenError(
-            f"uncertainty: {len(squares)} right finds on held-out pictures; expected at least {LEAST}; {_MORE}"
+            f"uncertainty: {len(squares)} right detections on held-out pictures; expected at least {LEAST}; {_MORE}"
         )
     return float(np.sqrt(np.median(squares) / chi2.median(freedom)))
 
 
 @dataclass(frozen=True)
 class Inflation:
-    """How many times the keypoints' uncertainties understate the pose's, by what was seen on held-out pictures: of free
-    poses and of those on the table, both of finds that are right on the table, as the free pose's own error must not choose
-    those that it is measured by. Keypoints of one block err together, which first order knows nothing of."""
+    """The factors by which the standard deviations of `free` poses and of poses `on_table` are multiplied, fitted on
+    held-out pictures. They are needed because first-order propagation ignores that the errors of a block's keypoints are
+    correlated. Both are fitted to detections that are right on the table: to select by the free pose's own error would
+    bias its factor."""
 
     free: float = 1.0
     on_table: float = 1.0
@@ -115,8 +115,8 @@ class Inflation:
 
 @dataclass(frozen=True)
 class Calibrations:
-    """What tells the confidence of free poses and of those on the table, where it has been learnt: the latter are right more
-    often, and more is known of them."""
+    """The calibrations of free poses and of poses on the table, None if not fitted. They are separate because poses on the
+    table are right more often."""
 
     free: Calibration | None = None
     on_table: Calibration | None = None

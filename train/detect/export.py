@@ -1,4 +1,4 @@
-"""`python -m train export`: a keypoint model as ONNX, compared with torch and timed beside it, or as bare weights."""
+"""`python -m train export`: a keypoint model as ONNX files, checked and timed against torch, or as a weights file."""
 
 import json
 import os
@@ -23,47 +23,53 @@ from train.detect.detector import load_detector
 from train.nets.crop_net import MARGIN
 from train.nets.detection_net import KeypointNet
 from train.nets.layers import DEVIATION, MEAN
-from train.runs.checkpoint import HANDED_ON, hand_on, read_checkpoint
+from train.runs.checkpoint import WEIGHTS_SUFFIX, read_checkpoint, write_weights
 from train.runs.folder import CONFIG, origin_of
 
-TOLERANCE = 1e-4  # between torch and ONNX, in units of each output's greatest number: see `disagreement`
+TOLERANCE = 1e-4  # between torch and ONNX, in units of each output's greatest value: see `relative_difference`
 OPSET = 18
-_ROUNDS = 20  # of timing
+_ROUNDS = 20  # timed runs
 _OUTPUTS = ["heat", "stance", "keypoints", "log_scale"]
 
 
 class Exported(nn.Module):
-    """The network as others run it: images (B, 3, H, W) float32 RGB in [0, 255] in; heat (B, h, w) and stance (B, S, h, w)
-    logits, log_scale (B, h, w, K) as in train.keypoint_net.Maps, and keypoints (B, h, w, T, 2) px of all classes out."""
+    """The detection network with the inputs and outputs of the ONNX file.
+
+    Input: images (B, 3, H, W) float32 RGB in [0, 255]. Outputs: heat (B, h, w) and stance (B, S, h, w) logits and log_scale
+    (B, h, w, K) as in train.nets.detection_net.Maps, and keypoints (B, h, w, T, 2) px of all classes.
+    """
 
     def __init__(self, net: KeypointNet) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        told = self.net(images)
-        maps = self.net.maps(told)
-        return maps.heat, maps.stance, self.net.all_keypoints(told[0]), maps.log_scale
+        outputs = self.net(images)
+        maps = self.net.maps(outputs)
+        return maps.heat, maps.stance, self.net.all_keypoints(outputs[0]), maps.log_scale
 
 
 def export(config: ExportConfig) -> dict[str, Any]:
-    """Writes `config.out`, an ONNX file for pictures of `config.width` x `config.height` px and any number of them, and
-    beside it a JSON file with what a user of it must know: kinds, keypoints, sizes. The second look is a file of its own,
-    `.crops.onnx`, for crops (pixels less `mean`, over `deviation`) whose windows are `margin` times the box of the first
-    look's keypoints, and for what train.crop_net.upward_of says of each, zeros where no camera is known; it gives what
-    CropNet.forward does. Prints the greatest differences and the speeds. With the suffix .safetensors it writes the weights
-    alone, to be handed on.
+    """Exports the keypoint model `config.checkpoint`. Prints and returns differences from torch, speeds and sizes.
 
-    Raises CheckpointError, ConfigError, and CheckpointError where the two disagree by more than TOLERANCE.
+    `config.out` is an ONNX file of the detection network for any number of images of `config.width` x `config.height` px. A
+    JSON file of the same name has what inference needs: kinds, keypoints, sizes. The crop network, if there is one, is a
+    second file, NAME.crops.onnx. Its inputs are crops, (pixels - `mean`) / `deviation`, whose windows are `margin` times as
+    large as the box of the first stage's keypoints, and the vector of train.nets.crop_net.upward_of for each crop, zeros
+    without a known camera. Its outputs are those of CropNet.forward.
+
+    If `config.out` ends in .safetensors, it is the weights file alone, in half precision.
+
+    Raises ConfigError, and CheckpointError for a bad checkpoint or if ONNX and torch differ by more than TOLERANCE.
     """
     out = Path(config.out)
-    if out.suffix == HANDED_ON:
-        return _hand_on(config, out)
+    if out.suffix == WEIGHTS_SUFFIX:
+        return _export_weights(config, out)
     try:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"export: {error.name} is not installed; pip install 'simgen[export]'") from error
-    detector = load_detector(config.checkpoint, calibrated=False)  # which is no part of the network
+    detector = load_detector(config.checkpoint, calibrated=False)  # the network alone is exported
     width, height = config.width or detector.width, config.height or detector.height
     for key, size in (("width", width), ("height", height)):
         if size < 32 or size % STRIDE:
@@ -71,7 +77,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     out.parent.mkdir(parents=True, exist_ok=True)
     first = _written(Exported(detector.net), {"images": _noise(height, width)}, _OUTPUTS, out, config.checkpoint)
     result = {"difference": first.difference, "images_per_second": first.rates, "bytes": first.size}
-    told = [f"{out}: {first}; pictures of {width} x {height} px"]
+    lines = [f"{out}: {first}; images of {width} x {height} px"]
     crops: dict[str, Any] | None = None
     if detector.net.crops is not None:
         second = out.with_name(out.stem + ".crops.onnx")
@@ -81,32 +87,39 @@ def export(config: ExportConfig) -> dict[str, Any]:
         net = _written(detector.net.crops, inputs, _OUTPUTS[1:], second, config.checkpoint)
         crops = {"file": second.name, "size": size, "margin": MARGIN, "mean": MEAN, "deviation": DEVIATION}
         result["crops"] = {"difference": net.difference, "crops_per_second": net.rates, "bytes": net.size}
-        told.append(f"{second}: {net}; crops of {size} px")
-        net.keep()
-    first.keep()
+        lines.append(f"{second}: {net}; crops of {size} px")
+        net.rename()
+    first.rename()
     stances = detector.net.stances
     classes = [
         {"kind": int(stances.kind[k]), "rests": stances.rests[k].tolist(), "keypoints": stances.rows[k].tolist()}
         for k in range(len(stances))
     ]
     kinds = detector.blocks.to_json()
-    describe = {"width": width, "height": height, "stride": STRIDE, "stances": classes, "kinds": kinds, "crops": crops}
-    out.with_suffix(".json").write_text(json.dumps(describe, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(told))
+    description = {
+        "width": width,
+        "height": height,
+        "stride": STRIDE,
+        "stances": classes,
+        "kinds": kinds,
+        "crops": crops,
+    }
+    out.with_suffix(".json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(lines))
     return result
 
 
 @dataclass(frozen=True)
 class _Written:
-    """A network in an ONNX file beside its place `out`, to which `keep` moves it: how far it is from torch, how many inputs
-    a second torch and onnxruntime take, one at a time, and its bytes."""
+    """An ONNX file that was written beside `out`, to which `rename` moves it: its `difference` from torch; `rates`, the
+    inputs per second of torch and onnxruntime at batch size 1; and its `size` in bytes."""
 
     out: Path
     difference: float
     rates: dict[str, float]
     size: int
 
-    def keep(self) -> None:
+    def rename(self) -> None:
         _part_of(self.out).replace(self.out)
 
     def __str__(self) -> str:
@@ -117,12 +130,13 @@ class _Written:
 
 
 def _written(model: nn.Module, inputs: Mapping[str, Tensor], names: list[str], out: Path, checkpoint: str) -> _Written:
-    """`model` in an ONNX file that takes any number of `inputs`, by name. Raises CheckpointError."""
+    """Writes `model` as an ONNX file beside `out`, with any batch size; `inputs` are examples by name, `names` those of the
+    outputs. Raises CheckpointError if its outputs differ from those of torch."""
     import onnxruntime
 
     model.eval()
     part = _part_of(out)
-    with warnings.catch_warnings():  # the exporter muses about its own insides
+    with warnings.catch_warnings():  # about the exporter's internals
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
@@ -137,7 +151,7 @@ def _written(model: nn.Module, inputs: Mapping[str, Tensor], names: list[str], o
     assert program is not None
     program.save(str(part))
     session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
-    difference = disagreement(model, session, *inputs.values())
+    difference = relative_difference(model, session, *inputs.values())
     if not difference <= TOLERANCE:
         part.unlink()
         raise CheckpointError(
@@ -158,30 +172,30 @@ def _part_of(out: Path) -> Path:
 
 
 def _noise(height: int, width: int) -> Tensor:
-    """(2, 3, height, width) in [0, 255]"""
+    """(2, 3, height, width) float32 noise in [0, 255], always the same."""
     noise = (Draws(0, np.arange(2)) / "export").uniform(3 * height * width)
     return torch.from_numpy(255 * noise.reshape(2, 3, height, width)).float()
 
 
-def _hand_on(config: ExportConfig, out: Path) -> dict[str, Any]:
+def _export_weights(config: ExportConfig, out: Path) -> dict[str, Any]:
     content = read_checkpoint(config.checkpoint)
-    load_detector(config.checkpoint)  # raises where it is no whole keypoint model
+    load_detector(config.checkpoint)  # raises if it is not a complete keypoint model
     origin = origin_of(config.checkpoint, content)
     if not origin:
         raise CheckpointError(
-            f"{config.checkpoint}: does not say how it came to be, and there is no {CONFIG} beside it; expected one of the "
-            f"two in what is handed on: put the {CONFIG} of its run there"
+            f"{config.checkpoint}: does not state its training configuration, and there is no {CONFIG} beside it; a weights "
+            f"file stores the configuration: put the {CONFIG} of the run there"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    hand_on(content, out, origin)
+    write_weights(content, out, origin)
     size = out.stat().st_size
-    print(f"{out}: {size / 1e6:.1f} MB, the averaged weights and what goes with them")
+    print(f"{out}: {size / 1e6:.1f} MB, the averaged weights with their metadata")
     return {"bytes": size}
 
 
-def disagreement(model: nn.Module, session: Any, *inputs: Tensor) -> float:
-    """The greatest difference between torch and ONNX on `inputs`, relative to the greatest number of the same output where
-    that is above 1: a keypoint at pixel 0 is rounded as its neighbours at 600 are."""
+def relative_difference(model: nn.Module, session: Any, *inputs: Tensor) -> float:
+    """The greatest difference between torch and ONNX on `inputs`, relative to the greatest absolute value of the same
+    output, or to 1 if that is less: rounding errors of a keypoint at pixel 0 are as large as those of one at pixel 600."""
     with torch.inference_mode():
         expected = [part.numpy() for part in model(*inputs)]
     names = (one.name for one in session.get_inputs())
@@ -193,10 +207,10 @@ def disagreement(model: nn.Module, session: Any, *inputs: Tensor) -> float:
 
 
 def _rate(run: Any) -> float:
-    """Calls a second, the median of some after a few that warm up."""
-    spent = []
+    """Calls per second: the median over _ROUNDS without the first quarter, which warms up."""
+    seconds = []
     for _ in range(_ROUNDS):
         begin = time.perf_counter()
         run()
-        spent.append(time.perf_counter() - begin)
-    return 1 / statistics.median(spent[_ROUNDS // 4 :])
+        seconds.append(time.perf_counter() - begin)
+    return 1 / statistics.median(seconds[_ROUNDS // 4 :])

@@ -1,4 +1,4 @@
-"""What a detector finds in a picture."""
+"""The detector's output: one Detection for each block."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,17 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Detection:
-    """One block: its `kind`, `score` in [0, 1] (how much the network's heat and its choice of kind say so),
-    `confidence` (the chance that the pose is right; the score itself where the detector has not been calibrated for such),
-    keypoints (K, 2) px of the picture with their `sigma` (K,) px, the pose from these alone, and that on the table
-    where the view knows one. A detector that holds poses against the picture has moved the latter to the edges there: its
-    covariance is still what the keypoints imply, grown by what was seen of moved poses on held-out pictures, and its misfit
-    how far it was moved from them. `edges` (2,) are then the evidence and the margin of train.pose.refine.Held."""
+    """A detected block of `kind`.
+
+    `score` in [0, 1] is the heat times the probability of the kind. `confidence` is the probability that the pose is
+    right; the score if the detector is not calibrated for such poses. keypoints (K, 2) and their standard deviations
+    `sigma` (K,) are in px of the picture. `free` is the pose from the keypoints alone, `on_table` the pose restricted to
+    the table plane, None without a known table.
+
+    With edge-based refinement `on_table` is the refined pose. Its covariance is still that of the keypoints, scaled by a
+    factor fitted to refined poses on held-out pictures, and its misfit is its distance from the keypoints. `edges` (2,) are
+    then the refinement's evidence and margin (train.pose.refine), else None.
+    """
 
     kind: Kind
     score: float
@@ -33,13 +38,13 @@ class Detection:
 
     @property
     def pose(self) -> Pose:
-        """The best there is."""
+        """`on_table` if it is known, else `free`."""
         return self.on_table or self.free
 
     @property
     def features(self) -> Array:
-        """(4,) what the confidence is made of; (6,) of a pose that was held against the picture."""
-        own = features_of(
+        """(4,) the input of the confidence's calibration, see FEATURES; (6,) with `edges` for a refined pose."""
+        features = features_of(
             self.score,
             self.pose.misfit,
             float(self.sigma.mean()),
@@ -47,4 +52,4 @@ class Detection:
             float(np.sqrt(np.trace(self.pose.covariance[3:, 3:]))),
             self.kind.diameter,
         )
-        return own if self.edges is None else np.concatenate([own, self.edges])
+        return features if self.edges is None else np.concatenate([features, self.edges])

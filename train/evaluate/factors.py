@@ -1,4 +1,4 @@
-"""Which factors the errors go with: a detector's answers by distance, place, occlusion, light, texture and shape."""
+"""Errors by factor: how a detector's errors depend on distance, image position, occlusion, light, texture and shape."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,87 +15,91 @@ from train.draw.sheets import Image, drawn
 from train.evaluate.matching import BlockResult
 from train.metrics import median_of
 
-BINS = 4  # of a number: as many answers in each
+BINS = 4  # of a numeric factor, with equally many blocks in each
 _NORMAL = 1.96  # standard deviations to either side hold 95%
 
 Value = float | str
 
 
-def factors_of(answer: BlockResult) -> dict[str, Value]:
-    """What the picture of `answer` was like: what its labels tell, and, where the dataset stores it, its recipe."""
-    picture, truth = answer.picture, answer.truth
+def factors_of(result: BlockResult) -> dict[str, Value]:
+    """The value of each factor for one block, from its picture's labels and, if the dataset stores it, from its recipe.
+    Raises DatasetError for an unreadable recipe."""
+    picture, truth = result.picture, result.truth
     place = truth.camera_from_block[:3, 3]
     pixel = project(place[None], picture.intrinsics, picture.distortion)[0]
-    centre = picture.intrinsics[:2, 2]
-    result: dict[str, Value] = {
-        "kind": answer.kind.name,
+    center = picture.intrinsics[:2, 2]
+    values: dict[str, Value] = {
+        "kind": result.kind.name,
         "distance (m)": float(np.linalg.norm(place)),
-        # 0 in the middle, 1 in the corners of a picture whose middle is the camera's principal point
-        "place off the middle": float(np.linalg.norm((pixel - centre) / np.linalg.norm(centre))),
-        "hidden share": 1 - truth.visible_fraction,
+        # 0 at the principal point, 1 in the corners if that is the image's center
+        "distance from the image center": float(np.linalg.norm((pixel - center) / np.linalg.norm(center))),
+        "occluded fraction": 1 - truth.visible_fraction,
     }
     number = next(k for k, one in enumerate(picture.instances) if one is truth)
     try:
         recipe = read_recipe(picture)
         if recipe is not None:
-            result |= _of_recipe(recipe, number)
+            values |= _of_recipe(recipe, number)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DatasetError(
             f"{picture.path}: the recipe beside it is of another version or damaged ({error!r}); render again"
         ) from error
-    return result
+    return values
 
 
 def _of_recipe(recipe: Mapping[str, Any], number: int) -> dict[str, Value]:
-    """Of the recipe of one sample: of its light, and of the labelled block `number`."""
+    """The factors that the `recipe` of one sample determines: its light, its sensor, and its labeled block `number`."""
 
-    def one(*keys: str) -> NDArray[Any]:
+    def get(*keys: str) -> NDArray[Any]:
         value: Any = recipe
         for key in keys:
             value = value[key]
         return np.asarray(value[0])
 
-    slot = np.flatnonzero(one("blocks", "present") & one("blocks", "labelled"))[number]
-    surfaces = one("surfaces", "material", "texture")
-    there = one("lights", "present")
-    bright, ambient = float(one("lights", "intensity")[there].sum()), float(one("ambient", "intensity"))
-    kinds = sorted({LIGHTS[kind] for kind in one("lights", "kind")[there]})
-    color, table = one("blocks", "material", "color")[slot], one("surfaces", "material", "color")[0]
+    slot = np.flatnonzero(get("blocks", "present") & get("blocks", "labelled"))[number]
+    surfaces = get("surfaces", "material", "texture")
+    present = get("lights", "present")
+    lights, ambient = float(get("lights", "intensity")[present].sum()), float(get("ambient", "intensity"))
+    kinds = sorted({LIGHTS[kind] for kind in get("lights", "kind")[present]})
+    color, table = get("blocks", "material", "color")[slot], get("surfaces", "material", "color")[0]
     return {
-        "texture": TEXTURES[one("blocks", "material", "texture")[slot]],
+        "texture": TEXTURES[get("blocks", "material", "texture")[slot]],
         "table's texture": TEXTURES[surfaces[0]],
-        "contrast of first colours": float(np.abs(color - table).max()),
-        "lights": str(int(there.sum())),
+        "color contrast with the table": float(np.abs(color - table).max()),
+        "lights": str(int(present.sum())),
         "kinds of light": " + ".join(kinds) or "none",
-        "brightness": bright + ambient,
-        "share of ambient light": ambient / max(bright + ambient, 1e-9),
-        "hard or soft shadows": "yes" if bool((one("lights", "shadow") & there).any()) else "no",
-        "defocus (px)": float(one("sensor", "defocus")),
-        "motion (px)": float(one("sensor", "motion")),
-        "other objects": float(one("blocks", "present").sum() - 1),
+        "brightness": lights + ambient,
+        "fraction of ambient light": ambient / max(lights + ambient, 1e-9),
+        "shadows": "yes" if bool((get("lights", "shadow") & present).any()) else "no",
+        "defocus (px)": float(get("sensor", "defocus")),
+        "motion blur (px)": float(get("sensor", "motion")),
+        "other objects": float(get("blocks", "present").sum() - 1),
     }
 
 
-def by_factor(answers: Sequence[BlockResult]) -> list[dict[str, Any]]:
-    """The answers by each factor, that which explains most first: `factor`; `explained`, the share of the variance of the
-    miss (ADD-S in diameters, at most 1, which is also that of a block not found) that lies between its groups; `groups`,
-    each with its name, how many blocks, how many not found, the share of right poses with Wilson's 95% interval, and
-    the median ADD-S of the finds in cm. Factors with one value are left out."""
-    values = [factors_of(answer) for answer in answers]
-    miss = np.array([min(answer.adds / answer.kind.diameter, 1.0) for answer in answers])
+def by_factor(results: Sequence[BlockResult]) -> list[dict[str, Any]]:
+    """The errors by each factor, the factor that explains most first.
+
+    `factor` is its name. `explained` is the fraction of the variance of the error that lies between its groups; the error
+    is ADD-S in diameters, at most 1, and 1 for a missed block. Each of `groups` has its name, the number of blocks and of
+    missed blocks, the fraction of right poses with Wilson's 95% interval, and the median ADD-S in cm, None if most blocks
+    were missed. Factors with a single value are left out.
+    """
+    values = [factors_of(result) for result in results]
+    errors = np.array([min(result.adds / result.kind.diameter, 1.0) for result in results])
     rows = []
     for factor in dict.fromkeys(name for one in values for name in one):
         groups = _grouped([one.get(factor) for one in values])
         if len(groups) < 2:
             continue
-        # Less what chance puts between groups: where a factor explains nothing the expectation is 0 (Kelley 1935).
-        within = sum(((miss[members] - miss[members].mean()) ** 2).sum() for _, members in groups)
+        # Epsilon squared (Kelley 1935): unlike eta squared, its expectation is 0 for a factor without effect.
+        within = sum(((errors[members] - errors[members].mean()) ** 2).sum() for _, members in groups)
         count = sum(len(members) for _, members in groups)
-        inside = np.concatenate([members for _, members in groups])
-        whole = ((miss[inside] - miss[inside].mean()) ** 2).sum()
-        free = count - len(groups)  # 0: each group is one block, and says nothing
-        explained = 1 - (within / free) / (whole / (count - 1)) if whole > 0 and free > 0 else 0.0
-        table = [_row(name, [answers[k] for k in members]) for name, members in groups]
+        grouped = np.concatenate([members for _, members in groups])
+        total = ((errors[grouped] - errors[grouped].mean()) ** 2).sum()
+        freedom = count - len(groups)  # 0 if every group is a single block, which explains nothing
+        explained = 1 - (within / freedom) / (total / (count - 1)) if total > 0 and freedom > 0 else 0.0
+        table = [_row(name, [results[k] for k in members]) for name, members in groups]
         rows.append({"factor": factor, "explained": float(max(explained, 0.0)), "groups": table})
     return sorted(rows, key=lambda row: -row["explained"])
 
@@ -103,7 +107,7 @@ def by_factor(answers: Sequence[BlockResult]) -> list[dict[str, Any]]:
 def factor_lines(rows: Sequence[Mapping[str, Any]]) -> str:
     """`by_factor` as text."""
     lines = [
-        "factor: its share of the misses' variance",
+        "factor: explained variance of the errors",
         f"{'':28}{'blocks':>8}{'right':>8}  95% interval  median ADD-S",
     ]
     for row in rows:
@@ -118,7 +122,7 @@ def factor_lines(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def draw_factors(rows: Sequence[Mapping[str, Any]]) -> Image:
-    """A panel for each factor (H, W, 3): the share of right poses in each of its groups, with the intervals."""
+    """(H, W, 3) RGB: a panel for each factor with the fraction of right poses in each of its groups and its interval."""
     columns = min(4, len(rows))
     lines = -(-len(rows) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.4 * lines), dpi=100, layout="constrained")
@@ -138,41 +142,41 @@ def draw_factors(rows: Sequence[Mapping[str, Any]]) -> Image:
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
-    """The 95% interval of a share of which `right` of `count` >= 1 were seen (Wilson 1927)."""
+    """The 95% interval of a proportion of which `right` of `count` >= 1 were observed (Wilson 1927)."""
     share, square = right / count, _NORMAL**2
     middle = (share + square / (2 * count)) / (1 + square / count)
     half = _NORMAL / (1 + square / count) * np.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    # At 0 and at 1 one end is the share itself, but for the last digit.
+    # At 0 and at 1 one end is the proportion itself, up to rounding.
     return float(min(max(middle - half, 0.0), share)), float(max(min(middle + half, 1.0), share))
 
 
 def _grouped(values: Sequence[Value | None]) -> list[tuple[str, Array]]:
-    """Groups by word, or of equally many by size; what has no value is in none."""
-    there = np.array([k for k, value in enumerate(values) if value is not None])
-    words = [values[k] for k in there]
-    if any(isinstance(value, str) for value in words):
-        return [(str(word), there[[value == word for value in words]]) for word in sorted(set(words), key=str)]
-    numbers = np.array(words, dtype=np.float64)
-    # Equal numbers stay together, so of many equal ones there are fewer groups.
+    """Groups (name, indices) of `values`: one for each text, or up to BINS quantiles of numbers. None is in no group."""
+    known = np.array([k for k, value in enumerate(values) if value is not None])
+    kept = [values[k] for k in known]
+    if any(isinstance(value, str) for value in kept):
+        return [(str(name), known[[value == name for value in kept]]) for name in sorted(set(kept), key=str)]
+    numbers = np.array(kept, dtype=np.float64)
+    # Equal numbers stay in one group, so there can be fewer than BINS groups.
     edges = np.unique(np.quantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
     group = np.searchsorted(edges, numbers)
-    found = []
+    groups = []
     for k in np.unique(group):
-        inside = numbers[group == k]
-        low, high = f"{inside.min():.3g}", f"{inside.max():.3g}"
-        found.append((low if low == high else f"{low} to {high}", there[group == k]))
-    return found
+        members = numbers[group == k]
+        low, high = f"{members.min():.3g}", f"{members.max():.3g}"
+        groups.append((low if low == high else f"{low} to {high}", known[group == k]))
+    return groups
 
 
-def _row(name: str, answers: Sequence[BlockResult]) -> dict[str, Any]:
-    right = sum(bool(answer.right) for answer in answers)
-    low, high = wilson(right, len(answers))
+def _row(name: str, results: Sequence[BlockResult]) -> dict[str, Any]:
+    right = sum(bool(result.right) for result in results)
+    low, high = wilson(right, len(results))
     return {
         "name": name,
-        "blocks": len(answers),
-        "not_found": sum(answer.found is None for answer in answers),
-        "right": right / len(answers),
+        "blocks": len(results),
+        "not_found": sum(result.found is None for result in results),
+        "right": right / len(results),
         "low": low,
         "high": high,
-        "median_adds_cm": median_of([100 * answer.adds for answer in answers]),
+        "median_adds_cm": median_of([100 * result.adds for result in results]),
     }

@@ -26,14 +26,14 @@ MATCH_LIMIT = 1.0  # diameters: a find farther off than this, by ADD-S, is not t
 
 @dataclass(frozen=True)
 class BlockResult:
-    """A labelled block `truth` of `kind` in `picture`, and the find taken for it, with its errors up to symmetry (infinite
-    without). `view` is the camera by which the find was made.
+    """A labeled block `truth` of `kind` in `picture` and the detection `found` that was matched to it, None for a miss, with
+    the errors up to symmetry, infinite for a miss. `view` is the camera that the detector was given.
 
-    `said` (2,) m is the answer to "where on the table is it?" where the number of blocks is known, as position models give
-    one whatever they see: the place of that one of the finds of its kind with the best scores, as many as there are blocks,
-    which is taken for this one, however far off; without one the table's centre. The score and not the confidence, which is
-    that the pose is right: of a block that the border cuts it is next to nothing, though it is clear that one is there.
-    `true` (2,) is where it is. NaN where the camera's place is not known.
+    `predicted` (2,) m is the place on the table for comparison with position models, which know the number of blocks and
+    always predict a place. Of the detections of the kind as many as there are blocks are used, those with the best scores,
+    matched at any distance; without one it is the table's center. Score and not confidence: a block that the border cuts is
+    detected with a high score, but its pose is rarely right, so its confidence is low. `true` (2,) m is the labeled place.
+    Both are NaN if the camera's pose is unknown.
     """
 
     picture: Picture
@@ -45,13 +45,13 @@ class BlockResult:
     rotation: float  # rad, up to symmetry
     translation: float  # m
     mspd: float  # px
-    said: Array
+    predicted: Array
     true: Array
 
     @property
     def xy(self) -> float:
-        """How far off `said` is along the table, m."""
-        return float(np.linalg.norm(self.said - self.true))
+        """The distance between `predicted` and `true`, m."""
+        return float(np.linalg.norm(self.predicted - self.true))
 
     @property
     def right(self) -> bool:
@@ -60,7 +60,7 @@ class BlockResult:
 
 @dataclass(frozen=True)
 class FalsePositive:
-    """A find that was taken for no labelled block."""
+    """A detection that was matched to no labeled block."""
 
     picture: Picture
     view: View
@@ -109,7 +109,7 @@ def match_dataset(
             asked = _asked(finds, [name for name, _ in truths], costs)
             for j, one in enumerate(wanted):
                 kind, number = kinds[names[one.obj_id]], numbers[j]
-                places = _said(asked[j], view, dataset.table_center), _true(picture, one, kind, asked[j])
+                places = _predicted_place(asked[j], view, dataset.table_center), _true(picture, one, kind, asked[j])
                 if number is None:
                     yield BlockResult(picture, view, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
                     continue
@@ -191,7 +191,7 @@ def _finds_of(taken: NDArray[np.int64], truths: int) -> list[int | None]:
     return [numbers.get(truth) for truth in range(truths)]
 
 
-def _said(found: Detection | None, view: View, center: Array | None) -> Array:
+def _predicted_place(found: Detection | None, view: View, center: Array | None) -> Array:
     if found is None and center is not None:
         return center
     if found is None or view.camera_from_table is None:

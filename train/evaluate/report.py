@@ -1,4 +1,4 @@
-"""`python -m train evaluate` for a keypoint model: what it finds in a dataset's pictures beside what is there."""
+"""`python -m train evaluate` for a keypoint model: its detections in a dataset's pictures compared with the labels."""
 
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "checkpoint_sha256": sha256_of(place_of(config.checkpoint)),
         "dataset": str(dataset.root),
         "dataset_manifest_sha256": manifest_hash(dataset.root),
-        "camera": "the dataset's" if config.nominal_fov_deg is None else "found from the table",
+        "camera": "the dataset's" if config.nominal_fov_deg is None else "estimated from the table",
         "nominal_fov_deg": config.nominal_fov_deg,
         "nominal_position": config.nominal_position,
         "zoom": config.zoom,
@@ -82,22 +82,22 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "pictures": len(dataset.pictures),
         **measures(answers, false_positives),
     }
-    # Told when all is written: into a pipe that is closed meanwhile nothing is lost but this.
-    told = [
+    # Printed after the files are written: if the pipe is closed by then, only the printout is lost.
+    text = [
         f"{dataset.root}: {result['blocks']} blocks in {result['pictures']} pictures, {result['not_found']} not found"
     ]
     if dataset.table_center is not None and all(np.isfinite(answer.xy) for answer in answers):
-        result["baseline"] = "the table's centre"
+        result["baseline"] = "the table's center"
         result["xy_error_cm"] = _xy_summary(answers, dataset, config.seed)
         along_x, along_y = result["xy_error_cm"]["bias"]
-        told += [table(result), f"mean offset: {along_x:+.2f} cm along X, {along_y:+.2f} cm along Y"]
+        text += [table(result), f"mean offset: {along_x:+.2f} cm along X, {along_y:+.2f} cm along Y"]
         whole = [answer for answer in answers if answer.truth.visible_fraction > WHOLE]
         if 0 < len(whole) < len(answers):
             result["xy_error_cm_whole"] = _xy_summary(whole, dataset, config.seed)
-            told.append(f"the {len(whole)} blocks that are seen whole alone:")
-            told.append(table({**result, "xy_error_cm": result["xy_error_cm_whole"]}))
+            text.append(f"only the {len(whole)} blocks that are entirely visible:")
+            text.append(table({**result, "xy_error_cm": result["xy_error_cm_whole"]}))
     result["by_factor"] = by_factor(answers)
-    told += [lines(result), factor_lines(result["by_factor"])]
+    text += [lines(result), factor_lines(result["by_factor"])]
     result["per_block"] = [_row(answer) for answer in answers]
     out = Path(config.out) if config.out else default_folder(config.checkpoint, dataset.root)
     out.mkdir(parents=True, exist_ok=True)
@@ -108,43 +108,43 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     if result["by_factor"]:  # with a single block there is nothing to compare
         write_png(out / FACTORS, draw_factors(result["by_factor"]))
         written.append(FACTORS)
-    print("\n".join([*told, f"wrote {', '.join(written)} in {out}"]))
+    print("\n".join([*text, f"wrote {', '.join(written)} in {out}"]))
     return result
 
 
-def _xy_summary(answers: list[BlockResult], dataset: BopDataset, seed: int) -> dict[str, Any]:
-    said, true = np.array([answer.said for answer in answers]), np.array([answer.true for answer in answers])
-    centre = np.broadcast_to(dataset.table_center, true.shape)  # type: ignore[arg-type]  # all are finite: there is one
+def _xy_summary(results: list[BlockResult], dataset: BopDataset, seed: int) -> dict[str, Any]:
+    predicted, true = np.array([one.predicted for one in results]), np.array([one.true for one in results])
+    center = np.broadcast_to(dataset.table_center, true.shape)  # type: ignore[arg-type]  # the caller has checked it
     return {
-        "model": summary(100 * xy_errors(said, true), seed=seed),
-        "baseline": summary(100 * xy_errors(centre, true), seed=seed),
-        "bias": (100 * (said - true).mean(0)).tolist(),
+        "model": summary(100 * xy_errors(predicted, true), seed=seed),
+        "baseline": summary(100 * xy_errors(center, true), seed=seed),
+        "bias": (100 * (predicted - true).mean(0)).tolist(),
     }
 
 
-def measures(answers: list[BlockResult], false_positives: list[FalsePositive]) -> dict[str, Any]:
-    """The numbers of an evaluation: shares in [0, 1], cm, degrees and px. Medians are of all blocks: one that was not found
-    is infinitely far off, and where so many are, there is no median."""
-    found = [answer for answer in answers if answer.found is not None]
-    seen = [answer for answer in answers if answer.truth.visible_fraction > SEEN]
+def measures(results: list[BlockResult], false_positives: list[FalsePositive]) -> dict[str, Any]:
+    """The numbers of an evaluation: fractions in [0, 1], cm, degrees and px. Medians are over all blocks; a miss counts as
+    infinite, and an infinite median is None."""
+    detected = [one for one in results if one.found is not None]
+    visible = [one for one in results if one.truth.visible_fraction > SEEN]
     confidence = np.array(
-        [a.found.confidence for a in found if a.found] + [s.found.confidence for s in false_positives]
+        [one.found.confidence for one in detected if one.found] + [one.found.confidence for one in false_positives]
     )
-    right = np.array([a.right for a in found] + [False] * len(false_positives), dtype=bool)
+    right = np.array([one.right for one in detected] + [False] * len(false_positives), dtype=bool)
     result: dict[str, Any] = {
-        "blocks": len(answers),
-        "not_found": len(answers) - len(found),
+        "blocks": len(results),
+        "not_found": len(results) - len(detected),
         "false_positives": len(false_positives),
-        "confident_false_positives": sum(false_positive.found.confidence >= SURE for false_positive in false_positives),
-        "seen_by_half": len(seen),
-        "right": float(np.mean([a.right for a in seen])) if seen else None,
-        "adds_auc": auc(np.array([a.adds for a in answers]), _AUC),
-        "translation_cm_median": median_of([100 * a.translation for a in answers]),
-        "rotation_deg_median": median_of([float(np.degrees(a.rotation)) for a in answers]),
-        "mspd_px_median": median_of([a.mspd for a in answers]),
+        "confident_false_positives": sum(one.found.confidence >= SURE for one in false_positives),
+        "seen_by_half": len(visible),
+        "right": float(np.mean([one.right for one in visible])) if visible else None,
+        "adds_auc": auc(np.array([one.adds for one in results]), _AUC),
+        "translation_cm_median": median_of([100 * one.translation for one in results]),
+        "rotation_deg_median": median_of([float(np.degrees(one.rotation)) for one in results]),
+        "mspd_px_median": median_of([one.mspd for one in results]),
     }
     if len(confidence):
-        curve = precision_recall(confidence, right, len(answers))
+        curve = precision_recall(confidence, right, len(results))
         result["average_precision"] = curve.average_precision
         result["expected_calibration_error"] = expected_calibration_error(confidence, right, BINS)
         skill = brier_skill(confidence, right)
@@ -154,14 +154,14 @@ def measures(answers: list[BlockResult], false_positives: list[FalsePositive]) -
 
 
 def lines(result: dict[str, Any]) -> str:
-    """The numbers of `measures` as text."""
+    """The numbers of `measures` as text, one a line."""
 
     def shown(key: str, unit: str, factor: float = 1) -> str:
         value = result.get(key)
         return f"{'-':>8}" if value is None else f"{factor * value:8.2f} {unit}".rstrip()
 
     rows = [
-        ("right (ADD-S < 10%)", shown("right", "%", 100) + f" of {result['seen_by_half']} blocks seen by over half"),
+        ("right (ADD-S < 10%)", shown("right", "%", 100) + f" of {result['seen_by_half']} blocks over half visible"),
         ("ADD-S area to 10 cm", shown("adds_auc", "%", 100)),
         ("translation, median", shown("translation_cm_median", "cm")),
         ("rotation, median", shown("rotation_deg_median", "deg")),
@@ -176,20 +176,20 @@ def lines(result: dict[str, Any]) -> str:
     return "\n".join(f"{name:22}{value}" for name, value in rows)
 
 
-def _row(answer: BlockResult) -> dict[str, Any]:
-    found = answer.found
-    errors = {"xy_m": answer.xy, "adds_m": answer.adds, "mspd_px": answer.mspd}
-    errors |= {"translation_m": answer.translation, "rotation_rad": answer.rotation}
-    places = {"predicted_m": answer.said, "true_m": answer.true}
+def _row(result: BlockResult) -> dict[str, Any]:
+    detection = result.found
+    errors = {"xy_m": result.xy, "adds_m": result.adds, "mspd_px": result.mspd}
+    errors |= {"translation_m": result.translation, "rotation_rad": result.rotation}
+    places = {"predicted_m": result.predicted, "true_m": result.true}
     return {
-        "scene_id": answer.picture.scene_id,
-        "image_id": answer.picture.image_id,
-        "name": answer.kind.name,
-        "visible_fraction": answer.truth.visible_fraction,
-        "confidence": None if found is None else found.confidence,
-        "score": None if found is None else found.score,
-        "misfit": None if found is None else found.pose.misfit,
-        "sigma_px": None if found is None else float(np.mean(found.sigma)),
+        "scene_id": result.picture.scene_id,
+        "image_id": result.picture.image_id,
+        "name": result.kind.name,
+        "visible_fraction": result.truth.visible_fraction,
+        "confidence": None if detection is None else detection.confidence,
+        "score": None if detection is None else detection.score,
+        "misfit": None if detection is None else detection.pose.misfit,
+        "sigma_px": None if detection is None else float(np.mean(detection.sigma)),
         **{name: float(value) if np.isfinite(value) else None for name, value in errors.items()},
         **{name: value.round(5).tolist() if np.isfinite(value).all() else None for name, value in places.items()},
     }

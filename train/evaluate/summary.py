@@ -1,4 +1,4 @@
-"""The XY errors of an evaluation as text, and the folder that its results go to."""
+"""The XY errors of an evaluation as text, and the default folder of its results."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ WORST = "worst.png"
 
 
 def default_folder(checkpoint: str, root: Path) -> Path:
-    """Where the results go if `out` says nothing: beside the checkpoint, or here if that is the one of the package."""
+    """The folder of the results if `out` is not given: beside the checkpoint; the current folder for a bundled model."""
     path = Path(checkpoint)
     return path.parent / f"evaluate-{path.stem}-{root.resolve().name}"
 
 
 def table(result: dict[str, Any]) -> str:
-    """The numbers of `evaluate` as text: a row for each statistic, the model and the baseline side by side."""
+    """The XY errors in the `result` of `evaluate` as text: a row for each statistic, the model and the baseline side by
+    side."""
     model, baseline = result["xy_error_cm"]["model"], result["xy_error_cm"]["baseline"]
     lines = [f"{'XY error':18}{'model':>9}  {'95% interval':<18}{'always ' + result['baseline']}"]
     for name in STATISTICS:

@@ -15,14 +15,14 @@ WORST = 12
 
 
 def draw_worst_cases(answers: Sequence[BlockResult], false_positives: Sequence[FalsePositive]) -> Image:
-    """The WORST results and false positives (H, W, 3), worst first: blocks that were missed or farthest off, in diameters,
-    and the most confident false positives. The truth is green, the prediction red."""
+    """(H, W, 3) RGB: the WORST cases, worst first: missed blocks, the greatest errors in diameters, and the most confident
+    false positives. The labels are green, the predictions red."""
     cases: list[BlockResult | FalsePositive] = [*answers, *false_positives]
     return sheet([_tile(one) for one in sorted(cases, key=_badness, reverse=True)[:WORST]])
 
 
 def _badness(one: BlockResult | FalsePositive) -> float:
-    """In diameters; a sure false positive counts as 1, as a block that was not found and is seen whole."""
+    """The error in diameters. A missed block counts as its visible fraction, a false positive as its confidence."""
     if isinstance(one, FalsePositive):
         return one.found.confidence
     if one.found is None:

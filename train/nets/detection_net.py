@@ -1,8 +1,8 @@
-"""The network of model=keypoints: pictures in, maps at a quarter of the resolution out, and what a peak in them says.
+"""The detection network of model=keypoints: images in, maps at a quarter of the resolution out; and how peaks are read.
 
-One pass finds any number of blocks of all kinds (Zhou et al. 2019, "Objects as Points"): a map that peaks at the middle
-of what is seen of each block, and beside it, for each cell, the class (kind, and perhaps on which side it lies), where the
-block's keypoints are, and how far off that may be.
+One pass detects any number of blocks of all kinds (Zhou et al. 2019, "Objects as Points"). The heat map peaks at the center
+of each block's visible part. The other maps give, for each cell, the class (the kind, and with model.stances the side on
+which the block lies), the block's keypoints, and their uncertainty as the scale of a Laplace distribution.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,23 +19,23 @@ from train.data.targets import STRIDE
 from train.nets.crop_net import CropNet
 from train.nets.layers import layer, normalised, stages
 
-REACH = 16.0  # px: the unit in which the network gives offsets
-TABLE_UNIT = 0.5  # m: that in which it gives places on the table
-_AROUND = 3  # cells, across a peak, whose answers are averaged
-_AGREE = 3.0  # px: answers farther than this from the peak's own are of another mind
-_WAVES = 3, 4  # down and across: what the table's part knows of where in the picture something is
-_CAMERA = 128  # numbers in which it says how the camera stands
+REACH = 16.0  # px: the unit of the network's keypoint offsets
+TABLE_UNIT = 0.5  # m: the unit of the network's points on the table
+_WINDOW = 3  # cells: the side of the square around a peak whose predictions are averaged
+_OUTLIER = 3.0  # px: a neighboring cell whose keypoints differ by more than this from the peak's is left out
+_COSINES = 3, 4  # terms down and across: the spatial resolution of the features that TableHead gets
+_CAMERA = 128  # channels of TableHead's description of the camera
 
 
 @dataclass(frozen=True)
 class Maps:
-    """What the network says for each of h x w cells: heat (B, h, w) logits of a block's middle; stance (B, S, h, w) logits
-    of the classes of `stances`; log_scale (B, h, w, K), the logarithm of the expected distance in px between a keypoint's
-    coordinate and the truth (the scale of a Laplace distribution). Where the network has learnt it, table (B, h, w, 2) m,
-    the place on the table's plane that a cell looks at, and table_log_scale (B, h, w), likewise in m.
+    """The network's output for h x w cells: heat (B, h, w), logits of a block's center; stance (B, S, h, w), logits of the
+    classes of `stances`; log_scale (B, h, w, K), the logarithm of the scale, in px, of a Laplace distribution of each
+    keypoint coordinate's error. With a table head, table (B, h, w, 2) m, the point of the table plane that each cell shows,
+    and table_log_scale (B, h, w), the logarithm of the scale of its error in m; else None.
 
-    keypoints(stance, picture, row, column) are those of a class at a cell, (..., K, 2) px of the picture that went in: there
-    are many, and few are asked for. The four arguments are broadcast.
+    keypoints(stance, picture, row, column) computes the keypoints of a class at a cell, (..., K, 2) px of the input image.
+    It is a function because few of all of them are needed. Its four arguments are broadcast.
     """
 
     heat: Tensor
@@ -49,8 +49,9 @@ class Maps:
 
 @dataclass(frozen=True)
 class Peaks:
-    """The D best peaks of each of B pictures, best first: score (B, D) in [0, 1]; stance (B, D) the likeliest class of the
-    likeliest kind, and `share` (B, D) that kind's probability; keypoints (B, D, K, 2) px; scale (B, D, K) px."""
+    """The D best peaks of each of B images, best first: score (B, D) in [0, 1], the heat; stance (B, D), the most probable
+    class of the most probable kind; `share` (B, D), that kind's probability; keypoints (B, D, K, 2) px of the input image;
+    scale (B, D, K) px, the scale of a Laplace distribution of each coordinate's error."""
 
     score: Tensor
     stance: Tensor
@@ -59,15 +60,15 @@ class Peaks:
     scale: Tensor
 
     def of(self, picture: int) -> "Peaks":
-        """Those of one picture alone, still with B = 1."""
+        """The peaks of image number `picture` alone, with B = 1."""
         return Peaks(*(getattr(self, item.name)[picture : picture + 1] for item in fields(self)))
 
 
 class KeypointNet(nn.Module):
-    """Torchvision's residual blocks down to a 32nd of the resolution and back up to a quarter.
+    """A residual network down to a 32nd of the resolution and a feature pyramid back up to a quarter.
 
-    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32, `depths` the residual blocks at the last four.
-    `crops` takes the second look, where there is one.
+    `widths` are the channels at 1/2, 1/4, 1/8, 1/16 and 1/32, `depths` the residual blocks at the last four, `features` the
+    channels of the pyramid. `table` adds a TableHead. `crops` is the crop network, the second stage, or None.
     """
 
     def __init__(
@@ -90,15 +91,17 @@ class KeypointNet(nn.Module):
         self.parts = [1, len(stances), 2 * stances.total, stances.rows.shape[1]]
         self.out = nn.Conv2d(2 * features, sum(self.parts), 1)
         bias = torch.zeros(sum(self.parts))
-        bias[0] = -4.0  # most cells are no block's middle (Lin et al. 2017, section 4.1)
+        bias[0] = -4.0  # a low prior, because few cells are a block's center (Lin et al. 2017, section 4.1)
         nn.init.normal_(self.out.weight, std=0.01)
         self.out.bias = nn.Parameter(bias)
         self.table = TableHead(widths[-1]) if table else None
         self.crops = crops
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What `maps` makes maps of, for `images` (B, 3, H, W), RGB, uint8 or float in [0, 255], H and W multiples of
-        STRIDE: (B, 2 features, h, w), and with a table's part (B, 3, h, w)."""
+        """The raw output, which `maps` decodes: (B, 2 features, h, w) and, with a table head, (B, 3, h, w), else None.
+
+        `images` (B, 3, H, W) are RGB, uint8 or float in [0, 255]; H and W are multiples of STRIDE, h = H / STRIDE.
+        """
         x = normalised(images).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         levels = []
@@ -107,22 +110,22 @@ class KeypointNet(nn.Module):
             levels.append(x)
         up = self.narrow[3](levels[3])
         for k in (2, 1, 0):
-            grown = functional.interpolate(up, size=levels[k].shape[-2:], mode="nearest")
-            up = self.merge[k](self.narrow[k](levels[k]) + grown)
+            scaled = functional.interpolate(up, size=levels[k].shape[-2:], mode="nearest")
+            up = self.merge[k](self.narrow[k](levels[k]) + scaled)
         features = self.head(up)
         return features, None if self.table is None else self.table(levels[3], *features.shape[-2:])
 
-    def maps(self, told: tuple[Tensor, Tensor | None]) -> Maps:
-        """What `forward` gave, read."""
-        features, table = told
-        weight, bias = self._last()
+    def maps(self, outputs: tuple[Tensor, Tensor | None]) -> Maps:
+        """The maps that the raw `outputs` of `forward` encode."""
+        features, table = outputs
+        weight, bias = self._output_weights()
         heat, stance, log_scale = (functional.conv2d(features, weight[k], bias[k]).float() for k in (0, 1, 3))
-        ways, rests = weight[2].reshape(-1, 2, features.shape[1]), bias[2].reshape(-1, 2)
+        weights, biases = weight[2].reshape(-1, 2, features.shape[1]), bias[2].reshape(-1, 2)
 
         def keypoints(which: Tensor, picture: Tensor, row: Tensor, column: Tensor) -> Tensor:
             at = features.permute(0, 2, 3, 1)[picture, row, column].float()  # (..., 2 features)
             rows = self.stances.rows[which]
-            offsets = (ways[rows] @ at[..., None, :, None])[..., 0] + rests[rows]
+            offsets = (weights[rows] @ at[..., None, :, None])[..., 0] + biases[rows]
             cell = torch.stack([_center(column), _center(row)], -1)
             return cell[..., None, :] + REACH * offsets
 
@@ -137,35 +140,36 @@ class KeypointNet(nn.Module):
         )
 
     def all_keypoints(self, features: Tensor) -> Tensor:
-        """(B, h, w, T, 2) px: the keypoints of all classes in all cells, for the `features` that `forward` gave."""
-        weight, bias = self._last()
+        """(B, h, w, T, 2) px: the keypoints of all classes in all cells, from the `features` that `forward` returns first.
+        T is `stances.total`."""
+        weight, bias = self._output_weights()
         offsets = functional.conv2d(features, weight[2], bias[2]).permute(0, 2, 3, 1)
         v, u = (_center(torch.arange(n, device=features.device)) for n in features.shape[-2:])
         cell = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1)
         return cell[:, :, None] + REACH * offsets.reshape(*offsets.shape[:3], -1, 2)
 
-    def _last(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """The last layer's weights and biases, one for each of `parts`."""
+    def _output_weights(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The weights and the biases of the last layer, each split into the four `parts`: heat, stance, keypoints, scale."""
         assert self.out.bias is not None
         return torch.split(self.out.weight, self.parts), torch.split(self.out.bias, self.parts)
 
 
 def _center(cell: Tensor) -> Tensor:
-    """px"""
+    """The center, in px of the input image, of each `cell` (row or column number)."""
     return STRIDE * cell + (STRIDE - 1) / 2
 
 
 class TableHead(nn.Module):
-    """Where on the table each cell looks: how the camera stands, which follows from the whole picture, and then the
-    cell's own place in the picture tell it. A convolution sees neither.
+    """Predicts the point of the table plane that each cell shows, from two inputs that a convolution lacks: the camera's
+    pose, which depends on the whole image, and the cell's position in the image.
 
-    What of the features, `channels` of them, is where in the picture is told by their mean products with a few cosines
-    across and down (as of a discrete cosine transform), whatever the picture's size.
+    The whole image is summarized by the first terms of a discrete cosine transform of its `channels` feature maps. Their
+    number does not depend on the image's size.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.camera = nn.Sequential(nn.Linear(channels * _WAVES[0] * _WAVES[1], _CAMERA), nn.ReLU(inplace=True))
+        self.camera = nn.Sequential(nn.Linear(channels * _COSINES[0] * _COSINES[1], _CAMERA), nn.ReLU(inplace=True))
         self.first = nn.Linear(_CAMERA, _CAMERA // 2)
         self.place = nn.Conv2d(2, _CAMERA // 2, 1, bias=False)
         self.rest = nn.Sequential(
@@ -176,8 +180,9 @@ class TableHead(nn.Module):
         )
 
     def forward(self, features: Tensor, height: int, width: int) -> Tensor:
-        """(B, 3, height, width) raw numbers of the table's place and its scale, for `features` (B, channels, h, w)."""
-        v, u = (2 * _middles(n, features.device) - 1 for n in (height, width))
+        """(B, 3, height, width): X and Y on the table in TABLE_UNIT, and the logarithm of the scale of their error in m.
+        `features` are (B, channels, h, w)."""
+        v, u = (2 * _cell_centers(n, features.device) - 1 for n in (height, width))
         cell = torch.stack(torch.meshgrid(u, v, indexing="xy"))[None]
         return torch.as_tensor(
             self.rest(self.first(self.camera(waves_of(features).flatten(1)))[..., None, None] + self.place(cell))
@@ -185,22 +190,22 @@ class TableHead(nn.Module):
 
 
 def waves_of(features: Tensor) -> Tensor:
-    """(B, channels, waves down, waves across): the means of `features` (B, channels, h, w) times cosines of 0, 1, 2, ...
-    half waves down and across, the first terms of a discrete cosine transform."""
+    """(B, channels, terms down, terms across): the first terms of the discrete cosine transform of `features`
+    (B, channels, h, w), that is their means after multiplication with cosines of 0, 1, 2, ... half waves."""
     down, across = (
-        torch.cos(torch.pi * torch.arange(waves, device=features.device)[:, None] * _middles(n, features.device))
-        for waves, n in zip(_WAVES, features.shape[-2:], strict=True)
+        torch.cos(torch.pi * torch.arange(waves, device=features.device)[:, None] * _cell_centers(n, features.device))
+        for waves, n in zip(_COSINES, features.shape[-2:], strict=True)
     )
     return torch.einsum("bchw,ih,jw->bcij", features, down, across) / features[0, 0].numel()
 
 
-def _middles(count: int, device: torch.device) -> Tensor:
-    """(count,) the middles of as many equal parts of 0 to 1."""
+def _cell_centers(count: int, device: torch.device) -> Tensor:
+    """(count,) the centers of `count` equal cells between 0 and 1."""
     return (torch.arange(count, device=device) + 0.5) / count
 
 
 def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:
-    """The network of `config` for the kinds of `blocks`, with weights drawn from torch's own generator."""
+    """The network of `config` for the kinds of `blocks`, with random weights from torch's global generator."""
     stances = Stances(blocks, config.stances)
     widths = config.crop_widths or config.widths[:4]
     crops = CropNet(stances, config.crop, widths, config.depths[:3]) if config.crop else None
@@ -211,43 +216,44 @@ def make_net(config: KeypointConfig, blocks: BlockSet) -> KeypointNet:
 
 
 def find_peaks(maps: Maps, most: int) -> Peaks:
-    """The `most` best peaks of each picture: cells that are the best of the 3 x 3 around them."""
+    """The `most` best peaks of each image. A peak is a cell with the greatest heat of the 3 x 3 cells around it."""
     heat = maps.heat.sigmoid()
     best = functional.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]
     score, place = heat.where(heat == best, 0).flatten(1).topk(most, 1)
     width = heat.shape[2]
-    return _read(maps, heat, score, place // width, place % width)
+    return _average(maps, heat, score, place // width, place % width)
 
 
-def _read(maps: Maps, heat: Tensor, score: Tensor, row: Tensor, column: Tensor) -> Peaks:
-    """Averages what the cells around each peak say, weighted by their heat, where they agree with the peak."""
+def _average(maps: Maps, heat: Tensor, score: Tensor, row: Tensor, column: Tensor) -> Peaks:
+    """The peaks at (`row`, `column`) (B, D), each with the mean prediction of the cells around it, weighted by heat and
+    without outliers."""
     batch, height, width = heat.shape
-    step = torch.arange(_AROUND, device=heat.device) - _AROUND // 2
-    rows = (row[..., None, None] + step[:, None]).expand(*row.shape, _AROUND, _AROUND).flatten(2)
-    columns = (column[..., None, None] + step).expand(*row.shape, _AROUND, _AROUND).flatten(2)
+    step = torch.arange(_WINDOW, device=heat.device) - _WINDOW // 2
+    rows = (row[..., None, None] + step[:, None]).expand(*row.shape, _WINDOW, _WINDOW).flatten(2)
+    columns = (column[..., None, None] + step).expand(*row.shape, _WINDOW, _WINDOW).flatten(2)
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     picture = torch.arange(batch, device=heat.device)[:, None, None]
     weight = heat[picture, rows, columns] * inside
-    chance = maps.stance.permute(0, 2, 3, 1)[picture, rows, columns].softmax(-1)
-    stance, _ = maps.stances.likeliest(_shares(chance, weight))
-    own = maps.stances.kind == maps.stances.kind[stance][..., None]  # (B, D, S)
+    probability = maps.stance.permute(0, 2, 3, 1)[picture, rows, columns].softmax(-1)
+    stance, _ = maps.stances.likeliest(_weighted_means(probability, weight))
+    same_kind = maps.stances.kind == maps.stances.kind[stance][..., None]  # (B, D, S)
 
     keypoints = maps.keypoints(stance[..., None], picture, rows, columns)
     log_scale = maps.log_scale[picture, rows, columns]
     peak = maps.keypoints(stance, picture[..., 0], row, column)
-    agree = (keypoints - peak[:, :, None]).norm(dim=-1).mean(-1) < _AGREE
-    weight = weight * agree
+    agrees = (keypoints - peak[:, :, None]).norm(dim=-1).mean(-1) < _OUTLIER
+    weight = weight * agrees
     return Peaks(
         score=score,
         stance=stance,
-        share=(_shares(chance, weight) * own).sum(2),
-        keypoints=_shares(keypoints.flatten(3), weight).reshape(peak.shape),
-        scale=_shares(log_scale, weight).exp(),
+        share=(_weighted_means(probability, weight) * same_kind).sum(2),
+        keypoints=_weighted_means(keypoints.flatten(3), weight).reshape(peak.shape),
+        scale=_weighted_means(log_scale, weight).exp(),
     )
 
 
-def _shares(values: Tensor, weight: Tensor) -> Tensor:
-    """(B, D, n): the means of `values` (B, D, cells, n) by `weight` (B, D, cells)."""
+def _weighted_means(values: Tensor, weight: Tensor) -> Tensor:
+    """(B, D, n): the means over cells of `values` (B, D, cells, n), weighted by `weight` (B, D, cells)."""
     weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-12)
     return (weight[..., None] * values).sum(2)

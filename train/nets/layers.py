@@ -1,35 +1,36 @@
-"""What the networks of model=keypoints are made of: torchvision's residual blocks, with GroupNorm.
+"""The layers of the networks of model=keypoints: torchvision's residual blocks, with GroupNorm.
 
-Not BatchNorm: a photograph must be treated alike in training and evaluation, whatever stands beside it in the batch.
+With BatchNorm an image's output would depend on the rest of its batch in training, and on training statistics, which
+photographs do not have, in evaluation. GroupNorm treats every image alike.
 """
 
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-MEAN, DEVIATION = 127.5, 63.75  # of a picture's values, roughly
+MEAN, DEVIATION = 127.5, 63.75  # of pixel values in [0, 255], roughly
 
 
 def normalised(images: Tensor) -> Tensor:
-    """`images` with values in [0, 255] as the networks take them: float, about 0."""
+    """`images` with values in [0, 255] as the networks' input: float, from -2 to 2."""
     return (images.float() - MEAN) / DEVIATION
 
 
 def layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """A convolution, its norm and a ReLU."""
+    """A convolution without bias, GroupNorm and a ReLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(convolution, _norm(outputs), nn.ReLU(inplace=True))
 
 
 def stages(widths: list[int], depths: list[int]) -> nn.ModuleList:
-    """Of torchvision's residual blocks from `widths[0]` channels to each of the others: `depths` blocks, the first of which
-    halves the resolution."""
+    """Stages of torchvision's residual blocks: stage k goes from `widths[k]` to `widths[k + 1]` channels in `depths[k]`
+    blocks, the first of which halves the resolution."""
     pairs = zip(widths[:-1], widths[1:], depths, strict=True)
     return nn.ModuleList(_stage(before, after, depth) for before, after, depth in pairs)
 
 
 class _Halved(nn.Conv2d):
-    """A convolution of every second pixel of every second row by itself: one of kernel 1 and stride 2, said otherwise, as
-    torch 2.14 crashes on a CPU in the backward pass of that with 8 channels."""
+    """A convolution with kernel 1 and stride 2. It takes every second pixel itself: torch 2.14 crashes on a CPU in the
+    backward pass of the strided convolution with 8 channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 1, bias=False)

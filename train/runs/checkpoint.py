@@ -25,7 +25,7 @@ from simgen.errors import CheckpointError
 POSITION, KEYPOINTS = FORMATS = (1, 2)
 LAST = "last.ckpt"
 BEST = "best.ckpt"
-HANDED_ON = ".safetensors"
+WEIGHTS_SUFFIX = ".safetensors"
 SHIPPED = {"shipped": "keypoints", "shipped-blocks": "blocks"}  # words for the models that come along, and their files
 AVERAGED = "average.module."  # what the names of a keypoint model's averaged weights begin with
 _KEYS = ("simgen_train", "model", "blocks", "picture", "calibration", "inflation", "edges")
@@ -34,7 +34,7 @@ _KEYS = ("simgen_train", "model", "blocks", "picture", "calibration", "inflation
 def place_of(checkpoint: Path | str) -> Path:
     """The file that `checkpoint` names: a path, or a word for one of the models that come with the package."""
     name = SHIPPED.get(str(checkpoint))
-    return Path(checkpoint) if name is None else Path(__file__).parent.parent / "weights" / f"{name}{HANDED_ON}"
+    return Path(checkpoint) if name is None else Path(__file__).parent.parent / "weights" / f"{name}{WEIGHTS_SUFFIX}"
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
@@ -46,8 +46,8 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():  # torch muses about odd pickles; the error below says it in one line
             warnings.simplefilter("ignore")
-            if path.suffix == HANDED_ON:
-                content = _read_handed_on(path)
+            if path.suffix == WEIGHTS_SUFFIX:
+                content = _read_weights(path)
             else:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise almost anything, from EOFError to UnicodeDecodeError
@@ -63,7 +63,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     return content
 
 
-def hand_on(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -> None:
+def write_weights(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -> None:
     """Writes the keypoint model in the checkpoint `content` as a safetensors file; `origin` says how it came to be."""
     # In half precision: half the bytes, and what the network says stays the same to about a thousandth.
     weights = {name: value.half().contiguous() for name, value in weights_below(content, AVERAGED).items()}
@@ -73,7 +73,7 @@ def hand_on(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -
     part.replace(path)
 
 
-def _read_handed_on(path: Path) -> dict[str, Any]:
+def _read_weights(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         about, origin = (json.loads(file.metadata()[key]) for key in ("simgen", "origin"))
         weights = {AVERAGED + name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118

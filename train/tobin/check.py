@@ -1,7 +1,7 @@
-"""`python -m train doctor` for the position models: overfit 8 pictures. Where that fails, no dataset will help.
+"""`python -m train doctor` for the position models: overfit one batch of 8 images.
 
-The check uses the training's own model, loss and optimizer, one fixed batch and no jitter. It names what it found: labels
-that contradict each other, dead gradients, or a bad learning rate.
+A model that cannot overfit one batch will not learn a dataset. The check uses the training's own model, loss and optimizer
+without color jitter. On failure it names the likely cause: contradictory labels, dead gradients, or a bad learning rate.
 """
 
 import numpy as np
@@ -22,10 +22,10 @@ STEPS = 2000  # at most
 
 
 def doctor(config: DoctorConfig) -> None:
-    """Prints "doctor: pass" once the mean 3D error over `PICTURES` pictures is under `GOAL_MM`.
+    """Prints "doctor: pass" as soon as the mean 3D error over `PICTURES` images is under `GOAL_MM`.
 
-    Raises SimgenError, with what seems wrong, where that takes more than `config.steps` steps; DatasetError where the
-    pictures or labels make it impossible.
+    Raises SimgenError, with the likely cause, if that takes more than `config.steps` steps (default `STEPS`), and
+    DatasetError if the images or labels make it impossible.
     """
     examples = find_examples(config.data)
     print(examples)
@@ -39,7 +39,7 @@ def doctor(config: DoctorConfig) -> None:
     torch.manual_seed(config.seed)
     device = device_of(config.accelerator)
     model = make_model(config.model)
-    model.normalise(batch["positions"])
+    model.normalize(batch["positions"])
     limit = config.steps or STEPS
     error_mm, steps = overfit(
         model.to(device), {key: value.to(device) for key, value in batch.items()}, config.model, limit
@@ -53,12 +53,13 @@ def doctor(config: DoctorConfig) -> None:
 
 
 def overfit(model: PoseNet, batch: PositionBatch, config: ModelConfig, limit: int) -> tuple[float, int]:
-    """The mean 3D error in mm of `model` on `batch`, and the steps to get under `GOAL_MM`, at most `limit`.
+    """The mean 3D error in mm of `model` on `batch` after training, and the number of steps: until the error is under
+    `GOAL_MM`, at most `limit`.
 
-    Raises SimgenError for a loss that is not finite and for weights that get no gradient.
+    Raises SimgenError for a loss that is not finite and for weights without gradient.
     """
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=0)
-    # The rate falls to nothing over the steps: at a constant one the last millimetre is noise of the step itself.
+    # The learning rate decays to 0: with a constant one, the steps themselves cause errors of about a millimeter.
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, limit)
     for step in range(limit + 1):
         prediction = model(batch["images"])
@@ -79,18 +80,18 @@ def overfit(model: PoseNet, batch: PositionBatch, config: ModelConfig, limit: in
 
 
 def check_batch(batch: PositionBatch, names: list[str]) -> None:
-    """Raises DatasetError for labels that are not finite or all alike, and for equal pictures with different labels."""
+    """Raises DatasetError for labels that are not finite or all equal, and for equal images with different labels."""
     images, positions = batch["images"], batch["positions"]
     if not bool(torch.isfinite(positions).all()):
         raise DatasetError("doctor: a label is not a number; check the dataset's poses")
     if len(torch.unique(positions, dim=0)) == 1:
-        raise DatasetError("doctor: all labels are the same, so there is nothing to tell apart; check the placement")
+        raise DatasetError("doctor: all labels are the same, so there is nothing to learn; check the placement")
     for i in range(len(images)):
         for j in range(i):
             if torch.equal(images[i], images[j]) and not torch.equal(positions[i], positions[j]):
                 distance_mm = 1000 * float((positions[i] - positions[j]).norm())
                 raise DatasetError(
-                    f"doctor: pictures {names[j]} and {names[i]} have the same pixels but labels {distance_mm:.1f} mm "
+                    f"doctor: images {names[j]} and {names[i]} have the same pixels but labels {distance_mm:.1f} mm "
                     "apart; no model can learn both; check the renderer and the labels"
                 )
 
@@ -102,5 +103,5 @@ def _check_gradients(model: nn.Module) -> None:
     names = [name for name, weight in model.named_parameters() if dead(weight.grad)]
     if names:
         raise SimgenError(
-            f"doctor: fail: no gradient reaches {', '.join(names)}; the network is cut or its units are dead"
+            f"doctor: fail: no gradient reaches {', '.join(names)}; its units are dead or the graph is disconnected"
         )

@@ -12,7 +12,8 @@ from train.tobin.model import PoseNet, make_model
 
 @dataclass(frozen=True)
 class Trained:
-    """What a checkpoint holds: the `model` with its weights in evaluation mode, its configuration and its target."""
+    """The contents of a checkpoint: the `model` with its weights, in evaluation mode; its configuration; and `target`, the
+    name of the block that it was trained for."""
 
     model: PoseNet
     config: ModelConfig
@@ -20,11 +21,13 @@ class Trained:
 
 
 def load_checkpoint(path: Path | str) -> Trained:
-    """The position model in the file `path`, on the CPU. Raises CheckpointError where it is missing, corrupt or foreign."""
+    """The position model in the file `path`, on the CPU. Raises CheckpointError if the file is missing, corrupt or not a
+    position model."""
     content = read_checkpoint(path)
     if content["simgen_train"] != POSITION:
         raise CheckpointError(
-            f"{path}: holds a keypoint model; expected one of positions; name such a file or train again"
+            f"{path}: holds a keypoint model; expected a position model (tobin_small or tobin_vgg); name such a file "
+            "or train again"
         )
     with fits_its_description(path):
         config = ModelConfig(**{leaf.name: content["model"][leaf.name] for leaf in fields(ModelConfig)})
@@ -35,5 +38,5 @@ def load_checkpoint(path: Path | str) -> Trained:
 
 
 def describe(config: ModelConfig, target: str) -> dict[str, Any]:
-    """The keys that make a Lightning checkpoint one of ours."""
+    """The keys that training adds to a Lightning checkpoint, from which `load_checkpoint` rebuilds the model."""
     return {"simgen_train": POSITION, "model": asdict(config), "target": target}

@@ -1,4 +1,4 @@
-"""From a BOP dataset to batches of the position models: pictures that show the target once, resized, with its position."""
+"""Batches of the position models from a BOP dataset: the pictures that show the target once, resized, and its positions."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ PositionBatch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Examples:
-    """The pictures of `dataset` that show block `target` once: `positions` (N, 3) m are its centre in the world frame,
-    `keypoints` (N, 2) px its centre in the picture. `left_out` counts the other pictures by the reason."""
+    """The N pictures of `dataset` that show the block `target` once: `positions` (N, 3) m of its center in the world frame,
+    `keypoints` (N, 2) px of its center in the picture. `left_out` counts the other pictures by reason."""
 
     dataset: BopDataset
     target: str
@@ -42,10 +42,10 @@ class Examples:
 
 
 def find_examples(config: SourceConfig, *, prefer: str | None = None) -> Examples:
-    """The examples of the block `config.target`; `auto` is `prefer`, or else the block with the most examples.
+    """The examples of the block `config.target`. `auto` means `prefer` if given, else the block with the most examples.
 
-    Where `prefer` is not in the dataset, the only block that its pictures show takes its place. Raises ConfigError for
-    a target that the dataset does not have, DatasetError where no picture can be used.
+    If the dataset lacks `prefer`, the only block that its pictures show is taken instead. Raises ConfigError for a target
+    that the dataset lacks or that is ambiguous, DatasetError if no picture is usable.
     """
     dataset = open_source(config)
     ids = {model.name: model.obj_id for model in dataset.models.values()}
@@ -61,24 +61,24 @@ def find_examples(config: SourceConfig, *, prefer: str | None = None) -> Example
         shown = {instance.obj_id for picture in dataset.pictures for instance in picture.instances}
         names = sorted(name for name, obj_id in ids.items() if obj_id in shown) or sorted(ids)
         if prefer is not None and len(names) > 1:
-            found = ", ".join(names)
-            raise ConfigError(f"data.target: {config.root} has no '{prefer}'; expected the name of one of {found}")
+            present = ", ".join(names)
+            raise ConfigError(f"data.target: {config.root} has no '{prefer}'; expected one of {present}")
     choices = [_examples_of(dataset, name, ids[name], config.min_visible) for name in names]
     best = max(choices, key=len)  # the first of equals
     if not len(best):
         reasons = "; ".join(f"{count} where {reason}" for reason, count in sorted(best.left_out.items()))
         raise DatasetError(
-            f"{config.root}: no usable picture: each must show the target once with its camera known ({reasons}); "
+            f"{config.root}: no usable picture: each must show the target once and have a camera pose ({reasons}); "
             "choose another data.target or data.min_visible, or render again"
         )
     return best
 
 
 class ResizedPictures(Dataset[PositionBatch]):
-    """The resized pictures of some rows of `examples` and their labels, fetched a batch at a time.
+    """The resized pictures of some `rows` of `examples` with their labels, fetched a batch at a time.
 
-    A batch has images (B, 3, height, width) uint8, positions (B, 3) m, keypoints (B, 2) normalised and rows (B,), the
-    rows in `examples`.
+    A batch has images (B, 3, height, width) uint8, positions (B, 3) m, keypoints (B, 2) in the normalized coordinates of
+    `train.tobin.model.soft_argmax`, and rows (B,), the pictures' indices in `examples`.
     """
 
     def __init__(
@@ -113,7 +113,8 @@ class ResizedPictures(Dataset[PositionBatch]):
 def loader_of(
     pictures: ResizedPictures, batch_size: int, *, order: EpochOrder | None = None, workers: int = 0
 ) -> DataLoader[PositionBatch]:
-    """Batches of `pictures`, in `order` without the last incomplete batch, or each once as they come."""
+    """Batches of `pictures`: with `order`, in that order and without the last, incomplete batch; else all of them, in
+    sequence."""
     workers = 0 if pictures.cached else workers
     return DataLoader(
         pictures,
@@ -122,12 +123,12 @@ def loader_of(
         drop_last=order is not None and len(pictures) >= batch_size,
         num_workers=workers,
         persistent_workers=workers > 0,
-        collate_fn=_whole,
+        collate_fn=_unchanged,
     )
 
 
-def _whole(batch: Any) -> Any:
-    return batch  # __getitems__ has made the batch already
+def _unchanged(batch: Any) -> Any:
+    return batch  # __getitems__ returns whole batches
 
 
 def _examples_of(dataset: BopDataset, name: str, obj_id: int, min_visible: float) -> Examples:
@@ -136,7 +137,7 @@ def _examples_of(dataset: BopDataset, name: str, obj_id: int, min_visible: float
     for picture in dataset.pictures:
         seen = [instance for instance in picture.instances if instance.obj_id == obj_id]
         if picture.camera_from_world is None:
-            left_out["the camera's pose is not stated"] += 1
+            left_out["the camera's pose is unknown"] += 1
         elif not seen:
             left_out[f"there is no {name}"] += 1
         elif len(seen) > 1:
@@ -146,7 +147,7 @@ def _examples_of(dataset: BopDataset, name: str, obj_id: int, min_visible: float
         elif seen[0].visible_fraction <= 0:
             left_out[f"{name} is outside the picture or hidden"] += 1
         elif seen[0].visible_fraction < min_visible:
-            left_out[f"less than {min_visible:g} of {name} is seen"] += 1
+            left_out[f"less than {min_visible:g} of {name} is visible"] += 1
         else:
             kept.append((picture, _position(picture.camera_from_world, seen[0]), _keypoint(picture, seen[0])))
     return Examples(

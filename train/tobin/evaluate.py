@@ -1,4 +1,4 @@
-"""`python -m train evaluate`: a checkpoint's errors on a dataset, beside those of a model without eyes."""
+"""`python -m train evaluate` for a position model: its errors on a dataset, and those of a constant prediction."""
 
 from pathlib import Path
 from typing import Any
@@ -26,25 +26,27 @@ TABLE = "table.png"
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json, table.png and worst.png.
+    """The errors of `config.checkpoint` on a dataset. Prints them and writes metrics.json, table.png and worst.png.
 
     Raises CheckpointError, DatasetError and ConfigError.
     """
     if config.nominal_fov_deg is not None:
-        raise ConfigError("nominal_fov_deg: a position model asks for no camera; leave it out")
+        raise ConfigError("nominal_fov_deg: has no effect on a position model, which uses no camera; remove it")
     if config.zoom != 1:
-        raise ConfigError("zoom: a position model takes pictures of one size; leave it out")
+        raise ConfigError("zoom: a position model accepts pictures of one size only; remove it")
     trained = load_checkpoint(config.checkpoint)
     examples = find_examples(config.data, prefer=trained.target)
     print(examples)
     if examples.target != trained.target:
-        print(f"the checkpoint was trained to find {trained.target}, which is not there: measured on {examples.target}")
+        print(
+            f"the checkpoint was trained on {trained.target}, which the dataset lacks: evaluated on {examples.target}"
+        )
     size = {"height": trained.config.height, "width": trained.config.width}
     pictures = ResizedPictures(examples, np.arange(len(examples)), **size, cache_gb=0, workers=0)
     predicted = positions_in(
         trained.model, pictures, batch_size=config.batch_size, device=device_of(config.accelerator)
     )
-    center, of = baseline_center(examples, slice(None))
+    center, baseline = baseline_center(examples, slice(None))
     errors_cm = 100 * xy_errors(predicted, examples.positions)
     baseline_cm = 100 * xy_errors(np.broadcast_to(center, (len(examples), 2)), examples.positions)
     result = {
@@ -56,7 +58,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "trained_for": trained.target,
         "pictures": len(examples),
         "left_out": dict(examples.left_out),
-        "baseline": of,
+        "baseline": baseline,
         "xy_error_cm": {
             "model": summary(errors_cm, seed=config.seed),
             "baseline": summary(baseline_cm, seed=config.seed),
@@ -74,7 +76,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def positions_in(model: PoseNet, pictures: ResizedPictures, *, batch_size: int, device: torch.device) -> Array:
-    """The positions (N, 3) m, world frame, that `model` sees in `pictures`."""
+    """(N, 3) m: the positions in the world frame that `model` predicts for `pictures`."""
     model = model.to(device).eval()
     with torch.inference_mode():
         parts = [model(batch["images"].to(device)).position.cpu() for batch in loader_of(pictures, batch_size)]

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation of a position model: all errors on a map of the table, and the worst photographs."""
+"""The figures of a position model's evaluation: all errors on a map of the table, and the pictures with the worst errors."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,8 @@ from train.tobin.data import Examples
 
 
 def draw_table(examples: Examples, predicted: Array, errors_cm: Array) -> Image:
-    """The table from above (H, W, 3): a dot at each true place, a line to `predicted` (N, 3) m, coloured by error."""
+    """(H, W, 3) RGB: the table from above with a dot at each true position and a line to the `predicted` one (N, 3) m,
+    colored by error."""
     figure = Figure(figsize=(9, 8), dpi=100, layout="compressed")
     axes = figure.add_subplot()
     dataset, true = examples.dataset, examples.positions
@@ -24,7 +25,7 @@ def draw_table(examples: Examples, predicted: Array, errors_cm: Array) -> Image:
         )
     lines = LineCollection(list(np.stack([true[:, :2], predicted[:, :2]], 1)), linewidths=1.5, cmap="turbo")
     lines.set_array(errors_cm)
-    # A few wild misses must not paint all others the same blue.
+    # A few gross errors must not compress the color scale of all others.
     lines.set_clim(0, max(3 * float(np.median(errors_cm)), 1e-3))
     axes.add_collection(lines)
     axes.scatter(true[:, 0], true[:, 1], s=14, c="black", zorder=3, label="true")
@@ -38,7 +39,7 @@ def draw_table(examples: Examples, predicted: Array, errors_cm: Array) -> Image:
 
 
 def draw_worst(examples: Examples, predicted: Array, errors_cm: Array, *, count: int = 5) -> Image:
-    """The `count` pictures with the greatest errors (H, W, 3): the true place green, `predicted` (N, 3) m red."""
+    """(H, W, 3) RGB: the `count` pictures with the greatest errors, the true position green, `predicted` (N, 3) m red."""
     worst = np.argsort(-errors_cm, kind="stable")[:count]
     return sheet([_tile(examples, int(row), predicted[row], float(errors_cm[row])) for row in worst])
 
@@ -48,7 +49,7 @@ def _tile(examples: Examples, row: int, predicted: Array, error_cm: float) -> Im
     image = read_rgb(picture.path)
     factor = TILE / image.shape[1]
     image = np.ascontiguousarray(cv2.resize(image, (TILE, round(factor * image.shape[0]))), dtype=np.uint8)
-    if picture.camera_from_world is None:  # examples have one: find_examples leaves the others out
+    if picture.camera_from_world is None:  # cannot be: find_examples leaves such pictures out
         raise AssertionError(picture.path)
     points = transform_points(picture.camera_from_world, np.stack([examples.positions[row], predicted]))
     pixels = (project(points, picture.intrinsics, picture.distortion) + 0.5) * factor - 0.5
@@ -56,7 +57,7 @@ def _tile(examples: Examples, row: int, predicted: Array, error_cm: float) -> Im
     if ends[0] and ends[1]:
         cv2.line(image, ends[0], ends[1], (255, 255, 0), 1, cv2.LINE_AA)
     for end, color in zip(ends, (GREEN, RED), strict=True):
-        if end:  # a place behind the camera has no pixel
+        if end:  # a point behind the camera has no pixel
             cv2.drawMarker(image, end, (0, 0, 0), cv2.MARKER_CROSS, 22, 5)
             cv2.drawMarker(image, end, color, cv2.MARKER_CROSS, 20, 2)
     return headed(image, f"{picture.scene_id}/{picture.image_id}: {error_cm:.1f} cm")

@@ -1,7 +1,7 @@
-"""`python -m train`: the training step, the schedule, and the run from dataset to best.ckpt.
+"""`python -m train` for a position model: the training step, the schedule, and the run from the dataset to best.ckpt.
 
-A run that was killed and is started again ends with the weights of one that was not (bit for bit on a CPU): what an
-epoch does is a function of the configuration, the epoch's number and the state in last.ckpt.
+A run that was interrupted and resumed ends with the weights of an uninterrupted one, bit for bit on a CPU: an epoch is a
+function of the configuration, the epoch's number and the state in last.ckpt alone.
 """
 
 import math
@@ -29,17 +29,17 @@ from train.tobin.data import Examples, PositionBatch, ResizedPictures, find_exam
 from train.tobin.loss import total_loss
 from train.tobin.model import make_model
 
-GAIN = 0.9  # a validation error above this share of the baseline's has learnt nothing worth the name
+GAIN = 0.9  # of the baseline's error: a model with a greater validation error has not learned anything useful
 
 
 class Training(pl.LightningModule):
-    """One training: `model` on batches of train.tobin.data, judged by the XY error in cm on the validation pictures."""
+    """The Lightning module that trains `model` on batches of train.tobin.data and validates it by the XY error in cm."""
 
     def __init__(self, config: TrainConfig, examples: Examples, positions: Tensor, baseline_cm: float) -> None:
         super().__init__()
         self.config, self.target, self.baseline_cm = config, examples.target, baseline_cm
         self.model = make_model(config.model)
-        self.model.normalise(positions)
+        self.model.normalize(positions)
 
     def training_step(self, batch: PositionBatch, _: int) -> Tensor:
         images = batch["images"]
@@ -74,7 +74,7 @@ class Training(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.model.parameters(), self.config.model.lr)
-        # The whole run's steps, also when it goes on from the middle.
+        # The steps of the whole run, also after a resume.
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -84,10 +84,10 @@ class Training(pl.LightningModule):
 
 
 def train(config: TrainConfig) -> None:
-    """Trains as `config` says and leaves best.ckpt, last.ckpt, config.json, metrics.json and tensorboard/ in its `out`.
+    """Trains the model of `config` and writes best.ckpt, last.ckpt, config.json, metrics.json and tensorboard/ to its `out`.
 
-    Goes on from last.ckpt where `out` holds an unfinished run of the same configuration. Raises ConfigError,
-    DatasetError and CheckpointError.
+    Resumes from last.ckpt if `out` holds an unfinished run of the same configuration. Raises ConfigError, DatasetError and
+    CheckpointError.
     """
     examples = find_examples(config.data)
     check_simulated(examples.dataset)
@@ -103,11 +103,11 @@ def train(config: TrainConfig) -> None:
     last = claim(folder, description)
     done = epochs_done(last)
 
-    center, of = baseline_center(examples, rows)
+    center, baseline = baseline_center(examples, rows)
     baseline_cm = float(
         100 * np.mean(xy_errors(np.broadcast_to(center, (len(held_out), 2)), examples.positions[held_out]))
     )
-    say(f"{len(rows)} pictures to train on, {len(held_out)} to validate; the baseline always predicts {of}")
+    say(f"{len(rows)} pictures to train on, {len(held_out)} to validate; the baseline always predicts {baseline}")
 
     torch.manual_seed(config.seed)
     module = Training(config, examples, torch.from_numpy(examples.positions[rows]).float(), baseline_cm)
@@ -120,7 +120,7 @@ def train(config: TrainConfig) -> None:
     loaders = loader_of(training, size, order=order, workers=workers), loader_of(validation, size, workers=workers)
     fit(trainer, module, loaders, last)
     if trainer.is_global_zero:
-        _report(folder, examples, checkpoints.history, baseline=of, baseline_cm=baseline_cm)
+        _report(folder, examples, checkpoints.history, baseline=baseline, baseline_cm=baseline_cm)
 
 
 def _report(
@@ -141,17 +141,17 @@ def _report(
     print(f"{folder / BEST}: of epoch {best['epoch']}, {errors}")
     if best["val_xy_cm"] > GAIN * baseline_cm:
         print(
-            "WARNING: this is no better than always predicting the same place: nothing was learnt. Try more epochs or "
-            "pictures, a smaller model.lr, and `python -m train doctor`, which checks if the model can learn at all.",
+            "WARNING: this is no better than always predicting the same place: the model has learned nothing. Try more "
+            "epochs or pictures, a smaller model.lr, and `python -m train doctor`, which checks if it can learn at all.",
             file=sys.stderr,
         )
 
 
 def baseline_center(examples: Examples, rows: Any) -> tuple[Array, str]:
-    """The place (2,) m that a model without eyes would predict, and its name: the table's centre, or, where the dataset
-    does not state it, the mean of the labels in `rows`."""
+    """The constant prediction (2,) m to compare a model with, and its name: the table's center, or, if the dataset does not
+    state it, the mean of the labels in `rows`."""
     if examples.dataset.table_center is not None:
-        return examples.dataset.table_center, "the table's centre"
+        return examples.dataset.table_center, "the table's center"
     return examples.positions[rows, :2].mean(0), "the mean label, for the dataset states no table"
 
 

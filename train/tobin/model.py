@@ -1,7 +1,7 @@
-"""Two networks with one contract: a batch of pictures in, the block's position in the world frame out.
+"""The position models tobin_small and tobin_vgg: a batch of images in, the block's position in the world frame out.
 
-Both end in the head of Tobin et al. 2017, fully connected 256-64-3 without dropout. Positions leave the network in
-metres; inside they are normalised by the training labels' mean and scale, which travel in the weights as buffers.
+Both end in the head of Tobin et al. 2017, fully connected 256-64-3 without dropout. The output is in meters. The head's
+own output is normalized by the mean and scale of the training labels, which the weights store as buffers.
 """
 
 from typing import NamedTuple
@@ -15,15 +15,16 @@ from train.nets.layers import layer, normalised
 
 
 class Prediction(NamedTuple):
-    """`position` (B, 3) m, world frame; `heatmap` (B, h, w) logits of where the block's centre is in the picture, or
-    None from a network that has none."""
+    """`position` (B, 3) m, in the world frame; `heatmap` (B, h, w) logits of the block's center in the image, None for
+    tobin_vgg."""
 
     position: Tensor
     heatmap: Tensor | None
 
 
 class PoseNet(nn.Module):
-    """What both networks share: scaling of pixels, the head, and the normalisation of positions."""
+    """A `backbone` with `features` outputs between what both networks share: the scaling of pixels, and the head with the
+    normalization of positions."""
 
     mean: Tensor
     scale: Tensor
@@ -35,10 +36,10 @@ class PoseNet(nn.Module):
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("scale", torch.ones(()))
 
-    def normalise(self, positions: Tensor) -> None:
-        """Sets mean and scale from training `positions` (N, 3) m.
+    def normalize(self, positions: Tensor) -> None:
+        """Sets mean and scale from the training labels `positions` (N, 3) m.
 
-        One scale for all axes, so that a millimetre weighs the same along each, whatever the table's proportions.
+        There is one scale for all axes, so that a millimeter has the same weight along each of them.
         """
         self.mean.copy_(positions.mean(0))
         self.scale.copy_((positions - positions.mean(0)).square().sum(1).mean().sqrt().clamp(min=1e-3))
@@ -50,7 +51,8 @@ class PoseNet(nn.Module):
 
 
 class Vgg(nn.Module):
-    """The convolutions of VGG-16, not pretrained, flattened as Tobin et al. do: no pooling throws away where."""
+    """The convolutions of VGG-16, not pretrained. Their output is flattened, as in Tobin et al.: global pooling would
+    discard positions."""
 
     def __init__(self) -> None:
         from torchvision.models import vgg16
@@ -63,15 +65,15 @@ class Vgg(nn.Module):
 
 
 class SoftArgmaxNet(nn.Module):
-    """A U-shaped network whose last feature maps are read by a spatial soft-argmax.
+    """A U-Net with a spatial soft-argmax.
 
-    Half the resolution four times for context, back up twice for precision, then `KEYPOINTS` maps at a quarter of the
-    resolution, each reduced to its expected place (Finn et al. 2016, "Deep Spatial Autoencoders"). A place is what
-    a regression of positions needs, and it is finer than a cell. Map 0 is the heatmap that the keypoint loss teaches to
-    find the block; the others are free, e.g. to find the table and so undo the camera's jitter.
+    The encoder halves the resolution four times, the decoder doubles it twice. Each of its `KEYPOINTS` maps, at a quarter
+    of the resolution, is reduced to its expected coordinates (Finn et al. 2016, "Deep Spatial Autoencoders"): they are
+    more precise than a cell, and the position is regressed from them. Map 0 is the heat map, which the keypoint loss
+    trains to detect the block. The other maps are free, e.g. to detect the table and so correct for the camera's pose.
 
-    GroupNorm and not BatchNorm: a picture is then treated alike in training and evaluation and whatever its batch,
-    which matters when the evaluation is on photographs with statistics that no training batch had. It is as fast here.
+    With BatchNorm an image's output would depend on its batch in training, and on training statistics, which photographs
+    do not have, in evaluation. GroupNorm treats every image alike. It is as fast here.
     """
 
     KEYPOINTS = 32
@@ -84,42 +86,42 @@ class SoftArgmaxNet(nn.Module):
         self.down_16 = nn.Sequential(layer(48, 80, stride=2), layer(80, 80), layer(80, 80))
         self.narrow_16, self.narrow_8 = nn.Conv2d(80, 24, 1), nn.Conv2d(48, 24, 1)
         self.merge_8, self.merge_4 = layer(24, 24), layer(24, 24)
-        # No bias: a softmax over places does not see it.
+        # No bias: a softmax over cells cancels it.
         self.maps = nn.Conv2d(24, self.KEYPOINTS, 1, bias=False)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         quarter = self.down_4(self.down_2(pixels))
         eighth = self.down_8(quarter)
         sixteenth = self.down_16(eighth)
-        merged = self.merge_8(self.narrow_8(eighth) + _grow(self.narrow_16(sixteenth), eighth))
-        maps = self.maps(self.merge_4(quarter + _grow(merged, quarter))).float()
+        merged = self.merge_8(self.narrow_8(eighth) + _resize_like(self.narrow_16(sixteenth), eighth))
+        maps = self.maps(self.merge_4(quarter + _resize_like(merged, quarter))).float()
         return soft_argmax(maps).flatten(1), maps[:, 0]
 
 
 def soft_argmax(maps: Tensor) -> Tensor:
-    """The expected place (B, K, 2), as (u, v), of the softmax over each of `maps` (B, K, h, w).
+    """(B, K, 2) the expected coordinates (u, v) of the softmax over each of `maps` (B, K, h, w) logits.
 
-    Coordinates are normalised: -1 and 1 are the picture's borders (not the centres of its border pixels), u to the
-    right, v down, so they do not depend on the resolution. Finn et al. 2016, equation 2.
+    Coordinates are normalized and do not depend on the resolution: -1 and 1 are the image's borders (not the centers of
+    its border pixels), u to the right, v down. Finn et al. 2016, equation 2.
     """
     height, width = maps.shape[-2:]
-    share = maps.flatten(2).softmax(-1).reshape(maps.shape)
-    u = share.sum(-2) @ cell_centres(width).to(maps)
-    v = share.sum(-1) @ cell_centres(height).to(maps)
+    probability = maps.flatten(2).softmax(-1).reshape(maps.shape)
+    u = probability.sum(-2) @ cell_centers(width).to(maps)
+    v = probability.sum(-1) @ cell_centers(height).to(maps)
     return torch.stack([u, v], -1)
 
 
-def cell_centres(count: int) -> Tensor:
-    """Where the centres of `count` equal cells are (count,) between the borders -1 and 1."""
+def cell_centers(count: int) -> Tensor:
+    """(count,) the centers of `count` equal cells between the borders -1 and 1."""
     return (2 * torch.arange(count) + 1) / count - 1
 
 
 def make_model(config: ModelConfig) -> PoseNet:
-    """The network that `config` names, with weights drawn from torch's own generator."""
+    """The network that `config` names, with random weights from torch's global generator."""
     if config.name == "tobin_vgg":
         return PoseNet(Vgg(), 512 * (config.height // 32) * (config.width // 32)).to(memory_format=torch.channels_last)
     return PoseNet(SoftArgmaxNet(), 2 * SoftArgmaxNet.KEYPOINTS).to(memory_format=torch.channels_last)
 
 
-def _grow(small: Tensor, like: Tensor) -> Tensor:
+def _resize_like(small: Tensor, like: Tensor) -> Tensor:
     return functional.interpolate(small, size=like.shape[-2:], mode="nearest")
