@@ -66,9 +66,7 @@ class AmbientLeaves:
 
 @dataclass
 class CameraLeaves:
-    # A file of one calibrated camera (simgen/camera): its size, intrinsics, lens, and pose if it states one, replace the
-    # leaves.
-    file: str = ""
+    file: str = ""  # a camera file (simgen/camera): the size, intrinsics, lens and pose it states replace these leaves
     aim: Any = MISSING  # the point looked at, metres
     distance: Any = MISSING  # from `aim`, metres
     azimuth_deg: Any = MISSING  # of the camera as seen from `aim`, from X towards Y

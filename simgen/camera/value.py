@@ -78,8 +78,8 @@ class Camera:
         if (width, height) == (self.width, self.height):
             return self
         sizes = f"is of {self.width} x {self.height} px, the picture of {width} x {height}"
-        if abs(width * self.height - height * self.width) > max(width, height, self.width, self.height):
-            if abs(width * self.width - height * self.height) <= max(width, height, self.width, self.height):
+        if not self.fits(width, height):
+            if self.fits(height, width):
                 raise ConfigError(
                     f"{sizes}: one of the two is turned by a quarter (phones do so with a note in EXIF, which is "
                     "heeded here as in OpenCV); calibrate with pictures that are turned as this one is"
@@ -90,6 +90,13 @@ class Camera:
             )
         notice = f"{sizes}: taken as the whole picture resized, with the intrinsics times {width / self.width:.4g}"
         return replace(self.resized(width, height), notices=(*self.notices, notice))
+
+    def fits(self, width: int, height: int) -> bool:
+        """Whether a picture of `width` x `height` px has this camera's aspect ratio, to within a rounding of its sides."""
+        if self.width is None or self.height is None:
+            return True
+        sides = (width, height, self.width, self.height)
+        return abs(width * self.height - height * self.width) <= max(sides)
 
     def resized(self, width: int, height: int) -> "Camera":
         """The camera of its picture resized to `width` x `height` px."""
