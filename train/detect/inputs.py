@@ -35,7 +35,7 @@ def inputs_of(images: Sequence[str]) -> list[Input]:
     Raises ConfigError for a path that does not exist, a live camera or an address, and where no picture is left.
     """
     roots: list[Path] = []
-    files: dict[Path, Path] = {}  # by the file that it really is, so that none is read twice
+    files: dict[str, Path] = {}  # by the file that it really is, so that none is read twice
     for path in (path for text in images for path in _expanded(text)):
         if path.is_dir():
             listing = list_pictures(path)
@@ -53,7 +53,7 @@ def inputs_of(images: Sequence[str]) -> list[Input]:
             roots.append(_absolute(path).parent)
             found = [path]
         for one in found:
-            files.setdefault(one.resolve(), one)
+            files.setdefault(os.path.realpath(one), one)  # Path.resolve() fails at links in circles
     if not files:
         raise ConfigError(
             f"image: {', '.join(images)}: no picture there; expected pictures (.jpg, .png, .tif, .heic, ...), a folder of "

@@ -34,12 +34,12 @@ def overlay_path(out: Path, name: str, *, video: bool) -> Path:
 def check_outputs(out: Path, overlays: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Raises ConfigError where writing `overlays` and predictions.json into `out` would overwrite one of `inputs`, or any
     other file that predict did not write."""
-    taken = {path.resolve() for path in inputs}
+    taken = {os.path.realpath(path) for path in inputs}
     for path in (out / PREDICTIONS, *overlays):
         place = next(above for above in path.parents if above.exists())
         if not place.is_dir():
             raise ConfigError(f"out: {place} is a file; expected a folder")
-        if path.resolve() in taken:
+        if os.path.realpath(path) in taken:
             raise ConfigError(f"out: {path} is an input, which would be overwritten; name another folder")
         if path.exists() and not (_are_predictions(path) if path.name == PREDICTIONS else is_drawn(path)):
             raise ConfigError(
