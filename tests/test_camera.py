@@ -114,6 +114,11 @@ FILES: list[tuple[str, Any, list[float]]] = [
         {**FLAT, "w": 640, "h": 480, **dict(zip(("k1", "k2", "p1", "p2", "k3"), BROWN, strict=True))},
         BROWN,
     ),
+    (
+        "mapping.json",
+        own(distortion=dict(zip(("k1", "k2", "p1", "p2", "k3"), BROWN, strict=True))),
+        BROWN,
+    ),
     ("pair.yaml", f"K: [{ROWS}]\ndist: {RATIONAL}\nimage_size: [480, 640]\n", RATIONAL),
     (
         "exponent.yaml",
@@ -359,6 +364,8 @@ def test_what_is_unlikely_and_possible_is_a_notice(tmp_path: Path) -> None:
     assert "shows nothing in a corner" in read_camera(write(tmp_path / "c.json", folds)).notices[0]
     extra = own(fps=30)
     assert read_camera(write(tmp_path / "c.json", extra)).notices[0].startswith("fps: not used")
+    swapped = {"fx": 600, "fy": 600, "cx": 241, "cy": 318, "width": 640, "height": 480}
+    assert "cx and cy look exchanged" in read_camera(write(tmp_path / "c.json", swapped)).notices[0]
 
 
 def test_an_inverse_that_could_be_right_is_taken_with_the_tables_extent() -> None:

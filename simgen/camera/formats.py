@@ -194,8 +194,9 @@ def _lens(data: Mapping[str, Any], realsense: bool) -> Array:
         model = _REALSENSE[model]
     if model is not None and not isinstance(model, str):
         raise ConfigError(f"{word}: got {model!r}; expected the distortion model's name")
-    if value is None:
-        named = {name: _lookup(data, (name,))[1] for name in _NAMED}
+    source = value if isinstance(value, Mapping) and _plains(value) & set(_NAMED) else data
+    if value is None or source is value:
+        named = {name: _lookup(source, (name,))[1] for name in _NAMED}
         if any(number is not None for number in named.values()):
             numbers = [0.0 if number is None else _float(number, name) for name, number in named.items()]
             if named["p1"] is None and named["k3"] is not None and named["k4"] is not None and model is None:

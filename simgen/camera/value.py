@@ -120,6 +120,10 @@ class Camera:
                 f"the principal point ({self.intrinsics[0, 2]:.6g}, {self.intrinsics[1, 2]:.6g}) is far from the middle of "
                 f"{self.width} x {self.height} px: are the intrinsics of {smaller[0]} x {smaller[1]}?"
             )
+        exchanged = np.abs(self.intrinsics[1::-1, 2] / [self.width, self.height] - 0.5).max()
+        off = np.abs(self.intrinsics[:2, 2] / [self.width, self.height] - 0.5).min()
+        if self.width != self.height and exchanged < 0.03 and off > 0.06:
+            result.append("cx and cy look exchanged: the other way round they are in the middle of the picture")
         corners = np.array([[u, v] for u in (0, self.width - 1) for v in (0, self.height - 1)])
         plane = (corners - self.intrinsics[:2, 2]) / np.diag(self.intrinsics)[:2]
         reach = lens_reach(self.distortion)
