@@ -34,6 +34,8 @@ def preview(config: Preview) -> None:
     if Path(config.out).suffix.lower() != ".png":
         raise ConfigError(f"out: got {config.out}; expected the name of a .png file")
     pipeline = make_pipeline(config)
+    for note in pipeline.world.notes:
+        print(note, file=sys.stderr)
     renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
     index = list(range(config.start, config.start + config.num))
     tiles = []
