@@ -254,12 +254,15 @@ def _read_triangles(data: bytes, kind: str, path: Path) -> Surface:
             wears = "colors"
     elif data.lstrip()[:5].lower() == b"solid" and b"facet" in data[:4096].lower():
         data = _text(data).encode("ascii", "replace")
+    elif len(data) < 84 or len(data) < 84 + 50 * struct.unpack("<I", data[80:84])[0]:
+        raise ValueError(f"is no STL file, or is cut short; {EXPORT}")
     source: Any = path if kind == "gltf" else io.BytesIO(data)  # a glTF's numbers lie in a file beside it
     try:
         loaded: Any = trimesh.load(source, file_type=kind, force="mesh", process=False, skip_materials=True)
         vertices, triangles = np.asarray(loaded.vertices, dtype=np.float64), np.asarray(loaded.faces, dtype=np.int64)
     except Exception as error:  # trimesh raises whatever its parsers meet
-        raise ValueError(f"is no {kind.upper()} file that can be read ({error}); {EXPORT}") from error
+        cause = type(error).__name__ if isinstance(error, ImportError) else f"{error}"
+        raise ValueError(f"is no {kind.upper()} file that can be read ({cause}); {EXPORT}") from error
     return Surface(vertices.reshape(-1, 3), triangles.reshape(-1, 3), wears)
 
 

@@ -36,8 +36,8 @@ def preview(config: Preview) -> None:
     if Path(config.out).suffix.lower() != ".png":
         raise ConfigError(f"out: got {config.out}; expected the name of a .png file")
     pipeline = make_resized_pipeline(config)
-    for line in pipeline.sampler.notices:
-        print(line, file=sys.stderr)
+    for notice in (*pipeline.world.notes, *pipeline.sampler.notices):
+        print(notice, file=sys.stderr)
     renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
     index = list(range(config.start, config.start + config.num))
     tiles = []

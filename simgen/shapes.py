@@ -217,9 +217,9 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *
     """The block `name` from a mesh file (see meshfile.py), its coordinates times `scale` being meters.
 
     The block's origin is the middle of the mesh's bounding box; `Solid.mesh_origin` is where the file's origin then is.
-    `axis` (3,) states a continuous symmetry. With `recognize`, a mesh that is a sphere becomes the shape "sphere", and one of
-    so many equal sides that it is round gets its axis. Raises SceneError that names the file if it is missing, is no mesh, or
-    is flat.
+    `axis` (3,) states a continuous symmetry. With `recognize`, a mesh that is a sphere becomes the shape "sphere", and one
+    of so many equal sides that it is round gets its axis. Raises SceneError that names the file if it is missing, is no
+    mesh, or is flat.
     """
     if not path.is_file():
         raise SceneError(f"{path}: missing; block '{name}' names it as its mesh")

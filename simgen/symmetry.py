@@ -98,8 +98,8 @@ class Shape:
         return self.planes[np.argsort(-carried, kind="stable")[:2], :3]
 
     def _candidates(self) -> Array:
-        """(N, 4, 4) transforms that might be symmetries: a rotation is fixed by where it takes two spokes, and their lengths and
-        the distance between them are kept."""
+        """(N, 4, 4) transforms that might be symmetries: a rotation is fixed by where it takes two spokes, and their
+        lengths and the distance between them are kept."""
         center = self.corners.mean(axis=0)
         spokes = self.corners - center
         length = np.linalg.norm(spokes, axis=1)

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
-from builders import sampler_of
+import trimesh
+from builders import ROOT, sampler_of
 
 from simgen.config import compose
-from simgen.errors import ConfigError
+from simgen.errors import ConfigError, RenderError
 from simgen.schema import Randomize, Render
 from train.config import StreamConfig
 from train.data.batch import Batch, Items, batches
@@ -85,3 +87,14 @@ def test_bad_settings_are_refused() -> None:
         Stream(CONFIG, randomize(), 0, 3)
     with pytest.raises(ConfigError, match="nowhere"):
         Stream(replace(CONFIG, scenes=["nowhere"]), randomize(), 0, 4)
+
+
+def test_hollow_blocks_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    """Not by a worker's traceback: when the stream is made."""
+    trimesh.creation.annulus(15, 20, 8).export(tmp_path / "ring.stl")
+    (tmp_path / "set.yaml").write_text("ring: {mesh: ring.stl, scale: 0.001}\n", encoding="utf-8")
+    scene = (ROOT / "scenes" / "tabletop.yaml").read_text(encoding="utf-8")
+    scene = scene.replace("blocks/tobin.yaml", "set.yaml").replace("model: cube", "model: ring")
+    (tmp_path / "scene.yaml").write_text(scene, encoding="utf-8")
+    with pytest.raises(RenderError, match="raycast draws convex blocks only, and block 'ring' has hollows"):
+        Stream(replace(CONFIG, scenes=[str(tmp_path / "scene.yaml")]), randomize(), 5, 4)

