@@ -1,4 +1,4 @@
-"""What is where in each picture: `labels_of(Scenes, Frames)`. No renderer is asked; masks are tested against geometry."""
+"""What is where in each picture, from geometry and the frames' slots: `labels_of(Scenes, Frames)`."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ TOLERANCE = 0.003  # m: a keypoint this much behind the drawn surface still coun
 
 @dataclass(frozen=True)
 class Label:
-    """One labelled block in one picture.
+    """One labeled block in one picture.
 
     `camera_from_block` (4, 4) m; `size` (3,) m; `keypoints` (K, 2) px with `visibility` (K,) of OUTSIDE, OCCLUDED, VISIBLE
     (NaN px behind the camera). `amodal` and `visible` are masks (H, W). `pixels` counts the whole silhouette, beyond the
@@ -41,7 +41,7 @@ class Label:
 
 
 def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]:
-    """For each sample the labels of its labelled blocks, in the order of their slots. `frames` in the host's memory."""
+    """For each sample the labels of its labeled blocks, in the order of their slots. `frames` in the host's memory."""
     blocks, cameras = scenes.blocks, scenes.cameras
     all_slots, depth = np.asarray(frames.slot), np.asarray(frames.depth)
     result = []

@@ -380,7 +380,7 @@ def test_what_has_no_label_or_no_model_is_skipped_and_counted(root: Path) -> Non
         "skipped 1 images without an entry in scene_gt.json"
     )
     (root / TRUTH).unlink()
-    with pytest.raises(DatasetError, match=r"no labelled image \(3 images without an entry in scene_gt\.json\)"):
+    with pytest.raises(DatasetError, match=r"no labeled image \(3 images without an entry in scene_gt\.json\)"):
         open_dataset(root)
 
 
@@ -430,7 +430,7 @@ def test_a_table_is_where_one_is_stated(root: Path, tmp_path: Path, capsys: pyte
     raised = write_foreign(tmp_path / "raised", world=CAMERA_FROM_WORLD @ rigid(np.eye(3), np.array([0, 0, 0.3])))
     assert table_advice(open_dataset(raised), None) == table_advice(open_dataset(raised), False) == ""
     advice = table_advice(open_dataset(raised, table=True), True)
-    assert re.match(r"WARNING: data\.table=true, but 0 of 5 labelled blocks .*: -300 mm\)", advice)
+    assert re.match(r"WARNING: data\.table=true, but 0 of 5 labeled blocks .*: -300 mm\)", advice)
     edit(
         raised / CAMERA,
         lambda cameras: [camera.pop(k) for camera in cameras.values() for k in ("cam_R_w2c", "cam_t_w2c")],
@@ -460,13 +460,16 @@ def test_photographs_are_read_back_whatever_their_suffix(tmp_path: Path) -> None
 
 
 def test_axes_of_symmetry(tmp_path: Path) -> None:
-    def model_of(*axes: tuple[list[float], list[float]], low: float = -50.0) -> Any:
+    def model_of(*axes: tuple[list[float], list[float]], low: float = -50.0, height: float = 100.0) -> Any:
         sizes = {"diameter": 100, **{f"size_{a}": 100.0 for a in "xyz"}, **{f"min_{a}": low for a in "xyz"}}
+        sizes |= {"size_z": height, "min_z": low * height / 100}
         continuous = [{"axis": axis, "offset": offset} for axis, offset in axes]
         return models_of({"1": {**sizes, "symmetries_continuous": continuous}}, tmp_path / "models_info.json")[1]
 
     ball = model_of(([0, 0, 1], [50, 50, 0]), ([1, 0, 0], [0, 50, 50]), low=0.0)
-    assert len(ball.axes) == 2 and ball.axis is None
+    assert ball.sphere and ball.axis is None and solid_of(ball).sphere
+    with pytest.raises(DatasetError, match=r"has two axes, as a sphere has, but size"):
+        model_of(([0, 0, 1], [0, 0, 0]), ([1, 0, 0], [0, 0, 0]), height=60.0)
     np.testing.assert_allclose(ball.center, [0.05, 0.05, 0.05])
     twice = model_of(([0, 0, 2], [0, 0, 0]), ([0, 0, -1], [0, 0, 30]))
     np.testing.assert_allclose(twice.axes, [[0, 0, 1]])

@@ -16,11 +16,12 @@ from simgen.dataset.fields import entries, number, numbers, record, records
 from simgen.dataset.layout import MODELS_INFO, mesh_path
 from simgen.errors import DatasetError
 from simgen.geometry import Array, rigid
-from simgen.shapes import Solid, load_solid
+from simgen.shapes import Solid, load_solid, make_solid
 
 _SMALLEST, _LARGEST = 2.0, 20_000.0  # mm: a model's diameter outside of these is in another unit
 _CENTERED = 1e-6  # of the diameter: less is rounding
 _PARALLEL = 0.999  # cosine
+_ROUND = 0.02  # of the size: how far a sphere's box may be from a cube
 _ON_AXIS = 1e-3  # of the diameter: how far two axes of a sphere, or an axis and the box's middle, may be apart
 
 
@@ -51,6 +52,11 @@ class Model:
     def axis(self) -> Array | None:
         """(3,) the direction of the only continuous symmetry; None for a model without one, and for a sphere."""
         return self.axes[0] if len(self.axes) == 1 else None
+
+    @property
+    def sphere(self) -> bool:
+        """Whether every rotation about the origin is a symmetry."""
+        return len(self.axes) > 1
 
     def block_pose(self, pose: Array, scale: float | Array = 1.0) -> Array:
         """(4, 4) the pose of the block frame, from that of the model's own frame, of the model times `scale`."""
@@ -91,8 +97,10 @@ def solid_of(model: Model) -> Solid:
 
     Raises SceneError for a mesh that is missing or no solid, DatasetError for one that is not as models_info.json states.
     """
+    if model.sphere:
+        return make_solid(model.name, "sphere", model.size)
     centered = not model.middle.any()
-    solid = load_solid(model.name, model.mesh, 0.001, model.axis if centered else None)
+    solid = load_solid(model.name, model.mesh, 0.001, model.axis if centered else None, recognize=False)
     if not np.allclose(solid.size, model.size, rtol=1e-3):
         ratio = float(np.median(model.size / solid.size))
         unit = f"; it looks to be {ratio:.3g} times too {'small' if ratio > 1 else 'large'}"
@@ -100,11 +108,11 @@ def solid_of(model: Model) -> Solid:
             f"{model.mesh}: the mesh measures {(1000 * solid.size).round(3).tolist()} mm; expected the "
             f"{(1000 * model.size).round(3).tolist()} mm of {MODELS_INFO}{unit if max(ratio, 1 / ratio) > 9 else ''}"
         )
-    low, high = (ends / 1000 for ends in mesh_box(model.mesh))
-    stated = model.center + model.middle
-    if np.abs((low + high) / 2 - stated).max() > 1e-2 * model.diameter:
+    assert solid.mesh_origin is not None
+    found, stated = -solid.mesh_origin, model.center + model.middle  # in the model's own frame
+    if np.abs(found - stated).max() > 1e-2 * model.diameter:
         raise DatasetError(
-            f"{model.mesh}: the middle of the mesh's box is at {(500 * (low + high)).round(3).tolist()} mm; expected "
+            f"{model.mesh}: the middle of the mesh's box is at {(1000 * found).round(3).tolist()} mm; expected "
             f"{(1000 * stated).round(3).tolist()} mm, as min_x, min_y and min_z of {MODELS_INFO} state"
         )
     return solid if centered else replace(solid, vertices=solid.vertices + model.middle, axis=model.axis)
@@ -126,10 +134,14 @@ def _model(obj_id: int, info: Mapping[str, Any], path: Path, names: Mapping[int,
     if "keypoints" in info:
         keypoints = numbers(info, "keypoints", (np.size(info["keypoints"]) // 3, 3), where) / 1000 - center
     offset = middle - center
+    if len(directions) > 1 and np.ptp(size) > _ROUND * size.max():
+        raise DatasetError(
+            f"{where}: symmetries_continuous: has two axes, as a sphere has, but size {(1000 * size).tolist()} mm"
+        )
     return Model(
         obj_id=obj_id,
         name=str(names.get(obj_id, info.get("name", f"obj_{obj_id:06d}"))),
-        size=size,
+        size=size if len(directions) < 2 else np.full(3, size.mean()),
         diameter=diameter,
         symmetries=_discrete(info, center, where),
         axes=directions,

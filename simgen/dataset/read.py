@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class BopDataset:
-    """An opened dataset. `pictures` are its labelled images; `left_out` counts by the reason what is not among them or not
+    """An opened dataset. `pictures` are its labeled images; `left_out` counts by the reason what is not among them or not
     in their labels. `table_center` (2,) and `table_size` (2,) are meters in the world frame, None if not stated; `manifest`
     is manifest.json (empty for a foreign dataset)."""
 
@@ -85,7 +85,7 @@ def open_dataset(
         pictures += reader.read(scene, folder, read_json(folder / layout.CAMERAS), truths, infos)
     if not pictures:
         reasons = "; ".join(f"{count} {what}" for what, count in sorted(reader.left_out.items()))
-        raise DatasetError(f"{root / split}: no labelled image{f' ({reasons})' if reasons else ''}")
+        raise DatasetError(f"{root / split}: no labeled image{f' ({reasons})' if reasons else ''}")
     if table and all(picture.camera_from_table is None for picture in pictures):
         raise DatasetError(
             f"{root / split}: data.table=true, but no image states cam_R_w2c and cam_t_w2c in {layout.CAMERAS}; leave it out"

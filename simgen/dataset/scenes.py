@@ -1,4 +1,4 @@
-"""From the JSON of a scene folder to labelled pictures, in meters and in the block frame.
+"""From the JSON of a scene folder to labeled pictures, in meters and in the block frame.
 
 This is the one place where BOP's poses, which are of the model's own origin, become poses of the block frame.
 """
@@ -34,7 +34,7 @@ Targets = Mapping[tuple[int, int], Mapping[int, int]]  # by scene and image: how
 
 @dataclass(frozen=True)
 class Instance:
-    """One labelled block in one image: its pose (4, 4) m, `size` (3,) m, boxes [u, v, width, height] px (all -1 where
+    """One labeled block in one image: its pose (4, 4) m, `size` (3,) m, boxes [u, v, width, height] px (all -1 where
     nothing is visible), the number of its visible pixels, and the share of its silhouette that is visible (BOP: the
     silhouette beyond the border counts). `target` is False where a targets file leaves it out of an evaluation."""
 
@@ -74,7 +74,7 @@ class SceneReader:
         self._computed = 0
 
     def read(self, scene: int, folder: Path, cameras: Any, truths: Any, infos: Any) -> list[Picture]:
-        """The labelled pictures of the scene with the number `scene`, from the contents of its three JSON files; where
+        """The labeled pictures of the scene with the number `scene`, from the contents of its three JSON files; where
         `infos` has no entry, boxes and visible fractions are computed. Raises DatasetError that names file and image."""
         cameras = entries(cameras, folder / CAMERAS, "image")
         truths = entries(truths, folder / TRUTHS, "image")

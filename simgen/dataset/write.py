@@ -47,7 +47,7 @@ class Sample:
 def begin(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: World) -> set[int]:
     """Makes `out` ready for the samples start .. start + num - 1 of `recipe` and returns those that it already holds.
 
-    Raises DatasetError if `out` cannot be written, holds something else, or holds another recipe (and says what differs).
+    Raises DatasetError if `out` cannot be written, or holds something else or another recipe; then the error names the differences.
     """
     if (out / MANIFEST).exists():
         _compare(out, recipe, start, num)
@@ -87,7 +87,7 @@ def write_sample(out: Path, sample: Sample, image_format: str) -> None:
         cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR),
         options,
     )
-    # A tenth of a millimetre, or coarser where something is too far away for 16 bits of that.
+    # A tenth of a millimeter, or coarser where something is too far away for 16 bits of that.
     depth_scale = next(s for s in (0.1, 0.2, 0.5, 1.0, math.inf) if sample.depth.max() * 1000 <= 65535 * s)
     depth = np.rint(sample.depth * (1000 / depth_scale)).astype(np.uint16)
     put(folder / "depth" / f"{name}.png", ".png", depth, fast)
@@ -136,7 +136,7 @@ def finish(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: Wo
 
 
 def write_models(folder: Path, solids: Sequence[Solid]) -> None:
-    """models/ of a BOP dataset: a PLY for each solid, in millimetres, and models_info.json with the symmetries."""
+    """models/ of a BOP dataset: a PLY for each solid, in millimeters, and models_info.json with the symmetries."""
     info = {}
     for obj_id, solid in enumerate(solids, start=1):
         write_file(folder / f"obj_{obj_id:06d}.ply", _ply(solid).encode("ascii"))
@@ -145,9 +145,9 @@ def write_models(folder: Path, solids: Sequence[Solid]) -> None:
         entry.update({f"min_{axis}": float(low[k]) for k, axis in enumerate("xyz")})
         entry.update({f"size_{axis}": float(size[k]) for k, axis in enumerate("xyz")})
         if len(solid.symmetries) > 1:
-            millimetres = solid.symmetries[1:].copy()
-            millimetres[:, :3, 3] *= 1000
-            entry["symmetries_discrete"] = [symmetry.ravel().tolist() for symmetry in millimetres]
+            millimeters = solid.symmetries[1:].copy()
+            millimeters[:, :3, 3] *= 1000
+            entry["symmetries_discrete"] = [symmetry.ravel().tolist() for symmetry in millimeters]
         # Every rotation is made of turns about two axes: a sphere's symmetry in the words of BOP.
         axes = [solid.axis.tolist()] if solid.axis is not None else [[0, 0, 1], [1, 0, 0]] if solid.sphere else []
         if axes:

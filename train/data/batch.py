@@ -17,8 +17,8 @@ WINDOWS = 2  # of each block: a picture takes longer to draw than to learn from
 
 
 def views_of(targets: Targets, tables: Tensor | None = None) -> list[View]:
-    """The camera of each picture that `targets` speak of, with the least and greatest X and Y of their `tables` (B, 2, 2)
-    if given; a pose or a table of NaN is one that nobody knows."""
+    """The camera of each picture of `targets`, with the least and greatest X and Y of their `tables` (B, 2, 2)
+    if given; a pose or a table of NaN is unknown."""
     if tables is None:
         tables = targets.intrinsics.new_full((len(targets), 2, 2), torch.nan)
     parts = targets.intrinsics, targets.distortion, targets.camera_from_world, tables
@@ -36,8 +36,8 @@ def _known(values: Array) -> Array | None:
 class Batch:
     """A batch to learn from: images (B, 3, H, W) uint8, targets whose `model` is the class in the source's BlockSet, and
     `cells` (B, h, w, 2) m, where on the table's plane each cell of the network's maps looks (see cells_on_table).
-    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where nobody knows. `jitter` (B, N, WINDOWS, 4) in
-    [-1, 1] moves the windows in which a second look sees the blocks of `targets` (see train.nets.losses.crop_losses).
+    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where it is unknown. `jitter` (B, N, WINDOWS, 4) in
+    [-1, 1] moves the windows of the crop network around the blocks of `targets` (see train.nets.losses.crop_losses).
     """
 
     images: Tensor

@@ -69,7 +69,7 @@ def classes_of(dataset: BopDataset, target: str) -> Classes:
 
 
 def slots_of(dataset: BopDataset, picture: Picture, classes: Classes, lens: Lens, min_visible: float) -> list[Slot]:
-    """The blocks in `picture`, which `lens` saw: those that are labelled, then the distractors of known kinds that a
+    """The blocks in `picture`, which `lens` saw: those that are labeled, then the distractors of known kinds that a
     rendered dataset's recipe has. Of a block with a visible share below `min_visible` the share is 0: it is not asked for.
 
     Raises DatasetError.
@@ -80,7 +80,9 @@ def slots_of(dataset: BopDataset, picture: Picture, classes: Classes, lens: Lens
 
 
 def _kind_of(model: Model, solid: Solid) -> Kind:
-    kind = replace(Kind.of(solid), diameter=model.diameter, symmetries=model.symmetries, axis=model.axis)
+    kind = Kind.of(solid)
+    if not model.sphere:
+        kind = replace(kind, diameter=model.diameter, symmetries=model.symmetries, axis=model.axis)
     if model.keypoints is None:
         return kind
     return replace(kind, keypoints=np.concatenate([np.zeros((1, 3)), model.keypoints]))

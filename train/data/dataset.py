@@ -38,7 +38,7 @@ def _names(value: Any) -> dict[int, str]:
 
 
 def table_advice(dataset: BopDataset, table: bool | None) -> str:
-    """A line for the user where `data.table` does not fit the labelled blocks of a dataset that describes no table; else
+    """A line for the user where `data.table` does not fit the labeled blocks of a dataset that describes no table; else
     empty."""
     if table is False or dataset.table_center is not None:
         return ""
@@ -48,20 +48,20 @@ def table_advice(dataset: BopDataset, table: bool | None) -> str:
     touching = int(near.sum())
     if table and touching < len(heights) / 2:
         return (
-            f"WARNING: data.table=true, but {touching} of {len(heights)} labelled blocks touch the world's plane z = 0 "
+            f"WARNING: data.table=true, but {touching} of {len(heights)} labeled blocks touch the world's plane z = 0 "
             f"(median of their lowest points: {1000 * np.median(heights):.0f} mm); if this is not the table's top, poses "
             "are wrong: leave data.table out"
         )
     if table is None and touching > 0.9 * len(heights):
         return (
-            f"NOTE: {dataset.root} describes no table, so poses are free. Its labelled blocks lie on the plane z = 0 of "
+            f"NOTE: {dataset.root} describes no table, so poses are free. Its labeled blocks lie on the plane z = 0 of "
             f"{CAMERAS}'s world; if this is the table's top, data.table=true makes poses on it far more exact"
         )
     return ""
 
 
 def _heights(dataset: BopDataset) -> tuple[Array, Array]:
-    """(N,) m the lowest points of labelled blocks over the world's plane z = 0, and whether each is as good as on it."""
+    """(N,) m the lowest points of labeled blocks over the world's plane z = 0, and whether each is as good as on it."""
     corners = {number: _corners(model) for number, model in dataset.models.items()}
     heights: list[float] = []
     near: list[bool] = []

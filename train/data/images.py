@@ -26,8 +26,8 @@ def manifest_hash(root: Path) -> str | None:
 
 
 def check_simulated(dataset: BopDataset) -> None:
-    """Raises ConfigError for what is kept for evaluation: photographs, and a dataset's split for tests. What is learnt
-    from, and what chooses an epoch, is simulated."""
+    """Raises ConfigError for what is kept for evaluation: photographs, and a dataset's split for tests. Training
+    and the choice of an epoch use simulated pictures alone."""
     if "source" in dataset.manifest:
         raise ConfigError(
             f"data.root: {dataset.root} holds photographs ({dataset.manifest['source']}), which are for "

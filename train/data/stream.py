@@ -30,7 +30,7 @@ HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are anothe
 class Stream(Dataset[Batch]):
     """Batches of `batch_size` samples of the stream `seed`, in equal parts of each of `config.scenes`.
 
-    Scene k draws from the seed `seed` + k 2^48: two scenes of one seed would have colours and lights in common.
+    Scene k draws from the seed `seed` + k 2^48: two scenes of one seed would have colors and lights in common.
     """
 
     def __init__(self, config: StreamConfig, randomize: Randomize, seed: int, batch_size: int) -> None:

@@ -1,4 +1,4 @@
-"""What a network learns from, for a whole batch on the device that drew it: `targets_of(Scenes, Frames)`.
+"""Training targets, for a whole batch on the device that drew it: `targets_of(Scenes, Frames)`.
 
 The same geometry as labels.py, as tensors with one row for each slot, and without its masks and outlines: what of a block
 lies beyond the picture's border is not counted here.
@@ -17,12 +17,12 @@ from simgen.render import Frames
 from simgen.render.lens import STEP, plane_of
 from simgen.scene import Cameras, Scenes
 
-TABLE_REACH = 2.5  # m: what looks at the table's plane farther away than this is asked for nothing
+TABLE_REACH = 2.5  # m: cells that see the table's plane farther away than this have no target
 STRIDE = 4  # px of the picture for a cell of the maps
 
 
 def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
-    """(B, h, w, 2) m: X and Y of the table's plane z = 0 where the rays through the cells' centres meet it; NaN where they
+    """(B, h, w, 2) m: X and Y of the table's plane z = 0 where the rays through the cells' centers meet it; NaN where they
     do not, or farther than TABLE_REACH from the camera."""
     middle = (STRIDE - 1) / 2
     plane = plane_of(cameras, (middle, middle), STEP, device)[:, :, : cameras.height : STRIDE, : cameras.width : STRIDE]
@@ -42,7 +42,7 @@ class Targets:
     scale (B, N) times the solid's size; camera_from_block (B, N, 4, 4) m; intrinsics (B, 3, 3) px; distortion (B, 9), see
     simgen/distortion.py;
     camera_from_world (B, 4, 4) m, NaN where a dataset does not state it;
-    box (B, N, 4) px: the borders left, top, right, bottom of the visible pixels (half a pixel beyond their centres), NaN
+    box (B, N, 4) px: the borders left, top, right, bottom of the visible pixels (half a pixel beyond their centers), NaN
     where none is seen; seen (B, N) px, the number of visible pixels; share (B, N), the visible share of the block's pixels
     in the picture, 0 where it has none there.
     """

@@ -1,4 +1,4 @@
-"""What a detector says of labelled pictures beside what is there: which find is which block, and how far off it is."""
+"""Matches a detector's detections to the labeled blocks of a dataset, and measures the error of each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +18,9 @@ from train.metrics import adds, match, mspd, rotation_error, translation_error
 from train.pose.view import View, table_of
 
 SYMMETRY_STEPS = 315  # of a continuous symmetry: as fine as BOP has them
-# m: where a camera was found from the table in its picture, the table's edges may lie as far beyond where they are said to
-# be.
+# m: with a camera that was estimated from the picture, the table's edges may be this much farther out than stated.
 _MISPLACED = np.array([[-0.1], [0.1]])
-MATCH_LIMIT = 1.0  # diameters: a find farther off than this, by ADD-S, is not taken for the block
+MATCH_LIMIT = 1.0  # diameters: a detection with a larger ADD-S is not matched to the block
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def match_dataset(
     nominal_fov: float | None = None,
     nominal_position: Array | None = None,
 ) -> Iterator[BlockResult | FalsePositive]:
-    """A BlockResult for each labelled block of a kind that the detector knows, and the false positives.
+    """A BlockResult for each labeled block of a kind that the detector knows, and the false positives.
 
     Detections choose in the order of their confidence: each the remaining block of its kind with the least ADD-S, if that
     is under MATCH_LIMIT diameters. The camera is the dataset's. With a vertical `nominal_fov` (degrees) it is estimated
@@ -99,35 +98,35 @@ def match_dataset(
                     blind.add(k)
                 else:
                     views[k] = replace(located, table=None if table is None else table + _MISPLACED)
-        all_finds = [[] if k in blind else finds for k, finds in enumerate(detector.find(images, views))]
-        for picture, view, finds in zip(pictures, views, all_finds, strict=True):
+        all_detections = [[] if k in blind else detections for k, detections in enumerate(detector.find(images, views))]
+        for picture, view, detections in zip(pictures, views, all_detections, strict=True):
             wanted = [one for one in picture.instances if names[one.obj_id] in kinds]
             truths = [(names[one.obj_id], one.camera_from_block) for one in wanted]
-            costs = misses(finds, truths)
-            taken = match(np.array([found.confidence for found in finds]), costs, MATCH_LIMIT)
-            numbers = _finds_of(taken, len(wanted))
-            asked = _asked(finds, [name for name, _ in truths], costs)
+            costs = misses(detections, truths)
+            taken = match(np.array([found.confidence for found in detections]), costs, MATCH_LIMIT)
+            numbers = _detections_of(taken, len(wanted))
+            asked = _asked(detections, [name for name, _ in truths], costs)
             for j, one in enumerate(wanted):
                 kind, number = kinds[names[one.obj_id]], numbers[j]
                 places = _predicted_place(asked[j], view, dataset.table_center), _true(picture, one, kind, asked[j])
                 if number is None:
                     yield BlockResult(picture, view, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
                     continue
-                pose = finds[number].pose.camera_from_block
+                pose = detections[number].pose.camera_from_block
                 truth = nearest_symmetric_pose(one.camera_from_block, kind, pose)
                 yield BlockResult(
                     picture,
                     view,
                     kind,
                     one,
-                    finds[number],
+                    detections[number],
                     float(costs[number, j]) * kind.diameter,
                     rotation_error(pose, truth, groups[kind.name]),
                     translation_error(pose, truth),
                     mspd(pose, truth, kind.corners, groups[kind.name], view.intrinsics),
                     *places,
                 )
-            yield from (FalsePositive(picture, view, found) for i, found in enumerate(finds) if taken[i] < 0)
+            yield from (FalsePositive(picture, view, found) for i, found in enumerate(detections) if taken[i] < 0)
 
 
 def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
@@ -149,11 +148,11 @@ def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
     )
 
 
-def misses(finds: Sequence[Detection], truths: Sequence[tuple[str, Array]]) -> Array:
-    """(D, T) ADD-S of each of `finds` to each of `truths`, kinds by name and poses camera_from_block (4, 4), in diameters;
-    infinite for another kind."""
-    costs = np.full((len(finds), len(truths)), np.inf)
-    for i, found in enumerate(finds):
+def misses(detections: Sequence[Detection], truths: Sequence[tuple[str, Array]]) -> Array:
+    """(D, T) ADD-S of each of `detections` to each of `truths`, in diameters; a truth is the name of
+    a kind and camera_from_block (4, 4). Infinite for another kind."""
+    costs = np.full((len(detections), len(truths)), np.inf)
+    for i, found in enumerate(detections):
         for j, (name, pose) in enumerate(truths):
             if name == found.kind.name:
                 own = found.pose.camera_from_block
@@ -175,18 +174,18 @@ def nominal_view(width: int, height: int, fov_deg: float) -> View:
     return View(np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]), np.zeros(5))
 
 
-def _asked(finds: Sequence[Detection], wanted: Sequence[str], costs: Array) -> list[Detection | None]:
-    best = np.zeros(len(finds), dtype=bool)
+def _asked(detections: Sequence[Detection], wanted: Sequence[str], costs: Array) -> list[Detection | None]:
+    best = np.zeros(len(detections), dtype=bool)
     for name in set(wanted):
-        of_kind = [i for i, found in enumerate(finds) if found.kind.name == name]
-        of_kind.sort(key=lambda i: -finds[i].score)
+        of_kind = [i for i, found in enumerate(detections) if found.kind.name == name]
+        of_kind.sort(key=lambda i: -detections[i].score)
         best[of_kind[: wanted.count(name)]] = True
-    taken = match(np.array([found.score for found in finds]), np.where(best[:, None], costs, np.inf), np.inf)
-    return [None if number is None else finds[number] for number in _finds_of(taken, len(wanted))]
+    taken = match(np.array([found.score for found in detections]), np.where(best[:, None], costs, np.inf), np.inf)
+    return [None if number is None else detections[number] for number in _detections_of(taken, len(wanted))]
 
 
-def _finds_of(taken: NDArray[np.int64], truths: int) -> list[int | None]:
-    """What `match` gave, the other way round: the find of each of `truths` truths."""
+def _detections_of(taken: NDArray[np.int64], truths: int) -> list[int | None]:
+    """For each of `truths` truths the number of its detection, from the truths' numbers `taken` that `match` returns."""
     numbers = {int(truth): find for find, truth in enumerate(taken)}
     return [numbers.get(truth) for truth in range(truths)]
 
