@@ -281,7 +281,9 @@ def test_the_command_evaluate(
         EvaluateConfig(str(run / "best.ckpt"), source, out=str(tmp_path / "out"), accelerator="cpu")
     )
     printed = capsys.readouterr().out
-    assert "right (ADD-S < 10%)" in printed and "average precision" in printed and "factor: its share" in printed
+    assert (
+        "right (ADD-S < 10%)" in printed and "average precision" in printed and "factor: explained variance" in printed
+    )
     assert {"distance (m)", "distance from the image center"} <= {row["factor"] for row in result["by_factor"]}
     for name in ("worst", "factors"):
         assert cv2.imread(str(tmp_path / "out" / f"{name}.png")).std() > 5
