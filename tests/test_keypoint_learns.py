@@ -21,10 +21,10 @@ from simgen.schema import Render
 from simgen.workers import render
 from train.config import (
     CalibrateConfig,
+    DatasetConfig,
     EvaluateConfig,
     ExportConfig,
     PredictConfig,
-    RenderedConfig,
     SourceConfig,
     TrainConfig,
     check_train,
@@ -133,7 +133,7 @@ def test_calibrate_learns_from_every_second_picture_of_a_dataset(
     toy = [*TOY, *wide, *size, "renderer=raycast", "num=200", "seed=5", "workers=1", f"out={tmp_path / 'data'}"]
     render(compose("render", Render, toy))
     config = CalibrateConfig(
-        str(run / "best.ckpt"), RenderedConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt")
+        str(run / "best.ckpt"), DatasetConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt")
     )
     result = calibrate_checkpoint(config)
     assert result is not None
@@ -203,7 +203,7 @@ def test_calibrate_says_what_it_could_not_learn_of_free_poses(
         ],
     )
     config = CalibrateConfig(
-        str(tmp_path / "bare.ckpt"), RenderedConfig(str(dataset.root)), out=str(tmp_path / "new.ckpt")
+        str(tmp_path / "bare.ckpt"), DatasetConfig(str(dataset.root)), out=str(tmp_path / "new.ckpt")
     )
     calibrate_checkpoint(config)
     assert "WARNING: confidence where no table is known: 60 detections on held-out" in capsys.readouterr().err
@@ -212,7 +212,7 @@ def test_calibrate_says_what_it_could_not_learn_of_free_poses(
 
 
 def test_calibrate_says_what_is_too_little_and_writes_nothing(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
-    config = CalibrateConfig(str(run / "best.ckpt"), RenderedConfig(str(dataset.root)), out=str(tmp_path / "new.ckpt"))
+    config = CalibrateConfig(str(run / "best.ckpt"), DatasetConfig(str(dataset.root)), out=str(tmp_path / "new.ckpt"))
     with pytest.raises(SimgenError, match=r"right detections on held-out pictures; expected at least 50"):
         calibrate_checkpoint(config)
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from simgen.schema import Render
 from simgen.sensor import sense
 from simgen.workers import render
 from train.blocks.kinds import Kind
-from train.config import CalibrateConfig, ExportConfig, RenderedConfig
+from train.config import CalibrateConfig, DatasetConfig, ExportConfig
 from train.detect.calibration import Calibration, Calibrations, Inflation
 from train.detect.detector import load_detector
 from train.detect.export import export
@@ -224,7 +224,7 @@ def test_whether_the_picture_is_asked_goes_with_the_weights(
     assert load_detector("shipped-blocks").edges
     made = tmp_path / "made.ckpt"
     assert calibrate_checkpoint(
-        CalibrateConfig("shipped-blocks", RenderedConfig(str(data)), edges=asked, out=str(made))
+        CalibrateConfig("shipped-blocks", DatasetConfig(str(data)), edges=asked, out=str(made))
     ) == {"asks": kept}
     export(ExportConfig(str(made), str(tmp_path / "made.safetensors")))
     for path in (made, tmp_path / "made.safetensors"):
@@ -236,7 +236,7 @@ def test_whether_the_picture_is_asked_goes_with_the_weights(
 
 
 def test_without_a_second_look_no_picture_is_asked(data: Path, tmp_path: Path) -> None:
-    config = CalibrateConfig("shipped", RenderedConfig(str(data)), edges=True, out=str(tmp_path / "made.ckpt"))
+    config = CalibrateConfig("shipped", DatasetConfig(str(data)), edges=True, out=str(tmp_path / "made.ckpt"))
     with pytest.raises(ConfigError, match=r"^edges: shipped has no second look"):
         calibrate_checkpoint(config)
     assert not list(tmp_path.iterdir())
