@@ -24,10 +24,13 @@ from simgen.geometry import inverse, look_at, rigid, rotation_about, transform_p
 from simgen.render import make_renderer
 from simgen.shapes import make_solid
 from simgen.silhouette import box_of
+from train.blocks.kinds import BlockSet, Kind
 from train.config import DatasetConfig
 from train.data.bop_labels import classes_of, slots_of
 from train.data.dataset import open_source, table_advice
+from train.detect.predict import describe
 from train.evaluate.matching import match_dataset
+from train.pose.view import Pose, View
 
 WIDTH, HEIGHT = 64, 48
 K = np.array([[70.0, 0, 31.5], [0, 70.0, 23.5], [0, 0, 1]])
@@ -101,6 +104,13 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
     path.write_text(json.dumps(content))
 
 
+def detection_of(kind: Kind, pose: np.ndarray) -> Any:
+    """A detection as `describe` reads it."""
+    return SimpleNamespace(
+        kind=kind, confidence=0.9, pose=Pose(pose, np.eye(6), 1.0), keypoints=np.zeros((1, 2)), on_table=None
+    )
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return write_foreign(tmp_path / "set")
@@ -134,6 +144,14 @@ def test_labels_are_those_of_the_blocks_wherever_the_origin_is(plain: BopDataset
     np.testing.assert_allclose([model.center for model in moved.models.values()], SHIFTS, atol=1e-9)
     assert_same_labels(moved, plain)
     ours, theirs = classes_of(moved, "auto"), classes_of(plain, "auto")
+    # Predictions can be given in the model's own frame: that is what the file states.
+    for kind, k in zip(ours.blocks.kinds, range(2), strict=True):
+        again = BlockSet.from_json(json.loads(json.dumps(BlockSet([kind.resized(2 * kind.size)]).to_json()))).kinds[0]
+        np.testing.assert_allclose(again.mesh_origin, -2 * SHIFTS[k], atol=1e-9)
+        given = describe(detection_of(kind, poses(0)[0][1]), View(K, np.zeros(5)))["camera_from_mesh"]
+        expected = (poses(0)[0][1] @ rigid(np.eye(3), -SHIFTS[k]))[:3, 3]
+        np.testing.assert_allclose(given["translation_m"], expected, atol=1e-5)
+    assert all(kind.mesh_origin is None for kind in theirs.blocks.kinds)
     for name in ("keypoints", "group", "members", "frame", "real"):
         np.testing.assert_allclose(getattr(ours.blocks, name), getattr(theirs.blocks, name), atol=1e-6)
     lens = Lens(K, np.zeros(5), WIDTH, HEIGHT)
@@ -324,7 +342,7 @@ def test_missing_and_truncated_files_are_named(root: Path) -> None:
     with pytest.raises(DatasetError, match=r"no file for image 2 in rgb/ or gray/; expected e\.g\. rgb/000002\.jpg"):
         open_dataset(root)
     image.write_bytes(data[:10])
-    with pytest.raises(DatasetError, match=r"000002\.png: missing, truncated or not an image"):
+    with pytest.raises(DatasetError, match=r"000002\.png: .*; it is a picture of a dataset: restore"):
         open_dataset(root)
     image.write_bytes(data)
     truth = root / TRUTH

@@ -35,6 +35,8 @@ class Model:
     is BOP's. `symmetries` (S, 4, 4) are the discrete ones, the identity first; `axes` (A, 3) the directions of the
     continuous ones, all through the origin: none, one, or two of a sphere. `keypoints` (K, 3), None where the dataset
     states none. `mesh` is the path of its mesh, which need not exist.
+    `mesh_origin` (3,) is where the origin of the user's own model is in the block frame, None where that is the block's: of
+    simgen's renders that of the mesh file (mesh_origin_mm), of any other dataset that of its models.
     """
 
     obj_id: int
@@ -47,6 +49,7 @@ class Model:
     center: Array
     middle: Array
     mesh: Path
+    mesh_origin: Array | None
 
     @property
     def axis(self) -> Array | None:
@@ -134,6 +137,8 @@ def _model(obj_id: int, info: Mapping[str, Any], path: Path, names: Mapping[int,
     if "keypoints" in info:
         keypoints = numbers(info, "keypoints", (np.size(info["keypoints"]) // 3, 3), where) / 1000 - center
     offset = middle - center
+    own = {"mesh_origin_mm": [0.0, 0.0, 0.0], **info}  # in the model's frame
+    origin = numbers(own, "mesh_origin_mm", (3,), where) / 1000 - center
     if len(directions) > 1 and np.ptp(size) > _ROUND * size.max():
         raise DatasetError(
             f"{where}: symmetries_continuous: has two axes, as a sphere has, but size {(1000 * size).tolist()} mm"
@@ -149,6 +154,7 @@ def _model(obj_id: int, info: Mapping[str, Any], path: Path, names: Mapping[int,
         center=center,
         middle=np.where(np.abs(offset) < _CENTERED * diameter, 0.0, offset),
         mesh=mesh_path(path.parent, obj_id),
+        mesh_origin=origin if np.abs(origin).max() > _CENTERED * diameter else None,
     )
 
 

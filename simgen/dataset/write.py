@@ -47,7 +47,7 @@ class Sample:
 def begin(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: World) -> set[int]:
     """Makes `out` ready for the samples start .. start + num - 1 of `recipe` and returns those that it already holds.
 
-    Raises DatasetError if `out` cannot be written, or holds something else or another recipe; it then names the differences.
+    Raises DatasetError if `out` cannot be written, or holds another dataset; the error names the differences.
     """
     if (out / MANIFEST).exists():
         _compare(out, recipe, start, num)

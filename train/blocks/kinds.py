@@ -43,7 +43,8 @@ class Kind:
     keypoints (K, 3): the block's origin first, then those of the solid; symmetries (S, 4, 4), the identity first;
     `axis` (3,) of a continuous symmetry or None; rests (R, 4, 4) table_from_block; corners (V, 3) of the convex hull.
     A `sphere` is symmetric about every axis. `learned_rests` (R,): of a block in another size than the network learned,
-    which rest at that size each of `rests` corresponds to; None where they are the same.
+    which rest at that size each of `rests` corresponds to; None where they are the same. `mesh_origin` (3,): where the
+    origin of the user's own model is in the block frame; None where that is the block's origin.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Kind:
     corners: Array
     sphere: bool = False
     learned_rests: NDArray[np.int64] | None = None
+    mesh_origin: Array | None = None
 
     @staticmethod
     def of(solid: Solid) -> "Kind":
@@ -69,6 +71,9 @@ class Kind:
             rests=solid.rests,
             corners=solid.corners[:SPHERE_CORNERS] if solid.sphere else solid.corners,
             sphere=solid.sphere,
+            mesh_origin=solid.mesh_origin
+            if solid.mesh_origin is not None and np.abs(solid.mesh_origin).max() > 1e-6 * solid.diameter
+            else None,
         )
 
     def resized(self, size: Array) -> "Kind":
@@ -110,6 +115,7 @@ class Kind:
             rests=rests,
             corners=after.corners,
             learned_rests=self._learned(-rests[:, 2, :3] * ratio),
+            mesh_origin=None if self.mesh_origin is None else self.mesh_origin * ratio,
         )
 
     def rests_like(self, numbers: NDArray[Any]) -> Array:
@@ -130,6 +136,8 @@ class Kind:
         symmetries[:, :3, 3] *= factor
         rests[:, :3, 3] *= factor
         lengths = {name: getattr(self, name) * factor for name in ("size", "diameter", "keypoints", "corners")}
+        if self.mesh_origin is not None:
+            lengths["mesh_origin"] = self.mesh_origin * factor
         return replace(self, symmetries=symmetries, rests=rests, **lengths)
 
     def _learned(self, downs: Array) -> NDArray[np.int64]:
@@ -226,7 +234,9 @@ class BlockSet:
             {
                 name: value.tolist() if isinstance(value, np.ndarray) else value
                 for name, value in vars(kind).items()
-                if name in _STORED and not (name == "sphere" and not value)
+                if name in _STORED
+                and not (name == "sphere" and not value)
+                and not (name == "mesh_origin" and value is None)
             }
             for kind in self.kinds
         ]
@@ -243,7 +253,9 @@ class BlockSet:
             axis = None if values["axis"] is None else np.array(values["axis"], dtype=np.float64)
             name, diameter = str(values["name"]), float(values["diameter"])
             sphere = bool(values.get("sphere", False))
-            return Kind(name, size, diameter, keypoints, symmetries, axis, rests, corners, sphere)
+            stored = values.get("mesh_origin")
+            origin = None if stored is None else np.array(stored, dtype=np.float64)
+            return Kind(name, size, diameter, keypoints, symmetries, axis, rests, corners, sphere, mesh_origin=origin)
 
         return BlockSet(kind_of(values) for values in data)
 

@@ -80,7 +80,7 @@ def slots_of(dataset: BopDataset, picture: Picture, classes: Classes, lens: Lens
 
 
 def _kind_of(model: Model, solid: Solid) -> Kind:
-    kind = Kind.of(solid)
+    kind = replace(Kind.of(solid), mesh_origin=model.mesh_origin)
     if not model.sphere:
         kind = replace(kind, diameter=model.diameter, symmetries=model.symmetries, axis=model.axis)
     if model.keypoints is None:

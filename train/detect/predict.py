@@ -10,7 +10,7 @@ import numpy as np
 
 from simgen.camera import Camera, fit_camera, read_camera
 from simgen.errors import ConfigError, PartialError, PictureError, SimgenError
-from simgen.geometry import inverse, quaternion_from_matrix
+from simgen.geometry import inverse, quaternion_from_matrix, rigid
 from simgen.pictures import Image, read_picture
 from train.config import PredictConfig
 from train.detect.detector import load_detector
@@ -119,6 +119,9 @@ def describe(found: Detection, view: View) -> dict[str, Any]:
         "keypoints_px": _rounded(found.keypoints, 2),
         "on_table": found.on_table is not None,
     }
+    if found.kind.mesh_origin is not None:  # the same pose, of the origin of the user's own model
+        own = rigid(np.eye(3), found.kind.mesh_origin)
+        result["camera_from_mesh"] = _transform(pose.camera_from_block @ own)
     if view.camera_from_table is not None:
         result["table_from_block"] = _transform(inverse(view.camera_from_table) @ pose.camera_from_block)
     return result
