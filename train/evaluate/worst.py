@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from simgen.dataset.read import Picture, read_rgb
+from simgen.dataset.read import read_rgb
+from simgen.dataset.scenes import Picture
 from train.draw.overlay import draw_block
 from train.draw.sheets import GREEN, RED, TILE, Image, headed, sheet
 from train.evaluate.matching import BlockResult, FalsePositive
