@@ -42,7 +42,7 @@ def test_every_script_is_there() -> None:
 def test_the_first_command_renders_and_previews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lines after the installation, in an empty folder, with fewer samples."""
     from_readme = [
-        line for line in LINES if line.startswith(("python -m simgen render num", "python -m simgen preview out"))
+        line for line in LINES if line.startswith(("python -m simgen render num", "python -m simgen preview"))
     ]
     monkeypatch.chdir(tmp_path)
     for line in from_readme[:2]:
