@@ -32,6 +32,8 @@ from simgen.geometry import Array
 _SHARED = 8  # samples that share a counter
 _ROW = 8  # tries in a row
 _GAP = 64  # counters; computing as many takes as long as setting the generator to another place
+# From so many settings of the generator on, for runs of at most _NARROW counters each, plain array operations are faster.
+_MANY, _NARROW = 128, 8
 
 Words = NDArray[np.uint32]
 
@@ -58,6 +60,9 @@ class _Reader:
 
     def words(self, key: list[int], lanes: tuple[int, ...], n: int) -> Words:
         """(n, L, B) words under `key`."""
+        settings = n * len(lanes) * len(self.spans)
+        if settings >= _MANY and self.width <= _SHARED * len(self.spans) * _NARROW:
+            return self._many_words(key, lanes, n)
         lines = np.empty((n, len(lanes), self.width), np.uint32)
         for k in range(n):
             for row, lane in enumerate(lanes):
@@ -68,6 +73,37 @@ class _Reader:
                     raw = self.philox.random_raw(4 * number).astype("<u8", copy=False)
                     lines[k, row, start : start + _SHARED * number] = raw.view("<u4")
         return lines[..., self.column]
+
+    def _many_words(self, key: list[int], lanes: tuple[int, ...], n: int) -> Words:
+        """The same as `words`, for many short runs of counters, where NumPy's generator spends its time on being set."""
+        first = np.concatenate([1 + start + np.arange(number, dtype=np.uint64) for start, number, _ in self.spans])
+        counter = np.zeros((4, n, len(lanes), len(first)), np.uint64)
+        counter[0] = first
+        counter[1] = np.arange(n, dtype=np.uint64)[:, None, None]
+        counter[2] = np.array(lanes, dtype=np.uint64)[:, None]
+        raw = np.stack(list(_philox(counter, key)), axis=-1).astype("<u8", copy=False)
+        return raw.view("<u4").reshape(n, len(lanes), self.width)[..., self.column]
+
+
+def _philox(counter: NDArray[np.uint64], key: list[int]) -> NDArray[np.uint64]:
+    """Philox4x64-10 of each `counter` (4, ...) under `key`: the recurrence of Salmon et al. 2011, section 4."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        (high0, low0), (high1, low1) = _product(c0, 0xD2E7470EE14C6C93), _product(c2, 0xCA5A826395121157)
+        c0, c1, c2, c3 = high1 ^ c1 ^ np.uint64(k0), low1, high0 ^ c3 ^ np.uint64(k1), low0
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) % 2**64, (k1 + 0xBB67AE8584CAA73B) % 2**64
+    return np.stack([c0, c1, c2, c3])
+
+
+def _product(a: NDArray[np.uint64], b: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The upper and the lower 64 bits of a * b, from products of halves."""
+    half, mask = np.uint64(32), np.uint64(2**32 - 1)
+    b_high, b_low = np.uint64(b >> 32), np.uint64(b & (2**32 - 1))
+    a_high, a_low = a >> half, a & mask
+    middle = a_high * b_low + (a_low * b_low >> half)  # below 2^64
+    carry = a_low * b_high + (middle & mask)
+    return a_high * b_high + (middle >> half) + (carry >> half), a * np.uint64(b)
 
 
 class Drawn(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.catalogue import World
-from simgen.errors import PlacementError, RenderError
+from simgen.engine import load_pybullet
+from simgen.errors import PlacementError
 from simgen.geometry import Array, matrix_from_quaternion, quaternion_from_matrix, rigid
 from simgen.randomize import Sampler
 from simgen.scene import Scenes, concatenate, take
@@ -64,10 +65,7 @@ def settle(scenes: Scenes, world: World) -> tuple[Scenes, NDArray[np.bool_]]:
 
 def _fall(scenes: Scenes, row: int, slots: NDArray[np.int64], world: World) -> Array | None:
     """world_from_block (S, 4, 4) at rest, or None if the blocks did not come to rest or one left the table."""
-    try:
-        import pybullet as p
-    except ImportError as error:
-        raise RenderError(f"physics: settle needs pybullet ({error}); install it, or use physics=place") from error
+    p = load_pybullet("physics", "physics=place")
     # A client of its own for each scene: nothing of the scene before can move this one.
     client = p.connect(p.DIRECT)
     try:

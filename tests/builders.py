@@ -1,6 +1,11 @@
 """Small pieces that several test files build scenes from."""
 
-from collections.abc import Sequence
+import contextlib
+import io
+import runpy
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +57,36 @@ def need_egl() -> None:
         probe_egl()
     except RenderError as error:
         pytest.skip(str(error))
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_command(command: Callable[[], object], *argv: str) -> Done:
+    """What `command` does where sys.argv is `argv`, in this process: a new one imports torch for seconds. It may return its
+    status or exit with it."""
+    stdout, stderr, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = list(argv)
+    try:
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            status = command()
+    except SystemExit as exit:
+        status = exit.code
+    finally:
+        sys.argv = before
+    return Done(int(status or 0), stdout.getvalue(), stderr.getvalue())  # type: ignore[call-overload]
+
+
+def run_script(name: str, *arguments: str) -> Done:
+    """What scripts/`name` does when it is called with `arguments`."""
+    path = str(ROOT / "scripts" / name)
+    return run_command(lambda: runpy.run_path(path, run_name="__main__"), path, *arguments)
 
 
 def tree(folder: Path, skip: Sequence[str] = ()) -> dict[str, bytes]:

@@ -1,10 +1,45 @@
 """What holds for every test."""
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any
+
 import pytest
 import torch
+
+import simgen.workers
 
 
 @pytest.fixture(autouse=True)
 def _same_draws() -> None:
     """Random weights are the same in every run and in any order of the tests: one that fails fails again."""
     torch.manual_seed(0)
+
+
+class SameProcess(Executor):
+    """Stands in for simgen's pool of worker processes and does their work at once, in this process."""
+
+    def __init__(
+        self, workers: int, context: object, initializer: Callable[..., None], arguments: tuple[Any, ...]
+    ) -> None:
+        initializer(*arguments)
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _render_in_this_process() -> Iterator[None]:
+    """A worker process imports torch anew, which takes seconds of CPU time. Tests of the processes themselves start the
+    command (test_workers.py), where this does not reach."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simgen.workers, "ProcessPoolExecutor", SameProcess)
+        yield

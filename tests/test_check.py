@@ -21,6 +21,23 @@ TINY = [
 ]  # fmt: skip
 
 
+_drawn: dict[tuple[str, int, int], Batch] = {}
+
+
+@pytest.fixture(autouse=True)
+def _each_batch_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is a function of its source, size and number, and most tests read the same ones."""
+    draw = Stream.__getitem__
+
+    def once(self: Stream, item: int) -> Batch:
+        key = (repr([pipeline.source for pipeline in self.pipelines]), self.each, item)
+        if key not in _drawn:
+            _drawn[key] = draw(self, item)
+        return _drawn[key]
+
+    monkeypatch.setattr(Stream, "__getitem__", once)
+
+
 def config_of(out: Path, *overrides: str) -> DoctorConfig:
     config = compose("doctor", DoctorConfig, [*TINY, f"out={out}", *overrides])
     check_doctor(config)

@@ -1,24 +1,32 @@
 """Every YAML composes, and every preset of every scene draws."""
 
+from functools import cache
+
 import numpy as np
 import pytest
-from builders import ROOT, SMALL, sampler_of
+from builders import ROOT, sampler_of
 
-from simgen.catalogue import load_block_set, scene_names
+from simgen.catalogue import load_block_set, load_world, scene_names
 from simgen.config import compose
 from simgen.errors import ConfigError
 from simgen.randomize import make_sampler
 from simgen.render import make_renderer
-from simgen.schema import Preview, Render
+from simgen.schema import Preview, Randomize, Render
 from train.config import CompareConfig, DoctorConfig, EvaluateConfig, TrainConfig, check_train
 
 PRESETS = sorted(path.stem for path in (ROOT / "conf" / "randomize").glob("*.yaml"))
 
 
+@cache
+def randomize_of(preset: str) -> Randomize:
+    return compose("render", Render, [f"randomize={preset}"]).randomize
+
+
 @pytest.mark.parametrize("scene", scene_names())
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_of_every_scene_draws(scene: str, preset: str) -> None:
-    sampler, world = sampler_of(f"scene={scene}", f"randomize={preset}", *SMALL)
+    world = load_world(scene)
+    sampler = make_sampler(randomize_of(preset), world, width=160, height=120)
     scenes = sampler.sample(0, range(6))
     renderer = make_renderer("tiny", world)
     frames = renderer.render(scenes)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from simgen.draws import Drawn, Draws
+from simgen.draws import _MANY, Drawn, Draws, _philox
 
 FEW = settings(derandomize=True, deadline=None, max_examples=20)
 ONES, WORD = 2**64 - 1, 2**32 - 1
@@ -73,6 +73,7 @@ class Ones(Extreme):
 @pytest.mark.parametrize(("counter", "key", "result"), VECTORS)
 def test_philox_meets_the_published_vectors(counter: list[int], key: list[int], result: list[int]) -> None:
     assert plain_philox(counter, key) == result
+    assert _philox(np.array([counter], np.uint64).T, key).T.tolist() == [result]
 
 
 @FEW
@@ -153,6 +154,15 @@ def test_ranges_gaps_and_repeats_are_read_right(index: list[int], ends: tuple[in
         words = draws(batch).words(1)[:, 0]
         few = np.arange(len(batch))[:: max(1, len(batch) // 16)]
         assert words[few].tolist() == [plain_words(0, "camera/distance", int(batch[k]), 0, 1)[0] for k in few]
+
+
+@pytest.mark.parametrize("index", [[0], [5, 6], [4, 9, 77, 2**62, 77, 1], range(3, 60)])
+def test_many_numbers_begin_with_the_few(index: list[int]) -> None:
+    """Many at once come from array operations, few from NumPy's generator: the same words."""
+    one = draws(list(index)).lanes([0, 7, 2**63])
+    many = one.words(2 * _MANY)
+    assert np.array_equal(many[:, :5], one.words(5))
+    assert many[-1].tolist() == plain_words(0, "camera/distance", index[-1], 2**63, 2 * _MANY)
 
 
 def test_tries_are_steps_of_a_second_word_eight_in_a_row() -> None:

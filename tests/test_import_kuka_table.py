@@ -1,18 +1,16 @@
 """The photographs as a BOP dataset. Without them the test says how to get them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import PHOTOGRAPHS, ROOT
+from builders import PHOTOGRAPHS, run_script
 
 from simgen.dataset.read import open_dataset, read_rgb
 from simgen.geometry import inverse, project
 
 SOURCE = PHOTOGRAPHS / "kuka_table"
-SCRIPT = [sys.executable, str(ROOT / "scripts" / "import_kuka_table.py")]
+SCRIPT = "import_kuka_table.py"
 # Where the picture's border cuts the box or leaves it out, by the README of the photographs.
 CUT = {"2-0", "3-0", "3-8", "4-0", "4-1", "4-8", "5-1", "5-7"}
 need_photographs = pytest.mark.skipif(
@@ -24,7 +22,7 @@ need_photographs = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("kuka") / "set"
-    done = subprocess.run([*SCRIPT, str(SOURCE), str(out)], capture_output=True, text=True, cwd=ROOT)
+    done = run_script(SCRIPT, str(SOURCE), str(out))
     assert done.returncode == 0, done.stderr
     assert "52 photographs" in done.stdout
     return out
@@ -68,7 +66,7 @@ def test_the_box_is_where_the_labels_say(imported: Path) -> None:
 
 
 def test_bad_sources_are_named(tmp_path: Path) -> None:
-    done = subprocess.run([*SCRIPT, str(tmp_path), str(tmp_path / "out")], capture_output=True, text=True, cwd=ROOT)
+    done = run_script(SCRIPT, str(tmp_path), str(tmp_path / "out"))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "photos: holds no .jpg" in done.stderr
     assert not (tmp_path / "out").exists()

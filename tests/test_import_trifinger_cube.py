@@ -1,19 +1,17 @@
 """The importer of the trifinger photographs, on a folder of the same form, and on the photographs where they are."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
-from builders import PHOTOGRAPHS, ROOT
+from builders import PHOTOGRAPHS, run_script
 from scipy.spatial.transform import Rotation
 
 from simgen.dataset.read import open_dataset
 
-SCRIPT = [sys.executable, str(ROOT / "scripts" / "import_trifinger_cube.py")]
+SCRIPT = "import_trifinger_cube.py"
 SOURCE = PHOTOGRAPHS / "trifinger_cube"
 TURN = Rotation.from_euler("xyz", [0.3, -0.5, 0.2]).as_matrix()
 
@@ -35,7 +33,7 @@ def made(folder: Path) -> Path:
 
 def test_poses_and_pixels_come_through(tmp_path: Path) -> None:
     source = made(tmp_path / "source")
-    done = subprocess.run([*SCRIPT, str(source), str(tmp_path / "set")], capture_output=True, text=True, cwd=ROOT)
+    done = run_script(SCRIPT, str(source), str(tmp_path / "set"))
     assert done.returncode == 0, done.stderr
     (picture,) = (dataset := open_dataset(tmp_path / "set")).pictures
     assert picture.path.read_bytes() == (source / "cube_v1" / "camera60.png").read_bytes()
@@ -64,7 +62,7 @@ def test_poses_and_pixels_come_through(tmp_path: Path) -> None:
 def test_a_damaged_source_is_one_line_and_names_it(tmp_path: Path, name: str, content: object) -> None:
     source = made(tmp_path / "source")
     (source / "poses" / f"{name}.json").write_text(json.dumps(content))
-    done = subprocess.run([*SCRIPT, str(source), str(tmp_path / "set")], capture_output=True, text=True, cwd=ROOT)
+    done = run_script(SCRIPT, str(source), str(tmp_path / "set"))
     assert done.returncode == 2
     assert done.stderr.startswith("import_trifinger_cube: error: ") and str(source) in done.stderr
     assert done.stderr.count("\n") == 1
@@ -73,7 +71,7 @@ def test_a_damaged_source_is_one_line_and_names_it(tmp_path: Path, name: str, co
 @pytest.mark.photographs
 @pytest.mark.skipif(not SOURCE.is_dir(), reason=f"no photographs in {SOURCE}, see README, Results")
 def test_the_photographs_are_nine_with_a_block_each(tmp_path: Path) -> None:
-    done = subprocess.run([*SCRIPT, str(SOURCE), str(tmp_path / "set")], capture_output=True, text=True, cwd=ROOT)
+    done = run_script(SCRIPT, str(SOURCE), str(tmp_path / "set"))
     assert "9 photographs" in done.stdout, done.stderr
     dataset = open_dataset(tmp_path / "set")
     names = [dataset.models[p.instances[0].obj_id].name for p in dataset.pictures]

@@ -285,7 +285,7 @@ def test_the_command_evaluate(
         "right (ADD-S < 10%)" in printed and "average precision" in printed and "factor: explained variance" in printed
     )
     assert {"distance (m)", "distance from the image center"} <= {row["factor"] for row in result["by_factor"]}
-    for name in ("worst", "factors"):
+    for name in ("worst", "overlays", "factors"):
         assert cv2.imread(str(tmp_path / "out" / f"{name}.png")).std() > 5
     again = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert again["blocks"] == len(result["per_block"]) > 15

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import ROOT
+from builders import ROOT, run_command
 from test_tobin_run import assert_same
 
-from simgen.config import compose
+from simgen.config import compose, main
 from simgen.errors import CheckpointError
 from simgen.files import sha256_of
+from train.__main__ import COMMANDS
 from train.config import ExportConfig, TrainConfig, check_train
 from train.data.sources import sources_of
 from train.detect.detector import load_detector
@@ -92,9 +93,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
         "randomize.distractors.count=0", "randomize.blocks.place=[0,0]", "randomize.blocks.model=cube",
         "randomize.camera.aim=[0,0,0]", "randomize.camera.distance=0.45",
     ]  # fmt: skip
-    for name, more in (("one", ["trainer.batch_size=4"]), ("two", ["trainer.batch_size=2", "trainer.devices=2"])):
-        command = [sys.executable, "-m", "train", *overrides, *more, f"out={tmp_path / name}"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    arguments = [*overrides, "trainer.batch_size=4", f"out={tmp_path / 'one'}"]
+    alone = run_command(lambda: main("train", COMMANDS, default="train"), "train", *arguments)
+    arguments = [*overrides, "trainer.batch_size=2", "trainer.devices=2", f"out={tmp_path / 'two'}"]
+    command = [sys.executable, "-m", "train", *arguments]
+    both = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    for done in (alone, both):
         assert done.returncode == 0, done.stderr
         assert "from 8 pictures" in done.stdout
     one, two = (load(tmp_path / name / "last.ckpt")["state_dict"] for name in ("one", "two"))

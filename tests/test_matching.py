@@ -22,7 +22,7 @@ from train.draw.sheets import GREEN, RED, Image
 from train.evaluate.factors import by_factor, draw_factors, factor_lines, factors_of, wilson
 from train.evaluate.matching import BlockResult, FalsePositive, match_dataset
 from train.evaluate.report import measures
-from train.evaluate.worst import draw_worst_cases
+from train.evaluate.worst import draw_overlays, draw_worst_cases
 from train.pose.view import Pose, View
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
@@ -274,6 +274,13 @@ def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
     assert has(shown, GREEN) and has(shown, RED)
     lost = draw_worst_cases([replace(answers[5], found=None)], [])
     assert has(lost, GREEN) and not has(lost[40:], RED)
+    # Every picture in order, with what was detected in it with the confidence asked for (0.5), and that alone.
+    pictures = dataset.pictures[:8]
+    shown = draw_overlays(pictures, [beside_it], [false_positive], 0.5)
+    tiles = [shown[480 * (k // 3) :, 640 * (k % 3) :][:480, :640] for k in range(8)]
+    assert [k for k, tile in enumerate(tiles) if has(tile[40:], GREEN)] == [5]
+    assert [k for k, tile in enumerate(tiles) if has(tile[40:], RED)] == [5, 7]
+    assert not has(draw_overlays(pictures, [beside_it], [], 0.51), RED)
 
 
 def test_where_the_camera_was_found_the_tables_edges_are_not_that_sure(dataset: BopDataset) -> None:

@@ -1,5 +1,6 @@
 """What determines the bytes of a dataset's samples, for its manifest."""
 
+import contextlib
 import importlib.metadata
 import platform
 from dataclasses import asdict
@@ -7,15 +8,21 @@ from typing import Any
 
 from simgen.catalogue import World
 from simgen.dataset.write import DATA_VERSION
+from simgen.engine import DISTRIBUTIONS
 from simgen.files import sha256_of
 from simgen.randomize import Sampler
 from simgen.schema import Randomize, Raycast, Source
 from simgen.textures.images import ImageFolder
 
+_OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+_DISTRIBUTIONS = (
+    *("simgen", "numpy", "scipy", *_OPENCV, "pillow", "trimesh", "torch", "torchvision"),
+    *DISTRIBUTIONS,
+)
+
 
 def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder) -> dict[str, Any]:
     """The recipe for manifest.json: all that determines the bytes of a sample beside its index, as plain JSON values."""
-    libraries = ("numpy", "scipy", "opencv-python-headless", "pillow", "trimesh", "torch", "torchvision", "pybullet")
     return {
         "data_version": DATA_VERSION,
         "seed": source.seed,
@@ -29,11 +36,7 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
         "randomize": _factors(source.randomize),
         **({"camera": sampler.camera.to_json()} if sampler.camera is not None else {}),
         "images": {name: sha256_of(path) for name, path in zip(images.names, images.paths, strict=True)},
-        "versions": {
-            "simgen": importlib.metadata.version("simgen"),
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in libraries},
-        },
+        "versions": {"python": platform.python_version(), **_installed()},
     }
 
 
@@ -43,6 +46,16 @@ def _factors(randomize: Randomize) -> dict[str, Any]:
     if not randomize.camera.file:
         del factors["camera"]["file"]
     return factors
+
+
+def _installed() -> dict[str, str]:
+    """The installed distributions that can change the bytes of a sample, with their versions. OpenCV and PyBullet have more
+    than one distribution each; what is not installed (no PyBullet, or simgen run from a checkout) is left out."""
+    versions = {}
+    for name in _DISTRIBUTIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _drawn_by(raycast: Raycast) -> dict[str, Any]:

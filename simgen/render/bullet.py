@@ -14,8 +14,6 @@ Traps that this file avoids, each found by measurement:
 - The EGL plugin writes to the C standard output; it is silenced while a connection opens.
 """
 
-import contextlib
-import ctypes
 import importlib.util
 import os
 import shutil
@@ -23,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from simgen.catalogue import World
+from simgen.engine import load_pybullet, silence
 from simgen.errors import RenderError
 from simgen.geometry import Array, inverse, quaternion_from_matrix
 from simgen.render import Frames
@@ -43,31 +41,7 @@ from simgen.textures.color import decode, encode
 from simgen.textures.images import ImageFolder
 from simgen.textures.procedural import paint
 
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Sends the C library's standard output and error to nowhere for a while."""
-    sys.stdout.flush()
-    saved = os.dup(1), os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            ctypes.CDLL(None).fflush(None)  # what C has buffered would come out later
-            for descriptor, copy in zip((1, 2), saved, strict=True):
-                os.dup2(copy, descriptor)
-                os.close(copy)
-
-
-try:
-    with _silence():  # it prints its build time
-        import pybullet
-except ImportError as error:  # the message belongs to whoever asks for this renderer
-    raise RenderError(
-        f"renderer: pybullet cannot be imported ({error}); install it with `pip install pybullet` on Python 3.11"
-    ) from error
+pybullet = load_pybullet("renderer", "renderer=raycast, which needs no pybullet")
 
 GLOSS = 0.1  # PyBullet's specular coefficient for light.specular = 1
 BLOCK_TEXTURE, WIDE_TEXTURE = 128, 256  # px
@@ -143,7 +117,7 @@ class BulletRenderer:
         if np.any(lens):
             pinhole, size, lookup = behind_lens(pinhole, lens, width, height)
         if self.name == "egl" and connection.scenes == 1:
-            with _silence():  # its first picture names the graphics card
+            with silence():  # its first picture names the graphics card
                 for _ in range(EGL_WARM_UP):
                     connection.picture(scenes, row, pinhole, size, near)
         rgb, depth, body = connection.picture(scenes, row, pinhole, size, near)
@@ -196,7 +170,7 @@ class _Connection:
         self._name, self._folder = name, folder
         self._bodies: list[int] = []
         self._files = 0
-        with _silence():
+        with silence():
             self._client = pybullet.connect(pybullet.DIRECT)
             if self._client < 0:
                 raise RenderError("renderer: PyBullet gave no connection; close other PyBullet clients of this process")
@@ -280,7 +254,8 @@ class _Connection:
             flags=0,
             physicsClientId=self._client,
         )
-        rgb = np.asarray(rgba, dtype=np.uint8).reshape(height, width, 4)[..., :3]
+        # bytes() takes a third of the time of np.asarray where pybullet was built without numpy and returns tuples.
+        rgb = np.frombuffer(bytes(rgba), dtype=np.uint8).reshape(height, width, 4)[..., :3]
         buffer = np.asarray(buffer, dtype=np.float64).reshape(height, width)
         depth = (FAR * near / (FAR - (FAR - near) * buffer)).astype(np.float32)
         return rgb, depth, np.asarray(segmentation, dtype=np.int64).reshape(height, width)
@@ -296,7 +271,7 @@ def _remove(folder: Path) -> None:
 
 
 def _disconnect(client: int) -> None:
-    with _silence():
+    with silence():
         pybullet.disconnect(client)
 
 
@@ -311,6 +286,7 @@ def probe_egl() -> None:
     global _egl_works
     if _egl_works:
         return
+    _plugin_path()  # without it there is nothing that a driver could mend
     code = (
         "import pybullet, sys; from simgen.render.bullet import _plugin_path as path; "
         "c = pybullet.connect(pybullet.DIRECT); p = pybullet.loadPlugin(path(), '_eglRendererPlugin'); "
@@ -334,7 +310,10 @@ _egl_works = False
 def _plugin_path() -> str:
     plugin = importlib.util.find_spec("eglRenderer")
     if plugin is None or plugin.origin is None:
-        raise RenderError("renderer: egl: this build of pybullet has no eglRenderer plugin; use renderer=tiny")
+        raise RenderError(
+            "renderer: egl: this build of pybullet has no EGL plugin (pybullet-arm64, which Python 3.12 and later need, has "
+            "none); use Python 3.11, renderer=tiny or renderer=raycast"
+        )
     return plugin.origin
 
 

@@ -17,7 +17,7 @@ from train.draw.sheets import write_png
 from train.evaluate.factors import by_factor, draw_factors, factor_lines
 from train.evaluate.matching import BlockResult, FalsePositive, match_dataset, sized_as_in
 from train.evaluate.summary import WORST, default_folder, table
-from train.evaluate.worst import draw_worst_cases
+from train.evaluate.worst import draw_overlays, draw_worst_cases
 from train.metrics import (
     auc,
     brier_skill,
@@ -32,7 +32,7 @@ from train.runs.checkpoint import place_of
 from train.runs.folder import METRICS
 from train.runs.trainer import device_of
 
-FACTORS = "factors.png"
+FACTORS, OVERLAYS = "factors.png", "overlays.png"
 WHOLE = 0.999  # of a block that nothing hides and no border cuts
 SEEN = 0.5  # of a block that counts in the share of right poses
 SURE = 0.5
@@ -40,8 +40,8 @@ _AUC = 0.1  # m: the greatest ADD-S that counts (Xiang et al. 2018)
 
 
 def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
-    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json, worst.png and, where
-    there is more than one block, factors.png.
+    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json, worst.png, overlays.png
+    and, with more than one block, factors.png.
 
     Raises CheckpointError, DatasetError and ConfigError.
     """
@@ -103,7 +103,8 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, result, indent=1)
     write_png(out / WORST, draw_worst_cases(answers, false_positives))
-    written = [METRICS, WORST]
+    write_png(out / OVERLAYS, draw_overlays(dataset.pictures, answers, false_positives, SURE))
+    written = [METRICS, WORST, OVERLAYS]
     (out / FACTORS).unlink(missing_ok=True)
     if result["by_factor"]:  # with a single block there is nothing to compare
         write_png(out / FACTORS, draw_factors(result["by_factor"]))
