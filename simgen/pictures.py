@@ -150,7 +150,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         with PIL.Image.open(path) as image:
             width, height = image.size
-            return (height, width) if _orientation(image) >= 5 else (width, height)
+            turned = _orientation(image) in (5, 6, 7, 8) and image.format != "TIFF"  # whose size Pillow gives turned
+            return (height, width) if turned else (width, height)
     except (OSError, ValueError, SyntaxError):
         height, width = read_picture(path).shape[:2]
         return width, height
