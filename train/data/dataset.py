@@ -62,7 +62,7 @@ def table_advice(dataset: BopDataset, table: bool | None) -> str:
 
 def _heights(dataset: BopDataset) -> tuple[Array, Array]:
     """(N,) m the lowest points of labeled blocks over the world's plane z = 0, and whether each is as good as on it."""
-    corners = {number: _corners(model) for number, model in dataset.models.items()}
+    corners: dict[int, Array] = {}
     heights: list[float] = []
     near: list[bool] = []
     for picture in dataset.pictures:
@@ -71,6 +71,8 @@ def _heights(dataset: BopDataset) -> tuple[Array, Array]:
         world_from_camera = inverse(picture.camera_from_world)
         for one in picture.instances:
             model = dataset.models[one.obj_id]
+            if one.obj_id not in corners:
+                corners[one.obj_id] = _corners(model)
             points = corners[one.obj_id] * (one.size / model.size)
             lowest = float(transform_points(world_from_camera @ one.camera_from_block, points)[:, 2].min())
             heights.append(lowest)
