@@ -10,7 +10,8 @@ from builders import ROOT
 
 # From the ground up: a room imports only from rooms named before it.
 FLOORS = [
-    "errors", "files", "pictures", "resources", "schema", "config", "distortion", "geometry", "camera.lenses",
+    "errors", "files", "pictures", "resources", "keys", "schema", "arguments", "effects", "help", "progress", "config",
+    "distortion", "geometry", "camera.lenses",
     "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",
     "distributions", "hulls", "symmetry", "polygons", "meshfile", "meshrepair", "shapes", "scene", "yamlfile",
     "catalogue", "textures", "textures.color", "textures.images", "textures.procedural", "factors", "viewpoints",

@@ -10,7 +10,8 @@ import pytest
 from builders import ROOT
 
 from simgen.__main__ import COMMANDS
-from simgen.config import compose
+from simgen.arguments import Place, jobs_of, take_apart
+from simgen.config import compose_job, values_of
 from simgen.dataset.read import open_dataset
 from train.__main__ import COMMANDS as TRAIN_COMMANDS
 
@@ -32,8 +33,9 @@ def test_every_command_composes(line: str) -> None:
     else:
         assert default is not None
         name = default
-    sweep = [argument for argument in arguments if argument != "-m" and "," not in argument and "${" not in argument]
-    compose(name, table[name].schema, table[name].named(sweep))
+    place = Place(name, table[name].schema, program, table[name].words)
+    for settings in jobs_of(take_apart(arguments, place), place, values_of):
+        compose_job(place, settings)
 
 
 def test_every_script_is_there() -> None:

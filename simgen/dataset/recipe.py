@@ -30,9 +30,9 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
         **({"camera": sampler.camera.to_json()} if sampler.camera is not None else {}),
         "images": {name: sha256_of(path) for name, path in zip(images.names, images.paths, strict=True)},
         "versions": {
-            "simgen": importlib.metadata.version("simgen"),
+            "simgen": _version("simgen"),
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in libraries},
+            **{name: _version(name) for name in libraries},
         },
     }
 
@@ -43,6 +43,14 @@ def _factors(randomize: Randomize) -> dict[str, Any]:
     if not randomize.camera.file:
         del factors["camera"]["file"]
     return factors
+
+
+def _version(package: str) -> str | None:
+    """The version of an installed package; None where it is not installed, as pybullet need not be for raycast."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _drawn_by(raycast: Raycast) -> dict[str, Any]:
