@@ -14,15 +14,25 @@ class Progress:
     """`with Progress("rendered", 1000, "images") as progress: progress.update()`, on stderr.
 
     A log has a line after each `EVERY` of the work, but none within `EVERY_S` / 10 of the one before, and at least one in
-    `EVERY_S` while there is progress, and with `ending` one at the end. `done` are the parts that were there before.
+    `EVERY_S` while there is progress; with `ending` there is one at the end, or the bar stays. `done` are the parts that
+    were there before.
     """
 
     def __init__(self, verb: str, total: int, unit: str, *, done: int = 0, ending: bool = True) -> None:
         self._verb, self._total, self._unit, self._done, self._ending = verb, total, unit, done, ending
         self._begun, self._first = time.monotonic(), done
         self._last, self._shown = self._begun, done
-        on_terminal = ending and sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=done, unit=f" {unit}", smoothing=0.1) if on_terminal else None
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                desc=verb,
+                unit=f" {unit}",
+                smoothing=0.1,
+                leave=ending,
+                delay=0 if ending else 1,
+            )
 
     def __enter__(self) -> "Progress":
         return self
@@ -39,6 +49,10 @@ class Progress:
             self._print(now)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The work has ended."""
         if self._bar is not None:
             self._bar.close()
         elif self._ending and self._done > self._shown:

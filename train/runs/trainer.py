@@ -65,12 +65,15 @@ class Resumption(pl.Callback):
 class EpochProgress(pl.Callback):
     """Lines in a log file within long epochs; a terminal has Lightning's bar."""
 
+    _progress: Progress | None = None
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        verb = f"epoch {trainer.current_epoch + 1:3}/{trainer.max_epochs}: trained"
-        self._progress = Progress(verb, int(trainer.num_training_batches), "steps", ending=False)
+        if trainer.is_global_zero and not sys.stderr.isatty():
+            verb = f"epoch {trainer.current_epoch + 1:3}/{trainer.max_epochs}: trained"
+            self._progress = Progress(verb, int(trainer.num_training_batches), "steps", ending=False)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.is_global_zero and not sys.stderr.isatty():
+        if self._progress is not None:
             self._progress.update()
 
 
