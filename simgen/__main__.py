@@ -20,7 +20,7 @@ def _preview(config: Any) -> None:
 
 
 COMMANDS = {
-    "render": Command("write a dataset of labelled images", Render, _render),
+    "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
 }
 

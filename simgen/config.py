@@ -1,119 +1,225 @@
 """From conf/ and the command line to plain dataclasses; the only file that knows Hydra and OmegaConf.
 
-A command is a Hydra application: `python -m simgen render num=10 randomize=light`. Everything below this file sees
-ordinary dataclasses, never a DictConfig.
+A command reads its configuration from conf/NAME.yaml and its settings from the command line: `python -m simgen render num=10
+randomize=light`. Everything below this file sees ordinary dataclasses, never a DictConfig. Hydra is imported when it is
+needed, so that help does not wait for it.
 """
 
+import contextlib
+import difflib
+import errno
 import os
+import re
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-import hydra
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
+from simgen.arguments import Place, Setting, Typed, jobs_of, take_apart
+from simgen.effects import without_effect
 from simgen.errors import ConfigError, SimgenError
+from simgen.help import command_help, commands_help
+from simgen.keys import Key, groups_of, keys_of
 from simgen.resources import resource_folder
 
 T = TypeVar("T")
 
-# simgen writes where `out` says and nowhere else: Hydra keeps no folder and no log of its own, and changes no directory.
-_QUIET = [
-    "hydra/job_logging=none",
-    "hydra/hydra_logging=none",
-    "hydra.output_subdir=null",
-    "hydra.run.dir=.",
-    "hydra.sweep.subdir=.",
-]
+DONE, PARTLY, REFUSED, INTERRUPTED = 0, 1, 2, 130  # the exit statuses of all commands
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE)  # reasons that concern no single file
+_REFERENCE = re.compile(r"(?<!\\)\$\{[^{}]*\}")
 
 
 @dataclass(frozen=True)
 class Command:
-    """One row of a command table: `schema` is the dataclass of conf/`name`.yaml, `run` gets an instance of it. The first
-    words without a key, where there are any, are the values of the keys in `words`."""
+    """One row of a command table: `schema` is the dataclass of conf/`name`.yaml, `run` gets an instance of it and may return
+    an exit status. Words without a key are the values of the keys in `words`. `resumes`: the same command goes on where an
+    interrupted one stopped."""
 
     help: str
     schema: type
-    run: Callable[[Any], None]
+    run: Callable[[Any], int | None]
     words: tuple[str, ...] = ()
+    resumes: bool = False
 
-    def named(self, arguments: Sequence[str]) -> list[str]:
-        """`arguments` with a key before each of the first words."""
-        rest, first = list(arguments), []
-        for key in self.words:
-            if not (rest and _is_word(rest[0])):
-                break
-            value = rest.pop(0).replace("\\", "\\\\").replace("'", "\\'")
-            first.append(f"{key}='{value}'")
-        return [*rest, *first]
+
+@dataclass(frozen=True)
+class Composed(Generic[T]):
+    """A configuration: `value`, an instance of the schema; the choice of each group; the keys that there are; and the paths
+    of those that were set by hand."""
+
+    value: T
+    groups: dict[str, str]
+    keys: dict[str, Key]
+    given: tuple[str, ...]
 
 
 def compose(name: str, schema: type[T], overrides: Sequence[str] = ()) -> T:
-    """The configuration conf/`name`.yaml with `overrides` applied, as an instance of `schema`.
+    """The configuration conf/`name`.yaml with `overrides`, each `key=value`, as an instance of `schema`.
 
     Raises ConfigError that names the full key for an unknown key, a wrong type or a missing value.
     """
-    _store(name, schema)
-    GlobalHydra.instance().clear()
+    place = Place(name, schema)
+    typed = Typed(tuple((path, text) for path, _, text in (override.partition("=") for override in overrides)))
+    (settings,) = jobs_of(typed, place, values_of)
+    return compose_job(place, settings).value  # type: ignore[no-any-return]
+
+
+def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
+    """The configuration of one run. Raises ConfigError as `compose` does."""
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    given = {setting.key.path: setting for setting in settings}
+    groups = groups_of(place.command) | {s.key.path: str(s.value) for s in settings if s.key.kind == "group"}
+    keys = keys_of(place.schema, groups)
+    for path in given:
+        if path not in keys:  # of a sweep over groups, some choices may not have a key that others have
+            raise ConfigError(
+                f"{path}: no such key with {', '.join(f'{key}={value}' for key, value in groups.items())}"
+            )
+    plain = [s for s in settings if s.key.kind in ("group", "section", "value")]
     try:
-        with hydra.initialize_config_dir(str(resource_folder("conf")), version_base="1.3"):
-            return _plain(hydra.compose(name, list(overrides)), schema)
+        with _hydra() as hydra_compose:
+            _store(place.command, place.schema)
+            config = hydra_compose(place.command, [f"{s.key.path}={s.value}" for s in plain])
+            for setting in settings:
+                if setting not in plain:
+                    OmegaConf.update(config, setting.key.path, _literal(setting.value), merge=False)
+            del config._content["hydra"]
+            missing = sorted(path for path in OmegaConf.missing_keys(config) if path in keys)
+            if missing:
+                raise ConfigError(_missing(keys[missing[0]], place))
+            value = OmegaConf.to_object(config)
     except (HydraException, OmegaConfBaseException) as error:
+        path = _key_at_fault(error)
+        if path in given:
+            raise ConfigError(f"{path}: got {given[path].value}; expected {_expected(keys[path])}") from error
         raise ConfigError(_one_line(error)) from error
+    if not isinstance(value, place.schema):  # conf/NAME.yaml lost NAME_schema from its defaults list
+        raise ConfigError(
+            f"conf/{place.command}.yaml is not a {place.schema.__name__}: its defaults list must begin with its schema"
+        )
+    return Composed(value, groups, keys, tuple(given))
 
 
 def main(prog: str, commands: Mapping[str, Command], default: str | None = None) -> int:
     """Runs the command that sys.argv names and returns the process's exit status.
 
-    0 done; 1 done but for some inputs, 2 any other SimgenError (one line on stderr); 130 interrupted. `default` is the
-    command of a bare call.
+    0 done; 1 partly done; 2 a SimgenError or a file that cannot be read or written, with one line on stderr; 130
+    interrupted. `default` is the command of a bare call.
     """
+    resumes = False
+    try:
+        name, arguments = _command(prog, commands, default)
+        if name is None:
+            print(commands_help(prog, {name: command.help for name, command in commands.items()}, default))
+            return DONE if arguments else REFUSED
+        command = commands[name]
+        resumes = command.resumes
+        others = {other: row.schema for other, row in commands.items() if other != name}
+        status = _run(command, Place(name, command.schema, prog, command.words, others), arguments)
+        sys.stdout.flush()
+        return status
+    except SimgenError as error:
+        return _fail(prog, str(error), getattr(error, "exit_status", REFUSED))
+    except BrokenPipeError:  # `| head` has read enough
+        with contextlib.suppress(OSError, ValueError):  # no stdout with a file behind it: nothing to keep quiet
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PARTLY
+    except OSError as error:
+        if error.filename is None and error.errno not in _FULL:
+            raise
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return _fail(prog, ": ".join([*names, error.strerror or str(error)]))
+    except KeyboardInterrupt:
+        print(f"\n{prog}: interrupted{'; the same command goes on from here' if resumes else ''}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _command(prog: str, commands: Mapping[str, Command], default: str | None) -> tuple[str | None, list[str]]:
+    """The name of the command in sys.argv, None where help is wanted instead, and the arguments that follow."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in commands:
-        name, arguments = arguments[0], arguments[1:]
-    elif default is not None and not (arguments and (arguments[0] in ("-h", "--help") or _is_word(arguments[0]))):
-        name = default
-    else:
-        return _usage(prog, commands, default, arguments)
-    command = commands[name]
-    _store(name, command.schema)
-    # Hydra would print a traceback's end and exit by itself; this makes it raise, so that there is one place for errors.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    arguments = command.named(arguments)
-    # Hydra's parser wants all overrides in one run: ours stand beside the user's first.
-    place = next((k for k, argument in enumerate(arguments) if "=" in argument and argument[0] != "-"), len(arguments))
-    failures: list[SimgenError] = []
+        return arguments[0], arguments[1:]
+    is_word = bool(arguments) and "=" not in arguments[0] and not arguments[0].startswith("-")
+    if is_word:
+        near = difflib.get_close_matches(arguments[0], commands, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"unknown command '{arguments[0]}': {hint}expected one of {', '.join(commands)}")
+    if arguments and arguments[0] in ("-h", "--help"):
+        return None, arguments
+    if default is None and arguments:
+        raise ConfigError(f"{arguments[0]}: the command comes first: expected one of {', '.join(commands)}")
+    return default, arguments
 
-    def job(config: Any) -> None:
-        if failures:  # an earlier job of a sweep
-            return
-        try:
-            command.run(_plain(config, command.schema))
-        except SimgenError as error:  # Hydra would print a line of its own about it
-            failures.append(error)
+
+def _run(command: Command, place: Place, arguments: Sequence[str]) -> int:
+    typed = take_apart(arguments, place)
+    jobs = jobs_of(typed, place, values_of)
+    if typed.help:
+        chosen = {setting.key.path: str(setting.value) for setting in jobs[0] if setting.key.kind == "group"}
+        print(command_help(place, command.help, groups_of(place.command) | chosen))
+        return DONE
+    statuses = []
+    for settings in jobs:
+        composed = compose_job(place, settings)
+        for line in without_effect(composed.value, composed.groups, composed.keys, composed.given):
+            print(f"{place.prog}: note: {line}", file=sys.stderr)
+        statuses.append(command.run(composed.value) or DONE)
+    return max(statuses)
+
+
+def _fail(prog: str, message: str, status: int = REFUSED) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def values_of(key: str, text: str) -> list[str]:
+    """The values of `key` that `text` stands for in Hydra's grammar: one, or those of a sweep such as 1,2 or range(0,3)."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
     try:
-        with tempfile.TemporaryDirectory() as nowhere:  # a sweep leaves its multirun.yaml there
-            sweep = f"hydra.sweep.dir='{nowhere}'"
-            sys.argv = [f"{prog} {name}", *arguments[:place], *_QUIET, sweep, *arguments[place:]]
-            hydra.main(version_base="1.3", config_path=str(resource_folder("conf")), config_name=name)(job)()
-    except (HydraException, OmegaConfBaseException) as error:
-        return _fail(prog, _one_line(error))
-    except KeyboardInterrupt:
-        print(f"\n{prog}: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    return _fail(prog, str(failures[0]), failures[0].exit_status) if failures else 0
+        (override,) = OverridesParser.create().parse_overrides([f"{key}={text}"])
+    except HydraException as error:
+        raise ConfigError(
+            f"{key}: cannot read {text!r}; expected a number, true, false, null, a word or a list such as [uniform,0,1]"
+        ) from error
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [text]
+
+
+@contextlib.contextmanager
+def _hydra() -> Iterator[Any]:
+    """Hydra's compose for conf/, which returns its own configuration, too. Leaves what the caller has set up in Hydra as it
+    was."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    there, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
+
+    def composed(name: str, overrides: list[str]) -> Any:
+        result = hydra.compose(name, overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(result)  # for ${hydra:runtime.choices.GROUP}
+        return result
+
+    try:
+        with hydra.initialize_config_dir(str(resource_folder("conf")), version_base="1.3"):
+            yield composed
+    finally:
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = there, config
 
 
 def _store(name: str, schema: type) -> None:
-    """Makes `schema` known to conf/`name`.yaml, and to the files of each group what `options` says in its field's
+    """Makes `schema` known to conf/`name`.yaml, and to the files of each group what `options` holds in its field's
     metadata."""
+    from hydra.core.config_store import ConfigStore
+
     store = ConfigStore.instance()
     store.store(name=f"{name}_schema", node=schema)
     for item in fields(schema):
@@ -121,11 +227,33 @@ def _store(name: str, schema: type) -> None:
             store.store(group=item.name, name=f"{option}_schema", node=node)
 
 
-def _plain(config: Any, schema: type[T]) -> T:
-    plain = OmegaConf.to_object(config)
-    if not isinstance(plain, schema):  # conf/NAME.yaml lost NAME_schema from its defaults list
-        raise ConfigError(f"the configuration is not a {schema.__name__}: its defaults list must begin with its schema")
-    return plain
+def _literal(value: str | list[str] | None) -> str | list[str] | None:
+    """`value` so that OmegaConf takes it as it is; `${key}` stays a reference."""
+    if isinstance(value, list):
+        return [str(_literal(item)) for item in value]
+    if value is None or "${" not in value or _REFERENCE.search(value):
+        return value
+    return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", value)
+
+
+def _missing(key: Key, place: Place) -> str:
+    about = f" ({key.help})" if key.help else ""
+    return f"{key.path}: missing{about}; write {key.path}=...; {place.help}"
+
+
+def _expected(key: Key) -> str:
+    return f"{key.expects}, or null" if key.optional else key.expects
+
+
+def _key_at_fault(error: BaseException | None) -> str:
+    """The key that holds a value of a wrong type, where that is what `error` or its cause is about; else empty."""
+    from omegaconf.errors import ValidationError
+
+    while error is not None:
+        if isinstance(error, ValidationError):
+            return str(error.full_key)
+        error = error.__cause__
+    return ""
 
 
 def _one_line(error: BaseException) -> str:
@@ -133,27 +261,8 @@ def _one_line(error: BaseException) -> str:
     link: BaseException | None = error
     while link is not None:
         lines = [line.strip() for line in str(link).splitlines()]
-        kept = [line for line in lines if line and not line.startswith("object_type=")]
+        kept = [line for line in lines if line and not line.startswith(("object_type=", "See https://hydra"))]
         if kept and not any(kept[0] in cause for cause in causes):
             causes.append(" ".join(kept))
         link = link.__cause__
     return ": ".join(causes)
-
-
-def _is_word(argument: str) -> bool:
-    return "=" not in argument and not argument.startswith(("-", "+", "~"))
-
-
-def _fail(prog: str, message: str, status: int = 2) -> int:
-    print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
-    return status
-
-
-def _usage(prog: str, commands: Mapping[str, Command], default: str | None, arguments: Sequence[str]) -> int:
-    if arguments and arguments[0] not in ("-h", "--help"):
-        return _fail(prog, f"unknown command '{arguments[0]}': expected one of {', '.join(commands)}")
-    print(f"usage: python -m {prog} COMMAND [key=value ...]\n")
-    for name, command in commands.items():
-        print(f"  {name:10} {command.help}{' (default)' if name == default else ''}")
-    print(f"\n`python -m {prog} COMMAND --help` prints the command's configuration; every key can be set as key=value.")
-    return 0 if arguments else 2

@@ -1,4 +1,4 @@
-"""From the configuration's tree to distributions: what each factor may be, checked as it is read."""
+"""The distribution of each factor, from the configuration's tree, with a check of what the factor may be."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -78,6 +78,19 @@ def leaves_of(randomize: Randomize, world: World) -> dict[str, Distribution]:
     return leaves
 
 
+def words_of(key: str) -> tuple[str, ...]:
+    """The words that the factor with the full key `key` chooses from; none where it holds numbers."""
+    if key.endswith(".texture"):
+        return TEXTURES if ".material." in key else tuple(word for word in TEXTURES if word != "faces")
+    return LIGHTS if key.endswith(".kind") else ()
+
+
+def bounds_of(key: str) -> tuple[int, float, float]:
+    """How many numbers the factor with the full key `key` has, and the least and the greatest that each may be."""
+    section, name = key.split(".")[-2:]
+    return _SHAPES.get(f"{section}.{name}", _SHAPES.get(name, (1, -_INF, _INF)))
+
+
 def options_of(distribution: Distribution) -> list[Distribution]:
     """The distributions that a choice, or a choice of choices, chooses from; any other is its own only option."""
     if isinstance(distribution, Choice):
@@ -114,14 +127,13 @@ def _leaf(leaf: Any, path: str, world: World) -> Distribution:
             )
         leaf = value
     name = path.rsplit(".", 1)[1]
-    if name in ("texture", "kind"):
-        textures = TEXTURES if ".material." in path else tuple(word for word in TEXTURES if word != "faces")
-        return parse_words(leaf, path, textures if name == "texture" else LIGHTS)
+    words = words_of(path)
+    if words:
+        return parse_words(leaf, path, words)
     if name == "model":
         names = [solid.name for solid in world.solids]
         return parse_words(["choice", *names] if leaf == "any" else leaf, path, names)
-    qualified = ".".join(path.split(".")[-2:])
-    dim, low, high = _SHAPES.get(qualified, _SHAPES.get(name, (1, -_INF, _INF)))
+    dim, low, high = bounds_of(path)
     distribution = parse(leaf, path, dim)
     least, greatest = distribution.support()
     if np.any(least < low) or np.any(greatest > high):

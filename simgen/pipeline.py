@@ -22,13 +22,13 @@ from simgen.sensor import sense
 from simgen.textures.images import ImageFolder, open_image_folder
 
 PHYSICS = ("place", "settle")
-CHUNK = 16  # samples drawn at once and handed to a worker at once
-BLACK = 1e-4  # linear light that a file shows as black
+CHUNK = 16  # samples that are drawn at once and given to a worker at once
+BLACK = 1e-4  # linear light below which a pixel of a file is black
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A configuration, read and checked: everything that turns an index into a sample."""
+    """A configuration that was read and checked: all that turns an index into a sample."""
 
     source: Source
     world: World
@@ -60,11 +60,11 @@ def make_pipeline(source: Source) -> Pipeline:
     if not 0 <= source.seed < 2**63:
         raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
     world = load_world(source.scene)
+    folder = source.randomize.images
+    images = open_image_folder(Path(folder), "randomize.images") if folder else ImageFolder()
     sampler = make_sampler(
         source.randomize, world, width=source.width, height=source.height, settle=source.physics == "settle"
     )
-    folder = source.randomize.images
-    images = open_image_folder(Path(folder), "randomize.images") if folder else ImageFolder()
     # Each worker makes a pipeline of its own: one line is enough.
     if images.skipped and multiprocessing.parent_process() is None:
         print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
@@ -88,8 +88,8 @@ def make_resized_pipeline(source: Source) -> Pipeline:
 
 
 def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:
-    """A black picture teaches nothing, and is a mistake of whoever set the light. A background shines by itself, and does
-    not count."""
+    """Raises RenderError for a black image, which is a mistake in the lights' configuration. The background emits light and
+    does not count."""
     there = frames.depth > 0
     lit = there & (frames.rgb.amax(-1) >= BLACK)
     # A few pixels along edges may be half background.

@@ -1,4 +1,4 @@
-"""A contact sheet: many samples side by side, with their labels drawn over them. Look at it before you train."""
+"""The contact sheet: many samples side by side with their labels drawn over them, to be looked at before training."""
 
 import sys
 from dataclasses import replace
@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from simgen.catalogue import World
 from simgen.config import compose
@@ -17,10 +16,11 @@ from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
 from simgen.pipeline import CHUNK, make_resized_pipeline
+from simgen.progress import Progress
 from simgen.render import make_renderer
 from simgen.schema import Preview
 
-# One colour for each labelled block of a picture: the Okabe-Ito set, which the colour-blind tell apart too.
+# One color for each labeled block of an image: the Okabe-Ito set, which does not need full color vision.
 COLORS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 
 
@@ -29,7 +29,7 @@ def preview(config: Preview) -> None:
     if not 1 <= config.num <= 400:
         raise ConfigError(f"num: got {config.num}; expected 1 to 400 samples on one sheet")
     if config.vary is not None:
-        # A preset holds its group over `none`: so that group alone varies.
+        # A preset varies its own group and takes all others from `none`.
         preset = compose("preview", Preview, [f"randomize={config.vary}"])
         preset.randomize.camera.file = config.randomize.camera.file
         config = replace(config, randomize=preset.randomize)
@@ -41,11 +41,11 @@ def preview(config: Preview) -> None:
     renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
     index = list(range(config.start, config.start + config.num))
     tiles = []
-    with tqdm(total=config.num, unit="image") as bar:
+    with Progress("drawn", config.num, "images") as progress:
         for k in range(0, config.num, CHUNK):
             for sample in pipeline.samples(renderer, index[k : k + CHUNK]):
                 tiles.append(draw_labels(sample, pipeline.world))
-                bar.update()
+                progress.update()
     renderer.close()
     _, data = cv2.imencode(".png", np.ascontiguousarray(contact_sheet(tiles)[..., ::-1]))
     write_file(Path(config.out), data.tobytes())
@@ -53,8 +53,8 @@ def preview(config: Preview) -> None:
 
 
 def draw_labels(sample: Sample, world: World) -> NDArray[np.uint8]:
-    """The sample's picture (H, W, 3) with, for each labelled block, its visible outline, its amodal box, its axes' origin
-    and its keypoints (filled where visible, hollow where occluded), and its name and visible fraction."""
+    """The sample's image (H, W, 3) with, for each labeled block, its visible outline, amodal box, axes, keypoints
+    (filled where visible, hollow where occluded), name and visible fraction."""
     image = np.ascontiguousarray(sample.rgb)
     for k, label in enumerate(sample.labels):
         color = COLORS[k % len(COLORS)]

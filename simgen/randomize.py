@@ -325,6 +325,10 @@ def _squares(gap: Array) -> Array:
     return gap[..., 0, :]
 
 
+def _may_be(words: Distribution, index: int) -> bool:
+    return any(option.support()[0][0] == index for option in options_of(words))
+
+
 def make_sampler(
     randomize: Randomize, world: World, *, width: int | None = None, height: int | None = None, settle: bool = False
 ) -> Sampler:
@@ -351,12 +355,16 @@ def make_sampler(
         raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected room for a block")
     if any(isinstance(option, Constant) and not any(option.value) for option in options_of(leaves["light/direction"])):
         raise ConfigError("randomize.light.direction: got [0, 0, 0]; expected a direction towards the light")
-    for surface in (*SURFACES, "fixture", "blocks/material", "distractors/material"):
-        path = f"{surface}/texture"
-        kinds = {int(option.support()[0][0]) for option in options_of(leaves[path])}
-        if not randomize.images and TEXTURES.index("image") in kinds:
-            key = path.replace("/", ".")
-            raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
+    textured = [f"{surface}/texture" for surface in (*SURFACES, "fixture", "blocks/material", "distractors/material")]
+    shows = [path for path in textured if _may_be(leaves[path], TEXTURES.index("image"))]
+    if shows and not randomize.images:
+        key = shows[0].replace("/", ".")
+        raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
+    if randomize.images and not shows:
+        raise ConfigError(
+            f"randomize.images: {randomize.images} has no effect: no texture is image; set one, for example "
+            "randomize.table.texture=image"
+        )
     camera = open_camera(randomize.camera.file, world, width, height) if randomize.camera.file else None
     if camera is not None:
         width, height = camera.width, camera.height

@@ -1,158 +1,216 @@
-"""The schema of conf/: what `python -m simgen render` and `preview` can be told, as plain dataclasses.
+"""The schema of conf/: the keys of `python -m simgen render` and `preview`, as plain dataclasses.
 
-A field typed `Any` under `Randomize` is a leaf: a constant, `[kind, arguments...]` (distributions.py), or one of the words
-`nominal` and `varied`, which stand for the scene file's own leaf at that place.
+Each field holds its own explanation, from which the commands' help and docs/randomization.md are made (keys.py). A field
+typed `Any` under `Randomize` is a factor: a constant, `[kind, arguments...]` (distributions.py), or one of the words
+`nominal` and `varied`, which stand for the scene file's own value at that place.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-MISSING: Any = "???"  # OmegaConf's mark for a value that must be given
+from simgen.keys import MISSING, key
+
+_MIXES = ".texture=gradient|checker|stripes|noise|faces"
 
 
 @dataclass
 class MaterialLeaves:
-    texture: Any = MISSING  # words of scene.TEXTURES
-    color: Any = MISSING  # RGB in [0, 1]
-    color2: Any = MISSING  # the second colour of gradient, checker, stripes and noise
-    cycles: Any = MISSING  # repetitions of the pattern across a face
-    angle_deg: Any = MISSING
-    pattern: Any = MISSING  # a whole number: which noise, which image
-    roughness: Any = MISSING  # 0 a mirror, 1 matt
-    metalness: Any = MISSING  # 0 or 1, or between
-    specular: Any = MISSING  # reflectance of what is no metal; 0.5 is 4%, as most things have
+    texture: Any = key(
+        "texture of the surface; `image` shows randomize.images, `faces` gives each face of a block its own color",
+        MISSING,
+        unit="words",
+    )
+    color: Any = key("color, or the first of two", MISSING, unit="RGB, 0 to 1")
+    color2: Any = key("second color of a texture that has two", MISSING, unit="RGB, 0 to 1", needs=_MIXES)
+    cycles: Any = key("repetitions of the pattern", MISSING, unit="per face", needs=".texture=checker|stripes|noise")
+    angle_deg: Any = key("direction of the pattern", MISSING, unit="degrees", needs=".texture=gradient|checker|stripes")
+    pattern: Any = key(
+        "which noise, image or set of face colors", MISSING, unit="whole number", needs=".texture=noise|image|faces"
+    )
+    roughness: Any = key("spread of the highlight: 0 is a mirror, 1 is matte", MISSING, unit="0 to 1")
+    metalness: Any = key("0 for plastic, wood or paint, 1 for bare metal", MISSING, unit="0 to 1")
+    specular: Any = key("reflectance of what is not metal; 0.5 is 4%, the usual value", MISSING, unit="0 to 1")
 
 
 @dataclass
 class FixtureLeaves(MaterialLeaves):
-    shift: Any = MISSING  # of each box, in units of the scene file's `moves`
-    growth: Any = MISSING  # likewise of its `grows`: at -1 smaller by that, at 1 larger
-    presence: Any = MISSING  # 0 to 1: a box is missing where this is below the scene file's `missing`
+    shift: Any = key(
+        "displacement of each box, as a share of the scene file's `moves`", MISSING, unit="-1 to 1 for X, Y, Z"
+    )
+    growth: Any = key(
+        "change of size of each box, as a share of the scene file's `grows`: smaller at -1, larger at 1",
+        MISSING,
+        unit="-1 to 1",
+    )
+    presence: Any = key(
+        "a box is absent where this number is below the scene file's `missing`, so uniform from 0 to 1 makes it absent in "
+        "that share of the samples",
+        MISSING,
+        unit="0 to 1",
+    )
 
 
 @dataclass
 class BlockLeaves:
-    slots: int = MISSING  # room for this many; places are drawn for all, so `count` moves no block
-    count: Any = MISSING
-    model: Any = MISSING  # names of the block set, or the word any
-    scale: Any = MISSING  # times the size in the block set
-    place: Any = MISSING  # x, y in metres on the table
-    yaw_deg: Any = MISSING
-    face: Any = MISSING  # in [0, 1): picks one of the block's resting faces; 0 is its base
-    material: MaterialLeaves = field(default_factory=MaterialLeaves)
+    slots: int = key(
+        "greatest number of blocks; places are drawn for all of them, so that `count` moves none",
+        MISSING,
+        unit="blocks",
+    )
+    count: Any = key("number of blocks", MISSING, unit="blocks")
+    model: Any = key("kind of each block", MISSING, unit="words", needs=".count!=0")
+    scale: Any = key("size, as a multiple of that in the block set", MISSING, unit="factor", needs=".count!=0")
+    place: Any = key("position on the table", MISSING, unit="m, X and Y", needs=".count!=0")
+    yaw_deg: Any = key("rotation about the vertical", MISSING, unit="degrees", needs=".count!=0")
+    face: Any = key(
+        "selects one of the block's resting faces; 0 is its base", MISSING, unit="0 to 1, 1 excluded", needs=".count!=0"
+    )
+    material: MaterialLeaves = key("surface of the blocks", MaterialLeaves, needs=".count!=0")
 
 
 @dataclass
 class LightLeaves:
-    slots: int = MISSING  # room for this many, at most scene.MOST_LIGHTS
-    count: Any = MISSING
-    kind: Any = MISSING  # words of scene.LIGHTS
-    direction: Any = MISSING  # towards the light, from the table's centre
-    distance: Any = MISSING  # metres
-    size: Any = MISSING  # radius of an area light, metres: soft shadows
-    color: Any = MISSING
-    intensity: Any = MISSING  # brightness of a white matt surface at the table's centre that faces it
-    specular: Any = MISSING  # times the material's gloss
-    shadow: Any = MISSING  # 0 or 1
+    slots: int = key("greatest number of lights, at most 8; values are drawn for all of them", MISSING, unit="lights")
+    count: Any = key("number of lights", MISSING, unit="lights")
+    kind: Any = key("kind of each light", MISSING, unit="words", needs=".count!=0")
+    direction: Any = key("direction from the table's center to the light", MISSING, unit="vector", needs=".count!=0")
+    distance: Any = key("distance from the table's center", MISSING, unit="m", needs=".kind=point|area")
+    size: Any = key("radius of an area light: the softness of its shadows", MISSING, unit="m", needs=".kind=area")
+    color: Any = key("color of the light", MISSING, unit="RGB, 0 to 1", needs=".count!=0")
+    intensity: Any = key(
+        "brightness of a white matte surface at the table's center that faces the light",
+        MISSING,
+        unit="1 is white",
+        needs=".count!=0",
+    )
+    specular: Any = key(
+        "strength of highlights, as a multiple of the material's", MISSING, unit="factor", needs=".count!=0"
+    )
+    shadow: Any = key("whether the light casts shadows", MISSING, unit="0 or 1", needs=".count!=0")
 
 
 @dataclass
 class AmbientLeaves:
-    intensity: Any = MISSING  # brightness of a white matt surface that nothing hides
-    sky: Any = MISSING  # colour from above
-    ground: Any = MISSING  # colour from below
-    occlusion: Any = MISSING  # 0 to 1: how dark it gets where surfaces touch
+    intensity: Any = key("brightness of a white matte surface by ambient light alone", MISSING, unit="1 is white")
+    sky: Any = key("color of the ambient light from above", MISSING, unit="RGB", needs=".intensity!=0")
+    ground: Any = key("color of the ambient light from below", MISSING, unit="RGB", needs=".intensity!=0")
+    occlusion: Any = key(
+        "darkening of the ambient light where surfaces are close to each other",
+        MISSING,
+        unit="0 to 1",
+        needs=".intensity!=0",
+    )
 
 
 @dataclass
 class CameraLeaves:
-    file: str = ""  # a camera file (simgen/camera): the size, intrinsics, lens and pose it states replace these leaves
-    aim: Any = MISSING  # the point looked at, metres
-    distance: Any = MISSING  # from `aim`, metres
-    azimuth_deg: Any = MISSING  # of the camera as seen from `aim`, from X towards Y
-    elevation_deg: Any = MISSING  # above the table's plane
-    offset: Any = MISSING  # metres, added to the position; the aim stays
-    pan_deg: Any = MISSING  # turns away from the aim, to the right
-    tilt_deg: Any = MISSING  # and down
-    roll_deg: Any = MISSING
-    fov_deg: Any = MISSING  # vertical
-    fov_scale: Any = MISSING  # times `fov_deg`
-    principal_point: Any = MISSING  # offset from the picture's middle, in picture heights
-    distortion: Any = MISSING  # k1, k2, p1, p2, k3 as OpenCV has them
+    file: str = key(
+        "file of your own camera's calibration; the size, intrinsics, lens and pose in it replace the factors below",
+        "",
+        unit="file",
+    )
+    aim: Any = key("point that the camera looks at", MISSING, unit="m, X, Y and Z")
+    distance: Any = key("distance of the camera from `aim`", MISSING, unit="m")
+    azimuth_deg: Any = key("direction of the camera as seen from `aim`, from X towards Y", MISSING, unit="degrees")
+    elevation_deg: Any = key("angle of the camera above the table's plane, as seen from `aim`", MISSING, unit="degrees")
+    offset: Any = key("added to the position; the aim stays", MISSING, unit="m, X, Y and Z")
+    pan_deg: Any = key("rotation away from the aim, to the right", MISSING, unit="degrees")
+    tilt_deg: Any = key("rotation away from the aim, downwards", MISSING, unit="degrees")
+    roll_deg: Any = key("rotation about the optical axis", MISSING, unit="degrees")
+    fov_deg: Any = key("vertical field of view", MISSING, unit="degrees")
+    fov_scale: Any = key("factor on `fov_deg`", MISSING, unit="factor")
+    principal_point: Any = key(
+        "offset of the principal point from the image center", MISSING, unit="image heights, right and down"
+    )
+    distortion: Any = key("lens distortion as OpenCV defines it", MISSING, unit="k1, k2, p1, p2, k3")
 
 
 @dataclass
 class SensorLeaves:
-    defocus_px: Any = MISSING  # radius, in px of a picture 480 px high
-    motion_px: Any = MISSING  # length of the camera's movement in the picture, likewise
-    motion_deg: Any = MISSING  # its direction, from u towards v
-    vignette: Any = MISSING  # share of the light that the corners lose
-    exposure: Any = MISSING  # stops
-    shot_noise: Any = MISSING  # standard deviation at white, in units of 1/255 of linear light
-    read_noise: Any = MISSING  # standard deviation everywhere, likewise
-    white_balance: Any = MISSING  # gains of R, G, B
-    shoulder: Any = MISSING  # 0: highlights are cut at white; 1: they are rolled off
-    gamma: Any = MISSING  # the picture is raised to 1 / gamma
-    jpeg_quality: Any = MISSING  # 1 to 100; 0 leaves the picture as it is
+    defocus_px: Any = key("radius of the defocus blur", MISSING, unit="px at an image height of 480")
+    motion_px: Any = key("length of the motion blur", MISSING, unit="px at an image height of 480")
+    motion_deg: Any = key(
+        "direction of the motion blur, from u towards v", MISSING, unit="degrees", needs=".motion_px!=0"
+    )
+    vignette: Any = key("share of the light that the corners lose", MISSING, unit="0 to 1")
+    exposure: Any = key("exposure; +1 doubles the light", MISSING, unit="stops")
+    shot_noise: Any = key("standard deviation of the shot noise at white", MISSING, unit="1/255 of linear light")
+    read_noise: Any = key("standard deviation of the read noise, everywhere", MISSING, unit="1/255 of linear light")
+    white_balance: Any = key("gains of the channels", MISSING, unit="factors of R, G, B")
+    shoulder: Any = key("0 clips highlights at white, 1 rolls them off", MISSING, unit="0 to 1")
+    gamma: Any = key("the image is raised to 1 / gamma", MISSING, unit="exponent")
+    jpeg_quality: Any = key("JPEG compression before the file is written; 0 for none", MISSING, unit="1 to 100, or 0")
 
 
 @dataclass
 class Randomize:
-    """The tree of factors. `images` is a folder of pictures for the texture `image`; empty means none."""
-
-    images: str = ""
-    blocks: BlockLeaves = field(default_factory=BlockLeaves)
-    distractors: BlockLeaves = field(default_factory=BlockLeaves)
-    table: MaterialLeaves = field(default_factory=MaterialLeaves)
-    floor: MaterialLeaves = field(default_factory=MaterialLeaves)
-    wall: MaterialLeaves = field(default_factory=MaterialLeaves)
-    background: MaterialLeaves = field(default_factory=MaterialLeaves)
-    fixture: FixtureLeaves = field(default_factory=FixtureLeaves)
-    walls: Any = MISSING  # 1 with walls, 0 without: then the background is seen
-    light: LightLeaves = field(default_factory=LightLeaves)
-    ambient: AmbientLeaves = field(default_factory=AmbientLeaves)
-    camera: CameraLeaves = field(default_factory=CameraLeaves)
-    sensor: SensorLeaves = field(default_factory=SensorLeaves)
+    images: str = key("folder of your own pictures for the texture `image`; empty for none", "", unit="folder")
+    blocks: BlockLeaves = key("the labeled blocks", BlockLeaves)
+    distractors: BlockLeaves = key("blocks without labels, of the same block set", BlockLeaves)
+    table: MaterialLeaves = key("surface of the table", MaterialLeaves)
+    floor: MaterialLeaves = key("surface of the floor", MaterialLeaves)
+    wall: MaterialLeaves = key("surface of the walls", MaterialLeaves, needs=".walls!=0")
+    background: MaterialLeaves = key("what is seen where there are no walls", MaterialLeaves, needs=".walls!=1")
+    fixture: FixtureLeaves = key("boxes of the scene file beside the table: surface, place and size", FixtureLeaves)
+    walls: Any = key("whether there are walls", MISSING, unit="0 or 1")
+    light: LightLeaves = key("lights", LightLeaves)
+    ambient: AmbientLeaves = key("light from everywhere", AmbientLeaves)
+    camera: CameraLeaves = key("position, direction and lens of the camera", CameraLeaves)
+    sensor: SensorLeaves = key("blur, exposure, noise and compression", SensorLeaves)
 
 
 @dataclass
 class Raycast:
-    """How `renderer=raycast` works; render/raycast.py."""
-
-    device: str = "cpu"  # cpu, cuda or cuda:K
-    supersample: int = 1  # rays for each pixel: this many, squared
-    light_samples: int = 9  # shadow rays to an area light for each ray; a square number
-    chunk: int | None = None  # rays at a time, which bounds memory; changes no byte. Left out: what suits the device
-    compile: bool = False  # by torch.compile: faster after a minute of compiling; changes the last bits
+    device: str = key("where rays are cast: cpu, cuda or cuda:K", "cpu")
+    supersample: int = key("rays per pixel along each side: 2 casts 4", 1)
+    light_samples: int = key("shadow rays per area light and ray; a square number", 9)
+    chunk: int | None = key("rays at a time, which bounds memory; changes no byte. null: what suits the device", None)
+    compile: bool = key(
+        "fuse the arithmetic with torch.compile: several times faster, after some minutes of compiling the first time; "
+        "needs a C++ compiler; changes no byte",
+        False,
+    )
 
 
 @dataclass
 class Source:
     """What determines a sample's pixels and labels, given its index. Shared by all commands that make samples."""
 
-    scene: str = "tabletop"
-    seed: int = 0
-    renderer: str = "tiny"
-    physics: str = "place"  # place: analytic, without overlap; settle: dropped, come to rest
-    width: int | None = None  # px; the scene's where left out
-    height: int | None = None
-    raycast: Raycast = field(default_factory=Raycast)
-    randomize: Randomize = field(default_factory=Randomize)
+    scene: str = key("what exists: a name of scenes/*.yaml, or the path of your own file", "tabletop")
+    seed: int = key("seed of all random numbers; sample i is a function of seed and i alone", 0)
+    renderer: str = key(
+        "what draws: tiny (PyBullet, CPU), egl (PyBullet, OpenGL) or raycast (torch; any lights; CPU and CUDA)",
+        "tiny",
+        choices=("tiny", "egl", "raycast"),
+    )
+    physics: str = key(
+        "place: blocks lie apart on the table; settle: they are dropped and come to rest, with contact and piles",
+        "place",
+        choices=("place", "settle"),
+    )
+    width: int | None = key("image width; null: the scene's", None, unit="px")
+    height: int | None = key("image height; null: the scene's", None, unit="px")
+    raycast: Raycast = key("settings of renderer=raycast", Raycast, needs="renderer=raycast")
+    randomize: Randomize = key(
+        "how the scene varies: a preset of conf/randomize/, and each of its factors", Randomize, needs="vary=null"
+    )
 
 
 @dataclass
 class Render(Source):
-    num: int = 1000
-    start: int = 0
-    out: str = "data/blocks"
-    workers: int = 2
-    writer: str = "bop"
-    image_format: str = "jpg"
+    num: int = key("number of samples", 1000)
+    start: int = key("index of the first sample", 0)
+    out: str = key("folder of the dataset; what is there already is kept and completed", "data/blocks")
+    workers: int = key("processes that render", 2)
+    writer: str = key("format of the dataset", "bop", choices=("bop",))
+    image_format: str = key("jpg (quality 95) or png", "jpg", choices=("jpg", "png"))
 
 
 @dataclass
 class Preview(Source):
-    out: str = "preview.png"
-    num: int = 36
-    start: int = 0
-    vary: str | None = None  # a preset of conf/randomize/: that group alone is varied
+    out: str = key("file of the contact sheet, .png", "preview.png")
+    num: int = key("number of samples on the sheet, at most 400", 36)
+    start: int = key("index of the first sample", 0)
+    vary: str | None = key(
+        "a preset of conf/randomize/ in place of `randomize`, to see one group of factors alone", None
+    )

@@ -14,22 +14,22 @@ from pathlib import Path
 
 import cv2
 import torch
-from tqdm import tqdm
 
 from simgen.dataset.recipe import describe
 from simgen.dataset.write import IMAGE_FORMATS, WRITERS, begin, finish, write_sample
 from simgen.errors import ConfigError, RenderError
 from simgen.pipeline import CHUNK, Pipeline, check_choice, make_pipeline
+from simgen.progress import Progress, announce
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Render
 
-# Samples after which a worker makes way for a new one: PyBullet keeps 2 kB (tiny) to 50 kB (EGL) of each.
+# Samples after which a new process replaces a worker: PyBullet keeps 2 kB (tiny) to 50 kB (EGL) of each.
 RECYCLE = 1000
-PREFLIGHT = 256  # samples drawn before anything is written, so that what cannot be placed is known by then
+PREFLIGHT = 256  # samples whose scenes are drawn before anything is written, so that impossible placements fail first
 
 
 def render(config: Render) -> None:
-    """Writes the dataset that `config` describes, or what of it is still missing."""
+    """Writes the dataset that `config` describes, or those samples of it that are missing."""
     check_choice("writer", config.writer, WRITERS)
     check_choice("image_format", config.image_format, IMAGE_FORMATS)
     for key, value, least in (("num", config.num, 1), ("start", config.start, 0), ("workers", config.workers, 1)):
@@ -37,17 +37,19 @@ def render(config: Render) -> None:
             raise ConfigError(f"{key}: got {value}; expected a whole number of at least {least}")
     pipeline = make_pipeline(config)
     pipeline.sampler.sample(config.seed, range(config.start, config.start + min(config.num, PREFLIGHT)))
-    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)  # it may not work here
-    if config.raycast.compile:  # one sample is not worth compiling for, and is the same without
+    renderer = make_renderer(
+        config.renderer, pipeline.world, pipeline.images, config.raycast
+    )  # fails here, not in a worker
+    if config.raycast.compile:  # one sample is not worth compiling for, and has the same bytes without
         renderer.close()
         plain = replace(config.raycast, compile=False)
         renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, plain)
     ignored = renderer.ignored
-    next(pipeline.samples(renderer, [config.start]))  # nor may the light be enough to see by
+    next(pipeline.samples(renderer, [config.start]))  # nor may there be enough light
     renderer.close()
     if ignored:
         print(
-            f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not seen",
+            f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not visible",
             file=sys.stderr,
         )
     for notice in (*pipeline.world.notes, *pipeline.sampler.notices):
@@ -62,12 +64,16 @@ def render(config: Render) -> None:
     done = begin(out, recipe, config.start, config.num, pipeline.world)
     todo = [index for index in range(config.start, config.start + config.num) if index not in done]
     print(
-        f"rendering {len(todo)} of {config.num} samples with renderer={config.renderer}, workers={config.workers} into {out}"
+        f"rendering {len(todo)} of {config.num} samples with renderer={config.renderer}, "
+        f"workers={config.workers} into {out}",
+        flush=True,
     )
     if todo:
-        with tqdm(total=config.num, initial=len(done), unit="image", smoothing=0.1) as bar:
+        if config.raycast.compile:
+            announce("compiling the ray caster: some minutes the first time on a machine, then some seconds")
+        with Progress("rendered", config.num, "images", done=len(done)) as progress:
             for finished in _run(config, todo):
-                bar.update(finished)
+                progress.update(finished)
     finish(out, recipe, config.start, config.num, pipeline.world)
     print(f"{out}: {config.num} samples, complete")
 
@@ -90,7 +96,7 @@ def _run_pool(config: Render, todo: list[int]) -> Iterator[int]:
             if len(waiting) >= 2 * workers:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-            with _deaf_children():
+            with _ignore_sigint_in_children():
                 waiting.add(pool.submit(_render_chunk, chunk))
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -107,16 +113,16 @@ def _run_pool(config: Render, todo: list[int]) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Processes that start meanwhile never hear Ctrl-C, not even while they are still importing: that is the parent's."""
+def _ignore_sigint_in_children() -> Iterator[None]:
+    """Processes that start meanwhile ignore Ctrl-C, even while they are still importing: the parent handles it."""
     if threading.current_thread() is not threading.main_thread():  # only the main one may set handlers
         yield
         return
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, heard)
+        signal.signal(signal.SIGINT, before)
 
 
 _worker: tuple[Render, Pipeline, Renderer] | None = None
@@ -132,7 +138,7 @@ def _start_worker(config: Render) -> None:
 
 
 def _leave_with_parent() -> None:
-    """Ends this worker when its parent is gone, so that a killed run leaves nothing behind, least of all a writer."""
+    """Ends this worker when its parent has ended, so that a killed run leaves no process that still writes."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -26,7 +26,7 @@ from simgen.scene import LIGHTS, SURFACES, TEXTURES, Scenes, concatenate, take
 from simgen.schema import Randomize, Render
 
 SCENES = ("tabletop", "kuka_table")
-ARMS = ("blocks", "distractors", "colour", "background", "light", "camera", "sensor")
+ARMS = ("blocks", "distractors", "color", "background", "light", "camera", "sensor")
 PRESETS = sorted(path.stem for path in (resource_folder("conf") / "randomize").glob("*.yaml"))
 FIXTURES = {"shift": "shift", "growth": "scale", "presence": "present"}  # leaves and what they determine
 SLOTS = 6  # of labelled blocks in every preset; ten of distractors follow
@@ -427,7 +427,7 @@ _POSE = ("rotation", "xy", "z")
 GROUPS: dict[str, set[str]] = {
     "blocks": {f"blocks.{name}" for name in ("present", "model", *_POSE)} | {"distractors.xy"},
     "distractors": {f"distractors.{name}" for name in ("present", "model", "scale", *_POSE)},
-    "colour": {
+    "color": {
         f"{surface}.{name}"
         for surface in ("blocks.material", "distractors.material", "table", "floor", "wall", "fixture")
         for name in (*_MATERIAL, *_GLOSS)

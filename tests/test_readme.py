@@ -1,4 +1,4 @@
-"""The commands in the README exist and work."""
+"""The commands in the README and in docs/ exist and work."""
 
 import re
 import shlex
@@ -8,19 +8,24 @@ import pytest
 from builders import ROOT, run_command
 
 from simgen.__main__ import COMMANDS
-from simgen.config import compose, main
+from simgen.arguments import Place, jobs_of, take_apart
+from simgen.config import compose_job, main, values_of
 from simgen.dataset.read import open_dataset
 from train.__main__ import COMMANDS as TRAIN_COMMANDS
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-LINES = [
-    line.replace(".venv/bin/", "")
-    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-    for line in block.splitlines()
-]
+
+def _lines_of(path: Path) -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [line.replace(".venv/bin/", "") for block in blocks for line in block.splitlines()]
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if line.startswith(("python -m simgen", "python -m train"))])
+LINES = _lines_of(ROOT / "README.md")
+DOCS = [line for path in sorted((ROOT / "docs").glob("*.md")) for line in _lines_of(path)]
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in LINES + DOCS if line.startswith(("python -m simgen", "python -m train"))]
+)
 def test_every_command_composes(line: str) -> None:
     """Each command's keys and presets exist."""
     _, _, program, *arguments = shlex.split(line, comments=True)
@@ -30,12 +35,13 @@ def test_every_command_composes(line: str) -> None:
     else:
         assert default is not None
         name = default
-    sweep = [argument for argument in arguments if argument != "-m" and "," not in argument and "${" not in argument]
-    compose(name, table[name].schema, table[name].named(sweep))
+    place = Place(name, table[name].schema, program, table[name].words)
+    for settings in jobs_of(take_apart(arguments, place), place, values_of):
+        compose_job(place, settings)
 
 
 def test_every_script_is_there() -> None:
-    scripts = {script for line in LINES for script in re.findall(r"scripts/[\w.]+", line)}
+    scripts = {script for line in LINES + DOCS for script in re.findall(r"scripts/[\w.]+", line)}
     assert scripts and all((ROOT / script).is_file() for script in scripts)
 
 

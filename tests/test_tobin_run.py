@@ -15,6 +15,7 @@ import train.runs.checkpoint
 import train.tobin.fit
 from simgen.errors import CheckpointError, ConfigError, SimgenError
 from train.config import DataConfig, ModelConfig, TrainConfig, TrainerConfig
+from train.runs.trainer import rate
 from train.tobin.checkpoint import load_checkpoint
 from train.tobin.fit import Training
 
@@ -105,6 +106,42 @@ def kill_at_write(number: int, *, half_written: bool) -> Any:
         patch.setattr(train.runs.checkpoint, "_save", save)
 
     return arm
+
+
+def test_a_finished_run_goes_on_with_more_epochs(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its learning rate at each step is that of the schedule of the epochs planned by then, also where it is killed."""
+    out, rates = tmp_path / "run", {}
+    original = Training.training_step
+
+    def training_step(self: Training, batch: Any, index: int) -> torch.Tensor:
+        rates[self.global_step] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        if self.global_step == killed:
+            raise Killed
+        return original(self, batch, index)
+
+    monkeypatch.setattr(Training, "training_step", training_step)
+    killed = -1
+    train.tobin.fit.train(config_of(dataset, out, epochs=1))
+    killed = 8  # of the 4 to 12 that follow
+    with pytest.raises(Killed):
+        train.tobin.fit.train(config_of(dataset, out, epochs=3))
+    killed = -1
+    train.tobin.fit.train(config_of(dataset, out, epochs=3))
+    assert "at step 4 of 12; the learning rate is 75% of its peak" in capsys.readouterr().out
+    planned = {step: 4 if step < 4 else 12 for step in range(12)}
+    assert rates == pytest.approx({step: 2e-3 * rate(step, total) for step, total in planned.items()}, abs=1e-12)
+    history = json.loads((out / "metrics.json").read_text())["history"]
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    config = json.loads((out / "config.json").read_text())
+    assert config["trainer"]["epochs"] == 3 and config["continued"] == [{"after_epochs": 1, "planned": 1}]
+    before = (out / "last.ckpt").read_bytes()
+    with pytest.raises(
+        ConfigError, match=r"^trainer\.epochs: got 2, but the run in .* has done 3; expected at least 3"
+    ):
+        train.tobin.fit.train(config_of(dataset, out, epochs=2))
+    assert (out / "last.ckpt").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -86,23 +86,25 @@ def _export(config: ExportConfig) -> None:
 
 
 COMMANDS = {
-    "train": Command("train a model on a rendered dataset, or go on with an interrupted run", TrainConfig, _train),
+    "train": Command(
+        "train a model, or continue a run that was interrupted or is to be longer", TrainConfig, _train, resumes=True
+    ),
     "doctor": Command(
-        "check before a long run: one step, overfit one batch, a toy scene, the real configuration",
+        "check before a long run: one step, one overfitted batch, a toy scene, the real configuration",
         DoctorConfig,
         _doctor,
     ),
     "evaluate": Command("measure a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
     "calibrate": Command(
-        "learn a keypoint model's confidence from rendered pictures of another scene or size",
+        "fit a keypoint model's confidence to rendered images of your own scene and size",
         CalibrateConfig,
         _calibrate,
     ),
-    "compare": Command(
-        "what differed between two runs: compare RUN_A RUN_B", CompareConfig, _compare, ("first", "second")
+    "compare": Command("show what differs between two runs", CompareConfig, _compare, ("first", "second")),
+    "predict": Command(
+        "detect the blocks in photographs, folders of them or a video", PredictConfig, _predict, ("image",)
     ),
-    "predict": Command("find the blocks in a photograph, a folder of them or a video", PredictConfig, _predict),
-    "export": Command("write a keypoint model as ONNX, and compare and time the two", ExportConfig, _export),
+    "export": Command("write a keypoint model as ONNX, compare it with torch and time both", ExportConfig, _export),
 }
 
 if __name__ == "__main__":

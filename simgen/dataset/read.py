@@ -22,6 +22,7 @@ from simgen.errors import DatasetError, PictureError
 from simgen.files import read_json, sha256_of
 from simgen.geometry import Array
 from simgen.pictures import read_picture
+from simgen.progress import Progress
 
 MANIFEST = "manifest.json"
 
@@ -140,12 +141,14 @@ def verify(root: Path, manifest: Mapping[str, Any]) -> None:
             raise DatasetError(
                 f"{path}: missing, though {MANIFEST} lists it; render again into a new folder or restore it"
             )
-    with ThreadPoolExecutor() as pool:  # hashing and reading release the interpreter's lock
+    hashing = Progress(f"{root}: hashed", len(listed), "files", ending=False)
+    with hashing, ThreadPoolExecutor() as pool:  # hashing and reading release the interpreter's lock
         for (path, expected), found in zip(listed, pool.map(lambda item: sha256_of(item[0]), listed), strict=True):
             if found != expected:
                 raise DatasetError(
                     f"{path}: truncated or changed since {MANIFEST} was written; restore it or render again"
                 )
+            hashing.update()
 
 
 def _read_manifest(root: Path) -> Mapping[str, Any]:

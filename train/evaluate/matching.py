@@ -10,6 +10,7 @@ from simgen.dataset.read import BopDataset, read_rgb
 from simgen.dataset.scenes import Instance, Picture
 from simgen.errors import ConfigError
 from simgen.geometry import Array, inverse
+from simgen.progress import Progress
 from train.blocks.kinds import Kind
 from train.detect.calibration import RIGHT
 from train.detect.detector import Detector
@@ -84,6 +85,7 @@ def match_dataset(
     kinds = {kind.name: kind for kind in detector.blocks.kinds}
     groups = {name: kind.group_of(SYMMETRY_STEPS) for name, kind in kinds.items()}
     table = table_of(dataset.table_center, dataset.table_size)
+    progress = Progress("evaluated", len(dataset.pictures), "images", ending=False)
     for start in range(0, len(dataset.pictures), batch):
         pictures = dataset.pictures[start : start + batch]
         images = [read_rgb(p.path) for p in pictures]
@@ -127,6 +129,8 @@ def match_dataset(
                     *places,
                 )
             yield from (FalsePositive(picture, view, found) for i, found in enumerate(detections) if taken[i] < 0)
+        progress.update(len(pictures))
+    progress.close()
 
 
 def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:

@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from simgen.errors import SimgenError
 from simgen.files import sha256_of, write_json
+from simgen.progress import announce
 from train.blocks.kinds import BlockSet
-from train.config import KeypointConfig, TrainConfig
+from train.config import KeypointConfig, StreamConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
 from train.data.sources import sources_of
 from train.evaluate.calibrate import add_confidence
@@ -184,6 +185,8 @@ def train_keypoints(config: TrainConfig) -> None:
     last = claim(folder, {**asdict(config), **about})
     done = epochs_done(last)
     say(sources.summary)
+    if isinstance(config.data, StreamConfig) and config.data.raycast.compile:
+        announce("compiling the ray caster: some minutes the first time on a machine, then some seconds")
 
     torch.manual_seed(config.seed)
     module = KeypointTraining(config, sources.blocks, sources.size)

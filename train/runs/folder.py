@@ -1,4 +1,4 @@
-"""The folder of a training run: who may write into it, and what it says about how it came to be."""
+"""The folder of a training run: which run may write into it, and the record of how it was made."""
 
 import json
 import subprocess
@@ -9,17 +9,18 @@ from typing import Any
 
 from simgen.errors import ConfigError
 from simgen.files import differences, read_json, write_json
-from train.runs.checkpoint import LAST, place_of
+from train.runs.checkpoint import LAST, place_of, read_checkpoint
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
-# Leaves that change how fast a run is but not what it computes: a run may go on with others.
+EPOCHS = "trainer.epochs"
+# Keys that change how fast a run is but not what it computes: a run may go on with other values.
 FREE = ("out", "data.root", "data.cache_gb", "data.workers")
 
 
 def origin_of(checkpoint: Path | str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """How the keypoint model in the file `checkpoint` with this `content` came to be: what it says itself, or config.json
-    beside it; nothing where neither does."""
+    """The configuration with which the keypoint model in the file `checkpoint` with this `content` was trained: its own
+    record, or config.json beside it; empty where there is neither."""
     beside = place_of(checkpoint).parent / CONFIG
     return dict(content.get("origin") or (read_json(beside) if beside.is_file() else {}))
 
@@ -27,7 +28,9 @@ def origin_of(checkpoint: Path | str, content: Mapping[str, Any]) -> dict[str, A
 def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
     """The checkpoint in `folder` from which the run described by `config` goes on, or None where it begins.
 
-    Writes config.json into a new folder. Raises ConfigError, saying what differs, where another run has been there.
+    Writes config.json into a new folder. `trainer.epochs` may have changed to any number of at least the epochs that are
+    done; config.json then has the new number and, under `continued`, what was planned before. Raises ConfigError that names
+    the keys that differ where the folder holds another run.
     """
     config = json.loads(json.dumps(config))  # as it will be read back: lists for tuples
     if not (folder / CONFIG).exists():
@@ -40,18 +43,29 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
     changed = [
         f"{key} was {old!r} and is {new!r}"
         for key, old, new in differences(before, config)
-        if key not in FREE and not key.startswith("code.")
+        if key not in (*FREE, EPOCHS, "continued") and not key.startswith("code.")
     ]
     if changed:
         raise ConfigError(
             f"out: {folder} holds a run of another configuration ({'; '.join(changed)}); "
             "name another folder, or repeat that configuration to go on with it"
         )
-    return folder / LAST if (folder / LAST).exists() else None
+    last = folder / LAST if (folder / LAST).exists() else None
+    planned, epochs = before.get("trainer", {}).get("epochs"), config.get("trainer", {}).get("epochs")
+    if epochs != planned:
+        done = 0 if last is None else int(read_checkpoint(last)["epoch"]) + 1
+        if epochs < done:
+            raise ConfigError(
+                f"{EPOCHS}: got {epochs}, but the run in {folder} has done {done}; expected at least {done}, or another out"
+            )
+        continued = [*before.get("continued", []), {"after_epochs": done, "planned": planned}]
+        trainer = {**before["trainer"], "epochs": epochs}
+        write_json(folder / CONFIG, {**before, "trainer": trainer, "continued": continued}, indent=1)
+    return last
 
 
 def code_versions() -> dict[str, str | None]:
-    """The versions that a run was made with; `commit` is None outside a git checkout, `-dirty` marks local changes."""
+    """The versions of the code of a run; `commit` is None outside a git checkout, `-dirty` marks local changes."""
     versions: dict[str, str | None] = {}
     for package in ("simgen", "torch", "pytorch-lightning"):
         try:

@@ -1,4 +1,4 @@
-"""What every training shares: the learning rate's schedule, Lightning's trainer, going on with a run, the device."""
+"""What every training shares: the learning rate's schedule, Lightning's trainer, its progress, and resuming a run."""
 
 import logging
 import math
@@ -13,7 +13,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from simgen.errors import ConfigError
+from simgen.errors import ConfigError, SimgenError
+from simgen.progress import Progress
 from train.config import TrainConfig
 from train.runs.checkpoint import Checkpoints, read_checkpoint
 
@@ -40,11 +41,47 @@ def rate(step: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / (total - warm + 1)))
 
 
-def epochs_done(last: Path | None) -> int:
-    """The epochs that are behind the checkpoint `last`, 0 without one. Says that the run goes on from there.
+class Resumption(pl.Callback):
+    """Sets the learning rate of a run that goes on to what the schedule of its present number of epochs has at this step.
 
-    Raises CheckpointError, in one line, for what Lightning would fail at in many. A sampler must be told where it begins:
-    Lightning tells it after it has begun to ask it.
+    The checkpoint holds the rate that the schedule of the number before had for the next step; where the number is the same,
+    so is the rate.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == 0:
+            return
+        for row in trainer.lr_scheduler_configs:
+            schedule: Any = row.scheduler
+            shares = [share(schedule.last_epoch) for share in schedule.lr_lambdas]
+            for group, base, share in zip(schedule.optimizer.param_groups, schedule.base_lrs, shares, strict=True):
+                group["lr"] = base * share
+            say(
+                f"at step {trainer.global_step} of {int(trainer.estimated_stepping_batches)}; the learning rate is "
+                f"{100 * shares[0]:.0f}% of its peak, as the schedule of {trainer.max_epochs} epochs has it here"
+            )
+
+
+class EpochProgress(pl.Callback):
+    """Lines in a log file within long epochs; a terminal has Lightning's bar."""
+
+    _progress: Progress | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and not sys.stderr.isatty():
+            verb = f"epoch {trainer.current_epoch + 1:3}/{trainer.max_epochs}: trained"
+            self._progress = Progress(verb, int(trainer.num_training_batches), "steps", ending=False)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self._progress is not None:
+            self._progress.update()
+
+
+def epochs_done(last: Path | None) -> int:
+    """The epochs that are done in the checkpoint `last`, 0 without one. Prints that the run goes on from there.
+
+    Raises CheckpointError for a file that Lightning would fail to read. A sampler needs this number before Lightning, which
+    sets it only after the first iteration.
     """
     if last is None:
         return 0
@@ -54,9 +91,14 @@ def epochs_done(last: Path | None) -> int:
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None) -> None:
-    """Runs `trainer` over the loaders of training and of validation, from the checkpoint `last` where there is one."""
+    """Runs `trainer` over the loaders of training and of validation, from the checkpoint `last` if that is not None.
+
+    A SimgenError in a process that loads data arrives here with a traceback as its message; it leaves with its own line.
+    """
     try:
         trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
+    except SimgenError as error:
+        raise type(error)(_own_line(error)) from error
     except SystemExit as error:
         if trainer.interrupted:  # Lightning turns Ctrl+C into an exit with status 1; ours are 130 and a line
             raise KeyboardInterrupt from error
@@ -64,8 +106,8 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any
 
 
 def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *, deal_out: bool = True) -> pl.Trainer:
-    """`deal_out` says whether Lightning is to share out the pictures among processes, or they do so themselves."""
-    # Lightning's advice on workers and its announcements of devices say nothing about this run that is not known.
+    """The trainer of a run in `folder`. With `deal_out`, Lightning distributes the images among several processes."""
+    # Lightning's advice on workers and its announcements of devices are of no use here.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     try:
@@ -74,7 +116,7 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *,
             precision=config.trainer.precision,  # type: ignore[arg-type]  # checked in train.config
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
-            callbacks=[checkpoints],
+            callbacks=[checkpoints, Resumption(), EpochProgress()],
             use_distributed_sampler=deal_out,
             logger=TensorBoardLogger(folder, name=None, version="tensorboard"),
             enable_progress_bar=sys.stderr.isatty(),
@@ -85,3 +127,8 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *,
     except MisconfigurationException as error:
         got = f"accelerator={config.trainer.accelerator} devices={config.trainer.devices}"
         raise ConfigError(f"trainer: {got} cannot be had here ({error}); expected auto or cpu") from error
+
+
+def _own_line(error: SimgenError) -> str:
+    """The message of `error` without the traceback that torch puts before it where a process of a DataLoader raised it."""
+    return str(error).rpartition(f"{type(error).__module__}.{type(error).__qualname__}: ")[2].strip()

@@ -1,0 +1,166 @@
+"""Writes docs/randomization.md from the schema, the factors' bounds and the presets of conf/randomize/.
+
+python scripts/make_docs.py
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from simgen.config import compose
+from simgen.distributions import KINDS
+from simgen.effects import in_words
+from simgen.factors import bounds_of, words_of
+from simgen.help import shown
+from simgen.keys import Key, choices_of, groups_of, keys_of
+from simgen.resources import resource_folder
+from simgen.schema import Render
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "randomization.md"
+_INTRODUCTION = """\
+<!-- Made by scripts/make_docs.py from simgen/schema.py, simgen/factors.py and conf/randomize/. Do not edit. -->
+# Randomization
+
+Each number that may vary in an image is a factor: a key below `randomize`. A factor is a constant or a distribution:
+
+{kinds}
+
+`nominal` and `varied` stand for the scene file's own value at that place: see `nominal` and `varied` in `scenes/*.yaml`.
+
+```bash
+python -m simgen render randomize=light                        # a preset
+python -m simgen render randomize.ambient.intensity=0.4        # freeze one factor
+python -m simgen render 'randomize.blocks.scale=[uniform,0.8,1.2]'
+python -m simgen render randomize.images=photos 'randomize.table.texture=[choice,image,noise]'
+python -m simgen preview vary=camera                           # look at one group alone
+```
+
+Freezing or adding one factor changes no other one's numbers. A factor that the renderer cannot draw is sampled and recorded
+all the same, and the command says so. A factor that was set and has no effect is reported, too.
+
+## Presets
+
+{presets}
+
+`none` is the value that a factor has where no preset varies it. `full` varies all that the presets from `blocks` to `sensor`
+vary, in the same way.
+"""
+
+
+def randomization_page() -> str:
+    """The text of docs/randomization.md."""
+    keys = {path: key for path, key in keys_of(Render, groups_of("render")).items() if path.startswith("randomize.")}
+    presets = {preset: values_of_preset(preset) for preset in ["none", *arms(), "full", "tobin2017"]}
+    kinds = "\n".join(f"- {_usage(usage)}" for _, usage in KINDS.values())
+    listed = "\n".join(f"- `{preset}`: {_about(preset)}" for preset in presets)
+    parts = [_INTRODUCTION.format(kinds=kinds, presets=listed)]
+    for section in ("", *_sections(keys)):
+        rows = [key for path, key in keys.items() if _section_of(path) == section and key.kind != "section"]
+        if rows:
+            parts.append("\n".join(_table(section, keys, rows, presets)))
+    return "\n".join(parts)
+
+
+def arms() -> list[str]:
+    """The presets that vary one group of factors."""
+    varying = resource_folder("conf") / "randomize" / "vary"
+    return [preset for preset in choices_of("randomize") if (varying / f"{preset}.yaml").is_file()]
+
+
+@cache
+def values_of_preset(preset: str) -> dict[str, Any]:
+    """The value of each factor, by its key below randomize."""
+    return _flat(asdict(compose("render", Render, [f"randomize={preset}"]).randomize))
+
+
+def _table(section: str, keys: Mapping[str, Key], rows: list[Key], presets: Mapping[str, Any]) -> Iterator[str]:
+    name = f"randomize.{section}".rstrip(".")
+    yield f"## `{name}`\n"
+    if name in keys:
+        yield f"{_sentence(keys[name].help)}\n"
+    yield "| key | meaning | unit | allowed | `none` | presets |"
+    yield "|---|---|---|---|---|---|"
+    for key in rows:
+        path = key.path.removeprefix("randomize.")
+        default = presets["none"][path]
+        varied = [
+            f"`{preset}` `{shown(values[path])}`"
+            for preset, values in presets.items()
+            if preset not in ("none", "full") and values[path] != default
+        ]
+        conditions = [need for need in key.needs if need.partition("=")[0].rstrip("!") in keys]
+        needs = "".join(f"; needs {_short(need, name)}" for need in conditions[-1:])
+        cells = [f"`{key.name}`", key.help + needs, key.unit, _allowed(key), f"`{shown(default)}`", ", ".join(varied)]
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    yield ""
+
+
+def _allowed(key: Key) -> str:
+    if key.name == "slots":
+        return "0 to 8" if ".light." in key.path else "0 to 1000"
+    if key.kind == "text":
+        return "a folder"
+    if key.name == "model":
+        return "the block set's names, any"
+    words = words_of(key.path)
+    if words:
+        return ", ".join(words)
+    count, low, high = bounds_of(key.path)
+    numbers = "a number" if count == 1 else f"{count} numbers"
+    if math.isinf(low) and math.isinf(high):
+        return numbers
+    return f"{numbers}, at least {low:g}" if math.isinf(high) else f"{numbers}, {low:g} to {high:.10g}"
+
+
+def _short(need: str, section: str) -> str:
+    return in_words(need.removeprefix(f"{section}.").removeprefix("randomize."))
+
+
+def _sections(keys: Mapping[str, Key]) -> Iterator[str]:
+    yield from (path.removeprefix("randomize.") for path, key in keys.items() if key.kind == "section")
+
+
+def _section_of(path: str) -> str:
+    return path.removeprefix("randomize.").rpartition(".")[0]
+
+
+def _about(preset: str) -> str:
+    """The comment at the head of a preset's file; of one arm, of the file that says what varies."""
+    folder = resource_folder("conf") / "randomize"
+    path = folder / "vary" / f"{preset}.yaml"
+    lines = (path if path.is_file() else folder / f"{preset}.yaml").read_text(encoding="utf-8").splitlines()
+    while lines[0].startswith("# @"):
+        lines.pop(0)
+    comments = []
+    for line in lines:
+        if line.strip() == "#" or not line.startswith("#"):
+            break
+        comments.append(line.removeprefix("#").strip())
+    return " ".join(comments)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _usage(usage: str) -> str:
+    """How a kind of distribution is written, and under which conditions."""
+    depths = list(itertools.accumulate((character == "[") - (character == "]") for character in usage))
+    end = depths.index(0) + 1
+    return f"`{usage[:end]}`{usage[end:]}"
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return flat
+
+
+if __name__ == "__main__":
+    PAGE.write_text(randomization_page(), encoding="utf-8")
+    print(PAGE)

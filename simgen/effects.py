@@ -1,0 +1,64 @@
+"""Which settings have no effect, because another key is not what they need; the schema states what each needs."""
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase as fnmatch
+from typing import Any
+
+from simgen.keys import Key
+
+_OF_THE_SCENE = {"nominal", "varied"}  # words for what the scene file has, which may be anything
+
+
+def without_effect(
+    config: Any, groups: Mapping[str, str], keys: Mapping[str, Key], given: tuple[str, ...]
+) -> list[str]:
+    """A line for each of the keys `given` that changes nothing in `config`, whose groups have the choices `groups`."""
+    lines = []
+    for path in given:
+        for condition in keys[path].needs:
+            unmet = _unmet(condition, config, groups, keys)
+            if unmet is not None:
+                lines.append(f"{path} has no effect with {unmet}; it needs {in_words(condition)}")
+                break
+    return lines
+
+
+def _unmet(condition: str, config: Any, groups: Mapping[str, str], keys: Mapping[str, Key]) -> str | None:
+    """The key of `condition` with its value, where this does not meet it; None where it does, or there is no such key."""
+    differs = "!=" in condition
+    path, _, wanted = condition.partition("!=" if differs else "=")
+    if path not in keys:
+        return None
+    value = groups[path] if path in groups else _value(config, path)
+    there = set(_words(value))
+    if there & _OF_THE_SCENE:
+        return None
+    options = wanted.split("|")
+    matches = [any(fnmatch(word, option) for option in options) for word in there]
+    met = not all(matches) if differs else any(matches)
+    return None if met else f"{path}={next(_words(value)) if len(there) == 1 else value}"
+
+
+def in_words(condition: str) -> str:
+    """A condition of the schema as a message has it."""
+    path, differs, wanted = condition.partition("!=")
+    return f"{path} other than {wanted}" if differs else condition.replace("|", " or ")
+
+
+def _value(config: Any, path: str) -> Any:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def _words(value: Any) -> Iterator[str]:
+    """All numbers and words in a value, as the conditions write them."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _words(item)
+    elif value is None:
+        yield "null"
+    elif isinstance(value, bool):
+        yield str(value).lower()
+    else:
+        yield f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,144 @@
+"""The keys that a command's schema has: what each may hold, what it means, and which other key it depends on.
+
+A schema is a dataclass. The metadata of a field made by `key` hold its explanation, which is the only one: the commands'
+help and docs/randomization.md are made from it.
+"""
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING as ABSENT
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from simgen.resources import resource_folder
+
+MISSING: Any = "???"  # OmegaConf's mark for a value that must be given
+
+Kind = Literal["text", "texts", "text or texts", "value", "section", "group"]
+
+
+def key(help: str, default: Any = ABSENT, *, unit: str = "", needs: str = "", **metadata: Any) -> Any:
+    """A field of a schema. `default` may be a class, which is then called for each instance.
+
+    `unit` is that of its values, `choices` are the words that it may be. `needs` is a condition on another key, without
+    which this key, and all keys below it, have no effect: `key=value`, `key=value|value` or `key!=value`. There, a key that
+    begins with a dot is a neighbor of the field.
+    """
+    metadata |= {"help": help, "unit": unit, "needs": needs}
+    if isinstance(default, type) or callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(metadata=metadata) if default is ABSENT else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a command. `path` is dotted; `expects` describes its values; `needs` are conditions with full keys, its own
+    and those of the sections above it."""
+
+    path: str
+    kind: Kind
+    expects: str
+    help: str
+    unit: str
+    optional: bool  # whether null is a value
+    empty: bool  # whether it may be an empty text
+    needs: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+
+def keys_of(schema: type, groups: Mapping[str, str]) -> dict[str, Key]:
+    """All keys and sections of `schema` by path, where `groups` maps each group to its choice.
+
+    Of a group whose choices have schemas of their own (`options` in the metadata of its field) the keys are those of its
+    choice; none where the choice is unknown.
+    """
+    return {found.path: found for found in _walk(schema, groups, "", ())}
+
+
+def groups_of(command: str) -> dict[str, str]:
+    """The groups that conf/`command`.yaml chooses from, with its own choices, in its order."""
+    chosen: dict[str, str] = {}
+    for item in read_conf(command)["defaults"]:
+        if isinstance(item, dict):
+            chosen.update({str(group): str(choice) for group, choice in item.items()})
+    return chosen
+
+
+def choices_of(group: str) -> list[str]:
+    """The choices of `group`: the files in conf/`group`/."""
+    return sorted(path.stem for path in (resource_folder("conf") / group).glob("*.yaml"))
+
+
+@cache
+def read_conf(name: str) -> Any:
+    """The content of conf/`name`.yaml as it stands, without what its defaults list adds."""
+    return yaml.safe_load((resource_folder("conf") / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _walk(schema: type, groups: Mapping[str, str], above: str, needs: tuple[str, ...]) -> Iterator[Key]:
+    hints = get_type_hints(schema)
+    for item in fields(schema):
+        path = f"{above}{item.name}"
+        below = needs + _needs_of(item, above)
+        hint, inner = hints[item.name], None
+        if is_dataclass(hint):
+            inner = hint
+        elif "options" in item.metadata:
+            inner = _schema_of(path, groups.get(path, ""), item.metadata["options"])
+        if inner is not None or "options" in item.metadata:
+            kind: Kind = "group" if path in groups else "section"
+            expects = f"one of {', '.join(choices_of(path))}" if kind == "group" else f"the keys {path}.*"
+            yield _key_of(item, path, kind, expects, False, below)
+            if inner is not None:
+                yield from _walk(inner, groups, f"{path}.", below)  # type: ignore[arg-type]
+        else:
+            yield _key_of(item, path, *_values_of(hint, item), below)
+
+
+def _key_of(item: Field[Any], path: str, kind: Kind, expects: str, optional: bool, needs: tuple[str, ...]) -> Key:
+    about = item.metadata
+    empty = item.default == ""
+    return Key(path, kind, expects, about.get("help", ""), about.get("unit", ""), optional, empty, needs)
+
+
+def _needs_of(item: Field[Any], above: str) -> tuple[str, ...]:
+    condition = item.metadata.get("needs", "")
+    return (above.removesuffix(".") + condition if condition.startswith(".") else condition,) if condition else ()
+
+
+def _values_of(hint: Any, item: Field[Any]) -> tuple[Kind, str, bool]:
+    """What a leaf of type `hint` holds: its kind, in words, and whether it may be null."""
+    options = set(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else {hint}
+    words = item.metadata.get("choices")
+    optional = type(None) in options
+    options -= {type(None)}
+    if item.metadata.get("texts"):  # OmegaConf has no type for "one text or several"
+        return "text or texts", "a text, or [text, text, ...]", optional
+    (plain,) = options if len(options) == 1 else (Any,)
+    if plain is str:
+        return "text", f"one of {', '.join(words)}" if words else "a text", optional
+    if get_origin(plain) is list:
+        inner = get_args(plain)[0]
+        return ("texts", "[text, text, ...]", optional) if inner is str else ("value", _LISTS[inner], optional)
+    return "value", _WORDS.get(plain, "a number, words or [kind, arguments...]"), optional
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
+_LISTS = {int: "[whole number, ...]", float: "[number, ...]"}
+
+
+@cache
+def _default_schema(group: str, choice: str) -> str:
+    """The name of the schema that conf/`group`/`choice`.yaml begins with; empty where there is no such file."""
+    return str(read_conf(f"{group}/{choice}")["defaults"][0]).removesuffix("_schema") if choice else ""
+
+
+def _schema_of(group: str, choice: str, options: Mapping[str, type]) -> type | None:
+    return options.get(_default_schema(group, choice))

@@ -1,0 +1,349 @@
+"""The command line: text as it is typed, one line for each mistake, settings without effect, and exit statuses."""
+
+import dataclasses
+import io
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytest
+from builders import pipeline_of, recipe_of
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from torch._utils import ExceptionWrapper
+
+import simgen.dataset.recipe
+import simgen.progress
+from simgen.__main__ import COMMANDS as SIMGEN
+from simgen.arguments import Place, jobs_of, take_apart
+from simgen.config import compose, compose_job, main, values_of
+from simgen.effects import without_effect
+from simgen.errors import ConfigError, RenderError
+from simgen.progress import Progress
+from train.__main__ import COMMANDS as TRAIN
+from train.config import CompareConfig, PredictConfig
+from train.runs.trainer import fit
+
+NAMES = [
+    "données",
+    "Räder Café (2)",
+    "日本/写真 1.jpg",
+    "WhatsApp Image 2024-01-01 at 10.00.00 (1).jpg",
+    "runs/lr=0.001/best.ckpt",
+    "o'brien",
+    'a "quoted" name.png',
+    "a,b",
+    "#1",
+    "[1].jpg",
+    "scan[1]",
+    "{x}",
+    "a~b",
+    "wow!",
+    "$HOME",
+    "100%",
+    r"C:\Users\Müller\neu",
+    r"\\server\share\x",
+    "1.10",
+    "1e3",
+    "007",
+    "true",
+    "null",
+    "a:b",
+    "a b\tc",
+    "-x",
+    "a${b",
+    r"back\${slash",
+    "@file",
+    "x|y&z;*?",
+]
+
+
+def place(program: str, command: str) -> Place:
+    table = SIMGEN if program == "simgen" else TRAIN
+    others = {name: row.schema for name, row in table.items() if name != command}
+    return Place(command, table[command].schema, program, table[command].words, others)
+
+
+def settings(program: str, command: str, *arguments: str) -> list[dict[str, Any]]:
+    """Key and value of the settings of each run."""
+    where = place(program, command)
+    jobs = jobs_of(take_apart(arguments, where), where, values_of)
+    return [{setting.key.path: setting.value for setting in job} for job in jobs]
+
+
+def refusal(program: str, command: str, *arguments: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        where = place(program, command)
+        for job in jobs_of(take_apart(arguments, where), where, values_of):
+            compose_job(where, job)
+    assert "\n" not in str(caught.value) and "hydra" not in str(caught.value).lower()
+    return str(caught.value)
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Calls a program with commands that only return what they would run with."""
+
+    def call(*arguments: str, run: Any = None) -> tuple[int, list[Any], str]:
+        ran: list[Any] = []
+        program, *rest = arguments
+        table = SIMGEN if program == "simgen" else TRAIN
+        stubs = {name: dataclasses.replace(row, run=run or ran.append) for name, row in table.items()}
+        monkeypatch.setattr(sys, "argv", [program, *rest])
+        status = main(program, stubs, default="train" if program == "train" else None)
+        return status, ran, capsys.readouterr().err
+
+    return call
+
+
+def test_text_is_taken_as_it_is_typed() -> None:
+    for name in NAMES:
+        assert settings("train", "predict", f"out={name}", f"image={name}") == [{"out": name, "image": name}]
+        assert settings("simgen", "render", f"out={name}", f"randomize.images={name}")[0]["randomize.images"] == name
+        if not set(name) & set("$\\{#'~:") and name not in ("null", "true", "1.10", "1e3", "007"):
+            continue  # nothing that YAML or OmegaConf would take for more than text
+        config = compose("predict", PredictConfig, [f"out={name}", f"image={name}", "camera=c"])
+        assert (config.out, config.image) == (name, name)
+    assert compose("evaluate", TRAIN["evaluate"].schema, ["checkpoint=a", "data.root=b", "out=null"]).out is None
+    assert settings("train", "predict", 'out="a b"', "image='it is'") == [{"out": "a b", "image": "it is"}]
+    home = str(Path.home())
+    assert settings("train", "predict", "out=~/x", "image=[~/a,b]") == [
+        {"out": f"{home}/x", "image": [f"{home}/a", "b"]}
+    ]
+    assert compose("compare", CompareConfig, ["first=a", "second=${first}/b"]).second == "a/b"
+    assert refusal("simgen", "render", "out=").startswith("out: got nothing; expected a text")
+
+
+def test_several_pictures() -> None:
+    for arguments in (
+        ["a.jpg", "b, c.jpg", "runs/d=1/e.jpg"],
+        ["image=a.jpg", "b, c.jpg", "runs/d=1/e.jpg"],
+        ["image=[a.jpg,'b, c.jpg']", "runs/d=1/e.jpg"],
+    ):
+        assert settings("train", "predict", *arguments, "zoom=2") == [
+            {"image": ["a.jpg", "b, c.jpg", "runs/d=1/e.jpg"], "zoom": "2"}
+        ]
+    assert settings("train", "predict", "camera=c", "a.jpg") == [{"image": "a.jpg", "camera": "c"}]
+    assert settings("train", "train", "data=stream", "data.scenes=[a b.yaml,c.yaml]")[0]["data.scenes"] == [
+        "a b.yaml",
+        "c.yaml",
+    ]
+    assert settings("train", "train", "data=stream", "data.scenes=a b.yaml")[0]["data.scenes"] == ["a b.yaml"]
+    assert settings("train", "compare", "runs/a=1", "b") == [{"first": "runs/a=1", "second": "b"}]
+    assert refusal("train", "compare", "a", "b", "c").startswith("c: one word too many")
+
+
+def test_a_sweep_runs_each_combination(call: Any) -> None:
+    status, ran, _ = call(
+        "simgen",
+        "render",
+        "-m",
+        "randomize=none,color",
+        "seed=range(1,3)",
+        "out=d ${hydra:runtime.choices.randomize}/${seed}",
+    )
+    assert status == 0
+    assert [config.out for config in ran] == ["d none/1", "d none/2", "d color/1", "d color/2"]
+    assert ran[0].randomize != ran[2].randomize
+    assert [job["out"] for job in settings("simgen", "render", "-m", "out='a,b',c [1],${x,y}")] == [
+        "a,b",
+        "c [1]",
+        "${x,y}",
+    ]
+    assert "write -m before it" in refusal("simgen", "render", "seed=1,2")
+    assert "write -m before it" in refusal("simgen", "render", "randomize=none,color")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("simgen render --num 10", "--num: write num=10"),
+        ("simgen render --num=10", "--num: write num=10"),
+        ("simgen render -n 10", "-n: write num=10"),
+        ("simgen render num 10", "num: write num=10"),
+        ("simgen render --image-format png", "--image-format: write image_format=png"),
+        ("train train --data-root x", "--data-root: write data.root=x"),
+        ("simgen render --frobnicate", "--frobnicate: no such option; settings are key=value; `python -m simgen "),
+        ("simgen render +num=3", "+num=3: leave out the +: write num=3"),
+        ("simgen render out=my folder", "a value with spaces in quotes: 'out=my folder'"),
+        ("simgen render colour=1", "colour: no such key of `render`; did you mean randomize=color, "),
+        ("simgen render randomize.colour=1", "did you mean randomize=color, "),
+        ("simgen render randomize.blocks.colour=1", "randomize.blocks.material.color"),
+        ("simgen render randomize=colour", "randomize: got colour; did you mean color? expected one of background, "),
+        ("simgen render randomize=fog", "randomize: got fog; expected one of background, blocks, camera, color, "),
+        ("train train model=tobin", "model: got tobin; "),
+        ("train train epochs=3", "epochs: no such key of `train`; did you mean trainer.epochs"),
+        ("train train accelerator=cpu", "did you mean trainer.accelerator?"),
+        ("train train zoom=2", "zoom: no key of `train`, but of evaluate and calibrate and predict"),
+        ("train train data=stream data.root=x", "data.root: no such key with data=stream; it is a key of data=bop: add"),
+        ("train evaluate root=x checkpoint=c", "did you mean data.root?"),
+        ("train evaluate data=bop", "data: got bop; that is a section: set the keys data.*"),
+        ("train train data.root=x data.epoch=3", "data.epoch: no such key with data=bop; it is a key of data=stream"),
+        ("train train data=bop", "data.root: missing (folder of the BOP dataset); write data.root=...;"),
+        ("simgen render num=many", "num: got many; expected a whole number"),
+        ("simgen render num=1.5", "num: got 1.5; expected a whole number"),
+        ("simgen render width=wide", "width: got wide; expected a whole number, or null"),
+        ("simgen render raycast.compile=perhaps", "raycast.compile: got perhaps; expected true or false"),
+        ("simgen render seed=2=3", "seed: cannot read '2=3'; expected a number"),
+        ("simgen render randomize.blocks.scale=[uniform,0,1", "randomize.blocks.scale: cannot read '[uniform,0,1'"),
+        ("train predict image=a camera=c out=${nowhere}", "Interpolation key 'nowhere' not found"),
+    ],
+)  # fmt: skip
+def test_a_mistake_shows_what_was_meant(arguments: str, message: str) -> None:
+    program, command, *rest = arguments.split(" ")
+    line = refusal(program, command, *rest)
+    assert message in line, line
+
+
+def test_a_dataset_is_chosen_by_its_folder() -> None:
+    (job,) = settings("train", "train", "data.root=x")
+    assert job == {"data": "bop", "data.root": "x"}
+
+
+def notes(program: str, command: str, *arguments: str) -> list[str]:
+    where = place(program, command)
+    (job,) = jobs_of(take_apart(arguments, where), where, values_of)
+    composed = compose_job(where, job)
+    return without_effect(composed.value, composed.groups, composed.keys, composed.given)
+
+
+def test_a_setting_without_effect_is_reported(call: Any) -> None:
+    status, _, errors = call("simgen", "render", "raycast.chunk=999")
+    assert status == 0
+    assert errors == "simgen: note: raycast.chunk has no effect with renderer=tiny; it needs renderer=raycast\n"
+    assert notes("simgen", "render", "renderer=raycast", "raycast.chunk=999") == []
+    still = [
+        "randomize.table.color2=[0,0,0]", "randomize.wall.color=[0,0,0]", "randomize.background.color=[0,0,0]",
+        "randomize.light.size=1", "randomize.sensor.motion_deg=3", "randomize.distractors.yaw_deg=3",
+    ]  # fmt: skip
+    asleep = notes("simgen", "render", "randomize=none", "randomize.distractors.count=0", *still)
+    assert [line.split(" has no effect with ")[0] for line in asleep] == [
+        "randomize.table.color2", "randomize.background.color", "randomize.light.size", "randomize.sensor.motion_deg",
+        "randomize.distractors.yaw_deg",
+    ]  # fmt: skip
+    assert notes("simgen", "render", "randomize=full", *still) == []
+    assert notes("simgen", "preview", "vary=camera", "randomize=none")[0].startswith(
+        "randomize has no effect with vary"
+    )
+    assert notes("train", "train", "data.root=d", "randomize.walls=0", "trainer.jitter=0") == [
+        "randomize.walls has no effect with data=bop; it needs data=stream"
+    ]
+    assert notes("train", "train", "trainer.jitter=0")[0].endswith("it needs data=bop")
+    assert notes("train", "export", "out=a.safetensors", "width=32") == [
+        "width has no effect with out=a.safetensors; it needs out other than *.safetensors"
+    ]
+    assert notes("train", "export", "out=a.onnx", "width=32") == []
+    line = "randomize.images: .* has no effect: no texture is image; set one, for example randomize.table.texture=image"
+    folder = Path(__file__).parent / "golden"
+    with pytest.raises(ConfigError, match=line):
+        pipeline_of(f"randomize.images={folder}")
+    pipeline_of(f"randomize.images={folder}", "randomize.background.texture=[choice,flat,image]")
+
+
+def test_composing_leaves_the_callers_hydra_alone(tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_text("a: 1\n")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.3"):
+        before = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+        assert compose("compare", CompareConfig, ["first=x", "second=y"]).first == "x"
+        with pytest.raises(ConfigError):
+            compose("compare", CompareConfig)
+        assert (GlobalHydra.instance().hydra, HydraConfig.instance().cfg) == before
+        assert hydra.compose("theirs").a == 1
+
+
+def test_exit_statuses(call: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(error: BaseException) -> Any:
+        def run(config: Any) -> None:
+            raise error
+
+        return call("train", "compare", "a", "b", run=run)[::2]
+
+    folder = tmp_path / "o'brien"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    assert call("train", "compare", "a", "b")[:2] == (0, [CompareConfig("a", "b")])
+    assert call("train", "compare", "a", "b", run=lambda config: 1)[0] == 1
+    assert fails(RenderError("no\n  light")) == (2, "train: error: no light\n")
+    assert fails(KeyboardInterrupt()) == (130, "\ntrain: interrupted\n")
+    assert fails(PermissionError(13, "Permission denied", "/out/x")) == (2, "train: error: /out/x: Permission denied\n")
+    assert fails(OSError(28, "No space left on device")) == (2, "train: error: No space left on device\n")
+    with pytest.raises(OSError, match="odd"):
+        fails(OSError("odd"))
+    with pytest.raises(ZeroDivisionError):
+        fails(ZeroDivisionError())
+    for arguments in (["simgen"], ["simgen", "rendr"], ["simgen", "--num", "3"], ["train", "overfit"]):
+        assert call(*arguments)[0] == 2
+    assert "did you mean render?" in call("simgen", "rendr")[2]
+    assert call("simgen", "--help")[0] == call("train", "predict", "-h")[0] == 0
+    # `| head`: the pipe is closed, and nothing is written about it.
+    read, write = os.pipe()
+    os.close(read)
+    with io.TextIOWrapper(io.FileIO(write, "w")) as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        status, _, errors = call("simgen", "render", "--help")
+        assert (status, errors) == (1, "")
+
+
+def test_help_has_a_line_for_each_key(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    call_help = place("train", "train")
+    main_line = "  trainer.epochs=12 "
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train", "model=tobin_small", "--help"])
+        assert main("train", TRAIN, default="train") == 0
+    text = capsys.readouterr().out
+    assert main_line in text and "  model.height=168 " in text and "model.crop" not in text
+    assert "  out=runs/${model.name} " in text and call_help.command in text
+    assert "  randomize.light.count " in text
+
+
+def test_progress_in_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Progress("rendered", 100, "images", done=10) as progress:
+        for second in range(1, 91):  # one image a second: a tenth of the work every 10 s
+            now = float(second)
+            progress.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "rendered 20 of 100 images in 10 s, 1 min 20 s left"
+    assert len(lines) == 9 and lines[-1] == "rendered 100 of 100 images in 1 min 30 s"
+    with Progress("trained", 1000, "steps", ending=False) as progress:
+        for _ in range(40):
+            now += 1.0
+            progress.update()
+    assert capsys.readouterr().err.splitlines() == ["trained 30 of 1000 steps in 30 s, 16 min 10 s left"]
+
+
+def test_a_recipe_needs_no_package_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata as metadata
+
+    there = metadata.version
+    missing = {"pybullet", "simgen", "opencv-python-headless"}
+
+    def version(name: str) -> str:
+        if name in missing:
+            raise metadata.PackageNotFoundError(name)
+        return there(name)
+
+    monkeypatch.setattr(simgen.dataset.recipe.importlib.metadata, "version", version)
+    versions = recipe_of(pipeline_of("renderer=raycast"))["versions"]
+    assert {name for name, value in versions.items() if value is None} == missing
+    assert versions["numpy"] == np.__version__
+
+
+def test_an_error_in_a_loader_process_is_one_line() -> None:
+    class Trainer:
+        interrupted = False
+
+        def fit(self, *_: Any, **__: Any) -> None:
+            try:
+                raise RenderError("raycast draws convex blocks only, and block 'a: b' has hollows")
+            except RenderError:
+                wrapper = ExceptionWrapper(sys.exc_info(), "in DataLoader worker process 0")
+            wrapper.reraise()
+
+    with pytest.raises(RenderError, match=r"^raycast draws convex blocks only, and block 'a: b' has hollows$"):
+        fit(Trainer(), None, (None, None), None)  # type: ignore[arg-type]
