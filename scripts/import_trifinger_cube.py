@@ -18,7 +18,7 @@ from simgen.dataset.photographs import Photograph, import_command, write_photogr
 from simgen.errors import DatasetError
 from simgen.files import read_json
 from simgen.geometry import rigid
-from simgen.shapes import make_solid
+from simgen.shapes.solids import make_solid
 
 # obj_id - 1 in poses/: name and shape as scenes/blocks/tobin.yaml has them, size in m.
 BLOCKS = (("cube", "cube", (0.065, 0.065, 0.065)), ("rectangular_prism", "rectangular_prism", (0.02, 0.02, 0.08)))

@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from simgen.command.effects import in_words
+from simgen.command.help import shown
+from simgen.command.keys import Key, choices_of, groups_of, keys_of
 from simgen.config import compose
 from simgen.distributions import KINDS
-from simgen.effects import in_words
 from simgen.factors import bounds_of, words_of
-from simgen.help import shown
-from simgen.keys import Key, choices_of, groups_of, keys_of
 from simgen.resources import resource_folder
 from simgen.schema import Render
 

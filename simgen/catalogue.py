@@ -13,7 +13,7 @@ from simgen.errors import ConfigError, SceneError
 from simgen.geometry import Array
 from simgen.resources import resource_folder
 from simgen.scene import Bools, Fixtures
-from simgen.shapes import SHAPES, Solid, load_solid, make_solid
+from simgen.shapes.solids import SHAPES, Solid, load_solid, make_solid
 from simgen.yamlfile import read_yaml
 
 LEAST, MOST = 0.001, 5.0  # m: the longest edge of a block

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
-from simgen.arguments import Place, Setting, Typed, jobs_of, take_apart
-from simgen.effects import without_effect
+from simgen.command.arguments import Place, Setting, Typed, jobs_of, take_apart
+from simgen.command.effects import without_effect
+from simgen.command.help import command_help, commands_help
+from simgen.command.keys import Key, groups_of, keys_of
 from simgen.errors import ConfigError, SimgenError
-from simgen.help import command_help, commands_help
-from simgen.keys import Key, groups_of, keys_of
 from simgen.resources import resource_folder
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 Frames
     world    the table frame: origin on the table top, Z up, metres.
     camera   OpenCV axes: x right, y down, z forward, origin at the center of projection.
-    block    origin at the center of the block's bounding box, axes along its edges (shapes.py).
+    block    origin at the center of the block's bounding box, axes along its edges (shapes/solids.py).
     image    pixels; (0, 0) is the center of the top-left pixel, u to the right, v down.
 
 A transform is named `a_from_b`: it maps coordinates in b to coordinates in a, so products read by cancelling:

@@ -9,7 +9,7 @@ from simgen.catalogue import World
 from simgen.geometry import Array, inverse, project, transform_points
 from simgen.render import Frames
 from simgen.scene import Scenes
-from simgen.shapes import Solid
+from simgen.shapes.solids import Solid
 from simgen.silhouette import Box, box_of, silhouette
 
 OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2  # a keypoint's visibility; the numbers are COCO's

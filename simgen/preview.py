@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.catalogue import World
+from simgen.command.progress import Progress
 from simgen.config import compose
 from simgen.dataset.write import Sample
 from simgen.errors import ConfigError
@@ -16,7 +17,6 @@ from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
 from simgen.pipeline import CHUNK, make_resized_pipeline
-from simgen.progress import Progress
 from simgen.render import make_renderer
 from simgen.schema import Preview
 

@@ -1,6 +1,6 @@
 """The schema of conf/: the keys of `python -m simgen render` and `preview`, as plain dataclasses.
 
-Each field holds its own explanation, from which the commands' help and docs/randomization.md are made (keys.py). A field
+Each field holds its own explanation (command/keys.py), the source of the commands' help and of docs/randomization.md. A field
 typed `Any` under `Randomize` is a factor: a constant, `[kind, arguments...]` (distributions.py), or one of the words
 `nominal` and `varied`, which stand for the scene file's own value at that place.
 """
@@ -8,7 +8,7 @@ typed `Any` under `Randomize` is a factor: a constant, `[kind, arguments...]` (d
 from dataclasses import dataclass
 from typing import Any
 
-from simgen.keys import MISSING, key
+from simgen.command.keys import MISSING, key
 
 _MIXES = ".texture=gradient|checker|stripes|noise|faces"
 

@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from simgen.distortion import lens_reach
 from simgen.geometry import NEAR, Array, project
-from simgen.shapes import Solid
+from simgen.shapes.solids import Solid
 
 Box = tuple[int, int, int, int]  # [u, v, width, height] px, all -1 where empty
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import cv2
 import torch
 
+from simgen.command.progress import Progress, announce
 from simgen.dataset.recipe import describe
 from simgen.dataset.write import IMAGE_FORMATS, WRITERS, begin, finish, write_sample
 from simgen.errors import ConfigError, RenderError
 from simgen.pipeline import CHUNK, Pipeline, check_choice, make_pipeline
-from simgen.progress import Progress, announce
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Render
 

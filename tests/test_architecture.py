@@ -16,15 +16,16 @@ from simgen.engine import _remedy
 
 # From the bottom up: a module imports only from modules named before it.
 ORDER = [
-    "errors", "engine", "files", "pictures", "resources", "keys", "schema", "arguments", "effects", "help", "progress",
-    "config", "distortion", "geometry", "camera.lenses", "camera.checks", "camera.value", "camera.files",
-    "camera.formats", "camera.read", "camera", "draws", "distributions", "hulls", "symmetry", "polygons", "meshfile",
-    "meshrepair", "shapes", "scene", "yamlfile", "catalogue", "textures", "textures.color", "textures.images",
-    "textures.procedural", "factors", "viewpoints", "randomize", "physics", "render", "silhouette", "render.meshes",
-    "render.pinhole", "render.bullet", "render.stage", "render.kernels", "render.rays", "render.lens", "render.shading",
-    "render.surface", "render.light", "render.raycast", "sensor", "labels", "targets", "dataset", "dataset.layout",
-    "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.write",
-    "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
+    "errors", "engine", "files", "pictures", "resources", "command", "command.keys", "schema", "command.arguments",
+    "command.effects", "command.help", "command.progress", "config", "distortion", "geometry", "camera.lenses",
+    "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",
+    "distributions", "shapes", "shapes.hulls", "shapes.symmetry", "shapes.polygons", "shapes.meshfile",
+    "shapes.meshrepair", "shapes.solids", "scene", "yamlfile", "catalogue", "textures", "textures.color",
+    "textures.images", "textures.procedural", "factors", "viewpoints", "randomize", "physics", "render", "silhouette",
+    "render.meshes", "render.pinhole", "render.bullet", "render.stage", "render.kernels", "render.rays", "render.lens",
+    "render.shading", "render.surface", "render.light", "render.raycast", "sensor", "labels", "targets", "dataset",
+    "dataset.layout", "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read",
+    "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
 ]  # fmt: skip
 # The packages of train/, likewise.
 TRAIN = [

@@ -13,7 +13,7 @@ import yaml
 from simgen.catalogue import Box, load_block_set, load_world, scene_names
 from simgen.errors import ConfigError, SceneError, SimgenError
 from simgen.resources import resource_folder
-from simgen.shapes import SHAPES
+from simgen.shapes.solids import SHAPES
 
 TETRAHEDRON = "v 0 0 0\nv 30 0 0\nv 0 30 0\nv 0 0 30\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
 SCENE: dict[str, Any] = {

@@ -16,14 +16,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from torch._utils import ExceptionWrapper
 
+import simgen.command.progress
 import simgen.dataset.recipe
-import simgen.progress
 from simgen.__main__ import COMMANDS as SIMGEN
-from simgen.arguments import Place, jobs_of, take_apart
+from simgen.command.arguments import Place, jobs_of, take_apart
+from simgen.command.effects import without_effect
+from simgen.command.progress import Progress
 from simgen.config import compose, compose_job, main, values_of
-from simgen.effects import without_effect
 from simgen.errors import ConfigError, RenderError
-from simgen.progress import Progress
 from train.__main__ import COMMANDS as TRAIN
 from train.config import CompareConfig, PredictConfig
 from train.runs.trainer import fit

@@ -22,7 +22,7 @@ from simgen.errors import ConfigError, DatasetError, FileError
 from simgen.files import sha256_of
 from simgen.geometry import inverse, look_at, rigid, rotation_about, transform_points
 from simgen.render import make_renderer
-from simgen.shapes import make_solid
+from simgen.shapes.solids import make_solid
 from simgen.silhouette import box_of
 from train.blocks.kinds import BlockSet, Kind
 from train.config import DatasetConfig

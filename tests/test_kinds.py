@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from simgen.catalogue import load_world
 from simgen.errors import ConfigError
 from simgen.geometry import rigid
-from simgen.shapes import make_solid
+from simgen.shapes.solids import make_solid
 from train.blocks.kinds import TURNS, BlockSet, Kind
 from train.blocks.stances import Stances
 from train.data.targets import Targets

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from builders import ROOT
 
-from simgen.keys import groups_of, keys_of
+from simgen.command.keys import groups_of, keys_of
 from simgen.schema import Preview, Render
 from train.__main__ import COMMANDS
 

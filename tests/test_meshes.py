@@ -15,11 +15,11 @@ from trimesh import creation as make
 from simgen.catalogue import load_block_set, load_world
 from simgen.dataset.write import write_models
 from simgen.errors import RenderError, SceneError
-from simgen.meshfile import read_mesh
-from simgen.polygons import triangulated
 from simgen.render import make_renderer
 from simgen.render.stage import check_convex
-from simgen.shapes import Solid, load_solid, make_solid
+from simgen.shapes.meshfile import read_mesh
+from simgen.shapes.polygons import triangulated
+from simgen.shapes.solids import Solid, load_solid, make_solid
 
 CUBE = [(x, y, z) for x in (0, 50) for y in (0, 50) for z in (0, 50)]
 SIDES = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]

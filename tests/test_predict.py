@@ -15,7 +15,7 @@ import pytest
 import train.detect.predict
 from simgen.config import Command, main
 from simgen.errors import ConfigError, FileError, PartialError, PictureError
-from simgen.shapes import make_solid
+from simgen.shapes.solids import make_solid
 from train.blocks.kinds import Kind
 from train.config import PredictConfig, check_predict
 from train.detect.inputs import inputs_of

@@ -8,7 +8,7 @@ import pytest
 from builders import ROOT, run_command
 
 from simgen.__main__ import COMMANDS
-from simgen.arguments import Place, jobs_of, take_apart
+from simgen.command.arguments import Place, jobs_of, take_apart
 from simgen.config import compose_job, main, values_of
 from simgen.dataset.read import open_dataset
 from train.__main__ import COMMANDS as TRAIN_COMMANDS

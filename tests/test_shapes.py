@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull, Delaunay
 
 from simgen.errors import SceneError
 from simgen.geometry import rotation_about
-from simgen.shapes import SEGMENTS, SHAPES, Solid, box_mapping, face_numbers, load_solid, make_solid
+from simgen.shapes.solids import SEGMENTS, SHAPES, Solid, box_mapping, face_numbers, load_solid, make_solid
 
 ROOT3 = math.sqrt(3)
 RING = SEGMENTS / 2 * math.sin(2 * math.pi / SEGMENTS)  # the area of the polygon that stands for the unit circle

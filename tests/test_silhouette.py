@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from test_shapes import L_CORNERS, L_FACES, SOLIDS, solid_of, write_obj
 
 from simgen.geometry import Array, intrinsics, project, rigid, unproject
-from simgen.shapes import Solid, load_solid
+from simgen.shapes.solids import Solid, load_solid
 from simgen.silhouette import NEAR, Silhouette, silhouette
 
 WIDTH, HEIGHT = 56, 42

@@ -1,6 +1,6 @@
 """The schemas of conf/train.yaml and of the other commands, of conf/model/ and conf/data/, and their range checks.
 
-Each field holds its own explanation, from which the commands' help is made (simgen/keys.py). Unknown keys, wrong types and
+Each field holds its own explanation (simgen/command/keys.py), for the commands' help. Unknown keys, wrong types and
 missing values fail in simgen.config; what is checked here is whether a value makes sense.
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simgen.command.keys import MISSING, key
 from simgen.errors import ConfigError
-from simgen.keys import MISSING, key
 from simgen.schema import Randomize, Raycast
 
 POSITION_MODELS = ("tobin_small", "tobin_vgg")

@@ -16,7 +16,7 @@ from simgen.dataset.fields import entries, number, numbers, record, records
 from simgen.dataset.layout import MODELS_INFO, mesh_path
 from simgen.errors import DatasetError
 from simgen.geometry import Array, rigid
-from simgen.shapes import Solid, load_solid, make_solid
+from simgen.shapes.solids import Solid, load_solid, make_solid
 
 _SMALLEST, _LARGEST = 2.0, 20_000.0  # mm: a model's diameter outside of these is in another unit
 _CENTERED = 1e-6  # of the diameter: less is rounding

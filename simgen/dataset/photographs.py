@@ -13,7 +13,7 @@ from simgen.dataset.write import bop_pose, write_models
 from simgen.errors import SimgenError
 from simgen.files import sha256_of, write_file, write_json
 from simgen.geometry import Array
-from simgen.shapes import Solid
+from simgen.shapes.solids import Solid
 from simgen.silhouette import box_of, silhouette
 
 SPLIT = "test"

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.command.progress import Progress
 from simgen.dataset import layout
 from simgen.dataset.fields import number, record, records
 from simgen.dataset.models import Model, models_of
@@ -22,7 +23,6 @@ from simgen.errors import DatasetError, PictureError
 from simgen.files import read_json, sha256_of
 from simgen.geometry import Array
 from simgen.pictures import read_picture
-from simgen.progress import Progress
 
 MANIFEST = "manifest.json"
 

@@ -22,7 +22,7 @@ from simgen.dataset.visibility import Lens, Placed, visible_masks
 from simgen.errors import DatasetError, PictureError
 from simgen.geometry import Array
 from simgen.pictures import picture_size
-from simgen.shapes import Solid
+from simgen.shapes.solids import Solid
 from simgen.silhouette import Box, box_of
 
 # Of the diameter: the median distance of blocks is never less, but it is a thousandth of itself where meters are written.

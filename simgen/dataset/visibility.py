@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.geometry import Array, inverse, unproject
-from simgen.shapes import Solid
+from simgen.shapes.solids import Solid
 from simgen.silhouette import Silhouette, silhouette
 
 _CHUNK = 2_000_000  # numbers at once

@@ -25,7 +25,7 @@ from simgen.files import differences, read_json, sha256_of, write_file, write_js
 from simgen.geometry import Array, inverse
 from simgen.labels import Label
 from simgen.scene import Scenes, to_json
-from simgen.shapes import Solid
+from simgen.shapes.solids import Solid
 
 DATA_VERSION = 6  # counts up whenever the same recipe gives other bytes; see CHANGELOG, "Changes the data"
 IMAGE_FORMATS = ("jpg", "png")

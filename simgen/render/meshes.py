@@ -10,7 +10,7 @@ import numpy as np
 
 from simgen.catalogue import Box, World
 from simgen.scene import Fixtures
-from simgen.shapes import Mesh, Solid, box_mapping, face_numbers, make_solid
+from simgen.shapes.solids import Mesh, Solid, box_mapping, face_numbers, make_solid
 from simgen.textures.procedural import FACES, ROUND_FACE
 
 

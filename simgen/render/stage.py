@@ -11,7 +11,7 @@ from simgen.catalogue import World
 from simgen.errors import RenderError
 from simgen.geometry import Array
 from simgen.scene import SURFACES, Materials, Scenes
-from simgen.shapes import make_solid
+from simgen.shapes.solids import make_solid
 from simgen.textures.color import decode
 
 FLOOR, WALL_X, WALL_Y, BACKGROUND = range(4)  # an object's number is one of these plus Stage.solids

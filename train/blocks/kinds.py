@@ -14,9 +14,9 @@ from torch import Tensor
 
 from simgen.errors import ConfigError
 from simgen.geometry import Array, rigid
-from simgen.hulls import diameter_of, planes_of, rests_of
-from simgen.shapes import Solid
-from simgen.symmetry import Shape
+from simgen.shapes.hulls import diameter_of, planes_of, rests_of
+from simgen.shapes.solids import Solid
+from simgen.shapes.symmetry import Shape
 
 TURNS = 12  # members of the symmetry group that stand for a continuous symmetry
 SPHERE_CORNERS = 642  # points that stand for a sphere: within 0.4% of its radius
@@ -38,7 +38,7 @@ class Edges:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of block, in meters in the block frame of shapes.py.
+    """One kind of block, in meters in the block frame of simgen.shapes.
 
     keypoints (K, 3): the block's origin first, then those of the solid; symmetries (S, 4, 4), the identity first;
     `axis` (3,) of a continuous symmetry or None; rests (R, 4, 4) table_from_block; corners (V, 3) of the convex hull.

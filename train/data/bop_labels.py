@@ -17,7 +17,7 @@ from simgen.dataset.visibility import Lens, Placed, hull_depth
 from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import Array, inverse
 from simgen.scene import Scenes, from_json
-from simgen.shapes import Solid
+from simgen.shapes.solids import Solid
 from simgen.silhouette import box_of
 from train.blocks.kinds import BlockSet, Kind
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.command.progress import Progress
 from simgen.dataset.read import BopDataset, read_rgb
 from simgen.dataset.scenes import Instance, Picture
 from simgen.errors import ConfigError
 from simgen.geometry import Array, inverse
-from simgen.progress import Progress
 from train.blocks.kinds import Kind
 from train.detect.calibration import RIGHT
 from train.detect.detector import Detector

@@ -13,8 +13,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from simgen.command.progress import Progress
 from simgen.errors import ConfigError, SimgenError
-from simgen.progress import Progress
 from train.config import TrainConfig
 from train.runs.checkpoint import Checkpoints, read_checkpoint
 

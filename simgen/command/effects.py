@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase as fnmatch
 from typing import Any
 
-from simgen.keys import Key
+from simgen.command.keys import Key
 
 _OF_THE_SCENE = {"nominal", "varied"}  # words for what the scene file has, which may be anything
 

@@ -17,10 +17,10 @@ from scipy.spatial import ConvexHull, QhullError
 
 from simgen.errors import SceneError
 from simgen.geometry import Array, rigid
-from simgen.hulls import corners_of, diameter_of, planes_of, rests_of
-from simgen.meshfile import read_mesh
-from simgen.meshrepair import Repaired, repaired
-from simgen.symmetry import Shape
+from simgen.shapes.hulls import corners_of, diameter_of, planes_of, rests_of
+from simgen.shapes.meshfile import read_mesh
+from simgen.shapes.meshrepair import Repaired, repaired
+from simgen.shapes.symmetry import Shape
 
 SEGMENTS = 64  # sides of a drawn circle: it stays within 0.13% of its radius
 SPHERE_LEVEL = 4  # subdivisions of the icosahedron that stands for a sphere: it stays within 0.09% of its radius

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from simgen.arguments import Place
-from simgen.keys import Key, choices_of, keys_of, read_conf
+from simgen.command.arguments import Place
+from simgen.command.keys import Key, choices_of, keys_of, read_conf
 
 _COLUMN = 36  # where explanations begin, unless a value reaches further
 _LISTS = """

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from simgen.command.keys import Key, choices_of, groups_of, keys_of
 from simgen.errors import ConfigError
-from simgen.keys import Key, choices_of, groups_of, keys_of
 
 _SETTING = re.compile(r"([+~]{0,2})([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 # Takes a key and what was typed for it apart into the values that this stands for in Hydra's grammar.

@@ -16,7 +16,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from simgen.geometry import Array
-from simgen.polygons import triangulated
+from simgen.shapes.polygons import triangulated
 
 FORMATS = (".obj", ".ply", ".stl", ".glb", ".gltf", ".off")
 EXPORT = "export as OBJ, PLY, STL or GLB"
