@@ -1,6 +1,6 @@
 """The schema of conf/: the keys of `python -m simgen render` and `preview`, as plain dataclasses.
 
-Each field holds its own explanation (command/keys.py), the source of the commands' help and of docs/randomization.md. A field
+Each field holds its own explanation (command/keys.py), the source of the help texts and of docs/randomization.md. A field
 typed `Any` under `Randomize` is a factor: a constant, `[kind, arguments...]` (distributions.py), or one of the words
 `nominal` and `varied`, which stand for the scene file's own value at that place.
 """
