@@ -460,6 +460,8 @@ def test_a_table_is_where_one_is_stated(root: Path, tmp_path: Path, capsys: pyte
 def test_a_manifest_of_windows_is_read(root: Path) -> None:
     files = {str(path.relative_to(root)).replace("/", "\\"): sha256_of(path) for path in root.rglob("*.*")}
     assert any("\\" in name for name in files)
+    (root / "manifest.json").write_text(json.dumps({"name": "another tool's"}))
+    assert open_dataset(root).manifest == {}
     (root / "manifest.json").write_text(json.dumps({"status": "complete", "files": files}))
     assert len(open_dataset(root)) == 3
     (root / TRUTH).write_text("{}")
