@@ -414,6 +414,9 @@ def test_targets_and_names(root: Path, tmp_path: Path) -> None:
     assert sum(one.target for one in last.instances) == 1
     best = max(last.instances, key=lambda one: one.visible_fraction)
     assert best.target
+    (root / "other.json").write_text(json.dumps([{"scene_id": 0, "im_id": 1, "obj_id": 1}]))  # there is a cone alone
+    other = open_dataset(root, targets="other.json")
+    assert other.skipped == "skipped 1 targets of which the image has no block in scene_gt.json"
     (root / "train_pbr").rename(root / "train")
     write_foreign(tmp_path / "test")
     (tmp_path / "test" / "train_pbr").rename(root / "test")
@@ -460,6 +463,8 @@ def test_a_table_is_where_one_is_stated(root: Path, tmp_path: Path, capsys: pyte
 def test_a_manifest_of_windows_is_read(root: Path) -> None:
     files = {str(path.relative_to(root)).replace("/", "\\"): sha256_of(path) for path in root.rglob("*.*")}
     assert any("\\" in name for name in files)
+    (root / "manifest.json").write_text(json.dumps({"name": "another tool's"}))
+    assert open_dataset(root).manifest == {}
     (root / "manifest.json").write_text(json.dumps({"status": "complete", "files": files}))
     assert len(open_dataset(root)) == 3
     (root / TRUTH).write_text("{}")

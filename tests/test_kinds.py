@@ -170,7 +170,7 @@ def _targets_of(turn: np.ndarray) -> Targets:
         scale=one,
         camera_from_block=torch.tensor(pose)[None, None].float(),
         intrinsics=torch.tensor([[[500.0, 0, 160], [0, 500, 120], [0, 0, 1]]]),
-        distortion=torch.zeros((1, 5)),
+        distortion=torch.zeros((1, 9)),
         camera_from_world=torch.tensor(_OVER_TABLE)[None].float(),
         box=torch.zeros((1, 1, 4)),
         seen=one.long(),

@@ -155,7 +155,9 @@ def _read_manifest(root: Path) -> Mapping[str, Any]:
     if not (root / MANIFEST).exists():
         return {}  # a foreign BOP dataset has none
     manifest = record(read_json(root / MANIFEST), str(root / MANIFEST))
-    if manifest.get("status") != "complete":
+    if "status" not in manifest:
+        return {}  # another tool's
+    if manifest["status"] != "complete":
         raise DatasetError(f"{root}: unfinished; run the command that began it again, it will go on where it stopped")
     verify(root, manifest)
     return dict(manifest)

@@ -63,6 +63,14 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
             answers.append(one)
     if not answers:
         there = {number: model.name for number, model in sorted(dataset.models.items())}
+        known = ", ".join(sorted(set(there.values()) & set(detector.blocks.names)))
+        if known:
+            listed = f" that data.targets={config.data.targets} lists" if config.data.targets else ""
+            raise DatasetError(
+                f"{config.data.root}: no picture shows a block{listed} of the kinds that the model knows ({known}) with a "
+                f"visible fraction of data.min_visible={config.data.min_visible:g}"
+                + (f", and data.target={config.data.target}" if config.data.target != "auto" else "")
+            )
         raise DatasetError(
             f"{config.data.root}: shows no block that the model knows; it knows {', '.join(detector.blocks.names)}; the "
             f"dataset has {', '.join(there.values())}; where these are the same blocks, data.names="
