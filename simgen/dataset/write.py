@@ -27,7 +27,7 @@ from simgen.labels import Label
 from simgen.scene import Scenes, to_json
 from simgen.shapes.solids import Solid
 
-DATA_VERSION = 6  # counts up whenever the same recipe gives other bytes; see CHANGELOG, "Changes the data"
+DATA_VERSION = 7  # counts up whenever the same recipe gives other bytes; see CHANGELOG, "Changes the data"
 IMAGE_FORMATS = ("jpg", "png")
 WRITERS = ("bop",)
 SPLIT = "train"
