@@ -505,7 +505,7 @@ def test_a_block_with_hollows_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "set.yaml").write_text("ring: {mesh: ring.obj}\n")
     text = (load_world.__globals__["resource_folder"]("scenes") / "tabletop.yaml").read_text()
     (tmp_path / "own.yaml").write_text(text.replace("blocks/tobin.yaml", "set.yaml"))
-    with pytest.raises(RenderError, match=r"block 'ring' has hollows; use renderer=egl"):
+    with pytest.raises(RenderError, match=r"block 'ring' has hollows or holes; render it with renderer=tiny"):
         make_renderer("raycast", load_world(str(tmp_path / "own.yaml")))
 
 
