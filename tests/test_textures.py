@@ -495,7 +495,7 @@ def test_a_folder_is_read_with_its_sub_folders_as_a_viewer_shows_it(
     PIL.Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(tmp_path / "photo.tif", exif=exif)
     for name in ("._photo.tif", ".DS_Store", "licence.txt"):
         (tmp_path / name).write_bytes(b"\0\5\x16\7")
-    pipeline = pipeline_of(f"randomize.images={tmp_path}")
+    pipeline = pipeline_of(f"randomize.images={tmp_path}", "randomize.table.texture=image")
     assert capsys.readouterr().err == (
         f"randomize.images: 3 pictures in {tmp_path}; skipped 2 hidden files, 1 other file (.txt)\n"
     )

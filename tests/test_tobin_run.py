@@ -225,8 +225,8 @@ def test_a_finished_run_is_left_as_it_is(dataset: Path, straight: Path, tmp_path
 
 
 def test_another_configuration_is_refused_and_named(dataset: Path, straight: Path, tmp_path: Path) -> None:
-    config = config_of(dataset, straight, epochs=9)
-    with pytest.raises(ConfigError, match=r"^out: .*\(trainer\.epochs was 4 and is 9\); name another"):
+    config = config_of(dataset, straight, batch_size=9)
+    with pytest.raises(ConfigError, match=r"^out: .*\(trainer\.batch_size was 8 and is 9\); name another"):
         train.tobin.fit.train(config)
     other = write_dataset(tmp_path / "other", random_positions(40, seed=1), seed=5)
     (other / "manifest.json").write_text((other / "manifest.json").read_text().replace("0.7", "0.71"))
