@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import trimesh
 
 from simgen.dataset.fields import entries, number, numbers, record, records
 from simgen.dataset.layout import MODELS_INFO, mesh_path
 from simgen.errors import DatasetError
 from simgen.geometry import Array, rigid
+from simgen.shapes.meshfile import read_mesh
 from simgen.shapes.solids import Solid, load_solid, make_solid
 
 _SMALLEST, _LARGEST = 2.0, 20_000.0  # mm: a model's diameter outside of these is in another unit
@@ -88,11 +88,10 @@ def models_of(content: Any, path: Path, names: Mapping[int, str] | None = None) 
 def mesh_box(path: Path) -> tuple[Array, Array]:
     """Least and greatest coordinates (3,) of the vertices in a mesh file, in the file's unit. Raises DatasetError."""
     try:
-        loaded: Any = trimesh.load(path, force="mesh", process=False, skip_materials=True)
-        vertices = np.asarray(loaded.vertices, dtype=np.float64)
-        return vertices.min(axis=0), vertices.max(axis=0)
-    except Exception as error:  # trimesh raises whatever its parsers meet
+        vertices = read_mesh(path).vertices
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: missing, or cannot be read as a mesh ({error})") from error
+    return vertices.min(axis=0), vertices.max(axis=0)
 
 
 def solid_of(model: Model) -> Solid:
