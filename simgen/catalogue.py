@@ -1,5 +1,6 @@
 """Reads scenes/: what exists. A scene file names a table, a room, fixtures, a block set and a camera."""
 
+import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,13 @@ from simgen.yamlfile import read_yaml
 LEAST, MOST = 0.001, 5.0  # m: the longest edge of a block
 _UNITS = (0.001, 0.01, 0.0254, 1000.0, 100.0)  # meters per mm, cm and inch, and the two mistakes the other way round
 _LIKELY = (0.004, 1.0)  # m: what a block on a table measures
+_ALSO = {  # what else people call a shape
+    **dict.fromkeys(("box", "cuboid", "brick", "block", "prism", "plate"), "rectangular_prism"),
+    **dict.fromkeys(("ball", "globe", "icosphere"), "sphere"),
+    **dict.fromkeys(("can", "disc", "disk", "rod", "tube"), "cylinder"),
+    **dict.fromkeys(("hexagon", "hex_prism", "nut"), "hexagonal_prism"),
+    **dict.fromkeys(("wedge", "triangle"), "triangular_prism"),
+}
 _NAMES = ("model",)  # keys of a scene file whose values are names of blocks
 
 
@@ -147,16 +155,23 @@ def load_block_set(path: Path) -> tuple[Solid, ...]:
     """
     data = read_yaml(path)
     if not isinstance(data, dict) or not data:
-        raise SceneError(f"{path}: expected blocks as NAME: {{shape, size}} or NAME: {{mesh, scale}}")
+        got = (
+            "; got a list: begin each block with its name and a colon, without a dash" if isinstance(data, list) else ""
+        )
+        raise SceneError(f"{path}: expected blocks as NAME: {{shape, size}} or NAME: {{mesh, scale}}{got}")
     solids = []
     for name, block in data.items():
         where = f"block '{name}'"
+        if not name:
+            raise SceneError(f"{path}: {where}: expected a name")
         if not isinstance(block, dict):
             raise SceneError(f"{path}: {where}: got {block!r}; expected {{shape, size}} or {{mesh, scale}}")
         keys = set(block) - {"scale", "axis"} if "mesh" in block else set(block)
         if keys not in ({"mesh"}, {"shape", "size"}):
-            got = sorted(map(str, block))
-            raise SceneError(f"{path}: {where}: got keys {got}; expected shape and size, or mesh and scale (and axis)")
+            got = ", ".join(sorted(map(str, block))) or "none"
+            raise SceneError(
+                f"{path}: {where}: got the keys {got}; expected shape and size, or mesh and scale (and axis)"
+            )
         if "mesh" in block:
             scale = _number(path, f"{where}: scale", block.get("scale", 1.0), positive=True)
             axis = _vector(path, f"{where}: axis", block["axis"], 3) if "axis" in block else None
@@ -164,10 +179,15 @@ def load_block_set(path: Path) -> tuple[Solid, ...]:
                 if not axis.any():
                     raise SceneError(f"{path}: {where}: axis: got [0, 0, 0]; expected a direction")
                 axis = axis / np.linalg.norm(axis)
-            solid = load_solid(str(name), _resolve(path, str(block["mesh"])), scale, axis)
+            if not isinstance(block["mesh"], str):
+                raise SceneError(f"{path}: {where}: mesh: got {block['mesh']!r}; expected the name of a mesh file")
+            solid = load_solid(str(name), _resolve(path, block["mesh"]), scale, axis)
             _check_size(path, solid, scale)
         elif not isinstance(block["shape"], str) or block["shape"] not in SHAPES:
-            raise SceneError(f"{path}: {where}: unknown shape '{block['shape']}'; expected one of {', '.join(SHAPES)}")
+            raise SceneError(
+                f"{path}: {where}: unknown shape '{block['shape']}'; expected one of {', '.join(SHAPES)}"
+                f"{_meant(str(block['shape']))}"
+            )
         else:
             size = _vector(path, f"{where}: size", block.get("size"), 3, positive=True)
             if block["shape"] == "sphere" and np.ptp(size) > 0:
@@ -178,6 +198,13 @@ def load_block_set(path: Path) -> tuple[Solid, ...]:
             _check_size(path, solid, None)
         solids.append(solid)
     return tuple(solids)
+
+
+def _meant(shape: str) -> str:
+    """The end of a message: which shape an unknown one may stand for, if one is likely."""
+    word = shape.lower().replace("-", "_").replace(" ", "_")
+    near = [_ALSO[word]] if word in _ALSO else difflib.get_close_matches(word, SHAPES, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _scale_of(path: Path, solid: Solid) -> float | None:
@@ -231,8 +258,11 @@ def _find(scene: str) -> Path:
 
 
 def _resolve(beside: Path, name: str) -> Path:
-    """`name` beside the file that mentions it, or else among simgen's own scenes."""
-    local, own = beside.parent / name, resource_folder("scenes") / name
+    """`name` beside the file that mentions it, or else among simgen's own scenes. It may begin with ~ or have backslashes."""
+    place = Path(name).expanduser()
+    if "\\" in name and not (beside.parent / place).exists():
+        place = Path(name.replace("\\", "/")).expanduser()
+    local, own = beside.parent / place, resource_folder("scenes") / place
     return own if own.exists() and not local.exists() else local
 
 

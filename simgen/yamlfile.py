@@ -65,10 +65,27 @@ def read_yaml(path: Path, *, names: Collection[str] = ()) -> Any:
         as_written = names
 
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader)
+        return yaml.load(_decoded(path.read_bytes()), Loader)
     except SceneError as error:
         raise SceneError(f"{path}: {error}") from error
     except OSError as error:
         raise SceneError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except UnicodeDecodeError as error:
+        raise SceneError(f"{path}: is not YAML: it is not in UTF-8; save it in that encoding") from error
+    except yaml.MarkedYAMLError as error:
+        raise SceneError(f"{path}: {_where(error)}") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise SceneError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _decoded(data: bytes) -> str:
+    """UTF-8 with or without a byte order mark, or UTF-16 with one, as Windows' editors write."""
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+
+
+def _where(error: yaml.MarkedYAMLError) -> str:
+    """The line and what is wrong in it."""
+    mark, problem = error.problem_mark or error.context_mark, " ".join(str(error.problem).split())
+    line = f"line {mark.line + 1}: " if mark is not None else ""
+    hint = "; indent with spaces: YAML allows no tabs" if "'\\t'" in problem else ""
+    return f"{line}is not YAML: {problem}{hint}"

@@ -1,5 +1,6 @@
 """Scene files: those that come with simgen, a user's own, and every way to write one wrongly."""
 
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -324,7 +325,11 @@ def test_how_a_fixture_varies_is_checked(tmp_path: Path, key: str, value: Any, s
         ({"shape": "cube", "size": [1, 1, 0]}, "size: got 0; expected a number above 0"),
         ({"shape": "cube", "size": [1, 1, "1"]}, "size: got '1'; expected a number"),
         ({"shape": "ball", "size": [1, 1, 1]}, "unknown shape 'ball'; expected one of cone, cube"),
+        ({"shape": "ball", "size": [1, 1, 1]}, "; did you mean sphere?"),
+        ({"shape": "Cuboid", "size": [1, 1, 1]}, "; did you mean rectangular_prism?"),
+        ({"shape": "cylindre", "size": [1, 1, 1]}, "; did you mean cylinder?"),
         ({"shape": ["cube"], "size": [1, 1, 1]}, "unknown shape"),
+        ({"mesh": None, "scale": 0.001}, "mesh: got None; expected the name of a mesh file"),
         ({"mesh": "corner.obj", "scale": 0}, "scale: got 0; expected a number above 0"),
         ({"mesh": "corner.obj", "scale": "0.001"}, "scale: got '0.001'; expected a number"),
         ({"mesh": "corner.obj", "axis": [0, 1]}, "axis: got [0, 1]; expected 3 numbers"),
@@ -346,6 +351,37 @@ def test_an_axis_about_which_the_mesh_is_not_round_is_refused(tmp_path: Path) ->
     message = refused(SceneError, lambda: load_block_set(tmp_path / "mine.yaml"))
     assert "'corner'" in message
     assert "axis" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"a:\n  shape: cube\n\tsize: [1, 1, 1]\n", "line 3: is not YAML: .*; indent with spaces: YAML allows no tabs"),
+        (b"a: {shape: cube\nb: 1\n", "line 2: is not YAML"),
+        ("W\u00fcrfel: {shape: cube}".encode("latin-1"), "is not YAML: it is not in UTF-8; save it in that encoding"),
+        (b'"": {shape: cube, size: [1, 1, 1]}', "block '': expected a name"),
+        (b"- {shape: cube}", "expected blocks as NAME: .*; got a list: begin each block with its name and a colon"),
+    ],
+    ids=["tab", "bracket", "encoding", "no name", "list"],
+)
+def test_a_block_set_that_yaml_cannot_read_is_refused_by_line(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    message = refused(SceneError, lambda: load_block_set(path))
+    assert re.match(f"{re.escape(str(path))}: {says}", message) and "unicode string" not in message, message
+
+
+def test_files_of_other_systems_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UTF-16 of Windows' editors, backslashes, ~ for the home folder; and a name in the wrong case is named."""
+    write(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "other.yaml"
+    for name in (".\\corner.obj", "~/corner.obj", "corner.obj"):
+        path.write_text(f"part: {{mesh: '{name}', scale: 0.001}}", encoding="utf-16")
+        assert load_block_set(path)[0].size == pytest.approx([0.03] * 3)
+    path.write_text("part: {mesh: Corner.OBJ, scale: 0.001}", encoding="ascii")
+    if not (tmp_path / "Corner.OBJ").exists():
+        assert refused(SceneError, lambda: load_block_set(path)).endswith("; did you mean corner.obj?")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "- cube", "cube", "3"])

@@ -53,6 +53,7 @@ def interleaved() -> str:
     return "".join("".join("v {} {} {}\n".format(*CUBE[k]) for k in f) + "f -4 -3 -2 -1\n" for f in SIDES)
 
 
+STL = trimesh.Trimesh(CUBE, HALVES).export(file_type="stl")
 MIXED = [*SIDES[:3], *HALVES[6:]]
 FILES: dict[str, bytes] = {
     "bom.obj": b"\xef\xbb\xbf" + obj(CUBE, SIDES).encode(),
@@ -70,6 +71,11 @@ FILES: dict[str, bytes] = {
     "cube.off": b"OFF\n# a cube\n8 6 0\n"
     + "\n".join(["{} {} {}".format(*c) for c in CUBE] + ["4 {} {} {} {} 255 0 0".format(*f) for f in SIDES]).encode(),
     "cube.stl": trimesh.Trimesh(CUBE, HALVES).export(file_type="stl"),
+    "facets named in a binary header.stl": b"solid by CAD, facets".ljust(80)
+    + trimesh.Trimesh(CUBE, HALVES * 11, process=False).export(file_type="stl")[80:],
+    "bytes after the faces.stl": STL + bytes(20),
+    "mac.obj": obj(CUBE, SIDES).replace("\n", "\r").encode(),
+    "old.obj": obj(CUBE, SIDES).replace("f ", "fo ").encode(),
     "named solid.stl": b"solid facet" + bytes(69) + trimesh.Trimesh(CUBE, HALVES).export(file_type="stl")[80:],
     "latin.stl": trimesh.Trimesh(CUBE, HALVES)
     .export(file_type="stl_ascii")
@@ -103,6 +109,12 @@ def test_every_way_to_write_a_cube_is_a_cube(tmp_path: Path, name: str) -> None:
         ("a.ply", b"solid\n", "is no PLY file"),
         ("a.stl", bytes(range(200)), "is no STL file"),
         ("a.glb", b"glTF", "is no GLB file"),
+        (
+            "a.gltf",
+            b'{"extensionsRequired": ["EXT_meshopt_compression"]}',
+            "it is compressed (EXT_meshopt_compression)",
+        ),
+        ("a.stl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n", "Git LFS pointer"),
         (
             "a.obj",
             obj([(0, 0, 0), (2, 0, 0), (0, 1, 0), (2, 1, 0), (1, 3, 0)], [[0, 1, 2, 3, 4]]).encode(),

@@ -20,6 +20,8 @@ from simgen.shapes.polygons import triangulated
 
 FORMATS = (".obj", ".ply", ".stl", ".glb", ".gltf", ".off")
 EXPORT = "export as OBJ, PLY, STL or GLB"
+_COMPRESSED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
+_STL_HEAD, _STL_FACE = 84, 50  # bytes: an 80-byte header and the number of faces; a face
 _PLY_TYPES = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4", "double": "f8",
     "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4", "float32": "f4",
@@ -46,6 +48,8 @@ def read_mesh(path: Path) -> Surface:
     data = path.read_bytes()
     if not data.strip():
         raise ValueError("the file is empty")
+    if data.startswith(b"version https://git-lfs"):
+        raise ValueError("it is a Git LFS pointer, not the mesh itself; run `git lfs pull`")
     data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark of a Windows editor
     if kind == ".obj":
         surface = _read_obj(_text(data), path)
@@ -91,7 +95,7 @@ def _read_obj(text: str, path: Path) -> Surface:
     polygons: list[list[int]] = []
     libraries: list[str] = []
     colors = False
-    lines = text.replace("\\\r\n", " ").replace("\\\n", " ").split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\\\n", " ").split("\n")
     for number, line in enumerate(lines, start=1):
         key, *words = line.partition("#")[0].split() or [""]
         if key == "v":
@@ -99,7 +103,7 @@ def _read_obj(text: str, path: Path) -> Surface:
                 raise ValueError(f"line {number}: got '{line.strip()}'; expected a vertex's three coordinates")
             colors = colors or len(words) >= 6
             vertices.append(_numbers(words[:3], number))
-        elif key == "f":
+        elif key in ("f", "fo"):  # fo: the older name
             try:
                 places = [int(word.partition("/")[0]) for word in words]
             except ValueError as error:
@@ -245,17 +249,16 @@ def _read_triangles(data: bytes, kind: str, path: Path) -> Surface:
     wears = ""
     if kind in ("glb", "gltf"):
         content = _gltf(data, kind)
-        if "KHR_draco_mesh_compression" in content.get("extensionsRequired", []):
-            raise ValueError("it is compressed with Draco, which simgen does not read; export without compression")
+        packed = [name for name in content.get("extensionsRequired", []) if name in _COMPRESSED]
+        if packed:
+            raise ValueError(f"it is compressed ({packed[0]}), which simgen does not read; export without compression")
         meshes = [part for mesh in content.get("meshes", []) for part in mesh.get("primitives", [])]
         if content.get("textures"):
             wears = "texture"
         elif any("COLOR_0" in part.get("attributes", {}) for part in meshes):
             wears = "colors"
-    elif data.lstrip()[:5].lower() == b"solid" and b"facet" in data[:4096].lower():
-        data = _text(data).encode("ascii", "replace")
-    elif len(data) < 84 or len(data) < 84 + 50 * struct.unpack("<I", data[80:84])[0]:
-        raise ValueError(f"is no STL file, or is cut short; {EXPORT}")
+    else:
+        data = _stl(data)
     source: Any = path if kind == "gltf" else io.BytesIO(data)  # a glTF's numbers lie in a file beside it
     try:
         loaded: Any = trimesh.load(source, file_type=kind, force="mesh", process=False, skip_materials=True)
@@ -264,6 +267,23 @@ def _read_triangles(data: bytes, kind: str, path: Path) -> Surface:
         cause = type(error).__name__ if isinstance(error, ImportError) else f"{error}"
         raise ValueError(f"is no {kind.upper()} file that can be read ({cause}); {EXPORT}") from error
     return Surface(vertices.reshape(-1, 3), triangles.reshape(-1, 3), wears)
+
+
+def _stl(data: bytes) -> bytes:
+    """An STL file without what its parser trips over: binary without bytes after its faces and without a header that begins
+    with "solid", as many programs write it, or text in ASCII. Raises ValueError for what is neither.
+
+    Only the length tells the two kinds apart: a binary file has room for the number of faces that it states; four letters of
+    a text in that place state over 100 million.
+    """
+    stated = int.from_bytes(data[_STL_HEAD - 4 : _STL_HEAD], "little") if len(data) >= _STL_HEAD else 0
+    length = _STL_HEAD + _STL_FACE * stated
+    text = data.lstrip()[:5].lower() == b"solid" and b"facet" in data[:4096].lower()
+    if stated and length <= len(data):
+        return b"\0" * (_STL_HEAD - 4) + data[_STL_HEAD - 4 : length]
+    if not text:
+        raise ValueError(f"is no STL file, or is cut short; {EXPORT}")
+    return _text(data).encode("ascii", "replace")
 
 
 def _gltf(data: bytes, kind: str) -> dict[str, Any]:

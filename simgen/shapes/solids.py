@@ -5,10 +5,12 @@ are meters. The eight shapes of Tobin et al. 2017 and the sphere come from one t
 a mesh file.
 """
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -18,7 +20,7 @@ from scipy.spatial import ConvexHull, QhullError
 from simgen.errors import SceneError
 from simgen.geometry import Array, rigid
 from simgen.shapes.hulls import corners_of, diameter_of, planes_of, rests_of
-from simgen.shapes.meshfile import read_mesh
+from simgen.shapes.meshfile import FORMATS, read_mesh
 from simgen.shapes.meshrepair import Repaired, repaired
 from simgen.shapes.symmetry import Shape
 
@@ -27,6 +29,7 @@ SPHERE_LEVEL = 4  # subdivisions of the icosahedron that stands for a sphere: it
 _BALL = 0.02  # of the radius: a mesh that is so near to a sphere everywhere is one
 _FULL = 0.999  # share of its hull's volume, or of each of its faces, that a convex surface has
 _HOLLOW = 0.02  # diameters: parts that overlap are no convex block if a face lies deeper in the hull
+_OF_SURFACE = ("hull", "diameter", "planes", "corners", "_as_shape")  # of a Solid: what neither axis nor notes change
 _UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -222,7 +225,11 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *
     mesh, or is flat.
     """
     if not path.is_file():
-        raise SceneError(f"{path}: missing; block '{name}' names it as its mesh")
+        near = _names_beside(path)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SceneError(
+            f"{path}: {'is a folder' if path.is_dir() else 'missing'}; block '{name}' names it as its mesh{hint}"
+        )
     try:
         surface = read_mesh(path)
         mesh = repaired(surface.vertices * scale, surface.triangles)
@@ -261,8 +268,22 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *
     if recognize and axis is None and (found := solid.round_axis) is not None:
         shown = ", ".join(f"{value:.4g}" for value in found)
         notes.append(f"its mesh is round about [{shown}]: every turn about that axis counts as the same pose")
-        solid = replace(solid, axis=found)
-    return replace(solid, notes=tuple(f"block '{name}': {note}" for note in notes))
+        solid = _copied(solid, axis=found)
+    return _copied(solid, notes=tuple(f"block '{name}': {note}" for note in notes))
+
+
+def _copied(solid: Solid, **changes: Any) -> Solid:
+    """`solid` with other `changes`, none of its surface: what was computed from that is kept, as it may have taken long."""
+    copy = replace(solid, **changes)
+    copy.__dict__.update({key: value for key, value in solid.__dict__.items() if key in _OF_SURFACE})
+    return copy
+
+
+def _names_beside(path: Path) -> list[str]:
+    """The names of mesh files in the folder of `path` that are nearly its own, the nearest first."""
+    names = [p.name for p in path.parent.iterdir() if p.suffix.lower() in FORMATS] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name.lower(), [one.lower() for one in names], 1, 0.75)
+    return [one for one in sorted(names) if one.lower() in near]
 
 
 def _solid_of(name: str, mesh: Repaired, hull: ConvexHull, middle: Array, axis: Array | None) -> Solid:
