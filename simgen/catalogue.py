@@ -18,6 +18,7 @@ from simgen.shapes.solids import SHAPES, Solid, load_solid, make_solid
 from simgen.yamlfile import read_yaml
 
 LEAST, MOST = 0.001, 5.0  # m: the longest edge of a block
+MOST_TABLE = 50.0  # m
 _UNITS = (0.001, 0.01, 0.0254, 1000.0, 100.0)  # meters per mm, cm and inch, and the two mistakes the other way round
 _LIKELY = (0.004, 1.0)  # m: what a block on a table measures
 _ALSO = {  # what else people call a shape
@@ -114,10 +115,14 @@ def load_world(scene: str) -> World:
     if not isinstance(data["blocks"], str):
         raise SceneError(f"{path}: blocks: got {data['blocks']!r}; expected the name of a block set file")
     blocks = _resolve(path, data["blocks"])
+    if not blocks.is_file():
+        raise SceneError(f"{blocks}: no such file; {path} names it in blocks")
     low, high = _vector(path, "room.low", room.get("low"), 2), _vector(path, "room.high", room.get("high"), 2)
     if np.any(low >= high):
         raise SceneError(f"{path}: room.low: got {low.tolist()}; expected numbers below room.high {high.tolist()}")
     size = _vector(path, "table.size", table.get("size"), 2, positive=True)
+    if size.max() > MOST_TABLE:
+        raise SceneError(f"{path}: table.size: {_measures(size)}; expected at most {MOST_TABLE:g} m{_guess(size)}")
     center = _vector(path, "table.center", table.get("center"), 2)
     thickness = _number(path, "table.thickness", table.get("thickness"), positive=True)
     solids = load_block_set(blocks)
@@ -258,7 +263,7 @@ def _find(scene: str) -> Path:
 
 
 def _resolve(beside: Path, name: str) -> Path:
-    """`name` beside the file that mentions it, or else among simgen's own scenes. It may begin with ~ or have backslashes."""
+    """`name` beside the file that mentions it, or else among simgen's own scenes. It may begin with ~ and have backslashes."""
     place = Path(name).expanduser()
     if "\\" in name and not (beside.parent / place).exists():
         place = Path(name.replace("\\", "/")).expanduser()

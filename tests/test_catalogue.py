@@ -405,4 +405,13 @@ def test_a_missing_or_broken_mesh_is_named_where_it_was_looked_for(tmp_path: Pat
 
 def test_a_missing_block_set_is_named_where_it_was_looked_for(tmp_path: Path) -> None:
     path = write(tmp_path, {**SCENE, "blocks": "nowhere.yaml"})
-    assert str(tmp_path / "nowhere.yaml") in refused(SceneError, lambda: load_world(str(path)))
+    message = refused(SceneError, lambda: load_world(str(path)))
+    assert message == f"{tmp_path / 'nowhere.yaml'}: no such file; {path} names it in blocks"
+
+
+def test_a_table_in_millimeters_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, {**SCENE, "table": {"center": [0, 0], "size": [1000, 600], "thickness": 30}})
+    message = refused(SceneError, lambda: load_world(str(path)))
+    assert message == (
+        f"{path}: table.size: measures 1e+03 x 600 m; expected at most 50 m; size is in meters: [1, 0.6]?"
+    )

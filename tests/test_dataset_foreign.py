@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import trimesh
 from builders import pipeline_of
 
 from simgen.dataset.models import models_of, solid_of
@@ -236,6 +237,14 @@ def pad_keys(root: Path) -> None:
     (root / "models" / "obj_000002.ply").rename(root / "models" / "obj_02.PLY")
 
 
+def models_as_obj(root: Path) -> None:
+    """The meshes in another format than BOP's, and no sizes stated: they are the meshes' own."""
+    for path in (root / "models").glob("*.ply"):
+        path.with_suffix(".OBJ").write_text(trimesh.load(path, process=False).export(file_type="obj"))
+        path.unlink()
+    edit(root / MODELS, lambda infos: [info.pop(f"size_{axis}") for info in infos.values() for axis in "xyz"])
+
+
 LAYOUTS: dict[str, Callable[[Path], Any]] = {
     "gray tif": lambda root: rename_images(root, "gray", 6, ".tif", as_gray=True),
     "JPG": lambda root: rename_images(root, "rgb", 6, ".JPG"),
@@ -246,6 +255,7 @@ LAYOUTS: dict[str, Callable[[Path], Any]] = {
     "leftovers": leave_behind,
     "encodings": recode,
     "keys": pad_keys,
+    "obj": models_as_obj,
     "models_eval": lambda root: (root / "models").rename(root / "models_eval"),
     "models_cad": lambda root: (root / "models").rename(root / "models_cad"),
     "models_other": lambda root: (root / "models").rename(root / "models_old_format"),
@@ -305,6 +315,13 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "OpenGL axes": (TRUTH, to_opengl, r"behind the camera; .* OpenGL"),
     "no intrinsics": (CAMERA, lambda c: c["1"].pop("cam_K"), r"scene_camera\.json: image 1: no cam_K"),
     "short intrinsics": (CAMERA, lambda c: c["1"].update(cam_K=[1, 2]), r"image 1: cam_K: got \[1, 2\]; expected 9"),
+    "zero intrinsics": (CAMERA, lambda c: c["1"].update(cam_K=[0] * 9), r"image 1: cam_K: is all zeros"),
+    "normalized": (
+        CAMERA,
+        lambda c: c["1"].update(cam_K=[1.1, 0, 0.5, 0, 1.4, 0.5, 0, 0, 1]),
+        r"image 1: cam_K: got .*; expected px",
+    ),
+    "transposed": (CAMERA, lambda c: c["1"].update(cam_K=K.T.ravel().tolist()), r"image 1: cam_K: looks transposed"),
     "null": (CAMERA, lambda c: c.update({"2": None}), r"scene_camera\.json: image 2: got None; expected an object"),
     "world by half": (CAMERA, lambda c: c["0"].pop("cam_t_w2c"), r"image 0: no cam_t_w2c"),
     "no camera": (CAMERA, lambda c: c.pop("2"), r"scene_camera\.json: no entry for image 2, which scene_gt\.json"),
@@ -322,6 +339,16 @@ FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "no size": (MODELS, lambda m: m["2"].update(size_x="8 cm"), r"model 2: size_x: got '8 cm'"),
     "odd axis": (MODELS, lambda m: m["2"]["symmetries_continuous"][0].pop("axis"), r"symmetries_continuous 0: no axis"),
     "odd symmetry": (MODELS, lambda m: m["1"].update(symmetries_discrete=[[1, 2]]), r"symmetry 0: .* 16 finite"),
+    "mirror symmetry": (
+        MODELS,
+        lambda m: m["1"].update(symmetries_discrete=[[-1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]]),
+        r"model 1: symmetries_discrete 0: got .*; expected a rotation \(no mirror image\)",
+    ),
+    "axis without a list": (
+        MODELS,
+        lambda m: m["2"].update(symmetries_continuous={"axis": [0, 0, 1]}),
+        r"model 2: symmetries_continuous: got .*; expected a list of objects$",
+    ),
     "no model": (MODELS, lambda m: m.clear(), r"models_info\.json: lists no model"),
 }
 
@@ -417,6 +444,13 @@ def test_targets_and_names(root: Path, tmp_path: Path) -> None:
     (root / "other.json").write_text(json.dumps([{"scene_id": 0, "im_id": 1, "obj_id": 1}]))  # there is a cone alone
     other = open_dataset(root, targets="other.json")
     assert other.skipped == "skipped 1 targets of which the image has no block in scene_gt.json"
+    # Targets of detection name images alone: all of their blocks count.
+    (root / "test_targets_bop24.json").write_text(json.dumps([{"scene_id": 0, "im_id": 2}]))
+    detection = open_dataset(root, targets="test_targets_bop24.json")
+    assert [[one.target for one in picture.instances] for picture in detection.pictures] == [[True, True]]
+    (root / "away.json").write_text(json.dumps([{"scene_id": 48, "im_id": 2, "obj_id": 1}]))
+    with pytest.raises(DatasetError, match=r"train_pbr: away\.json lists none of its images"):
+        open_dataset(root, targets="away.json")
     (root / "train_pbr").rename(root / "train")
     write_foreign(tmp_path / "test")
     (tmp_path / "test" / "train_pbr").rename(root / "test")

@@ -9,7 +9,7 @@ import numpy as np
 from simgen.errors import DatasetError
 from simgen.geometry import Array, rigid
 
-_ROTATION = 0.01  # how far R R^T may be from the identity: rounding to three digits stays below
+ROTATION = 0.01  # how far R R^T may be from the identity: rounding to three digits stays below
 
 
 def entries(content: Any, path: Path, of: str) -> dict[int, Any]:
@@ -39,7 +39,7 @@ def record(value: Any, where: str) -> Mapping[str, Any]:
 def records(value: Any, where: str) -> list[Mapping[str, Any]]:
     """`value` if it is a list of JSON objects. Raises DatasetError."""
     if not isinstance(value, list):
-        raise DatasetError(f"{where}: got {_shown(value)}; expected a list with an object for each block")
+        raise DatasetError(f"{where}: got {_shown(value)}; expected a list of objects")
     return [record(one, f"{where}, block {k}") for k, one in enumerate(value)]
 
 
@@ -70,7 +70,7 @@ def number(entry: Mapping[str, Any], key: str, where: str) -> float:
 def pose(entry: Mapping[str, Any], rotation: str, translation: str, where: str) -> Array:
     """(4, 4) m: the transform that BOP writes as nine numbers by rows and three in millimeters. Raises DatasetError."""
     turn = numbers(entry, rotation, (3, 3), where)
-    if np.abs(turn @ turn.T - np.eye(3)).max() > _ROTATION or np.linalg.det(turn) < 0:
+    if np.abs(turn @ turn.T - np.eye(3)).max() > ROTATION or np.linalg.det(turn) < 0:
         raise DatasetError(
             f"{where}: {rotation}: got {turn.ravel().round(4).tolist()}; expected a rotation matrix by rows"
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simgen.errors import DatasetError
+from simgen.shapes.meshfile import FORMATS
 
 CAMERAS, TRUTHS, INFOS = "scene_camera.json", "scene_gt.json", "scene_gt_info.json"
 MODELS_INFO = "models_info.json"
@@ -81,11 +82,12 @@ def models_folder(root: Path) -> Path:
 
 
 def mesh_path(folder: Path, obj_id: int) -> Path:
-    """The mesh of model `obj_id` in the models folder: obj_000001.ply, with any number of digits."""
-    for path in visible(folder):
-        match = re.fullmatch(r"obj_(\d+)\.ply", path.name.lower())
-        if match and int(match[1]) == obj_id:
-            return path
+    """The mesh of model `obj_id` in the models folder: obj_000001.ply, with any number of digits; or else in another format."""
+    for kind in (".ply", *FORMATS):
+        for path in visible(folder):
+            match = re.fullmatch(r"obj_(\d+)", path.stem.lower())
+            if match and int(match[1]) == obj_id and path.suffix.lower() == kind:
+                return path
     return folder / f"obj_{obj_id:06d}.ply"
 
 

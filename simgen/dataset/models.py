@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simgen.dataset.fields import entries, number, numbers, record, records
+from simgen.dataset.fields import ROTATION, entries, number, numbers, record, records
 from simgen.dataset.layout import MODELS_INFO, mesh_path
 from simgen.errors import DatasetError
 from simgen.geometry import Array, rigid
@@ -123,7 +123,7 @@ def solid_of(model: Model) -> Solid:
 def _model(obj_id: int, info: Mapping[str, Any], path: Path, names: Mapping[int, str]) -> Model:
     where = f"{path}: model {obj_id}"
     diameter = number(info, "diameter", where)
-    size = np.array([number(info, f"size_{axis}", where) for axis in "xyz"])
+    size = _size(info, path, obj_id, where)
     if diameter <= 0 or (size <= 0).any():
         raise DatasetError(f"{where}: diameter {diameter:g} mm and size {size.tolist()} mm; expected numbers above 0")
     _check_unit(diameter, where)
@@ -164,6 +164,15 @@ def _check_unit(diameter: float, where: str) -> None:
     raise DatasetError(f"{where}: diameter: got {diameter:g}; BOP states millimeters, this looks to be {guess}")
 
 
+def _size(info: Mapping[str, Any], path: Path, obj_id: int, where: str) -> Array:
+    """(3,) mm: the edges of the bounding box; where they are not stated, those of the mesh."""
+    mesh = mesh_path(path.parent, obj_id)
+    if any(f"size_{axis}" in info for axis in "xyz") or not mesh.is_file():
+        return np.array([number(info, f"size_{axis}", where) for axis in "xyz"])
+    low, high = mesh_box(mesh)
+    return np.asarray(high - low)
+
+
 def _middle(info: Mapping[str, Any], size: Array, path: Path, obj_id: int, where: str) -> Array:
     """(3,) mm: the middle of the bounding box in the model's own frame."""
     if all(f"min_{axis}" in info for axis in "xyz"):
@@ -180,6 +189,11 @@ def _discrete(info: Mapping[str, Any], center: Array, where: str) -> Array:
     found = [np.eye(4)]
     for k, values in enumerate(info.get("symmetries_discrete") or []):
         matrix = numbers({"symmetries_discrete": values}, "symmetries_discrete", (4, 4), f"{where}, symmetry {k}")
+        if np.abs(matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3)).max() > ROTATION or np.linalg.det(matrix[:3, :3]) < 0:
+            raise DatasetError(
+                f"{where}: symmetries_discrete {k}: got {matrix[:3, :3].ravel().round(4).tolist()}; expected a rotation (no "
+                "mirror image) and a translation, 16 numbers by rows"
+            )
         shift = matrix[:3, 3] / 1000
         if center.any():
             shift = matrix[:3, :3] @ center + shift - center

@@ -84,6 +84,8 @@ def open_dataset(
     for scene, folder in layout.scenes_of(root / split).items():
         infos, truths = (_optional(folder / name) for name in (layout.INFOS, layout.TRUTHS))
         pictures += reader.read(scene, folder, read_json(folder / layout.CAMERAS), truths, infos)
+    if not pictures and wanted is not None and not reader.left_out:
+        raise DatasetError(f"{root / split}: {targets} lists none of its images; expected the targets file of this split")
     if not pictures:
         reasons = "; ".join(f"{count} {what}" for what, count in sorted(reader.left_out.items()))
         raise DatasetError(f"{root / split}: no labeled image{f' ({reasons})' if reasons else ''}")
@@ -164,7 +166,8 @@ def _read_manifest(root: Path) -> Mapping[str, Any]:
 
 
 def _read_targets(root: Path, name: str) -> Targets:
-    """For each (scene, image) that the targets file lists, how many instances of each object it asks for."""
+    """For each (scene, image) that the targets file lists, how many instances of each object it asks for; none stand for all
+    of all objects."""
     path = root / name if (root / name).is_file() else Path(name)
     if not path.is_file():
         raise DatasetError(
@@ -173,9 +176,10 @@ def _read_targets(root: Path, name: str) -> Targets:
     found: dict[tuple[int, int], dict[int, int]] = {}
     for k, one in enumerate(records(read_json(path), str(path))):
         where = f"{path}, entry {k}"
-        scene, image, obj_id = (int(number(one, key, where)) for key in ("scene_id", "im_id", "obj_id"))
-        count = int(number({"inst_count": 1, **one}, "inst_count", where))
-        found.setdefault((scene, image), {})[obj_id] = count
+        scene, image = (int(number(one, key, where)) for key in ("scene_id", "im_id"))
+        asked = found.setdefault((scene, image), {})
+        if "obj_id" in one:  # BOP's targets of detection, since 2024, name images alone: every object in them is one
+            asked[int(number(one, "obj_id", where))] = int(number({"inst_count": 1, **one}, "inst_count", where))
     return found
 
 

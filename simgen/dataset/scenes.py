@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.camera import lens_of_bop
+from simgen.camera.checks import check_intrinsics
 from simgen.dataset.fields import entries, number, numbers, pose, record, records
 from simgen.dataset.layout import CAMERAS, INFOS, TRUTHS, images_of, missing_image
 from simgen.dataset.models import Model, solid_of
 from simgen.dataset.visibility import Lens, Placed, visible_masks
-from simgen.errors import DatasetError, PictureError
+from simgen.errors import ConfigError, DatasetError, PictureError
 from simgen.geometry import Array
 from simgen.pictures import picture_size
 from simgen.shapes.solids import Solid
@@ -27,6 +28,7 @@ from simgen.silhouette import Box, box_of
 
 # Of the diameter: the median distance of blocks is never less, but it is a thousandth of itself where meters are written.
 _NEAREST = 0.1
+_SHORTEST = 4.0  # px: no focal length and no principal point of an image is less
 _OFTEN = 500  # images between two lines of progress
 
 Targets = Mapping[tuple[int, int], Mapping[int, int]]  # by scene and image: how many instances of each object
@@ -107,7 +109,7 @@ class SceneReader:
             scene_id=scene,
             image_id=image,
             path=path,
-            intrinsics=numbers(camera, "cam_K", (3, 3), where),
+            intrinsics=_intrinsics(camera, where),
             distortion=_lens(camera, where),
             camera_from_world=world,
             camera_from_table=world if self.table else None,
@@ -188,6 +190,8 @@ class SceneReader:
         if self.wanted is None:
             return tuple(found)
         asked = self.wanted[picture.scene_id, picture.image_id]
+        if not asked:
+            return tuple(found)
         best: set[int] = set()
         for obj_id, count in asked.items():
             of_object = [k for k, one in enumerate(found) if one.obj_id == obj_id]
@@ -226,6 +230,21 @@ def size_of(path: Path) -> tuple[int, int]:
         return picture_size(path)
     except PictureError as error:
         raise DatasetError(f"{error}; it is a picture of a dataset: restore the dataset") from error
+
+
+def _intrinsics(camera: Mapping[str, Any], where: str) -> Array:
+    """(3, 3) px. Raises DatasetError for what cannot be an intrinsic matrix in px."""
+    matrix = numbers(camera, "cam_K", (3, 3), where)
+    try:
+        check_intrinsics(matrix, "cam_K")
+    except ConfigError as error:
+        raise DatasetError(f"{where}: {error}") from error
+    if matrix[:2].max() < _SHORTEST:
+        raise DatasetError(
+            f"{where}: cam_K: got {matrix.ravel().tolist()}; expected px, this looks to be in units of the image's size: "
+            "multiply the first row by its width and the second by its height"
+        )
+    return matrix
 
 
 def _lens(camera: Mapping[str, Any], where: str) -> Array:

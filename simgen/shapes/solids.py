@@ -6,6 +6,7 @@ a mesh file.
 """
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -280,10 +281,11 @@ def _copied(solid: Solid, **changes: Any) -> Solid:
 
 
 def _names_beside(path: Path) -> list[str]:
-    """The names of mesh files in the folder of `path` that are nearly its own, the nearest first."""
+    """The names of mesh files in the folder of `path` that are nearly its own. Another number is another mesh."""
     names = [p.name for p in path.parent.iterdir() if p.suffix.lower() in FORMATS] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name.lower(), [one.lower() for one in names], 1, 0.75)
-    return [one for one in sorted(names) if one.lower() in near]
+    digits = re.sub(r"\D", "", path.name)
+    return [one for one in sorted(names) if one.lower() in near and re.sub(r"\D", "", one) == digits]
 
 
 def _solid_of(name: str, mesh: Repaired, hull: ConvexHull, middle: Array, axis: Array | None) -> Solid:
