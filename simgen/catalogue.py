@@ -263,7 +263,7 @@ def _find(scene: str) -> Path:
 
 
 def _resolve(beside: Path, name: str) -> Path:
-    """`name` beside the file that mentions it, or else among simgen's own scenes. It may begin with ~ and have backslashes."""
+    """`name` beside the file that mentions it, or else among simgen's own scenes. ~ and backslashes are understood."""
     place = Path(name).expanduser()
     if "\\" in name and not (beside.parent / place).exists():
         place = Path(name.replace("\\", "/")).expanduser()

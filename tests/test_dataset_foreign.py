@@ -285,6 +285,11 @@ def test_stored_masks_say_what_is_visible(root: Path) -> None:
     one = open_dataset(root).pictures[1].instances[0]
     assert (one.visible_pixels, one.box_visible) == (40, (20, 10, 10, 4))
     assert one.visible_fraction < 0.6
+    cv2.imwrite(str(scene / "mask_visib" / "000001_000000.png"), np.kron(mask, np.ones((2, 2), np.uint8)))
+    with pytest.raises(
+        DatasetError, match=r"mask_visib: the mask of image 1, block 0 has 128 x 96 px; expected .* 64 x 48"
+    ):
+        open_dataset(root)
 
 
 CAMERA, TRUTH = "train_pbr/000000/scene_camera.json", "train_pbr/000000/scene_gt.json"

@@ -82,7 +82,7 @@ def models_folder(root: Path) -> Path:
 
 
 def mesh_path(folder: Path, obj_id: int) -> Path:
-    """The mesh of model `obj_id` in the models folder: obj_000001.ply, with any number of digits; or else in another format."""
+    """The mesh of model `obj_id` in a models folder: obj_000001.ply, with any number of digits, or of another format."""
     for kind in (".ply", *FORMATS):
         for path in visible(folder):
             match = re.fullmatch(r"obj_(\d+)", path.stem.lower())

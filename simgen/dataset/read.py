@@ -85,7 +85,9 @@ def open_dataset(
         infos, truths = (_optional(folder / name) for name in (layout.INFOS, layout.TRUTHS))
         pictures += reader.read(scene, folder, read_json(folder / layout.CAMERAS), truths, infos)
     if not pictures and wanted is not None and not reader.left_out:
-        raise DatasetError(f"{root / split}: {targets} lists none of its images; expected the targets file of this split")
+        raise DatasetError(
+            f"{root / split}: {targets} lists none of its images; expected the targets file of this split"
+        )
     if not pictures:
         reasons = "; ".join(f"{count} {what}" for what, count in sorted(reader.left_out.items()))
         raise DatasetError(f"{root / split}: no labeled image{f' ({reasons})' if reasons else ''}")

@@ -146,8 +146,8 @@ class SceneReader:
         """The instances with boxes and visible parts by the meshes' silhouettes; by mask_visib/ where it is there."""
         if not self._computed:
             print(
-                f"{picture.path.parent.parent}: no {INFOS}: boxes and visible fractions are computed from the meshes at "
-                "every start; bop_toolkit's calc_gt_info.py stores them",
+                f"{picture.path.parent.parent}: no {INFOS}, or no entry of image {picture.image_id}: boxes and visible "
+                "fractions are computed from the meshes at every start; bop_toolkit's calc_gt_info.py stores them",
                 file=sys.stderr,
             )
         self._computed += 1
@@ -167,6 +167,11 @@ class SceneReader:
         found = []
         for (k, one), outline, mask in zip(placed.items(), outlines, visible, strict=True):
             stored = _stored_mask(picture, k)
+            if stored is not None and stored.shape != mask.shape:
+                raise DatasetError(
+                    f"{picture.path.parent.parent / 'mask_visib'}: the mask of image {picture.image_id}, block {k} has "
+                    f"{stored.shape[1]} x {stored.shape[0]} px; expected the image's {lens.width} x {lens.height}"
+                )
             seen, whole = mask if stored is None else stored, outline.count()
             pixels = int(np.count_nonzero(seen))
             found.append(
