@@ -27,7 +27,7 @@ from train.draw.sheets import draw_curves, sheet, write_png
 from train.fit.symptoms import UNLIKE, dead_parts, exploded, gradient_norm, unlikeness, unsupported
 from train.fit.training import losses_of
 from train.nets.detection_net import KeypointNet, make_net
-from train.nets.losses import Losses, findable
+from train.nets.losses import Losses, detectable
 from train.runs.trainer import device_of, rate
 
 STEPS = 400  # at most, of the overfitted batch and of the toy scene
@@ -135,7 +135,7 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
     images, targets = batch.images, batch.targets
     drawn = [draw_targets(images, targets, row, sources.blocks) for row in range(min(SHOWN, len(targets)))]
     write_png(out / "batch.png", sheet(drawn))
-    asked = findable(targets)
+    asked = detectable(targets)
     if not bool(asked.any()):
         raise SimgenError(f"no block is visible in {len(targets)} pictures; look at {out / 'batch.png'}")
     trial = Trial.of(config, sources.blocks)
@@ -248,7 +248,7 @@ def _errors_on(trial: Trial, batch: Batch, per_scene: int, picture: Path) -> tup
             continue
         table_from_camera = inverse(view.camera_from_table)
         predicted = [(table_from_camera @ one.pose.camera_from_block)[:2, 3] for one in detections]
-        for slot in (findable(targets)[row] & targets.labelled[row]).nonzero()[:, 0].tolist():
+        for slot in (detectable(targets)[row] & targets.labelled[row]).nonzero()[:, 0].tolist():
             true = (table_from_camera @ targets.camera_from_block[row, slot].double().cpu().numpy())[:2, 3]
             places.setdefault(row // per_scene, []).append(true)
             errors.append(100 * min((float(np.linalg.norm(place - true)) for place in predicted), default=np.inf))
