@@ -132,7 +132,9 @@ class Given(CropNet):
 
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("member", [0, 1, 5])
-def test_the_loss_of_the_truth_is_zero_in_any_symmetric_pose(drawn: tuple[torch.Tensor, Targets], member: int, apart: bool) -> None:
+def test_the_loss_of_the_truth_is_zero_in_any_symmetric_pose(
+    drawn: tuple[torch.Tensor, Targets], member: int, apart: bool
+) -> None:
     images, targets = drawn
     stances = Stances(BLOCKS, apart)
     picture, slot = detectable(targets).nonzero(as_tuple=True)

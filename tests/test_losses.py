@@ -43,7 +43,7 @@ def read_from(keypoints: torch.Tensor, stances: Stances) -> Callable[..., torch.
 
 @dataclass
 class Perfect:
-    """The maps of a perfect network, which predicts each block's keypoints in symmetric pose number `member`. Its tensors can
+    """The maps of a perfect network, which predicts each block's keypoints in symmetric pose number `member`. Tensors may
     be changed before `maps` is read."""
 
     heat: torch.Tensor
