@@ -218,9 +218,13 @@ def test_edges_is_stored_with_the_weights(
         *(Calibration(np.zeros(n), np.ones(n), np.arange(n) + 1.0, 0.5) for n in (4, 6 if kept else 4))
     )
     inflated = Inflation(1.5, 2.0)
-    monkeypatch.setattr("train.evaluate.calibrate._grown", lambda detector, _: replace(detector, inflation=inflated))
-    monkeypatch.setattr("train.evaluate.calibrate._sure", lambda detector, *_: replace(detector, calibration=fitted))
-    monkeypatch.setattr("train.evaluate.calibrate.comes_true", lambda detector, _: {"edges": detector.edges})
+    monkeypatch.setattr(
+        "train.evaluate.calibrate._fit_covariance_scale", lambda detector, _: replace(detector, inflation=inflated)
+    )
+    monkeypatch.setattr(
+        "train.evaluate.calibrate._fit_confidence", lambda detector, *_: replace(detector, calibration=fitted)
+    )
+    monkeypatch.setattr("train.evaluate.calibrate.report_calibration", lambda detector, _: {"edges": detector.edges})
     assert load_detector("shipped-blocks").edges
     made = tmp_path / "made.ckpt"
     assert calibrate_checkpoint(
@@ -237,6 +241,6 @@ def test_edges_is_stored_with_the_weights(
 
 def test_edges_need_a_crop_network(data: Path, tmp_path: Path) -> None:
     config = CalibrateConfig("shipped", DatasetConfig(str(data)), edges=True, out=str(tmp_path / "made.ckpt"))
-    with pytest.raises(ConfigError, match=r"^edges: shipped has no second look"):
+    with pytest.raises(ConfigError, match=r"^edges: shipped has no crop network"):
         calibrate_checkpoint(config)
     assert not list(tmp_path.iterdir())

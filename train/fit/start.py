@@ -23,10 +23,10 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
             f"{', '.join(blocks.names)}"
         )
     own, given = net.state_dict(), other.net.state_dict()
-    if net.crops is not None and other.net.crops is None:  # a second look begins with what the first has learnt
+    if net.crops is not None and other.net.crops is None:  # a new crop network begins with the first stage's weights
         given |= {f"crops.{name}": value for name, value in given.items() if f"crops.{name}" in own}
     # The last layer is that of the classes, which may be others where one tells stances apart; and either may lack the
-    # table's part or the second look.
+    # table's part or the crop network.
     free = ("out.", "table.") if net.crops and other.net.crops else ("out.", "table.", "crops.")
     for name in [*own, *(name for name in given if name not in own)]:
         if name in own and name in given and own[name].shape == given[name].shape:
@@ -34,6 +34,6 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
         elif not name.startswith(free):
             raise CheckpointError(
                 f"model.start: {path} is a network of another size, by its {name}; expected the same model.widths, depths "
-                "and features, and of a second look the same model.stances, crop and crop_widths"
+                "and features, and for the crop network the same model.stances, crop and crop_widths"
             )
     net.load_state_dict(own)

@@ -55,9 +55,9 @@ class KeypointTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         blocks, config = self.blocks.to(self.device), self.config.model
-        # A first look that is frozen learns nothing: its part is left to validation.
+        # A frozen first stage has no use for its losses in training.
         losses = (
-            second_look(self.model, batch, blocks, config)
+            second_stage_losses(self.model, batch, blocks, config)
             if config.frozen
             else losses_of(self.model, batch, blocks, config)
         )
@@ -123,12 +123,12 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet, config: Keypoint
         losses = replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
     if net.crops is None:
         return losses
-    crops = second_look(net, batch, blocks, config)
+    crops = second_stage_losses(net, batch, blocks, config)
     return replace(losses, total=crops.total if config.frozen else losses.total + crops.total, crops=crops)
 
 
-def second_look(net: KeypointNet, batch: Batch, blocks: BlockSet, config: KeypointConfig) -> BlockLosses:
-    """The part of `losses_of` that is the second look's."""
+def second_stage_losses(net: KeypointNet, batch: Batch, blocks: BlockSet, config: KeypointConfig) -> BlockLosses:
+    """The losses of the crop network on `batch`."""
     assert net.crops is not None
     weights = _weights_of(config)
     return crop_losses(net.crops, net.stances, batch.images, batch.jitter, batch.targets, blocks, weights)
@@ -139,7 +139,7 @@ def _weights_of(config: KeypointConfig) -> Weights:
 
 
 def _numbers_of(losses: Losses | BlockLosses) -> dict[str, Tensor]:
-    """What is written down of `losses`, by name; BlockLosses are a second look's."""
+    """The logged values of `losses`, by name; BlockLosses are the crop network's."""
     if not isinstance(losses, Losses):
         return {"loss": losses.total.detach(), **_named_crops(losses)}
     named = {"loss": losses.total, **{name: getattr(losses, name) for name in _PARTS}}
