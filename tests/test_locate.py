@@ -189,6 +189,9 @@ def test_the_loss_is_zero_at_the_truth_and_ignores_cells_without_one() -> None:
     stances = Stances(BlockSet.of_worlds([load_world("tabletop").solids]), apart=False)
     maps = Maps(empty, empty, lambda *_: empty, empty, stances, table, torch.zeros(2, 3, 4))
     assert [float(part.detach()) for part in table_loss(maps, truth)] == [0, 0]
+    # 30 cm off along both axes, in units of 0.5 m and linear beyond 10 cm: (0.3 - 0.1 / 2) / 0.5; the scale is 1 m.
+    far = table_loss(replace(maps, table=table.detach() + 0.3), truth)[0]
+    assert float(far) == pytest.approx(0.5 + 0.1 * 0.3, rel=1e-5)
     moved = (table.detach() + 0.1).requires_grad_()
     loss, distance = table_loss(replace(maps, table=moved), truth)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -135,8 +135,8 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
     images, targets = batch.images, batch.targets
     drawn = [draw_targets(images, targets, row, sources.blocks) for row in range(min(SHOWN, len(targets)))]
     write_png(out / "batch.png", sheet(drawn))
-    asked = detectable(targets)
-    if not bool(asked.any()):
+    blocks = detectable(targets)
+    if not bool(blocks.any()):
         raise SimgenError(f"no block is visible in {len(targets)} pictures; look at {out / 'batch.png'}")
     trial = Trial.of(config, sources.blocks)
     before = [weight.detach().clone() for weight in trial.net.parameters()]
@@ -148,10 +148,10 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
     if still:
         raise SimgenError(f"{still} of {len(before)} weights did not move; is model.lr={config.model.lr:g} right?")
     warnings = []
-    blind = unsupported(images, targets, asked)
-    if len(blind) > FEW * int(asked.sum()):
-        where = ", ".join(f"picture {picture} slot {slot}" for picture, slot in blind[:5])
-        warnings.append(f"no pixel supports {len(blind)} of {int(asked.sum())} labels ({where}); look at batch.png")
+    unseen = unsupported(images, targets, blocks)
+    if len(unseen) > FEW * int(blocks.sum()):
+        where = ", ".join(f"picture {picture} slot {slot}" for picture, slot in unseen[:5])
+        warnings.append(f"no pixel supports {len(unseen)} of {int(blocks.sum())} labels ({where}); look at batch.png")
     if (far := unlikeness(images, sources.held_out[0].images)) > UNLIKE:
         warnings.append(
             f"pictures of training and of validation differ in brightness or contrast by {far:.1f} standard errors"
@@ -231,7 +231,7 @@ def _of_gradients(trace: Trace) -> list[str]:
 
 
 def _errors_on(trial: Trial, batch: Batch, per_scene: int, picture: Path) -> tuple[Array, float]:
-    """The distance along the table, in cm, from each labelled block of the held-out `batch` to the nearest detection
+    """The distance along the table, in cm, from each labeled block of the held-out `batch` to the nearest detection
     (infinite without), and the mean error of always predicting the scene's mean place. Each `per_scene` pictures are of one
     scene. Draws the detections into the file `picture`."""
     targets = batch.targets

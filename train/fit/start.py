@@ -1,4 +1,4 @@
-"""A training that begins with the weights of another: the same kinds elsewhere, or with the camera to be learnt, too."""
+"""A training that starts from the weights of another model: for other scenes, or with a table head or crop network added."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from train.nets.detection_net import KeypointNet
 
 
 def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
-    """Gives `net`, which is to find `blocks`, the averaged weights of the keypoint model in `path`. What that one has not
-    learnt, as where on the table a cell looks, keeps the weights that it has.
+    """Gives `net`, which is to detect `blocks`, the averaged weights of the keypoint model in `path`. Parts that this model
+    lacks, such as a table head, keep their weights.
 
-    Raises CheckpointError where the two do not find the same blocks, or are not of the same size.
+    Raises CheckpointError if the two do not detect the same blocks, or their sizes differ.
     """
     other = load_detector(path, calibrated=False)
     if other.blocks.names != blocks.names or not torch.allclose(other.blocks.keypoints, blocks.keypoints, atol=1e-6):
         raise CheckpointError(
-            f"model.start: {path} finds {', '.join(other.blocks.names)}; expected the kinds and sizes of this training, "
+            f"model.start: {path} detects {', '.join(other.blocks.names)}; expected the kinds and sizes of this training, "
             f"{', '.join(blocks.names)}"
         )
     own, given = net.state_dict(), other.net.state_dict()
