@@ -44,8 +44,8 @@ def unlikeness(first: Tensor, second: Tensor) -> float:
 
 def unsupported(images: Tensor, targets: Targets, blocks: Tensor) -> list[tuple[int, int]]:
     """The picture and slot of each of the `blocks` (B, N) bool that cannot be seen in `images` (B, 3, H, W) uint8: its
-    visible box and 2 px around it have one color. With random colors there are always some; many are a sign that labels and pictures
-    do not belong together."""
+    visible box and 2 px around it have one color. With random colors there are always some; many are a sign that labels and
+    pictures do not belong together."""
     height, width = images.shape[2:]
     result = []
     for picture, slot in blocks.nonzero().tolist():
