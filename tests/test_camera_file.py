@@ -137,7 +137,7 @@ def test_preview_of_one_group_keeps_the_camera(tmp_path: Path, capsys: pytest.Ca
     overrides = [f"randomize.camera.file={file}", "vary=light", "num=1", f"out={tmp_path / 'sheet.png'}"]
     preview(compose("preview", Preview, overrides))
     assert cv2.imread(str(tmp_path / "sheet.png")).shape == (240, 320, 3)  # the tiles are 320 px wide
-    assert "takes the place" in capsys.readouterr().err
+    assert "replaces randomize.camera" in capsys.readouterr().err
 
 
 UNDER_GLASS = inverse(look_at(np.array([0.0, 0.0, 30.0]), np.array([0.0, 0.1, 0.0])))

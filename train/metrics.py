@@ -33,7 +33,7 @@ def xy_errors(predicted: Array, truth: Array) -> Array:
 
 
 def median_of(errors: Sequence[float]) -> float | None:
-    """The median of `errors`, infinite for what was not found; None where it is infinite, or of none."""
+    """The median of `errors`, infinite for misses; None if it is infinite or there are no errors."""
     median = float(np.median(errors)) if len(errors) else np.inf
     return median if np.isfinite(median) else None
 
@@ -112,7 +112,7 @@ def auc(errors: Array, greatest: float) -> float:
 
 
 def match(scores: Array, costs: Array, limit: float) -> NDArray[np.int64]:
-    """For each detection (D,) the truth that it found, or -1.
+    """For each detection (D,) the number of the truth that is matched to it, or -1.
 
     The detection with the best of `scores` (D,) chooses first, an earlier one before a later one of the same score: of the
     truths left the one with the least of its `costs` (D, T), if that is below `limit`. D and T may be 0. As in BOP (Hodan
@@ -122,19 +122,19 @@ def match(scores: Array, costs: Array, limit: float) -> NDArray[np.int64]:
     costs = _array("costs", costs, len(scores), "T", least=0, infinite=True)
     if np.isnan(limit):
         raise ValueError("limit: expected a number, not NaN")
-    found = np.full(len(scores), -1)
+    matched = np.full(len(scores), -1)
     costs = costs.copy()
     if costs.shape[1] > 0:
         for detection in np.argsort(-scores, kind="stable"):
             nearest = int(costs[detection].argmin())
             if costs[detection, nearest] < limit:
-                found[detection] = nearest
+                matched[detection] = nearest
                 costs[:, nearest] = np.inf
-    return found
+    return matched
 
 
 def precision_recall(scores: Array, right: NDArray[np.bool_], truths: int) -> PrecisionRecall:
-    """Precision and recall of detections with `scores` (D,), `right` (D,) where they found one of `truths` truths.
+    """Precision and recall of detections with `scores` (D,), `right` (D,) if matched to one of `truths` truths.
 
     Average precision is the whole area under the precision made monotone, the greatest at the same or a greater recall:
     PASCAL VOC's since 2010 (Everingham et al. 2015), not COCO's sum at 101 points. Detections of one score stand together.
@@ -146,10 +146,10 @@ def precision_recall(scores: Array, right: NDArray[np.bool_], truths: int) -> Pr
     order = np.argsort(-scores)
     last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # of each score
     hits = np.cumsum(right[order])[last]
-    precision, found = hits / (last + 1), hits / truths
+    precision, recall = hits / (last + 1), hits / truths
     monotone = np.maximum.accumulate(precision[::-1])[::-1]
-    area = float(np.sum(np.diff(found, prepend=0.0) * monotone))
-    return PrecisionRecall(scores[order][last], precision, found, area)
+    area = float(np.sum(np.diff(recall, prepend=0.0) * monotone))
+    return PrecisionRecall(scores[order][last], precision, recall, area)
 
 
 def expected_calibration_error(confidence: Array, right: NDArray[np.bool_], bins: int) -> float:

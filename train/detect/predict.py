@@ -46,11 +46,11 @@ def predict(config: PredictConfig) -> None:
                 with VideoOverlay(overlay) as video:
                     for name, picture, view, rate in _pictures(one, camera, config.camera):
                         _print_notices(camera, picture, config.camera, noticed)
-                        found = weak.without(detector.find([picture], [view])[0])
-                        line = {"image": name, "blocks": [describe(detection, view) for detection in found]}
+                        detections = weak.without(detector.find([picture], [view])[0])
+                        line = {"image": name, "blocks": [describe(detection, view) for detection in detections]}
                         print(json.dumps(line, allow_nan=False), flush=True)
                         predictions.add(line)
-                        drawn = draw_detections(picture, found, view)
+                        drawn = draw_detections(picture, detections, view)
                         if rate is None:
                             write_overlay(overlay, drawn)
                         else:
@@ -84,10 +84,10 @@ class _Weak:
 
     def without(self, detections: Sequence[Detection]) -> list[Detection]:
         """The `detections` of a picture that are not left out."""
-        weak = [found.confidence for found in detections if found.confidence < self._confidence]
+        weak = [one.confidence for one in detections if one.confidence < self._confidence]
         self._counts.append(len(weak))
         self._best = max([self._best, *weak])
-        return [found for found in detections if found.confidence >= self._confidence]
+        return [one for one in detections if one.confidence >= self._confidence]
 
     def report(self, camera: str, *, on_table: bool) -> None:
         """Prints a line on stderr where there were any."""
@@ -106,21 +106,21 @@ class _Weak:
         )
 
 
-def describe(found: Detection, view: View) -> dict[str, Any]:
-    """`found` as plain JSON values: meters, pixels, unit quaternions wxyz; `sigma` holds standard deviations."""
-    pose = found.pose
+def describe(detection: Detection, view: View) -> dict[str, Any]:
+    """`detection` as plain JSON values: meters, pixels, unit quaternions wxyz; `sigma` holds standard deviations."""
+    pose = detection.pose
     deviation = np.sqrt(np.maximum(np.diag(pose.covariance), 0))
     result = {
-        "kind": found.kind.name,
-        "size_m": _rounded(found.kind.size),
-        "confidence": round(found.confidence, 4),
+        "kind": detection.kind.name,
+        "size_m": _rounded(detection.kind.size),
+        "confidence": round(detection.confidence, 4),
         "camera_from_block": _transform(pose.camera_from_block),
         "sigma": {"rotation_deg": _rounded(np.degrees(deviation[:3]), 3), "translation_m": _rounded(deviation[3:])},
-        "keypoints_px": _rounded(found.keypoints, 2),
-        "on_table": found.on_table is not None,
+        "keypoints_px": _rounded(detection.keypoints, 2),
+        "on_table": detection.on_table is not None,
     }
-    if found.kind.mesh_origin is not None:  # the same pose, of the origin of the user's own model
-        own = rigid(np.eye(3), found.kind.mesh_origin)
+    if detection.kind.mesh_origin is not None:  # the same pose, of the origin of the user's own model
+        own = rigid(np.eye(3), detection.kind.mesh_origin)
         result["camera_from_mesh"] = _transform(pose.camera_from_block @ own)
     if view.camera_from_table is not None:
         result["table_from_block"] = _transform(inverse(view.camera_from_table) @ pose.camera_from_block)
