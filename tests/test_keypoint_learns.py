@@ -120,7 +120,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> BopDataset:
 
 
 def without_table(dataset: BopDataset) -> BopDataset:
-    return replace(dataset, pictures=tuple(replace(picture, camera_from_world=None) for picture in dataset.pictures))
+    return replace(dataset, pictures=tuple(replace(picture, camera_from_table=None) for picture in dataset.pictures))
 
 
 def test_calibrate_fits_every_second_picture_of_a_dataset(
@@ -203,7 +203,7 @@ def test_calibrate_warns_of_too_few_right_free_poses(
     monkeypatch.setattr(
         "train.evaluate.calibrate.evaluate_dataset",
         lambda _, dataset, __: [
-            made(known := dataset.pictures[0].camera_from_world is not None, known and k % 2 == 0) for k in range(60)
+            made(known := dataset.pictures[0].camera_from_table is not None, known and k % 2 == 0) for k in range(60)
         ],
     )
     config = CalibrateConfig(
