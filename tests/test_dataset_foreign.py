@@ -371,11 +371,11 @@ def test_a_wrong_folder_is_told_the_right_one(root: Path, tmp_path: Path) -> Non
             open_dataset(folder)
         return str(caught.value)
 
-    assert f"one folder up there is: data.root={root} data.split=train_pbr" in message_of(root / "train_pbr")
-    assert f"two folders up there is: data.root={root} data.split=train_pbr" in message_of(
+    assert f"the dataset is one folder up: data.root={root} data.split=train_pbr" in message_of(root / "train_pbr")
+    assert f"the dataset is two folders up: data.root={root} data.split=train_pbr" in message_of(
         root / "train_pbr" / "000000"
     )
-    assert f"one folder down there is: data.root={root}" in message_of(tmp_path)
+    assert f"the dataset is one folder down: data.root={root}" in message_of(tmp_path)
     coco = tmp_path / "other" / "coco"
     (coco / "annotations").mkdir(parents=True)
     assert "it looks like a COCO dataset" in message_of(coco)

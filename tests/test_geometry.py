@@ -164,11 +164,11 @@ def test_without_roll_the_picture_is_upright(seed: int) -> None:
 
 @pytest.mark.parametrize("roll", [0.1, 1.0, -0.7])
 def test_roll_turns_the_picture_anticlockwise(roll: float) -> None:
-    """A point at angle t in the picture, anticlockwise from the right, is at t + roll after the roll."""
+    """A point at angle t in the picture, counterclockwise from the right, is at t + roll after the roll."""
     position, target = np.array([0.4, -1.0, 0.8]), np.array([0.1, 0.2, 0.0])
     level, rolled = look_at(position, target), look_at(position, target, roll)
     for t in (0.0, 0.5, 2.0):
-        # v runs down, so anticlockwise is towards less v
+        # v runs down, so counterclockwise is toward less v
         ray = np.array([[0.1 * np.cos(t), -0.1 * np.sin(t), 1.0]])
         u, v = project(transform_points(inverse(rolled) @ level, ray), CAMERA)[0] - CAMERA[:2, 2]
         assert close(np.hypot(u, v), 55)

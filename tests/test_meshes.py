@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, name: str, c
     assert "\n" not in text and "No module" not in text
 
 
-# An L, a comb and a star: concave outlines (anticlockwise) with their areas by the shoelace formula.
+# An L, a comb and a star: concave outlines (counterclockwise) with their areas by the shoelace formula.
 OUTLINES = {
     "L": [(0, 0), (6, 0), (6, 2), (2, 2), (2, 6), (0, 6)],
     "comb": [(0, 0), (9, 0), (9, 5), (7, 5), (7, 1), (5, 1), (5, 5), (3, 5), (3, 1), (1, 1), (1, 5), (0, 5)],
@@ -303,7 +303,9 @@ def test_shift_texture_and_holes_are_stated(tmp_path: Path) -> None:
     world = load_world(str(_world(tmp_path, "{mesh: part.obj, scale: 0.001}")))
     shift, texture, holes = world.notes
     assert "[300, 0, 25] mm" in shift and "mesh_origin_mm" in shift
-    assert texture == "block 'part': its own texture is not drawn; blocks wear randomize.blocks.material"
+    assert (
+        texture == "block 'part': its own texture is not drawn; all blocks have the material randomize.blocks.material"
+    )
     assert "not watertight" in holes
     (solid,) = world.solids
     assert solid.mesh_origin == pytest.approx([-0.3, 0, -0.025])

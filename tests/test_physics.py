@@ -101,7 +101,7 @@ def test_a_block_stays_on_each_of_its_resting_faces(name: str) -> None:
 
 @pytest.mark.parametrize(("degrees", "falls"), [(-70, True), (-60, False), (60, False), (70, True)])
 def test_a_leaning_pyramid_falls_to_the_side_of_its_centre_of_mass(degrees: float, falls: bool) -> None:
-    """It stands on an edge of its base, 30 mm from the axis; its centre of mass is 55/4 mm high, so it tips over beyond
+    """It stands on an edge of its base, 30 mm from the axis; its center of mass is 55/4 mm high, so it tips over beyond
     atan(30 / 13.75) = 65.4 degrees."""
     rotation = rotation_about(0, np.radians(degrees))
     pyramid = WORLD.solids[NAMES.index("pyramid")]
@@ -114,7 +114,7 @@ def test_a_leaning_pyramid_falls_to_the_side_of_its_centre_of_mass(degrees: floa
 
 @pytest.mark.parametrize("degrees", [43, 44, 46])
 def test_no_block_balances_on_an_edge(degrees: float) -> None:
-    """At 45 degrees a cube's centre is above its edge: a degree beside that it falls onto a face."""
+    """At 45 degrees a cube's center is above its edge: a degree beside that it falls onto a face."""
     rotation = rotation_about(0, np.radians(degrees))
     height = 0.025 * np.abs(rotation[2]).sum()
     settled, calm = settle(scene_with(("cube", at(0, 0, height + 5e-4, rotation))), WORLD)

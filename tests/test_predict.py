@@ -299,7 +299,7 @@ def test_a_photograph_is_turned_as_exif_states_and_the_message_explains_it(detec
     run("upright.png")
     assert np.array_equal(detector.seen[0], np.rot90(portrait, -1))
     save("lying.png", BLUE, exif=exif)
-    with pytest.raises(ConfigError, match=r"^lying\.png: camera: .* turned by a quarter .* EXIF"):
+    with pytest.raises(ConfigError, match=r"^lying\.png: camera: .* rotated by 90 degrees .* EXIF"):
         run("lying.png")
 
 

@@ -162,7 +162,7 @@ def test_vignette_takes_its_share_at_the_corners_a_quarter_of_it_halfway_and_not
     light = np.full((height, width, 3), 0.9)
     image = sensed(light, vignette=share)
     assert np.array_equal(image[30, 50], sensed(light)[30, 50])
-    # A pixel's centre is half a pixel inside the picture's corner, which is what loses all of `share`.
+    # A pixel's center is half a pixel inside the picture's corner, which is what loses all of `share`.
     inside = ((height - 1) ** 2 + (width - 1) ** 2) / (height**2 + width**2)
     for row, column, part in ((0, 0, 1), (0, -1, 1), (-1, 0, 1), (-1, -1, 1), (15, 25, 0.25), (45, 75, 0.25)):
         assert_rounded(image[row, column], curve(np.full(3, 0.9 * (1 - share * part * inside))))
@@ -174,7 +174,7 @@ def test_vignette_takes_its_share_at_the_corners_a_quarter_of_it_halfway_and_not
 
 
 def test_the_corners_of_a_large_picture_lose_the_share_to_the_nearest_level() -> None:
-    """The half pixel between a pixel's centre and the corner is below what a byte can tell."""
+    """The half pixel between a pixel's center and the corner is below what a byte can tell."""
     image = sensed(np.ones((400, 600, 3)), vignette=0.5)
     assert (image[[0, 0, -1, -1], [0, -1, 0, -1]] == round(float(curve(0.5)))).all()
     assert (image[199:201, 299:301] == 255).all()
@@ -449,7 +449,7 @@ def test_blur_mixes_linear_light() -> None:
     """Half black and half white is half the light, which is displayed as 188; bytes would mix to 128."""
     v, u = np.mgrid[:60, :60]
     checkers = np.repeat(((u + v) % 2)[..., None], 3, axis=2).astype(float)
-    # A line of 2 px: half of its light in one pixel, a quarter each in both neighbours.
+    # A line of 2 px: half of its light in one pixel, a quarter each in both neighbors.
     assert (sensed(checkers, motion=2.0 * 480 / 60)[:, 1:-1] == 188).all()
     assert np.abs(sensed(checkers, defocus=10.0 * 480 / 60)[12:-12, 12:-12] - 187.5).max() <= 1.5
 

@@ -48,7 +48,7 @@ L_FACES = [
 ]
 L_CORNERS = [(x, y, z) for z in (0, 1) for x, y in L_OUTLINE]
 
-# A cube of edge 50 whose sides are quadrilaterals, anticlockwise from outside, far from the origin.
+# A cube of edge 50 whose sides are quadrilaterals, counterclockwise from outside, far from the origin.
 CUBE_CORNERS = [(100 + 50 * x, 50 * y, 50 * z - 7) for x, y, z in product((0, 1), repeat=3)]
 CUBE_FACES = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
 
@@ -305,7 +305,7 @@ def test_a_cube_from_a_file_is_the_built_in_cube(tmp_path: Path) -> None:
 
 
 def _with_normals(path: Path) -> Path:
-    """An OBJ as modelling programs write it: vertex, texture coordinate and normal for each corner of each face."""
+    """An OBJ as modeling programs write it: vertex, texture coordinate and normal for each corner of each face."""
     lines, k = ["mtllib nowhere.mtl", "o cube", "usemtl white"], 0
     for face in CUBE_FACES:
         for corner in face:
@@ -358,7 +358,7 @@ def test_a_mesh_with_a_hollow_keeps_its_surface(tmp_path: Path, inside_out: bool
     solid = load_solid("L", write_obj(tmp_path / "l.obj", L_CORNERS, faces), 0.05)
     assert not solid.convex
     assert solid.size == pytest.approx([0.1, 0.1, 0.05])
-    assert signed_volume(solid) == pytest.approx(3 * 0.05**3)  # positive: anticlockwise from outside
+    assert signed_volume(solid) == pytest.approx(3 * 0.05**3)  # positive: counterclockwise from outside
 
     def inside(points: np.ndarray) -> np.ndarray:
         x, y, z = (points / 0.05 + [1, 1, 0.5]).T

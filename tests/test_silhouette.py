@@ -1,4 +1,4 @@
-"""Silhouettes against rays: a pixel is covered if the ray through its centre meets the block."""
+"""Silhouettes against rays: a pixel is covered if the ray through its center meets the block."""
 
 import math
 from functools import cache
@@ -25,7 +25,7 @@ LENSES = {
     "pincushion": np.array([0.15, 0, 0, 0, 0]),
     "all": np.array([-0.1, 0.02, 0.004, -0.003, 0.01]),
 }
-TIE = 0.01  # px: within this of an outline a pixel's centre may count as inside or as outside
+TIE = 0.01  # px: within this of an outline a pixel's center may count as inside or as outside
 
 
 @cache

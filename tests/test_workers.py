@@ -167,7 +167,7 @@ def test_interrupted_by_hand(reference: Path, tmp_path: Path) -> None:
     _, stderr = run.communicate(timeout=600)
     assert run.returncode == 130
     assert "Traceback" not in stderr
-    assert "the same command goes on from here" in stderr
+    assert "the same command resumes it" in stderr
     assert not list(out.rglob("*.tmp"))
 
 
