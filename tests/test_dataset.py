@@ -90,7 +90,7 @@ def test_models_carry_sizes_and_symmetries(written: Path, pipeline: Pipeline) ->
         assert merged.volume == pytest.approx(solid.hull.volume * 1e9, rel=1e-4)
 
 
-def test_bop_files_are_as_the_format_page_says(written: Path, samples: list) -> None:
+def test_bop_files_follow_the_format(written: Path, samples: list) -> None:
     folder = written / "train" / "000000"
     camera = json.loads((folder / "scene_camera.json").read_text())
     truth = json.loads((folder / "scene_gt.json").read_text())

@@ -266,7 +266,7 @@ def test_layouts_that_people_use_are_read(plain: BopDataset, root: Path, layout:
     assert len({picture.path for picture in dataset.pictures}) == 3 and not dataset.skipped
 
 
-def test_stored_masks_say_what_is_visible(root: Path) -> None:
+def test_visibility_comes_from_stored_masks(root: Path) -> None:
     scene = root / "train_pbr" / "000000"
     (scene / "mask_visib").mkdir()
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -365,7 +365,7 @@ def test_infos_that_do_not_belong_to_the_labels_are_refused(root: Path) -> None:
     assert open_dataset(root).pictures[1].instances[0].visible_pixels == 9
 
 
-def test_a_wrong_folder_is_told_the_right_one(root: Path, tmp_path: Path) -> None:
+def test_the_message_for_a_wrong_folder_names_the_right_one(root: Path, tmp_path: Path) -> None:
     def message_of(folder: Path) -> str:
         with pytest.raises(DatasetError, match=r"no SPLIT/SCENE/scene_camera\.json here; ") as caught:
             open_dataset(folder)

@@ -158,7 +158,7 @@ def test_the_gradient_on_the_axis_of_a_fisheye_lens_is_finite() -> None:
     np.testing.assert_allclose(leaf.grad[0, 0, 0, :2], [230, 221], rtol=1e-5)
 
 
-def test_a_crop_is_told_the_tables_tilt_along_the_ray_of_a_fisheye_lens() -> None:
+def test_a_crop_gets_the_tables_normal_along_the_ray_of_a_fisheye_lens() -> None:
     pixels = np.array([[20.0, 30], [300, 200]])
     windows = torch.tensor(np.c_[pixels, [30.0, 30]]).float()
     lens = torch.tensor(padded(LENSES["fisheye"])).float().expand(2, 9)

@@ -231,5 +231,5 @@ def test_what_is_behind_the_camera_has_no_image() -> None:
         assert np.isnan(project(points, CAMERA, lens)).all(axis=1).tolist() == [False, True, True]
 
 
-def test_pixels_are_counted_from_the_centre_of_the_first() -> None:
+def test_pixel_coordinates_start_at_the_center_of_the_first_pixel() -> None:
     assert project(np.array([[-320 / 550, -240 / 550, 1.0]]), CAMERA) == pytest.approx(np.zeros((1, 2)), abs=1e-12)

@@ -333,7 +333,7 @@ def test_shift_texture_and_holes_are_stated(tmp_path: Path) -> None:
         ("{mesh: cube.obj, scale: 1 mm}", "scale: got '1 mm'; expected a number"),
     ],
 )  # fmt: skip
-def test_sizes_that_nobody_means_are_refused_with_a_guess(tmp_path: Path, block: str, message: str) -> None:
+def test_implausible_sizes_are_refused_with_a_guess(tmp_path: Path, block: str, message: str) -> None:
     (tmp_path / "cube.obj").write_text(obj(CUBE, SIDES))
     with pytest.raises(SceneError) as caught:
         load_world(str(_world(tmp_path, block)))

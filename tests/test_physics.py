@@ -100,7 +100,7 @@ def test_a_block_stays_on_each_of_its_resting_faces(name: str) -> None:
 
 
 @pytest.mark.parametrize(("degrees", "falls"), [(-70, True), (-60, False), (60, False), (70, True)])
-def test_a_leaning_pyramid_falls_to_the_side_of_its_centre_of_mass(degrees: float, falls: bool) -> None:
+def test_a_leaning_pyramid_falls_to_the_side_of_its_center_of_mass(degrees: float, falls: bool) -> None:
     """It stands on an edge of its base, 30 mm from the axis; its center of mass is 55/4 mm high, so it tips over beyond
     atan(30 / 13.75) = 65.4 degrees."""
     rotation = rotation_about(0, np.radians(degrees))
@@ -184,7 +184,7 @@ def test_the_same_bits_twice_and_in_any_batch() -> None:
     assert_same(sample_settled(sampler, 1, [2, 2]), take(whole, [2, 2]))
 
 
-def test_a_drop_that_fails_is_drawn_again_and_says_so() -> None:
+def test_a_drop_that_fails_is_repeated_and_its_attempt_recorded() -> None:
     """Near the edge most drops lose a block: the attempt that held is in the recipe, and reproduces the scene."""
     edge = ["uniform", [0.55, -0.3], [0.62, 0.3]]
     leaves = {"blocks.place": edge, "blocks.count": 2, "distractors.count": 0}

@@ -231,7 +231,7 @@ def test_a_video_gives_its_frames_in_order(detector: Detector, name: str) -> Non
     assert there and frame.shape == (SIZE[1], SIZE[0], 3)
 
 
-def test_a_video_that_is_cut_off_says_how_many_of_its_frames_were_read(detector: Detector) -> None:
+def test_the_message_for_a_truncated_video_has_the_number_of_frames_read(detector: Detector) -> None:
     whole = film("whole.avi", 4, noise=99).read_bytes()
     Path("cut.avi").write_bytes(whole[: len(whole) * 8 // 10])
     with pytest.raises(PartialError, match=r"cut\.avi: only [123] of its 4 frames can be read"):

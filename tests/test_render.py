@@ -157,7 +157,7 @@ def test_a_picture_does_not_depend_on_what_was_drawn_before(renderer: Renderer) 
     fresh.close()
 
 
-def test_forty_textures_give_forty_pictures_of_the_right_colour(renderer: Renderer) -> None:
+def test_forty_textures_give_forty_pictures_of_the_right_color(renderer: Renderer) -> None:
     """The trap of stuck textures: every block must show its own color, in every scene."""
     matt = "randomize.blocks.material.specular=0"
     sampler, _ = sampler_of("randomize=none", "randomize.blocks.count=6", "randomize.blocks.place=varied", matt, *SMALL)
@@ -199,7 +199,7 @@ def test_every_texture_kind_looks_as_painted(renderer: Renderer) -> None:
 
 
 @pytest.mark.parametrize("model", ["cube", "triangular_prism", "hexagonal_prism", "tetrahedron"])
-def test_each_face_has_its_own_share_of_the_two_colours(renderer: Renderer, model: str) -> None:
+def test_each_face_has_its_own_share_of_the_two_colors(renderer: Renderer, model: str) -> None:
     """By geometry: which face a pixel shows follows from its depth alone. Light that is white scales both colors alike."""
     sampler, world = sampler_of(
         "randomize=none",

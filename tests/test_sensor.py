@@ -218,7 +218,7 @@ def test_shot_noise_follows_the_exposed_light(stops: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["shot_noise", "read_noise"])
-def test_grain_of_channels_and_of_neighbours_is_uncorrelated(kind: str) -> None:
+def test_noise_of_channels_and_of_neighbors_is_uncorrelated(kind: str) -> None:
     grain = grain_of(0.5, **{kind: 10.0})
     pairs = [(grain[..., a], grain[..., b]) for a, b in ((0, 1), (0, 2), (1, 2))]
     pairs += [(grain[:, k:], grain[:, :-k]) for k in (1, 2, 8)]
@@ -540,7 +540,7 @@ def test_jpeg_equals_writing_and_reading_a_file(size: tuple[int, int]) -> None:
         assert np.array_equal(sensed(light, jpeg_quality=quality), expected)
 
 
-def test_jpeg_loses_more_at_less_quality_and_keeps_the_colours() -> None:
+def test_jpeg_loses_more_at_less_quality_and_keeps_the_colors() -> None:
     light = photograph()
     plain = sensed(light).astype(float)
     losses = [np.abs(sensed(light, jpeg_quality=quality) - plain).mean() for quality in (95, 70, 30, 5)]

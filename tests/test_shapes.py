@@ -393,7 +393,7 @@ def test_symmetries_of_a_dented_cube(tmp_path: Path) -> None:
     assert np.allclose(dented.symmetries[:, 2, :3], [0, 0, 1], rtol=0, atol=1e-6)
 
 
-def test_a_round_mesh_takes_the_axis_it_is_told(tmp_path: Path) -> None:
+def test_a_round_mesh_takes_the_stated_axis(tmp_path: Path) -> None:
     ring = [(math.cos(t), math.sin(t)) for t in np.linspace(0, 2 * math.pi, 48, endpoint=False)]
     lying = [(x, y, z) for y in (-1.5, 1.5) for x, z in ring]
     path = write_obj(tmp_path / "roll.obj", lying, _faces_of_hull(lying))

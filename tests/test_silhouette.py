@@ -189,7 +189,7 @@ def test_a_lens_shows_nothing_that_is_far_to_its_side(angle: float) -> None:
     assert not found.mask(WIDTH, HEIGHT).any()
 
 
-def test_too_far_away_to_cover_a_pixels_centre() -> None:
+def test_too_far_away_to_cover_a_pixels_center() -> None:
     found, _ = agree(solid_of("cube"), rigid(np.eye(3), np.array([0.013, 0.013, 40.0])))
     assert found.count() == 0
 

@@ -144,7 +144,7 @@ def test_decode_and_encode_are_inverse_and_rise() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 1, 77, 128, 254, 255])
-def test_flat_is_exactly_its_colour(level: int) -> None:
+def test_flat_is_exactly_its_color(level: int) -> None:
     image = picture("flat", (5, 7), color=np.array([level, 255 - level, 3]) / 255)
     assert (image == [level, 255 - level, 3]).all()
 
@@ -179,7 +179,7 @@ def test_stripes_are_so_many_and_run_across_their_angle(cycles: int) -> None:
     assert np.array_equal(lying[::-1, 0], upright[0])  # v runs up
 
 
-def test_turned_patterns_keep_their_colours_and_shares() -> None:
+def test_rotated_patterns_keep_their_colors_and_shares() -> None:
     for texture in ("checker", "stripes"):
         image = picture(texture, (200, 200), angle=0.4, cycles=7.0)
         red, blue = ((image == color).all(axis=2) for color in (RED, BLUE))
@@ -200,7 +200,7 @@ def test_turned_patterns_keep_their_colours_and_shares() -> None:
         (225, (0, -1), (-1, 0)),
     ],
 )
-def test_a_gradient_runs_from_one_colour_to_the_other(angle: float, first: tuple, second: tuple) -> None:
+def test_a_gradient_runs_from_one_color_to_the_other(angle: float, first: tuple, second: tuple) -> None:
     """The corners have the pure colors exactly; a pixel's center lies half a pixel within."""
     image = picture("gradient", (256, 256), angle=np.radians(angle))
     u, v = centers(256, 256)
@@ -227,12 +227,12 @@ def test_a_gradient_mixes_light() -> None:
     assert share("gradient", 0.0, 0.0, angle=0.7) == pytest.approx(0.5, abs=1e-7)
 
 
-def test_a_gradient_goes_no_further_than_its_colours() -> None:
+def test_a_gradient_stays_between_its_colors() -> None:
     """Points beyond the surface, as rounding gives them, mix no more than all of a colour."""
     assert (share("gradient", [-0.51, 0.51, -9.0, 9.0], 0.0) == [0, 1, 0, 1]).all()
 
 
-def test_noise_lies_between_its_colours_and_reaches_both() -> None:
+def test_noise_lies_between_its_colors_and_reaches_both() -> None:
     image = picture("noise", color=[0, 0, 0], color2=[1, 0.5, 0])
     assert (image.reshape(-1, 3) == [0, 0, 0]).all(axis=1).any()
     assert (image.reshape(-1, 3) == [255, 128, 0]).all(axis=1).any()
@@ -363,7 +363,7 @@ def test_more_cycles_make_finer_noise() -> None:
 
 @pytest.mark.parametrize("kind", ["checker", "stripes"])
 @pytest.mark.parametrize("angle", [0.0, 0.4, 2.0, -1.1])
-def test_fields_are_where_float64_says(kind: str, angle: float) -> None:
+def test_fields_are_where_float64_puts_them(kind: str, angle: float) -> None:
     rng = np.random.default_rng(3)
     u, v = rng.uniform(-0.5, 0.5, (2, 5000))
     along, across = (u * np.cos(angle) + v * np.sin(angle)) * 7, (v * np.cos(angle) - u * np.sin(angle)) * 7
@@ -392,7 +392,7 @@ def test_a_point_is_mixed_alone_as_among_others(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", PROCEDURAL)
 @pytest.mark.parametrize("size", [(40, 50), (33, 64)])
-def test_paint_is_mix_at_the_centres_of_pixels(kind: str, size: tuple[int, int]) -> None:
+def test_paint_is_mix_at_the_centers_of_pixels(kind: str, size: tuple[int, int]) -> None:
     u, v = centers(*size)
     first, second = np.array([10, 200, 90]), np.array([240, 30, 91])
     changes = {"color": first / 255, "color2": second / 255, "cycles": 2.7, "angle": 0.83, "pattern": 4321}

@@ -301,7 +301,7 @@ def test_a_sweep_makes_one_dataset_for_each_preset(tmp_path: Path) -> None:
     assert [recipe["light"]["count"] for recipe in recipes] == [1, ["integer", 1, 4]]
 
 
-def test_egl_says_once_what_it_cannot_vary(tmp_path: Path) -> None:
+def test_egl_reports_once_what_it_cannot_vary(tmp_path: Path) -> None:
     from builders import need_egl
 
     need_egl()

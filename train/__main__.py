@@ -1,6 +1,6 @@
 """`python -m train` trains; its other commands check, measure and use what was trained.
 
-The heavy imports stay inside the functions, so that help and a mistyped key are answered at once.
+Slow imports are inside the functions, so that help and errors in keys appear immediately.
 """
 
 import sys
@@ -94,7 +94,7 @@ COMMANDS = {
         DoctorConfig,
         _doctor,
     ),
-    "evaluate": Command("measure a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
+    "evaluate": Command("measure the errors of a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
     "calibrate": Command(
         "fit a keypoint model's confidence to rendered images of your own scene and size",
         CalibrateConfig,

@@ -1,7 +1,7 @@
 """The schemas of conf/train.yaml and of the other commands, of conf/model/ and conf/data/, and their range checks.
 
-Each field holds its own explanation (simgen/command/keys.py), for the commands' help. Unknown keys, wrong types and
-missing values fail in simgen.config; what is checked here is whether a value makes sense.
+Each field holds its own explanation (simgen/command/keys.py) for the commands' help. Unknown keys, wrong types and missing
+values are errors in simgen.config; this module checks ranges and combinations.
 """
 
 import math

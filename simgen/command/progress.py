@@ -13,8 +13,8 @@ EVERY = 0.1  # or this share of the work, if that takes at least EVERY_S / 10
 class Progress:
     """`with Progress("rendered", 1000, "images") as progress: progress.update()`, on stderr.
 
-    A log gets a line after each share `EVERY` of the work, at most one in `EVERY_S` / 10 seconds and at least one in
-    `EVERY_S` seconds while there is progress. With `ending`, the last line is always written, and a bar stays on the terminal.
+    A log gets a line after each share `EVERY` of the work, at most one in `EVERY_S` / 10 s and at least one in `EVERY_S` s
+    while there is progress. With `ending`, the last line is always written, and a bar stays on the terminal.
     `done` is the number of parts that were done before.
     """
 

@@ -71,7 +71,7 @@ class Stances(nn.Module):
 
     def of(self, kind: Tensor, up: Tensor) -> Tensor:
         """(P,) the classes of blocks of `kind` (P,), by the rest nearest to the vertical `up` (P, 3) in its frame."""
-        across, _, axis = self._frame[kind].unbind(1)  # 0 where the kind is not round
+        across, _, axis = self._frame[kind].unbind(1)  # 0 if the kind is not round
         along = (up * axis).sum(1, keepdim=True)
         # Of a round block only the angle to its axis counts.
         round_up = along * axis + (up - along * axis).norm(dim=1, keepdim=True) * across

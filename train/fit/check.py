@@ -1,7 +1,7 @@
-"""`python -m train doctor` for model=keypoints: checks before a long training run, and what to try where one fails.
+"""`python -m train doctor` for model=keypoints: pre-flight checks of a training run.
 
-One step; overfit one batch; a toy scene; then the real configuration for a short time. Each check uses the training's own
-model, loss and data, and each leaves pictures: many mistakes can only be seen.
+Four checks: one step; overfit one batch; a toy scene; the real configuration for a short time. Each uses the training's own
+model, loss and data, and writes pictures to inspect. A failed check suggests what to try.
 """
 
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ OVERFIT_PX, OVERFIT_HEAT = 1.0, 0.2  # to which one batch is learned: mean keypo
 TOY_SHARE = 0.8  # of the toy's held-out blocks that must be detected within TOY_CM
 TOY_CM = 1.0
 TOY_SIZE = (128, 96)
-# The easiest scene there is: one red cube, anywhere in front of a fixed camera.
+# A very easy scene: one red cube at any place in front of a fixed camera.
 TOY = [
     "randomize=none",
     "randomize.blocks.slots=1",
@@ -54,7 +54,7 @@ _ENDS = 10  # steps at each end of the last check whose losses are compared
 
 @dataclass(frozen=True)
 class Trace:
-    """What was recorded at each of N steps: loss, loss of the heat map, mean keypoint error in px, norm of the gradients."""
+    """Values at each of N steps: loss, loss of the heat map, mean keypoint error in px, norm of the gradients."""
 
     loss: Array
     heat: Array
@@ -102,7 +102,7 @@ class Trial:
 
 
 def doctor(config: DoctorConfig) -> None:
-    """Prints a line for each check, and warnings; leaves pictures in `config.out`.
+    """Prints a line for each check, and warnings; writes pictures into `config.out`.
 
     Raises SimgenError, with what to try, at the first check that fails.
     """
@@ -244,7 +244,7 @@ def _errors_on(trial: Trial, batch: Batch, per_scene: int, picture: Path) -> tup
     errors, distances = [], []
     places: dict[int, list[Array]] = {}  # by scene: their tables may be elsewhere
     for row, (detections, view) in enumerate(zip(detected, views, strict=True)):
-        if view.camera_from_table is None:  # a dataset that does not state where the camera is
+        if view.camera_from_table is None:  # a dataset without camera poses
             continue
         table_from_camera = inverse(view.camera_from_table)
         predicted = [(table_from_camera @ one.pose.camera_from_block)[:2, 3] for one in detections]

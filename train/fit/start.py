@@ -25,8 +25,8 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
     own, given = net.state_dict(), other.net.state_dict()
     if net.crops is not None and other.net.crops is None:  # a new crop network begins with the first stage's weights
         given |= {f"crops.{name}": value for name, value in given.items() if f"crops.{name}" in own}
-    # The last layer is that of the classes, which may be others where one tells stances apart; and either may lack the
-    # table's part or the crop network.
+    # The last layer depends on the classes, which differ if only one of the two has stances. Either may lack the table head
+    # or the crop network.
     free = ("out.", "table.") if net.crops and other.net.crops else ("out.", "table.", "crops.")
     for name in [*own, *(name for name in given if name not in own)]:
         if name in own and name in given and own[name].shape == given[name].shape:
