@@ -1,4 +1,4 @@
-"""Camera files as tools write them: each gives the same camera, and a wrong one says which mistake it looks like."""
+"""Camera files of many tools: each gives the same camera, and the error for a wrong one states the likely mistake."""
 
 import codecs
 import json

@@ -1,4 +1,4 @@
-"""What differed between two runs is said, and that more than one thing did."""
+"""The differences between two runs are printed, with a warning if there are several."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What is written is what BOP defines, comes back as it went in, and is never half there."""
+"""Written datasets follow BOP's format, are read back unchanged, and are never half-written."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""Every kind of leaf against its analytic law, its bounds, and every way to write it wrongly."""
+"""Every kind of distribution against its analytic law and its bounds; every invalid form is refused."""
 
 import colorsys
 import math
@@ -246,7 +246,7 @@ def test_uniform_stays_within_any_ends(low: float, width: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("leaf", "dim", "says"),
+    ("leaf", "dim", "message"),
     [
         # kinds
         (["unifrom", 0, 1], 1, "unknown kind 'unifrom'"),
@@ -314,8 +314,8 @@ def test_uniform_stays_within_any_ends(low: float, width: float) -> None:
         (["cap", [0, 0, 1]], 3, "[cap, [x, y, z], angle_deg]"),
     ],
 )
-def test_what_is_wrong_is_refused_by_its_full_key(leaf: Any, dim: int, says: str) -> None:
-    assert says in refused(leaf, dim)
+def test_what_is_wrong_is_refused_by_its_full_key(leaf: Any, dim: int, message: str) -> None:
+    assert message in refused(leaf, dim)
 
 
 def test_a_message_repeats_what_was_written() -> None:

@@ -163,7 +163,7 @@ def test_without_roll_the_picture_is_upright(seed: int) -> None:
 
 
 @pytest.mark.parametrize("roll", [0.1, 1.0, -0.7])
-def test_roll_turns_the_picture_anticlockwise(roll: float) -> None:
+def test_roll_turns_the_picture_counterclockwise(roll: float) -> None:
     """A point at angle t in the picture, counterclockwise from the right, is at t + roll after the roll."""
     position, target = np.array([0.4, -1.0, 0.8]), np.array([0.1, 0.2, 0.0])
     level, rolled = look_at(position, target), look_at(position, target, roll)

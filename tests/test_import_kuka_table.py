@@ -1,4 +1,4 @@
-"""The photographs as a BOP dataset. Without them the test says how to get them."""
+"""The importer of the kuka_table photographs. Without them the tests are skipped with a hint how to get them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Mesh files as people's programs write them, and what becomes of them: areas, volumes, groups and rests that are known."""
+"""Mesh files of many programs against known areas, volumes, symmetry groups and resting poses."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Blocks at rest, judged from their corners alone: on the table, apart, and where they would stay."""
+"""Blocks at rest, checked by their corners: they are on the table, do not overlap and are stable."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -83,7 +83,7 @@ def test_a_dropped_cube_comes_to_rest_flat_over_its_place(height: float, drift: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_block_stays_on_each_of_its_resting_faces(name: str) -> None:
-    """Two computations that know nothing of each other: shapes.rests and the simulation."""
+    """Two independent computations agree: Solid.rests and the simulation."""
     for rest in WORLD.solids[NAMES.index(name)].rests:
         start = rest.copy()
         start[2, 3] += 0.002

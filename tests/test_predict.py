@@ -181,7 +181,7 @@ def test_several_inputs_have_names_below_the_folder_that_they_share(detector: De
 
 
 @pytest.mark.parametrize(
-    ("image", "says"),
+    ("image", "message"),
     [
         ("gone.jpg", r"^image: gone\.jpg: no such file or folder"),
         ("gone/*.jpg", r"^image: gone/\*\.jpg: no such file or folder"),
@@ -193,11 +193,11 @@ def test_several_inputs_have_names_below_the_folder_that_they_share(detector: De
         ([], "^image: "),
     ],
 )
-def test_what_is_no_picture_is_refused(detector: Detector, image: Any, says: str) -> None:
+def test_what_is_no_picture_is_refused(detector: Detector, image: Any, message: str) -> None:
     for folder in ("empty", "notes"):
         Path(folder).mkdir()
     Path("notes/readme.txt").write_text("x")
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         run(image)
     assert not Path("out").exists()
 

@@ -1,4 +1,4 @@
-"""The ray caster's light and shapes against what one can work out, and its bytes against themselves."""
+"""The ray caster: light and shapes against formulas, and identical bytes for any batch and chunk."""
 
 import shutil
 from dataclasses import replace
@@ -30,7 +30,7 @@ BARE = ("randomize=none", "randomize.blocks.count=0", "randomize.table.color=[1,
 
 
 def lights(*items: dict[str, object], batch: int = 1) -> Lights:
-    """Lights with shadow and of intensity 1, unless told otherwise."""
+    """Lights with shadow and intensity 1 by default."""
     common = {
         "present": True,
         "kind": "directional",

@@ -1,4 +1,4 @@
-"""One contract for every backend."""
+"""Tests that every renderer must pass."""
 
 import os
 import subprocess
@@ -237,11 +237,11 @@ def test_each_face_has_its_own_share_of_the_two_colors(renderer: Renderer, model
     assert clear.mean() > 0.6
     faces = np.unique(number[clear])
     assert len(faces) >= 2
-    assert np.diff(np.sort(share[faces])).min() > 0.03  # they can be told apart
+    assert np.diff(np.sort(share[faces])).min() > 0.03  # they differ visibly
 
 
 def test_each_light_factor_is_seen_or_declared_as_ignored(renderer: Renderer) -> None:
-    """What a backend cannot vary it must say, and what it does not list it must show."""
+    """A backend must list each factor that it cannot draw, and draw all others."""
     sampler, _ = sampler_of("randomize=none", "randomize.light.count=2", "randomize.light.kind=area", *SMALL)
     scenes = sampler.sample(0, [0])
     direction = scenes.lights.direction.copy()
@@ -383,7 +383,7 @@ def test_unknown_renderer() -> None:
 
 
 def test_egl_that_cannot_run_names_the_missing_package() -> None:
-    """No EGL vendor library: PyBullet's plugin crashes the child, and this process lives to tell."""
+    """No EGL vendor library: PyBullet's plugin crashes the child process, and this process reports it."""
     code = (
         "from simgen import load_world, make_renderer, SimgenError\n"
         "try: make_renderer('egl', load_world('tabletop'))\n"
@@ -396,7 +396,7 @@ def test_egl_that_cannot_run_names_the_missing_package() -> None:
     assert "apt install libegl1 libgl1-mesa-dri" in child.stdout
 
 
-def test_the_near_plane_heeds_what_is_there_alone() -> None:
+def test_the_near_plane_depends_on_present_objects_only() -> None:
     """By hand: a camera at the axis of a cube of 20 cm, 1 m above its top, and with that gone the table."""
     sampler, world = sampler_of("randomize=none", *SMALL)
     cube, table = Box(np.array([0, 0, 0.1]), np.full(3, 0.2)), Box(np.array([0, 0, -0.5]), np.ones(3))

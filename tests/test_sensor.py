@@ -1,4 +1,4 @@
-"""The camera between light and file: each step against known answers and against float64 arithmetic of its own."""
+"""The sensor model: each step against known answers and against separate float64 arithmetic."""
 
 import itertools
 from collections.abc import Iterator
@@ -174,7 +174,7 @@ def test_vignette_takes_its_share_at_the_corners_a_quarter_of_it_halfway_and_not
 
 
 def test_the_corners_of_a_large_picture_lose_the_share_to_the_nearest_level() -> None:
-    """The half pixel between a pixel's center and the corner is below what a byte can tell."""
+    """The half pixel between a pixel's center and the corner changes less than one level of 8 bits."""
     image = sensed(np.ones((400, 600, 3)), vignette=0.5)
     assert (image[[0, 0, -1, -1], [0, -1, 0, -1]] == round(float(curve(0.5)))).all()
     assert (image[199:201, 299:301] == 255).all()

@@ -373,7 +373,7 @@ def test_a_mesh_with_a_hollow_keeps_its_surface(tmp_path: Path, inside_out: bool
 
 def test_symmetries_of_a_mesh_with_a_hollow(tmp_path: Path) -> None:
     """An L with equal arms has one half turn, about the diagonal between them; with unequal arms it has none. The
-    hull alone would tell the same; a dent in one side of a cube is seen by its surface only."""
+    hull alone gives the same result; a dent in one side of a cube is visible only in its surface."""
     even = load_solid("L", write_obj(tmp_path / "even.obj", L_CORNERS, L_FACES), 0.05)
     half_turn = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]])
     assert np.allclose(even.symmetries, [np.eye(4), half_turn], rtol=0, atol=1e-6)
@@ -406,7 +406,7 @@ def test_a_round_mesh_takes_the_stated_axis(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (None, "missing"),
         ("", "cannot be read"),
@@ -416,11 +416,11 @@ def test_a_round_mesh_takes_the_stated_axis(tmp_path: Path) -> None:
         ("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n", "cannot be read"),
     ],
 )
-def test_what_is_no_solid_is_refused(tmp_path: Path, content: str | None, says: str) -> None:
+def test_what_is_no_solid_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "thing.obj"
     if content is not None:
         path.write_text(content, encoding="ascii")
-    with pytest.raises(SceneError, match=says) as caught:
+    with pytest.raises(SceneError, match=message) as caught:
         load_solid("thing", path, 1.0)
     assert str(caught.value).startswith(f"{path}: ")
     assert "'thing'" in str(caught.value)

@@ -70,7 +70,7 @@ def meets_a_triangle(solid: Solid, scale: float, pose: Array, rays: Array) -> np
 
 
 def agree(solid: Solid, pose: Array, lens: str = "none", scale: float = 1.0) -> tuple[Silhouette, np.ndarray]:
-    """Asserts that the silhouette is what the rays say, wherever a shift by TIE does not matter; returns both."""
+    """Asserts that silhouette and rays agree at all pixels that a shift by TIE does not change; returns both."""
     meets = meets_hull if solid.convex else meets_a_triangle
     shifts = [(0, 0), (TIE, 0), (-TIE, 0), (0, TIE), (0, -TIE)]
     answers = np.stack([meets(solid, scale, pose, rays_of(lens, shift)) for shift in shifts])

@@ -1,4 +1,4 @@
-"""On which side a block lies: sides that a symmetry makes one are one class, all others are told apart."""
+"""Classes by the side that is down: sides that are equivalent by symmetry are one class, all others are separate."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Textures against what one can count and compute in float64, and image folders against files of known colours."""
+"""Textures against counts and float64 arithmetic, and image folders against files of known colors."""
 
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def assert_mixed(image: np.ndarray, mixed: np.ndarray, first: np.ndarray = RED, 
 
 
 def areas(image: np.ndarray, color: np.ndarray) -> int:
-    """The number of connected areas of exactly this colour."""
+    """The number of connected areas of exactly this color."""
     return cv2.connectedComponents((image == color).all(axis=2).astype(np.uint8), connectivity=4)[0] - 1
 
 
@@ -228,7 +228,7 @@ def test_a_gradient_mixes_light() -> None:
 
 
 def test_a_gradient_stays_between_its_colors() -> None:
-    """Points beyond the surface, as rounding gives them, mix no more than all of a colour."""
+    """Points beyond the surface, as rounding gives them, mix no more than all of a color."""
     assert (share("gradient", [-0.51, 0.51, -9.0, 9.0], 0.0) == [0, 1, 0, 1]).all()
 
 
@@ -332,8 +332,8 @@ def test_noise_depends_on_its_pattern_alone() -> None:
     images = [picture("noise", (64, 64), pattern=pattern) for pattern in (0, 1, 2, 999999)]
     for k, image in enumerate(images):
         for other in images[:k]:
-            gray, grey = (linear(im[..., 0]).ravel() for im in (image, other))
-            assert abs(np.corrcoef(gray, grey)[0, 1]) < 0.5
+            first, second = (linear(im[..., 0]).ravel() for im in (image, other))
+            assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
     assert np.array_equal(picture("noise", (64, 64), angle=1.0), images[0])
     assert np.array_equal(picture("noise", (64, 64), pattern=1), images[1])
     green = picture("noise", (64, 64), color2=[0, 1, 0])
@@ -517,9 +517,9 @@ def test_many_pictures_are_served_right_though_few_are_kept(tmp_path: Path) -> N
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
-    for folder, says in ((tmp_path / "gone", "no such folder"), (tmp_path, "holds no picture")):
+    for folder, message in ((tmp_path / "gone", "no such folder"), (tmp_path, "holds no picture")):
         (tmp_path / "notes.txt").write_text("x", encoding="ascii")
-        with pytest.raises(SceneError, match=says) as caught:
+        with pytest.raises(SceneError, match=message) as caught:
             open_image_folder(folder, KEY)
         assert str(caught.value).startswith(f"{KEY}: {folder}: ")
         assert ".png" in str(caught.value)

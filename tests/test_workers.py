@@ -1,4 +1,4 @@
-"""The whole command: workers do not matter, kills do not matter, and bad input ends in one line."""
+"""`python -m simgen render`: the number of workers and kills do not change the bytes; bad input gives a one-line error."""
 
 import json
 import os
@@ -276,8 +276,8 @@ def test_an_out_that_cannot_be_written(tmp_path: Path) -> None:
     for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/simgen")):
         done = simgen("render", "num=1", f"out={out}")
         assert done.returncode == 2, done.stderr
-        *told, last = done.stderr.splitlines()
-        assert str(out) in last and all("cannot vary" in line for line in told)
+        *notices, last = done.stderr.splitlines()
+        assert str(out) in last and all("cannot vary" in line for line in notices)
 
 
 def test_commands_and_help() -> None:
