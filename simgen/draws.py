@@ -75,7 +75,7 @@ class _Reader:
         return lines[..., self.column]
 
     def _many_words(self, key: list[int], lanes: tuple[int, ...], n: int) -> Words:
-        """The same as `words`, faster for many short runs of counters, for each of which NumPy's generator is set."""
+        """The same as `words`, but faster for many short runs of counters: it does not set NumPy's generator for each."""
         first = np.concatenate([1 + start + np.arange(number, dtype=np.uint64) for start, number, _ in self.spans])
         counter = np.zeros((4, n, len(lanes), len(first)), np.uint64)
         counter[0] = first

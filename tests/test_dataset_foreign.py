@@ -416,7 +416,7 @@ def test_targets_and_names(root: Path, tmp_path: Path) -> None:
     assert best.target
     (root / "other.json").write_text(json.dumps([{"scene_id": 0, "im_id": 1, "obj_id": 1}]))  # there is a cone alone
     other = open_dataset(root, targets="other.json")
-    assert other.skipped == "skipped 1 targets of which the image has no block in scene_gt.json"
+    assert other.skipped == "skipped 1 targets without a block in scene_gt.json"
     (root / "train_pbr").rename(root / "train")
     write_foreign(tmp_path / "test")
     (tmp_path / "test" / "train_pbr").rename(root / "test")

@@ -1,4 +1,4 @@
-"""What a keypoint model knows of blocks: written and read back, and blocks of other sizes."""
+"""The blocks of a keypoint model: written and read back, and blocks of other sizes."""
 
 import json
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ def test_kinds_of_two_block_sets_are_each_there_once() -> None:
     assert BLOCKS.names == [solid.name for solid in TOBIN] + ["kuka_box"]
     assert [BLOCKS.names[k] for k in BLOCKS.classes_of(KUKA)] == [solid.name for solid in KUKA]
     other = make_solid("cube", "cube", np.array([0.06, 0.06, 0.06]))
-    with pytest.raises(ConfigError, match="'cube' has another shape or size"):
+    with pytest.raises(ConfigError, match="'cube' differs in shape or size"):
         BlockSet.of_worlds([TOBIN, [other]])
     with pytest.raises(ConfigError, match="knows no 'kuka_box'"):
         BlockSet.of_worlds([TOBIN]).classes_of(KUKA)

@@ -87,7 +87,7 @@ def _export(config: ExportConfig) -> None:
 
 COMMANDS = {
     "train": Command(
-        "train a model, or continue a run that was interrupted or is to be longer", TrainConfig, _train, resumes=True
+        "train a model, resume an interrupted run, or extend a finished one", TrainConfig, _train, resumes=True
     ),
     "doctor": Command(
         "check before a long run: one step, one overfitted batch, a toy scene, the real configuration",
@@ -100,7 +100,7 @@ COMMANDS = {
         CalibrateConfig,
         _calibrate,
     ),
-    "compare": Command("show what differs between two runs", CompareConfig, _compare, ("first", "second")),
+    "compare": Command("show the differences between two runs", CompareConfig, _compare, ("first", "second")),
     "predict": Command(
         "detect the blocks in photographs, folders of them or a video", PredictConfig, _predict, ("image",)
     ),

@@ -66,7 +66,7 @@ def missing_image(scene: Path, image: int) -> DatasetError:
 def models_folder(root: Path) -> Path:
     """The folder in `root` with models_info.json: the first of MODEL_FOLDERS, or else any other models_*.
 
-    Raises DatasetError where there is none.
+    Raises DatasetError if there is none.
     """
     folders = [root / name for name in MODEL_FOLDERS]
     folders += [path for path in visible(root) if path.name.lower().startswith("models") and path not in folders]

@@ -193,7 +193,7 @@ class SceneReader:
         for obj_id, count in asked.items():
             of_object = [k for k, one in enumerate(found) if one.obj_id == obj_id]
             if not of_object:
-                self.left_out[f"targets of which the image has no block in {TRUTHS}"] += 1
+                self.left_out[f"targets without a block in {TRUTHS}"] += 1
             best.update(sorted(of_object, key=lambda k: -found[k].visible_fraction)[:count])
         return tuple(replace(one, target=k in best) for k, one in enumerate(found))
 

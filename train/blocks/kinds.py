@@ -218,12 +218,12 @@ class BlockSet:
         found = []
         for solid in solids:
             if solid.name not in self.names:
-                raise ConfigError(f"blocks: the model knows no '{solid.name}'; it knows {', '.join(self.names)}")
+                raise ConfigError(f"blocks: the model has no block '{solid.name}'; it has {', '.join(self.names)}")
             number = self.names.index(solid.name)
             if not np.allclose(Kind.of(solid).keypoints, self.kinds[number].keypoints, atol=1e-6):
                 raise ConfigError(
-                    f"blocks: '{solid.name}' has another shape or size than the one of that name that the model knows; "
-                    "give it a name of its own"
+                    f"blocks: '{solid.name}' differs in shape or size from the model's block of that name; give it another "
+                    "name"
                 )
             found.append(number)
         return found
