@@ -31,7 +31,7 @@ def test_kinds_of_two_block_sets_are_each_there_once() -> None:
     other = make_solid("cube", "cube", np.array([0.06, 0.06, 0.06]))
     with pytest.raises(ConfigError, match="'cube' differs in shape or size"):
         BlockSet.of_worlds([TOBIN, [other]])
-    with pytest.raises(ConfigError, match="knows no 'kuka_box'"):
+    with pytest.raises(ConfigError, match="has no block 'kuka_box'"):
         BlockSet.of_worlds([TOBIN]).classes_of(KUKA)
 
 
