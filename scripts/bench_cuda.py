@@ -1,9 +1,9 @@
-"""Measures raycast on a CUDA device: relit, sensed and labelled images/s by stage, at several chunks; and its memory.
+"""Measures raycast on a CUDA device: images/s rendered, with the sensor model, and with labels, for several chunks; memory.
 
     python scripts/bench_cuda.py [--batch 512] [--size 224x224] [--seconds 20] [--eager]
 
-Sampling runs on the host in a thread of its own, as it would beside training. "labelled" is depth, slots, amodal masks and
-visible fractions on the device. Without a CUDA device it says so and measures nothing.
+Sampling runs on the host in its own thread, as it does during training. "labelled" includes depth, slots, amodal masks and
+visible fractions on the device. Without a CUDA device, it prints a message and measures nothing.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
             ahead = pool.submit(draw, 0)
             begin, number = 0.0, 0
             while number < 4 or time.perf_counter() - begin < arguments.seconds:
-                if number == 3:  # the first are warm-up
+                if number == 3:  # the first ones are warm-up
                     spent = {name: [] for name in spent}
                     begin = time.perf_counter()
                 times = [time.perf_counter()]

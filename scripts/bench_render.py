@@ -6,9 +6,9 @@
 
 `fused` is raycast with raycast.compile=true. scripts/bench_cuda.py measures a GPU.
 
-Every worker first makes `WARM_UP` samples that do not count. Rates are the median of `--repeats` runs with the least and the
-greatest; bare and whole runs alternate, so that a slow minute of the machine hits both. Run it on a machine with nothing
-else to do.
+Every worker first makes `WARM_UP` samples that do not count. Rates are the median of `--repeats` runs with minimum and
+maximum; runs of the renderer and of the whole pipeline alternate, so that other load affects both. Run it on an idle
+machine.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from simgen.sensor import sense
 WARM_UP = 8
 STAGES = ("sample", "render", "sensor", "labels", "write")
 
-# A fixed load for comparing renderers: PyBullet draws one of the lights, with its shadow.
+# A fixed load to compare renderers. PyBullet draws one of the lights, with its shadow.
 LIGHTS = [
     "randomize.blocks.count=6",
     "randomize.distractors.count=2",
@@ -62,14 +62,14 @@ def start(overrides: list[str], out: str) -> None:
     pipeline = make_pipeline(compose("render", Render, overrides))
     source = pipeline.source
     _state = pipeline, make_renderer(source.renderer, pipeline.world, pipeline.images, source.raycast), Path(out)
-    for _ in range(2):  # a kernel is fused when it first meets a number of slabs or lights
+    for _ in range(2):  # a kernel is compiled for each number of slabs or lights when it first occurs
         bare(range(64 if source.raycast.compile else WARM_UP))
     if out:
         whole(range(WARM_UP))
 
 
 def bare(index: range) -> tuple[float, float]:
-    """When drawing the scenes `index`, sampled before the clock starts, began and ended."""
+    """The times at which rendering of the scenes `index` began and ended; sampling is not included."""
     assert _state is not None
     pipeline, renderer, _ = _state
     scenes = pipeline.sampler.sample(0, index)
@@ -80,7 +80,7 @@ def bare(index: range) -> tuple[float, float]:
 
 
 def whole(index: range) -> tuple[float, float]:
-    """When making the samples `index`, from the first draw to the last file, began and ended."""
+    """The times at which the whole pipeline for the samples `index`, from sampling to files, began and ended."""
     assert _state is not None
     pipeline, renderer, out = _state
     begin = time.perf_counter()
@@ -129,7 +129,7 @@ def overrides_of(renderer: str, size: str) -> list[str]:
 
 
 def compare(size: str, workers: list[int], number: int, repeats: int) -> None:
-    """tiny against raycast, as it stands and fused, under the load LIGHTS; their runs alternate."""
+    """Compares tiny with raycast, eager and compiled, under the load LIGHTS; their runs alternate."""
     names = ("tiny", "raycast", "fused")
     context = multiprocessing.get_context("spawn")
     for count in workers:
@@ -139,7 +139,7 @@ def compare(size: str, workers: list[int], number: int, repeats: int) -> None:
         }
         rates: dict[str, list[float]] = {name: [] for name in names}
         for name in names:
-            rate(pools[name], bare, count, number)  # every worker is up, and has met what it will meet
+            rate(pools[name], bare, count, number)  # every worker has started and has compiled its kernels
         for _ in range(repeats):
             for name in names:
                 rates[name].append(rate(pools[name], bare, count, number))
@@ -159,7 +159,7 @@ def bench(renderer: str, size: str, workers: list[int], number: int, repeats: in
         out = tempfile.mkdtemp(prefix="simgen-bench-")
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(count, context, start, (overrides, out)) as pool:
-            rate(pool, bare, count, 2)  # every worker is up and warm
+            rate(pool, bare, count, 2)  # every worker has started and is warmed up
             if count == 1:
                 spent = pool.submit(stages, range(number)).result()
                 total = sum(spent.values())
@@ -183,7 +183,7 @@ def spread(values: tuple[float, ...]) -> str:
 
 
 def soak(renderer: str, number: int) -> None:
-    """Renders `number` samples of 160x120 with the real command and prints how the memory of its processes grows."""
+    """Renders `number` samples of 160x120 px with the command and prints the memory growth of its processes."""
     out = Path(tempfile.mkdtemp(prefix="simgen-soak-")) / "set"
     options = ["num=" + str(number), "workers=2", "width=160", "height=120", f"renderer={renderer}", f"out={out}"]
     run = subprocess.Popen(
@@ -199,7 +199,7 @@ def soak(renderer: str, number: int) -> None:
             done.append(len(list(out.glob("train/*/sample/*.json"))))
         except psutil.NoSuchProcess:
             del megabytes[len(done) :]
-    # Up to the first thousand everything starts; the slope is that of the rest.
+    # The first thousand samples are start-up; the slope is measured on the rest.
     rest = [k for k, samples in enumerate(done) if 1000 <= samples < number]
     slope = np.polyfit([done[k] for k in rest], [megabytes[k] for k in rest], 1)[0] * 1000
     eighth = len(rest) // 8

@@ -2,7 +2,7 @@
 
     python scripts/bench_sampler.py [--batch 1024] [--repeats 15]
 
-Prints the median of `--repeats` runs with the least and the greatest. Run it on a machine with nothing else to do.
+Prints the median of `--repeats` runs with minimum and maximum. Run it on an idle machine.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""How well a configuration carries over to real photographs, over several seeds and not the best of them.
+"""Measures the transfer of a configuration to real photographs: the mean over several seeds, not the best one.
 
     python scripts/bench_transfer.py DATASET OUT --seeds 0 1 2 -- model=keypoints data=stream data.scenes=[kuka_table] ...
 
-Trains the configuration after `--` once for each seed in OUT/seed-K, measures each run's best checkpoint, which simulated
-validation alone chose, on the photographs in DATASET, and prints each figure's mean over the seeds with Student's 95%
-interval. A run that was interrupted goes on where it stopped, one that is done is not done again. `--evaluate KEY=VALUE` is
-handed on to `python -m train evaluate`. The results are in OUT/transfer.json.
+Trains the configuration after `--` once for each seed in OUT/seed-K, evaluates each run's best checkpoint, chosen on
+simulated validation data only, on the photographs in DATASET, and prints each figure's mean over the seeds with Student's
+95% interval. An interrupted run is resumed; a finished one is not repeated. `--evaluate KEY=VALUE` is passed to
+`python -m train evaluate`. The results are in OUT/transfer.json.
 """
 
 import argparse
@@ -38,7 +38,7 @@ FIGURES = {
 def run_seed(
     seed: int, dataset: Path, out: Path, overrides: Sequence[str], evaluate: Sequence[str]
 ) -> Mapping[str, Any]:
-    """Trains and measures one seed; the metrics of its evaluation. Raises SimgenError where a step fails."""
+    """Trains and evaluates one seed; returns the metrics of the evaluation. Raises SimgenError if a step fails."""
     folder = out / f"seed-{seed}"
     if not (folder / METRICS).exists():
         _call(*overrides, f"seed={seed}", f"out={folder}")
@@ -48,7 +48,7 @@ def run_seed(
 
 
 def claim_folder(out: Path, overrides: Sequence[str]) -> None:
-    """Writes down what `out` is of. Raises ConfigError where it is of another configuration."""
+    """Records the configuration in `out`. Raises ConfigError if `out` holds results of another one."""
     kept = out / "overrides.json"
     if kept.exists() and read_json(kept) != list(overrides):
         raise ConfigError(f"{out}: holds runs of {' '.join(read_json(kept))}; name another folder, or repeat that")
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--evaluate", nargs="*", default=[], metavar="KEY=VALUE")
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options, overrides = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
-    open_dataset(options.dataset)  # a mistyped path must not cost a training
+    open_dataset(options.dataset)  # checked before the training, which takes long
     claim_folder(options.out, overrides)
     results = {
         seed: run_seed(seed, options.dataset, options.out, overrides, options.evaluate) for seed in options.seeds

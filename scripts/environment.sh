@@ -2,9 +2,9 @@
 # (default: .venv of this checkout) and $python naming its interpreter. EXTRA is empty or an extra of pyproject.toml.
 #
 #   PYTHON=...  the interpreter to make it with; default: the newest of Python 3.13, 3.12 and 3.11 that is found
-#   VENV=...    where the environment is, or will be made
+#   VENV=...    the folder of the environment
 #
-# What is installed is remembered in a stamp file, so that a second run installs nothing.
+# A stamp file records the installation, so that a second run installs nothing.
 
 versions=(3.13 3.12 3.11) # those of pyproject.toml, newest first
 
@@ -13,7 +13,7 @@ fail() {
     exit 1
 }
 
-# The version of the interpreter $1, such as 3.12; nothing where it does not run (a pyenv shim of an inactive version).
+# The version of the interpreter $1, such as 3.12; empty if it does not run (a pyenv shim of an inactive version).
 version_of() {
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true
 }
@@ -28,7 +28,7 @@ interpreters() {
     return 0
 }
 
-# Sets `base` to an interpreter that can make an environment; ends the script where there is none.
+# Sets `base` to an interpreter that can make an environment; ends the script if there is none.
 find_python() {
     local version found lacking=""
     if [ -n "${PYTHON:-}" ]; then
@@ -79,11 +79,11 @@ make_environment() {
         "$base" -m venv "$VENV"
     fi
     stamp="$VENV/.simgen-installed${extra:+-$extra}"
-    # The checkout's path belongs to it: the environment holds a link to it.
+    # The fingerprint includes the checkout's path, because the environment holds a link to it.
     [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ] || return 0
     echo "+ $python -m pip install -e '.${extra:+[$extra]}'    # about 5 GB the first time"
     "$python" -m pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}" ||
-        fail "the installation failed; the lines above state why, and the same command goes on from here"
+        fail "the installation failed; see the lines above; the same command resumes it"
     fingerprint >"$stamp"
 }
 

@@ -5,7 +5,7 @@
 SOURCE is the folder with photos/i-j.jpg and calibration.json (the photographs: github.com/matwilso/domrand, data/real, MIT).
 The box's pose comes from the grid label in the file name: center at X = -0.50 - 0.15 i, Y = 0.61 - 0.15 j, sides parallel to
 the table's; labels are about 1 cm off on average. The camera is the calibrated one. Photographs are copied byte for byte;
-there is no depth and there are no masks, and visible_fraction tells how much of the box lies within the picture.
+there are no depth images and no masks, and visible_fraction is the share of the box's outline within the picture.
 """
 
 import re
@@ -52,7 +52,7 @@ def import_photographs(source: Path, out: Path) -> int:
     for path in photographs:
         if read_rgb(path).shape != (camera.height, camera.width, 3):
             raise DatasetError(
-                f"{path}: expected a picture of {camera.width} x {camera.height} px, as calibration.json says"
+                f"{path}: expected a picture of {camera.width} x {camera.height} px, as stated in calibration.json"
             )
         x, y = grid_place(path.stem)
         pose = camera.camera_from_table @ rigid(np.eye(3), np.array([x, y, box.size[2] / 2]))

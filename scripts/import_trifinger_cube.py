@@ -4,8 +4,8 @@
 
 SOURCE is the folder with cube_v1/, cube_v2/, cuboid_2x2x8_v2/ and poses/ (the photographs and calibrations:
 github.com/open-dynamic-robot-initiative/trifinger_object_tracking, BSD-3-Clause). Poses come from poses/scene_gt.json; the
-cameras' place in the world is not used. Photographs are copied byte for byte; there is no depth and there are no masks, and
-visible_fraction is that of the block's outline within the picture: fingers that cover a part are not known.
+cameras' poses in the world are not used. Photographs are copied byte for byte; there are no depth images and no masks, and
+visible_fraction is the share of the block's outline within the picture: occlusion by fingers is unknown.
 """
 
 import sys
@@ -20,7 +20,7 @@ from simgen.files import read_json
 from simgen.geometry import rigid
 from simgen.shapes.solids import make_solid
 
-# obj_id - 1 in poses/: name and shape as scenes/blocks/tobin.yaml has them, size in m.
+# By obj_id - 1 in poses/: name and shape as in scenes/blocks/tobin.yaml, size in m.
 BLOCKS = (("cube", "cube", (0.065, 0.065, 0.065)), ("rectangular_prism", "rectangular_prism", (0.02, 0.02, 0.08)))
 
 
@@ -40,9 +40,7 @@ def import_photographs(source: Path, out: Path) -> int:
             pose = rigid(turn, np.array(truth["cam_t_m2c"], dtype=np.float64) / 1000)
             solid = range(len(solids))[int(truth["obj_id"]) - 1]
         except (KeyError, ValueError, IndexError) as error:
-            raise DatasetError(
-                f"{source / 'poses'}: image {key} is not labelled as BOP defines it ({error!r})"
-            ) from error
+            raise DatasetError(f"{source / 'poses'}: image {key} is not labeled in BOP's format ({error!r})") from error
         found.append(Photograph(source / names[key], names[key], camera, lens, None, solid, pose))
     source_name = "github.com/open-dynamic-robot-initiative/trifinger_object_tracking"
     write_photographs(out, found, solids, source_name)

@@ -29,7 +29,8 @@ Each number that may vary in an image is a factor: a key below `randomize`. A fa
 
 {kinds}
 
-`nominal` and `varied` stand for the scene file's own value at that place: see `nominal` and `varied` in `scenes/*.yaml`.
+`nominal` and `varied` stand for the scene file's own value of the factor, in its sections `nominal` and `varied`
+(`scenes/*.yaml`).
 
 ```bash
 python -m simgen render randomize=light                        # a preset
@@ -39,8 +40,8 @@ python -m simgen render randomize.images=photos 'randomize.table.texture=[choice
 python -m simgen preview vary=camera                           # look at one group alone
 ```
 
-Freezing or adding one factor changes no other one's numbers. A factor that the renderer cannot draw is sampled and recorded
-all the same, and the command says so. A factor that was set and has no effect is reported, too.
+Freezing or adding one factor does not change the values of any other. A factor that the renderer cannot draw is still
+sampled and recorded, and the command prints a notice. A setting without effect is reported, too.
 
 ## Presets
 
@@ -129,7 +130,7 @@ def _section_of(path: str) -> str:
 
 
 def _about(preset: str) -> str:
-    """The comment at the head of a preset's file; of one arm, of the file that says what varies."""
+    """The first comment of a preset's file; for one arm of an ablation, that of its file in conf/randomize/vary/."""
     folder = resource_folder("conf") / "randomize"
     path = folder / "vary" / f"{preset}.yaml"
     lines = (path if path.is_file() else folder / f"{preset}.yaml").read_text(encoding="utf-8").splitlines()
@@ -148,7 +149,7 @@ def _sentence(text: str) -> str:
 
 
 def _usage(usage: str) -> str:
-    """How a kind of distribution is written, and under which conditions."""
+    """The form of a kind of distribution and its conditions, in Markdown."""
     depths = list(itertools.accumulate((character == "[") - (character == "]") for character in usage))
     end = depths.index(0) + 1
     return f"`{usage[:end]}`{usage[end:]}"

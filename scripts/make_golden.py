@@ -1,8 +1,8 @@
-"""Writes tests/golden/: a few tiny pictures that rendering must go on giving.
+"""Writes tests/golden/: a few small reference pictures for the tests of the renderers.
 
     python scripts/make_golden.py
 
-Run it only after a change that is meant to change the data, look at the pictures, and count DATA_VERSION up.
+Run it only after a change that is meant to change the data, inspect the pictures, and increment DATA_VERSION.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reads scenes/: what exists. A scene file names a table, a room, fixtures, a block set and a camera."""
+"""Reads scene files: `load_world`. A scene file describes a table, a room, fixtures, a block set and a camera."""
 
 import difflib
 import math
@@ -19,8 +19,8 @@ from simgen.yamlfile import read_yaml
 
 LEAST, MOST = 0.001, 5.0  # m: the longest edge of a block
 MOST_TABLE = 50.0  # m
-_UNITS = (0.001, 0.01, 0.0254, 1000.0, 100.0)  # meters per mm, cm and inch, and the two mistakes the other way round
-_LIKELY = (0.004, 1.0)  # m: what a block on a table measures
+_UNITS = (0.001, 0.01, 0.0254, 1000.0, 100.0)  # meters per mm, cm and inch, and the inverse of the first two
+_LIKELY = (0.004, 1.0)  # m: the usual range of a block's longest edge
 _ALSO = {  # what else people call a shape
     **dict.fromkeys(("box", "cuboid", "brick", "block", "prism", "plate"), "rectangular_prism"),
     **dict.fromkeys(("ball", "globe", "icosphere"), "sphere"),
@@ -35,9 +35,8 @@ _NAMES = ("model",)  # keys of a scene file whose values are names of blocks
 class Box:
     """A box with edges along the world's axes: `center` (3,) and `size` (3,) m.
 
-    How little of that is sure is for randomize.fixture to use: `moves` (3,) m is how far from `center` it may stand,
-    `grows` by what share it may be larger, or 1 / (1 + `grows`) smaller, and `missing` the share of the scenes in which it
-    is not there.
+    The uncertainty of both, for randomize.fixture: `moves` (3,) m is the largest shift from `center`, 1 + `grows` the
+    largest factor of the size and its inverse the smallest, and `missing` the fraction of the scenes without the box.
     """
 
     center: Array
@@ -49,7 +48,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Room:
-    """The floor's height `floor` m and the inner faces of the walls: `low`, `high` (2,) m in the world's X and Y."""
+    """The floor's height `floor` m, the inner faces of the walls, `low` and `high` (2,) m in the world's X and Y, and the
+    walls' `height` m."""
 
     floor: float
     low: Array
@@ -59,10 +59,10 @@ class Room:
 
 @dataclass(frozen=True)
 class World:
-    """A scene file, read and checked: everything that no sample changes.
+    """The content of a scene file, which is the same for all samples.
 
-    `table` has its top at z = 0. `fixtures` are boxes that stand for what else is in the cell, in groups that share a
-    material. `nominal` and `varied` are the leaves that conf/randomize/ may refer to by these two words.
+    The top of `table` is at z = 0. `fixtures` are boxes that represent the other objects in the cell, in groups with one
+    material each. `nominal` and `varied` are the values to which conf/randomize/ can refer by these two words.
     """
 
     name: str
@@ -78,7 +78,7 @@ class World:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of the blocks' files, a line each."""
+        """The notices for the user about the blocks' files, a line each."""
         return tuple(note for solid in self.solids for note in solid.notes)
 
     @cached_property
@@ -92,8 +92,8 @@ class World:
         return (self.table, *self.loose)
 
     def standing(self, fixtures: Fixtures) -> tuple[Array, Array, Bools]:
-        """`boxes` as they stand in each of B scenes with these `fixtures`: center and size (B, N, 3) m, and which of them
-        are there (B, N)."""
+        """The `boxes` in each of B scenes with these `fixtures`: center and size (B, N, 3) m, and whether each is present,
+        (B, N)."""
         center, size = (np.stack([getattr(box, name) for box in self.boxes]) for name in ("center", "size"))
         return (
             center + np.pad(fixtures.shift, ((0, 0), (1, 0), (0, 0))),
@@ -155,8 +155,8 @@ def load_block_set(path: Path) -> tuple[Solid, ...]:
     """The solids of a block set file, in the order of the file: obj_id in a BOP dataset is the place plus one.
 
     A block is `{shape: NAME, size: [x, y, z]}` with a shape of shapes.SHAPES, or `{mesh: FILE, scale: meters per unit,
-    axis: [x, y, z] if it is round}`, FILE beside the block set. Its name is what is written, also where that looks like a
-    number. Raises SceneError that names file and block, also for a block that is too small or too large to be meant.
+    axis: [x, y, z] if it is round}`, FILE beside the block set. Its name is the key as it is written, even if that looks
+    like a number. Raises SceneError that names file and block, also for a block of an implausible size.
     """
     data = read_yaml(path)
     if not isinstance(data, dict) or not data:
@@ -218,7 +218,7 @@ def _scale_of(path: Path, solid: Solid) -> float | None:
 
 
 def _check_size(path: Path, solid: Solid, scale: float | None) -> None:
-    """Raises SceneError for a block that is not of a size that one could mean, with a guess at the `scale` of its mesh."""
+    """Raises SceneError for a block of an implausible size, with a guess at the `scale` of its mesh."""
     longest = float(solid.size.max())
     if not LEAST * (1 - 1e-6) <= longest <= MOST * (1 + 1e-6):
         raise SceneError(
@@ -233,7 +233,7 @@ def _measures(size: Array) -> str:
 
 
 def _guess(size: Array, scale: float | None = None) -> str:
-    """The end of a message: by which factor the numbers of a block are off, if one is likely."""
+    """The end of a message: the size or scale that was probably meant; empty if no unit makes it plausible."""
     likely = [unit for unit in _UNITS if _LIKELY[0] <= size.max() * unit <= _LIKELY[1]]
     if not likely:
         return ""
@@ -243,7 +243,7 @@ def _guess(size: Array, scale: float | None = None) -> str:
 
 
 def scene_names() -> list[str]:
-    """The names of the scenes that come with simgen."""
+    """The names of the bundled scenes."""
     return sorted(path.stem for path in resource_folder("scenes").glob("*.yaml"))
 
 
@@ -263,7 +263,8 @@ def _find(scene: str) -> Path:
 
 
 def _resolve(beside: Path, name: str) -> Path:
-    """`name` beside the file that mentions it, or else among simgen's own scenes. ~ and backslashes are understood."""
+    """The path of `name`, in which ~ and backslashes are understood: next to the file that refers to it, or else among the
+    bundled scenes."""
     place = Path(name).expanduser()
     if "\\" in name and not (beside.parent / place).exists():
         place = Path(name.replace("\\", "/")).expanduser()
@@ -299,8 +300,8 @@ def _fixtures(path: Path, items: Any) -> Iterator[tuple[Box, ...]]:
     for k, item in enumerate(items):
         if not isinstance(item, dict) or set(item) - {"moves", "grows", "missing"} != {"size", "centers"}:
             raise SceneError(
-                f"{path}: fixtures[{k}]: got {item!r}; expected {{size: [x, y, z], centers: [[x, y, z], ...]}}, and perhaps "
-                "moves: [x, y, z], grows: share and missing: share"
+                f"{path}: fixtures[{k}]: got {item!r}; expected {{size: [x, y, z], centers: [[x, y, z], ...]}}, and "
+                "optionally moves: [x, y, z], grows: FRACTION and missing: FRACTION"
             )
         size = _vector(path, f"fixtures[{k}].size", item["size"], 3, positive=True)
         if not isinstance(item["centers"], list) or not item["centers"]:
@@ -311,9 +312,9 @@ def _fixtures(path: Path, items: Any) -> Iterator[tuple[Box, ...]]:
         grows = _number(path, f"fixtures[{k}].grows", item.get("grows", 0))
         for key, least in (("moves", moves.min()), ("grows", grows), ("missing", missing)):
             if least < 0:
-                raise SceneError(f"{path}: fixtures[{k}].{key}: got {item[key]}; expected nothing below 0")
+                raise SceneError(f"{path}: fixtures[{k}].{key}: got {item[key]}; expected at least 0")
         if missing > 1:
-            raise SceneError(f"{path}: fixtures[{k}].missing: got {missing}; expected a share from 0 to 1")
+            raise SceneError(f"{path}: fixtures[{k}].missing: got {missing}; expected a fraction from 0 to 1")
         yield tuple(Box(center, size, moves, grows, missing) for center in centers)
 
 

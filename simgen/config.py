@@ -1,8 +1,8 @@
-"""From conf/ and the command line to plain dataclasses; the only file that knows Hydra and OmegaConf.
+"""Composes configurations from conf/ and the command line into dataclasses; the only module that uses Hydra and OmegaConf.
 
 A command reads its configuration from conf/NAME.yaml and its settings from the command line: `python -m simgen render num=10
-randomize=light`. Everything below this file sees ordinary dataclasses, never a DictConfig. Hydra is imported when it is
-needed, so that help does not wait for it.
+randomize=light`. All other modules get ordinary dataclasses, never a DictConfig. Hydra is imported lazily, because it is
+slow to import and help does not need it.
 """
 
 import contextlib
@@ -25,15 +25,15 @@ from simgen.resources import resource_folder
 T = TypeVar("T")
 
 DONE, PARTLY, REFUSED, INTERRUPTED = 0, 1, 2, 130  # the exit statuses of all commands
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE)  # reasons that concern no single file
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE)  # errors of the disk, not of one file
 _REFERENCE = re.compile(r"(?<!\\)\$\{[^{}]*\}")
 
 
 @dataclass(frozen=True)
 class Command:
     """One row of a command table: `schema` is the dataclass of conf/`name`.yaml, `run` gets an instance of it and may return
-    an exit status. Words without a key are the values of the keys in `words`. `resumes`: the same command goes on where an
-    interrupted one stopped."""
+    an exit status. Words without a key are the values of the keys in `words`. `resumes` states whether the same command
+    resumes an interrupted run."""
 
     help: str
     schema: type
@@ -44,8 +44,8 @@ class Command:
 
 @dataclass(frozen=True)
 class Composed(Generic[T]):
-    """A configuration: `value`, an instance of the schema; the choice of each group; the keys that there are; and the paths
-    of those that were set by hand."""
+    """A configuration: `value`, an instance of the schema; the choice of each group; all keys; and the paths of those set by
+    the user."""
 
     value: T
     groups: dict[str, str]
@@ -74,7 +74,7 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
     groups = groups_of(place.command) | {s.key.path: str(s.value) for s in settings if s.key.kind == "group"}
     keys = keys_of(place.schema, groups)
     for path in given:
-        if path not in keys:  # of a sweep over groups, some choices may not have a key that others have
+        if path not in keys:  # in a sweep over groups, not all choices have the same keys
             raise ConfigError(
                 f"{path}: no such key with {', '.join(f'{key}={value}' for key, value in groups.items())}"
             )
@@ -96,7 +96,7 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
         if path in given:
             raise ConfigError(f"{path}: got {given[path].value}; expected {_expected(keys[path])}") from error
         raise ConfigError(_one_line(error)) from error
-    if not isinstance(value, place.schema):  # conf/NAME.yaml lost NAME_schema from its defaults list
+    if not isinstance(value, place.schema):  # NAME_schema is missing in the defaults list of conf/NAME.yaml
         raise ConfigError(
             f"conf/{place.command}.yaml is not a {place.schema.__name__}: its defaults list must begin with its schema"
         )
@@ -107,7 +107,7 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
     """Runs the command that sys.argv names and returns the process's exit status.
 
     0 done; 1 partly done; 2 a SimgenError or a file that cannot be read or written, with one line on stderr; 130
-    interrupted. `default` is the command of a bare call.
+    interrupted. `default` is the command of a call without one.
     """
     resumes = False
     try:
@@ -123,8 +123,8 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
         return status
     except SimgenError as error:
         return _fail(prog, str(error), getattr(error, "exit_status", REFUSED))
-    except BrokenPipeError:  # `| head` has read enough
-        with contextlib.suppress(OSError, ValueError):  # no stdout with a file behind it: nothing to keep quiet
+    except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
+        with contextlib.suppress(OSError, ValueError):  # stdout may have no file descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PARTLY
     except OSError as error:
@@ -133,12 +133,12 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return _fail(prog, ": ".join([*names, error.strerror or str(error)]))
     except KeyboardInterrupt:
-        print(f"\n{prog}: interrupted{'; the same command goes on from here' if resumes else ''}", file=sys.stderr)
+        print(f"\n{prog}: interrupted{'; the same command resumes it' if resumes else ''}", file=sys.stderr)
         return INTERRUPTED
 
 
 def _command(prog: str, commands: Mapping[str, Command], default: str | None) -> tuple[str | None, list[str]]:
-    """The name of the command in sys.argv, None where help is wanted instead, and the arguments that follow."""
+    """The name of the command in sys.argv, or None for the general help, and its arguments."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in commands:
         return arguments[0], arguments[1:]
@@ -177,7 +177,7 @@ def _fail(prog: str, message: str, status: int = REFUSED) -> int:
 
 
 def values_of(key: str, text: str) -> list[str]:
-    """The values of `key` that `text` stands for in Hydra's grammar: one, or those of a sweep such as 1,2 or range(0,3)."""
+    """The values of `key` in `text`, in Hydra's grammar: one, or several for a sweep such as 1,2 or range(0,3)."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -194,8 +194,7 @@ def values_of(key: str, text: str) -> list[str]:
 
 @contextlib.contextmanager
 def _hydra() -> Iterator[Any]:
-    """Hydra's compose for conf/, which returns its own configuration, too. Leaves what the caller has set up in Hydra as it
-    was."""
+    """Hydra's compose for conf/, which also returns Hydra's own configuration. Restores the caller's Hydra state at exit."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
@@ -216,8 +215,7 @@ def _hydra() -> Iterator[Any]:
 
 
 def _store(name: str, schema: type) -> None:
-    """Makes `schema` known to conf/`name`.yaml, and to the files of each group what `options` holds in its field's
-    metadata."""
+    """Registers `schema` for conf/`name`.yaml, and the schemas in `options` of its fields for the files of their groups."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -228,7 +226,7 @@ def _store(name: str, schema: type) -> None:
 
 
 def _literal(value: str | list[str] | None) -> str | list[str] | None:
-    """`value` so that OmegaConf takes it as it is; `${key}` stays a reference."""
+    """`value` escaped so that OmegaConf takes it literally; `${key}` stays a reference."""
     if isinstance(value, list):
         return [str(_literal(item)) for item in value]
     if value is None or "${" not in value or _REFERENCE.search(value):
@@ -246,7 +244,7 @@ def _expected(key: Key) -> str:
 
 
 def _key_at_fault(error: BaseException | None) -> str:
-    """The key that holds a value of a wrong type, where that is what `error` or its cause is about; else empty."""
+    """The key with a value of the wrong type if that is what `error` or its cause reports; else ""."""
     from omegaconf.errors import ValidationError
 
     while error is not None:

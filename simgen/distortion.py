@@ -1,15 +1,16 @@
 """Lens distortion: OpenCV's rational (Brown-Conrady) model and its fisheye model, for one camera or a batch of them.
 
-A lens is a row of numbers, and a shorter row is one that ends in zeros:
+A lens is an array of up to 9 numbers; numbers that are left out at the end are zeros:
 
     5   k1 k2 p1 p2 k3                      Brown-Conrady, in OpenCV's order
     8   k1 k2 p1 p2 k3 k4 k5 k6             rational: the radial polynomial is divided by 1 + k4 r^2 + k5 r^4 + k6 r^6
     9   the same and a flag, 1 for fisheye  k1 k2 k3 k4 0 0 0 0 1: OpenCV's fisheye (equidistant, Kannala-Brandt) model
 
 So four numbers are k1 k2 p1 p2, as in OpenCV, and never a fisheye lens. Formulas: OpenCV documentation, "Camera Calibration
-and 3D Reconstruction" and "Fisheye camera model". Points are those of rays on the plane z = 1 of the camera.
+and 3D Reconstruction" and "Fisheye camera model". Points (x, y) are normalized image coordinates: where a ray meets the
+plane z = 1 of the camera frame.
 
-`bend` and `straighten` take the arrays of numpy and the tensors of torch alike: their `library` is one of the two modules.
+`bend` and `straighten` accept NumPy arrays and torch tensors: their argument `library` is the module numpy or torch.
 """
 
 from typing import Any
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 COEFFICIENTS = 9
-BROWN = 5  # numbers of a lens that needs no more
-_STEPS = 8  # of Newton's method: within a lens's reach they leave less than 1e-9 for the lenses of machine vision
-_HALVINGS = 60  # of an interval: to the last bit of a float64
+BROWN = 5  # numbers of a lens without k4, k5 and k6
+_STEPS = 8  # of Newton's method: their error is below 1e-9 for common machine vision lenses, within lens_reach
+_HALVINGS = 60  # bisection steps: down to the last bit of a float64
 _TINY = 1e-12
 
 
@@ -40,24 +41,25 @@ def is_fisheye(distortion: Array) -> NDArray[np.bool_]:
 
 
 def padded(distortion: Any) -> Array:
-    """The lenses `distortion` (..., up to 9) with all their numbers, (..., 9)."""
+    """The lenses `distortion` (..., up to 9), padded with zeros to (..., 9)."""
     distortion = np.asarray(distortion, dtype=np.float64)
     missing = COEFFICIENTS - distortion.shape[-1]
     return np.concatenate([distortion, np.zeros((*distortion.shape[:-1], missing))], -1) if missing else distortion
 
 
 def distort(points: Array, distortion: Array) -> Array:
-    """Points (..., P, 2) on the plane z = 1 as the lens with `distortion` (..., up to 9) shows them."""
+    """Distorted positions (..., P, 2) of `points` (..., P, 2), both in normalized coordinates, for the lens `distortion`
+    (..., up to 9)."""
     x, y = bend(points[..., 0], points[..., 1], _columns(distortion), np)
     return np.stack([x, y], -1)
 
 
 def undistort(points: Array, distortion: Array) -> Array:
-    """The inverse of `distort`.
+    """The inverse of `distort`: undistorted normalized coordinates (..., P, 2).
 
-    By fixed-point iteration until points move less than 1e-12 (at most 50 times), for fisheye lenses by Newton's method; for
-    points that neither brings home, by halving the interval of the radius. A point that the lens shows nowhere gets the ray
-    at the lens's reach in its direction.
+    Fixed-point iteration until points move less than 1e-12 (at most 50 times); Newton's method for fisheye lenses; bisection
+    of the radius for points at which these do not converge. A point outside the image of the lens gets the ray at
+    `lens_reach` in its direction.
     """
     points = np.asarray(points, dtype=np.float64)
     lens = padded(distortion)
@@ -82,10 +84,10 @@ def undistort(points: Array, distortion: Array) -> Array:
 
 
 def lens_reach(distortion: Array) -> float:
-    """The radius on the plane z = 1 beyond which the lens `distortion` (up to 9,) folds the picture back: infinite for a
-    lens that does not.
+    """The radius in normalized coordinates beyond which the lens `distortion` (up to 9,) is no longer one-to-one; infinite
+    if it is one-to-one everywhere.
 
-    That is where the radial map has its first maximum or its pole; for a fisheye lens the tangent of that angle.
+    This is where the radial map has its first maximum or pole; for a fisheye lens, the tangent of the angle of that maximum.
     """
     k1, k2, p, q, k3, k4, k5, k6, fisheye = padded(distortion)
     if fisheye:
@@ -100,7 +102,7 @@ def lens_reach(distortion: Array) -> float:
 
 
 def bend(x: Any, y: Any, lens: Any, library: Any) -> tuple[Any, Any]:
-    """Where the lens shows the points (x, y) of the plane z = 1; `lens` are its nine numbers, each for all points."""
+    """Distorted coordinates of the normalized coordinates (x, y); `lens` are its nine numbers, which broadcast against x."""
     k1, k2, p1, p2, k3, k4, k5, k6, fisheye = lens
     r2 = x * x + y * y
     radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
@@ -115,7 +117,7 @@ def bend(x: Any, y: Any, lens: Any, library: Any) -> tuple[Any, Any]:
 
 
 def straighten(x: Any, y: Any, lens: Any, library: Any, start: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
-    """The inverse of `bend` by Newton's method from `start`, or from (x, y): for points within the lens's reach."""
+    """The inverse of `bend` by Newton's method, started at `start` or at (x, y); valid for points within `lens_reach`."""
     k1, k2, p1, p2, k3, k4, k5, k6, fisheye = lens
     rational = bool(((k4 != 0) | (k5 != 0) | (k6 != 0)).any())
     flat_x, flat_y = start or (x, y)
@@ -150,24 +152,24 @@ def straighten(x: Any, y: Any, lens: Any, library: Any, start: tuple[Any, Any] |
 
 
 def _shown_at(angle: Any, lens: Any) -> Any:
-    """How far from the middle a fisheye lens shows a ray at `angle` from its axis, in focal lengths."""
+    """Distorted radius, in focal lengths, of a ray at `angle` radians from the axis of a fisheye lens."""
     k1, k2, k3, k4 = lens[:4]
     square = angle * angle
     return angle * (1 + square * (k1 + square * (k2 + square * (k3 + square * k4))))
 
 
 def _columns(distortion: Any) -> list[Array]:
-    """The nine numbers of the lenses (..., up to 9), each (..., 1): one for all of a lens's points."""
+    """The nine numbers of the lenses (..., up to 9), each (..., 1), to broadcast over the points of a lens."""
     return [column[..., None] for column in np.moveaxis(padded(distortion), -1, 0)]
 
 
 def _halved(points: Array, lens: Array) -> Array:
-    """`undistort` of points (P, 2), each through its own `lens` (P, 9)."""
+    """`undistort` by bisection, of points (P, 2) with a `lens` (P, 9) each."""
     unique, which = np.unique(lens, axis=0, return_inverse=True)
     reach = np.array([lens_reach(row) for row in unique])[which.reshape(-1)]
     fisheye = lens[:, 8] > 0
     columns, radius = list(lens.T), np.linalg.norm(points, axis=1)
-    # The parameter that is halved is the ray's angle from the axis: it is finite where the radius is not.
+    # Bisection of the ray's angle from the axis, which is finite even if the radius is not.
     low, high = np.zeros(len(points)), np.arctan(reach) - 1e-9
     radial = [*columns[:2], np.where(fisheye, columns[2], 0), np.where(fisheye, columns[3], 0), *columns[4:]]
     for _ in range(_HALVINGS):
@@ -177,7 +179,7 @@ def _halved(points: Array, lens: Array) -> Array:
     flat = points * (np.tan((low + high) / 2) / np.maximum(radius, 1e-300))[:, None]
     if not np.any(lens[:, 2:4] * ~fisheye[:, None]):
         return np.asarray(flat)
-    # What the tangential part adds is small: Newton's method gets there from the radial solution, except at the reach.
+    # The tangential part is small: Newton's method converges from the radial solution, except near lens_reach.
     with np.errstate(all="ignore"):
         start = (flat[:, 0], flat[:, 1])
         exact = np.stack(straighten(points[:, 0], points[:, 1], columns, np, start), -1)

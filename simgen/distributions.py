@@ -1,8 +1,9 @@
-"""Distributions as values: what a leaf of conf/randomize/ may hold.
+"""The probability distributions that a factor in conf/randomize/ may have, and their parser.
 
-A leaf is a constant (a number, a word, a list of numbers) or a list `[kind, arguments...]` with one of the kinds of
-`KINDS`. Arguments are numbers, lists of numbers of the leaf's dimension, or, for `choice` and `hsv`, leaves again. A
-constant is a distribution too, so nothing has a switch. The table is closed: YAML cannot name code.
+A factor's value in YAML (a leaf of the configuration) is a constant (a number, a word or a list of numbers) or a list
+`[kind, arguments...]` with one of the kinds of `KINDS`. Arguments are numbers or lists of as many numbers as the factor has;
+those of `choice` and `hsv` are distributions themselves. A constant is a distribution, too, so no factor needs a switch to
+turn it off. YAML can name the kinds of `KINDS` only, never code.
 """
 
 import colorsys
@@ -19,17 +20,17 @@ from simgen.geometry import Array, rotation_between
 
 
 class Distribution(Protocol):
-    """A random quantity of `dim` numbers. What `sample` draws, and from where, does not depend on any number drawn."""
+    """A random quantity of `dim` numbers. Which random words `sample` uses does not depend on their values."""
 
     @property
     def dim(self) -> int: ...
 
     def sample(self, draws: Draws) -> Array:
-        """(R, dim) numbers at the path of `draws`, in the rows of its lanes and samples."""
+        """(R, dim) numbers from the random words at the path of `draws`; the R rows are those of Draws."""
         ...
 
     def support(self) -> tuple[Array, Array]:
-        """The least and the greatest value of each number, (dim,) each; infinite where unbounded."""
+        """The least and the greatest possible value of each number, (dim,) each."""
         ...
 
 
@@ -66,7 +67,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class LogUniform(Uniform):
-    """Uniform in the logarithm: each octave is as likely as the next."""
+    """Uniform in the logarithm: all octaves are equally likely."""
 
     def sample(self, draws: Draws) -> Array:
         return np.asarray(np.clip(np.exp(draws.between(np.log(self.low), np.log(self.high))), self.low, self.high))
@@ -91,7 +92,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class Integer:
-    """Whole numbers from `low` to `high`, both included, equally likely."""
+    """Integers from `low` to `high`, both included, equally likely."""
 
     low: int
     high: int
@@ -140,9 +141,10 @@ class Hsv:
     def sample(self, draws: Draws) -> Array:
         h = self.hue.sample(draws / "h")[:, 0]
         s, v = self.saturation.sample(draws / "s")[:, 0], self.value.sample(draws / "v")[:, 0]
-        # The hexcone model (Smith 1978) in closed form: how far a channel is from its purest, in sixths of the circle.
+        # The hexcone model (Smith 1978) in closed form: the distance of each channel from its pure hue, in sixths of the
+        # hue circle.
         away = np.abs(6 * h - np.array([[3.0], [2.0], [4.0]]))
-        away[0] = 3 - away[0]  # red's purest is where the circle closes
+        away[0] = 3 - away[0]  # pure red lies at hue 0, which is also hue 1
         return np.asarray((v * (1 - s * np.clip(away - 1, 0, 1))).T)
 
     def support(self) -> tuple[Array, Array]:
@@ -169,7 +171,7 @@ class Cap:
         height = 1 - u[:, 0] * (1 - math.cos(math.radians(self.angle_deg)))
         radius, turn = np.sqrt(np.maximum(0, 1 - height**2)), 2 * np.pi * u[:, 1]
         axis = np.array(self.axis) / np.linalg.norm(self.axis)
-        # Sums written out: a matrix product's last bit depends on the size of the batch.
+        # Sums instead of a matrix product, whose last bit depends on the size of the batch.
         x, y, z = rotation_between(np.array([0.0, 0.0, 1.0]), axis).T[:, :, None]
         return np.asarray((radius * np.cos(turn) * x + radius * np.sin(turn) * y + height * z).T)
 
@@ -180,9 +182,9 @@ class Cap:
 
 
 def parse(leaf: Any, path: str, dim: int = 1) -> Distribution:
-    """The distribution that `leaf` describes, of `dim` numbers.
+    """The distribution of `dim` numbers that `leaf`, a value from YAML, describes.
 
-    Raises ConfigError that begins with `path`, the leaf's full key, and says what is expected.
+    Raises ConfigError that begins with `path`, the factor's full key, and states what is expected.
     """
     if isinstance(leaf, list) and leaf and isinstance(leaf[0], str):
         kind, *arguments = leaf
@@ -273,7 +275,7 @@ def _choice(arguments: list[Any], path: str, dim: int) -> Distribution:
 
 def _hsv(arguments: list[Any], path: str, dim: int) -> Distribution:
     if dim != 3 or len(arguments) != 3:
-        raise ValueError("hsv gives a colour")
+        raise ValueError("hsv gives a color")
     parts = [parse(argument, f"{path}.{name}") for argument, name in zip(arguments, "hsv", strict=True)]
     for part, name in zip(parts, "hsv", strict=True):
         low, high = part.support()
@@ -293,7 +295,7 @@ def _cap(arguments: list[Any], path: str, dim: int) -> Distribution:
     return Cap(axis, angle)
 
 
-# kind: (constructor from arguments, what it expects)
+# For each kind its constructor, and the form that error messages show.
 KINDS: dict[str, tuple[Callable[[list[Any], str, int], Distribution], str]] = {
     "uniform": (_uniform, "[uniform, low, high] with low <= high"),
     "loguniform": (_loguniform, "[loguniform, low, high] with 0 < low <= high"),

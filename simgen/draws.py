@@ -1,20 +1,20 @@
-"""The only source of randomness: number = f(seed, path, lane, index, k), with no state and nothing that is "next".
+"""Counter-based random numbers, the only source of randomness: number k is f(seed, path, lane, index, k), without state.
 
-A `Draws` names a place in a tree of quantities ("camera/distance") for a batch of sample indices. Its numbers come from
+A `Draws` is a path in a tree of quantities ("camera/distance") for a batch of sample indices. Its numbers come from
 Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): the key is a hash of "seed:path", the
 counter is (1 + index div 8, k, lane, 0), and of the eight words of 32 bits that this gives, sample `index` takes word
-index mod 8. So a sample is the same alone, in any batch, order or process; a lane is the same whatever the number of
-lanes; and adding, freezing or removing one quantity moves no other. Drawing twice from one path repeats the numbers: give
-every quantity a path of its own.
+index mod 8. So a sample has the same numbers alone and in any batch, order or process. A lane, which separates things of
+one kind such as the slots of blocks, has the same numbers for any number of lanes. Adding, freezing or removing one quantity
+changes no other. Drawing twice from one path repeats the numbers: give every quantity a path of its own.
 
-Where a number may have to be drawn anew until it fits, `tries` gives eight for the price of two: try t is w + t w', of the
-words w at the path and w' at its child "again", modulo 2^32. Any two of them are independent (Joffe 1974, "On a set of
-almost deterministic k-independent random variables"), but all together lie in a row: should w' be next to nothing, they are
-all but one. So each eight more have words of their own: try 8 e + t is w + t w' of the children "again/e/start" and
+For rejection sampling, `tries` gives eight candidates for the cost of two: candidate t is w + t w' modulo 2^32, where w are
+the words at the path and w' those at its child "again". Any two of them are independent (Joffe 1974, "On a set of almost
+deterministic k-independent random variables"), but the eight are equally spaced: if w' is nearly 0, they are nearly equal.
+So each further eight candidates use words of their own: candidate 8 e + t is w + t w' of the children "again/e/start" and
 "again/e".
 
-Neighbouring samples share Philox's work, and NumPy runs along the first word of the counter in C: a batch of a range of
-indices takes far less than the same number of scattered ones.
+Eight consecutive samples share one evaluation of Philox, and NumPy increments the first word of the counter in C: a batch of
+consecutive indices takes far less time than the same number of scattered ones.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ from scipy.special import ndtri
 from simgen.geometry import Array
 
 _SHARED = 8  # samples that share a counter
-_ROW = 8  # tries in a row
-_GAP = 64  # counters; computing as many takes as long as setting the generator to another place
-# From so many settings of the generator on, for runs of at most _NARROW counters each, plain array operations are faster.
+_ROW = 8  # candidates that share their words
+_GAP = 64  # counters; computing this many takes as long as setting the generator's state once
+# If the state had to be set at least _MANY times, for runs of at most _NARROW counters, plain array operations are faster.
 _MANY, _NARROW = 128, 8
 
 Words = NDArray[np.uint32]
@@ -67,7 +67,7 @@ class _Reader:
         for k in range(n):
             for row, lane in enumerate(lanes):
                 for first, number, start in self.spans:
-                    # NumPy counts on before it computes: the first counter that is used is 1 + first.
+                    # NumPy increments the counter before it uses it: the first counter that is used is 1 + first.
                     self.state["state"] = {"counter": (first, k, lane, 0), "key": key}
                     self.philox.state = self.state
                     raw = self.philox.random_raw(4 * number).astype("<u8", copy=False)
@@ -75,7 +75,7 @@ class _Reader:
         return lines[..., self.column]
 
     def _many_words(self, key: list[int], lanes: tuple[int, ...], n: int) -> Words:
-        """The same as `words`, for many short runs of counters, where NumPy's generator spends its time on being set."""
+        """The same as `words`, but faster for many short runs of counters: it does not set NumPy's generator for each."""
         first = np.concatenate([1 + start + np.arange(number, dtype=np.uint64) for start, number, _ in self.spans])
         counter = np.zeros((4, n, len(lanes), len(first)), np.uint64)
         counter[0] = first
@@ -97,7 +97,7 @@ def _philox(counter: NDArray[np.uint64], key: list[int]) -> NDArray[np.uint64]:
 
 
 def _product(a: NDArray[np.uint64], b: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The upper and the lower 64 bits of a * b, from products of halves."""
+    """The upper and the lower 64 bits of a * b, from products of their 32-bit halves."""
     half, mask = np.uint64(32), np.uint64(2**32 - 1)
     b_high, b_low = np.uint64(b >> 32), np.uint64(b & (2**32 - 1))
     a_high, a_low = a >> half, a & mask
@@ -107,7 +107,7 @@ def _product(a: NDArray[np.uint64], b: int) -> tuple[NDArray[np.uint64], NDArray
 
 
 class Drawn(NamedTuple):
-    """That `n` numbers were drawn from each of the lanes `lane` of `path`."""
+    """An entry of a trace: `n` numbers were drawn from each of the lanes `lane` of `path`."""
 
     path: str
     lane: tuple[int, ...]
@@ -118,9 +118,9 @@ class Drawn(NamedTuple):
 class Draws:
     """Random numbers for the samples `index` (B,) of the stream `seed`, at `path`.
 
-    The L numbers in `lane` tell apart things of one kind within a sample, such as the slots of blocks; the T in `tried` are
-    tries. What is drawn comes in R = L T B rows: row (l T + t) B + b is try t of lane l of sample b.
-    `trace`, where given, collects all that is drawn, so that a test can assert that no path is used twice.
+    The L numbers in `lane` separate things of one kind within a sample, such as the slots of blocks. The T numbers in
+    `tried` are candidates for rejection sampling. All methods return R = L T B rows: row (l T + t) B + b is candidate t of
+    lane l of sample b. `trace`, if given, records what is drawn, so that a test can assert that no path is used twice.
     """
 
     seed: int
@@ -142,19 +142,19 @@ class Draws:
 
     @property
     def rows(self) -> int:
-        """R."""
+        """R, the number of rows that each method returns."""
         return len(self.lane) * len(self.tried) * len(self.index)
 
     def at(self, rows: Any) -> "Draws":
-        """The same path for some of the samples: `rows` indexes the batch."""
+        """The same path for the samples `rows`, an index into the batch."""
         return replace(self, index=self.index[rows], reader=None)
 
     def lanes(self, numbers: Iterable[int]) -> "Draws":
-        """The same path for the lanes with these numbers, below 2^64, of each sample."""
+        """The same path for the lanes `numbers`, each below 2^64, of each sample."""
         return Draws(self.seed, self.index, self.path, tuple(numbers), self.tried, self.trace, self.reader)
 
     def tries(self, numbers: Iterable[int]) -> "Draws":
-        """The same path at the tries with these numbers, which rise, try 0 being what is drawn without this."""
+        """The same path for the candidates `numbers`, in ascending order; candidate 0 is what is drawn without `tries`."""
         return Draws(self.seed, self.index, self.path, self.lane, tuple(numbers), self.trace, self.reader)
 
     def words(self, n: int) -> Words:
@@ -169,7 +169,7 @@ class Draws:
         return words.reshape(n, self.rows).T
 
     def _tried(self, words: Words, eight: int, n: int) -> Words:
-        """(n, L, T', B) the tries of the row `eight`; of row 0 `words` (n, L, B) is the first."""
+        """(n, L, T', B) the candidates of the group `eight`; candidate 0 of group 0 is `words` (n, L, B)."""
         assert self.reader is not None
         steps = np.array([t % _ROW for t in self.tried if t // _ROW == eight], np.uint32)[:, None]
         path = f"{self.path}/again/{eight}" if eight else f"{self.path}/again"
@@ -182,14 +182,14 @@ class Draws:
         return np.asarray(self.words(n) * 2.0**-32)
 
     def between(self, low: Array, high: Array) -> Array:
-        """(R, n) numbers, even between `low` and `high`, n ends each."""
+        """(R, n) numbers, uniform between `low` (n,) and `high` (n,)."""
         numbers = np.asarray(self.words(len(low)) * ((high - low) * 2.0**-32))
         numbers += low
         return numbers
 
     def normal(self, n: int = 1) -> Array:
         """(R, n) standard normal numbers, by the inverse of the normal distribution function."""
-        # Half a step away from 0 and 1, whose quantiles are infinite.
+        # Half a step is added, because the quantile of 0 is infinite.
         return np.asarray(ndtri(self.uniform(n) + 2.0**-33))
 
     def integers(self, bound: int, n: int = 1) -> NDArray[np.int64]:

@@ -19,8 +19,8 @@ DISTRIBUTIONS = ("pybullet", "pybullet-arm64")
 
 
 def load_pybullet(key: str, instead: str) -> Any:
-    """The module `pybullet`. Raises RenderError that begins with `key`, the configuration key that asked for it, and ends
-    with `instead`, the setting that works without it."""
+    """The module `pybullet`. Raises RenderError that begins with `key`, the configuration key that needs it, and ends with
+    `instead`, a setting that works without it."""
     try:
         return _pybullet()
     except ImportError as error:
@@ -30,13 +30,13 @@ def load_pybullet(key: str, instead: str) -> Any:
 
 @cache
 def _pybullet() -> Any:
-    with silence():  # it prints its build time
+    with silence():  # pybullet prints its build time
         import pybullet
     return pybullet
 
 
 def _remedy(version: tuple[int, int]) -> str:
-    """What provides pybullet on this version of Python, as pyproject.toml has it."""
+    """How to install pybullet on this version of Python; the same choice as in pyproject.toml."""
     if version < (3, 12):
         return "install it with `pip install pybullet`"
     if version < (3, 14):
@@ -48,7 +48,7 @@ def _remedy(version: tuple[int, int]) -> str:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Discards what the C library writes to standard output and error meanwhile."""
+    """Discards output of C code to stdout and stderr inside this context."""
     sys.stdout.flush()
     saved = os.dup(1), os.dup(2)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device

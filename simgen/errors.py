@@ -1,14 +1,14 @@
-"""What can go wrong at the border, each with a message that says what, where, what was expected and what to do.
+"""The errors that a user can cause. Each message states what is wrong, where, what was expected and what to do.
 
-Every error that a user can cause is a `SimgenError`. The commands print it as one line and exit with its status; a
-traceback from simgen therefore always means a bug in simgen.
+All of them are a `SimgenError`. The commands print it as one line and exit with its status; a traceback from simgen
+therefore always means a bug in simgen.
 """
 
 from typing import ClassVar
 
 
 class SimgenError(Exception):
-    """The root of all errors that a user can cause and mend."""
+    """Base class of all errors that a user can cause and correct."""
 
     exit_status: ClassVar[int] = 2
 
@@ -20,7 +20,7 @@ class PartialError(SimgenError):
 
 
 class ConfigError(SimgenError):
-    """A configuration key holds something that it must not; the message begins with the full key."""
+    """A configuration key is unknown or has an invalid value; the message begins with the full key."""
 
 
 class PictureError(SimgenError):
@@ -32,15 +32,16 @@ class SceneError(SimgenError):
 
 
 class PlacementError(SimgenError):
-    """A sample's blocks found no place, or did not come to rest; the message names sample, block and remedies."""
+    """The blocks of a sample could not be placed without overlap, or did not come to rest; the message states sample and
+    remedies."""
 
 
 class RenderError(SimgenError):
-    """A renderer cannot be had on this machine, or cannot draw what was asked."""
+    """A renderer does not work on this machine, or cannot draw the scene."""
 
 
 class DatasetError(SimgenError):
-    """A dataset cannot be written or read: missing, truncated, foreign or different from what was asked."""
+    """A dataset cannot be written or read: it is missing, damaged, or another one than the configuration describes."""
 
 
 class FileError(DatasetError):

@@ -1,4 +1,4 @@
-"""The distribution of each factor, from the configuration's tree, with a check of what the factor may be."""
+"""Parses the distributions of all factors from the configuration, with checks of dimensions and bounds."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,8 @@ from simgen.scene import LIGHTS, TEXTURES
 from simgen.schema import Randomize
 
 _INF = math.inf
-# Leaves that are not one free number: how many numbers, and the bounds of their support.
+# Factors with several numbers or with bounds: the count, the least and the greatest value. By the factor's name, or by group
+# and name if the name alone is ambiguous. All others are one number without bounds.
 _SHAPES: dict[str, tuple[int, float, float]] = {
     "color": (3, 0, 1),
     "color2": (3, 0, 1),
@@ -63,9 +64,9 @@ _WHOLE = ("count", "pattern", "walls", "shadow", "jpeg_quality")
 
 
 def leaves_of(randomize: Randomize, world: World) -> dict[str, Distribution]:
-    """The distribution of every factor, by its path: its key in the configuration, with slashes.
+    """The distribution of every factor, by its path: its key in the configuration, with slashes for dots.
 
-    Raises ConfigError with the full key for whatever is wrong with it.
+    Raises ConfigError, which begins with the full key, for an invalid value.
     """
     leaves: dict[str, Distribution] = {}
     _collect(randomize, "randomize", world, leaves)
@@ -73,26 +74,26 @@ def leaves_of(randomize: Randomize, world: World) -> dict[str, Distribution]:
         for path in _paths(tree):
             if path not in leaves:
                 raise ConfigError(
-                    f"scene: {world.name}: {word}.{path.replace('/', '.')}: no such leaf in conf/randomize/"
+                    f"scene: {world.name}: {word}.{path.replace('/', '.')}: no such factor in conf/randomize/"
                 )
     return leaves
 
 
 def words_of(key: str) -> tuple[str, ...]:
-    """The words that the factor with the full key `key` chooses from; none where it holds numbers."""
+    """The words that are values of the factor with the full key `key`; empty if its values are numbers."""
     if key.endswith(".texture"):
         return TEXTURES if ".material." in key else tuple(word for word in TEXTURES if word != "faces")
     return LIGHTS if key.endswith(".kind") else ()
 
 
 def bounds_of(key: str) -> tuple[int, float, float]:
-    """How many numbers the factor with the full key `key` has, and the least and the greatest that each may be."""
+    """The count of numbers of the factor with the full key `key`, and the least and the greatest value of each."""
     section, name = key.split(".")[-2:]
     return _SHAPES.get(f"{section}.{name}", _SHAPES.get(name, (1, -_INF, _INF)))
 
 
 def options_of(distribution: Distribution) -> list[Distribution]:
-    """The distributions that a choice, or a choice of choices, chooses from; any other is its own only option."""
+    """The options of a choice, with nested choices expanded; for any other distribution, itself."""
     if isinstance(distribution, Choice):
         return [inner for option in distribution.options for inner in options_of(option)]
     return [distribution]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: JSON in and out, hashes, and what differs between two JSON values."""
+"""Atomic file writing, JSON reading and writing, hashes, and the differences between two JSON values."""
 
 import hashlib
 import json
@@ -50,8 +50,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileError(
-            f"{path}: cannot be written ({error.strerror}); make room or name another folder with out=, then run the same "
-            "command again: what is finished is kept"
+            f"{path}: cannot be written ({error.strerror}); free disk space or name another folder with out=, then run the "
+            "same command again: finished parts are kept"
         ) from error
 
 

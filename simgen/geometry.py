@@ -1,14 +1,14 @@
 """Frames, rigid transforms, and the projection of a pinhole camera whose lens is one of distortion.py.
 
 Frames
-    world    the table frame: origin on the table top, Z up, metres.
+    world    the table frame: origin on the table top, Z up, meters.
     camera   OpenCV axes: x right, y down, z forward, origin at the center of projection.
     block    origin at the center of the block's bounding box, axes along its edges (shapes/solids.py).
     image    pixels; (0, 0) is the center of the top-left pixel, u to the right, v down.
 
-A transform is named `a_from_b`: it maps coordinates in b to coordinates in a, so products read by cancelling:
-`camera_from_block = inverse(world_from_camera) @ world_from_block`. Transforms are (..., 4, 4) float64. Quaternions are
-wxyz; only beside PyBullet are they xyzw. All functions accept leading batch axes.
+A transform is named `a_from_b`: it maps coordinates in b to coordinates in a, so equal neighbors in
+a product cancel: `camera_from_block = inverse(world_from_camera) @ world_from_block`. Transforms are (..., 4, 4) float64.
+Quaternions are wxyz; only the calls of PyBullet use xyzw. All functions accept leading batch axes.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from simgen.distortion import Array as Array
 from simgen.distortion import distort, undistort
 
-NEAR = 0.02  # m: nothing of a cell may be nearer to the camera, and what is nearer to its plane is not drawn
+NEAR = 0.02  # m, the least distance of the near plane: what is nearer to the camera's plane is not drawn
 
 
 def rigid(rotation: Array, translation: Array) -> Array:
@@ -63,7 +63,7 @@ def rotation_between(a: Array, b: Array) -> Array:
         normal /= np.linalg.norm(normal)
         return 2 * np.outer(normal, normal) - np.eye(3)
     skew = np.cross(np.eye(3), cross)  # the matrix [cross]_x
-    # (1 - cos) / sin^2 and 1 / (1 + cos) are the same number; each loses its digits where the other keeps them.
+    # (1 - cos) / sin^2 and 1 / (1 + cos) are equal, but each loses precision where the other does not.
     factor = (1 - cosine) / (cross @ cross) if cosine < 0 else 1 / (1 + cosine)
     return np.asarray(np.eye(3) + skew + skew @ skew * factor)
 
@@ -72,7 +72,7 @@ def look_at(position: Array, target: Array, roll: Array | float = 0.0) -> Array:
     """world_from_camera (..., 4, 4) of cameras at `position` (..., 3) that look at `target` (..., 3), world Z up.
 
     `roll` (...) radians turns the camera about its optical axis, clockwise as seen in the direction of view, so that the
-    picture turns anticlockwise. A camera that looks straight down or up has world X to its right.
+    picture turns counterclockwise. A camera that looks straight down or up has world X to its right.
     """
     position, target = np.broadcast_arrays(np.asarray(position, dtype=np.float64), np.asarray(target, dtype=np.float64))
     forward = target - position
@@ -137,7 +137,7 @@ def project(points: Array, camera: Array, distortion: Array | None = None) -> Ar
     """Pixels (..., P, 2) of `points` (..., P, 3) m in the camera frame, with intrinsics `camera` (..., 3, 3) px and the lens
     `distortion` (..., up to 9) of distortion.py.
 
-    Points at or behind the camera's plane give NaN: they have no image here, although a fisheye lens may show them.
+    Points at or behind the camera's plane give NaN, with a fisheye lens, too.
     """
     depth = points[..., 2:]
     plane = points[..., :2] / np.where(depth > 0, depth, np.nan)

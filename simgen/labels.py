@@ -1,4 +1,4 @@
-"""What is where in each picture, from geometry and the frames' slots: `labels_of(Scenes, Frames)`."""
+"""The labels of each picture, from geometry and the rendered block masks: `labels_of(Scenes, Frames, World)`."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ from simgen.shapes.solids import Solid
 from simgen.silhouette import Box, box_of, silhouette
 
 OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2  # a keypoint's visibility; the numbers are COCO's
-TOLERANCE = 0.003  # m: a keypoint this much behind the drawn surface still counts as on it
+TOLERANCE = 0.003  # m: a keypoint this far behind the rendered surface still counts as on it
 
 
 @dataclass(frozen=True)
 class Label:
     """One labeled block in one picture.
 
-    `camera_from_block` (4, 4) m; `size` (3,) m; `keypoints` (K, 2) px with `visibility` (K,) of OUTSIDE, OCCLUDED, VISIBLE
-    (NaN px behind the camera). `amodal` and `visible` are masks (H, W). `pixels` counts the whole silhouette, beyond the
-    picture's border too, and `visible_fraction` is the visible pixels' share of it. Boxes are [u, v, width, height] px,
-    all -1 where empty.
+    `camera_from_block` (4, 4) m; `size` (3,) m; `keypoints` (K, 2) px, NaN behind the camera, with `visibility` (K,),
+    OUTSIDE, OCCLUDED or VISIBLE. `amodal` and `visible` are masks (H, W). `pixels` is the area of the whole silhouette,
+    including the part beyond the picture's border, and `visible_fraction` the visible fraction of it. Boxes are [u, v,
+    width, height] px, all -1 if empty.
     """
 
     slot: int
@@ -41,7 +41,7 @@ class Label:
 
 
 def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]:
-    """For each sample the labels of its labeled blocks, in the order of their slots. `frames` in the host's memory."""
+    """For each sample the labels of its labeled blocks, in the order of their slots. `frames` must be in host memory."""
     blocks, cameras = scenes.blocks, scenes.cameras
     all_slots, depth = np.asarray(frames.slot), np.asarray(frames.depth)
     result = []
@@ -55,9 +55,9 @@ def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]
             outline = silhouette(solid, scale, pose, *lens, cameras.width, cameras.height)
             visible = all_slots[row] == slot
             inside = outline.mask(cameras.width, cameras.height)
-            # A renderer may light a pixel that the outline just misses; what is visible is part of the block.
-            stray = int(np.count_nonzero(visible & ~inside))
-            pixels = outline.count() + stray
+            # A renderer may draw a pixel that the outline just misses; visible pixels belong to the block.
+            beyond = int(np.count_nonzero(visible & ~inside))
+            pixels = outline.count() + beyond
             keypoints, visibility = _keypoints(solid, scale, pose, *lens, depth[row])
             labels.append(
                 Label(
@@ -82,7 +82,7 @@ def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]
 def _keypoints(
     solid: Solid, scale: float, pose: Array, camera: Array, distortion: Array, depth: NDArray[np.float32]
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Keypoints in px, and whether each is seen: inside the picture, and on the surface that the depth image shows."""
+    """The keypoints in px and their visibility: VISIBLE inside the picture and on the surface of the depth image."""
     height, width = depth.shape
     points = transform_points(pose, solid.keypoints * scale)
     pixels = project(points, camera, distortion)
@@ -90,7 +90,7 @@ def _keypoints(
     visibility = np.where(inside, OCCLUDED, OUTSIDE)
     for k in np.flatnonzero(inside):
         u, v = np.rint(pixels[k]).astype(int)
-        # Corners lie on the outline, where the pixel itself may show what is behind: look at its neighbours, too.
+        # Corners lie on the outline, where the pixel itself may show the background: its neighbors count, too.
         patch = depth[max(v - 1, 0) : v + 2, max(u - 1, 0) : u + 2]
         if np.any((patch >= points[k, 2] - TOLERANCE) | (patch == 0)):
             visibility[k] = VISIBLE

@@ -1,6 +1,6 @@
-"""Blocks that fall and come to rest: `settle`, with PyBullet's rigid-body dynamics.
+"""Drops blocks onto the table until they rest (physics=settle), with PyBullet's rigid-body dynamics.
 
-The only result is a pose for each block. Collision shapes are spheres and convex hulls.
+The result is a pose for each block. Collision shapes are spheres and convex hulls.
 """
 
 from dataclasses import replace
@@ -15,21 +15,22 @@ from simgen.geometry import Array, matrix_from_quaternion, quaternion_from_matri
 from simgen.randomize import Sampler
 from simgen.scene import Scenes, concatenate, take
 
-ATTEMPTS = 20  # drops of one scene before giving up
+ATTEMPTS = 20  # drops of one scene before an error
 STEP = 1 / 240  # s
 LIMIT = 6.0  # s of simulated time to come to rest
-CALM = 0.25  # s: at rest are blocks that moved less than CALM_DISTANCE and turned less than CALM_ANGLE in this time
+CALM = 0.25  # s: blocks are at rest if they moved less than CALM_DISTANCE and rotated less than CALM_ANGLE in this time
 CALM_DISTANCE, CALM_ANGLE = 1e-4, 2e-3  # m, rad
 DENSITY = 600.0  # kg/m^3, light wood
 FRICTION = 0.7
-ROLLING_FRICTION = 2e-4  # acts as a lever of this many metres: stops a cylinder, and lets no block balance on an edge
+# m, the lever arm of the resisting torque: stops rolling cylinders, but is too small to balance a block on its edge.
+ROLLING_FRICTION = 2e-4
 
 
 def sample_settled(sampler: Sampler, seed: int, index: NDArray[np.int64]) -> Scenes:
-    """The scenes with these indices, their blocks at rest after a fall.
+    """The scenes with the numbers `index`, with blocks at rest after a drop.
 
-    A scene that does not come to rest, or that loses a block over the table's edge, is drawn again with the next
-    `attempt`, which becomes part of its recipe. Raises PlacementError after ATTEMPTS of them.
+    A scene whose blocks do not come to rest, or fall off the table, is sampled again with the next `attempt`, which is
+    stored in its recipe. Raises PlacementError after ATTEMPTS attempts.
     """
     index = np.asarray(index, dtype=np.int64)
     rows: dict[int, Scenes] = {}
@@ -50,7 +51,7 @@ def sample_settled(sampler: Sampler, seed: int, index: NDArray[np.int64]) -> Sce
 
 
 def settle(scenes: Scenes, world: World) -> tuple[Scenes, NDArray[np.bool_]]:
-    """`scenes` with every present block where it comes to rest, and (B,) whether all of a scene's blocks did so on the
+    """`scenes` with the resting pose of every present block, and (B,) whether all blocks of a scene came to rest on the
     table."""
     poses = scenes.blocks.world_from_block.copy()
     calm = np.zeros(len(scenes), np.bool_)
@@ -66,7 +67,7 @@ def settle(scenes: Scenes, world: World) -> tuple[Scenes, NDArray[np.bool_]]:
 def _fall(scenes: Scenes, row: int, slots: NDArray[np.int64], world: World) -> Array | None:
     """world_from_block (S, 4, 4) at rest, or None if the blocks did not come to rest or one left the table."""
     p = load_pybullet("physics", "physics=place")
-    # A client of its own for each scene: nothing of the scene before can move this one.
+    # A new physics client for each scene, so that a scene does not depend on the one before.
     client = p.connect(p.DIRECT)
     try:
         p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, fixedTimeStep=STEP, physicsClientId=client)
@@ -78,7 +79,7 @@ def _fall(scenes: Scenes, row: int, slots: NDArray[np.int64], world: World) -> A
         for slot in slots:
             solid = world.solids[scenes.blocks.model[row, slot]]
             scale = float(scenes.blocks.scale[row, slot])
-            # A body's origin is its center of mass to PyBullet, and the middle of its bounding box to us.
+            # PyBullet's body frame has its origin at the center of mass, the block frame at the bounding box's middle.
             middle = solid.center_of_mass * scale
             if solid.sphere:
                 radius = float(solid.size[2]) * scale / 2
@@ -108,7 +109,7 @@ def _fall(scenes: Scenes, row: int, slots: NDArray[np.int64], world: World) -> A
                 p.stepSimulation(physicsClientId=client)
             after = _poses(p, bodies, client)
             if np.any(after[:, 2, 3] < 0):
-                return None  # over the edge
+                return None  # a block fell off the table
             shift = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
             turn = np.linalg.norm(after[:, :3, :3] - before[:, :3, :3], axis=(1, 2)) / np.sqrt(2)
             if np.all(shift < CALM_DISTANCE) and np.all(turn < CALM_ANGLE):

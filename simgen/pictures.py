@@ -1,8 +1,8 @@
-"""Reads picture files as everybody sees them, and lists the pictures in a folder.
+"""Reads picture files as an image viewer shows them, and lists the pictures in a folder.
 
-The only module that decodes a user's picture file. `read_picture` gives what a viewer shows: turned as EXIF states, 16 bits
-scaled to 8, transparent parts over white, CMYK and palettes converted. Color profiles are not applied; OpenCV does not apply
-them either.
+The only module that decodes a user's picture file. `read_picture` applies the EXIF rotation, scales 16 bits to 8, puts
+transparent parts over white, and converts CMYK and palettes. Color profiles are not applied; OpenCV does not apply them
+either.
 """
 
 from collections import Counter
@@ -32,12 +32,12 @@ _RAW = frozenset({
     ".rwl",
 })
 # fmt: on
-OVERLAY = ".overlay"  # the last but one suffix of the pictures and videos that predict writes
+OVERLAY = ".overlay"  # overlays that predict writes are named NAME.overlay.png and so on
 
 _HEIF = frozenset((".heic", ".heif", ".hif"))
 # Formats that Pillow identifies but does not decode by itself.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
-# What file systems and archive programs leave beside the user's files, none of which begins with a dot.
+# Files and folders of operating systems and archive programs, beside those whose names begin with a dot.
 _LEFTOVERS = frozenset(
     {
         "__macosx",
@@ -78,7 +78,7 @@ class Listing:
 
     @property
     def skipped(self) -> str:
-        """What of the folder is no picture, in words; empty where there is nothing else."""
+        """The number of files that are not pictures, by kind, as a text for messages; "" if there are none."""
         suffixes = Counter(path.suffix.lower() or "no suffix" for path in self.others)
         kinds = f" ({', '.join(sorted(suffixes))})" if suffixes else ""
         counts = (
@@ -99,15 +99,15 @@ def picture_suffixes() -> frozenset[str]:
 
 
 def is_overlay(path: Path) -> bool:
-    """Whether `path` is named as the pictures and videos are that predict writes."""
+    """Whether `path` has the name of an overlay that predict writes."""
     return path.name.lower().endswith((f"{OVERLAY}.png", f"{OVERLAY}.avi"))
 
 
 def list_pictures(folder: Path) -> Listing:
-    """All files in `folder` and its sub-folders; each folder once, so that links cannot lead in circles.
+    """All files in `folder` and its sub-folders; each folder is listed once, so cyclic links end.
 
-    Skips what begins with a dot and what macOS, Windows and NAS leave behind. Raises PictureError where a folder cannot be
-    listed.
+    Skips names that begin with a dot and the system files of macOS, Windows and NAS devices. Raises PictureError if a folder
+    cannot be listed.
     """
     found: dict[str, list[Path]] = {"pictures": [], "videos": [], "others": [], "overlays": []}
     hidden = 0
@@ -145,12 +145,12 @@ def read_picture(path: Path) -> Image:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height px of the picture in `path` as `read_picture` gives it, by its header alone where Pillow reads that.
-    Raises PictureError."""
+    """Width and height in px of the picture in `path` as `read_picture` gives it; read from the header if Pillow can. Raises
+    PictureError."""
     try:
         with PIL.Image.open(path) as image:
             width, height = image.size
-            turned = _orientation(image) in (5, 6, 7, 8) and image.format != "TIFF"  # whose size Pillow gives turned
+            turned = _orientation(image) in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow gives those rotated
             return (height, width) if turned else (width, height)
     except (OSError, ValueError, SyntaxError):
         height, width = read_picture(path).shape[:2]
@@ -158,7 +158,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the content of the file `path` begins as that of a picture, whatever its name is."""
+    """Whether the file `path` begins like a picture; its name does not matter."""
     try:
         with PIL.Image.open(path):
             return True
@@ -167,7 +167,7 @@ def is_picture(path: Path) -> bool:
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """The files below `folder`, and of hidden folders the folders themselves."""
+    """The files below `folder`; a hidden folder counts as one file."""
     try:
         status = folder.stat()
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
@@ -186,7 +186,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 def _orientation(image: PIL.Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # EXIF data that is broken does not make the picture unreadable
+    except Exception:  # a picture with corrupt EXIF data is still readable
         return 1
 
 
@@ -210,16 +210,17 @@ def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
 
 
 def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
-    """`values` of any number type as 0 to 255. White is 65535 for whole numbers of 16 and 32 bits, and for floats the least
-    of 1, 255 and 65535 that none exceeds. Raises PictureError where the picture would be black, or a value exceeds white."""
+    """`values` of any number type, scaled to 0 to 255. White is 65535 for integers of 16 and 32 bits; for floats it is the
+    least of 1, 255 and 65535 that no value exceeds. Raises PictureError if the result would be black, or a value exceeds
+    white."""
     if values.dtype == np.uint8:
         return np.asarray(values, dtype=np.uint8)
     if not np.isfinite(values).all():
-        raise PictureError(f"{path}: holds values that are no finite numbers; save it as an 8-bit PNG")
+        raise PictureError(f"{path}: holds values that are not finite; save it as an 8-bit PNG")
     top = float(values.max(initial=0))
     whites = (65535.0,) if np.issubdtype(values.dtype, np.integer) else (1.0, 255.0, 65535.0)
     white = next((white for white in whites if top <= white), None)
-    # Cameras of 10 and 12 bits fill the lowest bits of 16. A viewer shows such a picture black, and nobody means that.
+    # Cameras with 10 or 12 bits use the low bits of 16. Such a picture would be nearly black, so it is refused.
     if white is None or 0 < top < white / 16:
         raise PictureError(
             f"{path}: the greatest of its {values.dtype} values is {top:g}, where white is {white or whites[-1]:g}; scale "
@@ -231,20 +232,20 @@ def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
 
 
 def _read_otherwise(path: Path) -> Image:
-    """The picture in a file that Pillow does not know. Raises PictureError where nothing else does."""
+    """The picture in a file that Pillow does not identify. Raises PictureError if HEIF and OpenCV do not read it either."""
     data = path.read_bytes()
     if not data:
-        raise PictureError(f"{path}: is empty (0 bytes); copy it again from where it came")
+        raise PictureError(f"{path}: is empty (0 bytes); copy it again from its source")
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"):
         return _read_heif(path)
     if data.startswith(b"version https://git-lfs"):
         raise PictureError(f"{path}: is a Git LFS pointer, not the picture; run git lfs pull")
     values = None
-    with suppress(cv2.error):  # floats in color, 16 bits with planes apart
+    with suppress(cv2.error):  # color floats, and 16 bits with separate planes
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         heic = "; a HEIC photograph needs pip install 'simgen[heic]'" if path.suffix.lower() in _HEIF else ""
-        raise PictureError(f"{path}: is no picture that simgen can read; save it as JPEG or PNG{heic}")
+        raise PictureError(f"{path}: is not a picture that simgen can read; save it as JPEG or PNG{heic}")
     values = np.asarray(values)
     if values.ndim == 3 and values.shape[2] == 4:
         alpha = _to_8_bits(values[..., 3], path)
@@ -273,4 +274,4 @@ def _cause(path: Path, error: Exception) -> str:
         return "is a folder; expected a picture file"
     if isinstance(error, PIL.Image.DecompressionBombError):
         return f"is larger than {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels; make it smaller"
-    return f"cannot be decoded whole ({error}); copy it again from where it came, or convert it to PNG"
+    return f"cannot be decoded whole ({error}); copy it again from its source, or convert it to PNG"

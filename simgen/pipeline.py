@@ -1,4 +1,4 @@
-"""The pipeline from a configuration to samples: each a function of the configuration and an index."""
+"""The pipeline from a configuration to samples: sampling, physics, rendering, sensor model and labels."""
 
 import multiprocessing
 import sys
@@ -22,13 +22,13 @@ from simgen.sensor import sense
 from simgen.textures.images import ImageFolder, open_image_folder
 
 PHYSICS = ("place", "settle")
-CHUNK = 16  # samples that are drawn at once and given to a worker at once
+CHUNK = 16  # samples in one unit of work for a worker
 BLACK = 1e-4  # linear light below which a pixel of a file is black
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A configuration that was read and checked: all that turns an index into a sample."""
+    """A checked configuration with its world, sampler and image folder; makes samples from indices."""
 
     source: Source
     world: World
@@ -54,7 +54,7 @@ class Pipeline:
 
 
 def make_pipeline(source: Source) -> Pipeline:
-    """Reads and checks all that `source` names. Raises a SimgenError that names the key at fault."""
+    """Reads and checks all files and settings of `source`. Raises a SimgenError that names the faulty key."""
     check_renderer(source.renderer)
     check_choice("physics", source.physics, PHYSICS)
     if not 0 <= source.seed < 2**63:
@@ -65,14 +65,14 @@ def make_pipeline(source: Source) -> Pipeline:
     sampler = make_sampler(
         source.randomize, world, width=source.width, height=source.height, settle=source.physics == "settle"
     )
-    # Each worker makes a pipeline of its own: one line is enough.
+    # Printed by the main process only: every worker makes a pipeline of its own.
     if images.skipped and multiprocessing.parent_process() is None:
         print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
     return Pipeline(source, world, sampler, images)
 
 
 def make_resized_pipeline(source: Source) -> Pipeline:
-    """`make_pipeline` for a command whose pictures have a size by default: the camera of a file is scaled to that size.
+    """`make_pipeline` for a command with a default image size: the camera of a camera file is scaled to that size.
 
     Raises ConfigError where the file's camera has another aspect ratio.
     """
@@ -88,8 +88,8 @@ def make_resized_pipeline(source: Source) -> Pipeline:
 
 
 def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:
-    """Raises RenderError for a black image, which is a mistake in the lights' configuration. The background emits light and
-    does not count."""
+    """Raises RenderError for a black image, which means that the lights are configured wrongly. The background is ignored,
+    because it emits light."""
     there = frames.depth > 0
     lit = there & (frames.rgb.amax(-1) >= BLACK)
     # A few pixels along edges may be half background.
@@ -105,6 +105,6 @@ def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:
 
 
 def check_choice(key: str, value: str, options: Sequence[str]) -> None:
-    """Raises ConfigError that names `key` where `value` is none of `options`."""
+    """Raises ConfigError that names `key` unless `value` is one of `options`."""
     if value not in options:
         raise ConfigError(f"{key}: unknown {key} '{value}'; expected one of {', '.join(options)}")

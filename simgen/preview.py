@@ -1,4 +1,4 @@
-"""The contact sheet: many samples side by side with their labels drawn over them, to be looked at before training."""
+"""Contact sheets: samples side by side with their labels drawn over them, for inspection before training."""
 
 import sys
 from dataclasses import replace
@@ -20,7 +20,7 @@ from simgen.pipeline import CHUNK, make_resized_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Preview
 
-# One color for each labeled block of an image: the Okabe-Ito set, which does not need full color vision.
+# Colors of the labeled blocks in an image: the Okabe-Ito palette, which is safe for color-blind readers.
 COLORS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 
 
@@ -29,7 +29,7 @@ def preview(config: Preview) -> None:
     if not 1 <= config.num <= 400:
         raise ConfigError(f"num: got {config.num}; expected 1 to 400 samples on one sheet")
     if config.vary is not None:
-        # A preset varies its own group and takes all others from `none`.
+        # A preset varies its own group of factors and takes the others from `none`.
         preset = compose("preview", Preview, [f"randomize={config.vary}"])
         preset.randomize.camera.file = config.randomize.camera.file
         config = replace(config, randomize=preset.randomize)

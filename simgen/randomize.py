@@ -1,9 +1,9 @@
-"""From conf/randomize/ to Scenes: `sample(seed, index)`, and placement without overlap.
+"""Samples Scenes from the factors of conf/randomize/: `Sampler.sample(seed, index)`, with placement without overlap.
 
-Every leaf draws from the path that is its key in the configuration. A slot of blocks is a lane of that path. So freezing
-or changing one leaf leaves every other leaf's numbers as they were. The one place where factors meet is overlap: whether
-a place is free depends on the solids, scales and places of earlier slots, so those can make a block take its second
-proposal where it took its first; the proposals themselves stay the same.
+Every factor draws its numbers from its own path, which is its key in the configuration; each slot of blocks is a lane of
+this path. So to freeze or change one factor leaves the numbers of all others unchanged. Only placement depends on several
+factors: whether a place is free depends on the solids, scales and places of earlier slots. They decide which of its proposed
+places a block takes; the proposals do not depend on them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,16 +38,16 @@ from simgen.schema import Randomize
 from simgen.viewpoints import check_cameras, make_cameras, notices_of, open_camera
 
 MOST_SLOTS = 1000
-# A block's place is sought among this many proposals; only samples in which they do not do draw the next number of them.
+# The number of places proposed for each block; a sample draws the next number only if the last one was not enough.
 ROUNDS = (8, 40, 200)
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws scenes: `sample` is a pure function of its arguments and of this value.
+    """Samples scenes: `sample` is a pure function of its arguments and of this value.
 
-    `leaves` maps a factor's path (its configuration key with slashes) to its distribution. `settle` leaves room for
-    physics: blocks are proposed with overlap, those that overlap one above the other, to be dropped.
+    `leaves` maps a factor's path (its configuration key with slashes) to its distribution. With `settle` blocks may overlap
+    in X and Y; those that do are placed one above the other, for the physics to drop.
     """
 
     world: World
@@ -57,12 +57,12 @@ class Sampler:
     width: int
     height: int
     settle: bool = False
-    camera: Camera | None = None  # of the file `camera_file`, if the cameras are not drawn
+    camera: Camera | None = None  # read from `camera_file`; None if the cameras are random
     camera_file: str = ""
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a user should know of the camera file, a line each."""
+        """The notices for the user about the camera file, a line each."""
         return () if self.camera is None else notices_of(self.camera, self.camera_file)
 
     def sample(
@@ -70,8 +70,8 @@ class Sampler:
     ) -> Scenes:
         """The scenes with these indices, in this order.
 
-        `attempt` numbers a drop in `settle` mode: only place, yaw and face depend on it. Raises PlacementError where
-        blocks do not fit, ConfigError where a camera stands inside something.
+        `attempt` is the number of the drop in `settle` mode: only place, yaw and face depend on it. Raises PlacementError if
+        blocks do not fit, ConfigError if a camera is inside an object.
         """
         draws = Draws(seed, np.asarray(index, dtype=np.int64).reshape(-1), trace=trace)
         blocks = self._blocks(draws, attempt)
@@ -93,7 +93,7 @@ class Sampler:
         )
 
     def _draw(self, draws: Draws, path: str) -> Array:
-        """(B, dim) numbers of the leaf at `path`."""
+        """(B, dim) numbers of the factor at `path`."""
         return self.leaves[path].sample(draws / path)
 
     def _one(self, draws: Draws, path: str) -> Array:
@@ -103,7 +103,7 @@ class Sampler:
         return self._one(draws, path).astype(np.int64)
 
     def _joined(self, draws: Draws, groups: Sequence[tuple[str, int]], kind: type = float) -> Any:
-        """(B, N, dim) numbers, (B, N) where dim is 1, of the leaves at each path of `groups`, drawn for that many lanes."""
+        """(B, N, dim) numbers, (B, N) if dim is 1, of the factor at each path of `groups`, for that many lanes."""
         batch, dim = len(draws.index), self.leaves[groups[0][0]].dim
         result: NDArray[Any] = np.empty((batch, sum(n for _, n in groups), dim), kind)
         end = 0
@@ -114,7 +114,7 @@ class Sampler:
         return result[..., 0] if dim == 1 else result
 
     def _materials(self, draws: Draws, groups: Sequence[tuple[str, int]]) -> Materials:
-        """(B, S) materials of the leaves below each path of `groups`, drawn for that many lanes."""
+        """(B, S) materials of the factors below each path of `groups`, for that many lanes."""
 
         def joined(name: str, kind: type = float) -> Any:
             return self._joined(draws, [(f"{path}/{name}", n) for path, n in groups], kind)
@@ -139,7 +139,7 @@ class Sampler:
             return self._joined(source, [(f"{group}/{name}", n) for group, n in groups], kind)
 
         def propose(rows: Any, number: int) -> list[Array]:
-            """For each slot (2, T, R) m: the proposals of round `number` for the samples at `rows`, None being all."""
+            """For each slot (2, T, R) m: the places proposed in round `number` for the samples `rows`, None for all."""
             tries = range(ROUNDS[number - 1] if number else 0, ROUNDS[number])
             places: list[Array] = []
             for group, n in groups:
@@ -170,7 +170,7 @@ class Sampler:
 
     @cached_property
     def _rests(self) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
-        """All solids' resting poses (3, 4, R), and for each solid the place of its first and their number, (M,) each."""
+        """All solids' resting poses (3, 4, R), and each solid's index of the first of its own and their number, (M,)."""
         rests = [solid.rests for solid in self.world.solids]
         number = np.array([len(r) for r in rests])
         return np.moveaxis(np.concatenate(rests)[:, :3], 0, -1).copy(), np.cumsum(number) - number, number
@@ -179,7 +179,7 @@ class Sampler:
         """world_from_block (B, N, 4, 4) of blocks that lie on the table at `place` (B, N, 2)."""
         rests, first, number = self._rests
         which = first[model] + np.minimum((face * number[model]).astype(np.int64), number[model] - 1)
-        lying = np.take(rests, which, axis=2)  # (3, 4, B, N): each entry's arithmetic is on neighbours in memory
+        lying = np.take(rests, which, axis=2)  # (3, 4, B, N): contiguous in memory for each entry
         lying[:, 3] *= scale
         cosine, sine = np.cos(yaw), np.sin(yaw)
         x, y, z = lying
@@ -190,11 +190,11 @@ class Sampler:
         return pose
 
     def _place(self, propose: Callable[[Any, int], list[Array]], radius: Array, present: Any, draws: Draws) -> Array:
-        """(N, 2, B) m: for each slot in turn its first proposal that lies over the table and clear of earlier slots.
+        """(N, 2, B) m: for each slot in turn the first proposed place on the table that is clear of earlier slots.
 
-        Two blocks are clear if their bounding spheres are. That is independent of yaw and resting face, and it leaves no
-        pair in contact; for contact there is `physics=settle`. All slots are placed, present or not, so that the number
-        of blocks moves none; an absent slot that finds no place stands in nobody's way.
+        Two blocks are clear if their bounding spheres do not overlap. This test does not depend on yaw and resting face, and
+        no blocks touch; for blocks in contact there is `physics=settle`. All slots are placed, present or not, so that the
+        number of blocks changes no place. An absent slot without a free place blocks no other.
         """
         names = np.repeat(["blocks", "distractors"], self.slots)
         fixed = np.array([isinstance(self.leaves[f"{name}/place"], Constant) for name in names])
@@ -202,7 +202,7 @@ class Sampler:
         place, found = self._first_fits(tries, radius.T)
         rows = np.arange(len(radius))
         for number in range(1, len(ROUNDS)):
-            left = np.any(~found[:, rows] & ~fixed[:, None], axis=0)  # for a fixed place there is no other proposal
+            left = np.any(~found[:, rows] & ~fixed[:, None], axis=0)  # a fixed place has no alternatives
             rows = rows[left]
             if not len(rows):
                 break
@@ -219,20 +219,20 @@ class Sampler:
         return place
 
     def _first_fits(self, tries: list[Array], radius: Array) -> tuple[Array, NDArray[np.bool_]]:
-        """For each slot in turn the first of its `tries` (2, T, R) that is free, or else simply the first, (N, 2, R) m; and
-        whether one is free, (N, R). `radius` is (N, R) m.
+        """For each slot in turn the first of its `tries` (2, T, R) that is free, else the first, (N, 2, R) m; and whether
+        one is free, (N, R). `radius` is (N, R) m.
         """
         slots, batch = radius.shape
         radius = np.ascontiguousarray(radius)
         middle, half = self.world.table.center[:2, None], self.world.table.size[:2, None] / 2 + 1e-9
         place = np.empty((slots, 2, batch))
-        taken = np.full((slots, 2, batch), np.inf)  # what is nowhere stands in nobody's way
+        taken = np.full((slots, 2, batch), np.inf)  # a block at infinity is clear of all others
         found = np.zeros((slots, batch), dtype=bool)
-        between, room = np.empty_like(taken), np.empty_like(radius)
+        between, reaches = np.empty_like(taken), np.empty_like(radius)
         for slot, spots in enumerate(tries):
-            # Most blocks take their first proposal; the others are looked at only for those that do not.
+            # Most blocks take their first proposal; the others are tested only for those that do not.
             first = place[slot] = spots[:, 0]
-            reach = np.add(radius[:slot], radius[slot], out=room[:slot])
+            reach = np.add(radius[:slot], radius[slot], out=reaches[:slot])
             reach *= reach
             clear = _squares(np.subtract(taken[:slot], first, out=between[:slot])) >= reach
             found[slot] = np.logical_and.reduce(clear) & np.logical_and.reduce(np.abs(first - middle) <= half)
@@ -248,7 +248,7 @@ class Sampler:
         return place, found
 
     def _stack(self, place: Array, radius: Array, present: Any) -> Array:
-        """(B, N) m: heights at which each block is clear of all earlier present ones, to fall from."""
+        """(B, N) m: heights from which to drop the blocks, each clear of all earlier present ones."""
         height = radius.copy()
         for slot in range(1, radius.shape[1]):
             reach = radius[:, :slot] + radius[:, slot, None]
@@ -325,25 +325,25 @@ def _squares(gap: Array) -> Array:
     return gap[..., 0, :]
 
 
-def _may_be(words: Distribution, index: int) -> bool:
-    return any(option.support()[0][0] == index for option in options_of(words))
+def _may_be(texture: Distribution, index: int) -> bool:
+    return any(option.support()[0][0] == index for option in options_of(texture))
 
 
 def make_sampler(
     randomize: Randomize, world: World, *, width: int | None = None, height: int | None = None, settle: bool = False
 ) -> Sampler:
-    """The Sampler of a configuration. Raises ConfigError with the full key for whatever is wrong with it."""
+    """The Sampler of a configuration. Raises ConfigError, with the full key, for an invalid configuration."""
     leaves = leaves_of(randomize, world)
     for key, value in (("width", width), ("height", height)):
         if value is not None and not 8 <= value <= 16384:
             raise ConfigError(f"{key}: got {value}; expected 8 to 16384 px")
     slots = (randomize.blocks.slots, randomize.distractors.slots)
-    rooms = (
+    limits = (
         ("blocks", slots[0], MOST_SLOTS),
         ("distractors", slots[1], MOST_SLOTS),
         ("light", randomize.light.slots, MOST_LIGHTS),
     )
-    for name, n, greatest in rooms:
+    for name, n, greatest in limits:
         if not 0 <= n <= greatest:
             raise ConfigError(f"randomize.{name}.slots: got {n}; expected 0 to {greatest}")
         most = leaves[f"{name}/count"].support()[1][0]
@@ -352,15 +352,15 @@ def make_sampler(
                 f"randomize.{name}.count: up to {most:g}, but randomize.{name}.slots={n}; raise the slots or lower the count"
             )
     if not any(slots):
-        raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected room for a block")
+        raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected at least one slot")
     if any(isinstance(option, Constant) and not any(option.value) for option in options_of(leaves["light/direction"])):
         raise ConfigError("randomize.light.direction: got [0, 0, 0]; expected a direction towards the light")
     textured = [f"{surface}/texture" for surface in (*SURFACES, "fixture", "blocks/material", "distractors/material")]
-    shows = [path for path in textured if _may_be(leaves[path], TEXTURES.index("image"))]
-    if shows and not randomize.images:
-        key = shows[0].replace("/", ".")
+    with_images = [path for path in textured if _may_be(leaves[path], TEXTURES.index("image"))]
+    if with_images and not randomize.images:
+        key = with_images[0].replace("/", ".")
         raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
-    if randomize.images and not shows:
+    if randomize.images and not with_images:
         raise ConfigError(
             f"randomize.images: {randomize.images} has no effect: no texture is image; set one, for example "
             "randomize.table.texture=image"

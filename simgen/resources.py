@@ -1,4 +1,4 @@
-"""Where scenes/ and conf/ are: inside an installed package, or beside it in a checkout."""
+"""The location of scenes/ and conf/: inside the installed package, or next to it in a source checkout."""
 
 from pathlib import Path
 

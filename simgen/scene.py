@@ -1,8 +1,8 @@
-"""Batches of scenes: every sampled number of them, as checked values, and nothing else.
+"""Batches of scenes: all sampled values of a batch, as checked arrays.
 
-The leading axis B is samples (B = 1 is a scene; there is no second type), N is block slots with a `present` mask, L is
-lights. Scenes hold small numbers only: they are an image's full recipe and are stored beside it as JSON. What does not vary
-(the solids, the sizes of the table and of the room around it) is in World (catalogue.py); numbers here are positions in it.
+Axes: B samples (a single scene has B = 1), N block slots with a `present` mask, L lights. Scenes hold values only: they
+determine an image completely and are stored beside it as JSON. Whatever does not vary (solids, sizes of the table and of the
+room around it) is in World (catalogue.py); integers here are indices into it.
 """
 
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ _DTYPES = {Array: np.float64, Ints: np.int64, Bools: np.bool_}
 
 
 class _Checked:
-    """Checks and converts each array in the constructor, so that code that uses the value need not.
+    """Base class that checks and converts each array in the constructor. Raises ValueError for a wrong shape.
 
-    Arrays are stored in C order: sums may depend on the memory layout in their last bit, and what is computed from a scene
-    must not depend on the batch that it was sampled in.
+    Arrays are stored in C order: the last bit of a sum can depend on the memory layout, and results for a scene must not
+    depend on the batch that it was sampled in.
 
-    A field `Annotated[Array, "B N 3"]` is an array with these axes: a number is a length, a letter a length that is the
-    same wherever it stands, and '*' any leading axes.
+    A field `Annotated[Array, "B N 3"]` is an array with these axes: a number is a length, a letter is a length that must be
+    equal for all axes with this letter, and '*' is any number of leading axes.
     """
 
     def __post_init__(self) -> None:
@@ -71,17 +71,17 @@ def _arrays_of(kind: type) -> dict[str, tuple[Any, list[str]]]:
 
 @dataclass(frozen=True)
 class Materials(_Checked):
-    """How surfaces look: the arguments of textures/procedural.py and of the reflection model in render/shading.py.
+    """Materials: the arguments of textures/procedural.py and of the reflection model in render/shading.py.
 
-    Colors are RGB in [0, 1] as displayed, angles radians.
+    Colors are sRGB values in [0, 1], angles radians.
     """
 
-    texture: Annotated[Ints, "*"]  # position in TEXTURES
+    texture: Annotated[Ints, "*"]  # index into TEXTURES
     color: Annotated[Array, "* 3"]
     color2: Annotated[Array, "* 3"]
     cycles: Annotated[Array, "*"]  # repetitions of the pattern across the face
     angle: Annotated[Array, "*"]
-    pattern: Annotated[Ints, "*"]  # which noise, which image
+    pattern: Annotated[Ints, "*"]  # selects the noise or the image
     roughness: Annotated[Array, "*"]
     metalness: Annotated[Array, "*"]
     specular: Annotated[Array, "*"]  # reflectance of a dielectric, 0.5 = 4%
@@ -89,10 +89,10 @@ class Materials(_Checked):
 
 @dataclass(frozen=True)
 class Blocks(_Checked):
-    """Labelled blocks and distractors alike; slots beyond a sample's number are not `present`."""
+    """Blocks, both labeled ones and distractors. Unused slots of a sample are not `present`."""
 
-    model: Annotated[Ints, "B N"]  # position in World.solids
-    scale: Annotated[Array, "B N"]  # times the solid's size
+    model: Annotated[Ints, "B N"]  # index into World.solids
+    scale: Annotated[Array, "B N"]  # factor on the solid's size
     world_from_block: Annotated[Array, "B N 4 4"]
     material: Materials
     present: Annotated[Bools, "B N"]
@@ -101,8 +101,8 @@ class Blocks(_Checked):
 
 @dataclass(frozen=True)
 class Surfaces(_Checked):
-    """Everything that is not a block: SURFACES, then one entry for each group of fixtures; `walls` is whether walls are
-    drawn."""
+    """Everything that is not a block: S surfaces, which are SURFACES followed by the groups of fixtures; `walls` states
+    whether walls are drawn."""
 
     material: Materials  # (B, S)
     walls: Annotated[Bools, "B"]
@@ -110,8 +110,7 @@ class Surfaces(_Checked):
 
 @dataclass(frozen=True)
 class Fixtures(_Checked):
-    """The F boxes of World.loose: how far each stands from its place in the scene file, how many times as large it is, and
-    whether it is there."""
+    """The F boxes of World.loose: shift from the position in the scene file, factor on the size, and presence."""
 
     shift: Annotated[Array, "B F 3"]  # m
     scale: Annotated[Array, "B F"]
@@ -120,37 +119,38 @@ class Fixtures(_Checked):
 
 @dataclass(frozen=True)
 class Lights(_Checked):
-    """Lights at `direction` (unit, towards the light) and `distance` m from the table's center.
+    """Lights at `direction` (unit, toward the light) and `distance` m from the table's center.
 
-    `intensity` is what a white matte surface at the table's center that faces the light sends to the camera, 1 being white
-    in a picture of neutral exposure. Point and area lights fall off with the square of the distance from there;
-    directional ones do not, and have no distance.
+    `intensity` is the brightness of a white matte surface at the table's center that faces the light; 1 is white in a
+    picture at neutral exposure. The light of point and area lights falls off with the square of the distance; directional
+    lights have no distance and no falloff.
     """
 
     present: Annotated[Bools, "B L"]
-    kind: Annotated[Ints, "B L"]  # position in LIGHTS
+    kind: Annotated[Ints, "B L"]  # index into LIGHTS
     direction: Annotated[Array, "B L 3"]
     distance: Annotated[Array, "B L"]
     size: Annotated[Array, "B L"]  # m, radius of an area light: a disc that faces the table's center
     color: Annotated[Array, "B L 3"]  # linear RGB
     intensity: Annotated[Array, "B L"]
-    specular: Annotated[Array, "B L"]  # times the gloss that the material gives
+    specular: Annotated[Array, "B L"]  # factor on the material's highlights
     shadow: Annotated[Bools, "B L"]
 
 
 @dataclass(frozen=True)
 class Ambient(_Checked):
-    """Light from everywhere: linear RGB `sky` from above, `ground` from below, blended by height between."""
+    """Ambient light: linear RGB `sky` from above, `ground` from below, interpolated between by the direction's height."""
 
     intensity: Annotated[Array, "B"]
     sky: Annotated[Array, "B 3"]
     ground: Annotated[Array, "B 3"]
-    occlusion: Annotated[Array, "B"]  # share of it that is lost where surfaces touch
+    occlusion: Annotated[Array, "B"]  # share of the ambient light that is lost where surfaces touch
 
 
 @dataclass(frozen=True)
 class Cameras(_Checked):
-    """Pinhole cameras with a lens: geometry.project's arguments. `width` and `height` px are one for the batch.
+    """Pinhole cameras with a lens: the arguments of geometry.project. All cameras of a batch have one `width` and `height`
+    in px.
 
     `distortion` has 5 numbers for each camera (k1 k2 p1 p2 k3), or all 9 of distortion.py.
     """
@@ -171,25 +171,25 @@ class Cameras(_Checked):
 
 @dataclass(frozen=True)
 class Sensor(_Checked):
-    """What happens between light and file; see sensor.py. Lengths in px are those of a picture 480 px high."""
+    """Settings of the sensor model in sensor.py. Lengths in px are those at an image height of 480 px."""
 
-    defocus: Annotated[Array, "B"]  # px, radius of the disc that a point becomes
-    motion: Annotated[Array, "B"]  # px, length of the line that a point becomes
-    motion_angle: Annotated[Array, "B"]  # radians, from u towards v
-    vignette: Annotated[Array, "B"]  # share of the light that the corners lose
+    defocus: Annotated[Array, "B"]  # px, radius of the disk kernel
+    motion: Annotated[Array, "B"]  # px, length of the line kernel
+    motion_angle: Annotated[Array, "B"]  # radians, from u toward v
+    vignette: Annotated[Array, "B"]  # share of the light that is lost in the corners
     exposure: Annotated[Array, "B"]  # stops
     shot_noise: Annotated[Array, "B"]  # standard deviation at white, in units of 1/255 of linear light
-    read_noise: Annotated[Array, "B"]  # standard deviation everywhere, likewise
+    read_noise: Annotated[Array, "B"]  # standard deviation everywhere, in the same units
     noise_seed: Annotated[Ints, "B"]
     white_balance: Annotated[Array, "B 3"]  # gains
-    shoulder: Annotated[Array, "B"]  # 0: highlights are cut; 1: they are rolled off
+    shoulder: Annotated[Array, "B"]  # 0: highlights are clipped; 1: they are rolled off
     gamma: Annotated[Array, "B"]
-    jpeg_quality: Annotated[Ints, "B"]  # 0 = not compressed here
+    jpeg_quality: Annotated[Ints, "B"]  # 0: no JPEG compression by the sensor
 
 
 @dataclass(frozen=True)
 class Scenes(_Checked):
-    """A batch of scenes. `index` is each sample's place in its dataset, `attempt` how often its drop was repeated."""
+    """A batch of scenes. `index` is each sample's number in its dataset, `attempt` the number of its drops that failed."""
 
     index: Annotated[Ints, "B"]
     attempt: Annotated[Ints, "B"]
@@ -228,7 +228,7 @@ class Scenes(_Checked):
 
 
 def take(scenes: T, rows: Any) -> T:
-    """The samples `rows` (anything that indexes the batch axis and keeps it) of Scenes or any part of them."""
+    """The samples `rows` of Scenes or of any of its parts; `rows` is a slice or an array that indexes the batch axis."""
     parts = {}
     for item in fields(scenes):  # type: ignore[arg-type]
         value = getattr(scenes, item.name)
@@ -240,7 +240,7 @@ def take(scenes: T, rows: Any) -> T:
 
 
 def concatenate(parts: Sequence[T]) -> T:
-    """One batch of the samples of several, in order."""
+    """The samples of several batches as one batch, in order."""
     joined = {}
     for item in fields(parts[0]):  # type: ignore[arg-type]
         values = [getattr(part, item.name) for part in parts]
@@ -256,7 +256,7 @@ def concatenate(parts: Sequence[T]) -> T:
 
 
 def to_json(scenes: Any) -> dict[str, Any]:
-    """Scenes as plain lists and numbers, exactly: `from_json` gives the same bits back."""
+    """Scenes as plain lists and numbers, without loss: `from_json` restores the same bits."""
     result: dict[str, Any] = {}
     for item in fields(scenes):
         value = getattr(scenes, item.name)
@@ -268,7 +268,7 @@ def to_json(scenes: Any) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any]) -> Scenes:
-    """The inverse of `to_json`. Raises KeyError or ValueError for what is not a recipe of this version."""
+    """The inverse of `to_json`. Raises KeyError or ValueError for JSON that this version does not write."""
     return _build(Scenes, data)
 
 
@@ -285,8 +285,8 @@ def _build(kind: type[T], data: dict[str, Any]) -> T:
 
 
 def _with_all_axes(value: Any, axes: list[str]) -> Any:
-    """`value` from JSON, whose lists know no axes beyond one of length 0: an empty one gets the rest of `axes`. What '*'
-    stands for is unknown, and is left."""
+    """`value` with all its `axes`. Lists from JSON lose the axes after one of length 0, so an empty array gets them back,
+    except those of '*', which are unknown."""
     shape = np.shape(value)
     if 0 not in shape or "*" in axes:
         return value

@@ -20,12 +20,15 @@ class MaterialLeaves:
         MISSING,
         unit="words",
     )
-    color: Any = key("color, or the first of two", MISSING, unit="RGB, 0 to 1")
+    color: Any = key("color, or the first color of a texture that has two", MISSING, unit="RGB, 0 to 1")
     color2: Any = key("second color of a texture that has two", MISSING, unit="RGB, 0 to 1", needs=_MIXES)
     cycles: Any = key("repetitions of the pattern", MISSING, unit="per face", needs=".texture=checker|stripes|noise")
     angle_deg: Any = key("direction of the pattern", MISSING, unit="degrees", needs=".texture=gradient|checker|stripes")
     pattern: Any = key(
-        "which noise, image or set of face colors", MISSING, unit="whole number", needs=".texture=noise|image|faces"
+        "selects the noise, image or set of face colors",
+        MISSING,
+        unit="whole number",
+        needs=".texture=noise|image|faces",
     )
     roughness: Any = key("spread of the highlight: 0 is a mirror, 1 is matte", MISSING, unit="0 to 1")
     metalness: Any = key("0 for plastic, wood or paint, 1 for bare metal", MISSING, unit="0 to 1")
@@ -111,7 +114,7 @@ class CameraLeaves:
     )
     aim: Any = key("point that the camera looks at", MISSING, unit="m, X, Y and Z")
     distance: Any = key("distance of the camera from `aim`", MISSING, unit="m")
-    azimuth_deg: Any = key("direction of the camera as seen from `aim`, from X towards Y", MISSING, unit="degrees")
+    azimuth_deg: Any = key("direction of the camera as seen from `aim`, from X toward Y", MISSING, unit="degrees")
     elevation_deg: Any = key("angle of the camera above the table's plane, as seen from `aim`", MISSING, unit="degrees")
     offset: Any = key("added to the position; the aim stays", MISSING, unit="m, X, Y and Z")
     pan_deg: Any = key("rotation away from the aim, to the right", MISSING, unit="degrees")
@@ -130,7 +133,7 @@ class SensorLeaves:
     defocus_px: Any = key("radius of the defocus blur", MISSING, unit="px at an image height of 480")
     motion_px: Any = key("length of the motion blur", MISSING, unit="px at an image height of 480")
     motion_deg: Any = key(
-        "direction of the motion blur, from u towards v", MISSING, unit="degrees", needs=".motion_px!=0"
+        "direction of the motion blur, from u toward v", MISSING, unit="degrees", needs=".motion_px!=0"
     )
     vignette: Any = key("share of the light that the corners lose", MISSING, unit="0 to 1")
     exposure: Any = key("exposure; +1 doubles the light", MISSING, unit="stops")
@@ -150,7 +153,7 @@ class Randomize:
     table: MaterialLeaves = key("surface of the table", MaterialLeaves)
     floor: MaterialLeaves = key("surface of the floor", MaterialLeaves)
     wall: MaterialLeaves = key("surface of the walls", MaterialLeaves, needs=".walls!=0")
-    background: MaterialLeaves = key("what is seen where there are no walls", MaterialLeaves, needs=".walls!=1")
+    background: MaterialLeaves = key("background, visible if there are no walls", MaterialLeaves, needs=".walls!=1")
     fixture: FixtureLeaves = key("boxes of the scene file beside the table: surface, place and size", FixtureLeaves)
     walls: Any = key("whether there are walls", MISSING, unit="0 or 1")
     light: LightLeaves = key("lights", LightLeaves)
@@ -161,10 +164,10 @@ class Randomize:
 
 @dataclass
 class Raycast:
-    device: str = key("where rays are cast: cpu, cuda or cuda:K", "cpu")
+    device: str = key("device of the ray caster: cpu, cuda or cuda:K", "cpu")
     supersample: int = key("rays per pixel along each side: 2 casts 4", 1)
     light_samples: int = key("shadow rays per area light and ray; a square number", 9)
-    chunk: int | None = key("rays at a time, which bounds memory; changes no byte. null: what suits the device", None)
+    chunk: int | None = key("rays at a time, which bounds memory; changes no byte. null: chosen for the device", None)
     compile: bool = key(
         "fuse the arithmetic with torch.compile: several times faster, after some minutes of compiling the first time; "
         "needs a C++ compiler; changes no byte",
@@ -176,10 +179,10 @@ class Raycast:
 class Source:
     """What determines a sample's pixels and labels, given its index. Shared by all commands that make samples."""
 
-    scene: str = key("what exists: a name of scenes/*.yaml, or the path of your own file", "tabletop")
+    scene: str = key("scene file: a name of scenes/*.yaml, or the path of your own file", "tabletop")
     seed: int = key("seed of all random numbers; sample i is a function of seed and i alone", 0)
     renderer: str = key(
-        "what draws: tiny (PyBullet, CPU), egl (PyBullet, OpenGL) or raycast (torch; any lights; CPU and CUDA)",
+        "renderer: tiny (PyBullet, CPU), egl (PyBullet, OpenGL) or raycast (torch; any lights; CPU and CUDA)",
         "tiny",
         choices=("tiny", "egl", "raycast"),
     )
@@ -200,7 +203,7 @@ class Source:
 class Render(Source):
     num: int = key("number of samples", 1000)
     start: int = key("index of the first sample", 0)
-    out: str = key("folder of the dataset; what is there already is kept and completed", "data/blocks")
+    out: str = key("folder of the dataset; an unfinished dataset in it is completed", "data/blocks")
     workers: int = key("processes that render", 2)
     writer: str = key("format of the dataset", "bop", choices=("bop",))
     image_format: str = key("jpg (quality 95) or png", "jpg", choices=("jpg", "png"))

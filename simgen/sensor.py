@@ -98,7 +98,7 @@ def _blurred(x: Tensor, sensor: Sensor) -> Tensor:
 
 
 def _blur_kernel(radius: float, length: float, angle: float) -> Tensor:
-    """(K, K), sum 1: the blur kernel of a disk of `radius` px moved along a line of `length` px at `angle` from u towards v.
+    """(K, K), sum 1: the blur kernel of a disk of `radius` px moved along a line of `length` px at `angle` from u toward v.
     Edges are antialiased over a pixel. A disk with a radius of less than half a pixel is a point."""
     reach = max(0, math.ceil(radius - 0.5)), math.ceil(length / 2 + 0.5) if length > 0 else 0
     v, u = torch.meshgrid(*[torch.arange(-reach[0], reach[0] + 1.0)] * 2, indexing="ij")

@@ -1,5 +1,4 @@
-"""Which pixels a solid covers when nothing stands before it: exact coverage of pixel centers, computed without a
-renderer."""
+"""Silhouettes: the pixels whose centers a solid covers if nothing occludes it, computed exactly and without a renderer."""
 
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ Box = tuple[int, int, int, int]  # [u, v, width, height] px, all -1 where empty
 
 @dataclass(frozen=True)
 class Silhouette:
-    """Runs of covered pixels: row `rows[r]` from column `left[r]` to `right[r]`, both included; they may overlap and may
+    """Covered pixels as R runs: row `rows[r]` from column `left[r]` to `right[r]`, both included. Runs may overlap and may
     lie outside the picture, up to one picture's size beyond each border (as in BOP's toolkit)."""
 
     rows: NDArray[np.int64]
@@ -25,7 +24,7 @@ class Silhouette:
     right: NDArray[np.int64]
 
     def mask(self, width: int, height: int) -> NDArray[np.bool_]:
-        """(height, width), the part within the picture."""
+        """(height, width), the covered pixels within the picture."""
         mask = np.zeros((height, width), np.bool_)
         for row, left, right in zip(self.rows, self.left, self.right, strict=True):
             if 0 <= row < height and right >= 0:
@@ -33,14 +32,14 @@ class Silhouette:
         return mask
 
     def box(self) -> tuple[int, int, int, int]:
-        """[u, v, width, height] of all covered pixels, within the picture or not; all -1 if there is none."""
+        """[u, v, width, height] px, the box around all covered pixels, also those outside the picture; all -1 if none."""
         if not len(self.rows):
             return -1, -1, -1, -1
         u, v = int(self.left.min()), int(self.rows.min())
         return u, v, int(self.right.max()) - u + 1, int(self.rows.max()) - v + 1
 
     def count(self) -> int:
-        """The number of covered pixels, within the picture or not."""
+        """The number of covered pixels, also those outside the picture."""
         if not len(self.rows):
             return 0
         if len(np.unique(self.rows)) == len(self.rows):  # one run in each row: none overlap
@@ -64,7 +63,7 @@ def silhouette(
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box:
-    """[u, v, width, height] px of the pixels in `mask` (H, W), all -1 where there is none."""
+    """[u, v, width, height] px, the box around the pixels in `mask` (H, W); all -1 if the mask is empty."""
     u, v, width, height = cv2.boundingRect(mask.view(np.uint8))
     return (int(u), int(v), int(width), int(height)) if width else (-1, -1, -1, -1)
 
@@ -90,11 +89,11 @@ def _outline(points: Array, camera: Array, distortion: Array) -> Array:
         return np.zeros((0, 2))
     if not np.any(distortion):
         return hull
-    # A lens bends straight edges: many short ones follow the bend.
+    # A lens bends straight edges, so they are split into short ones.
     steps = np.linspace(0, 1, 33)[:-1, None, None]
     edges = (hull + steps * (np.roll(hull, -1, axis=0) - hull)).transpose(1, 0, 2).reshape(-1, 2)
     plane = (edges - camera[:2, 2]) / np.diag(camera)[:2]
-    # What lies beyond the lens's reach is outside the picture; the formula would fold it back in.
+    # Beyond lens_reach the distortion formula would map points back into the picture.
     radius = np.linalg.norm(plane, axis=1, keepdims=True)
     plane = plane * np.minimum(1, lens_reach(distortion) / np.maximum(radius, 1e-12))
     return project(np.concatenate([plane, np.ones((len(plane), 1))], 1), camera, distortion)

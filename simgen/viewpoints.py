@@ -1,5 +1,5 @@
-"""The cameras of scenes: drawn from the factors, or that of a file; and the refusal of those that stand inside something,
-and of lenses that show nothing in the picture's corners."""
+"""The cameras of scenes, drawn from the factors or read from a file, and checks of them: no camera may be inside an object,
+and no lens may leave the picture's corners empty."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from simgen.errors import ConfigError
 from simgen.geometry import NEAR, Array, intrinsics, inverse, look_at, rigid, rotation_about
 from simgen.scene import Cameras, Fixtures, Surfaces
 
-# The factors of a camera that a file may take the place of: where it stands, which only some files state, and what it is.
+# The factors that a camera file replaces: the optics always, the viewpoint if the file states a pose.
 _VIEWPOINT = ("aim", "distance", "azimuth_deg", "elevation_deg", "offset", "pan_deg", "tilt_deg", "roll_deg")
 _OPTICS = ("fov_deg", "fov_scale", "principal_point", "distortion")
 _FILE = "randomize.camera.file"
@@ -24,7 +24,7 @@ Draw = Callable[[str], Array]  # the numbers (B, dim) of a factor of the camera,
 
 
 def make_cameras(draw: Draw, batch: int, width: int, height: int, camera: Camera | None = None) -> Cameras:
-    """The `batch` cameras of pictures of `width` x `height` px, as `draw` has them, or `camera` for all that it states."""
+    """The `batch` cameras of pictures of `width` x `height` px: of `camera` what it states, and the rest from `draw`."""
     if camera is None:
         matrix, lens = _optics(draw, width, height)
     else:
@@ -62,8 +62,8 @@ def open_camera(file: str, world: World, width: int | None, height: int | None) 
     """The camera of randomize.camera.file for pictures of `world`, with its size; `width` and `height` are the
     configuration's.
 
-    Raises ConfigError where the file is not plausible, where its size is not the configuration's, and where the camera
-    that it states sees nothing of the scene's table.
+    Raises ConfigError if the file is not plausible, if its size is not the configuration's, or if the scene's table is not
+    visible to its camera.
     """
     camera = read_camera(file, _FILE)
     if camera.width is None or camera.height is None:
@@ -87,12 +87,12 @@ def open_camera(file: str, world: World, width: int | None, height: int | None) 
 
 
 def notices_of(camera: Camera, file: str) -> tuple[str, ...]:
-    """What a user should know of the `camera` of randomize.camera.file, a line each: above all, which factors it
+    """The notices for the user about the `camera` of randomize.camera.file, a line each; the last names the factors that it
     replaces."""
     replaced = _OPTICS if camera.camera_from_table is None else (*_VIEWPOINT, *_OPTICS)
     return (
         *(f"{_FILE}={file}: {notice}" for notice in camera.notices),
-        f"{_FILE}={file} takes the place of randomize.camera's {', '.join(replaced)}",
+        f"{_FILE}={file} replaces randomize.camera's {', '.join(replaced)}",
     )
 
 
@@ -106,15 +106,15 @@ def check_cameras(
     *,
     file: str = "",
 ) -> None:
-    """Raises ConfigError with the first sample whose camera stands in or behind something, or has too strong a lens.
+    """Raises ConfigError for the first sample whose camera is inside or behind an object, or whose lens is too strong.
 
-    `file` is randomize.camera.file, if the cameras are those of a file.
+    `file` is randomize.camera.file if the cameras are of a file.
     """
     position = cameras.world_from_camera[:, :3, 3]
-    center, size, there = world.standing(fixtures)
+    center, size, present = world.standing(fixtures)
     # The three coordinates first: a reduction over a short last axis is slow.
     gap = np.abs(position.T[:, :, None] - np.moveaxis(center, 2, 0)) - np.moveaxis(size, 2, 0) / 2  # (3, B, boxes)
-    inside = (np.logical_and.reduce(gap <= NEAR) & there).T
+    inside = (np.logical_and.reduce(gap <= NEAR) & present).T
     for which, what in ((inside[0], "the table"), (np.logical_or.reduce(inside[1:]), "a fixture")):
         _raise_where(which, position, what, seed, index, file)
     _raise_where(position[:, 2] <= world.room.floor + NEAR, position, "the floor", seed, index, file)
@@ -124,18 +124,18 @@ def check_cameras(
 
 
 def _check_lenses(cameras: Cameras, seed: int, index: NDArray[np.int64], file: str) -> None:
-    """Every pixel must be where some ray falls: the picture's corners within the lens's reach."""
+    """Every pixel must have a ray: the picture's corners must be within the lens's reach."""
     focal, center = cameras.intrinsics[:, [0, 1], [0, 1]], cameras.intrinsics[:, :2, 2]
     far = np.maximum(center, [cameras.width - 1, cameras.height - 1] - center) / focal
     corner = np.hypot(far[:, 0], far[:, 1])
-    # The lens's reach takes an equation for each; most lenses plainly grow up to well beyond the corners.
+    # The reach of a lens is the solution of an equation. Most lenses are clearly monotonic to well beyond the corners.
     full = padded(cameras.distortion)
     k1, k2, _, _, k3 = full[:, :5].T
     radius = 1.35 * corner
     x = radius**2
     grows = 1 + x * (3 * np.minimum(k1, 0) + x * (5 * np.minimum(k2, 0) + x * 7 * np.minimum(k3, 0))) > 0
     plain = grows & (0.98 * radius * (1 + x * (k1 + x * (k2 + x * k3))) > corner) & (radius < 1e3)
-    plain &= ~full[:, 5:].any(axis=1)  # rational and fisheye lenses are other functions
+    plain &= ~full[:, 5:].any(axis=1)  # the test above is not for rational and fisheye lenses
     for row in np.flatnonzero(~plain):
         lens = cameras.distortion[row]
         reach = min(lens_reach(lens), 1e3)

@@ -1,4 +1,4 @@
-"""Writes datasets: the processes that run the pipeline over a range of indices."""
+"""Renders datasets: runs the pipeline over a range of indices in worker processes."""
 
 import contextlib
 import multiprocessing
@@ -23,13 +23,13 @@ from simgen.pipeline import CHUNK, Pipeline, check_choice, make_pipeline
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Render
 
-# Samples after which a new process replaces a worker: PyBullet keeps 2 kB (tiny) to 50 kB (EGL) of each.
+# Samples after which a new process replaces a worker: PyBullet leaks 2 kB (tiny) to 50 kB (EGL) for each sample.
 RECYCLE = 1000
-PREFLIGHT = 256  # samples whose scenes are drawn before anything is written, so that impossible placements fail first
+PREFLIGHT = 256  # scenes that are sampled before anything is written, so that impossible placements fail early
 
 
 def render(config: Render) -> None:
-    """Writes the dataset that `config` describes, or those samples of it that are missing."""
+    """Writes the dataset that `config` describes; samples that exist already are kept."""
     check_choice("writer", config.writer, WRITERS)
     check_choice("image_format", config.image_format, IMAGE_FORMATS)
     for key, value, least in (("num", config.num, 1), ("start", config.start, 0), ("workers", config.workers, 1)):
@@ -40,12 +40,12 @@ def render(config: Render) -> None:
     renderer = make_renderer(
         config.renderer, pipeline.world, pipeline.images, config.raycast
     )  # fails here, not in a worker
-    if config.raycast.compile:  # one sample is not worth compiling for, and has the same bytes without
+    if config.raycast.compile:  # compiling is too slow for one sample, and the bytes are the same without
         renderer.close()
         plain = replace(config.raycast, compile=False)
         renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, plain)
     ignored = renderer.ignored
-    next(pipeline.samples(renderer, [config.start]))  # nor may there be enough light
+    next(pipeline.samples(renderer, [config.start]))  # fails here if the images are black
     renderer.close()
     if ignored:
         print(
@@ -88,7 +88,7 @@ def _run(config: Render, todo: list[int]) -> Iterator[int]:
 def _run_pool(config: Render, todo: list[int]) -> Iterator[int]:
     chunks = [todo[k : k + CHUNK] for k in range(0, len(todo), CHUNK)]
     workers = min(config.workers, len(chunks))
-    # A fresh interpreter for each worker: a fork would share PyBullet's and OpenCV's threads.
+    # Workers are spawned: a fork is not safe with the threads of PyBullet and OpenCV.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (config,))
     waiting: set[Future[int]] = set()
     try:
@@ -114,8 +114,8 @@ def _run_pool(config: Render, todo: list[int]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _ignore_sigint_in_children() -> Iterator[None]:
-    """Processes that start meanwhile ignore Ctrl-C, even while they are still importing: the parent handles it."""
-    if threading.current_thread() is not threading.main_thread():  # only the main one may set handlers
+    """Child processes that start in this context ignore Ctrl-C from the beginning; the parent handles it."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -138,7 +138,7 @@ def _start_worker(config: Render) -> None:
 
 
 def _leave_with_parent() -> None:
-    """Ends this worker when its parent has ended, so that a killed run leaves no process that still writes."""
+    """Ends this worker when its parent has ended, so that no worker goes on writing after a run was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""YAML files as their author reads them: names as they are written, nothing twice, 1e-3 a number."""
+"""Reads YAML files strictly: names stay text, duplicate keys are errors, and 1e-3 is a number."""
 
 import re
 from collections.abc import Collection
@@ -13,7 +13,7 @@ _TEXT, _FLOAT, _INT, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the numbers of YAML 1.2: `1e-3` is one, and `010`, `1_0` and `1:30` are text."""
+    """SafeLoader with the number formats of YAML 1.2: `1e-3` is a number; `010`, `1_0` and `1:30` are text."""
 
     as_written: Collection[str] = ()  # keys whose value is a name
 
@@ -35,7 +35,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _name(node: Any) -> None:
-    """Makes a value, or every entry of a list, the text that it is written as."""
+    """Marks a value, or each entry of a list, as text, to be read as it is written."""
     if isinstance(node, yaml.ScalarNode):
         node.tag = _TEXT
     elif isinstance(node, yaml.SequenceNode):
@@ -59,7 +59,7 @@ _Loader.add_implicit_resolver(
 
 def read_yaml(path: Path, *, names: Collection[str] = ()) -> Any:
     """The content of the YAML file `path`. All keys are text, as written; so are the values of the keys in `names`. Raises
-    SceneError that names the file where it cannot be read, is no YAML, or has a key twice."""
+    SceneError that names the file if it cannot be read, is not YAML, or has a duplicate key."""
 
     class Loader(_Loader):
         as_written = names

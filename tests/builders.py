@@ -1,4 +1,4 @@
-"""Small pieces that several test files build scenes from."""
+"""Helpers of several test files."""
 
 import contextlib
 import io
@@ -45,12 +45,12 @@ def pipeline_of(*overrides: str) -> Pipeline:
 
 
 def recipe_of(pipeline: Pipeline) -> dict[str, Any]:
-    """What the manifest of a dataset of `pipeline` says of it."""
+    """The recipe in the manifest of a dataset of `pipeline`."""
     return describe(pipeline.source, pipeline.world, pipeline.sampler, pipeline.images)
 
 
 def need_egl() -> None:
-    """Skips the test where PyBullet's EGL renderer does not work, and says why."""
+    """Skips the test, with the reason, if PyBullet's EGL renderer does not work."""
     from simgen.render.bullet import probe_egl
 
     try:
@@ -69,8 +69,8 @@ class Done:
 
 
 def run_command(command: Callable[[], object], *argv: str) -> Done:
-    """What `command` does where sys.argv is `argv`, in this process: a new one imports torch for seconds. It may return its
-    status or exit with it."""
+    """The result of `command` with sys.argv `argv`, in this process, because a new one needs seconds to import torch. The
+    command may return its status or exit with it."""
     stdout, stderr, before = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = list(argv)
     try:
@@ -84,7 +84,7 @@ def run_command(command: Callable[[], object], *argv: str) -> Done:
 
 
 def run_script(name: str, *arguments: str) -> Done:
-    """What scripts/`name` does when it is called with `arguments`."""
+    """The result of scripts/`name` called with `arguments`."""
     path = str(ROOT / "scripts" / name)
     return run_command(lambda: runpy.run_path(path, run_name="__main__"), path, *arguments)
 

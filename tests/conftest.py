@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Fixtures for all tests."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -12,7 +12,7 @@ import simgen.workers
 
 @pytest.fixture(autouse=True)
 def _same_draws() -> None:
-    """Random weights are the same in every run and in any order of the tests: one that fails fails again."""
+    """Seeds torch, so that random weights are the same in every run and in any order of the tests."""
     torch.manual_seed(0)
 
 

@@ -1,4 +1,4 @@
-"""The order of the code: imports point one way, and each library is imported only where it belongs."""
+"""The architecture: imports go one way, and each library is imported only by the modules that may."""
 
 import ast
 import importlib

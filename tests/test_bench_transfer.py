@@ -30,7 +30,7 @@ def test_students_interval_by_the_book(bench: ModuleType) -> None:
     assert mean - low == pytest.approx(high - mean)
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says(bench: ModuleType) -> None:
+def test_the_interval_covers_the_truth_at_its_stated_rate(bench: ModuleType) -> None:
     rng = np.random.default_rng(0)
     held = 0
     for values in rng.normal(5, 2, (4000, 3)):

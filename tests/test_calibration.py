@@ -14,8 +14,8 @@ from train.metrics import expected_calibration_error
 def made(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     features = rng.normal([2, -1, 0, 5], [1, 2, 0.5, 3], (number, 4))
-    chance = expit(0.7 + 1.5 * (features[:, 0] - 2) - 0.8 * (features[:, 1] + 1))
-    return features, rng.uniform(size=number) < chance
+    probability = expit(0.7 + 1.5 * (features[:, 0] - 2) - 0.8 * (features[:, 1] + 1))
+    return features, rng.uniform(size=number) < probability
 
 
 def test_the_model_of_the_data_is_recovered_and_calibrated_on_new_data() -> None:
@@ -23,24 +23,24 @@ def test_the_model_of_the_data_is_recovered_and_calibrated_on_new_data() -> None
     slopes = calibration.weights / calibration.scale
     np.testing.assert_allclose(slopes, [1.5, -0.8, 0, 0], atol=0.08)
     features, right = made(20000, 1)
-    assert expected_calibration_error(calibration.chance(features), right, 15) < 0.02
+    assert expected_calibration_error(calibration.probability(features), right, 15) < 0.02
     # For comparison: the squared probabilities are not calibrated.
-    assert expected_calibration_error(calibration.chance(features) ** 2, right, 15) > 0.05
+    assert expected_calibration_error(calibration.probability(features) ** 2, right, 15) > 0.05
 
 
 def test_it_is_written_and_read_back() -> None:
     calibration = calibrate(*made(300, 0))
     again = Calibration.from_json(json.loads(json.dumps(calibration.to_json())))
     features, _ = made(5, 3)
-    assert np.array_equal(again.chance(features), calibration.chance(features))
+    assert np.array_equal(again.probability(features), calibration.probability(features))
 
 
 def test_weights_of_separable_data_are_finite() -> None:
     features = np.zeros((100, 4))
     features[50:, 0] = 1
     calibration = calibrate(features, np.arange(100) >= 50)
-    chance = calibration.chance(features)
-    assert (chance[:50] < 0.05).all() and (chance[50:] > 0.95).all()
+    probability = calibration.probability(features)
+    assert (probability[:50] < 0.05).all() and (probability[50:] > 0.95).all()
     assert np.isfinite(calibration.weights).all()
 
 

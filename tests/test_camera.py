@@ -1,4 +1,4 @@
-"""Camera files as tools write them: each gives the same camera, and a wrong one says which mistake it looks like."""
+"""Camera files of many tools: each gives the same camera, and the error for a wrong one states the likely mistake."""
 
 import codecs
 import json
@@ -338,9 +338,9 @@ BAD: list[tuple[str, Any, str]] = [
     (
         "NeRF",
         {"fl_x": 611, "fl_y": 598, "w": 640, "h": 480},
-        "the keys fl_x, fl_y, w, h are of no camera file that is read",
+        "the keys fl_x, fl_y, w, h are those of no known camera file",
     ),
-    ("cut out", topic(BROWN).replace("x_offset: 0", "x_offset: 20"), "roi: the pictures are cut out"),
+    ("cropped", topic(BROWN).replace("x_offset: 0", "x_offset: 20"), "roi: the pictures are cropped"),
     (
         "order",
         {"K": [[600, 0, 240], [0, 600, 240], [0, 0, 1]], "image_size": [480, 490]},
@@ -380,12 +380,12 @@ def test_pictures_of_another_size() -> None:
     camera = Camera(K, 640, 480)
     assert camera.for_picture(640, 480) is camera
     half = camera.for_picture(320, 240)
-    assert "of 640 x 480 px, the picture of 320 x 240: taken as the whole picture resized" in half.notices[0]
+    assert "of 640 x 480 px, the picture of 320 x 240: read as the whole picture, resized" in half.notices[0]
     # OpenCV's own rule of where a pixel goes when a picture is resized: x' = (x + 0.5) / 2 - 0.5.
     points = np.array([[0.1, 0.2, 1.0], [-0.2, 0.1, 1]])
     expected = (project(points, K) + 0.5) / 2 - 0.5
     np.testing.assert_allclose(project(points, half.intrinsics), expected, atol=1e-12)
-    for size, message in (((480, 640), "turned by a quarter"), ((640, 360), "a crop, or another mode")):
+    for size, message in (((480, 640), "rotated by 90 degrees"), ((640, 360), "cropped, or taken in another mode")):
         with pytest.raises(ConfigError, match=rf"^camera: c\.json: is of 640 x 480 px.*{message}"):
             fit_camera(camera, *size, "c.json")
     with pytest.raises(ConfigError, match="outside the picture of 320 x 200"):

@@ -113,7 +113,7 @@ def test_without_a_pose_the_scenes_own_stays_and_no_other_factor_moves(tmp_path:
 def test_a_dataset_records_its_camera_and_is_read_back(tmp_path: Path) -> None:
     file = camera_file(tmp_path / "c.json", "fisheye")
     pipeline, out = pipeline_of(f"randomize.camera.file={file}"), tmp_path / "d"
-    assert "takes the place of randomize.camera's aim, distance" in pipeline.sampler.notices[-1]
+    assert "replaces randomize.camera's aim, distance" in pipeline.sampler.notices[-1]
     recipe = recipe_of(pipeline)
     begin(out, recipe, 0, 1, pipeline.world)
     (sample,) = pipeline.samples(renderer_of("tiny"), [0])
@@ -137,7 +137,7 @@ def test_preview_of_one_group_keeps_the_camera(tmp_path: Path, capsys: pytest.Ca
     overrides = [f"randomize.camera.file={file}", "vary=light", "num=1", f"out={tmp_path / 'sheet.png'}"]
     preview(compose("preview", Preview, overrides))
     assert cv2.imread(str(tmp_path / "sheet.png")).shape == (240, 320, 3)  # the tiles are 320 px wide
-    assert "takes the place" in capsys.readouterr().err
+    assert "replaces randomize.camera" in capsys.readouterr().err
 
 
 UNDER_GLASS = inverse(look_at(np.array([0.0, 0.0, 30.0]), np.array([0.0, 0.1, 0.0])))

@@ -292,10 +292,10 @@ def test_a_fixture_error_names_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("moves", [0.1, -0.1, 0], "got [0.1, -0.1, 0]; expected nothing below 0"),
-        ("grows", -0.5, "got -0.5; expected nothing below 0"),
-        ("missing", -0.1, "got -0.1; expected nothing below 0"),
-        ("missing", 1.5, "got 1.5; expected a share from 0 to 1"),
+        ("moves", [0.1, -0.1, 0], "got [0.1, -0.1, 0]; expected at least 0"),
+        ("grows", -0.5, "got -0.5; expected at least 0"),
+        ("missing", -0.1, "got -0.1; expected at least 0"),
+        ("missing", 1.5, "got 1.5; expected a fraction from 0 to 1"),
         ("moves", [0.1, 0.1], "got [0.1, 0.1]; expected 3 numbers"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The doctor: a healthy configuration passes all checks, and each fault fails the check that it should."""
+"""The doctor: a intact configuration passes all checks, and each fault fails the check that it should."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +44,7 @@ def config_of(out: Path, *overrides: str) -> DoctorConfig:
     return config
 
 
-def test_a_healthy_configuration_climbs_the_ladder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_intact_configuration_climbs_the_ladder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     doctor(config_of(tmp_path / "out", "steps=220", "short=60"))
     printed = capsys.readouterr().out
     assert [line.split(":")[1].strip() for line in printed.splitlines() if line.startswith("check")] == ["pass"] * 4
@@ -54,21 +54,21 @@ def test_a_healthy_configuration_climbs_the_ladder(tmp_path: Path, capsys: pytes
         assert picture is not None and picture.std() > 5, name
 
 
-Disease = Callable[[Batch, int], Batch]
+Fault = Callable[[Batch, int], Batch]
 
 
-def infect(monkeypatch: pytest.MonkeyPatch, disease: Disease) -> None:
-    healthy = Stream.__getitem__
-    monkeypatch.setattr(Stream, "__getitem__", lambda self, item: disease(healthy(self, item), item))
+def inject(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
+    intact = Stream.__getitem__
+    monkeypatch.setattr(Stream, "__getitem__", lambda self, item: fault(intact(self, item), item))
 
 
 def test_labels_of_other_pictures_do_not_get_past_the_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One batch can be learnt by heart, whatever is asked; a scene cannot."""
+    """One batch can be overfitted whatever its labels; a scene cannot."""
 
     def shifted(batch: Batch, _: int) -> Batch:
         return replace(batch, images=batch.images.roll(1, 0))
 
-    infect(monkeypatch, shifted)
+    inject(monkeypatch, shifted)
     with pytest.raises(SimgenError, match=r"check 3 of 4, a toy scene: fail.*toy_detections\.png"):
         doctor(config_of(tmp_path / "out", "steps=160"))
 
@@ -80,27 +80,27 @@ def test_a_rate_of_nothing_and_one_of_far_too_much(tmp_path: Path) -> None:
         doctor(config_of(tmp_path / "b", "model.lr=1000", "steps=60"))
 
 
-def test_pictures_without_blocks_are_told_at_once(tmp_path: Path) -> None:
+def test_pictures_without_blocks_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(SimgenError, match="no block is visible in 8 pictures"):
         doctor(config_of(tmp_path / "out", "randomize.blocks.count=0"))
 
 
-def test_labels_that_no_pixel_supports_are_told(
+def test_labels_that_no_pixel_supports_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    infect(monkeypatch, lambda batch, _: replace(batch, images=torch.full_like(batch.images, 100)))
+    inject(monkeypatch, lambda batch, _: replace(batch, images=torch.full_like(batch.images, 100)))
     with pytest.raises(SimgenError, match="check"):
         doctor(config_of(tmp_path / "out", "steps=20"))
     assert "no pixel supports 8 of 8 labels (picture 0 slot 0" in capsys.readouterr().out
 
 
-def test_validation_of_another_kind_is_told(
+def test_validation_pictures_unlike_those_of_training_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    healthy = Stream.__getitem__
+    intact = Stream.__getitem__
 
     def dark(self: Stream, item: int) -> Batch:
-        batch = healthy(self, item)
+        batch = intact(self, item)
         return replace(batch, images=batch.images // 3) if self.pipelines[0].source.seed >= HELD_OUT else batch
 
     monkeypatch.setattr(Stream, "__getitem__", dark)
@@ -109,7 +109,7 @@ def test_validation_of_another_kind_is_told(
     assert "pictures of training and of validation differ" in capsys.readouterr().out
 
 
-def test_a_look_that_stays_as_it_is_is_not_examined() -> None:
+def test_a_frozen_first_stage_is_refused() -> None:
     stays = ["model=keypoints", "data=stream", "data.scenes=[tabletop]", "model.crop=64", "model.start=shipped"]
     check_doctor(compose("doctor", DoctorConfig, stays))
     with pytest.raises(ConfigError, match=r"model\.frozen: .*leave it out"):
@@ -118,5 +118,5 @@ def test_a_look_that_stays_as_it_is_is_not_examined() -> None:
 
 def test_a_position_model_is_checked_with_a_dataset() -> None:
     check_doctor(compose("doctor", DoctorConfig, ["model=tobin_small", "data=bop", "data.root=d"]))
-    with pytest.raises(ConfigError, match=r"^data: model=tobin_small .* expected data=bop"):
+    with pytest.raises(ConfigError, match=r"^data: model=tobin_small .* add data=bop"):
         check_doctor(compose("doctor", DoctorConfig, ["model=tobin_small"]))

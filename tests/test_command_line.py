@@ -134,7 +134,7 @@ def test_several_pictures() -> None:
     ]
     assert settings("train", "train", "data=stream", "data.scenes=a b.yaml")[0]["data.scenes"] == ["a b.yaml"]
     assert settings("train", "compare", "runs/a=1", "b") == [{"first": "runs/a=1", "second": "b"}]
-    assert refusal("train", "compare", "a", "b", "c").startswith("c: one word too many")
+    assert refusal("train", "compare", "a", "b", "c").startswith("c: unexpected word")
 
 
 def test_a_sweep_runs_each_combination(call: Any) -> None:

@@ -1,4 +1,4 @@
-"""What differed between two runs is said, and that more than one thing did."""
+"""The differences between two runs are printed, with a warning if there are several."""
 
 import json
 import sys
@@ -56,15 +56,15 @@ def test_one_change_and_its_results(run: Run, capsys: pytest.CaptureFixture[str]
     assert "0.002 | 0.001" in printed and "-0.5" in printed
 
 
-def test_more_than_one_change_is_said(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_changes_cause_a_warning(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     first = run("a", loss=0.5)
     compare(CompareConfig(str(first), str(run("b", loss=0.4, model__lr=0.001, seed=1))))
-    assert "more than one thing was changed (2 in configuration)" in capsys.readouterr().out
+    assert "several things were changed (2 in configuration)" in capsys.readouterr().out
     compare(CompareConfig(str(first), str(run("c", loss=0.4, seed=1, code__commit="def"))))
-    assert "more than one thing was changed (1 in configuration, and the code)" in capsys.readouterr().out
+    assert "several things were changed (1 in configuration, and the code)" in capsys.readouterr().out
 
 
-def test_no_change_and_a_result_of_one_alone_are_said(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_change_and_a_result_of_one_run_only_are_reported(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = run("a", loss=0.5), run("b", loss=0.6, error=1.0)
     assert compare(CompareConfig(str(a), str(b))).missing == ["evaluate-best-real"]
     printed = capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_a_leaf_that_only_one_run_has(run: Run) -> None:
     assert compare_runs(a, b).configuration == [Change("model.extra", None, 7)]
 
 
-def test_what_changes_no_result_is_no_change_and_other_pictures_are_told(run: Run) -> None:
+def test_settings_without_effect_on_results_are_ignored_and_other_pictures_reported(run: Run) -> None:
     a, b = run("a", loss=0.5, error=1.0, data={"workers": 1}), run("b", loss=0.5, error=1.0, data={"workers": 4})
     assert compare_runs(a, b).configuration == []
     for folder, sha in ((a, "x"), (b, "y")):
@@ -87,7 +87,7 @@ def test_what_changes_no_result_is_no_change_and_other_pictures_are_told(run: Ru
     assert [change.key for change in compare_runs(a, b).results] == ["evaluate-best-real.dataset_manifest_sha256"]
 
 
-def test_what_is_no_run_is_told(run: Run, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere: holds no config\.json"):
         compare_runs(run("a", loss=0.5), tmp_path / "nowhere")
 

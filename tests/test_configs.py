@@ -1,4 +1,4 @@
-"""Every YAML composes, and every preset of every scene draws."""
+"""Every YAML file composes, and every preset renders in every scene."""
 
 from functools import cache
 

@@ -30,7 +30,7 @@ from train.data.sources import sources_of
 from train.data.targets import cells_on_table, targets_of
 from train.fit.training import KeypointTraining, train_keypoints
 from train.nets.detection_net import make_net
-from train.nets.losses import Weights, findable, keypoint_losses
+from train.nets.losses import Weights, detectable, keypoint_losses
 from train.pose.view import View
 
 COUNT = 12
@@ -103,8 +103,8 @@ def test_labels_say_what_the_renderer_knew(dataset: BopDataset, drawn: Batch) ->
 def test_distractors_mean_what_they_mean_in_the_stream(dataset: BopDataset, drawn: Batch) -> None:
     """The depth image tells how much of each is visible: to a few pixels what the renderer knew."""
     found, truth = shots_of(dataset)[0].targets, drawn.targets
-    assert (found.present & ~found.labelled & findable(found)).sum() > 5
-    assert torch.equal(findable(found).sum(1), findable(truth).sum(1))
+    assert (found.present & ~found.labelled & detectable(found)).sum() > 5
+    assert torch.equal(detectable(found).sum(1), detectable(truth).sum(1))
     for row in range(COUNT):
         for slot in torch.nonzero(truth.present[row] & ~truth.labelled[row] & (truth.seen[row] > 0))[:, 0]:
             here = (found.camera_from_block[row] - truth.camera_from_block[row, slot]).abs().amax((1, 2)) < 1e-5
@@ -153,10 +153,10 @@ def test_neither_cache_nor_jitter_moves_a_label(dataset: BopDataset) -> None:
 
 def test_a_block_seen_too_little_is_not_asked_for(dataset: BopDataset) -> None:
     every = shots_of(dataset)[0].targets
-    middle = float(every.share[findable(every)].median()) - 1e-6
+    middle = float(every.share[detectable(every)].median()) - 1e-6
     found = shots_of(dataset, min_visible=middle)[0].targets
-    assert torch.equal(findable(found), findable(every) & (every.share >= middle))
-    assert 0 < findable(found).sum() < findable(every).sum()
+    assert torch.equal(detectable(found), detectable(every) & (every.share >= middle))
+    assert 0 < detectable(found).sum() < detectable(every).sum()
 
 
 def test_one_target_alone_is_one_class(dataset: BopDataset) -> None:

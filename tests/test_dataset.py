@@ -1,4 +1,4 @@
-"""What is written is what BOP defines, comes back as it went in, and is never half there."""
+"""Written datasets follow BOP's format, are read back unchanged, and are never half-written."""
 
 import errno
 import hashlib
@@ -65,7 +65,7 @@ def test_comes_back_as_it_went_in(written: Path, pipeline: Pipeline, samples: li
             assert instance.box_amodal == label.box_amodal
             assert instance.box_visible == label.box_visible
             assert instance.visible_fraction == label.visible_fraction
-        # JPEG at quality 95: close, in every pixel's neighbourhood.
+        # JPEG at quality 95: close, in every pixel's neighborhood.
         loss = cv2.blur(read_rgb(picture.path).astype(np.float32) - sample.rgb, (5, 5))
         assert np.abs(loss).mean() < 2
 
@@ -80,7 +80,7 @@ def test_models_carry_sizes_and_symmetries(written: Path, pipeline: Pipeline) ->
         assert np.allclose(model.symmetries, solid.symmetries)
         assert (model.axis is None) == (solid.axis is None)
         mesh = trimesh.load(written / "models" / f"obj_{obj_id:06d}.ply", process=False)
-        # Millimetres, closed, of the solid's volume, and one normal for each face.
+        # Millimeters, closed, of the solid's volume, and one normal for each face.
         assert np.allclose(mesh.extents, solid.size * 1000, atol=1e-3)
         assert mesh.vertices.shape == (3 * len(mesh.faces), 3)
         assert np.allclose(np.repeat(mesh.face_normals, 3, axis=0), mesh.vertex_normals, atol=1e-4)
@@ -90,7 +90,7 @@ def test_models_carry_sizes_and_symmetries(written: Path, pipeline: Pipeline) ->
         assert merged.volume == pytest.approx(solid.hull.volume * 1e9, rel=1e-4)
 
 
-def test_bop_files_are_as_the_format_page_says(written: Path, samples: list) -> None:
+def test_bop_files_follow_the_format(written: Path, samples: list) -> None:
     folder = written / "train" / "000000"
     camera = json.loads((folder / "scene_camera.json").read_text())
     truth = json.loads((folder / "scene_gt.json").read_text())
@@ -116,7 +116,7 @@ def test_bop_files_are_as_the_format_page_says(written: Path, samples: list) -> 
         for k, (t, i) in enumerate(zip(truth[key], info[key], strict=True)):
             rotation = np.reshape(t["cam_R_m2c"], (3, 3))
             assert np.allclose(rotation @ rotation.T, np.eye(3)) and np.linalg.det(rotation) > 0
-            assert np.linalg.norm(t["cam_t_m2c"]) > 100  # millimetres
+            assert np.linalg.norm(t["cam_t_m2c"]) > 100  # millimeters
             mask = cv2.imread(str(folder / "mask" / f"{name}_{k:06d}.png"), cv2.IMREAD_UNCHANGED)
             visible = cv2.imread(str(folder / "mask_visib" / f"{name}_{k:06d}.png"), cv2.IMREAD_UNCHANGED)
             assert set(np.unique(mask)) <= {0, 255}

@@ -276,7 +276,7 @@ def test_layouts_that_people_use_are_read(plain: BopDataset, root: Path, layout:
     assert len({picture.path for picture in dataset.pictures}) == 3 and not dataset.skipped
 
 
-def test_stored_masks_say_what_is_visible(root: Path) -> None:
+def test_visibility_comes_from_stored_masks(root: Path) -> None:
     scene = root / "train_pbr" / "000000"
     (scene / "mask_visib").mkdir()
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -397,17 +397,17 @@ def test_infos_that_do_not_belong_to_the_labels_are_refused(root: Path) -> None:
     assert open_dataset(root).pictures[1].instances[0].visible_pixels == 9
 
 
-def test_a_wrong_folder_is_told_the_right_one(root: Path, tmp_path: Path) -> None:
+def test_the_message_for_a_wrong_folder_names_the_right_one(root: Path, tmp_path: Path) -> None:
     def message_of(folder: Path) -> str:
         with pytest.raises(DatasetError, match=r"no SPLIT/SCENE/scene_camera\.json here; ") as caught:
             open_dataset(folder)
         return str(caught.value)
 
-    assert f"one folder up there is: data.root={root} data.split=train_pbr" in message_of(root / "train_pbr")
-    assert f"two folders up there is: data.root={root} data.split=train_pbr" in message_of(
+    assert f"the dataset is one folder up: data.root={root} data.split=train_pbr" in message_of(root / "train_pbr")
+    assert f"the dataset is two folders up: data.root={root} data.split=train_pbr" in message_of(
         root / "train_pbr" / "000000"
     )
-    assert f"one folder down there is: data.root={root}" in message_of(tmp_path)
+    assert f"the dataset is one folder down: data.root={root}" in message_of(tmp_path)
     coco = tmp_path / "other" / "coco"
     (coco / "annotations").mkdir(parents=True)
     assert "it looks like a COCO dataset" in message_of(coco)
@@ -448,7 +448,7 @@ def test_targets_and_names(root: Path, tmp_path: Path) -> None:
     assert best.target
     (root / "other.json").write_text(json.dumps([{"scene_id": 0, "im_id": 1, "obj_id": 1}]))  # there is a cone alone
     other = open_dataset(root, targets="other.json")
-    assert other.skipped == "skipped 1 targets of which the image has no block in scene_gt.json"
+    assert other.skipped == "skipped 1 targets without a block in scene_gt.json"
     # Targets of detection name images alone: all of their blocks count.
     (root / "test_targets_bop24.json").write_text(json.dumps([{"scene_id": 0, "im_id": 2}]))
     detection = open_dataset(root, targets="test_targets_bop24.json")

@@ -14,7 +14,7 @@ from simgen.render.pinhole import behind_lens
 from simgen.scene import Cameras
 from simgen.silhouette import silhouette
 from train.blocks.kinds import BlockSet
-from train.nets.crop_net import upward_of
+from train.nets.crop_net import table_normals
 from train.nets.losses import _project
 from train.pose.solve import solve_free, solve_on_table
 from train.pose.view import View
@@ -158,12 +158,12 @@ def test_the_gradient_on_the_axis_of_a_fisheye_lens_is_finite() -> None:
     np.testing.assert_allclose(leaf.grad[0, 0, 0, :2], [230, 221], rtol=1e-5)
 
 
-def test_a_crop_is_told_the_tables_tilt_along_the_ray_of_a_fisheye_lens() -> None:
+def test_a_crop_gets_the_tables_normal_along_the_ray_of_a_fisheye_lens() -> None:
     pixels = np.array([[20.0, 30], [300, 200]])
     windows = torch.tensor(np.c_[pixels, [30.0, 30]]).float()
     lens = torch.tensor(padded(LENSES["fisheye"])).float().expand(2, 9)
     camera = torch.tensor(CAMERA).float().expand(2, 3, 3)
-    upward = upward_of(windows, camera, torch.tensor(POSE).float().expand(2, 4, 4), lens).numpy()
+    upward = table_normals(windows, camera, torch.tensor(POSE).float().expand(2, 4, 4), lens).numpy()
     for pixel, one in zip(pixels, upward, strict=True):
         ray = unproject(pixel[None], CAMERA, LENSES["fisheye"])[0]
         ray /= np.linalg.norm(ray)

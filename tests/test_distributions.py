@@ -1,4 +1,4 @@
-"""Every kind of leaf against its analytic law, its bounds, and every way to write it wrongly."""
+"""Every kind of distribution against its analytic law and its bounds; every invalid form is refused."""
 
 import colorsys
 import math
@@ -175,7 +175,7 @@ def test_support_holds_all_samples_and_is_reached(name: str) -> None:
     assert (numbers >= low - 1e-12).all()
     assert (numbers <= high + 1e-12).all()
     if not name.startswith("normal"):
-        # 0.05 of the range: a corner of a colour cube is reached that closely by 20000 samples.
+        # 0.05 of the range: a corner of a color cube is reached that closely by 20000 samples.
         assert (numbers.min(axis=0) <= low + 0.05 * (high - low) + 1e-12).all(), f"{low} is less than any sample"
         assert (numbers.max(axis=0) >= high - 0.05 * (high - low) - 1e-12).all(), f"{high} is more than any sample"
 
@@ -246,7 +246,7 @@ def test_uniform_stays_within_any_ends(low: float, width: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("leaf", "dim", "says"),
+    ("leaf", "dim", "message"),
     [
         # kinds
         (["unifrom", 0, 1], 1, "unknown kind 'unifrom'"),
@@ -298,9 +298,9 @@ def test_uniform_stays_within_any_ends(low: float, width: float) -> None:
         (["choice", 1, "x"], 1, "'x'"),
         (["choice", 1, ["uniform", 2, 1]], 1, "swap"),
         (["choice", [0, 0, 0], [1, 1]], 3, "numbers or [kind, arguments...]"),
-        # colours and directions
+        # colors and directions
         (["hsv", 0, 1], 3, "[hsv, hue, saturation, value]"),
-        (["hsv", 0, 1, 1], 1, "colour"),
+        (["hsv", 0, 1, 1], 1, "color"),
         (["hsv", 0, 1, ["uniform", 0, 1.1]], 3, "v leaves [0, 1]"),
         (["hsv", 0, -0.1, 1], 3, "s leaves [0, 1]"),
         (["hsv", 0, ["normal", 0.5, 0.1], 1], 3, "s leaves [0, 1]"),
@@ -314,8 +314,8 @@ def test_uniform_stays_within_any_ends(low: float, width: float) -> None:
         (["cap", [0, 0, 1]], 3, "[cap, [x, y, z], angle_deg]"),
     ],
 )
-def test_what_is_wrong_is_refused_by_its_full_key(leaf: Any, dim: int, says: str) -> None:
-    assert says in refused(leaf, dim)
+def test_what_is_wrong_is_refused_by_its_full_key(leaf: Any, dim: int, message: str) -> None:
+    assert message in refused(leaf, dim)
 
 
 def test_a_message_repeats_what_was_written() -> None:

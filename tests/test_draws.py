@@ -1,4 +1,4 @@
-"""Draws against the published vectors of its generator, a second implementation, and the laws that it promises."""
+"""Draws against the published vectors of its generator, a second implementation, and its documented properties."""
 
 import hashlib
 from itertools import pairwise
@@ -247,7 +247,7 @@ def test_uniform_and_normal_follow_their_laws_in_every_direction(along: str) -> 
     uniform = numbers("uniform")
     assert stats.kstest(uniform, "uniform").pvalue > 0.001
     assert stats.kstest(numbers("normal"), "norm").pvalue > 0.001
-    for lag in (1, 2, 4):  # neighbours know nothing of each other
+    for lag in (1, 2, 4):  # neighbors are uncorrelated
         assert abs(np.corrcoef(uniform[:-lag], uniform[lag:])[0, 1]) < 4 / np.sqrt(n)
 
 

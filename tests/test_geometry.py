@@ -163,12 +163,12 @@ def test_without_roll_the_picture_is_upright(seed: int) -> None:
 
 
 @pytest.mark.parametrize("roll", [0.1, 1.0, -0.7])
-def test_roll_turns_the_picture_anticlockwise(roll: float) -> None:
-    """A point at angle t in the picture, anticlockwise from the right, is at t + roll after the roll."""
+def test_roll_turns_the_picture_counterclockwise(roll: float) -> None:
+    """A point at angle t in the picture, counterclockwise from the right, is at t + roll after the roll."""
     position, target = np.array([0.4, -1.0, 0.8]), np.array([0.1, 0.2, 0.0])
     level, rolled = look_at(position, target), look_at(position, target, roll)
     for t in (0.0, 0.5, 2.0):
-        # v runs down, so anticlockwise is towards less v
+        # v runs down, so counterclockwise is toward less v
         ray = np.array([[0.1 * np.cos(t), -0.1 * np.sin(t), 1.0]])
         u, v = project(transform_points(inverse(rolled) @ level, ray), CAMERA)[0] - CAMERA[:2, 2]
         assert close(np.hypot(u, v), 55)
@@ -231,5 +231,5 @@ def test_what_is_behind_the_camera_has_no_image() -> None:
         assert np.isnan(project(points, CAMERA, lens)).all(axis=1).tolist() == [False, True, True]
 
 
-def test_pixels_are_counted_from_the_centre_of_the_first() -> None:
+def test_pixel_coordinates_start_at_the_center_of_the_first_pixel() -> None:
     assert project(np.array([[-320 / 550, -240 / 550, 1.0]]), CAMERA) == pytest.approx(np.zeros((1, 2)), abs=1e-12)

@@ -1,4 +1,4 @@
-"""The photographs as a BOP dataset. Without them the test says how to get them."""
+"""The importer of the kuka_table photographs. Without them the tests are skipped with a hint how to get them."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_positions_are_the_grid_labels(imported: Path) -> None:
 
 @need_photographs
 @pytest.mark.photographs
-def test_the_box_is_where_the_labels_say(imported: Path) -> None:
+def test_the_box_is_at_its_label(imported: Path) -> None:
     """Where the labels project the box, a picture differs from the cell without the box, and elsewhere it does not."""
     dataset = open_dataset(imported)
     names = sorted(path.stem for path in (SOURCE / "photos").glob("*.jpg"))

@@ -1,4 +1,4 @@
-"""The importer of the trifinger photographs, on a folder of the same form, and on the photographs where they are."""
+"""The importer of the trifinger_cube photographs, on a folder of the same form and, if available, on the photographs."""
 
 import json
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""A tiny keypoint model learns a toy scene from a fixed seed, and does what a detector is for: from the command line,
-too."""
+"""A tiny keypoint model learns a toy scene from a fixed seed, and every command works with it."""
 
 import json
 from dataclasses import asdict, replace
@@ -38,11 +37,11 @@ from train.detect.predict import predict, view_of
 from train.detect.types import Detection
 from train.draw.overlay import label
 from train.evaluate.calibrate import (
-    JudgedDetection,
-    _sure,
+    EvaluatedDetection,
+    _fit_confidence,
     add_confidence,
     calibrate_checkpoint,
-    judged_in,
+    evaluate_dataset,
     squares_free,
     squares_on_table,
 )
@@ -87,7 +86,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_calibration_does_not_build_on_an_earlier_one(run: Path, tmp_path: Path) -> None:
+def test_a_calibration_ignores_an_earlier_one(run: Path, tmp_path: Path) -> None:
     config = config_of(tmp_path / "x")
     stream = Stream(config.data, config.randomize, HELD_OUT, 8)
     results = []
@@ -97,7 +96,7 @@ def test_a_calibration_does_not_build_on_an_earlier_one(run: Path, tmp_path: Pat
         path = tmp_path / f"{name}.ckpt"
         torch.save({**content, **stated}, path)
         if stated:
-            with pytest.raises(CheckpointError, match=r"learnt by another version .* run that on this checkpoint"):
+            with pytest.raises(CheckpointError, match=r"written by another version .* run that on this checkpoint"):
                 load_detector(path)
         result = add_confidence(path, stream, range(30, 42), range(42, 44))
         results.append((result, torch.load(path, weights_only=True).get("inflation")))
@@ -121,15 +120,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> BopDataset:
 
 
 def without_table(dataset: BopDataset) -> BopDataset:
-    return replace(dataset, pictures=tuple(replace(picture, camera_from_world=None) for picture in dataset.pictures))
+    return replace(dataset, pictures=tuple(replace(picture, camera_from_table=None) for picture in dataset.pictures))
 
 
-def test_calibrate_learns_from_every_second_picture_of_a_dataset(
+def test_calibrate_fits_every_second_picture_of_a_dataset(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Beside it the same by hand: the finds of the other pictures have no part in what is written."""
+    """Compared with the same by hand. The detections in the other pictures have no effect on what is written."""
     size = [f"width={SIZE[0]}", f"height={SIZE[1]}"]
-    wide = ["randomize.blocks.yaw_deg=[uniform,-20,20]"]  # more than it has learnt: not all will be right
+    wide = ["randomize.blocks.yaw_deg=[uniform,-20,20]"]  # more than in its training: not all will be right
     toy = [*TOY, *wide, *size, "renderer=raycast", "num=200", "seed=5", "workers=1", f"out={tmp_path / 'data'}"]
     render(compose("render", Render, toy))
     config = CalibrateConfig(
@@ -146,41 +145,46 @@ def test_calibrate_learns_from_every_second_picture_of_a_dataset(
     raw = load_detector(run / "best.ckpt", calibrated=False)
     dataset = open_dataset(tmp_path / "data")
     halves = [replace(dataset, pictures=[p for p in dataset.pictures if p.image_id % 2 == k]) for k in (0, 1)]
-    plain = list(judged_in(raw, halves[0], 32))
-    grown = replace(raw, inflation=Inflation(inflation(squares_free(plain), 3), inflation(squares_on_table(plain), 2)))
-    every: list[JudgedDetection] = []
+    unscaled = list(evaluate_dataset(raw, halves[0], 32))
+    factors = Inflation(inflation(squares_free(unscaled), 3), inflation(squares_on_table(unscaled), 2))
+    scaled = replace(raw, inflation=factors)
+    every: list[EvaluatedDetection] = []
     for name, pictures in (("on_table", halves[0]), ("free", without_table(halves[0]))):
-        finds = list(judged_in(grown, pictures, 32))
-        assert {one.found.on_table is not None for one in finds} == {name == "on_table"}
-        wanted = calibrate([one.found.features for one in finds], [one.right for one in finds])
-        np.testing.assert_allclose(after["calibration"][name]["weights"], wanted.weights, rtol=1e-6)
-        every += finds
-    # Both among each other, as where some blocks lie on no table, are told apart.
+        evaluated = list(evaluate_dataset(scaled, pictures, 32))
+        assert {one.detection.on_table is not None for one in evaluated} == {name == "on_table"}
+        expected = calibrate([one.detection.features for one in evaluated], [one.right for one in evaluated])
+        np.testing.assert_allclose(after["calibration"][name]["weights"], expected.weights, rtol=1e-6)
+        every += evaluated
+    # In a mixture, as where some blocks lie on no table, each is fitted to its own.
     for name, known in (("on_table", True), ("free", False)):
-        again = _sure(grown, lambda *_: every, known).calibration.to_json()
+        again = _fit_confidence(scaled, lambda *_: every, known).calibration.to_json()
         np.testing.assert_allclose(again[name]["weights"], after["calibration"][name]["weights"], rtol=1e-6)
-    assert after["inflation"] == asdict(grown.inflation) == result["inflation"]
-    others = list(judged_in(load_detector(tmp_path / "new.ckpt"), halves[1], 32))
+    assert after["inflation"] == asdict(factors) == result["inflation"]
+    others = list(evaluate_dataset(load_detector(tmp_path / "new.ckpt"), halves[1], 32))
     assert result["finds"] == len(others) > 50
     assert result["right"] == sum(one.right for one in others)
-    chance, right = np.array([one.found.confidence for one in others]), np.array([one.right for one in others])
-    assert result["expected_calibration_error"] == pytest.approx(expected_calibration_error(chance, right, 15))
-    others = list(judged_in(load_detector(tmp_path / "new.ckpt"), without_table(halves[1]), 32))
-    told = result["no_table"]
-    assert (told["finds"], told["right"]) == (len(others), sum(one.right for one in others))
-    chance, right = np.array([one.found.confidence for one in others]), np.array([one.right for one in others])
-    assert told["brier_skill"] == pytest.approx(1 - ((chance - right) ** 2).mean() / right.var())
+    confidence, right = (
+        np.array(part) for part in zip(*((o.detection.confidence, o.right) for o in others), strict=True)
+    )
+    assert result["expected_calibration_error"] == pytest.approx(expected_calibration_error(confidence, right, 15))
+    others = list(evaluate_dataset(load_detector(tmp_path / "new.ckpt"), without_table(halves[1]), 32))
+    free = result["no_table"]
+    assert (free["finds"], free["right"]) == (len(others), sum(one.right for one in others))
+    confidence, right = (
+        np.array(part) for part in zip(*((o.detection.confidence, o.right) for o in others), strict=True)
+    )
+    assert free["brier_skill"] == pytest.approx(1 - ((confidence - right) ** 2).mean() / right.var())
 
 
-def test_calibrate_says_what_it_could_not_learn_of_free_poses(
+def test_calibrate_warns_of_too_few_right_free_poses(
     run: Path,
     dataset: BopDataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It keeps what it could; their confidence is then the score. A checkpoint that does not say where it is from is written
-    as it is, and what older code wrote where there was nothing to learn is read."""
+    """It writes the calibration on the table; without one the confidence is the score. A checkpoint without an origin works,
+    too, and one whose calibration is None, as older code wrote it."""
     content = torch.load(run / "best.ckpt", weights_only=True)
     del content["origin"]
     torch.save({**content, "calibration": None}, tmp_path / "bare.ckpt")
@@ -189,17 +193,17 @@ def test_calibrate_says_what_it_could_not_learn_of_free_poses(
     kind = load_detector(run / "best.ckpt").blocks.kinds[0]
     pose = Pose(np.eye(4), np.eye(6), 1.0)
 
-    def made(known: bool, right: bool) -> JudgedDetection:
+    def made(known: bool, right: bool) -> EvaluatedDetection:
         pixels = 100 * rng.uniform(size=(len(kind.keypoints), 2))
-        found = Detection(kind, rng.uniform(), 0.5, pixels, np.ones(len(pixels)), pose, pose if known else None)
-        return JudgedDetection(found, right, None, np.eye(4))
+        detection = Detection(kind, rng.uniform(), 0.5, pixels, np.ones(len(pixels)), pose, pose if known else None)
+        return EvaluatedDetection(detection, right, None, np.eye(4))
 
-    monkeypatch.setattr("train.evaluate.calibrate._grown", lambda detector, _: detector)
-    monkeypatch.setattr("train.evaluate.calibrate.comes_true", lambda *_: None)
+    monkeypatch.setattr("train.evaluate.calibrate._fit_covariance_scale", lambda detector, _: detector)
+    monkeypatch.setattr("train.evaluate.calibrate.report_calibration", lambda *_: None)
     monkeypatch.setattr(
-        "train.evaluate.calibrate.judged_in",
+        "train.evaluate.calibrate.evaluate_dataset",
         lambda _, dataset, __: [
-            made(known := dataset.pictures[0].camera_from_world is not None, known and k % 2 == 0) for k in range(60)
+            made(known := dataset.pictures[0].camera_from_table is not None, known and k % 2 == 0) for k in range(60)
         ],
     )
     config = CalibrateConfig(
@@ -207,11 +211,13 @@ def test_calibrate_says_what_it_could_not_learn_of_free_poses(
     )
     calibrate_checkpoint(config)
     assert "WARNING: confidence where no table is known: 60 detections on held-out" in capsys.readouterr().err
-    learnt = load_detector(tmp_path / "new.ckpt").calibration
-    assert learnt.on_table is not None and learnt.free is None
+    calibration = load_detector(tmp_path / "new.ckpt").calibration
+    assert calibration.on_table is not None and calibration.free is None
 
 
-def test_calibrate_says_what_is_too_little_and_writes_nothing(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
+def test_calibrate_refuses_too_few_detections_and_writes_nothing(
+    run: Path, dataset: BopDataset, tmp_path: Path
+) -> None:
     config = CalibrateConfig(str(run / "best.ckpt"), DatasetConfig(str(dataset.root)), out=str(tmp_path / "new.ckpt"))
     with pytest.raises(SimgenError, match=r"right detections on held-out pictures; expected at least 50"):
         calibrate_checkpoint(config)
@@ -222,25 +228,25 @@ def views_of(dataset: BopDataset) -> list[View]:
     return [View(p.intrinsics, p.distortion, p.camera_from_world) for p in dataset.pictures]
 
 
-def test_it_learns_what_it_learnt(run: Path) -> None:
+def test_the_toy_scene_is_learned(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     last = metrics["history"][-1]
     assert last["val_miss_px"] < 1.3
     assert last["val_loss"] < 0.75
 
 
-def test_none_one_and_two_blocks_are_found(detector: Detector, dataset: BopDataset) -> None:
+def test_none_one_and_two_blocks_are_detected(detector: Detector, dataset: BopDataset) -> None:
     numbers = set()
-    finds = detector.find([read_rgb(p.path) for p in dataset.pictures], views_of(dataset))
+    detections = detector.find([read_rgb(p.path) for p in dataset.pictures], views_of(dataset))
     right = total = 0
-    for picture, found in zip(dataset.pictures, finds, strict=True):
-        sure = [one for one in found if one.score > 0.5]
+    for picture, detected in zip(dataset.pictures, detections, strict=True):
+        confident = [one for one in detected if one.score > 0.5]
         whole = [one for one in picture.instances if one.visible_fraction > 0.9]
         if len(whole) == len(picture.instances):
             numbers.add(len(whole))
-            assert len(sure) == len(whole), picture.path
+            assert len(confident) == len(whole), picture.path
         for one in whole:
-            errors = [adds(f.pose.camera_from_block, one.camera_from_block, f.kind.corners) for f in sure]
+            errors = [adds(f.pose.camera_from_block, one.camera_from_block, f.kind.corners) for f in confident]
             right += min(errors, default=1.0) < 0.1 * 0.0866
             total += 1
     assert numbers == {0, 1, 2}
@@ -319,26 +325,26 @@ def test_the_command_predict(
     camera = camera_file(dataset, number, tmp_path / "camera.json")
     config = PredictConfig(str(run / "best.ckpt"), str(picture.path), str(camera), 0.3, str(tmp_path / "out"), "cpu")
     predict(config)
-    said = json.loads(capsys.readouterr().out)
-    assert said["image"] == picture.path.name
-    (block,) = said["blocks"]
+    line = json.loads(capsys.readouterr().out)
+    assert line["image"] == picture.path.name
+    (block,) = line["blocks"]
     assert block["kind"] == "cube" and block["on_table"] and 0.3 <= block["confidence"] <= 1
     true = inverse(picture.camera_from_world) @ picture.instances[0].camera_from_block  # type: ignore[arg-type]
     assert np.linalg.norm(np.subtract(block["table_from_block"]["translation_m"], true[:3, 3])) < 0.01
     assert block["table_from_block"]["translation_m"][2] == pytest.approx(0.025, abs=1e-4)
-    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == [said]
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == [line]
     drawn, plain = read_rgb(tmp_path / "out" / f"{picture.path.name}.overlay.png"), read_rgb(picture.path)
     changed = (drawn != plain).any(2)
     assert 20 < changed.sum() < 0.5 * changed.size
-    # On a table that ends before the block there is none; on one that ends beyond it nothing changes.
+    # A block beyond the table's edge is dropped; on a table that is large enough nothing changes.
     x, y = true[:2, 3]
     camera_file(dataset, number, camera, table=[[x - 1, y - 0.05], [x + 1, y + 0.05]])
     predict(config)
-    assert json.loads(capsys.readouterr().out) == said
+    assert json.loads(capsys.readouterr().out) == line
     camera_file(dataset, number, camera, table=[[x - 1, y + 0.05], [x + 1, y + 1]])
     predict(config)
     assert json.loads(capsys.readouterr().out)["blocks"] == []
-    # Without the table's place the pose is free, and says so: it is seldom right, and no confidence is made of that.
+    # Without a known table the pose is free and less certain.
     camera_file(dataset, number, camera, camera_from_table=None)
     predict(replace(config, confidence=0.0))
     free = json.loads(capsys.readouterr().out)["blocks"][0]
@@ -386,7 +392,7 @@ def test_bad_pictures_are_refused(run: Path, dataset: BopDataset, tmp_path: Path
             predict(config)
 
 
-def test_onnx_says_what_torch_says(run: Path, tmp_path: Path) -> None:
+def test_onnx_agrees_with_torch(run: Path, tmp_path: Path) -> None:
     result = export(ExportConfig(str(run / "best.ckpt"), str(tmp_path / "toy.onnx")))
     assert result["difference"] <= 1e-4
     assert (tmp_path / "toy.onnx").stat().st_size == result["bytes"] > 1e5
@@ -398,7 +404,7 @@ def test_onnx_says_what_torch_says(run: Path, tmp_path: Path) -> None:
         export(ExportConfig(str(run / "best.ckpt"), str(tmp_path / "x.onnx"), 33, 64))
 
 
-def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
+def test_exported_weights_give_the_same_detections(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     result = export(ExportConfig(str(run / "best.ckpt"), str(path)))
     assert path.stat().st_size == result["bytes"] < (run / "best.ckpt").stat().st_size
@@ -406,7 +412,7 @@ def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset
     before, after = (load_detector(one).find(pictures, views) for one in (run / "best.ckpt", path))
     assert sum(map(len, before)) > 2
     for expected, got in zip(before, after, strict=True):
-        # Weights are handed on in half precision.
+        # They are in half precision.
         assert [one.confidence for one in got] == pytest.approx([one.confidence for one in expected], abs=0.01)
         for a, b in zip(expected, got, strict=True):
             assert np.abs(a.keypoints - b.keypoints).max() < 0.1
@@ -415,7 +421,7 @@ def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
         origin = json.loads(file.metadata()["origin"])
     assert origin == json.loads((run / "config.json").read_text())
-    # It is in the checkpoint; one that does not say so needs config.json beside it.
+    # The origin is in the checkpoint; one without it needs config.json beside it.
     content = torch.load(run / "best.ckpt", weights_only=True)
     assert content.pop("origin") == origin
     bare = tmp_path / "bare.ckpt"
@@ -425,9 +431,9 @@ def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset
     assert not (tmp_path / "bare.safetensors").exists()
     (tmp_path / "config.json").write_text(json.dumps(origin))
     export(ExportConfig(str(bare), str(tmp_path / "bare.safetensors")))
-    same, wanted = (read_checkpoint(one) for one in (tmp_path / "bare.safetensors", path))
-    torch.testing.assert_close(same.pop("state_dict"), wanted.pop("state_dict"), rtol=0, atol=0)
-    assert same == wanted  # the bytes may differ: the order of the metadata is not told
+    same, expected = (read_checkpoint(one) for one in (tmp_path / "bare.safetensors", path))
+    torch.testing.assert_close(same.pop("state_dict"), expected.pop("state_dict"), rtol=0, atol=0)
+    assert same == expected  # the bytes may differ: the metadata have no fixed order
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="damaged"):
         load_detector(path)
@@ -436,11 +442,11 @@ def test_weights_that_are_handed_on_find_the_same(run: Path, dataset: BopDataset
 def test_an_overlay_marks_the_block_and_leaves_the_rest(detector: Detector, dataset: BopDataset) -> None:
     picture = next(p for p in dataset.pictures if len(p.instances) == 1)
     image, view = read_rgb(picture.path), View(picture.intrinsics, picture.distortion, picture.camera_from_world)
-    finds = [one for one in detector.find([image], [view])[0] if one.score > 0.5]
+    detections = [one for one in detector.find([image], [view])[0] if one.score > 0.5]
     assert np.array_equal(draw_detections(image, [], view), image)
-    drawn = draw_detections(image, finds, view)
+    drawn = draw_detections(image, detections, view)
     changed = np.argwhere((drawn != image).any(2))
-    middle = np.array([finds[0].keypoints[0][1], finds[0].keypoints[0][0]])
+    middle = np.array([detections[0].keypoints[0][1], detections[0].keypoints[0][0]])
     assert np.linalg.norm(changed.mean(0) - middle) < 25
 
 

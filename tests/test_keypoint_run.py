@@ -1,4 +1,4 @@
-"""Runs of model=keypoints: they learn what they learnt before, resume exactly, and two processes do the work of one."""
+"""Runs of model=keypoints: they are reproducible, resume exactly, and two processes do the work of one."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ def config_of(out: Path, *overrides: str) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nobody interrupted."""
+    """The folder of a run without interruption."""
     out = tmp_path_factory.mktemp("runs") / "straight"
     train_keypoints(config_of(out))
     return out
@@ -125,7 +125,7 @@ def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch
     torch.testing.assert_close(state["average.module.out.weight"], average)
 
 
-def test_what_the_network_was_at_first_has_no_part_in_the_average() -> None:
+def test_the_initial_weights_have_no_part_in_the_average() -> None:
     blend, averaged = _blend_of(0.998), [torch.zeros(1)]
     shares = []
     for count in range(1, 20_000):
@@ -133,7 +133,7 @@ def test_what_the_network_was_at_first_has_no_part_in_the_average() -> None:
         if count in (100, 4_490):
             shares.append(1 - float(averaged[0]))
     assert shares == [pytest.approx(0, abs=1e-6)] * 2
-    # Then it is the average that was asked for: a step in the weights is half forgotten after log 2 / 0.002 steps.
+    # Then it is the configured average: a step in the weights is half forgotten after log 2 / 0.002 steps.
     for count in range(20_000, 20_347):
         blend(averaged, [torch.zeros(1)], torch.tensor(count))
     assert float(averaged[0]) == pytest.approx(0.5, abs=2e-3)
@@ -163,7 +163,7 @@ def test_validation_pictures_are_never_trained_on(straight: Path) -> None:
 
 
 def test_a_training_begins_with_the_weights_of_another(straight: Path, tmp_path: Path) -> None:
-    """It says what the other says, of all that the other has learnt; what it learns beside begins as nothing learnt."""
+    """Its outputs are those of the other model; parts that the other lacks begin with random weights."""
     detector = load_detector(straight / "best.ckpt")
     config = config_of(tmp_path / "run", f"model.start={straight / 'best.ckpt'}", "model.table_weight=1")
     sources = sources_of(config)
@@ -180,16 +180,16 @@ def test_a_training_begins_with_the_weights_of_another(straight: Path, tmp_path:
             torch.testing.assert_close(*every)
             assert maps.table is not None and float(maps.table.abs().max()) < 0.5
     train_keypoints(config)
-    said = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert said["start_sha256"] == sha256_of(straight / "best.ckpt")
-    # And back: the part that is not asked for is left out.
+    described = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert described["start_sha256"] == sha256_of(straight / "best.ckpt")
+    # And back: the part that is not configured is left out.
     back = config_of(tmp_path / "back", f"model.start={tmp_path / 'run' / 'best.ckpt'}")
     begun = KeypointTraining(back, sources.blocks, sources.size).model
     learnt = load_detector(tmp_path / "run" / "best.ckpt").net
     torch.testing.assert_close(begun.maps(begun(images)).heat, learnt.maps(learnt(images)).heat)
 
 
-def test_a_second_look_learns_beside_a_first_that_stays(straight: Path, tmp_path: Path) -> None:
+def test_the_crop_network_learns_while_the_first_stage_is_frozen(straight: Path, tmp_path: Path) -> None:
     start = straight / "best.ckpt"
     config = config_of(
         tmp_path / "run", f"model.start={start}", "model.crop=32", "model.frozen=true", "data.validation=24"
@@ -206,13 +206,13 @@ def test_a_second_look_learns_beside_a_first_that_stays(straight: Path, tmp_path
     assert not torch.equal(both.crops.down[2][0].conv1.weight, first.down[2][0].conv1.weight)
     last = json.loads((tmp_path / "run" / "metrics.json").read_text())["history"][-1]
     assert last["val_loss"] > 0
-    told = export(ExportConfig(str(tmp_path / "run" / "best.ckpt"), str(tmp_path / "both.onnx")))
-    assert max(told["difference"], told["crops"]["difference"]) <= 1e-4
+    exported = export(ExportConfig(str(tmp_path / "run" / "best.ckpt"), str(tmp_path / "both.onnx")))
+    assert max(exported["difference"], exported["crops"]["difference"]) <= 1e-4
     described = json.loads((tmp_path / "both.json").read_text())["crops"]
     assert (described["size"], described["margin"]) == (32, 1.5)
-    assert (tmp_path / described["file"]).stat().st_size == told["crops"]["bytes"]
+    assert (tmp_path / described["file"]).stat().st_size == exported["crops"]["bytes"]
     assert {path.name for path in tmp_path.glob("*.onnx*")} == {"both.onnx", "both.crops.onnx"}
-    # The next run goes on from both looks, and one without a second leaves it out.
+    # The next run starts from both stages, and one without a crop network leaves that out.
     again = config_of(tmp_path / "again", f"model.start={tmp_path / 'run' / 'best.ckpt'}", "model.crop=32")
     torch.testing.assert_close(
         KeypointTraining(again, sources.blocks, sources.size).model.state_dict(), both.state_dict(), rtol=0, atol=0
@@ -245,15 +245,15 @@ def test_a_second_look_learns_beside_a_first_that_stays(straight: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "reason"),
     [
         ("model.features=16", "a network of another size"),
         ("model.depths=[1,1,2,1]", r"a network of another size, by its down\."),
         ("data.scenes=[kuka_table]", "expected the kinds and sizes"),
     ],
 )
-def test_a_start_of_another_kind_is_refused(straight: Path, tmp_path: Path, override: str, said: str) -> None:
+def test_a_start_of_another_kind_is_refused(straight: Path, tmp_path: Path, override: str, reason: str) -> None:
     config = config_of(tmp_path / "run", f"model.start={straight / 'best.ckpt'}", override)
     sources = sources_of(config)
-    with pytest.raises(CheckpointError, match=rf"^model\.start: .*{said}"):
+    with pytest.raises(CheckpointError, match=rf"^model\.start: .*{reason}"):
         KeypointTraining(config, sources.blocks, sources.size)

@@ -1,4 +1,4 @@
-"""What a keypoint model knows of blocks: written and read back, and blocks of other sizes."""
+"""The blocks of a keypoint model: written and read back, and blocks of other sizes."""
 
 import json
 from types import SimpleNamespace
@@ -29,9 +29,9 @@ def test_kinds_of_two_block_sets_are_each_there_once() -> None:
     assert BLOCKS.names == [solid.name for solid in TOBIN] + ["kuka_box"]
     assert [BLOCKS.names[k] for k in BLOCKS.classes_of(KUKA)] == [solid.name for solid in KUKA]
     other = make_solid("cube", "cube", np.array([0.06, 0.06, 0.06]))
-    with pytest.raises(ConfigError, match="'cube' has another shape or size"):
+    with pytest.raises(ConfigError, match="'cube' differs in shape or size"):
         BlockSet.of_worlds([TOBIN, [other]])
-    with pytest.raises(ConfigError, match="knows no 'kuka_box'"):
+    with pytest.raises(ConfigError, match="has no block 'kuka_box'"):
         BlockSet.of_worlds([TOBIN]).classes_of(KUKA)
 
 
@@ -139,18 +139,18 @@ def test_a_sphere_has_one_orientation() -> None:
     assert np.array_equal(aligned[:3, 3], truth[:3, 3])
     same = adds(found, ball.facing(rigid(turns[1], found[:3, 3]), found), ball.corners)
     assert same == 0
-    # What the network is to learn of it does not turn with the block.
+    # Its training targets do not depend on the block's rotation.
     targets = [_targets_of(turn) for turn in turns]
     index = torch.zeros(1, dtype=torch.int64)
     seen, unlike = zip(*(candidates(one, index, index, index, blocks) for one in targets), strict=True)
     assert torch.equal(seen[0][:, :1], seen[1][:, :1])
     assert abs(float(unlike[0][0, 0])) < 1e-6
-    # Its keypoints tell where it lies, with the camera's place known or not.
+    # Its keypoints give its position, with the camera's pose known or not.
     view = View(targets[0].intrinsics[0].double().numpy(), np.zeros(5), _OVER_TABLE)
     pixels = seen[0][0, 0, : len(ball.keypoints)].double().numpy()
     net = SimpleNamespace(stances=Stances(blocks, True))
     detector = SimpleNamespace(net=net, blocks=blocks)
-    pose = Detector._lying(detector, 0, pixels, np.full(len(pixels), 0.5), view)  # type: ignore[arg-type]
+    pose = Detector._pose_on_table(detector, 0, pixels, np.full(len(pixels), 0.5), view)  # type: ignore[arg-type]
     assert pose is not None
     np.testing.assert_allclose(pose.camera_from_block[:3, 3], [0.02, -0.01, 0.6], atol=1e-4)
 

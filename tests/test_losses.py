@@ -1,4 +1,4 @@
-"""The keypoint loss: zero for the truth in every symmetric pose, and gradients where they belong."""
+"""The losses: zero for the truth in every symmetric pose, and gradients for the targets alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ def targets() -> Targets:
 
 
 def read_from(keypoints: torch.Tensor, stances: Stances) -> Callable[..., torch.Tensor]:
-    """Maps.keypoints of a network that says `keypoints` (B, h, w, T, 2) px."""
+    """Maps.keypoints of a network that predicts `keypoints` (B, h, w, T, 2) px."""
     return lambda stance, picture, row, column: keypoints[
         picture[..., None], row[..., None], column[..., None], stances.rows[stance]
     ]
@@ -43,8 +43,8 @@ def read_from(keypoints: torch.Tensor, stances: Stances) -> Callable[..., torch.
 
 @dataclass
 class Perfect:
-    """The maps of a network that knows all, and names each block's keypoints by member `member` of its symmetry group. What
-    it says can be changed before it is asked for its maps."""
+    """The maps of a perfect network, which predicts each block's keypoints in symmetric pose number `member`. Tensors may
+    be changed before `maps` is read."""
 
     heat: torch.Tensor
     stance: torch.Tensor
@@ -78,8 +78,8 @@ class Perfect:
 
     @property
     def maps(self) -> Maps:
-        say = read_from(self.keypoints, self.stances)
-        return Maps(self.heat, self.stance, say, self.log_scale, self.stances)
+        keypoints = read_from(self.keypoints, self.stances)
+        return Maps(self.heat, self.stance, keypoints, self.log_scale, self.stances)
 
 
 def test_candidates_are_the_projections_of_all_symmetric_poses(targets: Targets) -> None:
@@ -102,7 +102,7 @@ def test_candidates_are_the_projections_of_all_symmetric_poses(targets: Targets)
                 np.testing.assert_allclose(got[on_axis], expected[on_axis], atol=2e-3)
 
 
-def test_upright_is_what_it_says() -> None:
+def test_the_upright_pose() -> None:
     """Right-handed; x to the right; z leans from the line of sight by 45 degrees, towards the camera and up."""
     shift = torch.tensor([[0.0, 0, 1], [0.3, -0.2, 0.8], [-0.4, 0.3, 0.6]]).double()
     turn, half = _upright(shift), 0.5**0.5
@@ -115,27 +115,27 @@ def test_upright_is_what_it_says() -> None:
     assert (turn[:, 0, 0] > 0.8).all()
 
 
-def test_of_guises_that_all_miss_alike_the_upright_one_is_asked_for(targets: Targets) -> None:
-    """Whatever the symmetry by which the label is turned, a network that knows nothing is taught the same keypoints."""
+def test_of_symmetric_poses_the_upright_one_is_preferred(targets: Targets) -> None:
+    """An untrained network gets the same target keypoints for every symmetric pose in the label."""
     one = torch.tensor([0]), torch.tensor([0])
     cube = BLOCKS.kinds[BLOCKS.names.index("cube")]
-    asked = []
+    preferred = []
     for symmetry in cube.symmetries:
         pose, model = targets.camera_from_block.clone(), targets.model.clone()
         pose[0, 0] = torch.eye(4)
         pose[0, 0, :3, 3] = torch.tensor([0.05, 0.02, 0.5])
         pose[0, 0, :3, :3] = _upright(pose[:1, 0, :3, 3])[0] @ torch.tensor(symmetry[:3, :3]).float()
         model[0, 0] = BLOCKS.names.index("cube")
-        pixels, unlike = candidates(replace(targets, camera_from_block=pose, model=model), *one, model[one], BLOCKS)
-        real = unlike[0, : len(cube.symmetries)]
+        pixels, difference = candidates(replace(targets, camera_from_block=pose, model=model), *one, model[one], BLOCKS)
+        real = difference[0, : len(cube.symmetries)]
         assert real.min() == pytest.approx(0, abs=1e-5) and real.max() == pytest.approx(1, abs=1e-5)
         assert (real < 0.1).sum() == 1
-        asked.append(pixels[0, int(real.argmin()), :9])
-    for pixels in asked:
-        torch.testing.assert_close(pixels, asked[0], atol=2e-2, rtol=0)
+        preferred.append(pixels[0, int(real.argmin()), :9])
+    for pixels in preferred:
+        torch.testing.assert_close(pixels, preferred[0], atol=2e-2, rtol=0)
 
 
-def test_a_round_blocks_turn_about_its_axis_moves_no_candidate() -> None:
+def test_rotating_a_round_block_about_its_axis_changes_no_candidate() -> None:
     solids = [solid for solid in WORLD.solids if solid.axis is not None]
     assert solids
     targets = batch(1)
@@ -151,27 +151,27 @@ def test_a_round_blocks_turn_about_its_axis_moves_no_candidate() -> None:
 
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("member", [0, 1, 5, 17])
-def test_the_truth_costs_nothing_in_any_symmetric_guise(targets: Targets, member: int, apart: bool) -> None:
+def test_the_loss_of_the_truth_is_zero_in_any_symmetric_pose(targets: Targets, member: int, apart: bool) -> None:
     losses = keypoint_losses(Perfect.of(targets, member, apart=apart).maps, targets, BLOCKS, Weights())
     assert losses.keypoints < 1e-6
     assert losses.miss_px < 2e-2
     assert losses.kind < 1e-6
 
 
-def test_a_miss_costs_and_doubt_does_not_excuse_it(targets: Targets) -> None:
+def test_an_error_costs_the_same_whatever_its_predicted_scale(targets: Targets) -> None:
     off = Perfect.of(targets)
     off.keypoints += torch.tensor([3.0, 0.0])
-    sure = keypoint_losses(off.maps, targets, BLOCKS, Weights())
+    certain = keypoint_losses(off.maps, targets, BLOCKS, Weights())
     off.log_scale += 4
-    unsure = keypoint_losses(off.maps, targets, BLOCKS, Weights())
-    assert sure.keypoints == unsure.keypoints > 0.02
-    assert 2.0 < sure.miss_px <= 3.001  # another member may be nearer
-    assert sure.scale > unsure.scale  # but wrong doubt costs, too
+    uncertain = keypoint_losses(off.maps, targets, BLOCKS, Weights())
+    assert certain.keypoints == uncertain.keypoints > 0.02
+    assert 2.0 < certain.miss_px <= 3.001  # another symmetric pose may be nearer
+    assert certain.scale > uncertain.scale  # a wrong scale has a loss of its own
 
 
-def test_near_and_far_blocks_have_an_equal_say(targets: Targets) -> None:
-    """The same scene in twice as many pixels, missed by twice as many, costs the same."""
-    double = torch.tensor([[2.0, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])  # pixel centres are at whole numbers
+def test_near_and_far_blocks_have_equal_weight(targets: Targets) -> None:
+    """The same scene at twice the resolution with twice the errors in pixels has the same loss."""
+    double = torch.tensor([[2.0, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])  # pixel centers are at whole numbers
     fine = replace(
         targets,
         intrinsics=double @ targets.intrinsics,
@@ -181,7 +181,7 @@ def test_near_and_far_blocks_have_an_equal_say(targets: Targets) -> None:
     both = Perfect.of(targets), Perfect.of(fine, size=(320, 240))
     both[0].keypoints += torch.tensor([1.5, 1.0])
     both[1].keypoints += torch.tensor([3.0, 2.0])
-    # What is seen of the smallest is enough in the fine pictures alone; in both, where the coarse have enough.
+    # The smallest blocks have enough visible pixels in the fine pictures only: the coarse pictures decide for both.
     seen = targets.present & (targets.seen >= 16)
     losses = [
         keypoint_losses(one.maps, replace(t, present=seen), BLOCKS, Weights())
@@ -193,26 +193,26 @@ def test_near_and_far_blocks_have_an_equal_say(targets: Targets) -> None:
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_gradients_reach_what_is_seen_and_nothing_else(targets: Targets, apart: bool) -> None:
-    said = Perfect.of(targets, apart=apart)
-    leaf = said.keypoints = (said.keypoints + 1).requires_grad_()
-    keypoint_losses(said.maps, targets, BLOCKS, Weights()).keypoints.backward()  # type: ignore[no-untyped-call]
+def test_only_the_targets_have_gradients(targets: Targets, apart: bool) -> None:
+    perfect = Perfect.of(targets, apart=apart)
+    leaf = perfect.keypoints = (perfect.keypoints + 1).requires_grad_()
+    keypoint_losses(perfect.maps, targets, BLOCKS, Weights()).keypoints.backward()  # type: ignore[no-untyped-call]
     assert leaf.grad is not None
     touched = leaf.grad.abs().sum((3, 4)) > 0
-    found = targets.present & (targets.share >= 0.1) & (targets.seen >= 16)
+    visible = targets.present & (targets.share >= 0.1) & (targets.seen >= 16)
     assert touched.any()
-    assert touched.sum() <= 9 * found.sum()
-    if apart:  # only the rows of the classes that are there
-        there = said.stances.of(targets.model[found], _up(targets, *found.nonzero(as_tuple=True)))
-        asked = {row for k in there.tolist() for row in said.stances.rows[k].tolist()}
-        assert {*leaf.grad.abs().sum((0, 1, 2, 4)).nonzero()[:, 0].tolist()} <= asked
-        assert len(asked) < said.stances.total
+    assert touched.sum() <= 9 * visible.sum()
+    if apart:  # only the rows of the classes in the pictures
+        there = perfect.stances.of(targets.model[visible], _up(targets, *visible.nonzero(as_tuple=True)))
+        rows = {row for k in there.tolist() for row in perfect.stances.rows[k].tolist()}
+        assert {*leaf.grad.abs().sum((0, 1, 2, 4)).nonzero()[:, 0].tolist()} <= rows
+        assert len(rows) < perfect.stances.total
     none = Targets(**{**vars(targets), "present": torch.zeros_like(targets.present)})
-    empty = keypoint_losses(said.maps, none, BLOCKS, Weights())
+    empty = keypoint_losses(perfect.maps, none, BLOCKS, Weights())
     assert torch.isfinite(empty.total) and empty.keypoints == 0
 
 
-def test_the_heat_is_asked_for_at_the_middle_of_what_is_seen(targets: Targets) -> None:
+def test_the_heat_peaks_at_the_center_of_the_visible_part(targets: Targets) -> None:
     good = keypoint_losses(Perfect.of(targets).maps, targets, BLOCKS, Weights()).heat
     cold = Perfect.of(targets)
     cold.heat.fill_(-20)
@@ -224,34 +224,34 @@ def test_the_heat_is_asked_for_at_the_middle_of_what_is_seen(targets: Targets) -
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_peaks_read_the_truth_back(targets: Targets, apart: bool) -> None:
-    said = Perfect.of(targets, apart=apart)
-    peaks = find_peaks(said.maps, 10)
+def test_peaks_give_the_truth_back(targets: Targets, apart: bool) -> None:
+    perfect = Perfect.of(targets, apart=apart)
+    peaks = find_peaks(perfect.maps, 10)
     for picture in range(len(targets)):
         number = int((targets.present[picture] & (targets.seen[picture] > 0)).sum())
         scores = peaks.score[picture]
-        assert (scores > 0.9).sum() <= number  # blocks whose middles share a cell are one
+        assert (scores > 0.9).sum() <= number  # blocks with their centers in one cell give one peak
         assert (scores > 0.9).sum() >= number - 1
         slots = targets.present[picture].nonzero()[:, 0]
         pictures = torch.full_like(slots, picture)
         truth = candidates(targets, pictures, slots, targets.model[picture, slots], BLOCKS)[0][:, 0, 0]
-        stances = said.stances.of(targets.model[picture, slots], _up(targets, pictures, slots))
+        stances = perfect.stances.of(targets.model[picture, slots], _up(targets, pictures, slots))
         for k in range(int((scores > 0.9).sum())):
-            miss = (truth - peaks.keypoints[picture, k, 0]).norm(dim=1)
-            assert miss.min() < 0.05
-            assert peaks.stance[picture, k] == stances[miss.argmin()]
+            error = (truth - peaks.keypoints[picture, k, 0]).norm(dim=1)
+            assert error.min() < 0.05
+            assert peaks.stance[picture, k] == stances[error.argmin()]
             assert peaks.share[picture, k] > 0.999
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_keypoints_that_are_asked_for_are_those_of_all(apart: bool) -> None:
+def test_the_keypoints_of_a_class_are_among_those_of_all_classes(apart: bool) -> None:
     torch.manual_seed(0)
     config = KeypointConfig(widths=[8, 8, 8, 8, 8], depths=[1, 1, 1, 1], features=8, stances=apart)
     net = make_net(config, BLOCKS)
-    told = net(torch.rand(2, 3, 48, 64) * 255)
-    every = net.all_keypoints(told[0])
+    outputs = net(torch.rand(2, 3, 48, 64) * 255)
+    every = net.all_keypoints(outputs[0])
     assert every.shape == (2, 12, 16, net.stances.total, 2)
     picture, row, column = torch.tensor([0, 1, 1]), torch.tensor([0, 11, 5]), torch.tensor([15, 0, 7])
     for stance in range(len(net.stances)):
-        got = net.maps(told).keypoints(torch.tensor(stance), picture, row, column)
+        got = net.maps(outputs).keypoints(torch.tensor(stance), picture, row, column)
         torch.testing.assert_close(got, every[picture, row, column][:, net.stances.rows[stance]])

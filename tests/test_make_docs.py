@@ -1,4 +1,4 @@
-"""docs/randomization.md is what scripts/make_docs.py makes, and what it states of the presets is so."""
+"""docs/randomization.md is the output of scripts/make_docs.py, and its statements about the presets are true."""
 
 import importlib.util
 from dataclasses import fields, is_dataclass

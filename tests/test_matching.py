@@ -1,4 +1,4 @@
-"""Which find is which block, on finds whose rightness is known beforehand; and the errors by factor of known answers."""
+"""Detections with known errors are matched to the right blocks and measured, also by factor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -29,25 +29,25 @@ BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
 
 
 @dataclass
-class Told:
-    """A detector that says what it is told to, picture after picture."""
+class Given:
+    """A detector that returns given detections, picture after picture."""
 
-    finds: list[list[Detection]]
+    detections: list[list[Detection]]
     blocks: BlockSet = field(default_factory=lambda: BLOCKS)
     located: list[View | None] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
 
     def find(self, pictures: Sequence[object], views: Sequence[View]) -> list[list[Detection]]:
         self.views += views
-        said, self.finds = self.finds[: len(pictures)], self.finds[len(pictures) :]
-        return said
+        first, self.detections = self.detections[: len(pictures)], self.detections[len(pictures) :]
+        return first
 
     def locate(self, picture: object, guess: View, eye: Array | None = None) -> View | None:
         located, self.located = self.located[0], self.located[1:]
         return located
 
 
-def found(kind: Kind, pose: Array, confidence: float, score: float | None = None) -> Detection:
+def detection(kind: Kind, pose: Array, confidence: float, score: float | None = None) -> Detection:
     one, count = Pose(pose, np.eye(6), 1.0), len(kind.keypoints)
     score = confidence if score is None else score
     return Detection(kind, score, confidence, np.zeros((count, 2)), np.ones(count), one, one)
@@ -65,128 +65,132 @@ def kind_of(dataset: BopDataset, one: Instance) -> Kind:
     return BLOCKS.kinds[BLOCKS.names.index(dataset.models[one.obj_id].name)]
 
 
-def beside(pose: Array, metres: float) -> Array:
+def beside(pose: Array, meters: float) -> Array:
     moved = pose.copy()
-    moved[0, 3] += metres
+    moved[0, 3] += meters
     return moved
 
 
-def answers_to(dataset: BopDataset, finds: list[list[Detection]]) -> tuple[list[BlockResult], list[FalsePositive]]:
-    judged = list(match_dataset(Told(finds), dataset, 5))  # type: ignore[arg-type]
-    return [one for one in judged if isinstance(one, BlockResult)], [
-        one for one in judged if isinstance(one, FalsePositive)
+def matched(dataset: BopDataset, detections: list[list[Detection]]) -> tuple[list[BlockResult], list[FalsePositive]]:
+    every = list(match_dataset(Given(detections), dataset, 5))  # type: ignore[arg-type]
+    return [one for one in every if isinstance(one, BlockResult)], [
+        one for one in every if isinstance(one, FalsePositive)
     ]
 
 
 def test_the_truth_is_right_everywhere(dataset: BopDataset) -> None:
-    finds = [
-        [found(kind_of(dataset, one), one.camera_from_block, 0.9) for one in picture.instances]
+    detections = [
+        [detection(kind_of(dataset, one), one.camera_from_block, 0.9) for one in picture.instances]
         for picture in dataset.pictures
     ]
-    answers, false_positives = answers_to(dataset, finds)
-    assert len(answers) == sum(len(picture.instances) for picture in dataset.pictures) > 20
+    results, false_positives = matched(dataset, detections)
+    assert len(results) == sum(len(picture.instances) for picture in dataset.pictures) > 20
     assert not false_positives
-    for answer in answers:
-        assert answer.right
-        assert max(answer.adds, answer.rotation, answer.translation, answer.xy) < 1e-6
-        assert answer.mspd < 1e-4
+    for result in results:
+        assert result.right
+        assert max(result.adds, result.rotation, result.translation, result.xy) < 1e-6
+        assert result.mspd < 1e-4
 
 
 @pytest.mark.parametrize("score", [0.9, 0.3])
-def test_a_surer_find_elsewhere_takes_no_block_but_may_be_what_is_answered(dataset: BopDataset, score: float) -> None:
-    """A distractor of the same kind is a false positive; asked for the one block's place, the detection with the best score
-    is the answer, whichever pose has the greater confidence."""
-    finds = []
+def test_a_more_confident_detection_elsewhere_is_a_false_positive_but_may_be_the_predicted_place(
+    dataset: BopDataset, score: float
+) -> None:
+    """As of a distractor of the same kind. The predicted place is that of the best score, not of the best confidence."""
+    detections = []
     for picture in dataset.pictures:
         row = []
         for one in picture.instances:
             kind = kind_of(dataset, one)
             row += [
-                found(kind, one.camera_from_block, 0.6),
-                found(kind, beside(one.camera_from_block, 5 * kind.diameter), 0.8, score),
+                detection(kind, one.camera_from_block, 0.6),
+                detection(kind, beside(one.camera_from_block, 5 * kind.diameter), 0.8, score),
             ]
-        finds.append(row)
-    answers, false_positives = answers_to(dataset, finds)
-    assert all(answer.right for answer in answers)
-    assert len(false_positives) == len(answers)
-    assert all(false_positive.found.confidence == 0.8 for false_positive in false_positives)
-    alone = [a for a in answers if sum(o.obj_id == a.truth.obj_id for o in a.picture.instances) == 1]
+        detections.append(row)
+    results, false_positives = matched(dataset, detections)
+    assert all(result.right for result in results)
+    assert len(false_positives) == len(results)
+    assert all(false_positive.detection.confidence == 0.8 for false_positive in false_positives)
+    alone = [a for a in results if sum(o.obj_id == a.truth.obj_id for o in a.picture.instances) == 1]
     assert alone
-    for answer in alone:
-        assert answer.xy > 0.5 * answer.kind.diameter if score > 0.6 else answer.xy < 1e-6
+    for result in alone:
+        assert result.xy > 0.5 * result.kind.diameter if score > 0.6 else result.xy < 1e-6
 
 
-def test_a_camera_that_is_found_says_where_the_blocks_are(dataset: BopDataset) -> None:
-    """Half a metre off along the table, it puts them half a metre off; where it is not found, neither are they."""
+def test_places_follow_from_the_estimated_camera(dataset: BopDataset) -> None:
+    """A camera half a meter off shifts them by half a meter; without a camera there are no detections."""
     shift = rigid(np.eye(3), np.array([0.5, 0, 0]))
-    finds = [[found(kind_of(dataset, o), o.camera_from_block, 0.9) for o in p.instances] for p in dataset.pictures]
+    detections = [
+        [detection(kind_of(dataset, o), o.camera_from_block, 0.9) for o in p.instances] for p in dataset.pictures
+    ]
     located = [
         View(p.intrinsics, p.distortion, p.camera_from_world @ inverse(shift)) if k % 2 else None
         for k, p in enumerate(dataset.pictures)
     ]
-    told = Told(finds, located=located)
-    judged = [a for a in match_dataset(told, dataset, 5, 45.0) if isinstance(a, BlockResult)]  # type: ignore[arg-type]
-    for answer in judged:
-        if answer.picture.image_id % 2:
-            assert answer.xy == pytest.approx(0.5)
+    detector = Given(detections, located=located)
+    for result in match_dataset(detector, dataset, 5, 45.0):  # type: ignore[arg-type]
+        if not isinstance(result, BlockResult):
+            continue
+        if result.picture.image_id % 2:
+            assert result.xy == pytest.approx(0.5)
         else:
-            assert answer.found is None and answer.predicted is dataset.table_center
+            assert result.detection is None and result.predicted is dataset.table_center
 
 
-def test_what_is_not_found_is_answered_by_the_centre(dataset: BopDataset) -> None:
-    answers, false_positives = answers_to(dataset, [[] for _ in dataset.pictures])
+def test_the_predicted_place_of_a_missed_block_is_the_tables_center(dataset: BopDataset) -> None:
+    results, false_positives = matched(dataset, [[] for _ in dataset.pictures])
     assert not false_positives
-    for answer in answers:
-        assert not answer.right and answer.found is None and answer.adds == np.inf
-        assert answer.predicted is dataset.table_center and answer.xy > 0
+    for result in results:
+        assert not result.right and result.detection is None and result.adds == np.inf
+        assert result.predicted is dataset.table_center and result.xy > 0
 
 
-def test_a_turn_by_a_symmetry_is_no_error_and_another_is(dataset: BopDataset) -> None:
-    """Of any kind: also where the turn moves the origin, as a triangular prism's and a tetrahedron's."""
+def test_a_symmetric_pose_is_no_error_and_another_rotation_is(dataset: BopDataset) -> None:
+    """For all kinds, including those whose symmetries move the origin, as a triangular prism's and a tetrahedron's."""
     moves = set()
     for number in range(24):
-        finds = []
+        detections = []
         for picture in dataset.pictures:
             row = []
             for one in picture.instances:
                 kind = kind_of(dataset, one)
                 symmetric_pose = kind.symmetries[number % len(kind.symmetries)]
-                row.append(found(kind, one.camera_from_block @ symmetric_pose, 0.9))
+                row.append(detection(kind, one.camera_from_block @ symmetric_pose, 0.9))
                 if np.linalg.norm(symmetric_pose[:3, 3]) > 0.01:
                     moves.add(kind.name)
-            finds.append(row)
-        for answer in answers_to(dataset, finds)[0]:
-            assert answer.right
-            assert max(answer.adds, answer.rotation, answer.translation, answer.xy) < 1e-6
-            assert answer.mspd < 1e-4
+            detections.append(row)
+        for result in matched(dataset, detections)[0]:
+            assert result.right
+            assert max(result.adds, result.rotation, result.translation, result.xy) < 1e-6
+            assert result.mspd < 1e-4
     assert moves
     turn = rigid(rotation_about(2, np.radians(30)), np.zeros(3))
-    finds = [
-        [found(kind_of(dataset, one), one.camera_from_block @ turn, 0.9) for one in p.instances]
+    detections = [
+        [detection(kind_of(dataset, one), one.camera_from_block @ turn, 0.9) for one in p.instances]
         for p in dataset.pictures
     ]
-    cubes = [a for a in answers_to(dataset, finds)[0] if a.kind.name == "cube"]
+    cubes = [a for a in matched(dataset, detections)[0] if a.kind.name == "cube"]
     assert cubes and [a.rotation for a in cubes] == pytest.approx([np.pi / 6] * len(cubes))
 
 
 def made(dataset: BopDataset, number: int, fraction: float, miss: float) -> BlockResult:
-    """An answer to the first cube of a picture of the dataset, seen to `fraction`, `miss` diameters off."""
+    """A result for the first block of a picture, as a cube, with visible `fraction` and an error of `miss` diameters."""
     picture = dataset.pictures[number % len(dataset.pictures)]
     kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
     truth = replace(picture.instances[0], visible_fraction=fraction)
     picture = replace(picture, instances=(truth, *picture.instances[1:]))
-    one = found(kind, truth.camera_from_block, 0.5)
+    one = detection(kind, truth.camera_from_block, 0.5)
     view = View(picture.intrinsics, picture.distortion, picture.camera_from_world)
     return BlockResult(picture, view, kind, truth, one, miss * kind.diameter, 0.0, 0.0, 0.0, np.zeros(2), np.zeros(2))
 
 
-def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> None:
+def test_the_factor_that_explains_the_errors_comes_first(dataset: BopDataset) -> None:
     rng = np.random.default_rng(0)
-    answers = [
+    results = [
         made(dataset, k, fraction, 0.02 + 0.6 * (1 - fraction) ** 2)
         for k, fraction in enumerate(rng.uniform(0.1, 1, 240))
     ]
-    rows = by_factor(answers)
+    rows = by_factor(results)
     names = [row["factor"] for row in rows]
     assert names[0] == "occluded fraction"
     assert rows[0]["explained"] > 0.8
@@ -207,13 +211,13 @@ def test_the_factor_that_makes_the_errors_comes_first(dataset: BopDataset) -> No
 
 
 def test_explained_variance_by_hand(dataset: BopDataset) -> None:
-    """Two groups of misses (0.1, 0.3) and (0.5, 0.7): within 0.04 of freedom 2, whole 0.2 of freedom 3."""
-    answers = [made(dataset, k, 1.0, miss) for k, miss in enumerate((0.1, 0.3, 0.5, 0.7))]
+    """Groups of errors (0.1, 0.3) and (0.5, 0.7): sum of squares 0.04 within (2 degrees of freedom), 0.2 in all (3)."""
+    results = [made(dataset, k, 1.0, miss) for k, miss in enumerate((0.1, 0.3, 0.5, 0.7))]
     round_kind = BLOCKS.kinds[BLOCKS.names.index("cylinder")]
-    answers[2:] = [
-        replace(a, kind=round_kind, adds=a.adds / a.kind.diameter * round_kind.diameter) for a in answers[2:]
+    results[2:] = [
+        replace(a, kind=round_kind, adds=a.adds / a.kind.diameter * round_kind.diameter) for a in results[2:]
     ]
-    row = next(row for row in by_factor(answers) if row["factor"] == "kind")
+    row = next(row for row in by_factor(results) if row["factor"] == "kind")
     assert row["explained"] == pytest.approx(1 - (0.04 / 2) / (0.2 / 3))
 
 
@@ -230,15 +234,15 @@ def test_the_recipe_is_that_of_the_picture_and_its_block(dataset: BopDataset) ->
     assert len(bright) == 12
 
 
-def test_a_recipe_of_another_version_is_told(dataset: BopDataset, tmp_path: Path) -> None:
+def test_a_recipe_of_another_version_is_refused(dataset: BopDataset, tmp_path: Path) -> None:
     (tmp_path / "rgb").mkdir()
     (tmp_path / "sample").mkdir()
-    answer = made(dataset, 0, 1.0, 0.0)
-    (tmp_path / "sample" / f"{answer.picture.image_id:06d}.json").write_text('{"recipe": {"blocks": {}}}')
-    moved = replace(answer, picture=replace(answer.picture, path=tmp_path / "rgb" / "000000.jpg"))
+    result = made(dataset, 0, 1.0, 0.0)
+    (tmp_path / "sample" / f"{result.picture.image_id:06d}.json").write_text('{"recipe": {"blocks": {}}}')
+    moved = replace(result, picture=replace(result.picture, path=tmp_path / "rgb" / "000000.jpg"))
     with pytest.raises(DatasetError, match="another version"):
         factors_of(moved)
-    (tmp_path / "sample" / f"{answer.picture.image_id:06d}.json").write_text('{"somebody": "else"}')
+    (tmp_path / "sample" / f"{result.picture.image_id:06d}.json").write_text('{"somebody": "else"}')
     with pytest.raises(DatasetError, match="another version"):
         factors_of(moved)
 
@@ -250,29 +254,31 @@ def test_wilsons_interval() -> None:
 
 
 def test_groups_of_one_explain_nothing(dataset: BopDataset) -> None:
-    answers = [made(dataset, k, 1.0, miss) for k, miss in enumerate((0.1, 0.6))]
-    assert [row["explained"] for row in by_factor(answers)] == [0.0] * len(by_factor(answers))
-    assert by_factor(answers[:1]) == []
+    results = [made(dataset, k, 1.0, miss) for k, miss in enumerate((0.1, 0.6))]
+    assert [row["explained"] for row in by_factor(results)] == [0.0] * len(by_factor(results))
+    assert by_factor(results[:1]) == []
 
 
 def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
     """Each tile is of its own picture; the truth's outline is green, the prediction red; false positives have no truth."""
-    answers = [made(dataset, k, 1.0, 0.05 * k) for k in range(6)]
-    false_positive = FalsePositive(dataset.pictures[7], answers[0].view, answers[0].found)  # type: ignore[arg-type]
-    shown = draw_worst_cases(answers, [false_positive])
+    results = [made(dataset, k, 1.0, 0.05 * k) for k in range(6)]
+    false_positive = FalsePositive(dataset.pictures[7], results[0].view, results[0].detection)  # type: ignore[arg-type]
+    shown = draw_worst_cases(results, [false_positive])
     assert shown.shape == (3 * 480, 3 * 640, 3)
     tiles = [shown[480 * (k // 3) :, 640 * (k % 3) :][:480, :640] for k in range(7)]
-    for tile, picture in zip(tiles, [false_positive.picture, *(a.picture for a in answers[::-1])], strict=True):
+    for tile, picture in zip(tiles, [false_positive.picture, *(a.picture for a in results[::-1])], strict=True):
         original = cv2.resize(cv2.imread(str(picture.path))[..., ::-1], (640, 480))
         assert np.median(np.abs(tile.astype(int) - original)) == 0
 
     def has(tile: Image, color: tuple[int, int, int]) -> bool:
         return bool((np.abs(tile.astype(int) - color).max(2) < 30).sum() > 20)
 
-    beside_it = replace(answers[5], found=found(answers[5].kind, beside(answers[5].truth.camera_from_block, 0.03), 0.5))
+    beside_it = replace(
+        results[5], detection=detection(results[5].kind, beside(results[5].truth.camera_from_block, 0.03), 0.5)
+    )
     shown = draw_worst_cases([beside_it], [])
     assert has(shown, GREEN) and has(shown, RED)
-    lost = draw_worst_cases([replace(answers[5], found=None)], [])
+    lost = draw_worst_cases([replace(results[5], detection=None)], [])
     assert has(lost, GREEN) and not has(lost[40:], RED)
     # Every picture in order, with what was detected in it with the confidence asked for (0.5), and that alone.
     pictures = dataset.pictures[:8]
@@ -283,36 +289,38 @@ def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
     assert not has(draw_overlays(pictures, [beside_it], [], 0.51), RED)
 
 
-def test_where_the_camera_was_found_the_tables_edges_are_not_that_sure(dataset: BopDataset) -> None:
-    """A camera is found some centimetres off, and so is all that it sees, up to the block on the very edge."""
+def test_with_an_estimated_camera_the_tables_edges_have_a_margin(dataset: BopDataset) -> None:
+    """An error of some centimeters in the camera shifts all detections, also of a block on the table's edge."""
     assert dataset.table_center is not None and dataset.table_size is not None
     least, greatest = dataset.table_center - dataset.table_size / 2, dataset.table_center + dataset.table_size / 2
-    known = Told([[] for _ in dataset.pictures])
+    known = Given([[] for _ in dataset.pictures])
     list(match_dataset(known, dataset, 5))  # type: ignore[arg-type]
-    blind = Told([[] for _ in dataset.pictures], located=[View(p.intrinsics, p.distortion) for p in dataset.pictures])
-    list(match_dataset(blind, dataset, 5, nominal_fov=45.0))  # type: ignore[arg-type]
-    for views, margin in ((known.views, 0.0), (blind.views, 0.1)):
+    unknown = Given(
+        [[] for _ in dataset.pictures], located=[View(p.intrinsics, p.distortion) for p in dataset.pictures]
+    )
+    list(match_dataset(unknown, dataset, 5, nominal_fov=45.0))  # type: ignore[arg-type]
+    for views, margin in ((known.views, 0.0), (unknown.views, 0.1)):
         assert len(views) == len(dataset.pictures)
         for view in views:
             np.testing.assert_allclose(view.table, [least - margin, greatest + margin])
 
 
 def test_medians_are_of_all_blocks(dataset: BopDataset) -> None:
-    """What was not found is infinitely far off; where more than half was not, there is no median."""
-    answers = [
+    """A miss counts as infinite; with more than half missed there is no median."""
+    results = [
         replace(
             made(dataset, number, 1.0, 0.05), translation=0.01 * number, rotation=np.radians(number), mspd=float(number)
         )
         for number in range(3)
     ]
-    lost = replace(answers[0], found=None, adds=np.inf, translation=np.inf, rotation=np.inf, mspd=np.inf)
+    lost = replace(results[0], detection=None, adds=np.inf, translation=np.inf, rotation=np.inf, mspd=np.inf)
     names = ("translation_cm_median", "rotation_deg_median", "mspd_px_median")
     for some, wanted in (
-        (answers, 1.0),
-        ([*answers, lost], 1.5),
-        ([*answers, *[lost] * 2], 2.0),
-        ([*answers, *[lost] * 3], None),
+        (results, 1.0),
+        ([*results, lost], 1.5),
+        ([*results, *[lost] * 2], 2.0),
+        ([*results, *[lost] * 3], None),
     ):
-        told = measures(some, [])
-        assert [told[name] for name in names] == [pytest.approx(wanted)] * 3
-        assert told["not_found"] == len(some) - 3
+        result = measures(some, [])
+        assert [result[name] for name in names] == [pytest.approx(wanted)] * 3
+        assert result["not_found"] == len(some) - 3

@@ -1,4 +1,4 @@
-"""Mesh files as people's programs write them, and what becomes of them: areas, volumes, groups and rests that are known."""
+"""Mesh files of many programs against known areas, volumes, symmetry groups and resting poses."""
 
 import json
 import math
@@ -135,7 +135,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, name: str, c
     assert "\n" not in text and "No module" not in text
 
 
-# An L, a comb and a star: concave outlines (anticlockwise) with their areas by the shoelace formula.
+# An L, a comb and a star: concave outlines (counterclockwise) with their areas by the shoelace formula.
 OUTLINES = {
     "L": [(0, 0), (6, 0), (6, 2), (2, 2), (2, 6), (0, 6)],
     "comb": [(0, 0), (9, 0), (9, 5), (7, 5), (7, 1), (5, 1), (5, 5), (3, 5), (3, 1), (1, 1), (1, 5), (0, 5)],
@@ -315,7 +315,9 @@ def test_shift_texture_and_holes_are_stated(tmp_path: Path) -> None:
     world = load_world(str(_world(tmp_path, "{mesh: part.obj, scale: 0.001}")))
     shift, texture, holes = world.notes
     assert "[300, 0, 25] mm" in shift and "mesh_origin_mm" in shift
-    assert texture == "block 'part': its own texture is not drawn; blocks wear randomize.blocks.material"
+    assert (
+        texture == "block 'part': its own texture is not drawn; all blocks have the material randomize.blocks.material"
+    )
     assert "not watertight" in holes
     (solid,) = world.solids
     assert solid.mesh_origin == pytest.approx([-0.3, 0, -0.025])
@@ -343,7 +345,7 @@ def test_shift_texture_and_holes_are_stated(tmp_path: Path) -> None:
         ("{mesh: cube.obj, scale: 1 mm}", "scale: got '1 mm'; expected a number"),
     ],
 )  # fmt: skip
-def test_sizes_that_nobody_means_are_refused_with_a_guess(tmp_path: Path, block: str, message: str) -> None:
+def test_implausible_sizes_are_refused_with_a_guess(tmp_path: Path, block: str, message: str) -> None:
     (tmp_path / "cube.obj").write_text(obj(CUBE, SIDES))
     with pytest.raises(SceneError) as caught:
         load_world(str(_world(tmp_path, block)))

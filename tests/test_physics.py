@@ -1,4 +1,4 @@
-"""Blocks at rest, judged from their corners alone: on the table, apart, and where they would stay."""
+"""Blocks at rest, checked by their corners: they are on the table, do not overlap and are stable."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -83,7 +83,7 @@ def test_a_dropped_cube_comes_to_rest_flat_over_its_place(height: float, drift: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_block_stays_on_each_of_its_resting_faces(name: str) -> None:
-    """Two computations that know nothing of each other: shapes.rests and the simulation."""
+    """Two independent computations agree: Solid.rests and the simulation."""
     for rest in WORLD.solids[NAMES.index(name)].rests:
         start = rest.copy()
         start[2, 3] += 0.002
@@ -100,8 +100,8 @@ def test_a_block_stays_on_each_of_its_resting_faces(name: str) -> None:
 
 
 @pytest.mark.parametrize(("degrees", "falls"), [(-70, True), (-60, False), (60, False), (70, True)])
-def test_a_leaning_pyramid_falls_to_the_side_of_its_centre_of_mass(degrees: float, falls: bool) -> None:
-    """It stands on an edge of its base, 30 mm from the axis; its centre of mass is 55/4 mm high, so it tips over beyond
+def test_a_leaning_pyramid_falls_to_the_side_of_its_center_of_mass(degrees: float, falls: bool) -> None:
+    """It stands on an edge of its base, 30 mm from the axis; its center of mass is 55/4 mm high, so it tips over beyond
     atan(30 / 13.75) = 65.4 degrees."""
     rotation = rotation_about(0, np.radians(degrees))
     pyramid = WORLD.solids[NAMES.index("pyramid")]
@@ -114,7 +114,7 @@ def test_a_leaning_pyramid_falls_to_the_side_of_its_centre_of_mass(degrees: floa
 
 @pytest.mark.parametrize("degrees", [43, 44, 46])
 def test_no_block_balances_on_an_edge(degrees: float) -> None:
-    """At 45 degrees a cube's centre is above its edge: a degree beside that it falls onto a face."""
+    """At 45 degrees a cube's center is above its edge: a degree beside that it falls onto a face."""
     rotation = rotation_about(0, np.radians(degrees))
     height = 0.025 * np.abs(rotation[2]).sum()
     settled, calm = settle(scene_with(("cube", at(0, 0, height + 5e-4, rotation))), WORLD)
@@ -184,7 +184,7 @@ def test_the_same_bits_twice_and_in_any_batch() -> None:
     assert_same(sample_settled(sampler, 1, [2, 2]), take(whole, [2, 2]))
 
 
-def test_a_drop_that_fails_is_drawn_again_and_says_so() -> None:
+def test_a_drop_that_fails_is_repeated_and_its_attempt_recorded() -> None:
     """Near the edge most drops lose a block: the attempt that held is in the recipe, and reproduces the scene."""
     edge = ["uniform", [0.55, -0.3], [0.62, 0.3]]
     leaves = {"blocks.place": edge, "blocks.count": 2, "distractors.count": 0}

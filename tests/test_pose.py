@@ -1,7 +1,8 @@
-"""Poses from keypoints: exact ones are found again, and the stated uncertainty is the one that repeated measurements
-have."""
+"""Poses from keypoints: exact keypoints give the pose back, and the covariance is that of repeated measurements."""
 
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from scipy.spatial.transform import Rotation
 from simgen.catalogue import load_world
 from simgen.geometry import Array, inverse, look_at, project, rigid, rotation_about, transform_points
 from train.blocks.kinds import BlockSet, Kind
+from train.blocks.stances import Stances
+from train.detect.detector import Detector, _Proposals
+from train.detect.predict import describe
 from train.pose.solve import solve_free, solve_on_table
 from train.pose.view import Pose, View
 
@@ -47,8 +51,8 @@ def test_exact_keypoints_give_the_pose_back(kind: Kind, rest: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "rest"), [case for case in CASES if case[0].axis is not None], ids=str)
-def test_a_round_block_on_its_side_is_found_however_it_is_rolled(kind: Kind, rest: int) -> None:
-    """The network tells the keypoints of a round block as if it were rolled towards the camera, whatever its label says."""
+def test_a_round_block_on_its_side_is_solved_at_any_roll(kind: Kind, rest: int) -> None:
+    """The network predicts a round block's keypoints relative to the camera, whatever the roll in its label."""
     assert kind.axis is not None
     for roll in np.linspace(0.1, 6.2, 9):
         turn = rigid(Rotation.from_rotvec(roll * kind.axis).as_matrix(), np.zeros(3))
@@ -58,7 +62,7 @@ def test_a_round_block_on_its_side_is_found_however_it_is_rolled(kind: Kind, res
         )
         assert solved is not None
         np.testing.assert_allclose(solved.camera_from_block, pose, atol=1e-4)
-        # Height and tilt are known: of the place only what is along the table is uncertain.
+        # Height and tilt are known: only the place along the table is uncertain.
         up = VIEW.camera_from_table[:3, 2]  # type: ignore[index]
         assert up @ solved.covariance[3:, 3:] @ up < 1e-12 < np.trace(solved.covariance[3:, 3:])
 
@@ -79,18 +83,18 @@ def test_the_uncertainty_is_that_of_repeated_measurements() -> None:
         )
         stated = np.mean([one.covariance for one in results], axis=0)
         measured = np.cov(np.concatenate([turns, shifts], 1).T)
-        # Along the directions of the stated covariance, the spread is the stated one, within the sampling error of 600.
+        # Along the axes of the stated covariance the spread is the stated one, within the sampling error of 600.
         spread, axes = np.linalg.eigh(stated)
         for variance, axis in zip(spread, axes.T, strict=True):
             if variance > 1e-3 * spread[-1] or variance > 1e-9:
                 assert 0.75 < np.sqrt(axis @ measured @ axis / variance) < 1.3
-        # The mean square residual of sigmas has its expectation: what is measured less what is fitted.
+        # The mean square residual in sigmas is as expected: 1 less the fitted parameters per measurement.
         free = 6 if solve(exact).covariance[2, 2] and np.linalg.matrix_rank(stated, tol=1e-12) == 6 else 3
         expected = 1 - free / (2 * len(kind.keypoints))
         assert np.mean([one.misfit**2 for one in results]) == pytest.approx(expected, rel=0.15)
 
 
-def test_the_table_tells_the_distance() -> None:
+def test_the_table_determines_the_distance() -> None:
     """The same half pixel of noise: on the table the place is known several times better than free."""
     kind = BLOCKS.kinds[BLOCKS.names.index("kuka_box")]
     pose, rng = lying(kind, 0, (0.2, 0.1), 0.1), np.random.default_rng(1)
@@ -107,7 +111,7 @@ def test_the_table_tells_the_distance() -> None:
     assert np.median(misses["table"]) < 0.4 * np.median(misses["free"])
 
 
-def test_one_wild_keypoint_does_not_carry_the_pose_away() -> None:
+def test_one_outlier_does_not_spoil_the_pose() -> None:
     kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
     pose = lying(kind, 0, (0.0, 0.0), 0.3)
     pixels, sigma = seen(kind, pose), np.full(len(kind.keypoints), 0.5)
@@ -115,10 +119,10 @@ def test_one_wild_keypoint_does_not_carry_the_pose_away() -> None:
     on_table = solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests[:1])
     assert on_table is not None
     assert np.linalg.norm(on_table.camera_from_block[:3, 3] - pose[:3, 3]) < 0.003
-    assert on_table.misfit > 5  # and the pose does not look good
+    assert on_table.misfit > 5  # and the misfit shows it
 
 
-def test_what_cannot_be_is_none() -> None:
+def test_rays_that_miss_the_table_give_no_pose() -> None:
     kind = BLOCKS.kinds[0]
     above = np.full((len(kind.keypoints), 2), -4000.0)  # rays that never meet the table
     assert solve_on_table(kind.keypoints, above, np.ones(len(above)), VIEW, kind.rests) is None
@@ -130,9 +134,8 @@ def test_the_camera_of_a_resized_picture() -> None:
     np.testing.assert_allclose(half, (whole + 0.5) * 0.5 - 0.5)
 
 
-def test_nothing_lies_beyond_the_tables_edge() -> None:
-    """Beyond by more than three deviations and 2 cm, along either axis; on the table, with no table known, or with a place
-    that is uncertain enough, anything may be."""
+def test_a_pose_beyond_the_tables_edge_is_off_the_table() -> None:
+    """Beyond by more than three standard deviations and 2 cm, along either axis. Without a known table no pose is."""
     kind = BLOCKS.kinds[BLOCKS.names.index("cube")]
     view = replace(VIEW, table=np.array([[-0.2, -0.1], [0.2, 0.1]]))
     turn = inverse(VIEW.camera_from_table)[:3, :3]  # type: ignore[arg-type]
@@ -146,15 +149,38 @@ def test_nothing_lies_beyond_the_tables_edge() -> None:
     for x, y in ((0.221, 0.0), (-0.221, 0.0), (0.0, 0.121), (0.0, -0.121)):
         assert off(x, y, 0.001)
         assert not off(0.99 * x, 0.98 * y, 0.001)  # within 2 cm of the edge
-        assert not off(x, y, 0.008)  # within three deviations
+        assert not off(x, y, 0.008)  # within three standard deviations
         assert not off(x, y, 0.001, VIEW)
         assert off(x, y, 0.001, view.resized(0.5, 0.5))
 
 
-def test_a_block_far_away_tells_a_pose_as_long_as_its_keypoints_are_apart() -> None:
-    """OpenCV's SQPnP gives up where they are not, with an error of its own: nothing is found there, and nothing breaks."""
+def test_a_distant_block_has_a_free_pose_while_its_keypoints_are_apart() -> None:
+    """OpenCV's SQPnP raises an error for keypoints that almost coincide; solve_free returns None."""
     kind = next(kind for kind in BLOCKS.kinds if kind.name == "cube")
-    for distance, found in ((5.0, True), (50.0, False)):
+    for distance, solved in ((5.0, True), (50.0, False)):
         pixels = project(kind.keypoints + np.array([0, 0, distance]), VIEW.intrinsics, VIEW.distortion)
         pose = solve_free(kind.keypoints, pixels, np.ones(len(pixels)), VIEW)
-        assert (pose is not None) == found
+        assert (pose is not None) == solved
+
+
+def test_a_distant_block_is_detected_by_its_pose_on_the_table() -> None:
+    """PnP fails for a cube of 5 cm at 20 m with a focal length of 300 px; the pose on the table is exact."""
+    number = BLOCKS.names.index("cube")
+    kind = BLOCKS.kinds[number]
+    camera = np.array([[300.0, 0, 320], [0, 300, 240], [0, 0, 1]])
+    view = View(camera, np.zeros(5), inverse(look_at(np.array([0.0, -19.6, 4.0]), np.zeros(3), 0.0)))
+    assert view.camera_from_table is not None
+    truth = view.camera_from_table @ rigid(np.eye(3), np.array([0.3, 0.1, 0])) @ kind.rests[0]
+    pixels = project(transform_points(truth, kind.keypoints), view.intrinsics, view.distortion)
+    proposals = _Proposals(np.array([number]), np.ones(1), np.ones(1), pixels[None], np.full((1, len(pixels)), 0.5))
+    net = SimpleNamespace(stances=Stances(BLOCKS, apart=False))
+    detector = Detector(net, BLOCKS, 640, 480)  # type: ignore[arg-type]
+    picture = np.zeros((480, 640, 3), np.uint8)
+    (detection,) = detector._detections(proposals, view, picture)
+    assert detection.free is None and detection.on_table is detection.pose
+    np.testing.assert_allclose(detection.pose.camera_from_block, truth, atol=1e-9)
+    assert np.isfinite(detection.features).all()
+    line = json.loads(json.dumps(describe(detection, view), allow_nan=False))
+    assert line["on_table"] is True
+    # Without a table there is no pose at all.
+    assert detector._detections(proposals, View(view.intrinsics, view.distortion), picture) == []

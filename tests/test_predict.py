@@ -181,7 +181,7 @@ def test_several_inputs_have_names_below_the_folder_that_they_share(detector: De
 
 
 @pytest.mark.parametrize(
-    ("image", "says"),
+    ("image", "message"),
     [
         ("gone.jpg", r"^image: gone\.jpg: no such file or folder"),
         ("gone/*.jpg", r"^image: gone/\*\.jpg: no such file or folder"),
@@ -193,11 +193,11 @@ def test_several_inputs_have_names_below_the_folder_that_they_share(detector: De
         ([], "^image: "),
     ],
 )
-def test_what_is_no_picture_is_refused(detector: Detector, image: Any, says: str) -> None:
+def test_what_is_no_picture_is_refused(detector: Detector, image: Any, message: str) -> None:
     for folder in ("empty", "notes"):
         Path(folder).mkdir()
     Path("notes/readme.txt").write_text("x")
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         run(image)
     assert not Path("out").exists()
 
@@ -231,7 +231,7 @@ def test_a_video_gives_its_frames_in_order(detector: Detector, name: str) -> Non
     assert there and frame.shape == (SIZE[1], SIZE[0], 3)
 
 
-def test_a_video_that_is_cut_off_says_how_many_of_its_frames_were_read(detector: Detector) -> None:
+def test_the_message_for_a_truncated_video_has_the_number_of_frames_read(detector: Detector) -> None:
     whole = film("whole.avi", 4, noise=99).read_bytes()
     Path("cut.avi").write_bytes(whole[: len(whole) * 8 // 10])
     with pytest.raises(PartialError, match=r"cut\.avi: only [123] of its 4 frames can be read"):
@@ -299,7 +299,7 @@ def test_a_photograph_is_turned_as_exif_states_and_the_message_explains_it(detec
     run("upright.png")
     assert np.array_equal(detector.seen[0], np.rot90(portrait, -1))
     save("lying.png", BLUE, exif=exif)
-    with pytest.raises(ConfigError, match=r"^lying\.png: camera: .* turned by a quarter .* EXIF"):
+    with pytest.raises(ConfigError, match=r"^lying\.png: camera: .* rotated by 90 degrees .* EXIF"):
         run("lying.png")
 
 

@@ -1,4 +1,4 @@
-"""The ray caster's light and shapes against what one can work out, and its bytes against themselves."""
+"""The ray caster: light and shapes against formulas, and identical bytes for any batch and chunk."""
 
 import shutil
 from dataclasses import replace
@@ -30,7 +30,7 @@ BARE = ("randomize=none", "randomize.blocks.count=0", "randomize.table.color=[1,
 
 
 def lights(*items: dict[str, object], batch: int = 1) -> Lights:
-    """Lights with shadow and of intensity 1, unless told otherwise."""
+    """Lights with shadow and intensity 1 by default."""
     common = {
         "present": True,
         "kind": "directional",
@@ -126,7 +126,7 @@ def test_light_adds_up() -> None:
 
 
 def test_sky_and_ground_light_by_the_height_of_the_normal() -> None:
-    """A plane that faces up has the sky's colour; a cube's upright sides have the mean of both."""
+    """A plane that faces up has the sky's color; a cube's upright sides have the mean of both."""
     dome = around(0.8, (0.2, 0.4, 1.0), (1.0, 0.5, 0.1))
     cube = ("randomize.blocks.material.color=[1,1,1]", "randomize.blocks.material.specular=0")
     scenes = scene_of("randomize=none", *cube, *BARE[2:], *SMALL, lights=lights({"intensity": 0.0}), ambient=dome)
@@ -163,7 +163,7 @@ def test_occlusion_darkens_contacts_alone_and_by_its_share() -> None:
 
 def test_the_shadow_of_a_cube_is_where_it_must_be() -> None:
     """A directional light through the edges of a 5 cm cube: the shadow's end is 5 cm / tan(elevation) away."""
-    light = lights({"direction": [1.0, 0, 1.0]})  # 45 degrees: the shadow is 5 cm long, towards -X
+    light = lights({"direction": [1.0, 0, 1.0]})  # 45 degrees: the shadow is 5 cm long, toward -X
     scenes = overhead(scene_of(*BARE[:1], *BARE[2:], "width=320", "height=240", lights=light, ambient=around(0)), 0.5)
     frames = drawn(scenes)
     place, rgb = on_table(scenes), frames.rgb[0, ..., 0].numpy()
@@ -282,11 +282,11 @@ def test_textures_lie_on_the_table_as_they_are_painted(kind: str) -> None:
     start, end = decode(np.array([1, 0.1, 0.1])), decode(np.array([0.1, 0.2, 1]))
     inside = np.all(np.abs(place) < [0.59, 0.39], axis=-1)
     wrong = np.abs(rgb - (start + (end - start) * share)).max(-1)[inside] > 2e-3
-    assert wrong.mean() < 0.01  # a pixel whose centre is at an edge may fall on either side
+    assert wrong.mean() < 0.01  # a pixel whose center is at an edge may fall on either side
 
 
 def test_a_users_pictures_lie_on_surfaces_and_behind_them(tmp_path: Path) -> None:
-    """Four quarters of known colours: on the table as it lies, u along X and v along Y; and filling the frame behind."""
+    """Four quarters of known colors: on the table as it lies, u along X and v along Y; and filling the frame behind."""
     quarters = np.zeros((64, 64, 3), np.uint8)
     quarters[:32, :32], quarters[:32, 32:] = [250, 20, 20], [20, 250, 20]
     quarters[32:, :32], quarters[32:, 32:] = [20, 20, 250], [250, 250, 20]
@@ -322,7 +322,7 @@ def test_a_users_pictures_lie_on_surfaces_and_behind_them(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("shape", ["cone", "cylinder"])
 def test_round_sides_are_round(shape: str) -> None:
-    """The points seen lie on the cone or cylinder to a hundredth of a millimetre: a 64-gon would be off by 0.03 mm."""
+    """The points seen lie on the cone or cylinder to a hundredth of a millimeter: a 64-gon would be off by 0.03 mm."""
     scenes = scene_of(
         "randomize=none", f"randomize.blocks.model={shape}", "width=640", "height=480", "randomize.camera.distance=0.25"
     )
@@ -343,7 +343,7 @@ def test_round_sides_are_round(shape: str) -> None:
 
 
 def test_amodal_masks_are_the_exact_silhouettes() -> None:
-    """Masks equal the exact coverage of pixel centres, hidden or not; round ones' are a 64-gon's but for a few edges."""
+    """Masks equal the exact coverage of pixel centers, hidden or not; round ones' are a 64-gon's but for a few edges."""
     crowd = ("randomize.blocks.count=6", "randomize.distractors.count=10", "randomize.camera.elevation_deg=15")
     sampler, world = sampler_of(*crowd, "width=320", "height=240")
     scenes = sampler.sample(3, range(4))

@@ -1,4 +1,4 @@
-"""One contract for every backend."""
+"""Tests that every renderer must pass."""
 
 import os
 import subprocess
@@ -68,7 +68,7 @@ def outline_of(scenes: Scenes, row: int, slot: int) -> np.ndarray:
 
 
 def beyond_one_pixel(mask: np.ndarray, truth: np.ndarray) -> int:
-    """How many pixels of `mask` are wrong though no neighbour of theirs lies across the edge of `truth`."""
+    """How many pixels of `mask` are wrong though no neighbor of theirs lies across the edge of `truth`."""
     kernel = np.ones((3, 3), np.uint8)
     inner, outer = cv2.erode(truth.astype(np.uint8), kernel), cv2.dilate(truth.astype(np.uint8), kernel)
     return int(np.sum((mask & (outer == 0)) | (~mask & (inner == 1))))
@@ -79,7 +79,7 @@ PINHOLE = "randomize.camera.distortion=[0,0,0,0,0]"
 
 @pytest.mark.parametrize("lens", [PINHOLE, "randomize.camera.distortion=[-0.1,0.02,0.001,-0.002,0]"])
 def test_masks_are_the_projected_solids(renderer: Renderer, lens: str) -> None:
-    """Each backend's masks against exact coverage of pixel centres by the projected hulls: a second, independent way."""
+    """Each backend's masks against exact coverage of pixel centers by the projected hulls: a second, independent way."""
     sampler, _ = sampler_of("randomize.blocks.count=6", "width=320", "height=240", lens)
     scenes = sampler.sample(3, range(6))
     frames = draw(renderer, scenes)
@@ -157,8 +157,8 @@ def test_a_picture_does_not_depend_on_what_was_drawn_before(renderer: Renderer) 
     fresh.close()
 
 
-def test_forty_textures_give_forty_pictures_of_the_right_colour(renderer: Renderer) -> None:
-    """The trap of stuck textures: every block must show its own colour, in every scene."""
+def test_forty_textures_give_forty_pictures_of_the_right_color(renderer: Renderer) -> None:
+    """The trap of stuck textures: every block must show its own color, in every scene."""
     matt = "randomize.blocks.material.specular=0"
     sampler, _ = sampler_of("randomize=none", "randomize.blocks.count=6", "randomize.blocks.place=varied", matt, *SMALL)
     scenes = take(sampler.sample(0, [0]), [0] * 40)
@@ -183,7 +183,7 @@ def test_forty_textures_give_forty_pictures_of_the_right_colour(renderer: Render
 
 
 def test_every_texture_kind_looks_as_painted(renderer: Renderer) -> None:
-    """A checker table shows its two colours in equal parts, a flat one a single one; images come from the folder."""
+    """A checker table shows its two colors in equal parts, a flat one a single one; images come from the folder."""
     sampler, _ = sampler_of("randomize=none", "randomize.blocks.count=0", "randomize.table.texture=checker", *SMALL)
     scenes = sampler.sample(0, [0])
     two = np.array([[1.0, 0.2, 0.2], [0.2, 0.2, 1.0]])
@@ -199,8 +199,8 @@ def test_every_texture_kind_looks_as_painted(renderer: Renderer) -> None:
 
 
 @pytest.mark.parametrize("model", ["cube", "triangular_prism", "hexagonal_prism", "tetrahedron"])
-def test_each_face_has_its_own_share_of_the_two_colours(renderer: Renderer, model: str) -> None:
-    """By geometry: which face a pixel shows follows from its depth alone. Light that is white scales both colours alike."""
+def test_each_face_has_its_own_share_of_the_two_colors(renderer: Renderer, model: str) -> None:
+    """By geometry: which face a pixel shows follows from its depth alone. Light that is white scales both colors alike."""
     sampler, world = sampler_of(
         "randomize=none",
         f"randomize.blocks.model={model}",
@@ -237,11 +237,11 @@ def test_each_face_has_its_own_share_of_the_two_colours(renderer: Renderer, mode
     assert clear.mean() > 0.6
     faces = np.unique(number[clear])
     assert len(faces) >= 2
-    assert np.diff(np.sort(share[faces])).min() > 0.03  # they can be told apart
+    assert np.diff(np.sort(share[faces])).min() > 0.03  # they differ visibly
 
 
 def test_each_light_factor_is_seen_or_declared_as_ignored(renderer: Renderer) -> None:
-    """What a backend cannot vary it must say, and what it does not list it must show."""
+    """A backend must list each factor that it cannot draw, and draw all others."""
     sampler, _ = sampler_of("randomize=none", "randomize.light.count=2", "randomize.light.kind=area", *SMALL)
     scenes = sampler.sample(0, [0])
     direction = scenes.lights.direction.copy()
@@ -318,7 +318,7 @@ def test_tiny_and_raycast_agree_in_shading() -> None:
         made.close()
     tiny, cast = pictures
     for row in range(3):
-        # Inside faces: where both see the same block and raycast's colour does not change.
+        # Inside faces: where both see the same block and raycast's color does not change.
         flat = cv2.morphologyEx(cast.rgb[row], cv2.MORPH_GRADIENT, np.ones((3, 3))).max(-1) <= 4
         inside = flat & (cast.slot[row] >= 0) & (tiny.slot[row] == cast.slot[row])
         assert inside.sum() > 300
@@ -383,7 +383,7 @@ def test_unknown_renderer() -> None:
 
 
 def test_egl_that_cannot_run_names_the_missing_package() -> None:
-    """No EGL vendor library: PyBullet's plugin crashes the child, and this process lives to tell."""
+    """No EGL vendor library: PyBullet's plugin crashes the child process, and this process reports it."""
     code = (
         "from simgen import load_world, make_renderer, SimgenError\n"
         "try: make_renderer('egl', load_world('tabletop'))\n"
@@ -396,7 +396,7 @@ def test_egl_that_cannot_run_names_the_missing_package() -> None:
     assert "apt install libegl1 libgl1-mesa-dri" in child.stdout
 
 
-def test_the_near_plane_heeds_what_is_there_alone() -> None:
+def test_the_near_plane_depends_on_present_objects_only() -> None:
     """By hand: a camera at the axis of a cube of 20 cm, 1 m above its top, and with that gone the table."""
     sampler, world = sampler_of("randomize=none", *SMALL)
     cube, table = Box(np.array([0, 0, 0.1]), np.full(3, 0.2)), Box(np.array([0, 0, -0.5]), np.ones(3))

@@ -1,4 +1,4 @@
-"""Scenes as values: what they refuse, how they are cut and joined, and that JSON keeps every bit."""
+"""Scenes: checks in the constructor, take and concatenate, and lossless JSON."""
 
 import json
 from collections.abc import Iterator
@@ -135,7 +135,7 @@ def test_json_keeps_every_bit(batch: int) -> None:
 
 
 def test_json_keeps_scenes_without_fixtures_and_lights() -> None:
-    """Whose arrays are empty: a list knows nothing of the axes beyond that."""
+    """Their arrays are empty, and a list loses the axes after one of length 0."""
     scenes = scenes_of(2)
     none = np.zeros((2, 0))
     bare = replace(

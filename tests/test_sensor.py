@@ -1,4 +1,4 @@
-"""The camera between light and file: each step against known answers and against float64 arithmetic of its own."""
+"""The sensor model: each step against known answers and against separate float64 arithmetic."""
 
 import itertools
 from collections.abc import Iterator
@@ -162,7 +162,7 @@ def test_vignette_takes_its_share_at_the_corners_a_quarter_of_it_halfway_and_not
     light = np.full((height, width, 3), 0.9)
     image = sensed(light, vignette=share)
     assert np.array_equal(image[30, 50], sensed(light)[30, 50])
-    # A pixel's centre is half a pixel inside the picture's corner, which is what loses all of `share`.
+    # A pixel's center is half a pixel inside the picture's corner, which is what loses all of `share`.
     inside = ((height - 1) ** 2 + (width - 1) ** 2) / (height**2 + width**2)
     for row, column, part in ((0, 0, 1), (0, -1, 1), (-1, 0, 1), (-1, -1, 1), (15, 25, 0.25), (45, 75, 0.25)):
         assert_rounded(image[row, column], curve(np.full(3, 0.9 * (1 - share * part * inside))))
@@ -174,7 +174,7 @@ def test_vignette_takes_its_share_at_the_corners_a_quarter_of_it_halfway_and_not
 
 
 def test_the_corners_of_a_large_picture_lose_the_share_to_the_nearest_level() -> None:
-    """The half pixel between a pixel's centre and the corner is below what a byte can tell."""
+    """The half pixel between a pixel's center and the corner changes less than one level of 8 bits."""
     image = sensed(np.ones((400, 600, 3)), vignette=0.5)
     assert (image[[0, 0, -1, -1], [0, -1, 0, -1]] == round(float(curve(0.5)))).all()
     assert (image[199:201, 299:301] == 255).all()
@@ -218,7 +218,7 @@ def test_shot_noise_follows_the_exposed_light(stops: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["shot_noise", "read_noise"])
-def test_grain_of_channels_and_of_neighbours_is_uncorrelated(kind: str) -> None:
+def test_noise_of_channels_and_of_neighbors_is_uncorrelated(kind: str) -> None:
     grain = grain_of(0.5, **{kind: 10.0})
     pairs = [(grain[..., a], grain[..., b]) for a, b in ((0, 1), (0, 2), (1, 2))]
     pairs += [(grain[:, k:], grain[:, :-k]) for k in (1, 2, 8)]
@@ -449,7 +449,7 @@ def test_blur_mixes_linear_light() -> None:
     """Half black and half white is half the light, which is displayed as 188; bytes would mix to 128."""
     v, u = np.mgrid[:60, :60]
     checkers = np.repeat(((u + v) % 2)[..., None], 3, axis=2).astype(float)
-    # A line of 2 px: half of its light in one pixel, a quarter each in both neighbours.
+    # A line of 2 px: half of its light in one pixel, a quarter each in both neighbors.
     assert (sensed(checkers, motion=2.0 * 480 / 60)[:, 1:-1] == 188).all()
     assert np.abs(sensed(checkers, defocus=10.0 * 480 / 60)[12:-12, 12:-12] - 187.5).max() <= 1.5
 
@@ -540,7 +540,7 @@ def test_jpeg_equals_writing_and_reading_a_file(size: tuple[int, int]) -> None:
         assert np.array_equal(sensed(light, jpeg_quality=quality), expected)
 
 
-def test_jpeg_loses_more_at_less_quality_and_keeps_the_colours() -> None:
+def test_jpeg_loses_more_at_less_quality_and_keeps_the_colors() -> None:
     light = photograph()
     plain = sensed(light).astype(float)
     losses = [np.abs(sensed(light, jpeg_quality=quality) - plain).mean() for quality in (95, 70, 30, 5)]

@@ -48,7 +48,7 @@ L_FACES = [
 ]
 L_CORNERS = [(x, y, z) for z in (0, 1) for x, y in L_OUTLINE]
 
-# A cube of edge 50 whose sides are quadrilaterals, anticlockwise from outside, far from the origin.
+# A cube of edge 50 whose sides are quadrilaterals, counterclockwise from outside, far from the origin.
 CUBE_CORNERS = [(100 + 50 * x, 50 * y, 50 * z - 7) for x, y, z in product((0, 1), repeat=3)]
 CUBE_FACES = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
 
@@ -305,7 +305,7 @@ def test_a_cube_from_a_file_is_the_built_in_cube(tmp_path: Path) -> None:
 
 
 def _with_normals(path: Path) -> Path:
-    """An OBJ as modelling programs write it: vertex, texture coordinate and normal for each corner of each face."""
+    """An OBJ as modeling programs write it: vertex, texture coordinate and normal for each corner of each face."""
     lines, k = ["mtllib nowhere.mtl", "o cube", "usemtl white"], 0
     for face in CUBE_FACES:
         for corner in face:
@@ -358,7 +358,7 @@ def test_a_mesh_with_a_hollow_keeps_its_surface(tmp_path: Path, inside_out: bool
     solid = load_solid("L", write_obj(tmp_path / "l.obj", L_CORNERS, faces), 0.05)
     assert not solid.convex
     assert solid.size == pytest.approx([0.1, 0.1, 0.05])
-    assert signed_volume(solid) == pytest.approx(3 * 0.05**3)  # positive: anticlockwise from outside
+    assert signed_volume(solid) == pytest.approx(3 * 0.05**3)  # positive: counterclockwise from outside
 
     def inside(points: np.ndarray) -> np.ndarray:
         x, y, z = (points / 0.05 + [1, 1, 0.5]).T
@@ -373,7 +373,7 @@ def test_a_mesh_with_a_hollow_keeps_its_surface(tmp_path: Path, inside_out: bool
 
 def test_symmetries_of_a_mesh_with_a_hollow(tmp_path: Path) -> None:
     """An L with equal arms has one half turn, about the diagonal between them; with unequal arms it has none. The
-    hull alone would tell the same; a dent in one side of a cube is seen by its surface only."""
+    hull alone gives the same result; a dent in one side of a cube is visible only in its surface."""
     even = load_solid("L", write_obj(tmp_path / "even.obj", L_CORNERS, L_FACES), 0.05)
     half_turn = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]])
     assert np.allclose(even.symmetries, [np.eye(4), half_turn], rtol=0, atol=1e-6)
@@ -393,7 +393,7 @@ def test_symmetries_of_a_dented_cube(tmp_path: Path) -> None:
     assert np.allclose(dented.symmetries[:, 2, :3], [0, 0, 1], rtol=0, atol=1e-6)
 
 
-def test_a_round_mesh_takes_the_axis_it_is_told(tmp_path: Path) -> None:
+def test_a_round_mesh_takes_the_stated_axis(tmp_path: Path) -> None:
     ring = [(math.cos(t), math.sin(t)) for t in np.linspace(0, 2 * math.pi, 48, endpoint=False)]
     lying = [(x, y, z) for y in (-1.5, 1.5) for x, z in ring]
     path = write_obj(tmp_path / "roll.obj", lying, _faces_of_hull(lying))
@@ -406,7 +406,7 @@ def test_a_round_mesh_takes_the_axis_it_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (None, "missing"),
         ("", "cannot be read"),
@@ -416,11 +416,11 @@ def test_a_round_mesh_takes_the_axis_it_is_told(tmp_path: Path) -> None:
         ("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n", "cannot be read"),
     ],
 )
-def test_what_is_no_solid_is_refused(tmp_path: Path, content: str | None, says: str) -> None:
+def test_what_is_no_solid_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "thing.obj"
     if content is not None:
         path.write_text(content, encoding="ascii")
-    with pytest.raises(SceneError, match=says) as caught:
+    with pytest.raises(SceneError, match=message) as caught:
         load_solid("thing", path, 1.0)
     assert str(caught.value).startswith(f"{path}: ")
     assert "'thing'" in str(caught.value)

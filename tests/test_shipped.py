@@ -1,4 +1,4 @@
-"""The models that come with the package find what their cards say they find, in pictures that they have never seen."""
+"""The bundled models detect as many blocks in new pictures as their model cards state."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ from simgen.sensor import sense
 from train.data.batch import Batch, views_of
 from train.data.targets import targets_of
 from train.detect.detector import Detector, load_detector
-from train.evaluate.calibrate import judged
+from train.evaluate.calibrate import evaluate_batches
 from train.metrics import adds
 from train.pose.view import View
 from train.runs.checkpoint import SHIPPED, place_of
@@ -30,7 +30,7 @@ def shipped() -> Detector:
 @pytest.mark.parametrize(
     ("name", "seed", "scenes"), [("shipped", 0, ["kuka_table"]), ("shipped-blocks", 9, ["cluster", "closeup"])]
 )
-def test_they_are_small_and_say_where_they_are_from(name: str, seed: int, scenes: list[str]) -> None:
+def test_the_files_are_small_and_state_their_origin(name: str, seed: int, scenes: list[str]) -> None:
     assert set(SHIPPED) == {"shipped", "shipped-blocks"}
     path = place_of(name)
     assert path.stat().st_size < 12e6
@@ -42,9 +42,9 @@ def test_they_are_small_and_say_where_they_are_from(name: str, seed: int, scenes
     assert not origin["code"]["commit"].endswith("-dirty")
 
 
-def test_it_finds_the_box_and_knows_when_it_does(shipped: Detector) -> None:
-    """Of 10 new pictures at most two wrong: the card's 85% would have three or more wrong in one seed of six; this seed is
-    fixed, so it is a change of the code that would show."""
+def test_the_box_is_detected_with_a_calibrated_confidence(shipped: Detector) -> None:
+    """At most two of 10 new pictures are wrong. With the card's 85% three or more would be for one seed in six, but the
+    seed is fixed, so a failure is due to a change of the code."""
     options = ["renderer=raycast", "scene=kuka_table", f"width={shipped.width}", f"height={shipped.height}"]
     pipeline = pipeline_of(*options)
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
@@ -52,22 +52,22 @@ def test_it_finds_the_box_and_knows_when_it_does(shipped: Detector) -> None:
     frames = renderer.render(scenes)
     targets, images = targets_of(scenes, frames), sense(frames.rgb, scenes.sensor).numpy()
     right = 0
-    for row, finds in enumerate(shipped.find(list(images), views_of(targets))):
-        boxes = [found for found in finds if found.kind.name == "kuka_box"]
+    for row, detections in enumerate(shipped.find(list(images), views_of(targets))):
+        boxes = [one for one in detections if one.kind.name == "kuka_box"]
         (slot,) = torch.nonzero(targets.present[row] & targets.labelled[row])[:, 0].tolist()
         truth = targets.camera_from_block[row, slot].double().numpy()
-        best = max(boxes, key=lambda found: found.confidence)
+        best = max(boxes, key=lambda one: one.confidence)
         error = adds(best.pose.camera_from_block, truth, best.kind.corners)
         right += error < 0.1 * best.kind.diameter
-        assert all(found.confidence < 0.5 for found in finds if found.kind.name != "kuka_box")
+        assert all(one.confidence < 0.5 for one in detections if one.kind.name != "kuka_box")
     assert right >= NUMBER - 2
 
 
-def test_blocks_are_found_on_any_side() -> None:
-    """In 12 new pictures of the kind that it was calibrated on, four in five of the blocks that are seen by over half are
-    right, and as many of the finds with a confidence over 0.6 as they state, to 2.5 deviations of such a count: the seed is
-    fixed, so it is a change of the code that would show. No distractors: those that are a known kind in another size are
-    taken for blocks."""
+def test_blocks_are_detected_on_any_side() -> None:
+    """In 12 new pictures like those of its calibration, at least four fifths of the blocks that are over half visible are
+    right, and of the detections with a confidence over 0.6 as many as the confidence states, within 2.5 standard deviations
+    of such a count. The seed is fixed, so a failure is due to a change of the code. No distractors: those of a known kind in
+    another size are detected, too."""
     detector = load_detector("shipped-blocks").zoomed(1.5)
     options = ["renderer=raycast", "scene=tabletop", "width=640", "height=480", "randomize.distractors.count=0"]
     pipeline = pipeline_of(*options)
@@ -77,20 +77,20 @@ def test_blocks_are_found_on_any_side() -> None:
     targets, images = targets_of(scenes, frames), sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2)
     classes = torch.tensor(detector.blocks.classes_of(pipeline.world.solids))
     targets = replace(targets, model=classes[targets.model])
-    room = torch.full((12, 2, 2), torch.nan)
-    batch = Batch(images, targets, torch.zeros(12, 1, 1, 2), room, torch.zeros(*targets.model.shape, 1, 4))
-    finds = list(judged(detector, [batch]))
+    tables = torch.full((12, 2, 2), torch.nan)
+    batch = Batch(images, targets, torch.zeros(12, 1, 1, 2), tables, torch.zeros(*targets.model.shape, 1, 4))
+    evaluated = list(evaluate_batches(detector, [batch]))
     seen = int((targets.present & targets.labelled & (targets.share > 0.5)).sum())
-    sure = [one for one in finds if one.found.confidence > 0.6]
-    stated = np.array([one.found.confidence for one in sure])
+    confident = [one for one in evaluated if one.detection.confidence > 0.6]
+    stated = np.array([one.detection.confidence for one in confident])
     assert seen > 25
-    assert sum(one.right for one in finds) >= 0.8 * seen
-    assert len(sure) > 0.5 * seen
-    assert sum(one.right for one in sure) >= stated.sum() - 2.5 * np.sqrt((stated * (1 - stated)).sum())
+    assert sum(one.right for one in evaluated) >= 0.8 * seen
+    assert len(confident) > 0.5 * seen
+    assert sum(one.right for one in confident) >= stated.sum() - 2.5 * np.sqrt((stated * (1 - stated)).sum())
 
 
-def test_more_pixels_go_in_where_blocks_are_small(shipped: Detector) -> None:
-    """Zoomed by 2 it takes a picture of twice its size as it is."""
+def test_a_zoom_enlarges_the_networks_input(shipped: Detector) -> None:
+    """With a zoom of 2 a picture of twice the training's size is not resized."""
     assert shipped.zoomed(2).zoomed(0.5) == shipped
     generator = np.random.default_rng(0)
     fine = generator.integers(0, 256, (2 * shipped.height, 2 * shipped.width, 3), dtype=np.uint8)
@@ -102,7 +102,7 @@ def test_more_pixels_go_in_where_blocks_are_small(shipped: Detector) -> None:
     assert np.array_equal(given[0], fine[None])  # not resized at all
 
 
-def test_an_empty_wall_shows_nothing(shipped: Detector) -> None:
+def test_a_blank_picture_has_no_confident_detection(shipped: Detector) -> None:
     blank = np.full((shipped.height, shipped.width, 3), 128, np.uint8)
     view = View(np.array([[220.0, 0, 127.5], [0, 220, 95.5], [0, 0, 1]]), np.zeros(5))
-    assert all(found.confidence < 0.5 for found in shipped.find([blank], [view])[0])
+    assert all(one.confidence < 0.5 for one in shipped.find([blank], [view])[0])

@@ -1,4 +1,4 @@
-"""Silhouettes against rays: a pixel is covered if the ray through its centre meets the block."""
+"""Silhouettes against rays: a pixel is covered if the ray through its center meets the block."""
 
 import math
 from functools import cache
@@ -25,7 +25,7 @@ LENSES = {
     "pincushion": np.array([0.15, 0, 0, 0, 0]),
     "all": np.array([-0.1, 0.02, 0.004, -0.003, 0.01]),
 }
-TIE = 0.01  # px: within this of an outline a pixel's centre may count as inside or as outside
+TIE = 0.01  # px: within this of an outline a pixel's center may count as inside or as outside
 
 
 @cache
@@ -70,7 +70,7 @@ def meets_a_triangle(solid: Solid, scale: float, pose: Array, rays: Array) -> np
 
 
 def agree(solid: Solid, pose: Array, lens: str = "none", scale: float = 1.0) -> tuple[Silhouette, np.ndarray]:
-    """Asserts that the silhouette is what the rays say, wherever a shift by TIE does not matter; returns both."""
+    """Asserts that silhouette and rays agree at all pixels that a shift by TIE does not change; returns both."""
     meets = meets_hull if solid.convex else meets_a_triangle
     shifts = [(0, 0), (TIE, 0), (-TIE, 0), (0, TIE), (0, -TIE)]
     answers = np.stack([meets(solid, scale, pose, rays_of(lens, shift)) for shift in shifts])
@@ -189,7 +189,7 @@ def test_a_lens_shows_nothing_that_is_far_to_its_side(angle: float) -> None:
     assert not found.mask(WIDTH, HEIGHT).any()
 
 
-def test_too_far_away_to_cover_a_pixels_centre() -> None:
+def test_too_far_away_to_cover_a_pixels_center() -> None:
     found, _ = agree(solid_of("cube"), rigid(np.eye(3), np.array([0.013, 0.013, 40.0])))
     assert found.count() == 0
 

@@ -1,4 +1,4 @@
-"""On which side a block lies: sides that a symmetry makes one are one class, all others are told apart."""
+"""Classes by the side that is down: sides that are equivalent by symmetry are one class, all others are separate."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_each_rest_belongs_to_one_class_of_its_kind(apart: bool) -> None:
         assert sorted(np.concatenate(own).tolist()) == list(range(len(kind.rests)))
 
 
-def test_classes_that_are_told_apart_share_no_keypoint() -> None:
+def test_separate_classes_share_no_keypoint() -> None:
     counts = [len(BLOCKS.kinds[int(kind)].keypoints) for kind in APART.kind]
     rows = [row for own, count in zip(APART.rows.tolist(), counts, strict=True) for row in own[:count]]
     assert sorted(rows) == list(range(APART.total))

@@ -1,4 +1,4 @@
-"""Textures against what one can count and compute in float64, and image folders against files of known colours."""
+"""Textures against counts and float64 arithmetic, and image folders against files of known colors."""
 
 from pathlib import Path
 
@@ -67,8 +67,8 @@ def share(
     return mixed.numpy()
 
 
-def centres(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where on the surface the centres of a picture's pixels are: u runs right, v up, the middle is (0, 0)."""
+def centers(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where on the surface the centers of a picture's pixels are: u runs right, v up, the middle is (0, 0)."""
     u, v = (np.arange(width) - (width - 1) / 2) / width, ((height - 1) / 2 - np.arange(height)) / height
     return np.broadcast_arrays(u[None], v[:, None])
 
@@ -84,7 +84,7 @@ def linear(levels: np.ndarray) -> np.ndarray:
 
 
 def assert_mixed(image: np.ndarray, mixed: np.ndarray, first: np.ndarray = RED, second: np.ndarray = BLUE) -> None:
-    """`image` shows the shares `mixed` (height, width) of the second colour's light, at least to the nearest of 256 shares
+    """`image` shows the shares `mixed` (height, width) of the second color's light, at least to the nearest of 256 shares
     and then to the nearest byte."""
     start, way = linear(first), linear(second) - linear(first)
     step = 0.5 / 255 + 1e-5
@@ -94,7 +94,7 @@ def assert_mixed(image: np.ndarray, mixed: np.ndarray, first: np.ndarray = RED, 
 
 
 def areas(image: np.ndarray, color: np.ndarray) -> int:
-    """The number of connected areas of exactly this colour."""
+    """The number of connected areas of exactly this color."""
     return cv2.connectedComponents((image == color).all(axis=2).astype(np.uint8), connectivity=4)[0] - 1
 
 
@@ -144,7 +144,7 @@ def test_decode_and_encode_are_inverse_and_rise() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 1, 77, 128, 254, 255])
-def test_flat_is_exactly_its_colour(level: int) -> None:
+def test_flat_is_exactly_its_color(level: int) -> None:
     image = picture("flat", (5, 7), color=np.array([level, 255 - level, 3]) / 255)
     assert (image == [level, 255 - level, 3]).all()
 
@@ -156,7 +156,7 @@ def test_flat_rounds_to_the_nearest_level() -> None:
 
 @pytest.mark.parametrize("cycles", [1, 2, 3, 4, 8])
 def test_a_checker_has_so_many_fields(cycles: int) -> None:
-    """A cycle is one field of either colour, in both directions."""
+    """A cycle is one field of either color, in both directions."""
     image = picture("checker", cycles=float(cycles))
     fields = (2 * cycles) ** 2
     assert areas(image, RED) == areas(image, BLUE) == fields // 2
@@ -179,13 +179,13 @@ def test_stripes_are_so_many_and_run_across_their_angle(cycles: int) -> None:
     assert np.array_equal(lying[::-1, 0], upright[0])  # v runs up
 
 
-def test_turned_patterns_keep_their_colours_and_shares() -> None:
+def test_rotated_patterns_keep_their_colors_and_shares() -> None:
     for texture in ("checker", "stripes"):
         image = picture(texture, (200, 200), angle=0.4, cycles=7.0)
         red, blue = ((image == color).all(axis=2) for color in (RED, BLUE))
         assert (red | blue).all()
         assert red.mean() == pytest.approx(0.5, abs=0.05)
-    # Half a turn of an even pattern exchanges the colours' places about the middle.
+    # Half a turn of an even pattern exchanges the colors' places about the middle.
     assert np.array_equal(picture("stripes", angle=np.pi)[:, ::-1], picture("stripes"))
 
 
@@ -200,10 +200,10 @@ def test_turned_patterns_keep_their_colours_and_shares() -> None:
         (225, (0, -1), (-1, 0)),
     ],
 )
-def test_a_gradient_runs_from_one_colour_to_the_other(angle: float, first: tuple, second: tuple) -> None:
-    """The corners have the pure colours exactly; a pixel's centre lies half a pixel within."""
+def test_a_gradient_runs_from_one_color_to_the_other(angle: float, first: tuple, second: tuple) -> None:
+    """The corners have the pure colors exactly; a pixel's center lies half a pixel within."""
     image = picture("gradient", (256, 256), angle=np.radians(angle))
-    u, v = centres(256, 256)
+    u, v = centers(256, 256)
     cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     expected = 0.5 + (u * cosine + v * sine) / (abs(cosine) + abs(sine))
     assert np.abs(share("gradient", u, v, angle=np.radians(angle)) - expected).max() < 1e-6
@@ -211,7 +211,7 @@ def test_a_gradient_runs_from_one_colour_to_the_other(angle: float, first: tuple
     low = np.where(np.abs([cosine, sine]) < 1e-9, 0.3, -0.5 * np.sign([cosine, sine]))
     ends = share("gradient", [low[0], -low[0]], [low[1], -low[1]], angle=np.radians(angle))
     assert ends == pytest.approx([0, 1], abs=1e-7)
-    edge = 1 / 512 + 1e-6  # of the way, at the outermost centres
+    edge = 1 / 512 + 1e-6  # of the way, at the outermost centers
     for place, mixed in ((first, edge), (second, 1 - edge)):
         assert_mixed(image[place].reshape(1, -1, 3), np.full((1, image[place].size // 3), mixed))
     if angle % 90 == 0:
@@ -223,16 +223,16 @@ def test_a_gradient_mixes_light() -> None:
     """Halfway between black and white is half the light, displayed as 188, not the byte 128."""
     image = picture("gradient", (8, 101), color=[0, 0, 0], color2=[1, 1, 1])
     assert np.abs(image[:, 50].astype(int) - 188).max() <= 1
-    assert_mixed(image, centres(8, 101)[0] + 0.5, np.zeros(3), np.full(3, 255))
+    assert_mixed(image, centers(8, 101)[0] + 0.5, np.zeros(3), np.full(3, 255))
     assert share("gradient", 0.0, 0.0, angle=0.7) == pytest.approx(0.5, abs=1e-7)
 
 
-def test_a_gradient_goes_no_further_than_its_colours() -> None:
-    """Points beyond the surface, as rounding gives them, mix no more than all of a colour."""
+def test_a_gradient_stays_between_its_colors() -> None:
+    """Points beyond the surface, as rounding gives them, mix no more than all of a color."""
     assert (share("gradient", [-0.51, 0.51, -9.0, 9.0], 0.0) == [0, 1, 0, 1]).all()
 
 
-def test_noise_lies_between_its_colours_and_reaches_both() -> None:
+def test_noise_lies_between_its_colors_and_reaches_both() -> None:
     image = picture("noise", color=[0, 0, 0], color2=[1, 0.5, 0])
     assert (image.reshape(-1, 3) == [0, 0, 0]).all(axis=1).any()
     assert (image.reshape(-1, 3) == [255, 128, 0]).all(axis=1).any()
@@ -289,7 +289,7 @@ def test_noise_lies_in_its_range_and_is_spread_like_its_sum() -> None:
 
 
 def test_noise_over_whole_surfaces_has_middle_mean_and_wide_spread() -> None:
-    u, v = centres(16, 16)
+    u, v = centers(16, 16)
     surfaces = share("noise", np.tile(u, (400, 1, 1)), v, 3.0, pattern=np.arange(400)[:, None, None])
     assert surfaces.min() == 0
     assert surfaces.max() == 1
@@ -305,7 +305,7 @@ def test_noise_over_whole_surfaces_has_middle_mean_and_wide_spread() -> None:
 def test_noise_is_continuous(cycles: float) -> None:
     """An octave's slope is at most 1.5 per cell: 1.5 cycles for each of the three, over 1.75, times 1.8."""
     n = 700
-    u, v = centres(n, n)
+    u, v = centers(n, n)
     steepest = 3 * 1.5 * cycles * 1.8 / 1.75 / n
     for pattern in (0, 5, 123456789):
         noise = share("noise", u, v, cycles, pattern=pattern)
@@ -315,7 +315,7 @@ def test_noise_is_continuous(cycles: float) -> None:
 
 
 def test_noise_scales_with_its_cycles_and_repeats_after_the_lattice() -> None:
-    u, v = centres(64, 64)
+    u, v = centers(64, 64)
     noise = share("noise", u, v, 3.0, pattern=11)
     assert np.array_equal(share("noise", 2 * u, 2 * v, 1.5, pattern=11), noise)
     assert np.array_equal(share("noise", u / 4, v / 4, 12.0, pattern=11), noise)
@@ -332,16 +332,16 @@ def test_noise_depends_on_its_pattern_alone() -> None:
     images = [picture("noise", (64, 64), pattern=pattern) for pattern in (0, 1, 2, 999999)]
     for k, image in enumerate(images):
         for other in images[:k]:
-            gray, grey = (linear(im[..., 0]).ravel() for im in (image, other))
-            assert abs(np.corrcoef(gray, grey)[0, 1]) < 0.5
+            first, second = (linear(im[..., 0]).ravel() for im in (image, other))
+            assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
     assert np.array_equal(picture("noise", (64, 64), angle=1.0), images[0])
     assert np.array_equal(picture("noise", (64, 64), pattern=1), images[1])
     green = picture("noise", (64, 64), color2=[0, 1, 0])
-    assert np.array_equal(green[..., 0], images[0][..., 0])  # the same field under another colour
+    assert np.array_equal(green[..., 0], images[0][..., 0])  # the same field under another color
 
 
 def test_patterns_are_uncorrelated_on_average() -> None:
-    u, v = centres(16, 16)
+    u, v = centers(16, 16)
     surfaces = share("noise", np.tile(u, (300, 1, 1)), v, 4.0, pattern=np.arange(300)[:, None, None]).reshape(300, -1)
     for apart in (1, 2, 5, 256):
         pairs = [np.corrcoef(surfaces[k], surfaces[k + apart])[0, 1] for k in range(300 - apart)]
@@ -363,7 +363,7 @@ def test_more_cycles_make_finer_noise() -> None:
 
 @pytest.mark.parametrize("kind", ["checker", "stripes"])
 @pytest.mark.parametrize("angle", [0.0, 0.4, 2.0, -1.1])
-def test_fields_are_where_float64_says(kind: str, angle: float) -> None:
+def test_fields_are_where_float64_puts_them(kind: str, angle: float) -> None:
     rng = np.random.default_rng(3)
     u, v = rng.uniform(-0.5, 0.5, (2, 5000))
     along, across = (u * np.cos(angle) + v * np.sin(angle)) * 7, (v * np.cos(angle) - u * np.sin(angle)) * 7
@@ -392,8 +392,8 @@ def test_a_point_is_mixed_alone_as_among_others(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", PROCEDURAL)
 @pytest.mark.parametrize("size", [(40, 50), (33, 64)])
-def test_paint_is_mix_at_the_centres_of_pixels(kind: str, size: tuple[int, int]) -> None:
-    u, v = centres(*size)
+def test_paint_is_mix_at_the_centers_of_pixels(kind: str, size: tuple[int, int]) -> None:
+    u, v = centers(*size)
     first, second = np.array([10, 200, 90]), np.array([240, 30, 91])
     changes = {"color": first / 255, "color2": second / 255, "cycles": 2.7, "angle": 0.83, "pattern": 4321}
     mixed = share(kind, u, v, 2.7, 0.83, 4321)
@@ -517,9 +517,9 @@ def test_many_pictures_are_served_right_though_few_are_kept(tmp_path: Path) -> N
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
-    for folder, says in ((tmp_path / "gone", "no such folder"), (tmp_path, "holds no picture")):
+    for folder, message in ((tmp_path / "gone", "no such folder"), (tmp_path, "holds no picture")):
         (tmp_path / "notes.txt").write_text("x", encoding="ascii")
-        with pytest.raises(SceneError, match=says) as caught:
+        with pytest.raises(SceneError, match=message) as caught:
             open_image_folder(folder, KEY)
         assert str(caught.value).startswith(f"{KEY}: {folder}: ")
         assert ".png" in str(caught.value)

@@ -1,4 +1,4 @@
-"""The whole command: workers do not matter, kills do not matter, and bad input ends in one line."""
+"""`python -m simgen render`: the number of workers and kills do not change the bytes; bad input gives a one-line error."""
 
 import json
 import os
@@ -167,7 +167,7 @@ def test_interrupted_by_hand(reference: Path, tmp_path: Path) -> None:
     _, stderr = run.communicate(timeout=600)
     assert run.returncode == 130
     assert "Traceback" not in stderr
-    assert "the same command goes on from here" in stderr
+    assert "the same command resumes it" in stderr
     assert not list(out.rglob("*.tmp"))
 
 
@@ -276,8 +276,8 @@ def test_an_out_that_cannot_be_written(tmp_path: Path) -> None:
     for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/simgen")):
         done = simgen("render", "num=1", f"out={out}")
         assert done.returncode == 2, done.stderr
-        *told, last = done.stderr.splitlines()
-        assert str(out) in last and all("cannot vary" in line for line in told)
+        *notices, last = done.stderr.splitlines()
+        assert str(out) in last and all("cannot vary" in line for line in notices)
 
 
 def test_commands_and_help() -> None:
@@ -301,7 +301,7 @@ def test_a_sweep_makes_one_dataset_for_each_preset(tmp_path: Path) -> None:
     assert [recipe["light"]["count"] for recipe in recipes] == [1, ["integer", 1, 4]]
 
 
-def test_egl_says_once_what_it_cannot_vary(tmp_path: Path) -> None:
+def test_egl_reports_once_what_it_cannot_vary(tmp_path: Path) -> None:
     from builders import need_egl
 
     need_egl()

@@ -1,6 +1,6 @@
 """`python -m train` trains; its other commands check, measure and use what was trained.
 
-The heavy imports stay inside the functions, so that help and a mistyped key are answered at once.
+Slow imports are inside the functions, so that help and errors in keys appear immediately.
 """
 
 import sys
@@ -87,20 +87,20 @@ def _export(config: ExportConfig) -> None:
 
 COMMANDS = {
     "train": Command(
-        "train a model, or continue a run that was interrupted or is to be longer", TrainConfig, _train, resumes=True
+        "train a model, resume an interrupted run, or extend a finished one", TrainConfig, _train, resumes=True
     ),
     "doctor": Command(
         "check before a long run: one step, one overfitted batch, a toy scene, the real configuration",
         DoctorConfig,
         _doctor,
     ),
-    "evaluate": Command("measure a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
+    "evaluate": Command("measure the errors of a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
     "calibrate": Command(
         "fit a keypoint model's confidence to rendered images of your own scene and size",
         CalibrateConfig,
         _calibrate,
     ),
-    "compare": Command("show what differs between two runs", CompareConfig, _compare, ("first", "second")),
+    "compare": Command("show the differences between two runs", CompareConfig, _compare, ("first", "second")),
     "predict": Command(
         "detect the blocks in photographs, folders of them or a video", PredictConfig, _predict, ("image",)
     ),

@@ -1,7 +1,7 @@
 """The schemas of conf/train.yaml and of the other commands, of conf/model/ and conf/data/, and their range checks.
 
-Each field holds its own explanation (simgen/command/keys.py), for the commands' help. Unknown keys, wrong types and
-missing values fail in simgen.config; what is checked here is whether a value makes sense.
+Each field holds its own explanation (simgen/command/keys.py) for the commands' help. Unknown keys, wrong types and missing
+values are errors in simgen.config; this module checks ranges and combinations.
 """
 
 import math
@@ -21,8 +21,8 @@ _CROP = 16  # the crop network halves a crop four times
 _CHECKPOINT = "written by `python -m train`, or a bundled model: shipped or shipped-blocks (train/weights/README.md)"
 _DEVICE = "auto, cpu or gpu"
 _SCALE = (
-    "resize factor: images enter the network with this many times the pixels along each side of the training's; "
-    "for blocks that are small in them"
+    "resize factor: image width and height at the network's input, as multiples of the training's; for blocks that are "
+    "small in their images"
 )
 
 
@@ -33,7 +33,7 @@ class ModelConfig:
     width: int = key("images are resized to height x width", 224, unit="px")
     lr: float = key("peak learning rate", 2e-3)
     keypoint_weight: float = key(
-        "weight of the loss that puts the first heat map on the block's center in the image; 0 for none",
+        "weight of the heat map's loss, which trains it to peak at the block's center in the image; 0: none",
         1.0,
         needs="model=tobin_small",
     )
@@ -57,17 +57,17 @@ class KeypointConfig:
     crop_widths: list[int] = key(
         "channels of the crop network at 1/2, 1/4, 1/8 and 1/16 of the crop; []: as in widths", list
     )
-    frozen: bool = key("train the crop network alone; the first stage stays as it is in model.start", False)
+    frozen: bool = key("train only the crop network; the first stage keeps the weights of model.start", False)
     lr: float = key("peak learning rate", 2e-3)
     weight_decay: float = key("weight decay of AdamW", 0.01)
     average: float = key(
-        "decay per step of the weights' moving average, which is what is kept; 0: the last weights", 0.998
+        "decay per step of the moving average of the weights, which is saved; 0: the last weights", 0.998
     )
-    keypoint_weight: float = key("weight of the keypoints' part of the loss; the heat map's is 1", 40.0)
-    kind_weight: float = key("weight of the part for the class: the kind, and the side with stances", 3.0)
-    scale_weight: float = key("weight of the part for the uncertainties", 0.1)
+    keypoint_weight: float = key("weight of the keypoint loss; that of the heat map is 1", 40.0)
+    kind_weight: float = key("weight of the classification loss: kinds, or with stances kinds and sides", 3.0)
+    scale_weight: float = key("weight of the loss of the keypoints' uncertainties", 0.1)
     table_weight: float = key(
-        "weight of the part for each cell's place on the table, by which `evaluate nominal_fov_deg=` locates a camera of "
+        "weight of the loss of each cell's point on the table, from which `evaluate nominal_fov_deg=` estimates a camera of "
         "unknown pose; for tables with visible landmarks",
         0.0,
     )
@@ -80,10 +80,11 @@ class KeypointConfig:
 class DatasetConfig:
     root: str = key("folder of the BOP dataset", MISSING)
     split: str | None = key(
-        "split of the dataset; null: the only one, with targets the only one that begins with test", None
+        "split of the dataset; null: the only split, or with data.targets the only one whose name begins with test",
+        None,
     )
     names: Any = key(
-        "names of objects by obj_id, where the dataset's are not those of the model: {1:cube,2:cone}; null: the dataset's",
+        "names of objects by obj_id, if the dataset's differ from the model's: {1:cube,2:cone}; null: the dataset's",
         None,
     )
     targets: str | None = key(
@@ -98,13 +99,13 @@ class DatasetConfig:
 @dataclass
 class SourceConfig(DatasetConfig):
     target: str = key(
-        "name of the block. auto: for position models the one that most images show exactly once, or the one that the "
-        "checkpoint was trained for; for keypoint models all",
+        "name of the block. auto: for position models the block that most images show exactly once, or the block of the "
+        "checkpoint; for keypoint models all blocks",
         "auto",
     )
     min_visible: float = key(
-        "least visible share of a block: of the target, or the image is left out; of a keypoint model's blocks, or the "
-        "block is ignored",
+        "least visible share of a block: with less, position models leave the image out and keypoint models ignore the "
+        "block",
         0.1,
         unit="0 to 1",
     )
@@ -116,7 +117,7 @@ class DataConfig(SourceConfig):
         "share of the images that is held out, for best.ckpt and for the confidence", 0.1, unit="0 to 1"
     )
     cache_gb: float = key("resized images stay in memory if they need no more than this; 0: never", 4.0, unit="GB")
-    workers: int = key("threads that fill the cache, or processes that decode where there is none", 2)
+    workers: int = key("threads that fill the cache; without a cache, processes that decode images", 2)
 
 
 @dataclass
@@ -143,8 +144,8 @@ _RANDOMIZE_HELP = "how the scenes of the stream vary: a preset of conf/randomize
 @dataclass
 class TrainerConfig:
     epochs: int = key(
-        "passes over the dataset, or validations of a stream. May be raised for a run that is there: it goes on, at the "
-        "learning rate that the schedule of the new number has from there",
+        "passes over the dataset, or validations of a stream. May be raised to continue an existing run, with the learning "
+        "rate schedule of the new number",
         12,
     )
     batch_size: int = key("images per step and device", 32)
@@ -161,7 +162,8 @@ class TrainConfig:
     trainer: TrainerConfig = key("the training", TrainerConfig)
     seed: int = key("seed of weights, order and streams", 0)
     out: str = key(
-        "folder of checkpoints, config.json, metrics.json and tensorboard/; an interrupted run in it goes on", MISSING
+        "folder of checkpoints, config.json, metrics.json and tensorboard/; an interrupted run in it is resumed",
+        MISSING,
     )
     randomize: Randomize = key(_RANDOMIZE_HELP, Randomize, needs="data=stream")
 
@@ -172,7 +174,7 @@ class DoctorConfig:
     data: Any = key(_DATA_HELP, MISSING, options=_DATA)
     batch_size: int = key("images per step", 16)
     steps: int | None = key(
-        "most steps of the overfitted batch and of the toy scene; null: 400, of a position model 2000", None
+        "greatest number of steps on one batch and on the toy scene; null: 400, for position models 2000", None
     )
     short: int = key("steps of the short run of the real configuration", 60)
     accelerator: str = key(_DEVICE, "auto", choices=ACCELERATORS)
@@ -190,7 +192,7 @@ class EvaluateConfig:
     out: str | None = key("folder of the results; null: beside the checkpoint, named after the dataset", None)
     seed: int = key("seed of the bootstrap intervals", 0)
     nominal_fov_deg: float | None = key(
-        "ignore the dataset's cameras and locate each from the table in the image, given this vertical field of view; for "
+        "ignore the dataset's cameras and estimate each from the table in the image, given this vertical field of view; for "
         "models with model.table_weight above 0. null: the dataset's cameras",
         None,
         unit="degrees",
@@ -210,7 +212,7 @@ class CalibrateConfig:
     data: DatasetConfig = key("the rendered dataset: every second image calibrates, the others test it", DatasetConfig)
     zoom: float = key(f"{_SCALE}; use the same in evaluate and predict", 1.0)
     edges: bool | None = key(
-        "edge-based refinement of poses on a known table: more accurate and slower; null: as the checkpoint has it",
+        "edge-based refinement of poses on a known table: more accurate and slower; null: the checkpoint's setting",
         None,
     )
     batch_size: int = key("images at a time", 32)

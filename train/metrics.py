@@ -1,8 +1,8 @@
-"""How wrong poses and detections are, and how well their confidence tells: pure functions of numpy arrays.
+"""Metrics of poses, detections and confidence, as pure functions of NumPy arrays.
 
-Poses are camera_from_block (4, 4) m, of the estimate and of the truth; points (V, 3) m lie on the block's surface, in the
-block frame; symmetries (S, 4, 4) are block_from_block, the identity among them, a continuous one as a set of turns. What
-does not fit is a ValueError. The pose errors are those of the BOP benchmark (Hodan et al. 2018, 2020).
+Poses are camera_from_block (4, 4) m, of the estimate and of the truth; points (V, 3) m are on the block's surface, in the
+block frame; symmetries (S, 4, 4) are block_from_block and include the identity, a continuous one is a set of rotations.
+Invalid arguments raise ValueError. The pose errors are those of the BOP benchmark (Hodan et al. 2018, 2020).
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def xy_errors(predicted: Array, truth: Array) -> Array:
 
 
 def median_of(errors: Sequence[float]) -> float | None:
-    """The median of `errors`, infinite for what was not found; None where it is infinite, or of none."""
+    """The median of `errors`, infinite for misses; None if it is infinite or there are no errors."""
     median = float(np.median(errors)) if len(errors) else np.inf
     return median if np.isfinite(median) else None
 
@@ -55,7 +55,8 @@ def summary(errors_cm: Array, *, seed: int = 0) -> dict[str, dict[str, float]]:
 
 
 class PrecisionRecall(NamedTuple):
-    """`scores` (P,) are the distinct ones, falling; `precision` and `recall` (P,) are of all detections at or above each."""
+    """`scores` (P,) are the distinct scores in descending order; `precision` and `recall` (P,) are those of all detections
+    with at least that score."""
 
     scores: Array
     precision: Array
@@ -64,7 +65,8 @@ class PrecisionRecall(NamedTuple):
 
 
 class RiskCoverage(NamedTuple):
-    """`risk` (N,) is the mean error of the surest share `coverage` (N,) of the estimates; `area` lies under their curve."""
+    """`risk` (N,) is the mean error of the share `coverage` (N,) of estimates with the greatest confidence; `area` is the
+    area under that curve."""
 
     coverage: Array
     risk: Array
@@ -72,7 +74,7 @@ class RiskCoverage(NamedTuple):
 
 
 def rotation_error(estimate: Array, truth: Array, symmetries: Array) -> float:
-    """The least angle in rad, over `symmetries`, that turns the truth into the estimate."""
+    """The rotation angle in rad between truth and estimate, the least over all `symmetries`."""
     estimate, truths = _pose("estimate", estimate), _symmetric(truth, symmetries)
     relative = estimate[:3, :3].T @ truths[:, :3, :3]
     # The arccosine of the trace alone would lose half of the digits near 0 and near half a turn.
@@ -82,7 +84,7 @@ def rotation_error(estimate: Array, truth: Array, symmetries: Array) -> float:
 
 
 def translation_error(estimate: Array, truth: Array) -> float:
-    """The distance in m between the block's origin in both poses."""
+    """The distance in m between the block's origins in both poses."""
     return float(np.linalg.norm(_pose("estimate", estimate)[:3, 3] - _pose("truth", truth)[:3, 3]))
 
 
@@ -102,42 +104,43 @@ def mspd(estimate: Array, truth: Array, points: Array, symmetries: Array, intrin
 
 
 def auc(errors: Array, greatest: float) -> float:
-    """The area, of 1, under the share of `errors` (...) within a threshold, as that goes from 0 to `greatest`.
+    """The area under the curve, in [0, 1], of the share of `errors` (...) below a threshold that goes from 0 to `greatest`.
 
-    For ADD and ADD-S Xiang et al. 2018 (PoseCNN) take 0.1 m. This is the area itself; their program takes each step of the
-    curve one error too early, and so gives up to 1/N more on N errors.
+    For ADD and ADD-S, Xiang et al. 2018 (PoseCNN) use 0.1 m. This is the exact area; their program places each step of the
+    curve one error too early, and so gives up to 1/N more for N errors.
     """
     _positive(greatest=greatest)
     return float(np.maximum(0, 1 - _errors(errors) / greatest).mean())
 
 
 def match(scores: Array, costs: Array, limit: float) -> NDArray[np.int64]:
-    """For each detection (D,) the truth that it found, or -1.
+    """For each detection (D,) the number of the truth that is matched to it, or -1.
 
-    The detection with the best of `scores` (D,) chooses first, an earlier one before a later one of the same score: of the
-    truths left the one with the least of its `costs` (D, T), if that is below `limit`. D and T may be 0. As in BOP (Hodan
-    et al. 2018).
+    Greedy matching, as in BOP (Hodan et al. 2018): in descending order of `scores` (D,), the earlier one first if they are
+    equal, each detection is matched to the remaining truth with the least of its `costs` (D, T), if that is below `limit`. D
+    and T may be 0.
     """
     scores = _array("scores", scores, "D", least=0)
     costs = _array("costs", costs, len(scores), "T", least=0, infinite=True)
     if np.isnan(limit):
         raise ValueError("limit: expected a number, not NaN")
-    found = np.full(len(scores), -1)
+    matched = np.full(len(scores), -1)
     costs = costs.copy()
     if costs.shape[1] > 0:
         for detection in np.argsort(-scores, kind="stable"):
             nearest = int(costs[detection].argmin())
             if costs[detection, nearest] < limit:
-                found[detection] = nearest
+                matched[detection] = nearest
                 costs[:, nearest] = np.inf
-    return found
+    return matched
 
 
 def precision_recall(scores: Array, right: NDArray[np.bool_], truths: int) -> PrecisionRecall:
-    """Precision and recall of detections with `scores` (D,), `right` (D,) where they found one of `truths` truths.
+    """Precision and recall of detections with `scores` (D,), `right` (D,) if matched to one of `truths` truths.
 
-    Average precision is the whole area under the precision made monotone, the greatest at the same or a greater recall:
-    PASCAL VOC's since 2010 (Everingham et al. 2015), not COCO's sum at 101 points. Detections of one score stand together.
+    Average precision is the exact area under the interpolated precision, which is the greatest precision at the same or a
+    greater recall: as in PASCAL VOC since 2010 (Everingham et al. 2015), not COCO's mean at 101 points. Detections of equal
+    score count as one step.
     """
     scores = _array("scores", scores, "D", least=0)
     right = _flags("right", right, len(scores))
@@ -146,16 +149,16 @@ def precision_recall(scores: Array, right: NDArray[np.bool_], truths: int) -> Pr
     order = np.argsort(-scores)
     last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # of each score
     hits = np.cumsum(right[order])[last]
-    precision, found = hits / (last + 1), hits / truths
+    precision, recall = hits / (last + 1), hits / truths
     monotone = np.maximum.accumulate(precision[::-1])[::-1]
-    area = float(np.sum(np.diff(found, prepend=0.0) * monotone))
-    return PrecisionRecall(scores[order][last], precision, found, area)
+    area = float(np.sum(np.diff(recall, prepend=0.0) * monotone))
+    return PrecisionRecall(scores[order][last], precision, recall, area)
 
 
 def expected_calibration_error(confidence: Array, right: NDArray[np.bool_], bins: int) -> float:
-    """How far `confidence` (N,), from 0 to 1, is from the share that is `right` (N,), on average over the estimates.
+    """The expected calibration error of `confidence` (N,) in [0, 1]: the mean difference to the share that is `right` (N,).
 
-    Guo et al. 2017, with their `bins` of equal width, each without its lower and with its upper end; 0 is in the first.
+    Guo et al. 2017, with `bins` of equal width, which exclude their lower and include their upper end; 0 is in the first.
     """
     confidence = _array("confidence", confidence, "N")
     if confidence.min() < 0 or confidence.max() > 1:
@@ -169,9 +172,10 @@ def expected_calibration_error(confidence: Array, right: NDArray[np.bool_], bins
 
 
 def brier_skill(confidence: Array, right: NDArray[np.bool_]) -> float:
-    """By what share of its mean square `confidence` (N,), from 0 to 1, is nearer to what is `right` (N,) than the share of
-    those that are, said of each: 1 where all is known, 0 where that share alone is, below 0 for worse (the score of Brier
-    1950 as a skill, Murphy 1973). The calibration error of the share alone is 0. NaN where all are right, or none.
+    """The Brier skill of `confidence` (N,) in [0, 1] for the outcomes `right` (N,): 1 - score / score of the base rate.
+
+    1 is perfect, 0 is as good as the base rate (the share that is right) as a constant confidence, negative is worse (Brier
+    1950, Murphy 1973). A constant at the base rate has no calibration error but no skill. NaN if all or none are right.
     """
     confidence = _array("confidence", confidence, "N")
     right = _flags("right", right, len(confidence))
@@ -180,10 +184,10 @@ def brier_skill(confidence: Array, right: NDArray[np.bool_]) -> float:
 
 
 def risk_coverage(confidence: Array, errors: Array) -> RiskCoverage:
-    """The mean of `errors` (N,) of the estimates kept, as only the surest by `confidence` (N,) are kept: from 1/N to all.
+    """The risk-coverage curve: the mean of `errors` (N,) over the k estimates of greatest `confidence` (N,), k = 1 ... N.
 
-    El-Yaniv and Wiener 2010; the area is the mean risk over the N coverages (Geifman et al. 2019). Estimates of one
-    confidence have no order: each counts with their mean error, which is the expectation over all their orders.
+    El-Yaniv and Wiener 2010; the area is the mean risk over the N coverages (Geifman et al. 2019). Estimates of equal
+    confidence count with their mean error each, which is the expectation over all their orders.
     """
     confidence = _array("confidence", confidence, "N")
     errors = _array("errors", errors, len(confidence))
@@ -195,7 +199,8 @@ def risk_coverage(confidence: Array, errors: Array) -> RiskCoverage:
 
 
 def _array(name: str, value: Any, *shape: int | str, least: int = 1, infinite: bool = False) -> Array:
-    """`value` as float64 of `shape`, where a letter is any length from `least`, without NaN; or a ValueError."""
+    """`value` as float64 with `shape`, in which a letter is any length of at least `least`. Raises ValueError for another
+    shape and for NaN."""
     array = np.asarray(value, dtype=np.float64)
     fits = [n >= least if isinstance(want, str) else n == want for n, want in zip(array.shape, shape, strict=False)]
     if array.ndim != len(shape) or not all(fits):
@@ -222,7 +227,7 @@ def _positive(**values: float) -> None:
 
 
 def _errors(errors: Array) -> Array:
-    """`errors` of any shape but an empty one; infinite ones may be among them."""
+    """`errors` as an array of any shape. Raises ValueError if it is empty or has NaN or negative values; inf is valid."""
     errors = np.asarray(errors, dtype=np.float64)
     if errors.size == 0 or not (errors >= 0).all():
         raise ValueError("errors: expected at least one, none NaN and none below 0")
@@ -234,7 +239,7 @@ def _pose(name: str, pose: Array) -> Array:
 
 
 def _symmetric(truth: Array, symmetries: Array) -> Array:
-    """The poses (S, 4, 4) that look like `truth`."""
+    """The poses (S, 4, 4) that are equivalent to `truth` by symmetry."""
     return np.asarray(_pose("truth", truth) @ _array("symmetries", symmetries, "S", 4, 4))
 
 

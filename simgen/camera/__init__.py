@@ -1,7 +1,7 @@
-"""Every camera file that people have, read into one checked `Camera`.
+"""Reads the camera files of common calibration tools into one checked `Camera`.
 
-files.py knows the syntaxes, formats.py the keys of each tool, lenses.py the distortion models, checks.py what cannot be
-right and which mistake it looks like, value.py the Camera itself.
+files.py reads the syntaxes, formats.py the keys of each tool, lenses.py the distortion models; checks.py detects implausible
+values and their likely cause; value.py has `Camera` itself.
 """
 
 from simgen.camera.lenses import bop_lens, lens_of_bop

@@ -1,4 +1,4 @@
-"""Whether a camera's numbers can be right, and which mistake they look like where they cannot."""
+"""Plausibility checks of a camera's intrinsics, lens and pose. Each error states the likely mistake."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from simgen.errors import ConfigError
 from simgen.geometry import NEAR, inverse, project, rigid, unproject
 
 LEAST_SIDE, GREATEST_SIDE = 8, 16384  # px
-FARTHEST = 10.0  # m: a table is nearer than this
+FARTHEST = 10.0  # m, the greatest plausible distance of the table
 _NARROWEST, _WIDEST = 1.0, 170.0  # degrees, of a pinhole's field of view
 _WIDEST_FISHEYE = 220.0
-_SKEW = 0.01  # px at the picture's border: no calibration is this sure
+_SKEW = 0.01  # px at the picture's border, below the accuracy of any calibration
 _AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # between OpenCV's camera axes and those of OpenGL and Blender
-# Resolutions that cameras have, to name the one that a matrix seems to be of.
+# Common camera resolutions, to state the likely one of an intrinsic matrix.
 _SIZES = (
     (4608, 3456), (4032, 3024), (4000, 3000), (4656, 3496), (3840, 2160), (3280, 2464), (3264, 2448), (2592, 1944),
     (2560, 1440), (2448, 2048), (2048, 1536), (1920, 1200), (1920, 1080), (1600, 1200), (1440, 1080), (1280, 1024),
@@ -94,8 +94,7 @@ def check_fit(matrix: Array, lens: Array, width: int, height: int, key: str) -> 
 
 
 def smaller_size(matrix: Array, width: int, height: int) -> tuple[int, int] | None:
-    """A common resolution well below `width` x `height` px that `matrix` (3, 3) is likelier to be of; None if there is
-    none."""
+    """A common resolution well below `width` x `height` px that fits `matrix` (3, 3) better; None if there is none."""
     across, down = likely_size(matrix[0, 2], matrix[1, 2])
     return (across, down) if (across, down) in _SIZES and across < 0.7 * width and down < 0.7 * height else None
 
@@ -156,7 +155,7 @@ def check_pose(pose: Array, matrix: Array, lens: Array, size: tuple[int, int], t
         raise ConfigError(f"{key}: {what}{hint}")
     if table is not None and not _sees_table(pose, camera, table):
         raise ConfigError(f"{key}: no part of the table {_short(table)} m is in the picture{hint}")
-    # A camera that is not over the table's origin has an inverse that could be right as well: the origin decides.
+    # If the camera is not above the table's origin, pose and inverse can both be plausible: the right one shows the origin.
     if table is None and has_origin and guess.startswith("inverted:") and not _sees_origin(pose, camera):
         raise ConfigError(
             f"{key}: looks {guess}: the table's origin is not in the picture, and with the inverse it is; if it is right, "
@@ -168,10 +167,10 @@ Camera = tuple[Array, Array, tuple[int, int]]  # intrinsics, lens, width and hei
 
 
 def _guess(pose: Array, camera: Camera, table: Array | None) -> tuple[str, bool]:
-    """What the pose looks like if it is not the right one: the first candidate that has the table's origin in the picture,
-    or else the first that could be right at all, and which of the two it is; "" if no candidate could be right."""
+    """The likely mistake in `pose`, and whether the table's origin is in the picture once it is corrected. The first
+    mistake whose correction shows the origin, else the first whose correction is plausible, else "" and False."""
     far = max(float(np.linalg.norm(pose[:3, 3])), 1e-9)
-    # Of two units that could be right the one by which the distance is nearer to a meter.
+    # Of the two units, the one that makes the distance nearer to a meter.
     unit, factor = min((("millimeters", 1000), ("centimeters", 100)), key=lambda one: abs(np.log(far / one[1])))
     scaled = rigid(pose[:3, :3], pose[:3, 3] / factor)
     candidates = [
@@ -225,7 +224,7 @@ def _sees(pose: Array, camera: Camera, points: Array) -> bool:
     seen = points @ pose[:3, :3].T + pose[:3, 3]
     with np.errstate(invalid="ignore", over="ignore"):
         pixels = project(seen, matrix, lens)
-        # A strong lens folds what is far outside back into the picture: without it, that is outside by far.
+        # Beyond lens_reach the distortion formula maps points far outside back into the picture: check without it.
         flat = np.abs(seen[:, :2]) <= 2 * np.array(size) / np.diag(matrix)[:2] * np.maximum(seen[:, 2:], 0)
         inside = np.all((pixels >= -0.5) & (pixels <= np.array(size) - 0.5), axis=1)
     return bool(np.any(inside & (flat.all(axis=1) | is_fisheye(lens))))

@@ -1,4 +1,4 @@
-"""What a camera file holds, as plain mappings, lists, numbers and arrays, whichever syntax it is written in."""
+"""Parses camera files of any supported syntax into plain mappings, lists, numbers and arrays."""
 
 import codecs
 import io
@@ -26,7 +26,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# The parameters of COLMAP's camera models, and the coefficients that are no parameters.
+# The parameters of COLMAP's camera models, in their order in cameras.txt.
 _COLMAP = {
     "SIMPLE_PINHOLE": "f cx cy",
     "PINHOLE": "fx fy cx cy",
@@ -42,7 +42,7 @@ _COLMAP_LINE = re.compile(r"\s*\d+\s+[A-Z][A-Z0-9_]+\s+\d+\s+\d+(\s+\S+)+\s*")
 
 
 def load(path: Path) -> Any:
-    """The content of the camera file `path`. Raises ConfigError that says what the file is and what is read."""
+    """The content of the camera file `path`. Raises ConfigError that states what the file is and which formats are read."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -88,14 +88,14 @@ def _decoded(data: bytes) -> str:
             except UnicodeDecodeError as error:
                 raise ConfigError(f"begins as {encoding} text and is not ({error}); save it as UTF-8") from error
     if b"\0" in data:
-        for encoding, half in (("utf-16-le", data[1::2]), ("utf-16-be", data[::2])):  # without its mark
+        for encoding, half in (("utf-16-le", data[1::2]), ("utf-16-be", data[::2])):  # without a byte order mark
             if not any(half):
                 return data.decode(encoding, "replace")
         raise ConfigError(f"is a binary file; expected one of {FORMATS} (COLMAP: model_converter --output_type TXT)")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        return data.decode("latin-1")  # a comment in another code: keys and numbers are ASCII in all of them
+        return data.decode("latin-1")  # only comments can be in another encoding: keys and numbers are ASCII
 
 
 def _json(text: str) -> Any:
@@ -137,10 +137,10 @@ _Loader.add_multi_constructor("", _untagged)
 
 
 def _yaml(text: str) -> Any:
-    # OpenCV's own first line is no directive of YAML's.
+    # OpenCV's first line, %YAML:1.0, is not a valid YAML directive.
     text = re.sub(r"\A\s*%YAML[: ][^\n]*\n", "", text).expandtabs(4)
     try:
-        # `ros2 topic echo` ends each message with a line of dashes: the first is as good as any.
+        # `ros2 topic echo` writes one document for each message; all are of the same camera.
         return next(iter(yaml.load_all(text, Loader=_Loader)), None)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -170,7 +170,7 @@ def _element(element: ElementTree.Element) -> Any:
 
 
 def _numbers(lines: list[str]) -> Any:
-    """The rows of numbers of a file that holds nothing else, as {K}; None for any other."""
+    """The rows of numbers of a file that holds numbers only, as {K: rows}; None for any other file."""
     try:
         rows = [[float(word) for word in re.split(r"[\s,;]+", line.strip(" \t[],;()")) if word] for line in lines]
     except ValueError:
@@ -200,7 +200,7 @@ def _colmap(words: list[str]) -> Mapping[str, Any]:
         raise ConfigError(f"camera {words[0]}: got {' '.join(words[4:])}; expected {' '.join(names)}") from error
     focal = values.pop("f", None)
     fx, fy = values.pop("fx", focal), values.pop("fy", focal)
-    # COLMAP counts from the corner of the first pixel, OpenCV from its center.
+    # COLMAP's origin is the corner of the first pixel, OpenCV's is its center.
     center = {"cx": values.pop("cx") - 0.5, "cy": values.pop("cy") - 0.5}
     return {
         "width": int(words[2]), "height": int(words[3]), "fx": fx, "fy": fy, **center,

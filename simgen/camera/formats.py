@@ -1,4 +1,4 @@
-"""From what a camera file holds to a `Camera`: the keys under which people's tools keep its numbers."""
+"""Converts the content of a camera file to a `Camera`, by the keys that common tools use."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from simgen.distortion import Array
 from simgen.errors import ConfigError
 from simgen.geometry import inverse, rigid
 
-# Keys, without case and punctuation.
+# Keys in lower case, without punctuation.
 _MATRIX = (
     "intrinsics", "cameramatrix", "camk", "k", "mtx", "cammatrix", "intrinsicmatrix", "intrinsic", "cameraintrinsics",
     "cameraintrinsicmatrix", "cameramtx", "intrinsicparameters", "kmatrix", "matrixk",
@@ -27,14 +27,14 @@ _MODEL = ("distortionmodel", "model", "distortiontype", "lensmodel")
 _WIDTH, _HEIGHT = ("width", "imagewidth", "w", "resx"), ("height", "imageheight", "h", "resy")
 _SIZE = ("resolution", "imagesize", "imgsize", "imsize", "size")
 _NAMED = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # in OpenCV's order
-# RealSense's models by their numbers in rs2_distortion.
+# RealSense's distortion models, in the order of the enum rs2_distortion.
 _REALSENSE = ("none", "modified_brown_conrady", "inverse_brown_conrady", "ftheta", "brown_conrady", "kannala_brandt4")
 _POSES = ("camera_from_table", "table_from_camera", "table")
 _OWN = ("width", "height", "intrinsics", "distortion", "distortion_model", "model", *_POSES)
 
 
 def camera_of(data: Any, choice: str | None) -> Camera:
-    """The camera in `data`, a file's content; `choice` is the name of one where there are several.
+    """The camera in `data`, a file's content; `choice` is the name of one camera if the file holds several.
 
     Raises ConfigError that names the key at fault.
     """
@@ -56,7 +56,7 @@ def camera_of(data: Any, choice: str | None) -> Camera:
 
 
 def _cameras_in(data: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every mapping of a camera's keys in `data`, with the key that it stands under."""
+    """Every mapping in `data` that describes a camera, after the key that holds it."""
     if isinstance(data, Mapping):
         if _is_camera(data):
             yield name, data
@@ -78,7 +78,7 @@ def _is_camera(data: Mapping[str, Any]) -> bool:
         return True
     for name in _MATRIX:
         _, value = _lookup(data, (name,))
-        # Something else may be called `intrinsics`, too: a mapping that holds a camera by itself.
+        # A mapping under `intrinsics` may itself be a camera, which is then read from there.
         if value is not None and not (isinstance(value, Mapping) and not _plains(value) & {"fx", "data"}):
             return True
     return bool(keys & {"distortionmodel", *_LENS[1:3]}) and bool(keys & {*_WIDTH, *_HEIGHT})
@@ -113,7 +113,7 @@ def _camera(data: Mapping[str, Any]) -> Camera:
 
 
 def _matrix(data: Mapping[str, Any]) -> tuple[str, Array]:
-    """The intrinsic matrix (3, 3) and the key that it stands under."""
+    """The intrinsic matrix (3, 3) and the key that holds it."""
     source: Mapping[str, Any] = data
     key, value = _lookup(data, _MATRIX)
     if isinstance(value, Mapping) and "data" not in value:
@@ -138,7 +138,7 @@ def _matrix(data: Mapping[str, Any]) -> tuple[str, Array]:
         return key, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     if array.shape == (9,):
         array = array.reshape(3, 3)
-        if _plain(key) == "intrinsicmatrix":  # Open3D writes its columns one after the other
+        if _plain(key) == "intrinsicmatrix":  # Open3D stores it in column-major order
             array = array.T
     elif array.shape == (16,):
         array = array.reshape(4, 4)
@@ -173,7 +173,7 @@ def _size(data: Mapping[str, Any], matrix: Array, bop: bool) -> tuple[int | None
         return second, first  # MegaPose: height, width
     if _plain(key) == "resolution" or first == second:
         return first, second  # Kalibr: width, height
-    # Others disagree on the order: the principal point, which is near the middle, decides.
+    # Other tools use either order: the right one has the principal point near the middle.
     off = [abs(matrix[0, 2] / w - 0.5) + abs(matrix[1, 2] / h - 0.5) for w, h in ((first, second), (second, first))]
     if min(off) > 0.25 or abs(off[0] - off[1]) < 0.1:
         raise ConfigError(
@@ -237,19 +237,20 @@ def _pose(data: Mapping[str, Any]) -> tuple[Array | None, Array | None]:
 
 
 def _refuse_other_pictures(data: Mapping[str, Any]) -> None:
-    """Refuses the settings of ROS's camera_info by which the pictures are not those of the matrix."""
+    """Raises ConfigError for binning or a region of interest in ROS's camera_info, with which the matrix does not apply to
+    the pictures."""
     for name in ("binning_x", "binning_y"):
         if name in data and _float(data[name], name) not in (0, 1):
             raise ConfigError(f"{name}: got {data[name]}; expected 0 or 1: calibrate the binned pictures")
     roi = data.get("roi")
     if isinstance(roi, Mapping) and (roi.get("x_offset") or roi.get("y_offset")):
         raise ConfigError(
-            "roi: the pictures are cut out; expected x_offset and y_offset 0: calibrate the pictures as they are"
+            "roi: the pictures are cropped; expected x_offset and y_offset 0: calibrate the pictures as they are"
         )
 
 
 def _unused(data: Mapping[str, Any]) -> list[str]:
-    """A notice of the keys of a file of simgen's that mean nothing. Raises ConfigError for one that is misspelled."""
+    """A notice that lists the unknown keys of a camera file in simgen's format. Raises ConfigError for a misspelled key."""
     unknown = [str(key) for key in data if key not in _OWN and _plain(key) not in (*_LENS, *_MODEL, "k", "camk")]
     for key in unknown:
         near = difflib.get_close_matches(key, _OWN, 1, 0.75)
@@ -259,8 +260,8 @@ def _unused(data: Mapping[str, Any]) -> list[str]:
 
 
 def _lookup(data: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
-    """The first key of `data` that is one of `names`, without case and punctuation, and its value; "" and None if none
-    is."""
+    """The first key of `data` that is one of `names` (case and punctuation are ignored), and its value; "" and None if
+    there is none."""
     for name in names:
         for key, value in data.items():
             if _plain(key) == name and value is not None:
@@ -331,6 +332,6 @@ def _unknown(data: Any) -> str:
     keys = list(map(str, data))[:12] if isinstance(data, Mapping) else []
     named = f"the keys {', '.join(keys)} " if keys else ""
     return (
-        f"{named}are of no camera file that is read: no intrinsic matrix (intrinsics, camera_matrix, K, cam_K) and no "
+        f"{named}are those of no known camera file: no intrinsic matrix (intrinsics, camera_matrix, K, cam_K) and no "
         f"fx, fy, cx, cy; expected one of {FORMATS}"
     )

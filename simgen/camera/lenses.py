@@ -1,4 +1,4 @@
-"""From coefficients and the word that names their model to a lens of distortion.py."""
+"""Converts distortion coefficients and the name of their model to a lens of distortion.py."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from simgen.distortion import BROWN, Array, fisheye_lens, is_fisheye, padded
 from simgen.errors import ConfigError
 
 NO_LENS = np.zeros(BROWN)
-# What other tools call the models, in small letters and without anything between them.
+# Names of the models in other tools, in lower case and without punctuation.
 _NONE = ("none", "pinhole", "nodistortion", "perspective", "simplepinhole")
 _BROWN = (
     "opencv", "plumbbob", "radtan", "radialtangential", "brownconrady", "brown", "rational", "rationalpolynomial",
@@ -28,10 +28,10 @@ _BOP_KEYS = {"dist_opencv5": 5, "dist_opencv8": 8, "dist_fisheye4": 4}
 
 
 def make_lens(coefficients: Any, model: str | None, key: str) -> Array:
-    """The lens (5,) or (9,) of `coefficients`, in OpenCV's order and however nested, of the model that `model` names.
+    """The lens (5,) or (9,) with `coefficients`, in OpenCV's order and in any nesting, of the distortion model `model`.
 
-    Raises ConfigError that begins with `key` for a number of coefficients that the model does not have, for a model that is
-    not known, and for four coefficients without a model, which may be of either.
+    Raises ConfigError that begins with `key` for a wrong number of coefficients, for an unknown model, and for four
+    coefficients without a model, which is ambiguous.
     """
     values = np.asarray(coefficients, dtype=np.float64).ravel()
     if not np.isfinite(values).all():
@@ -73,7 +73,7 @@ def make_lens(coefficients: Any, model: str | None, key: str) -> Array:
 
 
 def describe_lens(lens: Array) -> dict[str, Any]:
-    """`lens` as a camera file of simgen's has it: its coefficients and the name of their model."""
+    """`lens` in simgen's camera file format: its coefficients and the name of their model."""
     full = padded(lens)
     if is_fisheye(full):
         return {"distortion": full[:4].tolist(), "distortion_model": "fisheye"}
@@ -81,7 +81,7 @@ def describe_lens(lens: Array) -> dict[str, Any]:
 
 
 def bop_lens(lens: Array) -> dict[str, list[float]]:
-    """`lens` as an entry of scene_camera.json has it: dist_opencv5, dist_opencv8 or dist_fisheye4."""
+    """`lens` as one key of an entry of scene_camera.json: dist_opencv5, dist_opencv8 or dist_fisheye4."""
     described = describe_lens(lens)
     numbers = described["distortion"]
     return {f"dist_{described['distortion_model']}{len(numbers)}": numbers}

@@ -1,4 +1,4 @@
-"""Reads any camera file that people have."""
+"""Reads a camera file of any supported format."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from simgen.errors import ConfigError
 
 
 def read_camera(path: str | Path, key: str = "camera") -> Camera:
-    """The camera in the file `path`, whichever tool wrote it. `FILE#NAME` is the camera NAME of a file that holds several.
+    """The camera in the file `path`, in any of the formats FORMATS. `FILE#NAME` is camera NAME of a file with several.
 
-    Raises ConfigError, one line that begins with `key` and the file's name: what is wrong, in which of the file's keys, what
-    was expected, and the mistake that it looks like.
+    Raises ConfigError, one line that begins with `key` and the file's name and states the faulty key in the file, what was
+    expected, and the likely mistake.
     """
     name, choice = str(path), None
     if not Path(name).exists() and "#" in name:
@@ -24,8 +24,8 @@ def read_camera(path: str | Path, key: str = "camera") -> Camera:
 
 
 def fit_camera(camera: Camera, width: int, height: int, name: str, key: str = "camera") -> Camera:
-    """`camera`, read from the file `name`, for a picture of `width` x `height` px: Camera.for_picture with the file's name
-    in its errors and notices."""
+    """`camera`, read from the file `name`, for a picture of `width` x `height` px: Camera.for_picture, whose errors then
+    begin with `key` and the file's name."""
     try:
         return camera.for_picture(width, height)
     except ConfigError as error:

@@ -11,16 +11,16 @@ from simgen.distortion import BROWN, COEFFICIENTS, Array, is_fisheye, lens_reach
 from simgen.errors import ConfigError
 
 
-@dataclass(frozen=True, eq=False)  # == of arrays is no truth value
+@dataclass(frozen=True, eq=False)  # comparing arrays with == gives an array
 class Camera:
-    """A camera that can be right: ConfigError says what cannot, and which mistake it looks like.
+    """A camera with plausible values. Raises ConfigError, which states the likely mistake, for values that are not.
 
     intrinsics         (3, 3) px; pixel (0, 0) is the center of the top-left pixel, as in OpenCV
-    width, height      px of the picture that they are of; None where a file does not state them (see `for_picture`)
+    width, height      px of the picture that the intrinsics apply to; None if unknown (see `for_picture`)
     distortion         (5,) or (9,): a lens of distortion.py
-    camera_from_table  (4, 4) m: the table's top is the plane z = 0 of the table frame, Z up; None where it is not known
-    table              (2, 2) m: least and greatest X and Y of the table's top; None where they are not known
-    notices            what a user should know of how the file was read, a line each
+    camera_from_table  (4, 4) m: the table's top is the plane z = 0 of the table frame, Z up; None if unknown
+    table              (2, 2) m: least and greatest X and Y of the table's top; None if unknown
+    notices            lines for the user about how the file was interpreted
     """
 
     intrinsics: Array
@@ -68,9 +68,9 @@ class Camera:
             check_pose(self.camera_from_table, self.intrinsics, self.distortion, size, self.table, "camera_from_table")
 
     def for_picture(self, width: int, height: int) -> "Camera":
-        """The camera of a picture of `width` x `height` px of this camera's: itself, or scaled, with a notice that says so.
+        """This camera for a picture of `width` x `height` px; if the size differs, with scaled intrinsics and a notice.
 
-        Raises ConfigError for a picture of another aspect ratio: a crop, or one that is turned.
+        Raises ConfigError for a picture of another aspect ratio, which is cropped or rotated.
         """
         if self.width is None or self.height is None:
             sized = replace(self, width=width, height=height)
@@ -81,14 +81,16 @@ class Camera:
         if not self.fits(width, height):
             if self.fits(height, width):
                 raise ConfigError(
-                    f"{sizes}: one of the two is turned by a quarter (phones do so with a note in EXIF, which is "
-                    "heeded here as in OpenCV); calibrate with pictures that are turned as this one is"
+                    f"{sizes}: one of the two is rotated by 90 degrees (phones store the rotation in EXIF, which is "
+                    "applied here as in OpenCV); calibrate with pictures that are rotated like this one"
                 )
             raise ConfigError(
-                f"{sizes}: a crop, or another mode of the camera; give the camera of such a picture (of a crop: "
-                "subtract its left and top from cx and cy)"
+                f"{sizes}: the picture is cropped, or taken in another mode of the camera; give the intrinsics of such a "
+                "picture (for a crop: subtract its left and top from cx and cy)"
             )
-        notice = f"{sizes}: taken as the whole picture resized, with the intrinsics times {width / self.width:.4g}"
+        notice = (
+            f"{sizes}: read as the whole picture, resized: the intrinsics are multiplied by {width / self.width:.4g}"
+        )
         return replace(self.resized(width, height), notices=(*self.notices, notice))
 
     def fits(self, width: int, height: int) -> bool:
@@ -99,7 +101,7 @@ class Camera:
         return abs(width * self.height - height * self.width) <= max(sides)
 
     def resized(self, width: int, height: int) -> "Camera":
-        """The camera of its picture resized to `width` x `height` px."""
+        """This camera for its picture resized to `width` x `height` px. Raises ConfigError if its own size is unknown."""
         if self.width is None or self.height is None:
             raise ConfigError("width and height: not known, so the intrinsics cannot be scaled")
         matrix = np.array(self.intrinsics)
@@ -110,7 +112,7 @@ class Camera:
         return replace(self, intrinsics=matrix, width=width, height=height)
 
     def doubts(self) -> list[str]:
-        """What is unlikely about this camera and yet possible, a line each."""
+        """Warnings about values that are unlikely but possible, a line each."""
         if self.width is None or self.height is None:
             return []
         result = []
@@ -137,7 +139,7 @@ class Camera:
         return result
 
     def to_json(self) -> dict[str, Any]:
-        """This camera as a camera file of simgen's has it."""
+        """This camera in simgen's camera file format."""
         result: dict[str, Any] = {}
         if self.width is not None:
             result.update(width=self.width, height=self.height)

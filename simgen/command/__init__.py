@@ -1,1 +1,1 @@
-"""The command line: what the keys are, what a user typed, which settings have no effect, help texts and progress."""
+"""The command line: keys, parsing of arguments, detection of settings without effect, help texts and progress."""

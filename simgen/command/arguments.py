@@ -1,9 +1,9 @@
-"""What the words of a command line mean: settings `key=value`, checked against the command's keys.
+"""Parses a command line of settings `key=value` and checks them against the command's keys.
 
-A key that holds text takes it as it was typed. No character has a meaning, with these exceptions: `~/` at the beginning is
-the home folder, `${key}` is the value of another key, `null` is no value where that is allowed, and a value that is wholly
-in quotes is what is inside them. A key that holds several texts takes `[text, text]`. All other values are in the override
-grammar of Hydra, which config.py reads.
+A key that holds text takes it as it was typed. Characters have no special meaning, with these exceptions: `~/` at the
+beginning is the home folder, `${key}` is the value of another key, `null` is no value if the key allows that, and quotes
+around the whole value are removed. A key that holds several texts takes `[text, text]`. All other values are in Hydra's
+override grammar, which config.py reads.
 """
 
 import difflib
@@ -19,16 +19,16 @@ from simgen.command.keys import Key, choices_of, groups_of, keys_of
 from simgen.errors import ConfigError
 
 _SETTING = re.compile(r"([+~]{0,2})([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
-# Takes a key and what was typed for it apart into the values that this stands for in Hydra's grammar.
+# Parses the text of a key in Hydra's grammar; several values for a sweep.
 ValuesOf = Callable[[str, str], list[str]]
 
-_NEAR = 0.72  # difflib's ratio of a mistyped key and the one that was meant
-_SHOWN = 4  # keys that a message proposes
+_NEAR = 0.72  # least difflib ratio of a mistyped key and a suggestion
+_SHOWN = 4  # greatest number of keys that a message suggests
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A key, with the text or texts for it or, where it holds none, a value in Hydra's grammar."""
+    """A key with its text or texts, or, for a key of another kind, its value in Hydra's grammar."""
 
     key: Key
     value: str | list[str] | None
@@ -36,10 +36,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Place:
-    """Where words were typed: `python -m PROG COMMAND`, the keys of which are those of `schema`.
+    """A command, `python -m PROG COMMAND`, with the keys of `schema`.
 
-    The first words without a key are the values of the keys in `words`. All that follow go to the last of these where
-    that holds several texts. `others` are the schemas of the other commands, for messages.
+    Words without a key are the values of the keys in `words`, in that order. If the last of these keys holds several texts,
+    it gets all remaining words. `others` are the schemas of the other commands, for messages.
     """
 
     command: str
@@ -56,7 +56,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Typed:
-    """The words of a command line, taken apart. `settings` holds key and text, in order."""
+    """A parsed command line. `settings` holds pairs of key and text, in order."""
 
     settings: tuple[tuple[str, str | list[str]], ...]
     help: bool = False
@@ -64,7 +64,7 @@ class Typed:
 
 
 def take_apart(arguments: Sequence[str], place: Place) -> Typed:
-    """Options, keys and bare words of `arguments`. Raises ConfigError that shows the right form of what is in no form."""
+    """Options, keys and bare words of `arguments`. Raises ConfigError, which shows the correct form, for anything else."""
     settings: list[tuple[str, str | list[str]]] = []
     bare: list[str] = []
     wanted_help = sweep = False
@@ -86,10 +86,10 @@ def take_apart(arguments: Sequence[str], place: Place) -> Typed:
 
 
 def jobs_of(typed: Typed, place: Place, values_of: ValuesOf) -> list[list[Setting]]:
-    """The settings of each run that `typed` asks for: one, or, of a sweep, each combination of the values.
+    """The settings of each run: one run, or in a sweep one for each combination of values.
 
-    `values_of(key, text)` takes the values apart that a text in Hydra's grammar stands for. Raises ConfigError for a key
-    that does not exist, with the nearest that do, and for a value that cannot be one of the key.
+    `values_of(key, text)` parses a text in Hydra's grammar to its values. Raises ConfigError for an unknown key, with the
+    most similar known ones, and for an invalid value.
     """
     defaults = groups_of(place.command)
     chosen = {group: [choice] for group, choice in defaults.items()}
@@ -111,7 +111,7 @@ def jobs_of(typed: Typed, place: Place, values_of: ValuesOf) -> list[list[Settin
 
 
 def _implied(typed: Typed, place: Place, defaults: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Of each group whose choice is not given, the one that a given key asks for: data.root is a key of data=bop alone."""
+    """The choices of groups that follow from the given keys: data.root, a key of data=bop only, implies data=bop."""
     paths = [path for path, _ in typed.settings]
     for group in defaults:
         if group in paths:
@@ -125,7 +125,7 @@ def _implied(typed: Typed, place: Place, defaults: Mapping[str, str]) -> Iterato
 
 
 def unknown_key(path: str, known: Mapping[str, Key], chosen: Mapping[str, str], place: Place) -> str:
-    """A line that tells where the key that was meant by `path` is."""
+    """The message for the unknown key `path`, with the choice, command or similar keys that the user may have meant."""
     for group, choice in chosen.items():
         for other in choices_of(group):
             if path in keys_of(place.schema, {**chosen, group: other}):
@@ -152,7 +152,7 @@ def unknown_key(path: str, known: Mapping[str, Key], chosen: Mapping[str, str], 
 
 
 def nearest(path: str, known: Mapping[str, Key]) -> list[str]:
-    """The keys of `known` that `path` may have meant, the likeliest first: by their last part, then by the whole."""
+    """The keys of `known` most similar to `path`, the likeliest first; the last part is compared first, then the whole."""
 
     def alike(one: str, two: str) -> float:
         return difflib.SequenceMatcher(None, one, two).ratio()
@@ -170,7 +170,7 @@ def nearest(path: str, known: Mapping[str, Key]) -> list[str]:
 
 
 def read_text(key: Key, text: str) -> str | None:
-    """What `text` is for a key that holds text; None for no value. Raises ConfigError for an empty text that must not be."""
+    """The value of `text` for a key that holds text; None for no value. Raises ConfigError if it must not be empty."""
     if key.optional and text == "null":
         return None
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text[0] not in text[1:-1]:
@@ -209,8 +209,8 @@ def _read(key: Key, text: str) -> str | list[str] | None:
 
 
 def split(text: str) -> list[str]:
-    """The parts of `text` between its commas; none is one inside of quotes or brackets that a part begins with, or of
-    `${...}`."""
+    """The parts of `text` between commas. Commas in `${...}`, or in quotes or brackets at the beginning of a part, do not
+    split."""
     parts, part, closing = [], "", ""
     for character in text:
         if not closing and character == ",":
@@ -243,7 +243,7 @@ def _choice(group: str, choice: str) -> str:
 
 
 def _with_bare(settings: list[tuple[str, str | list[str]]], bare: list[str], place: Place) -> Iterator[tuple[str, Any]]:
-    """`settings` with a key for each of the bare words."""
+    """`settings` with the bare words assigned to their keys."""
     hold_several = {path for path, key in keys_of(place.schema, {}).items() if key.kind == "text or texts"}
     given = dict(settings)
     for path in place.words:
@@ -256,7 +256,7 @@ def _with_bare(settings: list[tuple[str, str | list[str]]], bare: list[str], pla
         elif path not in given and bare:
             yield path, bare.pop(0)
     if bare:
-        raise ConfigError(f"{bare[0]}: one word too many; settings are key=value; {place.help}")
+        raise ConfigError(f"{bare[0]}: unexpected word; settings are key=value; {place.help}")
     yield from settings
 
 
@@ -265,12 +265,12 @@ def _is_file(argument: str) -> bool:
 
 
 def _is_key(argument: str, place: Place) -> bool:
-    """Whether a bare word is a key, the value of which follows, and no file."""
+    """Whether a bare word is the name of a key, as in `--key value`, and not of a file."""
     return argument in keys_of(place.schema, groups_of(place.command)) and not _is_file(argument)
 
 
 def _all_keys(place: Place) -> dict[str, Key]:
-    """The keys of `place` with any choice of its groups, those of its own choices first."""
+    """The keys of `place` for all choices of its groups, those of the default choices first."""
     groups = groups_of(place.command)
     known = keys_of(place.schema, groups)
     for choices in itertools.product(*(choices_of(group) for group in groups if group != "randomize")):
@@ -279,7 +279,7 @@ def _all_keys(place: Place) -> dict[str, Key]:
 
 
 def _not_a_setting(arguments: Sequence[str], k: int, place: Place) -> str:
-    """A line that shows how the word at `k`, which is no key=value, is to be written."""
+    """The message for the argument `k`, which is not key=value, with the correct form."""
     known = _all_keys(place)
     name, equals, value = arguments[k].partition("=")
     if not equals and k + 1 < len(arguments) and "=" not in arguments[k + 1]:

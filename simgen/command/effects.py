@@ -1,4 +1,4 @@
-"""Which settings have no effect, because another key is not what they need; the schema states what each needs."""
+"""Reports settings without effect: the schema states which values of other keys each key needs."""
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase as fnmatch
@@ -6,13 +6,13 @@ from typing import Any
 
 from simgen.command.keys import Key
 
-_OF_THE_SCENE = {"nominal", "varied"}  # words for what the scene file has, which may be anything
+_OF_THE_SCENE = {"nominal", "varied"}  # stand for values in the scene file, which are not known here
 
 
 def without_effect(
     config: Any, groups: Mapping[str, str], keys: Mapping[str, Key], given: tuple[str, ...]
 ) -> list[str]:
-    """A line for each of the keys `given` that changes nothing in `config`, whose groups have the choices `groups`."""
+    """A message for each of the keys `given` that has no effect in `config`, whose groups have the choices `groups`."""
     lines = []
     for path in given:
         for condition in keys[path].needs:
@@ -24,7 +24,7 @@ def without_effect(
 
 
 def _unmet(condition: str, config: Any, groups: Mapping[str, str], keys: Mapping[str, Key]) -> str | None:
-    """The key of `condition` with its value, where this does not meet it; None where it does, or there is no such key."""
+    """`key=value` of the key in `condition` if the condition is not met; None if it is met or the key is unknown."""
     differs = "!=" in condition
     path, _, wanted = condition.partition("!=" if differs else "=")
     if path not in keys:
@@ -40,7 +40,7 @@ def _unmet(condition: str, config: Any, groups: Mapping[str, str], keys: Mapping
 
 
 def in_words(condition: str) -> str:
-    """A condition of the schema as a message has it."""
+    """The text of a condition of the schema, for messages."""
     path, differs, wanted = condition.partition("!=")
     return f"{path} other than {wanted}" if differs else condition.replace("|", " or ")
 
@@ -52,7 +52,7 @@ def _value(config: Any, path: str) -> Any:
 
 
 def _words(value: Any) -> Iterator[str]:
-    """All numbers and words in a value, as the conditions write them."""
+    """All numbers and words in a value, formatted as in conditions."""
     if isinstance(value, list):
         for item in value:
             yield from _words(item)

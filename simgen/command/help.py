@@ -8,8 +8,8 @@ from simgen.command.keys import Key, choices_of, keys_of, read_conf
 
 _COLUMN = 36  # where explanations begin, unless a value reaches further
 _LISTS = """
-Values: out='my folder' (text is taken as it is typed; the quotes are for the shell), num=10, raycast.compile=true, null for
-none, [a,b] for lists. -m before the settings runs each combination of values that are separated by commas."""
+Values: out='my folder' (text is taken as typed; the quotes are for the shell), num=10, raycast.compile=true, null for no
+value, [a,b] for lists. -m before the settings runs each combination of comma-separated values."""
 _FACTORS = """
 A factor below randomize is a constant or a distribution: [uniform,low,high], [loguniform,low,high], [normal,mean,deviation],
 [integer,low,high], [choice,a,b,...], [hsv,hue,saturation,value] or [cap,[x,y,z],angle_deg]; nominal and varied stand for the
@@ -17,15 +17,15 @@ scene file's own values. docs/randomization.md has the factors with their units 
 
 
 def commands_help(prog: str, helps: Mapping[str, str], default: str | None) -> str:
-    """What `python -m PROG --help` prints: the commands with a line each."""
+    """The text of `python -m PROG --help`: a line for each command."""
     lines = [f"usage: python -m {prog} COMMAND [key=value ...]", ""]
     lines += [f"  {name:10} {text}{' (default)' if name == default else ''}" for name, text in helps.items()]
     return "\n".join([*lines, "", f"`python -m {prog} COMMAND --help` explains the command's keys."])
 
 
 def command_help(place: Place, about: str, groups: Mapping[str, str]) -> str:
-    """What `python -m PROG COMMAND --help` prints, where `groups` have these choices: each key with its value, if that is
-    not a factor's, and its explanation."""
+    """The text of `python -m PROG COMMAND --help` with the choices `groups`: each key with its explanation and, unless it is
+    a factor, its default."""
     keys = keys_of(place.schema, groups)
     values: dict[str, Any] = dict(_flat(read_conf(place.command)))
     for group, choice in groups.items():
@@ -61,7 +61,7 @@ def _flat(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def shown(value: Any) -> str:
-    """A value as one would type it; nothing for one that must be given."""
+    """A value as typed on the command line; "" for a required value."""
     if value == "???":
         return ""
     if value is None:

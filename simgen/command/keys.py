@@ -1,7 +1,7 @@
-"""The keys that a command's schema has: what each may hold, what it means, and which other key it depends on.
+"""The keys of a command: allowed values, explanation, and the keys that each depends on.
 
-A schema is a dataclass. The metadata of a field made by `key` hold its explanation, which is the only one: the commands'
-help and docs/randomization.md are made from it.
+A schema is a dataclass. The metadata of a field made by `key` hold its explanation; the commands' help and
+docs/randomization.md are generated from it.
 """
 
 import types
@@ -15,7 +15,7 @@ import yaml
 
 from simgen.resources import resource_folder
 
-MISSING: Any = "???"  # OmegaConf's mark for a value that must be given
+MISSING: Any = "???"  # OmegaConf's value for a required key
 
 Kind = Literal["text", "texts", "text or texts", "value", "section", "group"]
 
@@ -23,9 +23,9 @@ Kind = Literal["text", "texts", "text or texts", "value", "section", "group"]
 def key(help: str, default: Any = ABSENT, *, unit: str = "", needs: str = "", **metadata: Any) -> Any:
     """A field of a schema. `default` may be a class, which is then called for each instance.
 
-    `unit` is that of its values, `choices` are the words that it may be. `needs` is a condition on another key, without
-    which this key, and all keys below it, have no effect: `key=value`, `key=value|value` or `key!=value`. There, a key that
-    begins with a dot is a neighbor of the field.
+    `unit` is the unit of its values, `choices` are its allowed words. `needs` is a condition on another key, without which
+    this key, and all keys below it, have no effect: `key=value`, `key=value|value` or `key!=value`. In a condition, a key
+    that begins with a dot is in the same section as the field.
     """
     metadata |= {"help": help, "unit": unit, "needs": needs}
     if isinstance(default, type) or callable(default):
@@ -43,8 +43,8 @@ class Key:
     expects: str
     help: str
     unit: str
-    optional: bool  # whether null is a value
-    empty: bool  # whether it may be an empty text
+    optional: bool  # whether it may be null
+    empty: bool  # whether it may be ""
     needs: tuple[str, ...]
 
     @property
@@ -56,14 +56,14 @@ class Key:
 def keys_of(schema: type, groups: Mapping[str, str]) -> dict[str, Key]:
     """All keys and sections of `schema` by path, where `groups` maps each group to its choice.
 
-    Of a group whose choices have schemas of their own (`options` in the metadata of its field) the keys are those of its
-    choice; none where the choice is unknown.
+    A group whose choices have their own schemas (`options` in the metadata of its field) has the keys of its choice, none if
+    the choice is unknown.
     """
     return {found.path: found for found in _walk(schema, groups, "", ())}
 
 
 def groups_of(command: str) -> dict[str, str]:
-    """The groups that conf/`command`.yaml chooses from, with its own choices, in its order."""
+    """The groups in the defaults list of conf/`command`.yaml with their default choices, in that order."""
     chosen: dict[str, str] = {}
     for item in read_conf(command)["defaults"]:
         if isinstance(item, dict):
@@ -78,7 +78,7 @@ def choices_of(group: str) -> list[str]:
 
 @cache
 def read_conf(name: str) -> Any:
-    """The content of conf/`name`.yaml as it stands, without what its defaults list adds."""
+    """The content of conf/`name`.yaml itself, without the files in its defaults list."""
     return yaml.safe_load((resource_folder("conf") / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
@@ -114,7 +114,7 @@ def _needs_of(item: Field[Any], above: str) -> tuple[str, ...]:
 
 
 def _values_of(hint: Any, item: Field[Any]) -> tuple[Kind, str, bool]:
-    """What a leaf of type `hint` holds: its kind, in words, and whether it may be null."""
+    """The kind of values of a key of type `hint`, its description for messages, and whether it may be null."""
     options = set(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else {hint}
     words = item.metadata.get("choices")
     optional = type(None) in options
@@ -136,7 +136,7 @@ _LISTS = {int: "[whole number, ...]", float: "[number, ...]"}
 
 @cache
 def _default_schema(group: str, choice: str) -> str:
-    """The name of the schema that conf/`group`/`choice`.yaml begins with; empty where there is no such file."""
+    """The name of the schema in the defaults list of conf/`group`/`choice`.yaml; "" if there is no such file."""
     return str(read_conf(f"{group}/{choice}")["defaults"][0]).removesuffix("_schema") if choice else ""
 
 

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, a line now and then in a log file."""
+"""Progress of long work: a bar on a terminal, occasional lines in a log file."""
 
 import sys
 import time
@@ -13,9 +13,9 @@ EVERY = 0.1  # or this share of the work, if that takes at least EVERY_S / 10
 class Progress:
     """`with Progress("rendered", 1000, "images") as progress: progress.update()`, on stderr.
 
-    A log has a line after each `EVERY` of the work, but none within `EVERY_S` / 10 of the one before, and at least one in
-    `EVERY_S` while there is progress; with `ending` there is one at the end, or the bar stays. `done` are the parts that
-    were there before.
+    A log gets a line after each share `EVERY` of the work, at most one in `EVERY_S` / 10 s and at least one in `EVERY_S` s
+    while there is progress. With `ending`, the last line is always written, and a bar stays on the terminal.
+    `done` is the number of parts that were done before.
     """
 
     def __init__(self, verb: str, total: int, unit: str, *, done: int = 0, ending: bool = True) -> None:
@@ -71,7 +71,7 @@ class Progress:
 
 
 def announce(what: str) -> None:
-    """A line on stderr, at once, about work that shows nothing while it goes on: "compiling: about three minutes"."""
+    """Prints a line on stderr before work without progress output: "compiling: about three minutes"."""
     print(what, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Checked values from the JSON files of a BOP dataset. Each error names the file, the entry and the key."""
+"""Reads and checks values in the JSON files of a BOP dataset. Each error names the file, the entry and the key."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ ROTATION = 0.01  # how far R R^T may be from the identity: rounding to three dig
 def entries(content: Any, path: Path, of: str) -> dict[int, Any]:
     """The entries of a JSON object whose keys are numbers, in ascending order. Keys may have leading zeros.
 
-    `of` names what the numbers are, e.g. "image". Raises DatasetError.
+    `of` is the kind of entry for messages, e.g. "image". Raises DatasetError.
     """
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: got a {_kind(content)}; expected an object with a key for each {of} number")

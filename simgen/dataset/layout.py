@@ -1,4 +1,4 @@
-"""Where the files of a BOP dataset are: splits, scenes, images and models, in the layouts that people use.
+"""Locates splits, scenes, images and models of a BOP dataset, in all common layouts.
 
 Hidden files and folders (macOS leaves ._NAME and .DS_Store) and __MACOSX are ignored everywhere.
 """
@@ -12,14 +12,15 @@ from simgen.shapes.meshfile import FORMATS
 
 CAMERAS, TRUTHS, INFOS = "scene_camera.json", "scene_gt.json", "scene_gt_info.json"
 MODELS_INFO = "models_info.json"
-IMAGE_FOLDERS = ("rgb", "gray", "grey")  # the first that is there
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")  # the first that is there
-# All of them have one frame and one unit for each object; only the meshes differ (T-LESS). The first that is there.
+# In each of these lists the first that exists is used.
+IMAGE_FOLDERS = ("rgb", "gray", "grey")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+# These folders differ in the detail of their meshes only (T-LESS); frame and unit of an object are the same in all.
 MODEL_FOLDERS = ("models", "models_eval", "models_cad", "models_reconst", "models_fine")
 
 
 def visible(folder: Path) -> list[Path]:
-    """What `folder` holds, sorted by name, without hidden files; nothing where it is no folder."""
+    """The entries of `folder`, sorted by name, without hidden ones; empty if it is not a folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "__MACOSX")
@@ -33,7 +34,7 @@ def splits_of(root: Path) -> list[str]:
 def scenes_of(split: Path) -> dict[int, Path]:
     """The scene folders of a split by scene number, in ascending order.
 
-    A folder that is named by digits has that number; one with another name gets the next number after all of these.
+    A folder whose name is digits has that number; folders with other names get the next numbers after those.
     """
     folders = _scenes(split)
     numbered = {int(folder.name): folder for folder in folders if folder.name.isdecimal()}
@@ -56,7 +57,7 @@ def images_of(scene: Path) -> Mapping[int, Path]:
 
 
 def missing_image(scene: Path, image: int) -> DatasetError:
-    """The error for an image that scene_camera.json lists and no file shows."""
+    """The error for an image that scene_camera.json lists but that has no file."""
     return DatasetError(
         f"{scene}: no file for image {image} in {' or '.join(f'{name}/' for name in IMAGE_FOLDERS[:2])}; expected e.g. "
         f"rgb/{image:06d}.jpg, with one of the endings {', '.join(IMAGE_SUFFIXES)}"
@@ -66,7 +67,7 @@ def missing_image(scene: Path, image: int) -> DatasetError:
 def models_folder(root: Path) -> Path:
     """The folder in `root` with models_info.json: the first of MODEL_FOLDERS, or else any other models_*.
 
-    Raises DatasetError where there is none.
+    Raises DatasetError if there is none.
     """
     folders = [root / name for name in MODEL_FOLDERS]
     folders += [path for path in visible(root) if path.name.lower().startswith("models") and path not in folders]
@@ -92,9 +93,9 @@ def mesh_path(folder: Path, obj_id: int) -> Path:
 
 
 def choose_split(root: Path, split: str | None, *, test: bool = False) -> str:
-    """`split`, or the only one in `root`, with `test` the only one whose name begins with test.
+    """`split`, or the only split in `root`; with `test`, the only split whose name begins with "test".
 
-    Raises DatasetError that states what is there instead.
+    Raises DatasetError, which lists the existing splits.
     """
     splits = splits_of(root)
     tests = [name for name in splits if name.startswith("test")]
@@ -115,19 +116,19 @@ def _scenes(split: Path) -> list[Path]:
 
 
 def _guess(root: Path) -> str:
-    """What the user may have meant by `root`, which is no BOP dataset."""
+    """A hint for the user about `root`, which is not a BOP dataset."""
     full = root.resolve()
     if _scenes(full):  # a split
-        return f"one folder up there is: data.root={full.parent} data.split={full.name}"
+        return f"the dataset is one folder up: data.root={full.parent} data.split={full.name}"
     if (full / CAMERAS).is_file():  # a scene
-        return f"two folders up there is: data.root={full.parent.parent} data.split={full.parent.name}"
+        return f"the dataset is two folders up: data.root={full.parent.parent} data.split={full.parent.name}"
     below = next((folder for folder in visible(full) if splits_of(folder)), None)
     if below is not None:
-        return f"one folder down there is: data.root={root / below.name}"
+        return f"the dataset is one folder down: data.root={root / below.name}"
     scenes = [scene for split in visible(full) for scene in visible(split)]
     if any(_has_several_sensors(scene) for scene in scenes):
         return (
-            "it has scene_camera_SENSOR.json, as BOP's sets of several sensors have: copy one sensor's files to "
+            "it has scene_camera_SENSOR.json, as BOP's datasets with several sensors have: copy one sensor's files to "
             f"{CAMERAS}, {TRUTHS} and rgb/"
         )
     if any((scene / TRUTHS).is_file() for scene in scenes):

@@ -1,7 +1,7 @@
-"""What models_info.json of a BOP dataset states of its objects, in simgen's block frame and in meters.
+"""Reads models_info.json of a BOP dataset and converts it to simgen's block frame and to meters.
 
-BOP's poses are those of the model's own origin, which may be anywhere. simgen's block frame has its origin at the middle of
-the bounding box. `Model.center` is the one number between the two; `simgen.dataset.read` applies it to poses.
+BOP's poses refer to the model's own origin, which may be anywhere. simgen's block frame has its origin at the middle of the
+bounding box. `Model.center` is the offset between the two; `simgen.dataset.scenes` applies it to poses.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ from simgen.geometry import Array, rigid
 from simgen.shapes.meshfile import read_mesh
 from simgen.shapes.solids import Solid, load_solid, make_solid
 
-_SMALLEST, _LARGEST = 2.0, 20_000.0  # mm: a model's diameter outside of these is in another unit
-_CENTERED = 1e-6  # of the diameter: less is rounding
+_SMALLEST, _LARGEST = 2.0, 20_000.0  # mm: a diameter outside this range is in another unit
+_CENTERED = 1e-6  # of the diameter: a smaller offset is rounding
 _PARALLEL = 0.999  # cosine
 _ROUND = 0.02  # of the size: how far a sphere's box may be from a cube
 _ON_AXIS = 1e-3  # of the diameter: how far two axes of a sphere, or an axis and the box's middle, may be apart
@@ -32,11 +32,11 @@ class Model:
     The block frame has the axes of the model's own frame; its origin is at `center` (3,) of that frame: the middle of the
     bounding box, or, where an axis of symmetry does not go through the middle, the nearest point of the axis. `middle` (3,)
     is the box's middle in the block frame: zero but in that case. `size` (3,) are the edges of the bounding box, `diameter`
-    is BOP's. `symmetries` (S, 4, 4) are the discrete ones, the identity first; `axes` (A, 3) the directions of the
-    continuous ones, all through the origin: none, one, or two of a sphere. `keypoints` (K, 3), None where the dataset
+    is BOP's. `symmetries` (S, 4, 4) are the discrete ones, the identity first; `axes` (A, 3) are the directions of the
+    continuous ones, all through the origin: none, one, or two for a sphere. `keypoints` (K, 3) is None if the dataset
     states none. `mesh` is the path of its mesh, which need not exist.
-    `mesh_origin` (3,) is where the origin of the user's own model is in the block frame, None where that is the block's: of
-    simgen's renders that of the mesh file (mesh_origin_mm), of any other dataset that of its models.
+    `mesh_origin` (3,) is the origin of the user's own model in the block frame, None if the two origins are the same. For
+    datasets of simgen it is the origin of the user's mesh file (mesh_origin_mm), for any other dataset that of its models.
     """
 
     obj_id: int
@@ -62,14 +62,14 @@ class Model:
         return len(self.axes) > 1
 
     def block_pose(self, pose: Array, scale: float | Array = 1.0) -> Array:
-        """(4, 4) the pose of the block frame, from that of the model's own frame, of the model times `scale`."""
+        """(4, 4) m, the pose of the block frame from the pose of the model's own frame, for a model scaled by `scale`."""
         return (
             pose if not self.center.any() else rigid(pose[:3, :3], pose[:3, :3] @ (scale * self.center) + pose[:3, 3])
         )
 
 
 def models_of(content: Any, path: Path, names: Mapping[int, str] | None = None) -> dict[int, Model]:
-    """The models that `content` of the models_info.json `path` states, by obj_id; `names` replace those in the file.
+    """The models in `content` of models_info.json at `path`, by obj_id; `names` replace the names in the file.
 
     Raises DatasetError that names the file, the model and the key.
     """
@@ -95,9 +95,9 @@ def mesh_box(path: Path) -> tuple[Array, Array]:
 
 
 def solid_of(model: Model) -> Solid:
-    """The solid that the mesh of `model` shows, in the block frame, m.
+    """The solid of the mesh of `model`, in the block frame, in m.
 
-    Raises SceneError for a mesh that is missing or no solid, DatasetError for one that is not as models_info.json states.
+    Raises SceneError for a mesh that is missing or not a solid, DatasetError for one that contradicts models_info.json.
     """
     if model.sphere:
         return make_solid(model.name, "sphere", model.size)
@@ -179,7 +179,7 @@ def _middle(info: Mapping[str, Any], size: Array, path: Path, obj_id: int, where
         return np.array([number(info, f"min_{axis}", where) for axis in "xyz"]) + size / 2
     mesh = mesh_path(path.parent, obj_id)
     if not mesh.is_file():
-        return np.zeros(3)  # neither is there: nothing states another origin than the middle
+        return np.zeros(3)  # without min_x and without a mesh, the origin is assumed in the middle
     low, high = mesh_box(mesh)
     return np.asarray((low + high) / 2)
 
@@ -204,7 +204,7 @@ def _discrete(info: Mapping[str, Any], center: Array, where: str) -> Array:
 def _continuous(info: Mapping[str, Any], where: str) -> tuple[Array, Array]:
     """Directions (A, 3) of the continuous symmetries and a point (A, 3) m on each axis, in the model's own frame.
 
-    Each direction counts once: two of one axis, or of opposite signs, are one; more than two are the sphere's."""
+    Parallel and opposite directions count as one; at most two are kept, which state a sphere."""
     directions: list[Array] = []
     points: list[Array] = []
     for k, one in enumerate(records(info.get("symmetries_continuous") or [], f"{where}: symmetries_continuous")):
@@ -224,11 +224,11 @@ def _center(middle: Array, directions: Array, points: Array, diameter: float, wh
     """(3,) m: the block frame's origin in the model's own frame, on all axes."""
     if not len(directions):
         return middle
-    across = np.eye(3) - directions[:, :, None] * directions[:, None]  # (A, 3, 3): what is at right angles to each axis
+    across = np.eye(3) - directions[:, :, None] * directions[:, None]  # (A, 3, 3): projections along the axes
     gaps = (across @ (middle - points)[..., None])[..., 0]
     if (np.linalg.norm(gaps, axis=1) < _ON_AXIS * diameter).all():
         return middle
-    # The point nearest to the middle on the one axis, or where the two axes meet.
+    # The point of the axis that is nearest to the middle, or the intersection of two axes.
     shift = np.linalg.lstsq(across.reshape(-1, 3), -gaps.ravel(), rcond=None)[0]
     center = middle + shift
     gaps = (across @ (center - points)[..., None])[..., 0]

@@ -26,8 +26,8 @@ class Photograph:
     path, name         the file, and its name in names.json
     intrinsics         (3, 3) px
     distortion         (5,) or (9,): a lens of simgen/distortion.py
-    camera_from_world  (4, 4) m, or None where it is not known
-    solid              the block's position in the solids of the dataset
+    camera_from_world  (4, 4) m, or None if unknown
+    solid              the index of the block's solid in the dataset
     camera_from_block  (4, 4) m
     """
 
@@ -89,8 +89,8 @@ def write_photographs(
 
 
 def import_command(name: str, description: str | None, source: str, run: Callable[[Path, Path], int]) -> int:
-    """The command line SOURCE OUT of the script `name`, which imports photographs by `run(source, out)`, their number; the
-    process's exit status. `source` is the help text of SOURCE."""
+    """Runs the script `name` with the arguments SOURCE OUT and returns its exit status. `run(source, out)` imports the
+    photographs and returns their number; `source` is the help text of SOURCE."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("source", type=Path, help=source)
     parser.add_argument("out", type=Path, help="the dataset folder to write, new or empty")

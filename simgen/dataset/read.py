@@ -1,7 +1,7 @@
 """Reads BOP datasets: simgen's own, imported photographs, and any other that follows the format.
 
-BOP's conventions end here: everything handed out is in meters, radians and the frames of geometry.py, and poses are those of
-the block frame, whose origin is the middle of the bounding box, wherever the model's own origin is (see dataset/models.py).
+BOP's conventions end here: all results are in meters, radians and the frames of geometry.py. Poses are those of the block
+frame, whose origin is the middle of the bounding box and not the model's own origin (see dataset/models.py).
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class BopDataset:
-    """An opened dataset. `pictures` are its labeled images; `left_out` counts by the reason what is not among them or not
-    in their labels. `table_center` (2,) and `table_size` (2,) are meters in the world frame, None if not stated; `manifest`
-    is manifest.json (empty for a foreign dataset)."""
+    """An opened dataset. `pictures` are its labeled images; `left_out` counts, by reason, the images and blocks that were
+    left out. `table_center` (2,) and `table_size` (2,) are in meters in the world frame, None if not stated; `manifest` is
+    manifest.json (empty if another tool wrote the dataset)."""
 
     root: Path
     split: str
@@ -47,7 +47,7 @@ class BopDataset:
 
     @property
     def skipped(self) -> str:
-        """What is left out, in words; empty where nothing is."""
+        """The counts of `left_out` as a text for messages; "" if nothing was left out."""
         return "; ".join(f"skipped {count} {what}" for what, count in sorted(self.left_out.items()))
 
 
@@ -59,14 +59,14 @@ def open_dataset(
     targets: str | None = None,
     table: bool | None = None,
 ) -> BopDataset:
-    """The BOP dataset in the folder `root`; `split` may be left out where there is only one.
+    """The BOP dataset in the folder `root`; `split` may be omitted if there is only one.
 
-    `names` gives objects another name than the dataset does, by obj_id. `targets` is a file of BOP's kind
-    (test_targets_bop19.json), in `root` or a path: images and objects that it does not list are left out. `table` states
-    whether the world's plane z = 0 is the table's top; None: it is where manifest.json describes a table.
+    `names` replaces the names of objects, by obj_id. `targets` is a targets file of BOP (test_targets_bop19.json), in `root`
+    or a path: images and objects that it does not list are left out. `table` states whether the world's plane z = 0 is the
+    table's top; with None it is if manifest.json describes a table.
 
-    Raises DatasetError that names the file for anything missing, truncated, changed since the manifest was written, or
-    not of the format.
+    Raises DatasetError that names the file for data that is missing, truncated, changed since the manifest was written, or
+    not in BOP's format.
     """
     root = Path(root)
     if not root.is_dir():
@@ -119,15 +119,15 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
-    """Every number of the scene that `picture` shows, as simgen.scene.Scenes of one sample; None where the dataset does
-    not say, as of photographs. Raises DatasetError for a file that cannot be read."""
+    """All values of the scene in `picture`, as simgen.scene.Scenes of one sample; None if the dataset does not store them,
+    as for photographs. Raises DatasetError for a file that cannot be read."""
     path = picture.path.parent.parent / "sample" / f"{picture.image_id:06d}.json"
     return read_json(path)["recipe"] if path.exists() else None
 
 
 def read_depth(picture: Picture) -> NDArray[np.float32] | None:
-    """The depth image (H, W) m of `picture`, 0 where nothing was measured; None where the dataset stores none. Raises
-    DatasetError for a file that cannot be decoded."""
+    """The depth image (H, W) m of `picture`, 0 where depth is missing; None if the dataset stores none. Raises DatasetError
+    for a file that cannot be decoded."""
     path = picture.path.parent.parent / "depth" / f"{picture.path.stem}.png"
     if not path.is_file():
         return None
@@ -157,23 +157,23 @@ def verify(root: Path, manifest: Mapping[str, Any]) -> None:
 
 def _read_manifest(root: Path) -> Mapping[str, Any]:
     if not (root / MANIFEST).exists():
-        return {}  # a foreign BOP dataset has none
+        return {}  # BOP datasets of other tools have none
     manifest = record(read_json(root / MANIFEST), str(root / MANIFEST))
     if "status" not in manifest:
-        return {}  # another tool's
+        return {}  # a file of another tool
     if manifest["status"] != "complete":
-        raise DatasetError(f"{root}: unfinished; run the command that began it again, it will go on where it stopped")
+        raise DatasetError(f"{root}: unfinished; run the command that began it again, which resumes it")
     verify(root, manifest)
     return dict(manifest)
 
 
 def _read_targets(root: Path, name: str) -> Targets:
-    """For each (scene, image) that the targets file lists, how many instances of each object it asks for; none stand for all
-    of all objects."""
+    """For each (scene, image) in the targets file, the number of instances of each object to be detected; where there are
+    none, all instances of all objects."""
     path = root / name if (root / name).is_file() else Path(name)
     if not path.is_file():
         raise DatasetError(
-            f"data.targets: neither {root / name} nor {path} is there; BOP's sets have test_targets_bop19.json"
+            f"data.targets: neither {root / name} nor {path} exists; BOP's datasets have test_targets_bop19.json"
         )
     found: dict[tuple[int, int], dict[int, int]] = {}
     for k, one in enumerate(records(read_json(path), str(path))):
@@ -186,5 +186,5 @@ def _read_targets(root: Path, name: str) -> Targets:
 
 
 def _optional(path: Path) -> Any:
-    """The content of a JSON file of entries by image; none where it is missing."""
+    """The content of a JSON file of entries by image; empty if the file is missing."""
     return read_json(path) if path.is_file() else {}

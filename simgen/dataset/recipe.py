@@ -1,4 +1,4 @@
-"""What determines the bytes of a dataset's samples, for its manifest."""
+"""The recipe in a dataset's manifest: all settings that determine the bytes of its samples."""
 
 import contextlib
 import importlib.metadata
@@ -22,7 +22,7 @@ _DISTRIBUTIONS = (
 
 
 def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder) -> dict[str, Any]:
-    """The recipe for manifest.json: all that determines the bytes of a sample beside its index, as plain JSON values."""
+    """The recipe for manifest.json as JSON values: all that determines the bytes of a sample, except its index."""
     return {
         "data_version": DATA_VERSION,
         "seed": source.seed,
@@ -41,7 +41,8 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
 
 
 def _factors(randomize: Randomize) -> dict[str, Any]:
-    """The configuration's factors. Without a camera file the key is left out, so that older datasets can be finished."""
+    """The configuration's factors. Without a camera file, its key is left out, so that datasets of older versions can be
+    resumed."""
     factors = asdict(randomize)
     if not randomize.camera.file:
         del factors["camera"]["file"]
@@ -49,8 +50,8 @@ def _factors(randomize: Randomize) -> dict[str, Any]:
 
 
 def _installed() -> dict[str, str]:
-    """The installed distributions that can change the bytes of a sample, with their versions. OpenCV and PyBullet have more
-    than one distribution each; what is not installed (no PyBullet, or simgen run from a checkout) is left out."""
+    """The installed distributions that can change the bytes of a sample, with their versions. OpenCV and PyBullet have
+    several distributions each; those that are not installed are left out."""
     versions = {}
     for name in _DISTRIBUTIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -59,6 +60,6 @@ def _installed() -> dict[str, str]:
 
 
 def _drawn_by(raycast: Raycast) -> dict[str, Any]:
-    """The settings that change bytes: chunk and compile do not."""
+    """The renderer's settings that change bytes; chunk and compile do not."""
     device = raycast.device.split(":", maxsplit=1)[0]
     return {"device": device, "supersample": raycast.supersample, "light_samples": raycast.light_samples}

@@ -1,6 +1,6 @@
-"""From the JSON of a scene folder to labeled pictures, in meters and in the block frame.
+"""Reads the JSON files of a scene folder as labeled pictures, in meters and in the block frame.
 
-This is the one place where BOP's poses, which are of the model's own origin, become poses of the block frame.
+Only this module converts BOP's poses, which refer to the model's own origin, to poses of the block frame.
 """
 
 import sys
@@ -26,7 +26,7 @@ from simgen.pictures import picture_size
 from simgen.shapes.solids import Solid
 from simgen.silhouette import Box, box_of
 
-# Of the diameter: the median distance of blocks is never less, but it is a thousandth of itself where meters are written.
+# Diameters: a smaller median distance of the blocks means that translations are in meters instead of millimeters.
 _NEAREST = 0.1
 _SHORTEST = 4.0  # px: no focal length and no principal point of an image is less
 _OFTEN = 500  # images between two lines of progress
@@ -36,9 +36,9 @@ Targets = Mapping[tuple[int, int], Mapping[int, int]]  # by scene and image: how
 
 @dataclass(frozen=True)
 class Instance:
-    """One labeled block in one image: its pose (4, 4) m, `size` (3,) m, boxes [u, v, width, height] px (all -1 where
-    nothing is visible), the number of its visible pixels, and the share of its silhouette that is visible (BOP: the
-    silhouette beyond the border counts). `target` is False where a targets file leaves it out of an evaluation."""
+    """One labeled block in one image: its pose (4, 4) m, `size` (3,) m, boxes [u, v, width, height] px (all -1 if nothing
+    is visible), the number of its visible pixels, and the visible share of its silhouette (as in BOP, of the whole
+    silhouette, also beyond the border). `target` is False if a targets file leaves it out of the evaluation."""
 
     obj_id: int
     camera_from_block: Array
@@ -52,22 +52,23 @@ class Instance:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image and its labels; the arrays are small, the pixels stay on disk until they are read from `path`."""
+    """One image and its labels. Pixels are not loaded; see `read_rgb`."""
 
     scene_id: int
     image_id: int
     path: Path
     intrinsics: Array  # (3, 3) px
     distortion: Array  # (5,) or (9,): a lens of distortion.py
-    camera_from_world: Array | None  # (4, 4) m; None where the dataset does not state it
-    camera_from_table: Array | None  # (4, 4) m, the table's top being z = 0; None where the dataset states no table
+    camera_from_world: Array | None  # (4, 4) m; None if the dataset does not state it
+    camera_from_table: Array | None  # (4, 4) m, the table's top is z = 0; None if the dataset states no table
     depth_scale: float  # mm for each unit of its depth image
     instances: tuple[Instance, ...]
 
 
 class SceneReader:
-    """Reads scenes of a dataset with `models`. `wanted` are the targets to keep, None: all. `table` states whether the
-    world's plane z = 0 is the table's top. `left_out` counts by the reason what the scenes hold and the pictures do not."""
+    """Reads the scenes of a dataset with the objects `models`. `wanted` are the targets to keep, None keeps all. `table`
+    states whether the world's plane z = 0 is the table's top. `left_out` counts, by reason, the images and blocks that are
+    left out."""
 
     def __init__(self, models: Mapping[int, Model], wanted: Targets | None, table: bool) -> None:
         self.models, self.wanted, self.table = models, wanted, table
@@ -121,7 +122,7 @@ class SceneReader:
         self, picture: Picture, folder: Path, blocks: Sequence[Mapping[str, Any]], infos: Any
     ) -> tuple[Instance, ...]:
         where = f"{folder / TRUTHS}: image {picture.image_id}"
-        placed = {}  # by the block's place in the image's list, as in the names of masks
+        placed = {}  # by the block's index in the image's list, which is also in the names of masks
         for k, block in enumerate(blocks):
             obj_id = int(number(block, "obj_id", f"{where}, block {k}"))
             if obj_id not in self.models:
@@ -143,7 +144,7 @@ class SceneReader:
         return Instance(obj_id, camera_from_block, size, (-1,) * 4, (-1,) * 4, 0, 0.0)
 
     def _computed_infos(self, picture: Picture, placed: Mapping[int, Instance]) -> list[Instance]:
-        """The instances with boxes and visible parts by the meshes' silhouettes; by mask_visib/ where it is there."""
+        """The instances with boxes and visible fractions from the meshes' silhouettes, or from mask_visib/ if it exists."""
         if not self._computed:
             print(
                 f"{picture.path.parent.parent}: no {INFOS}, or no entry of image {picture.image_id}: boxes and visible "
@@ -191,7 +192,7 @@ class SceneReader:
         return self._solids[obj_id]
 
     def _targeted(self, picture: Picture, found: list[Instance]) -> tuple[Instance, ...]:
-        """`found`, with `target` for as many of each object as the targets file asks for, those that are seen best."""
+        """`found` with `target` set: for each object the number in the targets file, the most visible instances first."""
         if self.wanted is None:
             return tuple(found)
         asked = self.wanted[picture.scene_id, picture.image_id]
@@ -201,19 +202,19 @@ class SceneReader:
         for obj_id, count in asked.items():
             of_object = [k for k, one in enumerate(found) if one.obj_id == obj_id]
             if not of_object:
-                self.left_out[f"targets of which the image has no block in {TRUTHS}"] += 1
+                self.left_out[f"targets without a block in {TRUTHS}"] += 1
             best.update(sorted(of_object, key=lambda k: -found[k].visible_fraction)[:count])
         return tuple(replace(one, target=k in best) for k, one in enumerate(found))
 
     def _check_unit(self, folder: Path, truths: Mapping[int, Any]) -> None:
-        """Raises DatasetError where the translations cannot be millimeters, or not be OpenCV's."""
+        """Raises DatasetError if the translations cannot be in millimeters, or not in OpenCV's camera axes."""
         far, ahead = [], []
         for blocks in truths.values():
             for block in blocks if isinstance(blocks, list) else ():
                 try:
                     shift = np.array(block["cam_t_m2c"], dtype=np.float64).reshape(3)
                     model = self.models[int(block["obj_id"])]
-                except (KeyError, TypeError, ValueError):  # named where it is read
+                except (KeyError, TypeError, ValueError):  # reported when the block is read
                     continue
                 far.append(float(np.linalg.norm(shift)) / (1000 * model.diameter))
                 ahead.append(float(shift[2]))
@@ -225,12 +226,13 @@ class SceneReader:
         if far and np.median(ahead) < 0:
             raise DatasetError(
                 f"{folder / TRUTHS}: cam_t_m2c: most blocks are behind the camera; BOP's camera looks along +Z with Y down "
-                "(OpenCV), these look to be OpenGL's, with Z backwards: turn Y and Z of rotations and translations"
+                "(OpenCV), these look to be OpenGL's, with Z backward: negate rows 2 and 3 of each cam_R_m2c "
+                "and numbers 2 and 3 of each cam_t_m2c"
             )
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Width and height px of an image as it is read. Raises DatasetError."""
+    """Width and height in px of the image file `path`. Raises DatasetError."""
     try:
         return picture_size(path)
     except PictureError as error:
@@ -284,7 +286,7 @@ def _box(info: Mapping[str, Any], key: str, where: str) -> Box:
 
 
 def _stored_mask(picture: Picture, number: int) -> NDArray[np.bool_] | None:
-    """The mask (H, W) of the visible part of block `number`, None where the dataset stores none."""
+    """The mask (H, W) of the visible part of block `number`; None if the dataset stores none."""
     path = picture.path.parent.parent / "mask_visib" / f"{picture.path.stem}_{number:06d}.png"
     if not path.is_file():
         return None

@@ -1,7 +1,7 @@
-"""Which pixels of an image each block covers and how much of it is visible, computed from poses and meshes.
+"""Computes masks and visible fractions of blocks from poses and meshes.
 
-For datasets without scene_gt_info.json, and for blocks that a dataset stores no mask of. Masks are exact; where two blocks
-overlap, each pixel belongs to the nearer convex hull, which is exact for convex blocks.
+For datasets without scene_gt_info.json or without masks. Silhouettes are exact; where two blocks overlap, each pixel belongs
+to the nearer convex hull, which is exact for convex blocks.
 """
 
 from collections.abc import Sequence
@@ -36,17 +36,17 @@ class Lens:
     height: int
 
     def outline(self, block: Placed) -> Silhouette:
-        """What the whole block covers, beyond the image's border too."""
+        """The silhouette of the whole block, also beyond the image's border."""
         camera = self.intrinsics, self.distortion, self.width, self.height
         return silhouette(block.solid, block.scale, block.camera_from_block, *camera)
 
     def mask(self, outline: Silhouette) -> NDArray[np.bool_]:
-        """(H, W) of an outline: the part within the image."""
+        """(H, W), the part of a silhouette within the image."""
         return outline.mask(self.width, self.height)
 
 
 def visible_masks(blocks: Sequence[Placed], masks: Sequence[NDArray[np.bool_]], lens: Lens) -> list[NDArray[np.bool_]]:
-    """The visible part (H, W) of each of `masks` (H, W), where blocks hide each other and nothing else hides them."""
+    """The visible part (H, W) of each of `masks` (H, W), if only blocks occlude each other."""
     if not blocks:
         return []
     crowded = np.sum(masks, axis=0) > 1
@@ -60,7 +60,7 @@ def visible_masks(blocks: Sequence[Placed], masks: Sequence[NDArray[np.bool_]], 
 
 
 def hull_depth(block: Placed, lens: Lens, mask: NDArray[np.bool_]) -> Array:
-    """(P,) m along the camera's Z: where the rays through the P pixels of `mask` (H, W) enter the block's convex hull."""
+    """(P,) m, the depth at which the rays through the P pixels of `mask` (H, W) enter the block's convex hull."""
     rows, columns = np.nonzero(mask)
     rays = unproject(np.stack([columns, rows], 1).astype(np.float64), lens.intrinsics, lens.distortion)
     block_from_camera = inverse(block.camera_from_block)
@@ -74,7 +74,7 @@ def hull_depth(block: Placed, lens: Lens, mask: NDArray[np.bool_]) -> Array:
 
 
 def _entry(slope: Array, ahead: Array) -> Array:
-    """(P,) the last plane through which rays with `slope` (P, N) towards N planes enter."""
+    """(P,) the index of the plane through which each ray enters the hull, for `slope` (P, N) toward N planes."""
     with np.errstate(divide="ignore", invalid="ignore"):
         along = np.where(slope < 0, ahead / slope, -np.inf)
     return np.asarray(along.max(axis=1))

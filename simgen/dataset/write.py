@@ -1,8 +1,7 @@
-"""Writes BOP datasets so that nothing is half-written, an interrupted run goes on, and the bytes depend on nothing else.
+"""Writes BOP datasets atomically and resumably: bytes depend on the recipe alone, also after an interrupted run.
 
-A sample's files are written first, each under a temporary name and then renamed; its record sample/NNNNNN.json comes
-last and makes it count. Records hold everything that is later gathered into BOP's scene_*.json and manifest.json, so the
-dataset is a pure function of its recipe, however often and wherever it was stopped.
+Each file of a sample is written under a temporary name and then renamed. The record sample/NNNNNN.json is written last; a
+sample without it does not exist. Records hold everything that is later gathered into BOP's scene_*.json and manifest.json.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ from simgen.labels import Label
 from simgen.scene import Scenes, to_json
 from simgen.shapes.solids import Solid
 
-DATA_VERSION = 7  # counts up whenever the same recipe gives other bytes; see CHANGELOG, "Changes the data"
+DATA_VERSION = 7  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
 IMAGE_FORMATS = ("jpg", "png")
 WRITERS = ("bop",)
 SPLIT = "train"
@@ -45,7 +44,7 @@ class Sample:
 
 
 def begin(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: World) -> set[int]:
-    """Makes `out` ready for the samples start .. start + num - 1 of `recipe` and returns those that it already holds.
+    """Prepares `out` for the samples start .. start + num - 1 of `recipe` and returns the numbers of those that exist.
 
     Raises DatasetError if `out` cannot be written, or holds another dataset; the error names the differences.
     """
@@ -65,7 +64,7 @@ def begin(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: Wor
 
 
 def write_sample(out: Path, sample: Sample, image_format: str) -> None:
-    """Writes one sample's files and then the record that makes it count. Raises DatasetError where that fails."""
+    """Writes the files of one sample, then its record. Raises DatasetError if that fails."""
     index = int(sample.scene.index[0])
     folder, name = _place(out, index)
     files: dict[str, str] = {}
@@ -87,7 +86,7 @@ def write_sample(out: Path, sample: Sample, image_format: str) -> None:
         cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR),
         options,
     )
-    # A tenth of a millimeter, or coarser where something is too far away for 16 bits of that.
+    # Units of 0.1 mm, or coarser if the greatest depth does not fit in 16 bits.
     depth_scale = next(s for s in (0.1, 0.2, 0.5, 1.0, math.inf) if sample.depth.max() * 1000 <= 65535 * s)
     depth = np.rint(sample.depth * (1000 / depth_scale)).astype(np.uint16)
     put(folder / "depth" / f"{name}.png", ".png", depth, fast)
@@ -148,12 +147,12 @@ def write_models(folder: Path, solids: Sequence[Solid]) -> None:
             millimeters = solid.symmetries[1:].copy()
             millimeters[:, :3, 3] *= 1000
             entry["symmetries_discrete"] = [symmetry.ravel().tolist() for symmetry in millimeters]
-        # Every rotation is made of turns about two axes: a sphere's symmetry in the words of BOP.
+        # BOP has no symmetry for spheres; two continuous axes generate all rotations.
         axes = [solid.axis.tolist()] if solid.axis is not None else [[0, 0, 1], [1, 0, 0]] if solid.sphere else []
         if axes:
             entry["symmetries_continuous"] = [{"axis": axis, "offset": [0, 0, 0]} for axis in axes]
         if solid.mesh_origin is not None:
-            # Where the origin of the user's mesh file is in this frame: camera_from_file = camera_from_block @ shift.
+            # The position of the mesh file's origin in this frame: camera_from_file = camera_from_block @ translation.
             entry["mesh_origin_mm"] = (solid.mesh_origin * 1000).tolist()
         entry["keypoints"] = (solid.keypoints * 1000).tolist()
         info[str(obj_id)] = entry
@@ -195,7 +194,7 @@ def _place(out: Path, index: int) -> tuple[Path, str]:
 
 
 def bop_pose(transform: Array, rotation: str, translation: str) -> dict[str, list[float]]:
-    """A transform (4, 4) in m as BOP writes it: the keys `rotation` (9 numbers by rows) and `translation` in mm."""
+    """A transform (4, 4) in m in BOP's format: under the key `rotation` 9 numbers by rows, under `translation` 3 in mm."""
     return {rotation: transform[:3, :3].ravel().tolist(), translation: (transform[:3, 3] * 1000).tolist()}
 
 

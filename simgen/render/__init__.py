@@ -1,4 +1,4 @@
-"""Renderers: Scenes in, Frames out. All backends have one interface, which tests/test_render.py checks."""
+"""The renderers, which draw Scenes as Frames. All have one interface, which tests/test_render.py checks."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol

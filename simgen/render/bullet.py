@@ -1,17 +1,17 @@
-"""PyBullet's two renderers: `tiny` (CPU, everywhere) and `egl` (OpenGL, on a GPU or on Mesa).
+"""PyBullet's two renderers: `tiny` (CPU, on any machine) and `egl` (OpenGL, on a GPU or on Mesa).
 
-Traps that this file avoids, each found by measurement:
-- EGL keeps a mesh, with its scale and texture, under the mesh's FILE NAME: bodies made from one file all wear the first
-  one's scale and the last one's texture. So every body gets a file name of its own (a hard link).
-- After resetSimulation EGL shows old textures. So under EGL nothing is removed: bodies of earlier scenes are put out of
-  sight, and every few scenes the connection is replaced.
-- Textures leak in both until the connection is closed. So tiny's connection is replaced now and then, too.
-- A new EGL connection's first two pictures lack their shadows. So they are drawn and thrown away.
-- A light argument that is left out keeps its last value. So every call passes all of them.
-- EGL segfaults on meshes given as arrays, and rounds GEOM_BOX; so all meshes are OBJ files with a normal for each face.
+Workarounds for faults of PyBullet, each found by measurement:
+- EGL caches a mesh, with its scale and texture, by its FILE NAME: all bodies made from one file get the first one's scale
+  and the last one's texture. So every body gets its own file name (a hard link).
+- After resetSimulation, EGL shows old textures. So EGL removes nothing: bodies of earlier scenes are moved out of view, and
+  the connection is replaced every few scenes.
+- Both leak textures until the connection is closed. So the connection of tiny is replaced regularly, too.
+- The first two pictures of a new EGL connection lack shadows. So they are drawn and discarded.
+- A light argument that is omitted keeps its last value. So every call passes all of them.
+- EGL segfaults on meshes given as arrays, and rounds GEOM_BOX. So all meshes are OBJ files with a normal for each face.
 - EGL can crash the process that loads it. So it is first tried in a child process.
-- Two open EGL connections in one process spoil each other's pictures. So opening one closes the other.
-- The EGL plugin writes to the C standard output; it is silenced while a connection opens.
+- Two open EGL connections in one process corrupt each other's pictures. So opening one closes the other.
+- The EGL plugin writes to the C standard output, which is silenced while a connection opens.
 """
 
 import importlib.util
@@ -173,7 +173,7 @@ class _Connection:
         with silence():
             self._client = pybullet.connect(pybullet.DIRECT)
             if self._client < 0:
-                raise RenderError("renderer: PyBullet gave no connection; close other PyBullet clients of this process")
+                raise RenderError("renderer: PyBullet did not connect; close other PyBullet clients of this process")
             if name == "egl":
                 origin = _plugin_path()
                 if pybullet.loadPlugin(origin, "_eglRendererPlugin", physicsClientId=self._client) < 0:
@@ -296,9 +296,9 @@ def probe_egl() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
     if child.returncode != 0:
-        said = (child.stderr.strip().splitlines() or child.stdout.strip().splitlines() or ["nothing"])[-1]
+        output = (child.stderr.strip().splitlines() or child.stdout.strip().splitlines() or ["nothing"])[-1]
         raise RenderError(
-            f"renderer: egl does not work here (the probe ended with status {child.returncode}; it said: {said}); install "
+            f"renderer: egl does not work here (the probe ended with status {child.returncode}; output: {output}); install "
             "the GPU's driver, or Mesa (Debian and Ubuntu: apt install libegl1 libgl1-mesa-dri), or use renderer=tiny"
         )
     _egl_works = True

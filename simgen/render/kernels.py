@@ -1,4 +1,4 @@
-"""How kernels are run: as they stand, or fused by torch.compile. The bytes are the same either way."""
+"""Runs the kernels eagerly or compiled with torch.compile. The results are the same bit for bit."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where the rays of a picture's pixels point, lens included."""
+"""Directions of the rays through a picture's pixels, with lens distortion."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""All light that reaches surfaces: every light with its shadows, and what comes from everywhere."""
+"""The light that reaches surfaces: direct light with shadows, and ambient light with occlusion."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,6 +1,6 @@
-"""The meshes of a World as OBJ files, for renderers that load them: solids, table, room and fixtures.
+"""Writes the meshes of a World as OBJ files for renderers that load them: solids, table, room and fixtures.
 
-Every triangle has a normal of its own and texture coordinates; lengths are metres.
+Every triangle has its own normal and texture coordinates; lengths are in meters.
 """
 
 import itertools

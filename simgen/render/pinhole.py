@@ -1,4 +1,4 @@
-"""The camera as OpenGL has it: a pinhole with a projection matrix and a depth buffer, for a renderer that knows no other."""
+"""OpenGL's pinhole camera: projection matrix, depth buffer and lens distortion by resampling, for PyBullet's renderers."""
 
 import cv2
 import numpy as np
@@ -63,7 +63,7 @@ def behind_lens(
     high = np.maximum(np.ceil(straight.max(axis=0)) + 2, [width, height])
     if max(high - low) > _WIDEST:
         raise RenderError(
-            f"renderer: drawn as a pinhole's, the wide lens's picture of {width} x {height} px would have "
+            f"renderer: to distort it afterward, the undistorted picture of {width} x {height} px would have "
             f"{high[0] - low[0]:.0f} x {high[1] - low[1]:.0f} px; use renderer=raycast, which draws any lens"
         )
     wide = pinhole.copy()

@@ -1,10 +1,10 @@
-"""`renderer=raycast`: batches of scenes with any lights, cast in plain tensor arithmetic on a CPU or a CUDA device.
+"""`renderer=raycast`: ray casting of batches of scenes in tensor arithmetic, on a CPU or a CUDA device.
 
-Blocks, table and fixtures are convex: a ray's part inside one is the overlap of its parts inside its slabs, and inside its
-round side, so shapes are exact and a cylinder has no corners. Pictures are cut into tiles. For each tile a cheap test says
-which objects its rays could meet, and for each light which could stand before it; only those are then tested ray by ray.
-Every number is computed ray by ray with no sum whose order could change, so the bytes depend neither on the batch nor on
-the chunk.
+Blocks, table and fixtures are convex: the segment of a ray inside an object is the intersection of its segments inside the
+object's slabs and inside its round side, so shapes are exact and round. Pictures are divided into tiles. For each tile, a
+conservative test selects the objects that its rays may hit, and for each light the objects that may occlude it; only those
+are tested ray by ray. No sum over rays has an order that could change, so the bytes depend neither on the batch nor on the
+chunk.
 """
 
 import math

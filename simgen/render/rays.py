@@ -1,9 +1,9 @@
-"""Rays against convex objects: which could meet which, where a ray enters, how near a point is.
+"""Intersections of rays with convex objects, conservative culling, and distances of points.
 
-A pair is a tile (P rays that lie close together) and an object. The kernels work on K pairs at once, all of objects with
-equally many slabs, and are plain functions of tensors that torch.compile may fuse. They use no operation whose last bit
-could differ when it does, or with K: + - * / min max and rsqrt are safe, torch.sqrt is not. The tests below that choose
-pairs may use it: they leave a margin, and a pair too many changes nothing.
+A pair is a tile (P adjacent rays) and an object. The kernels work on K pairs at once, all of objects with equally many
+slabs, and are pure functions of tensors that torch.compile may fuse. They use only operations whose last bit depends neither
+on fusion nor on K: + - * / min max and rsqrt are safe, torch.sqrt is not. The culling tests may use it: they leave a margin,
+and an extra pair does not change the result.
 """
 
 from collections.abc import Iterator

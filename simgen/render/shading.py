@@ -1,6 +1,6 @@
-"""Light on surfaces, as pure functions of tensors. All colours and intensities are linear light.
+"""Reflection of light by surfaces, as pure functions of tensors. All colors and intensities are linear light.
 
-Intensities leave out the factor pi: a white matt surface that faces a light of intensity 1 has radiance 1.
+Intensities omit the factor pi: a white matte surface that faces a light of intensity 1 has radiance 1.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Scenes as tensors for rays: every object's half-spaces, frames and materials in world coordinates, on one device."""
+"""Scenes as tensors for ray casting: half-spaces, frames and materials of all objects in world coordinates."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a ray sees where it ends: normal, colour and gloss, from the object's number and face."""
+"""Surface properties at the hit point of a ray: normal, color and gloss, from the object's number and face."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

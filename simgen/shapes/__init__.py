@@ -1,2 +1,2 @@
-"""Blocks: solids with their symmetries, resting poses and keypoints (solids, symmetry, hulls), and the mesh files that they
-come from (meshfile, meshrepair, polygons)."""
+"""Block shapes: solids with their symmetries, resting poses and keypoints (solids, symmetry, hulls), and the reading of mesh
+files (meshfile, meshrepair, polygons)."""

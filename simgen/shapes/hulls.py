@@ -1,6 +1,6 @@
-"""Convex hulls of blocks: their planes, their corners and the ways in which a block rests on a table.
+"""Convex hulls of blocks: their planes, their corners and the resting poses of a block on a table.
 
-Every tolerance is a share of the block's diameter, so a part of 1 mm and one of 5 m behave alike.
+Every tolerance is relative to the block's diameter, so a part of 1 mm and one of 5 m behave alike.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ from simgen.geometry import Array, rigid, rotation_between
 
 _SAME_PLANE = 1e-3  # between unit normals, and between offsets in diameters: two facets of one plane
 _ON_PLANE = 3e-5  # diameters: a corner this near to a plane lies on it
-_NEARLY_PARALLEL = 0.17  # between unit normals: what could lie on a plane without being a sliver
-_CARRIED = 1e-6  # diameters: so far within its facet is the foot of the plumb line of a block that does not tip over
+_NEARLY_PARALLEL = 0.17  # between unit normals: facets that may share a plane, unless they are slivers
+_CARRIED = 1e-6  # diameters: least distance of the projected center of mass from the edge of a stable resting facet
 _SAME_TILT = 1e-3  # between cosines to the axis of a round block
 _UP = np.array([0.0, 0.0, 1.0])
 
@@ -24,8 +24,8 @@ def diameter_of(corners: Array) -> float:
 
 
 def planes_of(hull: ConvexHull, diameter: float) -> Array:
-    """(P, 4) half-spaces n.x <= d of `hull` as rows [n, d], outward unit normals; facets that rounding of the vertices has
-    split are one plane, with the normal of the largest of them."""
+    """(P, 4) half-spaces n.x <= d of `hull` as rows [n, d] with outward unit normals. Coplanar facets are merged to one
+    plane, which has the normal of the largest of them."""
     owner = _owners(hull, diameter)
     _, first = np.unique(owner, return_index=True)
     planes = hull.equations[owner[np.sort(first)]]
@@ -33,14 +33,14 @@ def planes_of(hull: ConvexHull, diameter: float) -> Array:
 
 
 def _owners(hull: ConvexHull, diameter: float) -> NDArray[np.int64]:
-    """(F,) for each facet of `hull` the facet whose plane it lies on, the largest of them."""
+    """(F,) for each facet of `hull` the index of the largest facet in the same plane."""
     equations = hull.equations
     corners = hull.points[hull.simplices]  # (F, 3, 3)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
-    slivers = np.flatnonzero(area < 2 * _ON_PLANE * diameter * longest)  # rounding turns their normals anywhere
+    slivers = np.flatnonzero(area < 2 * _ON_PLANE * diameter * longest)  # rounding makes their normals meaningless
     tree = cKDTree(equations[:, :3])
-    # Most facets of a finely meshed round side share their plane with no neighbor.
+    # Most facets of a finely meshed round side are not coplanar with any neighbor.
     beside = hull.neighbors  # (F, 3)
     bend = np.linalg.norm(equations[beside, :3] - equations[:, None, :3], axis=2) > _SAME_PLANE
     rise = np.einsum("fnvk,fk->fnv", corners[beside], equations[:, :3]) + equations[:, 3, None, None]
@@ -61,17 +61,17 @@ def _owners(hull: ConvexHull, diameter: float) -> NDArray[np.int64]:
 
 
 def corners_of(hull: ConvexHull, planes: Array, diameter: float) -> NDArray[np.int64]:
-    """The places in `hull.points` of its corners: vertices where at least three of `planes` meet. Vertices within a face or
-    an edge, which finely meshed flat parts have, are none."""
+    """Indices into `hull.points` of its corners: vertices where at least three of `planes` meet. Vertices inside a face or
+    an edge, as in a finely meshed flat face, are not corners."""
     vertices = np.asarray(hull.vertices, dtype=np.int64)
     meets = np.unique(np.stack([hull.simplices.ravel(), np.repeat(_owners(hull, diameter), 3)], axis=1), axis=0)
     touched = np.bincount(meets[:, 0], minlength=len(hull.points))[vertices]
-    for k in np.flatnonzero(touched < 3):  # its facets may be slivers that count as of other planes
+    for k in np.flatnonzero(touched < 3):  # its facets may be slivers that were assigned to other planes
         touched[k] = (np.abs(planes[:, :3] @ hull.points[vertices[k]] - planes[:, 3]) < _ON_PLANE * diameter).sum()
     corners = vertices[touched >= 3]
     if len(corners) == len(vertices):
         return vertices
-    # Rounding may leave a corner off its planes: none may be lost.
+    # Rounding may move a corner off its planes. Keep all vertices if corners are missing.
     left = hull.points[corners]
     if len(corners) < 4 or ConvexHull(left).volume < 0.9999 * hull.volume:
         return vertices
@@ -79,16 +79,16 @@ def corners_of(hull: ConvexHull, planes: Array, diameter: float) -> NDArray[np.i
 
 
 def rests_of(planes: Array, mass: Array, axis: Array | None, diameter: float) -> Array:
-    """(R, 4, 4) table_from_block: each way to lie on the plane z = 0 of a block with the hull `planes` and the center of
-    mass `mass` (3,), with its base down (no turn) first if that carries it.
+    """(R, 4, 4) table_from_block: the stable resting poses on the plane z = 0 of a block with the hull `planes` and the
+    center of mass `mass` (3,). The pose without rotation is the first if it is stable.
 
-    A facet of the hull carries the block if the center of mass is over it. Facets that the continuous symmetry about `axis`
-    turns into each other count once.
+    The block rests on a facet of the hull if the center of mass projects into that facet. Facets that are equivalent under
+    the continuous symmetry about `axis` count once.
     """
     found: list[tuple[float, Array]] = []
     seen: list[float] = []
     feet = mass + planes[:, :3] * (planes[:, 3] - planes[:, :3] @ mass)[:, None]
-    # Most feet are beyond one of a few planes already: the others alone are compared with all.
+    # A few planes rule out most facets; only the others are compared with all planes.
     few = planes[np.unique(np.linspace(0, len(planes) - 1, 64).astype(int))]
     likely = (feet @ few[:, :3].T - few[:, 3]).max(axis=1) < _CARRIED * diameter
     for k in sorted(np.flatnonzero(likely), key=lambda k: (planes[k, 2], *planes[k, :3])):
@@ -96,7 +96,7 @@ def rests_of(planes: Array, mass: Array, axis: Array | None, diameter: float) ->
         foot = mass + normal * (offset - normal @ mass)
         beyond = planes[:, :3] @ foot - planes[:, 3]
         beyond[k] = -np.inf
-        # Inside every other half-space: the foot of the plumb line lies on this facet and not at its edge.
+        # The projected center of mass lies on this facet if it is inside every other half-space.
         if beyond.max() > -_CARRIED * diameter:
             continue
         if axis is not None:

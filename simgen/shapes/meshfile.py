@@ -1,7 +1,7 @@
-"""Mesh files as people's programs write them: OBJ, PLY, OFF, STL, GLB and glTF as vertices and triangles.
+"""Reads mesh files (OBJ, PLY, OFF, STL, GLB and glTF) as vertices and triangles.
 
-OBJ, PLY and OFF have faces of any number of corners and are read here; STL, GLB and glTF, which have triangles alone, by
-trimesh. What a file holds beside its surface is not read, but `Surface.wears` states that it is there.
+OBJ, PLY and OFF have faces of any number of corners and are read here; STL, GLB and glTF, which have triangles only, are
+read by trimesh. Textures and colors are not read, but `Surface.wears` states that the file has them.
 """
 
 import io
@@ -31,8 +31,8 @@ _PLY_TYPES = {
 
 @dataclass(frozen=True)
 class Surface:
-    """What a mesh file holds: vertices (V, 3) in the file's unit and frame, triangles (T, 3), and `wears`: "texture" or
-    "colors" if the file brings them with it, else an empty text."""
+    """The content of a mesh file: vertices (V, 3) in the file's unit and frame, triangles (T, 3), and `wears`, which is
+    "texture" or "colors" if the file has one, else ""."""
 
     vertices: Array
     triangles: NDArray[np.int64]
@@ -40,8 +40,8 @@ class Surface:
 
 
 def read_mesh(path: Path) -> Surface:
-    """The surface in the file `path`, all its objects together. Raises ValueError with what is wrong with its content, and
-    OSError where it cannot be read."""
+    """The surface in the file `path`, with all its objects in one. Raises ValueError for invalid content and OSError for a
+    file that cannot be read."""
     kind = path.suffix.lower()
     if kind not in FORMATS:
         raise ValueError(f"{kind or 'a file without an ending'} is no mesh format that simgen reads; {EXPORT}")
@@ -73,7 +73,7 @@ def read_mesh(path: Path) -> Surface:
 
 
 def _text(data: bytes) -> str:
-    """Comments and names may be in any encoding; numbers are ASCII in all of them."""
+    """`data` as text. Only comments and names can be in another encoding; numbers are ASCII."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16")
     try:
@@ -90,7 +90,7 @@ def _numbers(words: list[str], line: int) -> list[float]:
 
 
 def _read_obj(text: str, path: Path) -> Surface:
-    """Wavefront OBJ: faces may count vertices from the end of those that stand before them."""
+    """Wavefront OBJ. Negative vertex numbers in faces count back from the last vertex so far."""
     vertices: list[list[float]] = []
     polygons: list[list[int]] = []
     libraries: list[str] = []
@@ -119,7 +119,7 @@ def _read_obj(text: str, path: Path) -> Surface:
 
 
 def _has_picture(library: Path) -> bool:
-    """Whether an OBJ's material file names a picture. One that is not there names none."""
+    """Whether an OBJ's material file names a texture. False if the file is missing."""
     try:
         return b"map_kd" in library.read_bytes().lower()
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def _has_picture(library: Path) -> bool:
 
 
 def _read_off(text: str) -> Surface:
-    """Object File Format: the number of vertices and faces, vertices, then faces that may end in colors."""
+    """Object File Format: the numbers of vertices and faces, the vertices, then the faces, which may end with a color."""
     rows = [(k, line.partition("#")[0].split()) for k, line in enumerate(text.splitlines(), start=1)]
     rows = [(k, words) for k, words in rows if words]
     if not rows or not rows[0][1][0].upper().endswith("OFF"):
@@ -174,7 +174,7 @@ _Columns = dict[str, Any]
 
 
 def _ply_head(data: bytes) -> tuple[bytes, bytes, list[tuple[str, int, _Properties]], str | None]:
-    """Header, what follows it, the elements with their number and properties, and the byte order, None for text."""
+    """The header, the bytes after it, the elements with their number and properties, and the byte order (None for text)."""
     if not data.startswith(b"ply"):
         raise ValueError("is no PLY file: it does not begin with 'ply'")
     place = data.find(b"end_header")
@@ -263,7 +263,7 @@ def _read_triangles(data: bytes, kind: str, path: Path) -> Surface:
     try:
         loaded: Any = trimesh.load(source, file_type=kind, force="mesh", process=False, skip_materials=True)
         vertices, triangles = np.asarray(loaded.vertices, dtype=np.float64), np.asarray(loaded.faces, dtype=np.int64)
-    except Exception as error:  # trimesh raises whatever its parsers meet
+    except Exception as error:  # trimesh raises errors of many kinds
         cause = type(error).__name__ if isinstance(error, ImportError) else f"{error}"
         raise ValueError(f"is no {kind.upper()} file that can be read ({cause}); {EXPORT}") from error
     return Surface(vertices.reshape(-1, 3), triangles.reshape(-1, 3), wears)

@@ -1,4 +1,4 @@
-"""Surfaces from mesh files made fit for use: corners merged, useless faces dropped, every face turned outward."""
+"""Repairs surfaces from mesh files: merges vertices, drops degenerate faces and turns every face outward."""
 
 from dataclasses import dataclass
 
@@ -67,7 +67,7 @@ def repaired(vertices: Array, triangles: NDArray[np.int64]) -> Repaired:
 def _outward(vertices: Array, faces: NDArray[np.int64], adjacency: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """`faces` (T, 3), those of each connected part turned together so that they look out of it; and the number of parts.
 
-    A part within another is a closed cavity: nobody sees it, and its faces look inward rightly.
+    A part inside another one is a closed cavity. It is not visible, and its faces correctly point inward.
     """
     count = len(faces)
     graph = coo_matrix((np.ones(len(adjacency)), tuple(adjacency.T)), shape=(count, count))

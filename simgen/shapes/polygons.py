@@ -1,4 +1,4 @@
-"""Triangles of the polygons in a mesh, convex or not."""
+"""Triangulates the polygons of a mesh, convex or concave."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ _SAME_AREA = 1e-3  # share of a polygon's area by which its triangles may differ
 
 
 def triangulated(vertices: Array, polygons: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """The triangles (T, 3) of `polygons`, lists of places in `vertices` (V, 3), each in the direction of its polygon.
+    """The triangles (T, 3) of `polygons`, lists of indices into `vertices` (V, 3), with the orientation of their polygon.
 
-    A polygon that a fan about its first corner covers becomes that fan, so every corner stays; any other is cut by ears
-    (mapbox_earcut) in the plane of its area vector (Newell's method). Polygons of fewer than three corners are left out.
-    Raises ValueError for a polygon that crosses itself.
+    A polygon is split into a fan about its first corner if that covers it; any other is triangulated by ear clipping
+    (mapbox_earcut) in the plane normal to its area vector (Newell's method). Polygons with fewer than three corners are
+    left out. Raises ValueError for a polygon that crosses itself.
     """
     sizes = np.array([len(polygon) for polygon in polygons], dtype=np.int64)
     parts = [np.zeros((0, 3), dtype=np.int64)]
@@ -43,7 +43,7 @@ def _ears(vertices: Array, polygon: NDArray[np.int64], area: Array) -> NDArray[n
     across = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
     across /= np.linalg.norm(across)
     corners = vertices[polygon] - vertices[polygon].mean(axis=0)
-    flat = corners @ np.stack([across, np.cross(normal, across)]).T  # anticlockwise
+    flat = corners @ np.stack([across, np.cross(normal, across)]).T  # counterclockwise
     flat /= np.maximum(np.abs(flat).max(), 1e-300)
     ends = np.array([len(flat)], dtype=np.uint32)
     triangles = mapbox_earcut.triangulate_float64(flat, ends).astype(np.int64).reshape(-1, 3)

@@ -26,10 +26,10 @@ from simgen.shapes.meshrepair import Repaired, repaired
 from simgen.shapes.symmetry import Shape
 
 SEGMENTS = 64  # sides of a drawn circle: it stays within 0.13% of its radius
-SPHERE_LEVEL = 4  # subdivisions of the icosahedron that stands for a sphere: it stays within 0.09% of its radius
-_BALL = 0.02  # of the radius: a mesh that is so near to a sphere everywhere is one
-_FULL = 0.999  # share of its hull's volume, or of each of its faces, that a convex surface has
-_HOLLOW = 0.02  # diameters: parts that overlap are no convex block if a face lies deeper in the hull
+SPHERE_LEVEL = 4  # subdivisions of the icosahedron that approximates a sphere: it stays within 0.09% of its radius
+_BALL = 0.02  # share of the radius: a mesh that deviates less from a sphere counts as a sphere
+_FULL = 0.999  # a convex surface has at least this share of its hull's volume, and of the area of each hull face
+_HOLLOW = 0.02  # diameters: a block of overlapping parts is not convex if a face lies deeper than this inside the hull
 _OF_SURFACE = ("hull", "diameter", "planes", "corners", "_as_shape")  # of a Solid: what neither axis nor notes change
 _UP = np.array([0.0, 0.0, 1.0])
 
@@ -39,9 +39,10 @@ class Solid:
     """One kind of block.
 
     vertices (V, 3) m and triangles (T, 3) counterclockwise from outside are the surface; `axis` (3,) is the direction of a
-    continuous rotational symmetry through the origin, or None. `convex` says whether the surface is its own hull. A block
-    of the shape "sphere" is symmetric about every axis; its `axis` is None. Of a block from a mesh file, `mesh_origin` (3,)
-    m is where the file's own origin is in the block frame, else None, and `notes` are what a user should know of the file.
+    continuous rotational symmetry through the origin, or None. `convex` states whether the surface is its own hull. A block
+    of the shape "sphere" is symmetric about every axis; its `axis` is None. For a block from a mesh file, `mesh_origin` (3,)
+    m is the position of the file's origin in the block frame, and `notes` are lines for the user about the file. For other
+    blocks, `mesh_origin` is None.
     """
 
     name: str
@@ -91,13 +92,13 @@ class Solid:
 
     @cached_property
     def slabs(self) -> Array:
-        """(S, 5) rows [n, low, high]: the block is where low <= n.x <= high for all of them, and within its `quadric` if it
-        has one. Opposite facets share a slab; one without an opposite has its low side beyond the block,
-        or at the tip of a cone."""
-        if self.sphere:  # it lies within its quadric; the slab only bounds it, and a ray never enters by it
+        """(S, 5) rows [n, low, high]: the block is the set of points x with low <= n.x <= high for all rows, inside its
+        `quadric` if it has one. Two parallel opposite facets share a row. A facet without an opposite one has its low end
+        beyond the block, or at the tip of a cone."""
+        if self.sphere:  # its quadric is its surface; the slab is larger, so a ray never enters through it
             return np.array([[0, 0, 1, -self.size[2], self.size[2]]])
         planes = self.planes
-        if self.quadric is not None:  # its side is no set of planes
+        if self.quadric is not None:  # the round side is not made of planes: only the ends are
             planes = planes[np.abs(planes[:, 2]) > 1 - 1e-9]
         rows = np.zeros((len(planes), 5))
         count = 0
@@ -113,20 +114,20 @@ class Solid:
 
     @property
     def quadric(self) -> tuple[float, float, float] | None:
-        """(a, b, c) of a round side: in units of the bounding box x^2 + y^2 + c z^2 <= (a + b z)^2. None for a
+        """(a, b, c) of a round side: x^2 + y^2 + c z^2 <= (a + b z)^2, in units of the bounding box's edges. None for a
         polyhedron."""
         return {"cylinder": (0.5, 0.0, 0.0), "cone": (0.25, -0.5, 0.0), "sphere": (0.5, 0.0, 1.0)}.get(self.shape)
 
     @cached_property
     def center_of_mass(self) -> Array:
-        """(3,) m, that of the convex hull filled evenly."""
+        """(3,) m, the center of mass of the convex hull at constant density."""
         if self.sphere:
             return np.zeros(3)
         return np.asarray(trimesh.Trimesh(self.vertices, self.triangles).convex_hull.center_mass)
 
     @cached_property
     def rests(self) -> Array:
-        """(R, 4, 4) table_from_block: each way to lie on the plane z = 0; see hulls.rests_of. A sphere has one."""
+        """(R, 4, 4) table_from_block: the stable resting poses on the plane z = 0; see hulls.rests_of. A sphere has one."""
         if self.sphere:
             return rigid(np.eye(3), self.size[2] / 2 * _UP)[None]
         return rests_of(self.planes, self.center_of_mass, self.axis, self.diameter)
@@ -135,8 +136,8 @@ class Solid:
     def symmetries(self) -> Array:
         """(S, 4, 4) block_from_block: the discrete rotations, identity first, that map the block onto itself.
 
-        With a continuous symmetry about `axis`, only those beside it: the half turn that swaps the ends, if there is one.
-        The identity alone for a sphere.
+        With a continuous symmetry about `axis`, only the identity and, if it is a symmetry, the half turn that swaps the
+        ends. Only the identity for a sphere.
         """
         if self.sphere:
             return np.eye(4)[None]
@@ -144,7 +145,7 @@ class Solid:
 
     @property
     def round_axis(self) -> Array | None:
-        """(3,) the axis about which a block without a stated `axis` is as good as round, None if there is none."""
+        """(3,) the axis about which a block without a stated `axis` is approximately round; None if there is none."""
         return None if self.sphere or self.axis is not None else self._as_shape.round_axis()
 
     @cached_property
@@ -199,9 +200,9 @@ def box_mapping(unit: Array, normals: Array) -> Array:
 
 
 def face_numbers(normals: Array, slabs: Array) -> NDArray[np.int64]:
-    """(T,) which face of a block each triangle with its outward normal, `normals` (T, 3), belongs to: 2 s and 2 s + 1 are
-    the low and the high side of row s of Solid.slabs. -1 for what lies along none, as a round side. In a mesh with hollows
-    what is parallel to a face counts as part of it."""
+    """(T,) the face of the block that each triangle with the outward normal `normals` (T, 3) belongs to: 2 s and 2 s + 1
+    are the low and the high side of row s of Solid.slabs. -1 for a triangle that is parallel to no face, as on a round side.
+    In a mesh with hollows, all triangles parallel to a face belong to it."""
     cosine = normals @ slabs[:, :3].T
     slab = np.argmax(np.round(np.abs(cosine), 6), axis=1)
     along = cosine[np.arange(len(normals)), slab]
@@ -218,12 +219,12 @@ def make_solid(name: str, shape: str, size: Array) -> Solid:
 
 
 def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *, recognize: bool = True) -> Solid:
-    """The block `name` from a mesh file (see meshfile.py), its coordinates times `scale` being meters.
+    """The block `name` from a mesh file (see meshfile.py), whose coordinates are multiplied by `scale` to get meters.
 
-    The block's origin is the middle of the mesh's bounding box; `Solid.mesh_origin` is where the file's origin then is.
-    `axis` (3,) states a continuous symmetry. With `recognize`, a mesh that is a sphere becomes the shape "sphere", and one
-    of so many equal sides that it is round gets its axis. Raises SceneError that names the file if it is missing, is no
-    mesh, or is flat.
+    The block's origin is the middle of the mesh's bounding box; `Solid.mesh_origin` is the file's origin in that frame.
+    `axis` (3,) states a continuous symmetry. With `recognize`, a mesh that is a sphere gets the shape "sphere", and a mesh
+    that is approximately round gets its axis. Raises SceneError that names the file if it is missing, is not a mesh, or is
+    flat.
     """
     if not path.is_file():
         near = _names_beside(path)
@@ -247,15 +248,16 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *
     if np.abs(middle).max() > 1e-3 * np.ptp(mesh.vertices, axis=0).max():
         shift = ", ".join(f"{value:g}" for value in np.round(middle * 1000, 6) + 0.0)
         notes.append(
-            f"poses are of the middle of its mesh's bounding box, which is at [{shift}] mm in the file's frame: "
-            "models_info.json stores the shift as mesh_origin_mm"
+            f"the origin of its poses is the middle of its mesh's bounding box, which is at [{shift}] mm in the file's "
+            "frame: models_info.json stores the shift as mesh_origin_mm"
         )
     if surface.wears:
         ending = "texture is" if surface.wears == "texture" else "colors are"
-        notes.append(f"its own {ending} not drawn; blocks wear randomize.blocks.material")
+        notes.append(f"its own {ending} not drawn; all blocks have the material randomize.blocks.material")
     if not mesh.watertight:
         notes.append(
-            "its mesh is not watertight: renderer=tiny and egl draw it as it is, raycast does not; it rests on its hull"
+            "its mesh is not watertight: renderer=tiny and egl draw it as it is, raycast does not; it rests on its convex "
+            "hull"
         )
     if recognize and axis is None and _is_sphere(mesh, hull):
         notes.append("its mesh is a sphere: it is drawn and labeled as one, symmetric about every axis")
@@ -268,7 +270,7 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *
         )
     if recognize and axis is None and (found := solid.round_axis) is not None:
         shown = ", ".join(f"{value:.4g}" for value in found)
-        notes.append(f"its mesh is round about [{shown}]: every turn about that axis counts as the same pose")
+        notes.append(f"its mesh is round about [{shown}]: all rotations about that axis count as the same pose")
         solid = _copied(solid, axis=found)
     return _copied(solid, notes=tuple(f"block '{name}': {note}" for note in notes))
 
@@ -298,8 +300,8 @@ def _solid_of(name: str, mesh: Repaired, hull: ConvexHull, middle: Array, axis: 
 
 
 def _is_convex(mesh: Repaired, hull: ConvexHull, planes: Array, diameter: float) -> bool:
-    """Whether the surface is its own hull: as full as that, or, where cuts between its faces leave that open, with a face on
-    every part of it."""
+    """Whether the surface is its own hull: it has the hull's volume, or, if it is not watertight and so has no volume, its
+    faces cover every face of the hull."""
     a, b, c = np.moveaxis(mesh.vertices[mesh.triangles], 1, 0)
     volume = np.einsum("ij,ij->", a, np.cross(b, c)) / 6
     if mesh.watertight and mesh.bodies == 1:
@@ -328,7 +330,7 @@ def _is_round(solid: Solid, axis: Array) -> bool:
 
 
 def _is_sphere(mesh: Repaired, hull: ConvexHull) -> bool:
-    """Whether no part of the surface is farther than _BALL from one sphere about the origin."""
+    """Whether the surface deviates from a sphere about the origin by less than _BALL of its radius."""
     radius = np.linalg.norm(mesh.vertices, axis=1)
     return bool(mesh.watertight and min(radius.min(), -hull.equations[:, 3].max()) > (1 - _BALL) * radius.max())
 

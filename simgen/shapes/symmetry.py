@@ -1,6 +1,7 @@
-"""The rotations that map a block onto itself, found from its corners and checked on its surface.
+"""Rotational symmetries of a block: proposed from its corners and verified on its surface.
 
-Every tolerance is a share of the block's diameter, so a part of 1 mm and one of 5 m behave alike.
+Every tolerance is relative to the block's diameter, so a part of 1 mm and one of 5 m behave alike. A spoke is the vector
+from the center to a corner.
 """
 
 from functools import cached_property
@@ -12,22 +13,22 @@ from scipy.spatial import cKDTree
 
 from simgen.geometry import Array, rigid
 
-_TOLERANCE = 3e-4  # diameters: how far a symmetry may move the surface
-_OF_WIDTH = 0.01  # of the least width: and no more than this, for what is long and thin
-_CANDIDATE = 5e-4  # diameters, between lengths of spokes
-_NEAR = 4e-3  # diameters: a corner of a candidate is this near to a corner, before the candidate is made exact
-_SAME_TURN = 2e-3  # between rotation matrices: two candidates for one symmetry
-_ROUND = 0.01  # of its radius: what a turn about its axis may move the surface of a block that is as good as round
-_FLIP = 1e-3  # diameters: or, of the half turn that swaps its ends, this, if that is more
-_ANGLES = (0.37, 1.13, 2.29)  # rad, no common part of a turn
-_CORNERS = 1500  # of the hull that must fit
-_PROBES = 400  # points of a surface with hollows that must fit
-_PATCH = 0.05  # diameters, the longest edge of the triangles that points are compared with
+_TOLERANCE = 3e-4  # diameters: the greatest distance by which a symmetry may move the surface
+_OF_WIDTH = 0.01  # share of the least width: an upper bound of that tolerance, for long and thin blocks
+_CANDIDATE = 5e-4  # diameters: greatest difference between the lengths of spokes that may be equivalent
+_NEAR = 4e-3  # diameters: greatest distance of a corner from a corner under a candidate, before it is refined
+_SAME_TURN = 2e-3  # between rotation matrices: greatest difference of two candidates for one symmetry
+_ROUND = 0.01  # share of the radius by which a rotation may move the surface of an approximately round block
+_FLIP = 1e-3  # diameters: the same for the half turn that swaps the ends, if that is more
+_ANGLES = (0.37, 1.13, 2.29)  # rad, at which roundness is tested; no simple fraction of a full turn
+_CORNERS = 1500  # greatest number of hull corners that are compared
+_PROBES = 400  # greatest number of points on a surface with hollows that are compared
+_PATCH = 0.05  # diameters: the longest edge of the triangles that points are compared with
 
 
 class Shape:
-    """What symmetries are looked for in: the `corners` (C, 3) and `planes` (P, 4) of the hull, and for a block with hollows
-    its `surface`, vertices (V, 3) and triangles (T, 3)."""
+    """A shape whose symmetries are computed: the `corners` (C, 3) and `planes` (P, 4) of the hull in m and, for a block with
+    hollows, its `surface`, vertices (V, 3) and triangles (T, 3)."""
 
     def __init__(
         self, corners: Array, planes: Array, diameter: float, surface: tuple[Array, NDArray[np.int64]] | None = None
@@ -38,8 +39,8 @@ class Shape:
         self.tolerance = min(_TOLERANCE * diameter, _OF_WIDTH * width)
 
     def symmetries(self, axis: Array | None) -> Array:
-        """(S, 4, 4) block_from_block: the discrete rotations that map the block onto itself, the identity first. Beside a
-        continuous symmetry about `axis` that is the half turn that swaps the ends, if it is one."""
+        """(S, 4, 4) block_from_block: the discrete rotations that map the block onto itself, the identity first. With a
+        continuous symmetry about `axis`: the identity and, if it is a symmetry, the half turn that swaps the ends."""
         if axis is None:
             return self.rotations()
         side = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
@@ -66,7 +67,8 @@ class Shape:
     def keeps(self, transform: Array, tolerance: float) -> bool:
         """Whether `transform` (4, 4) maps the block onto itself, to within `tolerance` m."""
         moved = self._some @ transform[:3, :3].T + transform[:3, 3]
-        for start in range(0, len(moved), 512):  # a body inside of its equal is the same body
+        # Both hulls have the same volume: if the moved one lies inside the other, they are equal.
+        for start in range(0, len(moved), 512):
             if np.max(moved[start : start + 512] @ self.planes[:, :3].T - self.planes[:, 3]) > tolerance:
                 return False
         if self._surface is None:
@@ -74,8 +76,8 @@ class Shape:
         return self._on_surface(self._probes @ transform[:3, :3].T + transform[:3, 3], tolerance)
 
     def round_axis(self) -> Array | None:
-        """(3,) the axis through the origin about which the block is as good as round, as a prism of 24 sides is. None if
-        there is none."""
+        """(3,) the axis through the origin about which the block is approximately round, such as that of a prism with 24
+        sides. None if there is none."""
         center = self.corners.mean(axis=0)
         _, principal = np.linalg.eigh(np.cov((self.corners - center).T))
         exact = np.where(np.abs(principal) < 1e-3, 0.0, principal)
@@ -86,11 +88,11 @@ class Shape:
         return None
 
     def round_tolerance(self, axis: Array) -> float:
-        """How far, in m, a turn about `axis` may move the surface of a block that is as good as round about it."""
+        """The distance in m by which a rotation about `axis` may move the surface of an approximately round block."""
         return _ROUND * float(np.linalg.norm(np.cross(self.corners, axis), axis=1).max())
 
     def _ends(self) -> Array:
-        """(E, 3) the normals of the planes that carry most corners: a cylinder's ends."""
+        """(E, 3) the normals of the two planes with the most corners: for a cylinder, its ends."""
         carried = np.zeros(len(self.planes), dtype=np.int64)
         for start in range(0, len(self._some), 512):
             heights = self.planes[:, 3] - self._some[start : start + 512] @ self.planes[:, :3].T
@@ -98,8 +100,8 @@ class Shape:
         return self.planes[np.argsort(-carried, kind="stable")[:2], :3]
 
     def _candidates(self) -> Array:
-        """(N, 4, 4) transforms that might be symmetries: a rotation is fixed by where it takes two spokes, and their
-        lengths and the distance between them are kept."""
+        """(N, 4, 4) transforms that might be symmetries. The images of two spokes determine a rotation; their lengths and
+        the distance between them must stay the same."""
         center = self.corners.mean(axis=0)
         spokes = self.corners - center
         length = np.linalg.norm(spokes, axis=1)
@@ -116,15 +118,15 @@ class Shape:
         pairs = [(one, two) for one, two in pairs if np.linalg.norm(np.cross(one, two)) > least]
         start = _frame(a, b).T
         turns = np.stack([_frame(one, two) @ start for one, two in pairs])
-        # A few corners decide about most of them.
+        # A few corners rule out most candidates.
         few = spokes[_spread(len(spokes), 12)]
         gaps = cKDTree(spokes).query((few @ np.swapaxes(turns, 1, 2)).reshape(-1, 3))[0].reshape(len(turns), len(few))
         turns = turns[gaps.max(axis=1) < min(_NEAR * self.diameter, 10 * self.tolerance)]
         return np.stack([rigid(turn, center - turn @ center) for turn in turns])
 
     def _made_exact(self, transform: Array) -> Array:
-        """`transform` with its rounding taken out: the rigid motion that best takes corners to the corners that they come
-        near (Kabsch 1976)."""
+        """`transform` refined: the rigid motion that best maps the corners to their nearest corners under `transform`
+        (Kabsch 1976)."""
         tree = cKDTree(self.corners)
         gap, other = tree.query(self.corners @ transform[:3, :3].T + transform[:3, 3])
         near = gap < _NEAR * self.diameter
@@ -137,7 +139,7 @@ class Shape:
 
     @cached_property
     def _probes(self) -> Array:
-        """(N, 3) points of the surface, in its hollows if it has any: there the corners do not state all."""
+        """(N, 3) points on the surface, inside its hollows if it has any: the hull's corners do not describe those."""
         assert self._surface is not None
         vertices, triangles = self._surface
         points = np.concatenate([vertices[triangles].mean(axis=1), vertices[np.unique(triangles)]])
@@ -153,8 +155,8 @@ class Shape:
 
     @cached_property
     def _patches(self) -> tuple[cKDTree, Array, float]:
-        """The surface in small triangles (N, 3, 3) of unit diameter, a tree of their middles, and the greatest distance of a
-        corner from its middle. Small triangles are enlarged before trimesh sees them: its tolerances are absolute."""
+        """The surface, scaled to unit diameter, as small triangles (N, 3, 3), a k-d tree of their centers, and the greatest
+        distance of a corner from its center. It is scaled because the tolerances of trimesh are absolute."""
         assert self._surface is not None
         vertices, triangles = self._surface
         small, faces = trimesh.remesh.subdivide_to_size(vertices / self.diameter, triangles, _PATCH, max_iter=30)
@@ -187,7 +189,7 @@ def _distance(triangles: Array, points: Array) -> Array:
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most `most` of the numbers below `count`, evenly spread."""
+    """At most `most` integers in [0, count), evenly spaced."""
     return np.unique(np.linspace(0, count - 1, most).astype(np.int64))
 
 

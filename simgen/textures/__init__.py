@@ -1,1 +1,1 @@
-"""What surfaces look like: the sRGB curve (color), procedural textures (procedural) and image folders (images)."""
+"""Textures of surfaces: the sRGB curve (color), procedural textures (procedural) and image folders (images)."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def decode(color: Any) -> Any:
-    """Linear light of sRGB values in [0, 1] (IEC 61966-2-1). An array for an array, a tensor for a tensor."""
+    """Linear light of sRGB values in [0, 1] (IEC 61966-2-1). Accepts and returns a NumPy array or a torch tensor."""
     where = torch.where if isinstance(color, Tensor) else np.where
     return where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
 

@@ -15,7 +15,7 @@ LARGEST = 1024  # px
 @dataclass(frozen=True)
 class ImageFolder:
     """The pictures `paths` below `folder`. Every file was decoded once, so that one that cannot be read is reported before
-    anything is rendered. `skipped` states what else is in the folder; empty where nothing is."""
+    anything is rendered. `skipped` states what else is in the folder; "" if there is nothing else."""
 
     folder: Path = Path()
     paths: tuple[Path, ...] = ()
@@ -28,8 +28,8 @@ class ImageFolder:
         return [path.relative_to(self.folder).as_posix() for path in self.paths]
 
     def image(self, pattern: int, size: tuple[int, int]) -> Image:
-        """Picture number `pattern` modulo their number, cropped about its middle to the aspect ratio of `size` (height,
-        width) and resized to it."""
+        """Picture number `pattern` modulo the number of pictures, (height, width, 3) uint8 RGB: cropped around its center to
+        the aspect ratio of `size` (height, width) and resized to it."""
         path = self.paths[pattern % len(self.paths)]
         if path not in self._cache:
             if len(self._cache) >= 64:  # bounds the memory of a long run over a large folder to some 200 MB

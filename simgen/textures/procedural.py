@@ -1,7 +1,7 @@
 """Procedural textures as functions of a position on the surface.
 
-No texture is stored: `mix` gives the share of a material's second color at any point. `paint` makes a picture of it for
-renderers that need one; render/raycast.py evaluates it at every ray. Colors mix in linear light.
+`mix` gives the share of a material's second color at any point. `paint` makes a picture of the texture for renderers that
+need one; render/raycast.py evaluates `mix` for every ray. Colors are mixed in linear light.
 """
 
 from functools import cache
@@ -30,7 +30,7 @@ def mix(
 ) -> Tensor:
     """The share in [0, 1] of the second color at (u, v); (0, 0) is the middle of the surface, its edges are at -0.5 and 0.5.
 
-    `kind` is one of TEXTURES except flat and image, which mix nothing, and faces (see `of_face`). The other arguments
+    `kind` is one of TEXTURES except flat and image (no second color) and faces (see `of_face`). The other arguments
     broadcast against u and v, which have the same shape: `angle` is the cosine and sine of the rotation of gradients,
     checkers and stripes; `pattern` (int64) selects the noise from `table`, which is lattice().
     """
@@ -39,7 +39,7 @@ def mix(
     cosine, sine = angle
     along = u * cosine + v * sine
     if kind == "gradient":
-        # The corners have the pure colors.
+        # The corners have the unmixed colors.
         return (along / (cosine.abs() + sine.abs()) + 0.5).clamp(0, 1)
     stripes = torch.floor(along * (2 * cycles))
     if kind == "checker":

@@ -1,1 +1,1 @@
-"""What a model knows of blocks: kinds with their symmetries and resting poses, and the sides they lie on."""
+"""The blocks of a model: kinds with their symmetries and resting poses, and classes by the side that is down."""

@@ -18,16 +18,16 @@ from simgen.shapes.hulls import diameter_of, planes_of, rests_of
 from simgen.shapes.solids import Solid
 from simgen.shapes.symmetry import Shape
 
-TURNS = 12  # members of the symmetry group that stand for a continuous symmetry
-SPHERE_CORNERS = 642  # points that stand for a sphere: within 0.4% of its radius
-_SHARP = np.cos(np.radians(25))  # between facets' normals: a smaller angle belongs to the facets of a round side
+TURNS = 12  # rotations that approximate a continuous symmetry
+SPHERE_CORNERS = 642  # points that approximate a sphere to 0.4% of its radius
+_SHARP = np.cos(np.radians(25))  # between the normals of facets: facets at a smaller angle approximate a round side
 
 
 @dataclass(frozen=True)
 class Edges:
-    """The E edges of a convex block with F facets: `ends` (E, 2) places in Kind.corners, `sides` (E, 2) the facets beside
-    it, `facets` (F, 4) rows [n, d], the block being where n.x <= d, `sharp` (E,) whether it is an edge of the block and
-    not one between the facets of its round side, `longest` m."""
+    """The E edges of a convex block with F facets: `ends` (E, 2), indices into Kind.corners; `sides` (E, 2), the facets on
+    both sides; `facets` (F, 4), half-spaces n.x <= d as rows [n, d]; `sharp` (E,), False for edges between facets that
+    approximate a round side; `longest`, the length in m of the longest edge."""
 
     ends: NDArray[np.int64]
     sides: NDArray[np.int64]
@@ -42,9 +42,9 @@ class Kind:
 
     keypoints (K, 3): the block's origin first, then those of the solid; symmetries (S, 4, 4), the identity first;
     `axis` (3,) of a continuous symmetry or None; rests (R, 4, 4) table_from_block; corners (V, 3) of the convex hull.
-    A `sphere` is symmetric about every axis. `learned_rests` (R,): of a block in another size than the network learned,
-    which rest at that size each of `rests` corresponds to; None where they are the same. `mesh_origin` (3,): where the
-    origin of the user's own model is in the block frame; None where that is the block's origin.
+    A `sphere` is symmetric about every axis. `learned_rests` (R,): if the block has another size than in training, the index
+    of the resting pose at the training size that each of `rests` corresponds to; None at the training size. `mesh_origin`
+    (3,): the origin of the user's own model in the block frame; None if it is the block's origin.
     """
 
     name: str
@@ -78,10 +78,10 @@ class Kind:
 
     def resized(self, size: Array) -> "Kind":
         """The same block stretched along its axes to the bounding box `size` (3,) m, with the resting poses and symmetries
-        that it has then: a pyramid's sides lean more, a rectangular prism may become square.
+        of that size: the sides of a pyramid become steeper, a rectangular prism may become square.
 
-        Both follow from the convex hull. Of a block whose surface has fewer symmetries than its hull, those are kept that
-        the stretched hull still has.
+        Both are computed from the convex hull. If the surface has fewer symmetries than its hull, those that the stretched
+        hull still has are kept.
         """
         ratio = np.asarray(size, dtype=np.float64) / self.size
         if np.array_equal(ratio, np.ones(3)):
@@ -93,7 +93,7 @@ class Kind:
         axis_before = before.round_axis()
         axis = after.round_axis()
         symmetries = after.symmetries(axis)
-        # The hull determines the symmetries if it does so at the size that is known.
+        # The hull determines the symmetries if it does so at the known size.
         known = (axis_before is None) == (self.axis is None) and len(before.symmetries(axis_before)) == len(
             self.symmetries
         )
@@ -119,8 +119,8 @@ class Kind:
         )
 
     def rests_like(self, numbers: NDArray[Any]) -> Array:
-        """The resting poses (R, 4, 4) that correspond to those with `numbers` at the size that the network learned; all
-        where the block has none such."""
+        """The resting poses (R, 4, 4) that correspond to the resting poses `numbers` at the training size; all resting poses
+        if none corresponds."""
         if self.learned_rests is None:
             return np.asarray(self.rests[numbers])
         like = self.rests[np.isin(self.learned_rests, numbers)]
@@ -141,7 +141,7 @@ class Kind:
         return replace(self, symmetries=symmetries, rests=rests, **lengths)
 
     def _learned(self, downs: Array) -> NDArray[np.int64]:
-        """(R,) which of the resting poses has the side below whose normal is nearest to each of `downs` (R, 3)."""
+        """(R,) the index of the resting pose whose downward normal is nearest to each of `downs` (R, 3)."""
         downs = downs / np.linalg.norm(downs, axis=1, keepdims=True)
         own = -self.rests[:, 2, :3]
         if self.axis is not None:  # of a round block only the angle to its axis counts
@@ -150,7 +150,7 @@ class Kind:
 
     @cached_property
     def group(self) -> Array:
-        """(G, 4, 4) all symmetries as the loss has them: TURNS turns for a continuous one."""
+        """(G, 4, 4) all symmetries, as used in the loss: TURNS rotations for a continuous one."""
         return self.group_of(TURNS)
 
     @cached_property
@@ -167,7 +167,7 @@ class Kind:
         return Edges(ends, beside, np.concatenate([facets[:, :3], -facets[:, 3:]], 1), sharp, longest)
 
     def group_of(self, turns: int) -> Array:
-        """(G, 4, 4) all symmetries, a continuous one as `turns` turns times each discrete one."""
+        """(G, 4, 4) all symmetries: `turns` rotations for a continuous one, times each discrete one."""
         if self.axis is None:
             return self.symmetries
         about = turns_about(self.axis, 2 * np.pi * np.arange(turns) / turns)
@@ -184,7 +184,7 @@ def _shape_of(corners: Array) -> tuple[Shape, ConvexHull]:
 
 
 class BlockSet:
-    """The kinds that a model tells apart, in the order of its classes, and their tables padded to one length.
+    """The kinds of a model, in the order of its classes, and their tables padded to one length.
 
     keypoints (C, K, 3) m with `real` (C, K) bool; group (C, G, 4, 4) with `members` (C, G) bool; `frame` (C, 3, 3): for a
     round kind rows e1, e2, axis, for any other zeros; `sphere` (C,) bool.
@@ -214,22 +214,22 @@ class BlockSet:
         return moved
 
     def classes_of(self, solids: Iterable[Solid]) -> list[int]:
-        """The class of each of `solids`, by name. Raises ConfigError for one that is not here, or is another block."""
+        """The class of each of `solids`, by name. Raises ConfigError for an unknown or different block."""
         found = []
         for solid in solids:
             if solid.name not in self.names:
-                raise ConfigError(f"blocks: the model knows no '{solid.name}'; it knows {', '.join(self.names)}")
+                raise ConfigError(f"blocks: the model has no block '{solid.name}'; it has {', '.join(self.names)}")
             number = self.names.index(solid.name)
             if not np.allclose(Kind.of(solid).keypoints, self.kinds[number].keypoints, atol=1e-6):
                 raise ConfigError(
-                    f"blocks: '{solid.name}' has another shape or size than the one of that name that the model knows; "
-                    "give it a name of its own"
+                    f"blocks: '{solid.name}' differs in shape or size from the model's block of that name; give it another "
+                    "name"
                 )
             found.append(number)
         return found
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Plain values, for checkpoints; `from_json` gives the same back."""
+        """JSON values, for checkpoints; the inverse of `from_json`."""
         return [
             {
                 name: value.tolist() if isinstance(value, np.ndarray) else value
@@ -243,7 +243,7 @@ class BlockSet:
 
     @staticmethod
     def from_json(data: Iterable[Mapping[str, Any]]) -> "BlockSet":
-        """Raises KeyError, TypeError or ValueError for what `to_json` did not write."""
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
 
         def kind_of(values: Mapping[str, Any]) -> Kind:
             size, keypoints, symmetries, rests, corners = (
@@ -261,7 +261,7 @@ class BlockSet:
 
     @staticmethod
     def of_worlds(solids: Iterable[Iterable[Solid]]) -> "BlockSet":
-        """The kinds of several block sets, each name once. Raises ConfigError where one name means two blocks."""
+        """The kinds of several block sets, each name once. Raises ConfigError if two blocks have the same name."""
         kinds: list[Kind] = []
         for block_set in solids:
             for solid in block_set:
@@ -274,13 +274,13 @@ class BlockSet:
 
 
 def turns_about(axis: Array, angle: Array) -> Array:
-    """The turns (N, 4, 4) by `angle` (N,) radians about `axis` (3,) through the origin; Rodrigues' formula."""
+    """The rotations (N, 4, 4) by `angle` (N,) radians about `axis` (3,) through the origin; Rodrigues' formula."""
     skew, angle = np.cross(np.eye(3), axis), angle[:, None, None]
     return rigid(np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew, np.zeros((len(angle), 3)))
 
 
 def frame_about(axis: Array) -> Array:
-    """(3, 3) rows: two directions at right angles to `axis` (3,) and to each other, and the axis."""
+    """(3, 3) an orthonormal frame as rows: two directions normal to `axis` (3,), and the axis."""
     first = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
     first = first / np.linalg.norm(first)
     return np.stack([first, np.cross(axis, first), axis])

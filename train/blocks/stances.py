@@ -1,7 +1,7 @@
-"""On which of its sides a block lies: what a network may tell apart beside the kind, with keypoints of its own for each.
+"""The classes of a keypoint model: the kinds, or each kind on each of its sides ("stances"), with keypoints for each class.
 
-A prism that stands and one that lies have little in common in a picture, and their keypoints nothing. A network that must
-tell both by the same numbers begins with what lies between them, and stays there for long.
+An upright prism and a lying one have little in common in a picture, and their keypoints nothing. A network that predicts
+both with the same outputs begins with their average and stays there for long.
 """
 
 import numpy as np
@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from simgen.geometry import Array
 from train.blocks.kinds import BlockSet, Kind, frame_about
 
-_SAME = 0.02  # between unit vectors: sides that a symmetry makes one
+_SAME = 0.02  # distance of unit vectors: below it a symmetry maps one side to the other
 
 
 class Stances(nn.Module):
-    """The S classes of a network that finds `blocks`: each kind's ways to lie that look different if `apart`, else the
-    kinds.
+    """The S classes of a network for `blocks`: if `apart`, each kind's resting poses that look different, else the kinds.
 
-    `kinds`: how many kinds there are; `rests`: of each class, which of its kind's rests belong to it. As tensors, which move
-    with the network: kind (S,), the place of each class's kind in `blocks`; rows (S, K), which of the `total` keypoints of a
-    cell are the class's.
+    `kinds`: the number of kinds; `rests`: for each class the numbers of its kind's resting poses. As buffers, which move
+    with the network: kind (S,), the place of each class's kind in `blocks`; rows (S, K), the numbers of the class's
+    keypoints among the `total` keypoints of a cell.
     """
 
     kind: Tensor
@@ -40,7 +39,7 @@ class Stances(nn.Module):
         most = blocks.keypoints.shape[1]
         firsts = np.cumsum([0, *counts[:-1]]) if apart else np.zeros(len(owners), dtype=np.int64)
         self.total = int(sum(counts)) if apart else most
-        # Beyond a kind's own keypoints a row says whatever stands there; BlockSet.real tells which count.
+        # Beyond a kind's own keypoints a row is padded with others; BlockSet.real marks its own.
         rows = np.minimum(firsts[:, None] + np.arange(most), self.total - 1)
 
         room = max(len(kind.rests) for kind in blocks.kinds)
@@ -63,15 +62,16 @@ class Stances(nn.Module):
     def __len__(self) -> int:
         return len(self.rests)
 
-    def likeliest(self, chance: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest class of the likeliest kind by the `chance` (..., S) of each class, and that kind's."""
-        kinds = chance.new_zeros(*chance.shape[:-1], self.kinds).index_add(-1, self.kind, chance)
+    def likeliest(self, probability: Tensor) -> tuple[Tensor, Tensor]:
+        """The most probable class of the most probable kind, (...), and that kind's probability, (...), from the
+        `probability` (..., S) of each class."""
+        kinds = probability.new_zeros(*probability.shape[:-1], self.kinds).index_add(-1, self.kind, probability)
         share, kind = kinds.max(-1)
-        return chance.masked_fill(self.kind != kind[..., None], -1).argmax(-1), share
+        return probability.masked_fill(self.kind != kind[..., None], -1).argmax(-1), share
 
     def of(self, kind: Tensor, up: Tensor) -> Tensor:
-        """(P,) the classes of blocks of `kind` (P,) by what is `up` (P, 3) in their own frame: that of the nearest rest."""
-        across, _, axis = self._frame[kind].unbind(1)  # 0 where the kind is not round
+        """(P,) the classes of blocks of `kind` (P,), by the rest nearest to the vertical `up` (P, 3) in its frame."""
+        across, _, axis = self._frame[kind].unbind(1)  # 0 if the kind is not round
         along = (up * axis).sum(1, keepdim=True)
         # Of a round block only the angle to its axis counts.
         round_up = along * axis + (up - along * axis).norm(dim=1, keepdim=True) * across
@@ -81,7 +81,7 @@ class Stances(nn.Module):
 
 
 def alike(kind: Kind) -> list[Array]:
-    """The rests of `kind` in groups that look the same, by its symmetries."""
+    """The numbers of the rests of `kind`, in groups that look the same because of its symmetries."""
     ups = kind.rests[:, 2, :3]
     groups: list[list[int]] = []
     for number, up in enumerate(ups):
@@ -96,7 +96,7 @@ def alike(kind: Kind) -> list[Array]:
 
 
 def _upward(axis: Array | None, up: Array) -> Array:
-    """`up` (3,), of a round block turned about its `axis` to where all of its kind are compared."""
+    """`up` (3,); for a round block rotated about its `axis` into a fixed half-plane, where vectors can be compared."""
     if axis is None:
         return up
     along = float(up @ axis)

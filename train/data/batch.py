@@ -1,4 +1,4 @@
-"""A batch to learn from, whatever its source: pictures, targets, and the order in which batches come."""
+"""Training batches of any source: pictures, targets, and the order of the batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -13,12 +13,13 @@ from simgen.geometry import Array
 from train.data.targets import Targets
 from train.pose.view import View
 
-WINDOWS = 2  # of each block: a picture takes longer to draw than to learn from
+# Windows of the crop network for each block: more than one, because rendering a picture takes longer than learning from it.
+WINDOWS = 2
 
 
 def views_of(targets: Targets, tables: Tensor | None = None) -> list[View]:
-    """The camera of each picture of `targets`, with the least and greatest X and Y of their `tables` (B, 2, 2)
-    if given; a pose or a table of NaN is unknown."""
+    """The camera of each picture of `targets`, with the least and greatest X and Y of their `tables` (B, 2, 2) if given. A
+    pose or a table that contains NaN is unknown."""
     if tables is None:
         tables = targets.intrinsics.new_full((len(targets), 2, 2), torch.nan)
     parts = targets.intrinsics, targets.distortion, targets.camera_from_world, tables
@@ -34,10 +35,10 @@ def _known(values: Array) -> Array | None:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch to learn from: images (B, 3, H, W) uint8, targets whose `model` is the class in the source's BlockSet, and
-    `cells` (B, h, w, 2) m, where on the table's plane each cell of the network's maps looks (see cells_on_table).
-    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN where it is unknown. `jitter` (B, N, WINDOWS, 4) in
-    [-1, 1] moves the windows of the crop network around the blocks of `targets` (see train.nets.losses.crop_losses).
+    """A training batch: images (B, 3, H, W) uint8; targets, whose `model` is the kind's place in the source's BlockSet; and
+    `cells` (B, h, w, 2) m, the point of the table's plane in each cell of the network's maps (see cells_on_table). `tables`
+    (B, 2, 2) m are the table's least and greatest X and Y, NaN if unknown. `jitter` (B, N, WINDOWS, 4) in [-1, 1] moves the
+    windows of the crop network (see train.nets.losses.crop_losses).
     """
 
     images: Tensor
@@ -51,20 +52,20 @@ class Batch:
 
 
 def jitter_of(draws: Draws, slots: int) -> Tensor:
-    """Batch.jitter of the samples of `draws` with `slots` blocks each."""
+    """Batch.jitter for the samples of `draws` with `slots` slots each."""
     numbers = (draws / "train" / "window").uniform(4 * WINDOWS * slots)
     return torch.tensor(2 * numbers - 1).float().reshape(-1, slots, WINDOWS, 4)
 
 
 def tables_of(table: Array | None, count: int) -> Tensor:
-    """Batch.tables of `count` pictures of one `table` as train.pose.view.View has it."""
+    """Batch.tables of `count` pictures of one `table`, View.table or None."""
     corners = np.full((2, 2), np.nan) if table is None else table
     return torch.tensor(corners).float().expand(count, 2, 2)
 
 
 class Items(Sampler[int]):
-    """The items of epoch e of `length` steps, of which process `rank` of `world` takes its own: no item comes twice, and the
-    processes' together are those of one process with as many times the batch."""
+    """The numbers of the items that process `rank` of `world` trains on in each epoch of `length` steps. None is repeated,
+    and together the processes take the items that one process with `world` times the batch would take."""
 
     def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
         self.length, self.rank, self.world, self.epoch = length, rank, world, 0
@@ -81,8 +82,8 @@ class Items(Sampler[int]):
 
 
 def batches(source: Dataset[Batch], items: Items, *, workers: int) -> DataLoader[Batch]:
-    """The batches of `source` with the numbers `items`, made by `workers` processes, or in this one where there are none, as
-    on a GPU."""
+    """The batches of `source` with the numbers `items`, made by `workers` processes, or by this one if `workers` is 0, as on
+    a GPU."""
     return DataLoader(
         source,
         batch_size=None,

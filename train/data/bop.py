@@ -1,6 +1,6 @@
-"""data=bop for model=keypoints: batches of a dataset's pictures, with the targets that its labels state.
+"""data=bop for model=keypoints: batches of a dataset's pictures with targets from its labels.
 
-Item i of the batches is a function of (dataset, configuration, seed, i) and nothing else, as in train.data.stream.
+Item i is a function of (dataset, configuration, seed, i) only, as in train.data.stream.
 """
 
 from collections import Counter
@@ -27,17 +27,17 @@ from train.data.images import Decoded, EpochOrder, fitted, jitter
 from train.data.targets import STRIDE, Targets, cells_on_table
 from train.pose.view import View, pose_or_nan, table_of
 
-LEAST_SIDE = 32  # px: what is left after the network has halved it five times is 1
+LEAST_SIDE = 32  # px: the network halves it five times
 _NOTHING = Slot(False, -1, 1.0, np.eye(4), np.full(4, np.nan), 0, 0.0)
 
 
 class BopBatches(Dataset[Batch]):
-    """Batches of `batch_size` of the pictures `rows` of `dataset`, in an order that is another in each epoch; with
-    `shuffle` off, in their own order. `strength` is that of train.data.images.jitter.
+    """Batches of `batch_size` of the pictures `rows` of `dataset`, in a different order in each epoch, or with `shuffle` off
+    in their own. `strength` is that of train.data.images.jitter.
 
-    All pictures of a batch are `size` (width, height) px: a picture of another size is scaled to fit, its own ratio of
-    sides kept, and padded at the right or at the bottom; its camera is scaled with it. A block with a visible share below
-    `min_visible` is not asked for: what a network predicts in its box counts for nothing.
+    All pictures of a batch are `size` (width, height) px. A picture of another size is scaled to fit, with its aspect ratio
+    kept, and padded at the right or at the bottom; its camera is scaled, too. A block with a visible fraction below
+    `min_visible` is no target, and predictions in its box have no loss.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class BopBatches(Dataset[Batch]):
         return self.classes.blocks
 
     def __len__(self) -> int:
-        """Items of an epoch: what does not fill the last one waits for another order."""
+        """The number of items in an epoch. Pictures that do not fill a last batch are left out of it."""
         return len(self.rows) // self.batch_size
 
     def __getitem__(self, item: int) -> Batch:
@@ -118,7 +118,7 @@ class BopBatches(Dataset[Batch]):
         return self._order[1]
 
     def _slots_of(self, number: int, width: int, height: int) -> list[Slot]:
-        """The blocks of picture `number` of this source, in the picture as it is on disk; worked out once."""
+        """The blocks of picture `number` of this source at the picture's original size; computed once."""
         if number not in self._slots:
             picture = self.dataset.pictures[self.rows[number]]
             lens = Lens(picture.intrinsics, picture.distortion, width, height)
@@ -127,9 +127,9 @@ class BopBatches(Dataset[Batch]):
 
 
 def common_size(dataset: BopDataset) -> tuple[tuple[int, int], int]:
-    """Width and height px that model=keypoints learns the pictures of `dataset` in, and how many have another size.
+    """The size, width and height px, to which model=keypoints resizes the pictures of `dataset`, and how many have another.
 
-    It is the size that most of them have, the larger of equals, made up to multiples of STRIDE and LEAST_SIDE.
+    It is the most common size, the largest if several are, rounded up to multiples of STRIDE and at least LEAST_SIDE.
     """
     with ThreadPoolExecutor() as pool:
         sizes = Counter(pool.map(lambda picture: size_of(picture.path), dataset.pictures))
@@ -139,15 +139,15 @@ def common_size(dataset: BopDataset) -> tuple[tuple[int, int], int]:
 
 
 def _scaled(slot: Slot, ratio: Array) -> Slot:
-    """`slot` in the picture made `ratio` (2,) times as wide and high."""
+    """`slot` in the picture resized by the factors `ratio` (2,) of width and height."""
     if (ratio == 1).all():
         return slot
     return replace(slot, box=(slot.box + 0.5) * np.tile(ratio, 2) - 0.5, seen=round(slot.seen * float(ratio.prod())))
 
 
 def _targets(slots: list[list[Slot]], views: list[View]) -> Targets:
-    room = max(1, *(len(one) for one in slots))
-    rows = [one + [_NOTHING] * (room - len(one)) for one in slots]
+    most = max(1, *(len(one) for one in slots))
+    rows = [one + [_NOTHING] * (most - len(one)) for one in slots]
 
     def table(name: str, dtype: torch.dtype) -> Tensor:
         return torch.tensor(np.array([[getattr(slot, name) for slot in row] for row in rows])).to(dtype)

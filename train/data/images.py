@@ -1,4 +1,4 @@
-"""Decoded and resized pictures of a dataset, kept in memory where they fit, and the order in which they come."""
+"""Decoded and resized pictures of a dataset, kept in memory if they fit, and their order in each epoch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of
 from train.data.targets import STRIDE
 
-_GRAY = 127  # of what pads a picture: networks see about 0 there
+_GRAY = 127  # the value of padding: about 0 in the networks' input
 
 
 def manifest_hash(root: Path) -> str | None:
@@ -26,21 +26,22 @@ def manifest_hash(root: Path) -> str | None:
 
 
 def check_simulated(dataset: BopDataset) -> None:
-    """Raises ConfigError for what is kept for evaluation: photographs, and a dataset's split for tests. Training
-    and the choice of an epoch use simulated pictures alone."""
+    """Raises ConfigError for pictures that are reserved for evaluation: photographs, and a dataset's test split. Training
+    and model selection use simulated pictures only."""
     if "source" in dataset.manifest:
         raise ConfigError(
             f"data.root: {dataset.root} holds photographs ({dataset.manifest['source']}), which are for "
-            "`python -m train evaluate` alone; expected a rendered dataset"
+            "`python -m train evaluate` only; expected a rendered dataset"
         )
     if dataset.split.startswith("test"):
         raise ConfigError(
-            f"data.split: got '{dataset.split}', which by its name is for `python -m train evaluate` alone; expected another"
+            f"data.split: got '{dataset.split}', which by its name is for `python -m train evaluate` only; expected another"
         )
 
 
 def split(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of training and of validation: `share` of `count` rows for validation, at least 1 each, f(seed) only."""
+    """The rows for training and for validation: `share` of `count` rows for validation, at least 1 each, a function of the
+    seed."""
     if count < 2:
         raise DatasetError(f"only {count} usable picture; expected at least 2, one to train on and one to validate")
     validation = min(max(1, round(share * count)), count - 1)
@@ -49,10 +50,10 @@ def split(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArr
 
 
 class Decoded:
-    """The pictures in `paths`, each as (3, height, width) uint8, and their sizes [width, height] px in the files.
+    """The pictures in `paths`, each as (3, height, width) uint8, and their original sizes [width, height] px.
 
-    With `padded` a picture keeps its ratio of sides, and what is left at the right or at the bottom is gray. They stay in
-    memory if all of them need at most `cache_gb`; then `workers` threads decode them at once.
+    With `padded` a picture keeps its aspect ratio and is padded with gray at the right or at the bottom. If all pictures
+    need at most `cache_gb` of memory, `workers` threads decode them at once and they stay in memory.
     """
 
     def __init__(
@@ -62,14 +63,14 @@ class Decoded:
         self.cached = len(paths) * height * width * 3 <= cache_gb * 1e9
         self._cache: tuple[Tensor, Tensor] | None = None
         if self.cached:
-            with ThreadPoolExecutor(max(1, workers)) as pool:  # OpenCV lets go of the lock while it decodes
+            with ThreadPoolExecutor(max(1, workers)) as pool:  # OpenCV releases the GIL while it decodes
                 self._cache = _stacked(pool.map(self._load, self.paths))
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, items: list[int]) -> tuple[Tensor, Tensor]:
-        """Those with the numbers `items`: (B, 3, height, width) uint8 and (B, 2)."""
+        """The pictures with the numbers `items`, (B, 3, height, width) uint8, and their original sizes (B, 2)."""
         if self._cache is not None:
             return self._cache[0][items], self._cache[1][items]
         return _stacked(self._load(self.paths[item]) for item in items)
@@ -91,28 +92,28 @@ def _stacked(loaded: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.stack(images), torch.stack(sizes)
 
 
-def fitted(width: int, height: int, room_width: int, room_height: int) -> tuple[int, int]:
-    """Width and height px that a picture of `width` x `height` gets in a room of another size, its ratio of sides kept: the
-    largest that fits. A picture that is smaller than the room by a few pixels stays as it is."""
-    left = room_width - width, room_height - height
+def fitted(width: int, height: int, most_width: int, most_height: int) -> tuple[int, int]:
+    """The largest size, width and height px, to which a picture of `width` x `height` px can be resized within `most_width`
+    x `most_height` with its aspect ratio kept. A picture that is smaller by a few pixels keeps its size."""
+    left = most_width - width, most_height - height
     if min(left) >= 0 and min(left) < STRIDE:
         return width, height
-    factor = min(room_width / width, room_height / height)
+    factor = min(most_width / width, most_height / height)
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def resized(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """`picture` (H, W, 3) as (height, width, 3)."""
+    """`picture` (H, W, 3) resized to (height, width, 3)."""
     if picture.shape[:2] == (height, width):
         return picture
-    # Area averages every pixel that it drops, so a small block does not flicker; it is for shrinking only.
+    # INTER_AREA averages all pixels, so that small blocks are not aliased; it is for shrinking only.
     shrinks = picture.shape[0] >= height and picture.shape[1] >= width
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (width, height), interpolation=how), dtype=np.uint8)
 
 
 class EpochOrder(Sampler[int]):
-    """A new order of `count` items in each epoch, a function of (seed, epoch); Lightning calls `set_epoch`."""
+    """A different order of `count` items in each epoch, a function of (seed, epoch). Lightning calls `set_epoch`."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed, self.epoch = count, seed, 0
@@ -128,10 +129,10 @@ class EpochOrder(Sampler[int]):
 
 
 def jitter(images: Tensor, rows: Tensor, *, strength: float, seed: int, epoch: int) -> Tensor:
-    """`images` (B, 3, h, w) uint8 with each picture's channels changed by a gain and a gamma of their own, as float.
+    """`images` (B, 3, h, w) uint8 after a random gain and gamma for each channel of each picture, as float in [0, 255].
 
-    Both are exp(strength * u) with u uniform in [-1, 1], f(seed, epoch, row), half of it common to the three channels;
-    the result stays within [0, 255]. It makes up for a dataset of few lights being seen many times over.
+    Both are exp(strength * u) with u uniform in [-1, 1], a function of (seed, epoch, row), half of it common to the three
+    channels. It adds variety to a dataset with few lights that is used for many epochs.
     """
     draws = Draws(seed, rows.cpu().numpy()) / "train" / "jitter" / epoch
     u = torch.from_numpy(2 * draws.uniform(8) - 1).to(images.device, torch.float32).reshape(-1, 2, 4, 1)

@@ -1,4 +1,4 @@
-"""Where a keypoint model's pictures come from: drawn while it trains, or a rendered dataset. `sources_of(TrainConfig)`."""
+"""The pictures of a keypoint model's training: rendered on the fly or read from a dataset. `sources_of(TrainConfig)`."""
 
 import math
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ from train.data.stream import HELD_OUT, Stream
 
 @dataclass(frozen=True)
 class Sources:
-    """`training`: items to learn from, `epoch` of them a process between two validations, by `workers` processes.
+    """`training`: batches for training, `epoch` of them per process between two validations, made by `workers` processes.
 
-    `held_out`: items for model selection (`choose`, the first `each`), for calibration (`learn`, as many) and for the test
-    of the calibration (`check`, as many). Each `per_scene` consecutive pictures of a batch are of one scene. `size` (width,
+    `held_out`: batches for model selection (`choose`, the first `each`), calibration (`learn`, as many) and the test of the
+    calibration (`check`, as many). Every `per_scene` consecutive pictures of a batch are of one scene. `size` (width,
     height) px; a run prints `summary` and records `described`.
     """
 
@@ -79,28 +79,29 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
 def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     dataset = open_source(data)
     check_simulated(dataset)
-    blind = next((picture for picture in dataset.pictures if picture.camera_from_table is None), None)
-    if isinstance(config.model, KeypointConfig) and config.model.stances and blind is not None:
-        known = blind.camera_from_world is not None
+    unknown = next((picture for picture in dataset.pictures if picture.camera_from_table is None), None)
+    if isinstance(config.model, KeypointConfig) and config.model.stances and unknown is not None:
+        known = unknown.camera_from_world is not None
         how = (
             "data.table=true for a table at z = 0 of the world"
             if known
             else "cam_R_w2c and cam_t_w2c in scene_camera.json"
         )
         raise DatasetError(
-            f"{blind.path}: the dataset does not state where the table is, and so not on which side a block lies; "
+            f"{unknown.path}: the dataset does not state the table's pose, which determines on which side a block lies; "
             f"model.stances=true needs {how}; or use model.stances=false"
         )
     classes = classes_of(dataset, data.target)
-    rows, aside = split(len(dataset), data.validation, config.seed)
+    rows, validation = split(len(dataset), data.validation, config.seed)
     together = config.trainer.batch_size * config.trainer.devices
-    if len(rows) < together or len(aside) < 3:
+    if len(rows) < together or len(validation) < 3:
         raise DatasetError(
-            f"{dataset.root}: {len(rows)} pictures to train on and {len(aside)} held out; expected at least {together}, a "
-            f"step's, and 3: render more, or change trainer.batch_size or data.validation, a share of {len(dataset)}"
+            f"{dataset.root}: {len(rows)} pictures for training and {len(validation)} held out; expected at least "
+            f"{together}, for one step, and 3: render more, or change trainer.batch_size or data.validation, the held-out "
+            f"fraction of {len(dataset)}"
         )
     size, others = common_size(dataset)
-    cache = data.cache_gb / 2  # the two share it
+    cache = data.cache_gb / 2  # for each of the two
     training = BopBatches(
         dataset,
         rows,
@@ -113,10 +114,10 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
         cache_gb=cache,
         workers=data.workers,
     )
-    count = min(config.trainer.batch_size, len(aside) // 3)
+    count = min(config.trainer.batch_size, len(validation) // 3)
     held_out = BopBatches(
         dataset,
-        np.sort(aside),
+        np.sort(validation),
         classes,
         size=size,
         batch_size=count,
@@ -134,6 +135,8 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
         per_scene=count,
         blocks=classes.blocks,
         size=(training.width, training.height),
-        summary=f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(aside)} are held out{scaled}",
+        summary=(
+            f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(validation)} are held out{scaled}"
+        ),
         described={"dataset": {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}},
     )

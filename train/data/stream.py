@@ -1,6 +1,6 @@
-"""data=stream: pictures drawn when they are needed, by raycast, never one twice.
+"""data=stream: training pictures that raycast renders on the fly; each is used once.
 
-Item i of a stream is a batch, a function of (configuration, seed, i) and nothing else: of the samples i B to (i + 1) B - 1.
+Item i of a stream is the batch of the samples i B to (i + 1) B - 1, a function of (configuration, seed, i) only.
 """
 
 from dataclasses import replace
@@ -24,13 +24,13 @@ from train.data.batch import Batch, jitter_of, tables_of
 from train.data.targets import cells_on_table, joined, targets_of
 from train.pose.view import table_of
 
-HELD_OUT = 2**62  # added to a run's seed: no run's training pictures are another's validation
+HELD_OUT = 2**62  # added to a run's seed for validation: it is no run's seed for training
 
 
 class Stream(Dataset[Batch]):
-    """Batches of `batch_size` samples of the stream `seed`, in equal parts of each of `config.scenes`.
+    """Batches of `batch_size` samples, in equal parts of each of `config.scenes`.
 
-    Scene k draws from the seed `seed` + k 2^48: two scenes of one seed would have colors and lights in common.
+    Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common.
     """
 
     def __init__(self, config: StreamConfig, randomize: Randomize, seed: int, batch_size: int) -> None:
@@ -54,18 +54,18 @@ class Stream(Dataset[Batch]):
             )
             for k, scene in enumerate(config.scenes)
         ]
-        for pipeline in self.pipelines:  # here, and not in a worker that draws
+        for pipeline in self.pipelines:  # before any worker starts
             check_convex(pipeline.world)
         self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
-        self._renderers: list[Renderer] | None = None  # made in the process that draws
+        self._renderers: list[Renderer] | None = None  # made in the process that renders
 
     def __getitem__(self, item: int) -> Batch:
         if self._renderers is None:
             self._renderers = [make_renderer("raycast", p.world, p.images, p.source.raycast) for p in self.pipelines]
         index = range(item * self.each, (item + 1) * self.each)
         parts = [
-            self._draw(pipeline, renderer, classes, index)
+            self._render(pipeline, renderer, classes, index)
             for pipeline, renderer, classes in zip(self.pipelines, self._renderers, self.classes, strict=True)
         ]
         names = ("images", "cells", "tables")
@@ -76,7 +76,7 @@ class Stream(Dataset[Batch]):
         )
         return Batch(images, joined([part.targets for part in parts]), cells, tables, jitter)
 
-    def _draw(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Batch:
+    def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Batch:
         scenes = pipeline.sampler.sample(pipeline.source.seed, index)
         frames = renderer.render(scenes)
         targets = targets_of(scenes, frames)

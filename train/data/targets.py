@@ -1,7 +1,7 @@
-"""Training targets, for a whole batch on the device that drew it: `targets_of(Scenes, Frames)`.
+"""Training targets for a whole batch, on the device that rendered it: `targets_of(Scenes, Frames)`.
 
-The same geometry as labels.py, as tensors with one row for each slot, and without its masks and outlines: what of a block
-lies beyond the picture's border is not counted here.
+The geometry is that of simgen/labels.py, as tensors with one row per slot. Masks and outlines are left out, and the parts of
+a block beyond the picture's border do not count in its visible share.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from simgen.render import Frames
 from simgen.render.lens import STEP, plane_of
 from simgen.scene import Cameras, Scenes
 
-TABLE_REACH = 2.5  # m: cells that see the table's plane farther away than this have no target
-STRIDE = 4  # px of the picture for a cell of the maps
+TABLE_REACH = 2.5  # m: cells that show the table's plane farther away than this have no target
+STRIDE = 4  # px: the side of a cell of the maps
 
 
 def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
-    """(B, h, w, 2) m: X and Y of the table's plane z = 0 where the rays through the cells' centers meet it; NaN where they
-    do not, or farther than TABLE_REACH from the camera."""
+    """(B, h, w, 2) m: X and Y of the points where the rays through the cells' centers meet the table's plane z = 0; NaN
+    where they do not, or farther than TABLE_REACH from the camera."""
     middle = (STRIDE - 1) / 2
     plane = plane_of(cameras, (middle, middle), STEP, device)[:, :, : cameras.height : STRIDE, : cameras.width : STRIDE]
     pose = torch.tensor(cameras.world_from_camera, device=device).float()
@@ -36,15 +36,20 @@ def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Targets:
-    """B pictures with room for N blocks each, float32 and int64.
+    """The targets of B pictures with N slots for blocks each, float32 and int64.
 
-    present (B, N) bool; labelled (B, N) bool, False for a distractor; model (B, N) the block's place in World.solids;
-    scale (B, N) times the solid's size; camera_from_block (B, N, 4, 4) m; intrinsics (B, 3, 3) px; distortion (B, 9), see
-    simgen/distortion.py;
-    camera_from_world (B, 4, 4) m, NaN where a dataset does not state it;
-    box (B, N, 4) px: the borders left, top, right, bottom of the visible pixels (half a pixel beyond their centers), NaN
-    where none is seen; seen (B, N) px, the number of visible pixels; share (B, N), the visible share of the block's pixels
-    in the picture, 0 where it has none there.
+    present            (B, N) bool
+    labelled           (B, N) bool, False for a distractor
+    model              (B, N), the block's place in World.solids
+    scale              (B, N), factor of the solid's size
+    camera_from_block  (B, N, 4, 4) m
+    intrinsics         (B, 3, 3) px
+    distortion         (B, 9), see simgen/distortion.py
+    camera_from_world  (B, 4, 4) m, NaN if unknown
+    box                (B, N, 4) px: left, top, right and bottom borders of the visible pixels, half a pixel beyond their
+                       centers; NaN if no pixel is visible
+    seen               (B, N) px, the number of visible pixels
+    share              (B, N), the visible share of the block's pixels in the picture, 0 if it has none there
     """
 
     present: Tensor
@@ -67,13 +72,13 @@ class Targets:
 
 
 def joined(parts: Sequence[Targets]) -> Targets:
-    """One batch of several, in order."""
+    """The targets of several batches as one, in order."""
     names = [item.name for item in fields(Targets)]
     return Targets(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def targets_of(scenes: Scenes, frames: Frames) -> Targets:
-    """The targets of `scenes`, on the device of `frames`. The frames must have amodal masks, which raycast draws."""
+    """The targets of `scenes`, on the device of `frames`. The frames must have amodal masks, as those of raycast do."""
     if frames.amodal is None:
         raise ValueError("targets_of: frames without amodal masks; expected those of renderer=raycast")
     device, blocks, cameras = frames.slot.device, scenes.blocks, scenes.cameras
@@ -84,7 +89,7 @@ def targets_of(scenes: Scenes, frames: Frames) -> Targets:
         return made.float() if made.is_floating_point() else made
 
     box, seen = visible_boxes(frames.slot, blocks.model.shape[1])
-    whole = frames.amodal.flatten(2).sum(2, dtype=torch.int32)  # of int64 the sum would copy all to eight bytes a pixel
+    whole = frames.amodal.flatten(2).sum(2, dtype=torch.int32)  # int64 would copy all to eight bytes a pixel
     return Targets(
         present=tensor(blocks.present),
         labelled=tensor(blocks.labelled),
@@ -101,8 +106,8 @@ def targets_of(scenes: Scenes, frames: Frames) -> Targets:
 
 
 def visible_boxes(slot: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
-    """Borders (B, N, 4) px [left, top, right, bottom] of the pixels of each of N `blocks` in `slot` (B, H, W), NaN
-    where it has none, and their number (B, N)."""
+    """The borders (B, N, 4) px [left, top, right, bottom] of the pixels of each of N `blocks` in `slot` (B, H, W), NaN if it
+    has none, and their number (B, N)."""
     batch, height, width = slot.shape
     name = (
         torch.where(slot >= 0, slot, blocks).long()
@@ -110,7 +115,7 @@ def visible_boxes(slot: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
     )
 
     def tally(along: int, length: int) -> Tensor:
-        """How many pixels of each block each column or row has: (B, N, length)."""
+        """(B, N, length): the number of each block's pixels in each column or row."""
         shape = [1, 1, 1]
         shape[along] = length
         place = torch.arange(length, device=slot.device).reshape(shape)

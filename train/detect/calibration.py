@@ -34,7 +34,7 @@ class Calibration:
     weights: Array
     bias: float
 
-    def chance(self, features: Array) -> Array:
+    def probability(self, features: Array) -> Array:
         """(...) the probability in [0, 1] that a detection with `features` (..., F) is right."""
         return np.asarray(expit(self.bias + (features - self.mean) / self.scale @ self.weights))
 

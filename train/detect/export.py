@@ -55,7 +55,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     `config.out` is an ONNX file of the detection network for any number of images of `config.width` x `config.height` px. A
     JSON file of the same name has what inference needs: kinds, keypoints, sizes. The crop network, if there is one, is a
     second file, NAME.crops.onnx. Its inputs are crops, (pixels - `mean`) / `deviation`, whose windows are `margin` times as
-    large as the box of the first stage's keypoints, and the vector of train.nets.crop_net.upward_of for each crop, zeros
+    large as the box of the first stage's keypoints, and the vector of train.nets.crop_net.table_normals for each crop, zeros
     without a known camera. Its outputs are those of CropNet.forward.
 
     If `config.out` ends in .safetensors, it is the weights file alone, in half precision.

@@ -1,4 +1,4 @@
-"""What predict reads: pictures, folders of them and videos, by the paths that a user gives."""
+"""The inputs of predict: pictures, folders of pictures and videos."""
 
 import glob
 import os
@@ -14,14 +14,16 @@ from simgen.errors import ConfigError, PictureError
 from simgen.pictures import VIDEOS, Image, is_overlay, is_picture, list_pictures, picture_suffixes
 from train.detect.overlays import is_drawn
 
-_MISSING_SHARE = 0.02  # of a video's frames: containers without an index state an estimate
+_MISSING_SHARE = (
+    0.02  # share of a video's stated frames that must be readable: containers without an index state an estimate
+)
 _RATES = (1.0, 240.0)  # frames per second that a video can have; anything else is a wrong header
 _RATE = 25.0
 
 
 @dataclass(frozen=True)
 class Input:
-    """One file. `name` is its path below the folder that all inputs share, with forward slashes: no two have the same."""
+    """One file. `name` is its path relative to the common folder of all inputs, with forward slashes; names are unique."""
 
     path: Path
     name: str
@@ -29,13 +31,13 @@ class Input:
 
 
 def inputs_of(images: Sequence[str]) -> list[Input]:
-    """The files that `images` name, each once: files themselves, all pictures of folders, and what a pattern such as *.jpg
-    matches. What is left out is reported on stderr, a line for each reason.
+    """The files that `images` name, each once: files, all pictures in folders, and the matches of patterns such as *.jpg.
+    Files that are left out are reported on stderr, a line for each reason.
 
-    Raises ConfigError for a path that does not exist, a live camera or an address, and where no picture is left.
+    Raises ConfigError for a path that does not exist, for a live camera or a URL, and if no picture is left.
     """
     roots: list[Path] = []
-    files: dict[str, Path] = {}  # by the file that it really is, so that none is read twice
+    files: dict[str, Path] = {}  # by resolved path, so that no file is read twice
     for path in (path for text in images for path in _expanded(text)):
         if path.is_dir():
             listing = list_pictures(path)
@@ -46,14 +48,14 @@ def inputs_of(images: Sequence[str]) -> list[Input]:
                 print(f"{path}: {len(found)} picture{'s' * (len(found) != 1)}{skipped}", file=sys.stderr)
             if listing.videos:
                 print(f"{path}: to predict on its videos, name them one by one", file=sys.stderr)
-        elif is_overlay(path) and is_drawn(path):  # of an earlier run, by a pattern that now matches it
+        elif is_overlay(path) and is_drawn(path):  # an overlay of an earlier run that a pattern matches
             print(f"{path}: skipped, predict drew it", file=sys.stderr)
             continue
         else:
             roots.append(_absolute(path).parent)
             found = [path]
         for one in found:
-            files.setdefault(os.path.realpath(one), one)  # Path.resolve() fails at links in circles
+            files.setdefault(os.path.realpath(one), one)  # Path.resolve() fails for cyclic links
     if not files:
         raise ConfigError(
             f"image: {', '.join(images)}: no picture there; expected pictures (.jpg, .png, .tif, .heic, ...), a folder of "
@@ -64,12 +66,12 @@ def inputs_of(images: Sequence[str]) -> list[Input]:
 
 
 def video_frames(path: Path) -> Iterator[tuple[Image, float]]:
-    """Each frame (H, W, 3) RGB of the video `path`, upright, as OpenCV turns it, with the frames per second.
+    """Each frame (H, W, 3) RGB of the video `path`, rotated upright by OpenCV, with the frames per second.
 
-    Raises PictureError where OpenCV cannot open it, and after the last frame where the file states that there are more.
+    Raises PictureError if OpenCV cannot open the video, and after the last readable frame if the file states more frames.
     """
     if path.stat().st_size == 0:
-        raise PictureError(f"{path}: is empty (0 bytes); copy it again from where it came")
+        raise PictureError(f"{path}: is empty (0 bytes); copy it again from its source")
     capture = _opened(path)
     if capture is None:
         raise PictureError(
@@ -89,7 +91,7 @@ def video_frames(path: Path) -> Iterator[tuple[Image, float]]:
     finally:
         capture.release()
     if not count:
-        raise PictureError(f"{path}: holds no frame that OpenCV can read; copy it again from where it came")
+        raise PictureError(f"{path}: holds no frame that OpenCV can read; copy it again from its source")
     if stated - count > _MISSING_SHARE * stated:
         raise PictureError(
             f"{path}: only {count} of its {stated:.0f} frames can be read: it is cut off, damaged or trimmed; copy it again "
@@ -98,7 +100,7 @@ def video_frames(path: Path) -> Iterator[tuple[Image, float]]:
 
 
 def _expanded(text: str) -> list[Path]:
-    """The files and folders that `text` names."""
+    """The files and folders that `text`, a path or a pattern, names."""
     path = Path(text)
     if path.is_file() or path.is_dir():
         return [path]
@@ -119,7 +121,7 @@ def _expanded(text: str) -> list[Path]:
 
 
 def _absolute(path: Path) -> Path:
-    """`path` without .. in it, or else a name could lead out of the output folder. Links stay as they are."""
+    """`path` without "..", which could lead out of the output folder. Links are not resolved."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
@@ -136,7 +138,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _opened(path: Path) -> "cv2.VideoCapture | None":
-    """The video `path`; None where OpenCV cannot open it, or only as a series of pictures."""
+    """The opened video `path`; None if OpenCV cannot open it, or only as a series of pictures."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: an error of ours is one line
     capture = cv2.VideoCapture(str(path))
     if capture.isOpened() and capture.getBackendName() != "CV_IMAGES":

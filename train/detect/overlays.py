@@ -1,7 +1,7 @@
-"""What predict writes: predictions.json, and each picture or video with its detections drawn over it.
+"""The outputs of predict: predictions.json, and each picture or video with its detections drawn over it.
 
-Nothing that predict did not write is overwritten: its overlays carry a mark, and predictions.json has entries of its own
-kind.
+Only files that predict wrote are overwritten: it recognizes its overlays by a mark in the file, and predictions.json by its
+entries.
 """
 
 import json
@@ -21,19 +21,19 @@ from simgen.pictures import OVERLAY, Image
 from train.draw.sheets import write_png
 
 PREDICTIONS = "predictions.json"
-_GROWTH = 1.1  # predictions.json is written anew when it has grown by so much: often, yet in linear time
+_GROWTH = 1.1  # predictions.json is rewritten whenever it has grown by this share, so the total time is linear.
 _MARK = "simgen predict"
-_MARKED_VIDEO = b"JUNK" + len(_MARK).to_bytes(4, "little") + _MARK.encode()  # a RIFF chunk, which players skip
+_MARKED_VIDEO = b"JUNK" + len(_MARK).to_bytes(4, "little") + _MARK.encode()  # an unknown RIFF chunk, which players skip
 
 
 def overlay_path(out: Path, name: str, *, video: bool) -> Path:
-    """Where the overlay of the input `name` lies. The whole name stays, so that a.jpg and a.png have one each."""
+    """The path of the overlay of the input `name`. It contains the whole name, so that those of a.jpg and a.png differ."""
     return out / f"{name}{OVERLAY}{'.avi' if video else '.png'}"
 
 
 def check_outputs(out: Path, overlays: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Raises ConfigError where writing `overlays` and predictions.json into `out` would overwrite one of `inputs`, or any
-    other file that predict did not write."""
+    """Raises ConfigError if writing `overlays` and predictions.json into `out` would overwrite one of `inputs`, or another
+    file that predict did not write."""
     taken = {os.path.realpath(path) for path in inputs}
     for path in (out / PREDICTIONS, *overlays):
         place = next(above for above in path.parents if above.exists())
@@ -42,13 +42,11 @@ def check_outputs(out: Path, overlays: Iterable[Path], inputs: Iterable[Path]) -
         if os.path.realpath(path) in taken:
             raise ConfigError(f"out: {path} is an input, which would be overwritten; name another folder")
         if path.exists() and not (_are_predictions(path) if path.name == PREDICTIONS else is_drawn(path)):
-            raise ConfigError(
-                f"out: {path} is there already, and predict did not write it; name another folder or move it"
-            )
+            raise ConfigError(f"out: {path} exists, and predict did not write it; name another folder or move it")
 
 
 def is_drawn(path: Path) -> bool:
-    """Whether predict drew the picture or video `path`, by the mark in it."""
+    """Whether the picture or video `path` is an overlay of predict, by the mark in the file."""
     try:
         if path.suffix.lower() == ".avi":
             with path.open("rb") as file:
@@ -61,13 +59,13 @@ def is_drawn(path: Path) -> bool:
 
 
 def write_overlay(path: Path, drawn: Image) -> None:
-    """Writes the picture `drawn` (H, W, 3) with predict's mark, all of it or nothing."""
+    """Writes the picture `drawn` (H, W, 3) RGB with predict's mark, atomically."""
     write_png(path, drawn, {"Software": _MARK})
 
 
 class Predictions:
-    """The lines of predictions.json in `out`. Whatever stops predict, the file is whole and holds most of them; all of them
-    unless the process is killed."""
+    """Writes predictions.json in `out`. The file is always complete JSON. After an error it holds all lines; after a killed
+    process, most of them."""
 
     def __init__(self, out: Path) -> None:
         self.path = out / PREDICTIONS
@@ -75,21 +73,21 @@ class Predictions:
         self._written = 0
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Appends `line`. Raises FileError where the file cannot be written."""
+        """Appends `line`. Raises FileError if the file cannot be written."""
         self.lines.append(line)
         if len(self.lines) >= _GROWTH * self._written:
             self.close()
 
     def close(self) -> None:
-        """Writes what has not been written."""
+        """Writes the remaining lines."""
         if len(self.lines) > self._written:
             write_json(self.path, self.lines, indent=1)
             self._written = len(self.lines)
 
 
 class VideoOverlay:
-    """A video with detections drawn in, at `path` when it is closed. Used in a with statement; without frames it leaves
-    nothing."""
+    """A video with detections drawn in, which appears at `path` when it is closed. For use in a with statement; without
+    frames there is no file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -105,7 +103,7 @@ class VideoOverlay:
             size = (drawn.shape[1], drawn.shape[0])
             self._writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*"MJPG"), rate, size)
             if not self._writer.isOpened():
-                raise FileError(f"{self._path}: cannot be written; make room, or name another folder with out=")
+                raise FileError(f"{self._path}: cannot be written; free disk space, or name another folder with out=")
         self._writer.write(np.ascontiguousarray(drawn[..., ::-1]))
 
     def __enter__(self) -> "VideoOverlay":

@@ -21,14 +21,14 @@ from train.detect.types import Detection
 from train.pose.view import View
 from train.runs.trainer import device_of
 
-_LISTED = 20  # failures that the last line names
+_LISTED = 20  # greatest number of failures that the last line lists
 
 
 def predict(config: PredictConfig) -> None:
     """Prints one line of JSON for each picture and video frame, and writes predictions.json and overlays into `config.out`.
 
-    Raises PartialError at the end where some inputs could not be read; ConfigError, CheckpointError or PictureError where
-    nothing was predicted; and ConfigError before anything is written where an output would overwrite a file of the user's.
+    Raises PartialError at the end if some inputs could not be read; ConfigError, CheckpointError or PictureError if nothing
+    was predicted; and ConfigError, before anything is written, if an output would overwrite a file of the user.
     """
     images = config.image if isinstance(config.image, list) else [config.image]
     inputs, out = inputs_of([str(image) for image in images]), Path(config.out)
@@ -46,16 +46,16 @@ def predict(config: PredictConfig) -> None:
                 with VideoOverlay(overlay) as video:
                     for name, picture, view, rate in _pictures(one, camera, config.camera):
                         _print_notices(camera, picture, config.camera, noticed)
-                        found = weak.without(detector.find([picture], [view])[0])
-                        line = {"image": name, "blocks": [describe(detection, view) for detection in found]}
+                        detections = weak.without(detector.find([picture], [view])[0])
+                        line = {"image": name, "blocks": [describe(detection, view) for detection in detections]}
                         print(json.dumps(line, allow_nan=False), flush=True)
                         predictions.add(line)
-                        drawn = draw_detections(picture, found, view)
+                        drawn = draw_detections(picture, detections, view)
                         if rate is None:
                             write_overlay(overlay, drawn)
                         else:
                             video.write(drawn, rate)
-            except (ConfigError, PictureError) as error:  # of this input alone; what cannot be written ends the run
+            except (ConfigError, PictureError) as error:  # an error of this input only; errors in writing end the run
                 failures.append(error)
     except KeyboardInterrupt:
         print(f"\n{len(predictions.lines)} pictures are done: {predictions.path}", file=sys.stderr)
@@ -75,7 +75,7 @@ def predict(config: PredictConfig) -> None:
 
 
 class _Weak:
-    """Leaves out the detections below a confidence, and counts them."""
+    """Removes detections below a confidence threshold, and counts them."""
 
     def __init__(self, confidence: float) -> None:
         self._confidence = confidence
@@ -83,14 +83,14 @@ class _Weak:
         self._best = 0.0
 
     def without(self, detections: Sequence[Detection]) -> list[Detection]:
-        """The `detections` of a picture that are not left out."""
-        weak = [found.confidence for found in detections if found.confidence < self._confidence]
+        """The `detections` of a picture that are at or above the threshold."""
+        weak = [one.confidence for one in detections if one.confidence < self._confidence]
         self._counts.append(len(weak))
         self._best = max([self._best, *weak])
-        return [found for found in detections if found.confidence >= self._confidence]
+        return [one for one in detections if one.confidence >= self._confidence]
 
     def report(self, camera: str, *, on_table: bool) -> None:
-        """Prints a line on stderr where there were any."""
+        """Prints a line on stderr if any detections were removed."""
         count, pictures = sum(self._counts), sum(count > 0 for count in self._counts)
         if not count:
             return
@@ -106,21 +106,21 @@ class _Weak:
         )
 
 
-def describe(found: Detection, view: View) -> dict[str, Any]:
-    """`found` as plain JSON values: meters, pixels, unit quaternions wxyz; `sigma` holds standard deviations."""
-    pose = found.pose
+def describe(detection: Detection, view: View) -> dict[str, Any]:
+    """`detection` as plain JSON values: meters, pixels, unit quaternions wxyz; `sigma` holds standard deviations."""
+    pose = detection.pose
     deviation = np.sqrt(np.maximum(np.diag(pose.covariance), 0))
     result = {
-        "kind": found.kind.name,
-        "size_m": _rounded(found.kind.size),
-        "confidence": round(found.confidence, 4),
+        "kind": detection.kind.name,
+        "size_m": _rounded(detection.kind.size),
+        "confidence": round(detection.confidence, 4),
         "camera_from_block": _transform(pose.camera_from_block),
         "sigma": {"rotation_deg": _rounded(np.degrees(deviation[:3]), 3), "translation_m": _rounded(deviation[3:])},
-        "keypoints_px": _rounded(found.keypoints, 2),
-        "on_table": found.on_table is not None,
+        "keypoints_px": _rounded(detection.keypoints, 2),
+        "on_table": detection.on_table is not None,
     }
-    if found.kind.mesh_origin is not None:  # the same pose, of the origin of the user's own model
-        own = rigid(np.eye(3), found.kind.mesh_origin)
+    if detection.kind.mesh_origin is not None:  # the pose of the user's own model, whose origin may differ
+        own = rigid(np.eye(3), detection.kind.mesh_origin)
         result["camera_from_mesh"] = _transform(pose.camera_from_block @ own)
     if view.camera_from_table is not None:
         result["table_from_block"] = _transform(inverse(view.camera_from_table) @ pose.camera_from_block)
@@ -128,15 +128,15 @@ def describe(found: Detection, view: View) -> dict[str, Any]:
 
 
 def view_of(camera: Camera, picture: Image, name: str) -> View:
-    """The View of `picture` (H, W, 3), of `camera` as read from the file `name`, which may be of another resolution. Raises
-    ConfigError where its aspect ratio differs."""
+    """The View of `picture` (H, W, 3) taken by `camera`, which was read from the file `name` and may be for another
+    resolution. Raises ConfigError if its aspect ratio differs."""
     height, width = picture.shape[:2]
     fitted = fit_camera(camera, width, height, name)
     return View(fitted.intrinsics, fitted.distortion, fitted.camera_from_table, fitted.table)
 
 
 def _print_notices(camera: Camera, picture: Image, name: str, noticed: set[str]) -> None:
-    """Prints on stderr, once each, what was assumed about `camera` to make it that of `picture`."""
+    """Prints on stderr, once each, the assumptions by which `camera` was adapted to `picture`."""
     for notice in fit_camera(camera, picture.shape[1], picture.shape[0], name).notices:
         if notice not in noticed:
             noticed.add(notice)
@@ -144,8 +144,8 @@ def _print_notices(camera: Camera, picture: Image, name: str, noticed: set[str])
 
 
 def _pictures(one: Input, camera: Camera, camera_name: str) -> Iterator[tuple[str, Image, View, float | None]]:
-    """Name, pixels and camera of each picture in `one`, and of a video's the frames per second. Raises PictureError, and
-    ConfigError where the camera is of other pictures; both name the file."""
+    """Name, pixels and camera of each picture in `one`, and the frames per second if it is a video. Raises PictureError, and
+    ConfigError if the camera does not fit the pictures; both name the file."""
     frames: Iterable[tuple[str, Image, float | None]] = (
         ((f"{one.name}#{number:06d}", *frame) for number, frame in enumerate(video_frames(one.path)))
         if one.video

@@ -19,8 +19,8 @@ class Detection:
 
     `score` in [0, 1] is the heat times the probability of the kind. `confidence` is the probability that the pose is
     right; the score if the detector is not calibrated for such poses. keypoints (K, 2) and their standard deviations
-    `sigma` (K,) are in px of the picture. `free` is the pose from the keypoints alone, `on_table` the pose restricted to
-    the table plane, None without a known table.
+    `sigma` (K,) are in px of the picture. `free` is the pose from the keypoints alone, None where PnP fails, as for distant
+    small blocks. `on_table` is the pose restricted to the table plane, None without a known table. At least one is a pose.
 
     With edge-based refinement `on_table` is the refined pose. Its covariance is still that of the keypoints, scaled by a
     factor fitted to refined poses on held-out pictures, and its misfit is its distance from the keypoints. `edges` (2,) are
@@ -32,14 +32,16 @@ class Detection:
     confidence: float
     keypoints: Array
     sigma: Array
-    free: Pose
+    free: Pose | None
     on_table: Pose | None
     edges: Array | None = None
 
     @property
     def pose(self) -> Pose:
         """`on_table` if it is known, else `free`."""
-        return self.on_table or self.free
+        pose = self.on_table or self.free
+        assert pose is not None
+        return pose
 
     @property
     def features(self) -> Array:

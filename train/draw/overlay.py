@@ -1,4 +1,4 @@
-"""Draws blocks in their poses over the picture that shows them."""
+"""Draws blocks in their poses over a picture."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from train.pose.view import View
 
 Image = NDArray[np.uint8]
 COLORS = ((0, 220, 0), (255, 140, 0), (60, 140, 255), (255, 60, 200), (255, 230, 0), (0, 220, 220))
-_AXES = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # x, y, z, the common convention
+_AXES = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # of the axes x, y, z, by convention
 
 
 def label(image: Image, text: str, place: tuple[int, int], color: tuple[int, int, int], thick: int) -> None:
@@ -49,8 +49,8 @@ def draw_block(
     image: Image, kind: Kind, camera_from_block: Array, view: View, color: tuple[int, int, int]
 ) -> tuple[int, int] | None:
     """Draws the outline and the axes of a block into `image` (H, W, 3), which must be contiguous. Returns the upper left
-    corner (u, v) px of the outline's bounding box; None, with nothing drawn, where a part of the block is behind the
-    camera."""
+    corner (u, v) px of the outline's bounding box. If a part of the block is behind the camera, nothing is drawn and the
+    result is None."""
     thick = max(1, round(image.shape[1] / 640))
     corners = project(transform_points(camera_from_block, kind.corners), view.intrinsics, view.distortion)
     reach = 0.5 * kind.size.max() * np.concatenate([np.zeros((1, 3)), np.eye(3)])

@@ -30,7 +30,7 @@ def drawn(figure: Figure) -> Image:
 
 
 def draw_curves(curves: Mapping[str, Array]) -> Image:
-    """A plot (H, W, 3) RGB of each of `curves` (N,) against the step, one above the other, each with a logarithmic scale."""
+    """A figure (H, W, 3) RGB with one plot for each of `curves` (N,) against the step, on a logarithmic scale."""
     figure = Figure(figsize=(8, 3 * len(curves)), dpi=100, layout="constrained")
     for place, (name, values) in enumerate(curves.items()):
         axes = figure.add_subplot(len(curves), 1, place + 1)
@@ -58,8 +58,8 @@ def headed(image: Image, label: str) -> Image:
 
 
 def write_png(path: Path, image: Image, text: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Writes `image` (H, W, 3) RGB, with `text` as PNG text chunks, so that `path` holds the old bytes or the new ones,
-    never a part. Raises DatasetError where that fails."""
+    """Writes `image` (H, W, 3) RGB atomically as a PNG file, with `text` as text chunks. Raises DatasetError if that
+    fails."""
     chunks = PIL.PngImagePlugin.PngInfo()
     for key, value in text.items():
         chunks.add_text(key, value)

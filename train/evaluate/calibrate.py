@@ -1,5 +1,5 @@
-"""What a trained keypoint model states of its finds, learnt from pictures that training has not seen: as a run ends, and by
-`python -m train calibrate` for pictures of another scene or size.
+"""Fits a keypoint model's confidence and covariances to held-out pictures: at the end of a training, and with `python -m
+train calibrate` for pictures of another scene or size.
 """
 
 import sys
@@ -34,80 +34,88 @@ _WHERE = {True: "", False: " where no table is known"}
 
 
 @dataclass(frozen=True)
-class JudgedDetection:
-    """One find and whether its pose is `right`: ADD-S to a labelled block of its kind, which no better find has taken,
-    under a tenth of the diameter. `truth` is that block's camera_from_block (4, 4), in the symmetric pose nearest to the
-    find, None where the find is wrong; `table` camera_from_table (4, 4)."""
+class EvaluatedDetection:
+    """A detection and whether its pose is `right`, that is, its ADD-S to a labeled block of its kind is under a tenth of the
+    diameter and no detection with more confidence was matched to this block. `truth` is the block's camera_from_block
+    (4, 4), in the symmetric pose nearest to the detection, None for a wrong one; `table` is camera_from_table (4, 4)."""
 
-    found: Detection
+    detection: Detection
     right: bool
     truth: Array | None
     table: Array
 
 
-Finds = Callable[[Detector, bool], list[JudgedDetection]]  # in held-out pictures; whether the table's place is known
+# The detections of a detector in held-out pictures, with the table known to it or not.
+Evaluate = Callable[[Detector, bool], list[EvaluatedDetection]]
 
 
-def judged(detector: Detector, batches: Iterable[Batch]) -> Iterator[JudgedDetection]:
-    """Every find in `batches`, whose targets speak of the classes of `detector.blocks`. As in a dataset's labels, a
-    distractor is no block, even if it is of a known kind: its size is another, which a find on the table can tell."""
+def evaluate_batches(detector: Detector, batches: Iterable[Batch]) -> Iterator[EvaluatedDetection]:
+    """Every detection in `batches`, whose targets have the classes of `detector.blocks`. As in a dataset, a distractor is
+    not a labeled block, even if it is of a known kind: it has another size, which a pose on the table can reveal."""
     for batch in batches:
         targets = batch.targets
         pictures = list(batch.images.permute(0, 2, 3, 1).cpu().numpy())
         tables, poses = (p.double().cpu().numpy() for p in (targets.camera_from_world, targets.camera_from_block))
         there = (targets.present & targets.labelled & (targets.model >= 0) & (targets.seen > 0)).cpu().numpy()
         model = targets.model.cpu().numpy()
-        for row, finds in enumerate(detector.find(pictures, views_of(targets, batch.tables))):
+        for row, detections in enumerate(detector.find(pictures, views_of(targets, batch.tables))):
             slots = np.flatnonzero(there[row])
             truths = [(detector.blocks.names[model[row, slot]], poses[row, slot]) for slot in slots]
-            taken = match(np.array([found.confidence for found in finds]), misses(finds, truths), RIGHT)
-            for found, j in zip(finds, taken, strict=True):
-                truth = (
-                    nearest_symmetric_pose(truths[j][1], found.kind, found.pose.camera_from_block) if j >= 0 else None
-                )
-                yield JudgedDetection(found, truth is not None, truth, tables[row])
+            matched = match(np.array([one.confidence for one in detections]), misses(detections, truths), RIGHT)
+            for one, j in zip(detections, matched, strict=True):
+                truth = nearest_symmetric_pose(truths[j][1], one.kind, one.pose.camera_from_block) if j >= 0 else None
+                yield EvaluatedDetection(one, truth is not None, truth, tables[row])
 
 
-def judged_in(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[JudgedDetection]:
-    """Every find in the pictures of `dataset`, as `train.evaluate.matching.match_dataset` has them."""
+def evaluate_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[EvaluatedDetection]:
+    """Every detection in the pictures of `dataset`, matched by `train.evaluate.matching.match_dataset`."""
     for one in match_dataset(detector, dataset, batch):
-        if one.found is None:
+        if one.detection is None:
             continue
         table = pose_or_nan(one.picture.camera_from_table)
+        truth: Array | None = None
         if isinstance(one, BlockResult) and one.right:
-            truth = nearest_symmetric_pose(one.truth.camera_from_block, one.kind, one.found.pose.camera_from_block)
-            yield JudgedDetection(one.found, True, truth, table)
-        else:
-            yield JudgedDetection(one.found, False, None, table)
+            truth = nearest_symmetric_pose(one.truth.camera_from_block, one.kind, one.detection.pose.camera_from_block)
+        yield EvaluatedDetection(one.detection, truth is not None, truth, table)
 
 
-def squares_free(judgements: Iterable[JudgedDetection]) -> Array:
-    """(N,) squared distances of the right finds' free places from the truth, in stated deviations, of 3 dimensions."""
-    return np.array([_square(one.found.free, one.truth, np.eye(3)) for one in judgements if one.truth is not None])
-
-
-def squares_on_table(judgements: Iterable[JudgedDetection]) -> Array:
-    """(N,) the same along the table, of 2 dimensions, of those that have a pose there."""
+def squares_free(evaluated: Iterable[EvaluatedDetection]) -> Array:
+    """(N,) the squared Mahalanobis distances, in 3 dimensions, of the free poses' positions from the truth, for the right
+    detections that have a free pose."""
     return np.array(
         [
-            _square(one.found.on_table, one.truth, inverse(one.table)[:2, :3])
-            for one in judgements
-            if one.truth is not None and one.found.on_table is not None
+            _square(one.detection.free, one.truth, np.eye(3))
+            for one in evaluated
+            if one.truth is not None and one.detection.free is not None
+        ]
+    )
+
+
+def squares_on_table(evaluated: Iterable[EvaluatedDetection]) -> Array:
+    """(N,) the squared Mahalanobis distances, in the 2 dimensions of the table, of the positions on it from the truth, for
+    the right detections that have a pose on it."""
+    return np.array(
+        [
+            _square(one.detection.on_table, one.truth, inverse(one.table)[:2, :3])
+            for one in evaluated
+            if one.truth is not None and one.detection.on_table is not None
         ]
     )
 
 
 def _square(pose: Pose, truth: Array, axes: Array) -> float:
-    """Of the place along `axes` (n, 3), the rows of directions in the camera frame."""
-    miss = axes @ (pose.camera_from_block[:3, 3] - truth[:3, 3])
-    return float(miss @ np.linalg.pinv(axes @ pose.covariance[3:, 3:] @ axes.T, hermitian=True) @ miss)
+    """The squared Mahalanobis distance of the position along `axes` (n, 3), directions in the camera frame."""
+    error = axes @ (pose.camera_from_block[:3, 3] - truth[:3, 3])
+    return float(error @ np.linalg.pinv(axes @ pose.covariance[3:, 3:] @ axes.T, hermitian=True) @ error)
 
 
 def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
-    """Writes `config.checkpoint`, calibrated on every second picture of a rendered dataset, to `config.out`, and prints and
-    returns how well it comes true on the others, None where it finds nothing there. Raises CheckpointError, DatasetError,
-    ConfigError, and SimgenError where there is too little to learn from; of poses where no table is known, which are seldom
-    right, that is but a warning."""
+    """Writes `config.checkpoint`, calibrated on every second picture of a rendered dataset, to `config.out`. Prints and
+    returns the calibration's errors on the other pictures, None without detections there.
+
+    Raises CheckpointError, DatasetError, ConfigError, and SimgenError for too few detections. Too few right ones without a
+    known table, which are rare, only cause a warning.
+    """
     dataset = open_source(config.data)
     check_simulated(dataset)
     detector = sized_as_in(dataset, load_detector(config.checkpoint, calibrated=False).zoomed(config.zoom))
@@ -115,89 +123,86 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
         detector = replace(detector, edges=config.edges)
     if detector.edges and detector.net.crops is None:
         raise ConfigError(
-            f"edges: {config.checkpoint} has no second look, whose classes are held against pictures; train with model.crop"
+            f"edges: {config.checkpoint} has no crop network, whose poses could be refined; train with model.crop"
         )
     detector.net.to(device_of(config.accelerator))
     learn, check = (replace(dataset, pictures=dataset.pictures[first::2]) for first in (0, 1))
 
-    def finds_in(some: BopDataset) -> Finds:
-        blind = replace(some, pictures=tuple(replace(picture, camera_from_table=None) for picture in some.pictures))
-        return lambda detector, known: list(judged_in(detector, some if known else blind, config.batch_size))
+    def evaluate_on(part: BopDataset) -> Evaluate:
+        no_table = replace(part, pictures=tuple(replace(picture, camera_from_table=None) for picture in part.pictures))
+        return lambda detector, known: list(evaluate_dataset(detector, part if known else no_table, config.batch_size))
 
-    finds = finds_in(learn)
-    detector = _grown(detector, finds)
-    detector = _sure_if_told(_sure(detector, finds, True), finds, False)
+    evaluate = evaluate_on(learn)
+    detector = _fit_covariance_scale(detector, evaluate)
+    detector = _fit_confidence_or_warn(_fit_confidence(detector, evaluate, True), evaluate, False)
     out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(detector, config.checkpoint, out)
-    result = comes_true(detector, finds_in(check))
+    result = report_calibration(detector, evaluate_on(check))
     print(f"wrote {out}")
     return result
 
 
 def add_confidence(path: Path, held_out: Dataset[Batch], learn: range, check: range) -> dict[str, Any] | None:
-    """Calibrates the detector in the checkpoint `path` on the items `learn` of `held_out`, its uncertainties and
-    then its confidence, and tells how well they come true on the items `check`; None where it finds nothing there. Where
-    there is too little to learn any of these from, it says so and leaves that as the network has it."""
-    # As the network is, even if this was done before: a run that is started again when it is done comes here again.
+    """Calibrates the detector in the checkpoint `path` on the items `learn` of `held_out`: its covariances, then its
+    confidence. Prints and returns the calibration's errors on the items `check`, None without detections there. What has too
+    few detections stays uncalibrated, with a warning."""
+    # Without an earlier calibration: a finished run that is started again is calibrated again.
     detector = load_detector(path, calibrated=False)
 
-    def finds_in(items: range) -> Finds:
-        drawn = [held_out[k] for k in items]
+    def evaluate_on(items: range) -> Evaluate:
+        batches = [held_out[k] for k in items]
 
-        def finds(detector: Detector, known: bool) -> list[JudgedDetection]:
-            return list(judged(detector, drawn if known else map(_blind, drawn)))
+        def evaluate(detector: Detector, known: bool) -> list[EvaluatedDetection]:
+            return list(evaluate_batches(detector, batches if known else map(_without_table, batches)))
 
-        return finds
+        return evaluate
 
-    finds = finds_in(learn)
+    evaluate = evaluate_on(learn)
     try:
-        detector = _grown(detector, finds)
+        detector = _fit_covariance_scale(detector, evaluate)
     except SimgenError as error:
-        print(f"WARNING: {error}; until then uncertainties are what the keypoints' imply", file=sys.stderr)
+        print(f"WARNING: {error}; until then covariances are propagated from the keypoints unscaled", file=sys.stderr)
     for known in (True, False):
-        detector = _sure_if_told(detector, finds, known)
+        detector = _fit_confidence_or_warn(detector, evaluate, known)
     _write(detector, path, path)
-    return comes_true(detector, finds_in(check))
+    return report_calibration(detector, evaluate_on(check))
 
 
-def comes_true(detector: Detector, finds: Finds) -> dict[str, Any] | None:
-    """Prints and returns how far what `detector` states of `finds` is from what is so; None where there is none with a
-    table that is known."""
-    with_table, without = finds(detector, True), finds(detector, False)
+def report_calibration(detector: Detector, evaluate: Evaluate) -> dict[str, Any] | None:
+    """Prints and returns the errors of `detector`'s confidence and covariances; None without detections on a known table."""
+    with_table, without_table = evaluate(detector, True), evaluate(detector, False)
     if not with_table:
         return None
     on_table, free = _share_within(squares_on_table(with_table), 2), _share_within(squares_free(with_table), 3)
-    told, blind = _confidence(with_table), _confidence(without) if without else None
-    for where, said in ((_WHERE[True], told), (_WHERE[False], blind)):
-        if said is not None:
-            skill = (
-                "no skill to speak of" if said["brier_skill"] is None else f"a Brier skill of {said['brier_skill']:.2f}"
-            )
+    known, unknown = _confidence(with_table), _confidence(without_table) if without_table else None
+    for where, measured in ((_WHERE[True], known), (_WHERE[False], unknown)):
+        if measured is not None:
+            skill = "undefined" if measured["brier_skill"] is None else f"{measured['brier_skill']:.2f}"
             print(
-                f"confidence{where}: {said['right']} of {said['finds']} finds on other held-out pictures are right; what is "
-                f"stated is off by {said['expected_calibration_error']:.3f} (the network's score by "
-                f"{said['expected_calibration_error_of_score']:.3f}), with {skill}"
+                f"confidence{where}: {measured['right']} of {measured['finds']} detections on other held-out pictures are "
+                f"right; expected calibration error {measured['expected_calibration_error']:.3f} (of the network's score "
+                f"{measured['expected_calibration_error_of_score']:.3f}), Brier skill {skill}"
             )
     print(
-        f"uncertainty: the place's deviations grown {detector.inflation.on_table:.2f} times on the table, "
-        f"{detector.inflation.free:.2f} times free; "
-        f"of finds that are right on the table {100 * on_table:.0f}% and {100 * free:.0f}% are within their ellipses of 95%"
+        f"uncertainty: standard deviations multiplied by {detector.inflation.on_table:.2f} on the table and by "
+        f"{detector.inflation.free:.2f} for free poses; {100 * on_table:.0f}% and {100 * free:.0f}% of the right detections "
+        "are within their 95% ellipses"
     )
     return {
-        **told,
-        "no_table": blind,
+        **known,
+        "no_table": unknown,
         "inflation": asdict(detector.inflation),
         "within_95": {"on_table": on_table, "free": free},
     }
 
 
-def _confidence(finds: list[JudgedDetection]) -> dict[str, Any]:
-    right = np.array([one.right for one in finds], dtype=bool)
-    stated, score = (np.array([getattr(one.found, name) for one in finds]) for name in ("confidence", "score"))
+def _confidence(evaluated: list[EvaluatedDetection]) -> dict[str, Any]:
+    right = np.array([one.right for one in evaluated], dtype=bool)
+    stated, score = (np.array([getattr(one.detection, name) for one in evaluated]) for name in ("confidence", "score"))
     skill = brier_skill(stated, right)
     return {
-        "finds": len(finds),
+        "finds": len(evaluated),
         "right": int(right.sum()),
         "expected_calibration_error": expected_calibration_error(stated, right, BINS),
         "expected_calibration_error_of_score": expected_calibration_error(score, right, BINS),
@@ -205,49 +210,50 @@ def _confidence(finds: list[JudgedDetection]) -> dict[str, Any]:
     }
 
 
-def _blind(batch: Batch) -> Batch:
-    """The same pictures, of cameras that nobody knows the place of."""
+def _without_table(batch: Batch) -> Batch:
+    """The same pictures with unknown camera poses."""
     targets = batch.targets
     return replace(
         batch, targets=replace(targets, camera_from_world=torch.full_like(targets.camera_from_world, torch.nan))
     )
 
 
-def _grown(detector: Detector, finds: Finds) -> Detector:
-    found = finds(detector, True)
-    return replace(
-        detector, inflation=Inflation(inflation(squares_free(found), 3), inflation(squares_on_table(found), 2))
-    )
+def _fit_covariance_scale(detector: Detector, evaluate: Evaluate) -> Detector:
+    """`detector` with fitted factors of the covariances. Raises SimgenError for too few right detections."""
+    evaluated = evaluate(detector, True)
+    factors = Inflation(inflation(squares_free(evaluated), 3), inflation(squares_on_table(evaluated), 2))
+    return replace(detector, inflation=factors)
 
 
-def _sure(detector: Detector, finds: Finds, known: bool) -> Detector:
-    """With the confidence of poses on tables that are `known`, or of free ones."""
-    found = [one for one in finds(detector, known) if (one.found.on_table is not None) == known]
-    learnt = calibrate([one.found.features for one in found], [one.right for one in found], _WHERE[known])
-    changed = replace(detector.calibration, **{"on_table" if known else "free": learnt})
-    return replace(detector, calibration=changed)
+def _fit_confidence(detector: Detector, evaluate: Evaluate, known: bool) -> Detector:
+    """`detector` with a fitted confidence of poses on tables that are `known`, or else of free poses. Raises SimgenError for
+    too few detections."""
+    evaluated = [one for one in evaluate(detector, known) if (one.detection.on_table is not None) == known]
+    fitted = calibrate([one.detection.features for one in evaluated], [one.right for one in evaluated], _WHERE[known])
+    calibration = replace(detector.calibration, **{"on_table" if known else "free": fitted})
+    return replace(detector, calibration=calibration)
 
 
-def _sure_if_told(detector: Detector, finds: Finds, known: bool) -> Detector:
-    """As `_sure`; where there is too little to learn from, it says so and is as it was."""
+def _fit_confidence_or_warn(detector: Detector, evaluate: Evaluate, known: bool) -> Detector:
+    """As `_fit_confidence`; with too few detections it prints a warning and returns `detector` unchanged."""
     try:
-        return _sure(detector, finds, known)
+        return _fit_confidence(detector, evaluate, known)
     except SimgenError as error:
-        print(f"WARNING: {error}; until then such a find's confidence is the network's score", file=sys.stderr)
+        print(f"WARNING: {error}; until then their confidence is the network's score", file=sys.stderr)
         return detector
 
 
 def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:
-    """The `checkpoint` with what `detector` has learnt since, to `out`."""
+    """Writes the `checkpoint` with the calibration of `detector` to `out`."""
     calibration, inflation = detector.calibration.to_json(), asdict(detector.inflation)
-    learnt = {"inflation": inflation, "calibration": calibration, "edges": detector.edges}
+    fitted = {"inflation": inflation, "calibration": calibration, "edges": detector.edges}
     content = read_checkpoint(checkpoint)
-    content |= {"origin": origin_of(checkpoint, content), **learnt}
+    content |= {"origin": origin_of(checkpoint, content), **fitted}
     part = out.with_suffix(".part")
     torch.save(content, part)
     part.replace(out)
 
 
 def _share_within(squares: Array, freedom: int) -> float:
-    """Of finds, the share that lies within the ellipses that should hold 95%; 0 where there is no find."""
+    """The fraction of squared Mahalanobis distances within the 95% ellipse; 0 for none."""
     return float(np.mean(squares < chi2.ppf(0.95, freedom))) if len(squares) else 0.0

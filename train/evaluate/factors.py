@@ -174,7 +174,7 @@ def _row(name: str, results: Sequence[BlockResult]) -> dict[str, Any]:
     return {
         "name": name,
         "blocks": len(results),
-        "not_found": sum(result.found is None for result in results),
+        "not_found": sum(result.detection is None for result in results),
         "right": right / len(results),
         "low": low,
         "high": high,

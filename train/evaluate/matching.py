@@ -26,8 +26,8 @@ MATCH_LIMIT = 1.0  # diameters: a detection with a larger ADD-S is not matched t
 
 @dataclass(frozen=True)
 class BlockResult:
-    """A labeled block `truth` of `kind` in `picture` and the detection `found` that was matched to it, None for a miss, with
-    the errors up to symmetry, infinite for a miss. `view` is the camera that the detector was given.
+    """A labeled block `truth` of `kind` in `picture` and the `detection` that was matched to it, None for a miss, with the
+    errors up to symmetry, infinite for a miss. `view` is the camera that the detector was given.
 
     `predicted` (2,) m is the place on the table for comparison with position models, which know the number of blocks and
     always predict a place. Of the detections of the kind as many as there are blocks are used, those with the best scores,
@@ -40,7 +40,7 @@ class BlockResult:
     view: View
     kind: Kind
     truth: Instance
-    found: Detection | None
+    detection: Detection | None
     adds: float  # m
     rotation: float  # rad, up to symmetry
     translation: float  # m
@@ -55,16 +55,16 @@ class BlockResult:
 
     @property
     def right(self) -> bool:
-        return self.found is not None and self.adds < RIGHT * self.kind.diameter
+        return self.detection is not None and self.adds < RIGHT * self.kind.diameter
 
 
 @dataclass(frozen=True)
 class FalsePositive:
-    """A detection that was matched to no labeled block."""
+    """A `detection` that was matched to no labeled block."""
 
     picture: Picture
     view: View
-    found: Detection
+    detection: Detection
 
 
 def match_dataset(
@@ -90,27 +90,29 @@ def match_dataset(
         pictures = dataset.pictures[start : start + batch]
         images = [read_rgb(p.path) for p in pictures]
         views = [View(p.intrinsics, p.distortion, p.camera_from_table, table) for p in pictures]
-        blind = set()
+        unlocated = set()
         if nominal_fov is not None:
             for k, image in enumerate(images):
                 located = detector.locate(
                     image, nominal_view(image.shape[1], image.shape[0], nominal_fov), nominal_position
                 )
                 if located is None:
-                    blind.add(k)
+                    unlocated.add(k)
                 else:
                     views[k] = replace(located, table=None if table is None else table + _MISPLACED)
-        all_detections = [[] if k in blind else detections for k, detections in enumerate(detector.find(images, views))]
+        all_detections = [
+            [] if k in unlocated else detections for k, detections in enumerate(detector.find(images, views))
+        ]
         for picture, view, detections in zip(pictures, views, all_detections, strict=True):
-            wanted = [one for one in picture.instances if names[one.obj_id] in kinds]
-            truths = [(names[one.obj_id], one.camera_from_block) for one in wanted]
+            known = [one for one in picture.instances if names[one.obj_id] in kinds]
+            truths = [(names[one.obj_id], one.camera_from_block) for one in known]
             costs = misses(detections, truths)
-            taken = match(np.array([found.confidence for found in detections]), costs, MATCH_LIMIT)
-            numbers = _detections_of(taken, len(wanted))
-            asked = _asked(detections, [name for name, _ in truths], costs)
-            for j, one in enumerate(wanted):
+            matched = match(np.array([detection.confidence for detection in detections]), costs, MATCH_LIMIT)
+            numbers = _detections_of(matched, len(known))
+            best = _best_by_score(detections, [name for name, _ in truths], costs)
+            for j, one in enumerate(known):
                 kind, number = kinds[names[one.obj_id]], numbers[j]
-                places = _predicted_place(asked[j], view, dataset.table_center), _true(picture, one, kind, asked[j])
+                places = _predicted_place(best[j], view, dataset.table_center), _true(picture, one, kind, best[j])
                 if number is None:
                     yield BlockResult(picture, view, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
                     continue
@@ -128,7 +130,8 @@ def match_dataset(
                     mspd(pose, truth, kind.corners, groups[kind.name], view.intrinsics),
                     *places,
                 )
-            yield from (FalsePositive(picture, view, found) for i, found in enumerate(detections) if taken[i] < 0)
+            unmatched = [detection for i, detection in enumerate(detections) if matched[i] < 0]
+            yield from (FalsePositive(picture, view, detection) for detection in unmatched)
         progress.update(len(pictures))
     progress.close()
 
@@ -153,59 +156,60 @@ def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
 
 
 def misses(detections: Sequence[Detection], truths: Sequence[tuple[str, Array]]) -> Array:
-    """(D, T) ADD-S of each of `detections` to each of `truths`, in diameters; a truth is the name of
-    a kind and camera_from_block (4, 4). Infinite for another kind."""
+    """(D, T) the ADD-S of each of `detections` to each of `truths`, in diameters, infinite for another kind. A truth is the
+    name of a kind and camera_from_block (4, 4)."""
     costs = np.full((len(detections), len(truths)), np.inf)
-    for i, found in enumerate(detections):
+    for i, detection in enumerate(detections):
+        kind, own = detection.kind, detection.pose.camera_from_block
         for j, (name, pose) in enumerate(truths):
-            if name == found.kind.name:
-                own = found.pose.camera_from_block
-                costs[i, j] = adds(own, found.kind.facing(pose, own), found.kind.corners) / found.kind.diameter
+            if name == kind.name:
+                costs[i, j] = adds(own, kind.facing(pose, own), kind.corners) / kind.diameter
     return costs
 
 
 def nearest_symmetric_pose(truth: Array, kind: Kind, pose: Array) -> Array:
-    """Of the poses (4, 4) that look the same as `truth`, by the symmetries of `kind`, the one whose origin is nearest to
-    that of `pose`. The origin is the middle of a block's box, and a turn about another axis moves it: a triangular
-    prism's by 1.5 cm."""
+    """The symmetric pose (4, 4) of `truth`, a block of `kind`, whose origin is nearest to that of `pose`. The origin is the
+    center of a block's box, and a rotation about another axis moves it: a triangular prism's by 1.5 cm."""
     symmetric_poses = kind.facing(truth, pose) @ kind.symmetries  # a continuous symmetry's axis goes through the origin
     return np.asarray(symmetric_poses[np.linalg.norm(symmetric_poses[:, :3, 3] - pose[:3, 3], axis=1).argmin()])
 
 
 def nominal_view(width: int, height: int, fov_deg: float) -> View:
-    """A camera of which only the vertical field of view is known: square pixels, the axis in the middle, no lens."""
+    """The camera with the vertical field of view `fov_deg`, square pixels, a centered principal point and no distortion."""
     focal = height / 2 / np.tan(np.radians(fov_deg) / 2)
     return View(np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]), np.zeros(5))
 
 
-def _asked(detections: Sequence[Detection], wanted: Sequence[str], costs: Array) -> list[Detection | None]:
+def _best_by_score(detections: Sequence[Detection], names: Sequence[str], costs: Array) -> list[Detection | None]:
+    """The detection of each block, given the kinds' `names` of the T blocks: see BlockResult.predicted."""
     best = np.zeros(len(detections), dtype=bool)
-    for name in set(wanted):
-        of_kind = [i for i, found in enumerate(detections) if found.kind.name == name]
+    for name in set(names):
+        of_kind = [i for i, detection in enumerate(detections) if detection.kind.name == name]
         of_kind.sort(key=lambda i: -detections[i].score)
-        best[of_kind[: wanted.count(name)]] = True
-    taken = match(np.array([found.score for found in detections]), np.where(best[:, None], costs, np.inf), np.inf)
-    return [None if number is None else detections[number] for number in _detections_of(taken, len(wanted))]
+        best[of_kind[: names.count(name)]] = True
+    scores = np.array([detection.score for detection in detections])
+    matched = match(scores, np.where(best[:, None], costs, np.inf), np.inf)
+    return [None if number is None else detections[number] for number in _detections_of(matched, len(names))]
 
 
-def _detections_of(taken: NDArray[np.int64], truths: int) -> list[int | None]:
-    """For each of `truths` truths the number of its detection, from the truths' numbers `taken` that `match` returns."""
-    numbers = {int(truth): find for find, truth in enumerate(taken)}
+def _detections_of(matched: NDArray[np.int64], truths: int) -> list[int | None]:
+    """For each of `truths` truths the number of its detection, from the truths' numbers `matched` that `match` returns."""
+    numbers = {int(truth): number for number, truth in enumerate(matched)}
     return [numbers.get(truth) for truth in range(truths)]
 
 
-def _predicted_place(found: Detection | None, view: View, center: Array | None) -> Array:
-    if found is None and center is not None:
+def _predicted_place(detection: Detection | None, view: View, center: Array | None) -> Array:
+    if detection is None and center is not None:
         return center
-    if found is None or view.camera_from_table is None:
+    if detection is None or view.camera_from_table is None:
         return np.full(2, np.nan)
-    return np.asarray((inverse(view.camera_from_table) @ found.pose.camera_from_block)[:2, 3])
+    return np.asarray((inverse(view.camera_from_table) @ detection.pose.camera_from_block)[:2, 3])
 
 
-def _true(picture: Picture, one: Instance, kind: Kind, found: Detection | None) -> Array:
+def _true(picture: Picture, one: Instance, kind: Kind, detection: Detection | None) -> Array:
     if picture.camera_from_table is None:
         return np.full(2, np.nan)
     pose = one.camera_from_block
-    if found is not None:
-        pose = nearest_symmetric_pose(pose, kind, found.pose.camera_from_block)
+    if detection is not None:
+        pose = nearest_symmetric_pose(pose, kind, detection.pose.camera_from_block)
     return np.asarray((inverse(picture.camera_from_table) @ pose)[:2, 3])

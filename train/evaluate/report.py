@@ -33,9 +33,9 @@ from train.runs.folder import METRICS
 from train.runs.trainer import device_of
 
 FACTORS, OVERLAYS = "factors.png", "overlays.png"
-WHOLE = 0.999  # of a block that nothing hides and no border cuts
-SEEN = 0.5  # of a block that counts in the share of right poses
-SURE = 0.5
+WHOLE = 0.999  # visible fraction of a block that is entirely visible
+SEEN = 0.5  # a block with a greater visible fraction counts in the fraction of right poses
+CONFIDENT = 0.5
 _AUC = 0.1  # m: the greatest ADD-S that counts (Xiang et al. 2018)
 
 
@@ -49,7 +49,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     detector.net.to(device_of(config.accelerator))
     dataset = open_source(config.data)
     detector = sized_as_in(dataset, detector)
-    answers: list[BlockResult] = []
+    results: list[BlockResult] = []
     false_positives: list[FalsePositive] = []
     place = None if config.nominal_position is None else np.array(config.nominal_position)
     for one in match_dataset(detector, dataset, config.batch_size, config.nominal_fov_deg, place):
@@ -60,10 +60,10 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
             and one.truth.visible_fraction >= max(config.data.min_visible, 1e-9)
             and config.data.target in ("auto", one.kind.name)
         ):
-            answers.append(one)
-    if not answers:
-        there = {number: model.name for number, model in sorted(dataset.models.items())}
-        known = ", ".join(sorted(set(there.values()) & set(detector.blocks.names)))
+            results.append(one)
+    if not results:
+        names = {number: model.name for number, model in sorted(dataset.models.items())}
+        known = ", ".join(sorted(set(names.values()) & set(detector.blocks.names)))
         if known:
             listed = f" that data.targets={config.data.targets} lists" if config.data.targets else ""
             raise DatasetError(
@@ -73,8 +73,8 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
             )
         raise DatasetError(
             f"{config.data.root}: shows no block that the model knows; it knows {', '.join(detector.blocks.names)}; the "
-            f"dataset has {', '.join(there.values())}; where these are the same blocks, data.names="
-            f"{{{next(iter(there))}:{detector.blocks.names[0]}}} names object {next(iter(there))} so"
+            f"dataset has {', '.join(names.values())}; if these are the same blocks, rename them, e.g. data.names="
+            f"{{{next(iter(names))}:{detector.blocks.names[0]}}} for object {next(iter(names))}"
         )
     result = {
         "checkpoint": str(config.checkpoint),
@@ -88,30 +88,30 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "targets": config.data.targets,
         "left_out": dict(dataset.left_out),
         "pictures": len(dataset.pictures),
-        **measures(answers, false_positives),
+        **measures(results, false_positives),
     }
     # Printed after the files are written: if the pipe is closed by then, only the printout is lost.
     text = [
         f"{dataset.root}: {result['blocks']} blocks in {result['pictures']} pictures, {result['not_found']} not found"
     ]
-    if dataset.table_center is not None and all(np.isfinite(answer.xy) for answer in answers):
+    if dataset.table_center is not None and all(np.isfinite(one.xy) for one in results):
         result["baseline"] = "the table's center"
-        result["xy_error_cm"] = _xy_summary(answers, dataset, config.seed)
+        result["xy_error_cm"] = _xy_summary(results, dataset, config.seed)
         along_x, along_y = result["xy_error_cm"]["bias"]
         text += [table(result), f"mean offset: {along_x:+.2f} cm along X, {along_y:+.2f} cm along Y"]
-        whole = [answer for answer in answers if answer.truth.visible_fraction > WHOLE]
-        if 0 < len(whole) < len(answers):
+        whole = [one for one in results if one.truth.visible_fraction > WHOLE]
+        if 0 < len(whole) < len(results):
             result["xy_error_cm_whole"] = _xy_summary(whole, dataset, config.seed)
             text.append(f"only the {len(whole)} blocks that are entirely visible:")
             text.append(table({**result, "xy_error_cm": result["xy_error_cm_whole"]}))
-    result["by_factor"] = by_factor(answers)
+    result["by_factor"] = by_factor(results)
     text += [lines(result), factor_lines(result["by_factor"])]
-    result["per_block"] = [_row(answer) for answer in answers]
+    result["per_block"] = [_row(one) for one in results]
     out = Path(config.out) if config.out else default_folder(config.checkpoint, dataset.root)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, result, indent=1)
-    write_png(out / WORST, draw_worst_cases(answers, false_positives))
-    write_png(out / OVERLAYS, draw_overlays(dataset.pictures, answers, false_positives, SURE))
+    write_png(out / WORST, draw_worst_cases(results, false_positives))
+    write_png(out / OVERLAYS, draw_overlays(dataset.pictures, results, false_positives, CONFIDENT))
     written = [METRICS, WORST, OVERLAYS]
     (out / FACTORS).unlink(missing_ok=True)
     if result["by_factor"]:  # with a single block there is nothing to compare
@@ -134,17 +134,16 @@ def _xy_summary(results: list[BlockResult], dataset: BopDataset, seed: int) -> d
 def measures(results: list[BlockResult], false_positives: list[FalsePositive]) -> dict[str, Any]:
     """The numbers of an evaluation: fractions in [0, 1], cm, degrees and px. Medians are over all blocks; a miss counts as
     infinite, and an infinite median is None."""
-    detected = [one for one in results if one.found is not None]
+    detected = [one for one in results if one.detection is not None]
     visible = [one for one in results if one.truth.visible_fraction > SEEN]
-    confidence = np.array(
-        [one.found.confidence for one in detected if one.found] + [one.found.confidence for one in false_positives]
-    )
+    detections = [one.detection for one in detected] + [one.detection for one in false_positives]
+    confidence = np.array([detection.confidence for detection in detections if detection is not None])
     right = np.array([one.right for one in detected] + [False] * len(false_positives), dtype=bool)
     result: dict[str, Any] = {
         "blocks": len(results),
         "not_found": len(results) - len(detected),
         "false_positives": len(false_positives),
-        "confident_false_positives": sum(one.found.confidence >= SURE for one in false_positives),
+        "confident_false_positives": sum(one.detection.confidence >= CONFIDENT for one in false_positives),
         "seen_by_half": len(visible),
         "right": float(np.mean([one.right for one in visible])) if visible else None,
         "adds_auc": auc(np.array([one.adds for one in results]), _AUC),
@@ -178,7 +177,7 @@ def lines(result: dict[str, Any]) -> str:
         (
             "average precision",
             shown("average_precision", "%", 100)
-            + f", {result['confident_false_positives']} false positives over {SURE:g}",
+            + f", {result['confident_false_positives']} false positives over {CONFIDENT:g}",
         ),
         ("calibration error", shown("expected_calibration_error", "") + f", Brier skill{shown('brier_skill', '')}"),
     ]
@@ -186,7 +185,7 @@ def lines(result: dict[str, Any]) -> str:
 
 
 def _row(result: BlockResult) -> dict[str, Any]:
-    detection = result.found
+    detection = result.detection
     errors = {"xy_m": result.xy, "adds_m": result.adds, "mspd_px": result.mspd}
     errors |= {"translation_m": result.translation, "rotation_rad": result.rotation}
     places = {"predicted_m": result.predicted, "true_m": result.true}

@@ -1,7 +1,7 @@
-"""`python -m train doctor` for model=keypoints: checks before a long training run, and what to try where one fails.
+"""`python -m train doctor` for model=keypoints: pre-flight checks of a training run.
 
-One step; overfit one batch; a toy scene; then the real configuration for a short time. Each check uses the training's own
-model, loss and data, and each leaves pictures: many mistakes can only be seen.
+Four checks: one step; overfit one batch; a toy scene; the real configuration for a short time. Each uses the training's own
+model, loss and data, and writes pictures to inspect. A failed check suggests what to try.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ from train.draw.sheets import draw_curves, sheet, write_png
 from train.fit.symptoms import UNLIKE, dead_parts, exploded, gradient_norm, unlikeness, unsupported
 from train.fit.training import losses_of
 from train.nets.detection_net import KeypointNet, make_net
-from train.nets.losses import Losses, findable
+from train.nets.losses import Losses, detectable
 from train.runs.trainer import device_of, rate
 
 STEPS = 400  # at most, of the overfitted batch and of the toy scene
@@ -35,7 +35,7 @@ OVERFIT_PX, OVERFIT_HEAT = 1.0, 0.2  # to which one batch is learned: mean keypo
 TOY_SHARE = 0.8  # of the toy's held-out blocks that must be detected within TOY_CM
 TOY_CM = 1.0
 TOY_SIZE = (128, 96)
-# The easiest scene there is: one red cube, anywhere in front of a fixed camera.
+# A very easy scene: one red cube at any place in front of a fixed camera.
 TOY = [
     "randomize=none",
     "randomize.blocks.slots=1",
@@ -54,7 +54,7 @@ _ENDS = 10  # steps at each end of the last check whose losses are compared
 
 @dataclass(frozen=True)
 class Trace:
-    """What was recorded at each of N steps: loss, loss of the heat map, mean keypoint error in px, norm of the gradients."""
+    """Values at each of N steps: loss, loss of the heat map, mean keypoint error in px, norm of the gradients."""
 
     loss: Array
     heat: Array
@@ -102,7 +102,7 @@ class Trial:
 
 
 def doctor(config: DoctorConfig) -> None:
-    """Prints a line for each check, and warnings; leaves pictures in `config.out`.
+    """Prints a line for each check, and warnings; writes pictures into `config.out`.
 
     Raises SimgenError, with what to try, at the first check that fails.
     """
@@ -135,8 +135,8 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
     images, targets = batch.images, batch.targets
     drawn = [draw_targets(images, targets, row, sources.blocks) for row in range(min(SHOWN, len(targets)))]
     write_png(out / "batch.png", sheet(drawn))
-    asked = findable(targets)
-    if not bool(asked.any()):
+    blocks = detectable(targets)
+    if not bool(blocks.any()):
         raise SimgenError(f"no block is visible in {len(targets)} pictures; look at {out / 'batch.png'}")
     trial = Trial.of(config, sources.blocks)
     before = [weight.detach().clone() for weight in trial.net.parameters()]
@@ -148,10 +148,10 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
     if still:
         raise SimgenError(f"{still} of {len(before)} weights did not move; is model.lr={config.model.lr:g} right?")
     warnings = []
-    blind = unsupported(images, targets, asked)
-    if len(blind) > FEW * int(asked.sum()):
-        where = ", ".join(f"picture {picture} slot {slot}" for picture, slot in blind[:5])
-        warnings.append(f"no pixel supports {len(blind)} of {int(asked.sum())} labels ({where}); look at batch.png")
+    unseen = unsupported(images, targets, blocks)
+    if len(unseen) > FEW * int(blocks.sum()):
+        where = ", ".join(f"picture {picture} slot {slot}" for picture, slot in unseen[:5])
+        warnings.append(f"no pixel supports {len(unseen)} of {int(blocks.sum())} labels ({where}); look at batch.png")
     if (far := unlikeness(images, sources.held_out[0].images)) > UNLIKE:
         warnings.append(
             f"pictures of training and of validation differ in brightness or contrast by {far:.1f} standard errors"
@@ -231,7 +231,7 @@ def _of_gradients(trace: Trace) -> list[str]:
 
 
 def _errors_on(trial: Trial, batch: Batch, per_scene: int, picture: Path) -> tuple[Array, float]:
-    """The distance along the table, in cm, from each labelled block of the held-out `batch` to the nearest detection
+    """The distance along the table, in cm, from each labeled block of the held-out `batch` to the nearest detection
     (infinite without), and the mean error of always predicting the scene's mean place. Each `per_scene` pictures are of one
     scene. Draws the detections into the file `picture`."""
     targets = batch.targets
@@ -244,11 +244,11 @@ def _errors_on(trial: Trial, batch: Batch, per_scene: int, picture: Path) -> tup
     errors, distances = [], []
     places: dict[int, list[Array]] = {}  # by scene: their tables may be elsewhere
     for row, (detections, view) in enumerate(zip(detected, views, strict=True)):
-        if view.camera_from_table is None:  # a dataset that does not state where the camera is
+        if view.camera_from_table is None:  # a dataset without camera poses
             continue
         table_from_camera = inverse(view.camera_from_table)
         predicted = [(table_from_camera @ one.pose.camera_from_block)[:2, 3] for one in detections]
-        for slot in (findable(targets)[row] & targets.labelled[row]).nonzero()[:, 0].tolist():
+        for slot in (detectable(targets)[row] & targets.labelled[row]).nonzero()[:, 0].tolist():
             true = (table_from_camera @ targets.camera_from_block[row, slot].double().cpu().numpy())[:2, 3]
             places.setdefault(row // per_scene, []).append(true)
             errors.append(100 * min((float(np.linalg.norm(place - true)) for place in predicted), default=np.inf))

@@ -1,4 +1,4 @@
-"""A training that begins with the weights of another: the same kinds elsewhere, or with the camera to be learnt, too."""
+"""A training that starts from the weights of another model: for other scenes, or with a table head or crop network added."""
 
 from pathlib import Path
 
@@ -11,22 +11,22 @@ from train.nets.detection_net import KeypointNet
 
 
 def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
-    """Gives `net`, which is to find `blocks`, the averaged weights of the keypoint model in `path`. What that one has not
-    learnt, as where on the table a cell looks, keeps the weights that it has.
+    """Gives `net`, which is to detect `blocks`, the averaged weights of the keypoint model in `path`. Parts that this model
+    lacks, such as a table head, keep their weights.
 
-    Raises CheckpointError where the two do not find the same blocks, or are not of the same size.
+    Raises CheckpointError if the two do not detect the same blocks, or their sizes differ.
     """
     other = load_detector(path, calibrated=False)
     if other.blocks.names != blocks.names or not torch.allclose(other.blocks.keypoints, blocks.keypoints, atol=1e-6):
         raise CheckpointError(
-            f"model.start: {path} finds {', '.join(other.blocks.names)}; expected the kinds and sizes of this training, "
+            f"model.start: {path} detects {', '.join(other.blocks.names)}; expected the kinds and sizes of this training, "
             f"{', '.join(blocks.names)}"
         )
     own, given = net.state_dict(), other.net.state_dict()
-    if net.crops is not None and other.net.crops is None:  # a second look begins with what the first has learnt
+    if net.crops is not None and other.net.crops is None:  # a new crop network begins with the first stage's weights
         given |= {f"crops.{name}": value for name, value in given.items() if f"crops.{name}" in own}
-    # The last layer is that of the classes, which may be others where one tells stances apart; and either may lack the
-    # table's part or the second look.
+    # The last layer depends on the classes, which differ if only one of the two has stances. Either may lack the table head
+    # or the crop network.
     free = ("out.", "table.") if net.crops and other.net.crops else ("out.", "table.", "crops.")
     for name in [*own, *(name for name in given if name not in own)]:
         if name in own and name in given and own[name].shape == given[name].shape:
@@ -34,6 +34,6 @@ def begin_from(net: KeypointNet, path: Path | str, blocks: BlockSet) -> None:
         elif not name.startswith(free):
             raise CheckpointError(
                 f"model.start: {path} is a network of another size, by its {name}; expected the same model.widths, depths "
-                "and features, and of a second look the same model.stances, crop and crop_widths"
+                "and features, and for the crop network the same model.stances, crop and crop_widths"
             )
     net.load_state_dict(own)

@@ -1,7 +1,7 @@
-"""`python -m train model=keypoints`: the training step and the run, from nothing to best.ckpt.
+"""`python -m train model=keypoints`: the training step, and the run up to best.ckpt.
 
-As in train.tobin.fit a run that was killed and goes on ends with the weights of one that was not: the batch of a step is a
-function of (configuration, seed, step), and all else is in last.ckpt.
+A resumed run ends with the same weights as one without interruption, because the batch of a step is a function of
+(configuration, seed, step) and everything else is in last.ckpt.
 """
 
 import json
@@ -38,8 +38,8 @@ _PARTS = ("heat", *_CROP_PARTS)
 
 
 class KeypointTraining(pl.LightningModule):
-    """One training of a KeypointNet for pictures of `size` (width, height) px, judged by the loss of its averaged weights on
-    held-out ones."""
+    """One training of a KeypointNet for pictures of `size` (width, height) px. Model selection is by the loss of its
+    averaged weights on held-out pictures."""
 
     def __init__(self, config: TrainConfig, blocks: BlockSet, size: tuple[int, int]) -> None:
         super().__init__()
@@ -55,9 +55,9 @@ class KeypointTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         blocks, config = self.blocks.to(self.device), self.config.model
-        # A first look that is frozen learns nothing: its part is left to validation.
+        # A frozen first stage has no use for its losses in training.
         losses = (
-            second_look(self.model, batch, blocks, config)
+            second_stage_losses(self.model, batch, blocks, config)
             if config.frozen
             else losses_of(self.model, batch, blocks, config)
         )
@@ -96,8 +96,8 @@ class KeypointTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         model = self.config.model
-        learnt = [weights for weights in self.model.parameters() if weights.requires_grad]
-        optimizer = torch.optim.AdamW(learnt, model.lr, weight_decay=model.weight_decay)
+        trained = [weights for weights in self.model.parameters() if weights.requires_grad]
+        optimizer = torch.optim.AdamW(trained, model.lr, weight_decay=model.weight_decay)
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -115,7 +115,7 @@ class KeypointTraining(pl.LightningModule):
 
 
 def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet, config: KeypointConfig) -> Losses:
-    """What `net` is to minimise on `batch`, and its parts."""
+    """The losses of `net` on `batch`; a training minimizes `total`."""
     maps = net.maps(net(batch.images))
     losses = keypoint_losses(maps, batch.targets, blocks, _weights_of(config))
     if config.table_weight > 0:
@@ -123,12 +123,12 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet, config: Keypoint
         losses = replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
     if net.crops is None:
         return losses
-    crops = second_look(net, batch, blocks, config)
+    crops = second_stage_losses(net, batch, blocks, config)
     return replace(losses, total=crops.total if config.frozen else losses.total + crops.total, crops=crops)
 
 
-def second_look(net: KeypointNet, batch: Batch, blocks: BlockSet, config: KeypointConfig) -> BlockLosses:
-    """The part of `losses_of` that is the second look's."""
+def second_stage_losses(net: KeypointNet, batch: Batch, blocks: BlockSet, config: KeypointConfig) -> BlockLosses:
+    """The losses of the crop network on `batch`."""
     assert net.crops is not None
     weights = _weights_of(config)
     return crop_losses(net.crops, net.stances, batch.images, batch.jitter, batch.targets, blocks, weights)
@@ -139,7 +139,7 @@ def _weights_of(config: KeypointConfig) -> Weights:
 
 
 def _numbers_of(losses: Losses | BlockLosses) -> dict[str, Tensor]:
-    """What is written down of `losses`, by name; BlockLosses are a second look's."""
+    """The logged values of `losses`, by name; BlockLosses are the crop network's."""
     if not isinstance(losses, Losses):
         return {"loss": losses.total.detach(), **_named_crops(losses)}
     named = {"loss": losses.total, **{name: getattr(losses, name) for name in _PARTS}}
@@ -155,8 +155,8 @@ def _named_crops(losses: BlockLosses) -> dict[str, Tensor]:
 
 
 def _blend_of(average: float) -> Callable[[Any, Any, Tensor | int], None]:
-    """An exponential moving average whose first steps are large, so that what the network was before it had learnt anything
-    soon has no part in it: of count / 9 steps or so, until that is as many as `average` makes it."""
+    """An exponential moving average for AveragedModel. At first it averages over about count / 9 steps, so that the initial
+    weights are soon forgotten, until that is as many as the factor `average` gives."""
 
     @torch.no_grad()
     def blend(averaged: Any, current: Any, count: Tensor | int) -> None:
@@ -167,14 +167,15 @@ def _blend_of(average: float) -> Callable[[Any, Any, Tensor | int], None]:
 
 
 def describe_keypoints(config: KeypointConfig, blocks: BlockSet) -> dict[str, Any]:
-    """The keys that make a Lightning checkpoint one of a keypoint model."""
+    """The keys that a keypoint model adds to a Lightning checkpoint."""
     return {"simgen_train": KEYPOINTS, "model": asdict(config), "blocks": json.dumps(blocks.to_json())}
 
 
 def train_keypoints(config: TrainConfig) -> None:
-    """Trains as `config` says and leaves best.ckpt, last.ckpt, config.json, metrics.json and tensorboard/ in its `out`.
+    """Trains with the configuration `config`; leaves best.ckpt, last.ckpt, config.json, metrics.json and tensorboard/ in
+    its `out`.
 
-    Goes on from last.ckpt where `out` holds an unfinished run of the same configuration. Raises ConfigError,
+    Resumes from last.ckpt if `out` holds an unfinished run of the same configuration. Raises ConfigError,
     RenderError and CheckpointError.
     """
     sources = sources_of(config)
@@ -195,30 +196,30 @@ def train_keypoints(config: TrainConfig) -> None:
     rank, world = trainer.global_rank, trainer.world_size
     items = Items(sources.epoch, rank, world)
     items.set_epoch(done)
-    # Fetched once and kept: a few pictures, looked at after every epoch.
+    # Kept in memory: a few pictures, which are needed after every epoch.
     kept = Kept(sources.held_out, Items(max(1, len(sources.choose) // world), rank, world))
     training = batches(sources.training, items, workers=sources.workers)
     fit(trainer, module, (training, DataLoader(kept, batch_size=None)), last)
     if trainer.is_global_zero:
         best = min(checkpoints.history, key=lambda row: row["val_loss"])
         print(f"{folder / BEST}: of epoch {best['epoch']}, validation loss {best['val_loss']:.4f}")
-        # Pictures beyond those that chose the epoch: as many to learn the confidence from, and to see if it comes true.
+        # On other held-out pictures than those of model selection: as many for the calibration, and as many for its test.
         confidence = add_confidence(folder / BEST, sources.held_out, sources.learn, sources.check)
         result = {"best_epoch": int(best["epoch"]), "history": checkpoints.history, "confidence": confidence}
         write_json(folder / METRICS, result, indent=1)
 
 
 class Kept(Dataset[Batch]):
-    """The batches of `items`, fetched when first asked for and kept."""
+    """The batches of `items`, kept in memory after the first use."""
 
     def __init__(self, source: Dataset[Batch], items: Items) -> None:
         self.source, self.items = source, list(items)
-        self._shots: dict[int, Batch] = {}
+        self._batches: dict[int, Batch] = {}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, place: int) -> Batch:
-        if place not in self._shots:
-            self._shots[place] = self.source[self.items[place]]
-        return self._shots[place]
+        if place not in self._batches:
+            self._batches[place] = self.source[self.items[place]]
+        return self._batches[place]

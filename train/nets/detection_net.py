@@ -17,7 +17,7 @@ from train.blocks.stances import Stances
 from train.config import KeypointConfig
 from train.data.targets import STRIDE
 from train.nets.crop_net import CropNet
-from train.nets.layers import layer, normalised, stages
+from train.nets.layers import layer, normalized, stages
 
 REACH = 16.0  # px: the unit of the network's keypoint offsets
 TABLE_UNIT = 0.5  # m: the unit of the network's points on the table
@@ -102,7 +102,7 @@ class KeypointNet(nn.Module):
 
         `images` (B, 3, H, W) are RGB, uint8 or float in [0, 255]; H and W are multiples of STRIDE, h = H / STRIDE.
         """
-        x = normalised(images).contiguous(memory_format=torch.channels_last)
+        x = normalized(images).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         levels = []
         for down in self.down:

@@ -10,8 +10,8 @@ from torchvision.models.resnet import BasicBlock
 MEAN, DEVIATION = 127.5, 63.75  # of pixel values in [0, 255], roughly
 
 
-def normalised(images: Tensor) -> Tensor:
-    """`images` with values in [0, 255] as the networks' input: float, from -2 to 2."""
+def normalized(images: Tensor) -> Tensor:
+    """The networks' input: `images` with values in [0, 255] as float from -2 to 2."""
     return (images.float() - MEAN) / DEVIATION
 
 
@@ -29,8 +29,8 @@ def stages(widths: list[int], depths: list[int]) -> nn.ModuleList:
 
 
 class _Halved(nn.Conv2d):
-    """A convolution with kernel 1 and stride 2. It takes every second pixel itself: torch 2.14 crashes on a CPU in the
-    backward pass of the strided convolution with 8 channels."""
+    """A convolution with kernel 1 and stride 2. It selects every second pixel itself, because torch 2.14 crashes on a CPU
+    in the backward pass of the strided convolution with 8 channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 1, bias=False)

@@ -1,10 +1,10 @@
-"""Writes and reads checkpoints. They hold tensors and plain values only, so none can carry code.
+"""Writes and reads checkpoints. They contain tensors and plain values only, so that loading one cannot run code.
 
-A checkpoint is Lightning's, with keys of ours beside: `simgen_train` (1 for a model of positions, 2 for one of keypoints),
-`model` (its configuration as a dict) and, of positions, `target` (the block's name), of keypoints `blocks`, `picture`,
-`calibration`, `inflation`, `edges` (whether poses are held against the picture) and `origin` (what config.json says of its
-run). The normalisation of positions is among the weights. A keypoint model to be handed on is a safetensors file: the
-averaged weights alone, in half precision, and those keys as JSON in its metadata.
+A checkpoint is Lightning's with keys of our own: `simgen_train` (1 for a position model, 2 for a keypoint model) and `model`
+(its configuration as a dict). A position model adds `target` (the block's name); the normalization of positions is among
+its weights. A keypoint model adds `blocks`, `picture`, `calibration`, `inflation`, `edges` (whether poses are refined by the
+picture's edges) and `origin` (its run's config.json). Keypoint models are distributed as safetensors files: the averaged
+weights alone, in half precision, and these keys as JSON in the metadata.
 """
 
 import json
@@ -26,25 +26,25 @@ POSITION, KEYPOINTS = FORMATS = (1, 2)
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 WEIGHTS_SUFFIX = ".safetensors"
-SHIPPED = {"shipped": "keypoints", "shipped-blocks": "blocks"}  # words for the models that come along, and their files
-AVERAGED = "average.module."  # what the names of a keypoint model's averaged weights begin with
+SHIPPED = {"shipped": "keypoints", "shipped-blocks": "blocks"}  # names of the bundled models, and their files
+AVERAGED = "average.module."  # the prefix of the names of a keypoint model's averaged weights
 _KEYS = ("simgen_train", "model", "blocks", "picture", "calibration", "inflation", "edges")
 
 
 def place_of(checkpoint: Path | str) -> Path:
-    """The file that `checkpoint` names: a path, or a word for one of the models that come with the package."""
+    """The file of `checkpoint`: a path, or the name of a bundled model."""
     name = SHIPPED.get(str(checkpoint))
     return Path(checkpoint) if name is None else Path(__file__).parent.parent / "weights" / f"{name}{WEIGHTS_SUFFIX}"
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """What the checkpoint in the file `path` holds, on the CPU. Raises CheckpointError where it is missing, corrupt or
-    foreign."""
+    """The content of the checkpoint `path`, on the CPU. Raises CheckpointError if it is missing, corrupt or not of this
+    package."""
     path = place_of(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected a checkpoint that `python -m train` wrote, e.g. {BEST}")
     try:
-        with warnings.catch_warnings():  # torch muses about odd pickles; the error below says it in one line
+        with warnings.catch_warnings():  # torch warns about unusual pickles; the error below is one line
             warnings.simplefilter("ignore")
             if path.suffix == WEIGHTS_SUFFIX:
                 content = _read_weights(path)
@@ -64,8 +64,8 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
 
 
 def write_weights(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -> None:
-    """Writes the keypoint model in the checkpoint `content` as a safetensors file; `origin` says how it came to be."""
-    # In half precision: half the bytes, and what the network says stays the same to about a thousandth.
+    """Writes the keypoint model in the checkpoint `content` as a safetensors file; `origin` is its run's config.json."""
+    # Half precision halves the file and changes the network's output by about a thousandth.
     weights = {name: value.half().contiguous() for name, value in weights_below(content, AVERAGED).items()}
     about = {key: content[key] for key in _KEYS if key in content}
     part = path.with_name(path.name + ".part")
@@ -81,14 +81,14 @@ def _read_weights(path: Path) -> dict[str, Any]:
 
 
 def weights_below(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The weights in a checkpoint whose names begin with `prefix`, without it."""
+    """The weights of a checkpoint whose names begin with `prefix`, by name without it."""
     weights = content["state_dict"].items()
     return {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}
 
 
 @contextmanager
 def fits_its_description(path: Path | str) -> Iterator[None]:
-    """Raises CheckpointError that names `path` for what goes wrong while a model is built from what a checkpoint says."""
+    """Turns errors while a model is built from the checkpoint `path` into a CheckpointError that names it."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -99,17 +99,17 @@ def fits_its_description(path: Path | str) -> Iterator[None]:
 
 
 class Checkpoints(Checkpoint):
-    """Writes last.ckpt after every epoch and best.ckpt after the epochs with the least `judge` so far.
+    """Writes last.ckpt after every epoch and best.ckpt after each epoch with the least `monitor` so far.
 
-    `judge` is the name of a logged number, of the simulated validation; `noted` are others, kept in the history with it.
+    `monitor` is the name of a logged number of the simulated validation; `recorded` are others to keep in the history.
 
-    Not Lightning's ModelCheckpoint: that one keeps absolute paths in its state and forgets its best score when the
-    run's folder has been moved. Each file is written beside and then renamed, and best.ckpt comes first: a run that is
-    killed in between repeats the epoch and writes the same best.ckpt again.
+    Lightning's ModelCheckpoint stores absolute paths and forgets its best score when the run's folder has been moved. Each
+    file is written under another name and then renamed, best.ckpt first: a run that is killed in between repeats the epoch
+    and writes the same best.ckpt again.
     """
 
-    def __init__(self, folder: Path, judge: str, noted: Sequence[str]) -> None:
-        self.folder, self.judge, self.noted = folder, judge, noted
+    def __init__(self, folder: Path, monitor: str, recorded: Sequence[str]) -> None:
+        self.folder, self.monitor, self.recorded = folder, monitor, recorded
         self.history: list[dict[str, float]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,17 +119,17 @@ class Checkpoints(Checkpoint):
         self.history = state_dict["history"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        before = [row[self.judge] for row in self.history]
-        row = {name: float(trainer.callback_metrics[name]) for name in (*self.noted, self.judge)}
+        before = [row[self.monitor] for row in self.history]
+        row = {name: float(trainer.callback_metrics[name]) for name in (*self.recorded, self.monitor)}
         self.history = [*self.history, {"epoch": trainer.current_epoch + 1, **row}]
-        if row[self.judge] < min(before, default=float("inf")):
+        if row[self.monitor] < min(before, default=float("inf")):
             _save(trainer, self.folder / BEST, weights_only=True)
         _save(trainer, self.folder / LAST, weights_only=False)
 
 
 def _save(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:
-    # Lightning's own write goes by way of the system's temporary folder, which may be another disk: a copy, that a kill
-    # can cut short. A rename inside one folder cannot be.
+    # Lightning writes into the system's temporary folder, which may be on another disk, and a copy from there can be cut
+    # short by a kill. A rename within one folder is atomic.
     part = path.with_suffix(".part")
     trainer.save_checkpoint(part, weights_only=weights_only)
     if trainer.is_global_zero:

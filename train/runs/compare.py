@@ -1,4 +1,4 @@
-"""`python -m train compare`: what differed between two runs, in configuration and then in results."""
+"""`python -m train compare`: prints the differences between two runs in configuration, code and results."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from simgen.files import differences, read_json
 from train.config import CompareConfig
 from train.runs.folder import CONFIG, FREE, METRICS
 
-_KEPT = {"history", "per_block", "per_picture", "by_factor"}  # lists and tables, too long to lay side by side
+_KEPT = {"history", "per_block", "per_picture", "by_factor"}  # lists and tables, too long to print
 
 
 @dataclass(frozen=True)
 class Change:
-    """A leaf that is not the same in two runs: `key`, and what it is in each, None where it is not there."""
+    """A value that differs between two runs: its `key`, and its value in each run, None if it is missing."""
 
     key: str
     first: Any
@@ -24,8 +24,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs in `configuration`, in the `code` and its libraries, and in `results`, those of the training and those of
-    each evaluation that both runs have; `missing` names results that only one has."""
+    """The differences in `configuration`, in `code` and library versions, and in `results`, which are those of the training
+    and of each evaluation that both runs have; `missing` names results that only one run has."""
 
     configuration: list[Change]
     code: list[Change]
@@ -34,9 +34,9 @@ class Comparison:
 
 
 def compare(config: CompareConfig) -> Comparison:
-    """Prints and returns what differs between the runs in the folders `first` and `second`.
+    """Prints and returns the differences between the runs in the folders `first` and `second`.
 
-    Raises ConfigError for a folder that holds no run, DatasetError for a file that cannot be read.
+    Raises ConfigError for a folder without a run, DatasetError for a file that cannot be read.
     """
     first, second = Path(config.first), Path(config.second)
     found = compare_runs(first, second)
@@ -44,11 +44,11 @@ def compare(config: CompareConfig) -> Comparison:
     _print("configuration", found.configuration)
     _print("code", found.code)
     if not found.configuration and not found.code:
-        print("WARNING: nothing was changed: what differs in results is what chance or the machine does")
+        print("WARNING: nothing was changed: differences in results come from chance or the machine")
     elif len(found.configuration) + bool(found.code) > 1:
         print(
-            f"WARNING: more than one thing was changed ({len(found.configuration)} in configuration"
-            f"{', and the code' if found.code else ''}): no difference in results can be put down to one of them"
+            f"WARNING: several things were changed ({len(found.configuration)} in configuration"
+            f"{', and the code' if found.code else ''}): a difference in results cannot be attributed to one of them"
         )
     _print("results", found.results)
     for name in found.missing:
@@ -57,7 +57,7 @@ def compare(config: CompareConfig) -> Comparison:
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
-    """What differs between the runs in two folders; raises as `compare`."""
+    """The differences between the runs in two folders. Raises the same errors as `compare`."""
     for folder in (first, second):
         if not (folder / CONFIG).exists():
             raise ConfigError(f"{folder}: holds no {CONFIG}; expected the folder of a run of `python -m train`")

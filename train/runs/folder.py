@@ -1,4 +1,4 @@
-"""The folder of a training run: which run may write into it, and the record of how it was made."""
+"""The folder of a training run: checks that a run may write into it, and records how it was made."""
 
 import json
 import subprocess
@@ -14,28 +14,28 @@ from train.runs.checkpoint import LAST, place_of, read_checkpoint
 CONFIG = "config.json"
 METRICS = "metrics.json"
 EPOCHS = "trainer.epochs"
-# Keys that change how fast a run is but not what it computes: a run may go on with other values.
+# Keys that change only the speed of a run: a run may be resumed with other values.
 FREE = ("out", "data.root", "data.cache_gb", "data.workers")
 
 
 def origin_of(checkpoint: Path | str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with which the keypoint model in the file `checkpoint` with this `content` was trained: its own
-    record, or config.json beside it; empty where there is neither."""
+    """The training configuration of the keypoint model in the file `checkpoint` with the given `content`: its own record, or
+    config.json beside it; empty if there is neither."""
     beside = place_of(checkpoint).parent / CONFIG
     return dict(content.get("origin") or (read_json(beside) if beside.is_file() else {}))
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
-    """The checkpoint in `folder` from which the run described by `config` goes on, or None where it begins.
+    """The checkpoint in `folder` from which the run described by `config` resumes, or None for a new run.
 
-    Writes config.json into a new folder. `trainer.epochs` may have changed to any number of at least the epochs that are
-    done; config.json then has the new number and, under `continued`, what was planned before. Raises ConfigError that names
-    the keys that differ where the folder holds another run.
+    Writes config.json into a new folder. `trainer.epochs` may differ from the earlier value, but must be at least the number
+    of finished epochs; config.json then has the new value and, under `continued`, the earlier one. Raises ConfigError, which
+    names the differing keys, if the folder holds another run.
     """
-    config = json.loads(json.dumps(config))  # as it will be read back: lists for tuples
+    config = json.loads(json.dumps(config))  # as read back from JSON: lists for tuples
     if not (folder / CONFIG).exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"out: {folder} is there already and is no training run; name another folder")
+            raise ConfigError(f"out: {folder} exists and is not a training run; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CONFIG, config, indent=1)
         return None
@@ -48,7 +48,7 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
     if changed:
         raise ConfigError(
             f"out: {folder} holds a run of another configuration ({'; '.join(changed)}); "
-            "name another folder, or repeat that configuration to go on with it"
+            "name another folder, or repeat that configuration to resume it"
         )
     last = folder / LAST if (folder / LAST).exists() else None
     planned, epochs = before.get("trainer", {}).get("epochs"), config.get("trainer", {}).get("epochs")
@@ -71,7 +71,7 @@ def code_versions() -> dict[str, str | None]:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
-            versions[package] = None  # run from a checkout that is not installed
+            versions[package] = None  # simgen runs from a checkout and is not installed
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         versions["commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""What every training shares: the learning rate's schedule, Lightning's trainer, its progress, and resuming a run."""
+"""Shared by all trainings: learning rate schedule, Lightning trainer, progress output and resuming."""
 
 import logging
 import math
@@ -18,19 +18,19 @@ from simgen.errors import ConfigError, SimgenError
 from train.config import TrainConfig
 from train.runs.checkpoint import Checkpoints, read_checkpoint
 
-WARM_UP = 0.1  # share of the steps in which the learning rate rises
-say = rank_zero_only(print)  # with several devices, each has a process that runs all of this
+WARM_UP = 0.1  # share of the steps for the warm-up of the learning rate
+say = rank_zero_only(print)  # with several devices, this code runs in one process for each
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device that `accelerator` (auto, cpu or gpu) means here. Raises ConfigError for a GPU that is not there."""
+    """The device for `accelerator` (auto, cpu or gpu). Raises ConfigError for gpu without a GPU."""
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("accelerator: got gpu, but torch sees no CUDA device here; expected auto or cpu")
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def rate(step: int, total: int) -> float:
-    """The learning rate of step 0 <= `step` < `total` as a share of its peak: up in a line, down in half a cosine.
+    """The learning rate at step 0 <= `step` < `total` as a share of its peak: linear warm-up, then cosine decay.
 
     Smith and Topin 2018, "Super-Convergence", one cycle. Not torch's OneCycleLR, which divides by 0 where the warm-up
     is a single step.
@@ -42,10 +42,10 @@ def rate(step: int, total: int) -> float:
 
 
 class Resumption(pl.Callback):
-    """Sets the learning rate of a run that goes on to what the schedule of its present number of epochs has at this step.
+    """Sets the learning rate of a resumed run by the schedule of its current number of epochs.
 
-    The checkpoint holds the rate that the schedule of the number before had for the next step; where the number is the same,
-    so is the rate.
+    The checkpoint holds the next step's rate by the schedule of the earlier number of epochs. If the number is the same, so
+    is the rate.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -58,12 +58,12 @@ class Resumption(pl.Callback):
                 group["lr"] = base * share
             say(
                 f"at step {trainer.global_step} of {int(trainer.estimated_stepping_batches)}; the learning rate is "
-                f"{100 * shares[0]:.0f}% of its peak, as the schedule of {trainer.max_epochs} epochs has it here"
+                f"{100 * shares[0]:.0f}% of its peak, by the schedule of {trainer.max_epochs} epochs"
             )
 
 
 class EpochProgress(pl.Callback):
-    """Lines in a log file within long epochs; a terminal has Lightning's bar."""
+    """Prints progress lines within long epochs to a log file; on a terminal Lightning shows a bar."""
 
     _progress: Progress | None = None
 
@@ -78,36 +78,36 @@ class EpochProgress(pl.Callback):
 
 
 def epochs_done(last: Path | None) -> int:
-    """The epochs that are done in the checkpoint `last`, 0 without one. Prints that the run goes on from there.
+    """The number of finished epochs in the checkpoint `last`, 0 without one. Prints that the run resumes from it.
 
-    Raises CheckpointError for a file that Lightning would fail to read. A sampler needs this number before Lightning, which
-    sets it only after the first iteration.
+    Raises CheckpointError for a file that Lightning cannot read. A sampler needs this number before the first iteration, and
+    Lightning sets it only after that.
     """
     if last is None:
         return 0
     content = read_checkpoint(last)
-    say(f"goes on from {last}")
+    say(f"resumes from {last}")
     return int(content["epoch"]) + 1
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None) -> None:
-    """Runs `trainer` over the loaders of training and of validation, from the checkpoint `last` if that is not None.
+    """Runs `trainer` on the loaders of training and validation, from the checkpoint `last` if that is not None.
 
-    A SimgenError in a process that loads data arrives here with a traceback as its message; it leaves with its own line.
+    A SimgenError in a DataLoader process arrives here with a traceback as its message; it is raised again with its own line.
     """
     try:
         trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
     except SimgenError as error:
         raise type(error)(_own_line(error)) from error
     except SystemExit as error:
-        if trainer.interrupted:  # Lightning turns Ctrl+C into an exit with status 1; ours are 130 and a line
+        if trainer.interrupted:  # Lightning exits with status 1 after Ctrl+C; simgen with 130 and a message
             raise KeyboardInterrupt from error
         raise
 
 
 def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *, deal_out: bool = True) -> pl.Trainer:
     """The trainer of a run in `folder`. With `deal_out`, Lightning distributes the images among several processes."""
-    # Lightning's advice on workers and its announcements of devices are of no use here.
+    # Lightning's hints on workers and devices do not apply here.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     try:
@@ -130,5 +130,5 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *,
 
 
 def _own_line(error: SimgenError) -> str:
-    """The message of `error` without the traceback that torch puts before it where a process of a DataLoader raised it."""
+    """The message of `error` without the traceback that torch adds to errors of DataLoader processes."""
     return str(error).rpartition(f"{type(error).__module__}.{type(error).__qualname__}: ")[2].strip()

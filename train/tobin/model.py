@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.config import ModelConfig
-from train.nets.layers import layer, normalised
+from train.nets.layers import layer, normalized
 
 
 class Prediction(NamedTuple):
@@ -46,7 +46,7 @@ class PoseNet(nn.Module):
 
     def forward(self, images: Tensor) -> Prediction:
         """The prediction for `images` (B, 3, height, width), RGB, uint8 or float in [0, 255]."""
-        features, heatmap = self.backbone(normalised(images).contiguous(memory_format=torch.channels_last))
+        features, heatmap = self.backbone(normalized(images).contiguous(memory_format=torch.channels_last))
         return Prediction(self.mean + self.scale * self.head(features).float(), heatmap)
 
 
