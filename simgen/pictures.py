@@ -5,6 +5,7 @@ scaled to 8, transparent parts over white, CMYK and palettes converted. Color pr
 them either.
 """
 
+import io
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 from numpy.typing import NDArray
 
 from simgen.errors import PictureError
@@ -166,6 +168,26 @@ def is_picture(path: Path) -> bool:
     except PIL.Image.DecompressionBombError:
         return True
     except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def png_bytes(image: Image, software: str = "") -> bytes:
+    """`image` (H, W, 3) RGB as a PNG file, which states that `software` drew it."""
+    chunks = PIL.PngImagePlugin.PngInfo()
+    if software:
+        chunks.add_text("Software", software)
+    data = io.BytesIO()
+    # Higher levels of compression cost far more time than they save.
+    PIL.Image.fromarray(np.ascontiguousarray(image)).save(data, "PNG", pnginfo=chunks, compress_level=1)
+    return data.getvalue()
+
+
+def is_drawn_by(path: Path, software: str) -> bool:
+    """Whether the picture `path` states that `software` drew it."""
+    try:
+        with _opened(path) as image:
+            return bool(image.info.get("Software") == software)
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         return False
 
 
