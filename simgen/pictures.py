@@ -235,7 +235,7 @@ def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
         values = values.astype(values.dtype.newbyteorder("="))
         return np.repeat(_to_8_bits(values, path)[:, :, None], 3, axis=2)
     if wide:  # of which Pillow keeps the high bytes
-        top = max(most for _, most in image.convert("RGB").getextrema())
+        top = int(np.asarray(image)[..., :3].max())
         if 0 < top < 16:
             raise PictureError(_too_dark(path, "16-bit", f"below {256 * (top + 1)}", "65535"))
     if image.has_transparency_data:
