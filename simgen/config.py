@@ -133,6 +133,14 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
             raise
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return _fail(prog, ": ".join([*names, error.strerror or str(error)]))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("simgen", "train"):  # a fault of this package
+            raise
+        return _fail(
+            prog,
+            f"{error.name} is not installed for {sys.executable}; activate the environment that simgen is installed in "
+            "(source .venv/bin/activate), or install it: pip install -e .",
+        )
     except KeyboardInterrupt:
         print(f"\n{prog}: interrupted{'; the same command resumes it' if resumes else ''}", file=sys.stderr)
         return INTERRUPTED
