@@ -373,3 +373,23 @@ def test_an_error_in_a_loader_process_is_one_line() -> None:
 
     with pytest.raises(RenderError, match=r"^raycast draws convex blocks only, and block 'a: b' has hollows$"):
         fit(Trainer(), None, (None, None), None)  # type: ignore[arg-type]
+
+
+def test_a_missing_package_is_one_line_but_a_fault_of_ours_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As for who forgot to activate the environment."""
+
+    def lacking(name: str) -> Any:
+        def run(_: Any) -> None:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+        return {"render": dataclasses.replace(SIMGEN["render"], run=run)}
+
+    monkeypatch.setattr(sys, "argv", ["simgen", "render"])
+    assert main("simgen", lacking("trimesh")) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("simgen: error: trimesh is not installed for ") and message.count("\n") == 1
+    assert "source .venv/bin/activate" in message
+    with pytest.raises(ModuleNotFoundError):
+        main("simgen", lacking("simgen.gone"))
