@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
-from simgen.command.arguments import Place, Setting, Typed, jobs_of, take_apart
+from simgen.command.arguments import Place, Setting, Typed, given_twice, jobs_of, take_apart
 from simgen.command.effects import without_effect
 from simgen.command.help import command_help, commands_help
 from simgen.command.keys import Key, groups_of, keys_of
@@ -94,7 +94,8 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
     except (HydraException, OmegaConfBaseException) as error:
         path = _key_at_fault(error)
         if path in given:
-            raise ConfigError(f"{path}: got {given[path].value}; expected {_expected(keys[path])}") from error
+            value = "nothing" if given[path].value == "" else given[path].value
+            raise ConfigError(f"{path}: got {value}; expected {_expected(keys[path])}") from error
         raise ConfigError(_one_line(error)) from error
     if not isinstance(value, place.schema):  # NAME_schema is missing in the defaults list of conf/NAME.yaml
         raise ConfigError(
@@ -132,6 +133,14 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
             raise
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return _fail(prog, ": ".join([*names, error.strerror or str(error)]))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("simgen", "train"):  # a fault of this package
+            raise
+        return _fail(
+            prog,
+            f"{error.name} is not installed for {sys.executable}; activate the environment that simgen is installed in "
+            "(source .venv/bin/activate), or install it: pip install -e .",
+        )
     except KeyboardInterrupt:
         print(f"\n{prog}: interrupted{'; the same command resumes it' if resumes else ''}", file=sys.stderr)
         return INTERRUPTED
@@ -148,7 +157,8 @@ def _command(prog: str, commands: Mapping[str, Command], default: str | None) ->
         hint = f"did you mean {near[0]}? " if near else ""
         raise ConfigError(f"unknown command '{arguments[0]}': {hint}expected one of {', '.join(commands)}")
     if arguments and arguments[0] in ("-h", "--help"):
-        return None, arguments
+        of_command = len(arguments) > 1 and arguments[1] in commands
+        return (arguments[1], ["--help"]) if of_command else (None, arguments)
     if default is None and arguments:
         raise ConfigError(f"{arguments[0]}: the command comes first: expected one of {', '.join(commands)}")
     return default, arguments
@@ -161,6 +171,8 @@ def _run(command: Command, place: Place, arguments: Sequence[str]) -> int:
         chosen = {setting.key.path: str(setting.value) for setting in jobs[0] if setting.key.kind == "group"}
         print(command_help(place, command.help, groups_of(place.command) | chosen))
         return DONE
+    for line in given_twice(typed, place):
+        print(f"{place.prog}: note: {line}", file=sys.stderr)
     statuses = []
     for settings in jobs:
         composed = compose_job(place, settings)

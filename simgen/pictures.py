@@ -5,9 +5,11 @@ transparent parts over white, and converts CMYK and palettes. Color profiles are
 either.
 """
 
+import io
+import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 from numpy.typing import NDArray
 
 from simgen.errors import PictureError
@@ -134,7 +137,7 @@ def read_picture(path: Path) -> Image:
         raise PictureError(f"{path}: holds raw sensor data; save it as JPEG or PNG with the camera's program")
     try:
         try:
-            with PIL.Image.open(path) as image:
+            with _opened(path) as image:
                 return _as_seen(image, path)
         except PIL.UnidentifiedImageError:
             return _read_otherwise(path)
@@ -148,11 +151,11 @@ def picture_size(path: Path) -> tuple[int, int]:
     """Width and height in px of the picture in `path` as `read_picture` gives it; read from the header if Pillow can. Raises
     PictureError."""
     try:
-        with PIL.Image.open(path) as image:
+        with _opened(path) as image:
             width, height = image.size
             turned = _orientation(image) in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow gives those rotated
             return (height, width) if turned else (width, height)
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         height, width = read_picture(path).shape[:2]
         return width, height
 
@@ -160,10 +163,41 @@ def picture_size(path: Path) -> tuple[int, int]:
 def is_picture(path: Path) -> bool:
     """Whether the file `path` begins like a picture; its name does not matter."""
     try:
-        with PIL.Image.open(path):
+        with _opened(path):
             return True
+    except PIL.Image.DecompressionBombError:
+        return True
     except (OSError, ValueError, SyntaxError):
         return False
+
+
+def png_bytes(image: Image, software: str = "") -> bytes:
+    """`image` (H, W, 3) RGB as a PNG file, which states that `software` drew it."""
+    chunks = PIL.PngImagePlugin.PngInfo()
+    if software:
+        chunks.add_text("Software", software)
+    data = io.BytesIO()
+    # Higher levels of compression cost far more time than they save.
+    PIL.Image.fromarray(np.ascontiguousarray(image)).save(data, "PNG", pnginfo=chunks, compress_level=1)
+    return data.getvalue()
+
+
+def is_drawn_by(path: Path, software: str) -> bool:
+    """Whether the picture `path` states that `software` drew it."""
+    try:
+        with _opened(path) as image:
+            return bool(image.info.get("Software") == software)
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
+        return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[PIL.Image.Image]:
+    """The file `path` as Pillow opens it, without a warning on stderr that a picture is large."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+        with PIL.Image.open(path) as image:
+            yield image
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
@@ -191,6 +225,7 @@ def _orientation(image: PIL.Image.Image) -> int:
 
 
 def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
+    wide = image.mode in ("RGB", "RGBA") and any("16" in str(part[3]) for part in getattr(image, "tile", ()))
     image.load()
     turn = _TURNS.get(_orientation(image))  # after load: Pillow turns TIFF there by itself
     if turn is not None:
@@ -199,6 +234,10 @@ def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
         values = np.asarray(image)
         values = values.astype(values.dtype.newbyteorder("="))
         return np.repeat(_to_8_bits(values, path)[:, :, None], 3, axis=2)
+    if wide:  # of which Pillow keeps the high bytes
+        top = int(np.asarray(image)[..., :3].max())
+        if 0 < top < 16:
+            raise PictureError(_too_dark(path, "16-bit", f"below {256 * (top + 1)}", "65535"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         least, most = image.getchannel("A").getextrema()
@@ -222,13 +261,17 @@ def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
     white = next((white for white in whites if top <= white), None)
     # Cameras with 10 or 12 bits use the low bits of 16. Such a picture would be nearly black, so it is refused.
     if white is None or 0 < top < white / 16:
-        raise PictureError(
-            f"{path}: the greatest of its {values.dtype} values is {top:g}, where white is {white or whites[-1]:g}; scale "
-            "them, and save it as an 8-bit PNG"
-        )
+        raise PictureError(_too_dark(path, str(values.dtype), f"{top:g}", f"{white or whites[-1]:g}"))
     if white == 65535:
         return np.asarray(np.clip(values, 0, white).astype(np.uint16) >> 8, dtype=np.uint8)
     return np.asarray(np.rint(np.clip(values, 0, white) * (255 / white)), dtype=np.uint8)
+
+
+def _too_dark(path: Path, kind: str, top: str, white: str) -> str:
+    return (
+        f"{path}: the greatest of its {kind} values is {top}, where white is {white}; scale them, and save it as an 8-bit "
+        "PNG"
+    )
 
 
 def _read_otherwise(path: Path) -> Image:
@@ -272,6 +315,8 @@ def _cause(path: Path, error: Exception) -> str:
         return "may not be read; check its permissions"
     if path.is_dir():
         return "is a folder; expected a picture file"
+    if isinstance(error, OSError) and error.errno:
+        return f"cannot be read ({error.strerror}); check the path"
     if isinstance(error, PIL.Image.DecompressionBombError):
         return f"is larger than {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels; make it smaller"
     return f"cannot be decoded whole ({error}); copy it again from its source, or convert it to PNG"

@@ -16,12 +16,16 @@ from simgen.errors import ConfigError
 from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
+from simgen.pictures import is_drawn_by, png_bytes
 from simgen.pipeline import CHUNK, make_resized_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Preview
 
 # Colors of the labeled blocks in an image: the Okabe-Ito palette, which is safe for color-blind readers.
 COLORS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
+
+
+_MARK = "simgen preview"
 
 
 def preview(config: Preview) -> None:
@@ -35,6 +39,10 @@ def preview(config: Preview) -> None:
         config = replace(config, randomize=preset.randomize)
     if Path(config.out).suffix.lower() != ".png":
         raise ConfigError(f"out: got {config.out}; expected the name of a .png file")
+    if Path(config.out).exists() and not is_drawn_by(Path(config.out), _MARK):
+        raise ConfigError(
+            f"out: {config.out} is there already, and preview did not draw it; name another file or move it"
+        )
     pipeline = make_resized_pipeline(config)
     for notice in (*pipeline.world.notes, *pipeline.sampler.notices):
         print(notice, file=sys.stderr)
@@ -47,8 +55,7 @@ def preview(config: Preview) -> None:
                 tiles.append(draw_labels(sample, pipeline.world))
                 progress.update()
     renderer.close()
-    _, data = cv2.imencode(".png", np.ascontiguousarray(contact_sheet(tiles)[..., ::-1]))
-    write_file(Path(config.out), data.tobytes())
+    write_file(Path(config.out), png_bytes(contact_sheet(tiles), _MARK))
     print(f"{config.out}: {config.num} samples of scene={config.scene}")
 
 

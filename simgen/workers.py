@@ -49,7 +49,8 @@ def render(config: Render) -> None:
     renderer.close()
     if ignored:
         print(
-            f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not visible",
+            f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not visible; "
+            "renderer=raycast draws them",
             file=sys.stderr,
         )
     for notice in (*pipeline.world.notes, *pipeline.sampler.notices):

@@ -13,7 +13,7 @@ import pytest
 from simgen.camera import Camera, bop_lens, fit_camera, lens_of_bop, read_camera
 from simgen.distortion import fisheye_lens, padded
 from simgen.errors import ConfigError
-from simgen.geometry import inverse, look_at, project
+from simgen.geometry import inverse, look_at, project, quaternion_from_matrix
 
 K = np.array([[611.0, 0, 322.5], [0, 598.0, 236.25], [0, 0, 1]])
 BROWN = [0.05, -0.11, 0.001, -0.002, 0.03]
@@ -125,6 +125,32 @@ FILES: list[tuple[str, Any, list[float]]] = [
         f"K: [{ROWS}]\nD: [5e-2, -1.1e-1, 1e-3, -2e-3, 3e-2]\nimage_width: 640\nimage_height: 480\n",
         BROWN,
     ),
+    (
+        "vins.yaml",  # the lens and the size stand beside the mapping of fx, fy, cx, cy
+        "%YAML:1.0\n---\nmodel_type: PINHOLE\nimage_width: 640\nimage_height: 480\ndistortion_parameters:\n   k1: 0.05\n"
+        "   k2: -0.11\n   p1: 0.001\n   p2: -0.002\nprojection_parameters:\n   fx: 611.0\n   fy: 598.0\n   cx: 322.5\n"
+        "   cy: 236.25\n",
+        BROWN[:4],
+    ),
+    (
+        "beside.json",
+        {
+            "calibration": {"camera": FLAT, "dist": BROWN},
+            "resolution": {"width": 1, "height": 1},
+            "width": 640,
+            "height": 480,
+        },
+        BROWN,
+    ),
+    (
+        "depthai.json",
+        {"width": 640, "height": 480, "intrinsicMatrix": K.tolist(), "distortionCoeff": RATIONAL},
+        RATIONAL,
+    ),
+    ("letters.json", own(k1=0.05, k2=-0.11, p1=0.001, p2=-0.002, k3=0.03), BROWN),
+    ("printed.txt*", f"{K}\n", []),
+    ("list.json*", json.dumps(K.tolist(), indent=2), []),
+    ("remark.txt*", "611 0 322.5 # fx\n0 598 236.25\n0 0 1\n", []),
     ("cam_K.txt*", "\n".join(" ".join(f"{value:.18e}" for value in row) for row in K), []),
     ("scannet.txt*", "\n".join(" ".join(map(str, row)) for row in np.pad(K, (0, 1)) + np.diag([0, 0, 0, 1])), []),
 ]
@@ -178,6 +204,15 @@ def test_poses(tmp_path: Path) -> None:
         own(camera_from_table=None, table_from_camera=inverse(POSE).tolist()),
         own(camera_from_table=POSE[:3].tolist()),
         own(camera_from_table=POSE.ravel().tolist()),
+        own(camera_from_table=POSE[:3].ravel().tolist()),
+        own(
+            camera_from_table={
+                "rotation_wxyz": quaternion_from_matrix(POSE[:3, :3]).tolist(),
+                "translation_m": POSE[:3, 3].tolist(),
+            }
+        ),
+        {**own(camera_from_table=None), "table_from_camera": None, "camera_from_table": POSE.tolist(), "table": None},
+        {"color": {"camera": own(camera_from_table=None)}, "camera_from_table": POSE.tolist()},
         {"0": scene},
     ):
         camera = read_camera(write(tmp_path / "c.json", content))
@@ -310,7 +345,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("table out of view", own(table=[[3, 3], [4, 4]]), "no part of the table .* is in the picture"),
     ("table turned round", own(table=[[0.1, 0], [0, 0.1]]), r"table: got .*; expected \[\[least X"),
     ("table alone", own(table=[[0, 0], [1, 1]], camera_from_table=None), "table: expected camera_from_table beside it"),
-    ("typo", own(camera_from_tabel=1), "camera_from_tabel: unknown key; did you mean camera_from_table"),
+    ("typo", own(camera_from_tabel=1), "camera_from_tabel: unknown key; expected camera_from_table, which maps"),
     ("twice", '{"width": 640, "width": 640}', "width: the key is there twice"),
     # the file
     ("comma", '{"width": 640, "height": 480,}', "is not JSON at line 1, column 30 .*no comma after the last item"),
@@ -340,6 +375,36 @@ BAD: list[tuple[str, Any, str]] = [
         {"fl_x": 611, "fl_y": 598, "w": 640, "h": 480},
         "the keys fl_x, fl_y, w, h are those of no known camera file",
     ),
+    (
+        "typo beside ROS's keys",
+        calibration("plumb_bob", BROWN) + f"camera_to_table: {POSE.tolist()}\n",
+        "camera_to_table: unknown key; expected camera_from_table, which maps .* table_from_camera, its inverse",
+    ),
+    (
+        "lens by another name",
+        own(radial=[0.1, 0.01]),
+        "radial: a lens under a name that is not read; expected distortion",
+    ),
+    (
+        "whose pose",
+        {"left": FLAT, "right": {**FLAT, "fx": 600}, "camera_from_table": POSE.tolist()},
+        "camera_from_table: stands beside several cameras; expected inside",
+    ),
+    (
+        "before a calibration",
+        topic([]).replace(str(611.0), "0").replace("rational_polynomial", "''"),
+        "expected positive",
+    ),
+    (
+        "rvec",
+        own(camera_from_table={"rvec": [1, 2, 3], "tvec": [0, 0, 1]}),
+        r"rvec, tvec; expected 4 x 4 .*cv2\.Rodrigues",
+    ),
+    ("table in mm", own(table=[[-400, -400], [400, 400]]), "table: .* expected meters, not millimeters"),
+    ("table's corners", own(table=[[0, 0], [1, 0], [1, 1], [0, 1]]), r"table: got .*; expected \[\[least X, least Y\]"),
+    ("INI", "[LEFT_CAM_HD]\nfx=611\n", r"is an INI file, with the section \[LEFT_CAM_HD\]"),
+    ("remark", "// my camera\n" + json.dumps(own()), "JSON has no comments"),
+    ("nothing in it", {}, "holds no camera: no intrinsic matrix"),
     ("cropped", topic(BROWN).replace("x_offset: 0", "x_offset: 20"), "roi: the pictures are cropped"),
     (
         "order",
@@ -364,6 +429,10 @@ def test_what_is_unlikely_and_possible_is_a_notice(tmp_path: Path) -> None:
     assert "shows nothing in a corner" in read_camera(write(tmp_path / "c.json", folds)).notices[0]
     extra = own(fps=30)
     assert read_camera(write(tmp_path / "c.json", extra)).notices[0].startswith("fps: not used")
+    extrinsics = own(extrinsics=POSE.tolist(), camera_from_table=None)
+    assert read_camera(write(tmp_path / "c.json", extrinsics)).notices[0].startswith("extrinsics: not used; known keys")
+    lens35 = {"fx": 35, "fy": 35, "cx": 320, "cy": 240, "width": 640, "height": 480}
+    assert "168 degrees: is it in millimeters?" in read_camera(write(tmp_path / "c.json", lens35)).notices[0]
     swapped = {"fx": 600, "fy": 600, "cx": 241, "cy": 318, "width": 640, "height": 480}
     assert "cx and cy look exchanged" in read_camera(write(tmp_path / "c.json", swapped)).notices[0]
 

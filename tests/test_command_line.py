@@ -165,6 +165,8 @@ def test_a_sweep_runs_each_combination(call: Any) -> None:
         ("simgen render --num=10", "--num: write num=10"),
         ("simgen render -n 10", "-n: write num=10"),
         ("simgen render num 10", "num: write num=10"),
+        ("simgen render num = 10", "num: write num=10"),
+        ("simgen render num=", "num: got nothing; expected a whole number"),
         ("simgen render --image-format png", "--image-format: write image_format=png"),
         ("train train --data-root x", "--data-root: write data.root=x"),
         ("simgen render --frobnicate", "--frobnicate: no such option; settings are key=value; `python -m simgen "),
@@ -242,6 +244,30 @@ def test_a_setting_without_effect_is_reported(call: Any) -> None:
     with pytest.raises(ConfigError, match=line):
         pipeline_of(f"randomize.images={folder}")
     pipeline_of(f"randomize.images={folder}", "randomize.background.texture=[choice,flat,image]")
+
+
+def test_a_key_that_is_given_twice_is_reported(call: Any) -> None:
+    status, (config,), errors = call("simgen", "render", "num=2", "seed=1", "num=3", "seed=1")
+    assert (status, config.num) == (0, 3)
+    assert errors == "simgen: note: num is given 2 times: num=3 counts\n"
+    errors = call("train", "predict", "image=a", "image=b", "camera=c", "checkpoint=d")[2]
+    assert errors == "train: note: image is given 2 times: image=b counts; several are image=[a,b]\n"
+
+
+def test_a_file_with_a_leading_dash(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-a.png").touch()
+    status, _, errors = call("train", "predict", "-a.png", "camera=c", "checkpoint=d")
+    assert (status, errors) == (2, "train: error: -a.png: begins with a dash: write image=-a.png or ./-a.png\n")
+    assert call("train", "predict", "image=-a.png", "camera=c", "checkpoint=d")[1][0].image == "-a.png"
+
+
+def test_help_before_the_command_is_that_of_the_command(
+    call: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["simgen", "-h", "render"])
+    assert main("simgen", SIMGEN) == 0
+    assert capsys.readouterr().out.startswith("usage: python -m simgen render ")
 
 
 def test_composing_leaves_the_callers_hydra_alone(tmp_path: Path) -> None:
@@ -347,3 +373,23 @@ def test_an_error_in_a_loader_process_is_one_line() -> None:
 
     with pytest.raises(RenderError, match=r"^raycast draws convex blocks only, and block 'a: b' has hollows$"):
         fit(Trainer(), None, (None, None), None)  # type: ignore[arg-type]
+
+
+def test_a_missing_package_is_one_line_but_a_fault_of_ours_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As for who forgot to activate the environment."""
+
+    def lacking(name: str) -> Any:
+        def run(_: Any) -> None:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+        return {"render": dataclasses.replace(SIMGEN["render"], run=run)}
+
+    monkeypatch.setattr(sys, "argv", ["simgen", "render"])
+    assert main("simgen", lacking("trimesh")) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("simgen: error: trimesh is not installed for ") and message.count("\n") == 1
+    assert "source .venv/bin/activate" in message
+    with pytest.raises(ModuleNotFoundError):
+        main("simgen", lacking("simgen.gone"))

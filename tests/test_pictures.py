@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from simgen.errors import PictureError
-from simgen.pictures import list_pictures, picture_size, read_picture
+from simgen.pictures import is_picture, list_pictures, picture_size, read_picture
 
 RNG = np.random.default_rng(0)
 # Smooth, so that a lossy format keeps it nearly; nothing in it is symmetric.
@@ -108,6 +108,11 @@ def test_a_picture_of_which_a_viewer_shows_nothing_is_refused(tmp_path: Path) ->
     dark = written(tmp_path / "mono12.png", GRAY[..., 0].astype(np.uint16) * 16)
     with pytest.raises(PictureError, match=r"mono12\.png: .*white is 65535; scale them"):
         read_picture(dark)
+    for name in ("color12.png", "color12.tif"):
+        dark = written(tmp_path / name, PICTURE[..., ::-1].astype(np.uint16) * 16)
+        with pytest.raises(PictureError, match=rf"{name}: .*16-bit values is below 4096, where white is 65535; scale"):
+            read_picture(dark)
+    assert read_picture(saved(tmp_path / "night.png", PIL.Image.fromarray(PICTURE // 20))).max() == 255 // 20
     broken = written(tmp_path / "nan.tif", np.full((4, 4), np.nan, np.float32))
     with pytest.raises(PictureError, match="not finite"):
         read_picture(broken)
@@ -116,6 +121,21 @@ def test_a_picture_of_which_a_viewer_shows_nothing_is_refused(tmp_path: Path) ->
         read_picture(clear)
     black = written(tmp_path / "black.png", np.zeros((4, 4), np.uint16))
     assert not read_picture(black).any()
+
+
+def test_a_large_picture_is_read_without_a_warning_and_one_that_is_too_large_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Phones have 108 and 200 megapixels; Pillow warns of the first, and raises its own error at the second."""
+    path = saved(tmp_path / "large.png", PIL.Image.fromarray(PICTURE))
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", PICTURE.shape[0] * PICTURE.shape[1] * 2 // 3)
+    assert np.array_equal(read_picture(path), PICTURE) and picture_size(path) == (48, 32)
+    assert not recwarn.list
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 100)
+    assert is_picture(path)
+    for read in (read_picture, picture_size):
+        with pytest.raises(PictureError, match=r"large\.png: is larger than 0 megapixels; make it smaller"):
+            read(path)
 
 
 def test_transparent_parts_are_seen_over_white(tmp_path: Path) -> None:

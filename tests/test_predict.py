@@ -120,6 +120,10 @@ def test_a_file_that_predict_did_not_write_is_refused_before_anything_is_written
     with pytest.raises(ConfigError, match=f"^out: {mine} is (there already|a file)"):
         run(["a.png", "film.mp4"], out="out" if name else "mine")
     assert mine.read_bytes().startswith(b'[{"image_id"')
+    if name == "predictions.json":
+        mine.write_bytes(b"[]")  # predict never writes an empty list
+        with pytest.raises(ConfigError, match=f"^out: {mine} is there already"):
+            run(["a.png", "film.mp4"])
     assert not detector.seen and files("out") == ([name] if name else [])
 
 

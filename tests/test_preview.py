@@ -38,6 +38,19 @@ def test_vary_changes_its_group_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     assert any(not np.array_equal(lines(tile), lines(tiles["blocks"][0])) for tile in tiles["blocks"])
 
 
+def test_a_picture_of_the_users_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "photo.png"
+    assert cv2.imwrite(str(photo), np.zeros((4, 4), np.uint8))
+    before = photo.read_bytes()
+    assert preview([f"out={photo}", "num=1", *SMALL], monkeypatch) == 2
+    assert "photo.png is there already, and preview did not draw it; name another file" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+    for _ in range(2):  # its own sheet is replaced
+        assert preview([f"out={tmp_path / 'sheet.png'}", "num=1", *SMALL], monkeypatch) == 0
+
+
 def test_outlines_follow_the_visible_mask() -> None:
     pipeline = pipeline_of("randomize=none", "width=320", "height=240")
     sample = next(iter(pipeline.samples(make_renderer("tiny", pipeline.world), [0])))

@@ -523,7 +523,7 @@ def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
             open_image_folder(folder, KEY)
         assert str(caught.value).startswith(f"{KEY}: {folder}: ")
         assert ".png" in str(caught.value)
-    with pytest.raises(SceneError, match="no such folder"):
+    with pytest.raises(SceneError, match="is a file; expected a folder"):
         open_image_folder(tmp_path / "notes.txt", KEY)
 
 

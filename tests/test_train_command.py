@@ -14,15 +14,20 @@ from simgen.config import compose, main
 from simgen.errors import ConfigError, DatasetError, SimgenError
 from train.__main__ import COMMANDS
 from train.config import (
+    CalibrateConfig,
     DataConfig,
+    DatasetConfig,
     DoctorConfig,
     EvaluateConfig,
+    ExportConfig,
     ModelConfig,
     TrainConfig,
     check_doctor,
     check_evaluate,
     check_train,
 )
+from train.detect.export import export
+from train.evaluate.calibrate import calibrate_checkpoint
 from train.tobin.check import check_batch, doctor
 
 SMALL = ["model=tobin_small", "model.height=48", "model.width=64"]
@@ -197,3 +202,18 @@ def test_doctor_detects_contradictory_labels(tmp_path: Path) -> None:
     few = write_dataset(tmp_path / "d", random_positions(7))
     with pytest.raises(DatasetError, match="7 usable pictures; expected at least 8"):
         doctor(doctor_config(few))
+
+
+def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> None:
+    for name in ("thesis.onnx", "thesis.json", "thesis.crops.onnx", "weights.safetensors"):
+        file = tmp_path / name
+        file.write_text("{}")
+        out = file if file.suffix in (".onnx", ".safetensors") and "crops" not in name else tmp_path / "thesis.onnx"
+        with pytest.raises(ConfigError, match=rf"^out: .*{name} exists, and export did not write it"):
+            export(ExportConfig("shipped", str(out)))
+        assert file.read_text() == "{}"
+        file.unlink()
+    (tmp_path / "notes.ckpt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"^out: .*notes\.ckpt exists and is no checkpoint"):
+        calibrate_checkpoint(CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / "notes.ckpt")))
+    assert (tmp_path / "notes.ckpt").read_text() == "mine"

@@ -57,11 +57,15 @@ def load(path: Path) -> Any:
     start = text.lstrip()
     if not start:
         raise ConfigError("is empty")
-    if start[0] in "{[":
-        return _json(text)
     if start[0] == "<":
         return _xml(text)
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line for line in (line.split("#")[0].strip() for line in text.splitlines()) if line]
+    if start[0] in "{[" or start.startswith(("//", "/*")):
+        if re.match(r"\[[A-Za-z_][^],]*\]\s*$", lines[0]):
+            raise ConfigError(f"is an INI file, with the section {lines[0]}; expected one of {FORMATS}")
+        if start[0] == "[" and re.fullmatch(r"[-+.,;\d\seE\[\]]*\d[-+.,;\d\seE\[\]]*", "\n".join(lines)):
+            return _numbers(lines)  # also as numpy prints it
+        return _json(text)
     if lines and all(_COLMAP_LINE.fullmatch(line) for line in lines):
         return {f"{line.split()[0]}": _colmap(line.split()) for line in lines}
     numbers = _numbers(lines)
@@ -172,11 +176,12 @@ def _element(element: ElementTree.Element) -> Any:
 def _numbers(lines: list[str]) -> Any:
     """The rows of numbers of a file that holds numbers only, as {K: rows}; None for any other file."""
     try:
-        rows = [[float(word) for word in re.split(r"[\s,;]+", line.strip(" \t[],;()")) if word] for line in lines]
+        rows = [[float(word) for word in re.split(r"[\s,;\[\]()]+", line) if word] for line in lines]
     except ValueError:
         return None
+    rows = [row for row in rows if row]
     values = [value for row in rows for value in row]
-    if len({len(row) for row in rows}) == 1 and (len(rows), len(rows[0])) in ((3, 3), (3, 4), (4, 4)):
+    if rows and len({len(row) for row in rows}) == 1 and (len(rows), len(rows[0])) in ((3, 3), (3, 4), (4, 4)):
         return {"K": rows}
     if len(values) == 9:
         return {"K": np.reshape(values, (3, 3)).tolist()}

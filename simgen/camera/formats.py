@@ -12,7 +12,7 @@ from simgen.camera.lenses import lens_of_bop, make_lens
 from simgen.camera.value import Camera
 from simgen.distortion import Array
 from simgen.errors import ConfigError
-from simgen.geometry import inverse, rigid
+from simgen.geometry import inverse, matrix_from_quaternion, rigid
 
 # Keys in lower case, without punctuation.
 _MATRIX = (
@@ -21,7 +21,8 @@ _MATRIX = (
 )  # fmt: skip
 _LENS = (
     "distortion", "distortioncoefficients", "distcoeffs", "distcoefs", "dist", "d", "distortioncoeffs", "distcoeff",
-    "distcoef", "coeffs", "distortioncoefs", "distortionparameters", "distcoefficients",
+    "distcoef", "coeffs", "distortioncoefs", "distortionparameters", "distcoefficients", "distortioncoeff",
+    "distortioncoef",
 )  # fmt: skip
 _MODEL = ("distortionmodel", "model", "distortiontype", "lensmodel")
 _WIDTH, _HEIGHT = ("width", "imagewidth", "w", "resx"), ("height", "imageheight", "h", "resy")
@@ -30,6 +31,12 @@ _NAMED = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")  # in OpenCV's order
 # RealSense's distortion models, in the order of the enum rs2_distortion.
 _REALSENSE = ("none", "modified_brown_conrady", "inverse_brown_conrady", "ftheta", "brown_conrady", "kannala_brandt4")
 _POSES = ("camera_from_table", "table_from_camera", "table")
+# What stands beside a mapping of a camera's numbers and is of that camera, group by group.
+_SHARED = (
+    tuple(name for name in (*_LENS, *_NAMED) if name != "coeffs"),
+    ("distortionmodel", "distortiontype", "lensmodel"),
+    ("width", "imagewidth", "height", "imageheight", "resolution", "imagesize", "imgsize", "imsize"),
+)
 _OWN = ("width", "height", "intrinsics", "distortion", "distortion_model", "model", *_POSES)
 
 
@@ -56,12 +63,14 @@ def camera_of(data: Any, choice: str | None) -> Camera:
 
 
 def _cameras_in(data: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every mapping in `data` that describes a camera, after the key that holds it."""
+    """Every mapping in `data` that describes a camera, after the key that holds it. A lens, a size and a pose beside a
+    mapping apply to the cameras in it."""
+    inner: Sequence[tuple[str, Any]]
     if isinstance(data, Mapping):
         if _is_camera(data):
             yield name, data
             return
-        inner: Sequence[tuple[str, Any]] = [(str(key), value) for key, value in data.items()]
+        inner = [(str(key), value) for key, value in data.items()]
     elif isinstance(data, list) and len(data) < 10_000:
         inner = [(str(number), value) for number, value in enumerate(data)]
     else:
@@ -69,7 +78,24 @@ def _cameras_in(data: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str
     if depth < 3:
         for key, value in inner:
             for deeper, camera in _cameras_in(value, key, depth + 1):
-                yield (deeper if deeper == key else f"{key}.{deeper}") if name and depth else deeper, camera
+                found = (deeper if deeper == key else f"{key}.{deeper}") if name and depth else deeper
+                yield found, _with_shared(camera, data) if isinstance(data, Mapping) else camera
+
+
+def _with_shared(camera: Mapping[str, Any], beside: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`camera` with what it lacks of the lens, size and pose in `beside`, the mapping that it stands in."""
+    keys = _plains(camera).union(*(_plains(value) for value in camera.values() if isinstance(value, Mapping)))
+    shared = {
+        key: value
+        for group in _SHARED
+        if not keys & set(group)
+        for key, value in beside.items()
+        if _plain(key) in group and value is not None
+    }
+    poses = [key for key in beside if key in _POSES]
+    if poses and len({repr(one) for _, one in _cameras_in(list(beside.values()))}) > 1:
+        raise ConfigError(f"{poses[0]}: stands beside several cameras; expected inside of the one that it belongs to")
+    return {**shared, **{key: beside[key] for key in poses}, **camera}
 
 
 def _is_camera(data: Mapping[str, Any]) -> bool:
@@ -93,6 +119,7 @@ def _camera(data: Mapping[str, Any]) -> Camera:
         )
     notices: list[str] = []
     _refuse_other_pictures(data)
+    _refuse_misspelled(data)
     key, matrix = _matrix(data)
     camera_model = _lookup(data, ("cameramodel",))[1]
     if isinstance(camera_model, str) and _plain(camera_model) in ("omni", "ds", "eucm", "doublesphere", "fov"):
@@ -192,6 +219,7 @@ def _lens(data: Mapping[str, Any], realsense: bool) -> Array:
     word, model = _lookup(data, _MODEL)
     if realsense and isinstance(model, int) and 0 <= model < len(_REALSENSE):
         model = _REALSENSE[model]
+    model = model or None  # ROS writes '' before a calibration
     if model is not None and not isinstance(model, str):
         raise ConfigError(f"{word}: got {model!r}; expected the distortion model's name")
     source = value if isinstance(value, Mapping) and _plains(value) & set(_NAMED) else data
@@ -218,12 +246,11 @@ def _pose(data: Mapping[str, Any]) -> tuple[Array | None, Array | None]:
                 raise ConfigError(f"{name}: expected {count} numbers")
         pose = rigid(_array(data["cam_R_w2c"], "").reshape(3, 3), _array(data["cam_t_w2c"], "").ravel() / 1000)
     for name in ("camera_from_table", "table_from_camera"):
-        if name not in data:
+        if data.get(name) is None:
             continue
         if pose is not None:
             raise ConfigError(f"{name}: the file states the camera's pose twice; expected one of the two")
-        array = _array(data[name], name)
-        array = array.reshape(4, 4) if array.shape == (16,) else array
+        array = _pose_array(data[name], name)
         if array.shape == (3, 4):
             array = np.concatenate([array, [[0, 0, 0, 1]]])
         if array.shape != (4, 4):
@@ -232,8 +259,31 @@ def _pose(data: Mapping[str, Any]) -> tuple[Array | None, Array | None]:
             check_rigid(array, name)
             array = inverse(array)
         pose = array
-    table = _array(data["table"], "table") if "table" in data else None
+    if data.get("table") is None:
+        return pose, None
+    table = _array(data["table"], "table")
+    if table.shape != (2, 2):
+        raise ConfigError(
+            f"table: got {table.tolist()}; expected [[least X, least Y], [greatest X, greatest Y]] of its top in m"
+        )
     return pose, table
+
+
+def _pose_array(value: Any, name: str) -> Array:
+    """The numbers of a pose, which may be written as predict writes those of blocks."""
+    if isinstance(value, Mapping) and set(value) == {"rotation_wxyz", "translation_m"}:
+        rotation, translation = (_array(value[key], f"{name}.{key}") for key in ("rotation_wxyz", "translation_m"))
+        if rotation.shape != (4,) or translation.shape != (3,) or abs(np.linalg.norm(rotation) - 1) > 1e-3:
+            raise ConfigError(f"{name}: expected rotation_wxyz, a unit quaternion, and translation_m, 3 numbers")
+        return rigid(matrix_from_quaternion(rotation / np.linalg.norm(rotation)), translation)
+    if isinstance(value, Mapping) and "data" not in value:
+        raise ConfigError(
+            f"{name}: got the keys {', '.join(map(str, value))}; expected 4 x 4 numbers, in m (of OpenCV's rvec and tvec: "
+            "cv2.Rodrigues(rvec)[0] with tvec as fourth column, and 0 0 0 1)"
+        )
+    array = _array(value, name)
+    shapes = {12: (3, 4), 16: (4, 4)}
+    return array.reshape(shapes[array.size]) if array.ndim == 1 and array.size in shapes else array
 
 
 def _refuse_other_pictures(data: Mapping[str, Any]) -> None:
@@ -249,11 +299,36 @@ def _refuse_other_pictures(data: Mapping[str, Any]) -> None:
         )
 
 
+def _refuse_misspelled(data: Mapping[str, Any]) -> None:
+    """Refuses a pose and a lens under names that are not read: without them all poses would be wrong, in silence."""
+    for key, value in data.items():
+        plain = _plain(key)
+        poses = ("camerafromtable", "tablefromcamera")
+        if key not in _POSES and difflib.get_close_matches(plain, poses, 1, 0.8):
+            raise ConfigError(
+                f"{key}: unknown key; expected camera_from_table, which maps coordinates of the table to those of the "
+                "camera, or table_from_camera, its inverse"
+            )
+        lens = any(word in plain for word in ("distor", "distco")) or plain in ("radial", "tangential")
+        if lens and plain not in (*_LENS, *_MODEL) and not isinstance(value, str) and _any_number(value):
+            raise ConfigError(f"{key}: a lens under a name that is not read; expected distortion: [k1, k2, p1, p2, k3]")
+
+
+def _any_number(value: Any) -> bool:
+    """Whether `value` holds a number other than 0, at any depth."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple | np.ndarray):
+        return any(map(_any_number, value))
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and value != 0
+
+
 def _unused(data: Mapping[str, Any]) -> list[str]:
     """A notice that lists the unknown keys of a camera file in simgen's format. Raises ConfigError for a misspelled key."""
-    unknown = [str(key) for key in data if key not in _OWN and _plain(key) not in (*_LENS, *_MODEL, "k", "camk")]
+    used = (*_LENS, *_MODEL, "k", "camk", *(() if _lookup(data, _LENS)[0] else _NAMED))
+    unknown = [str(key) for key in data if key not in _OWN and _plain(key) not in used]
     for key in unknown:
-        near = difflib.get_close_matches(key, _OWN, 1, 0.75)
+        near = difflib.get_close_matches(key, [own for own in _OWN if own not in data], 1, 0.75)
         if near:
             raise ConfigError(f"{key}: unknown key; did you mean {near[0]}?")
     return [f"{', '.join(unknown)}: not used; known keys are {', '.join(_OWN)}"] if unknown else []
@@ -330,8 +405,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _unknown(data: Any) -> str:
     keys = list(map(str, data))[:12] if isinstance(data, Mapping) else []
-    named = f"the keys {', '.join(keys)} " if keys else ""
+    named = f"the keys {', '.join(keys)} are those of no known camera file" if keys else "holds no camera"
     return (
-        f"{named}are those of no known camera file: no intrinsic matrix (intrinsics, camera_matrix, K, cam_K) and no "
+        f"{named}: no intrinsic matrix (intrinsics, camera_matrix, K, cam_K) and no "
         f"fx, fy, cx, cy; expected one of {FORMATS}"
     )

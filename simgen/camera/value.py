@@ -5,10 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from simgen.camera.checks import check_fit, check_intrinsics, check_pose, check_rigid, check_size, smaller_size
+from simgen.camera.checks import (
+    FARTHEST,
+    check_fit,
+    check_intrinsics,
+    check_pose,
+    check_rigid,
+    check_size,
+    smaller_size,
+)
 from simgen.camera.lenses import NO_LENS, describe_lens
 from simgen.distortion import BROWN, COEFFICIENTS, Array, is_fisheye, lens_reach, undistort
 from simgen.errors import ConfigError
+
+_WIDE = 130.0  # degrees: hardly any lens that is no fisheye sees more
 
 
 @dataclass(frozen=True, eq=False)  # comparing arrays with == gives an array
@@ -59,6 +69,8 @@ class Camera:
                 raise ConfigError(
                     f"table: got {self.table.tolist()}; expected [[least X, least Y], [greatest X, greatest Y]] in m"
                 )
+            if np.abs(self.table).max() > 2 * FARTHEST:
+                raise ConfigError(f"table: got {self.table.tolist()}; expected meters, not millimeters")
         if self.width is None or self.height is None:
             return
         check_size(self.width, self.height, "width and height")
@@ -126,6 +138,12 @@ class Camera:
         off = np.abs(self.intrinsics[:2, 2] / [self.width, self.height] - 0.5).min()
         if self.width != self.height and exchanged < 0.03 and off > 0.06:
             result.append("cx and cy look exchanged: the other way round they are in the middle of the picture")
+        angle = np.degrees(2 * np.arctan(self.width / 2 / self.intrinsics[0, 0]))
+        if angle > _WIDE and not is_fisheye(self.distortion):
+            result.append(
+                f"fx = {self.intrinsics[0, 0]:g} on {self.width} px is a field of view of {angle:.0f} degrees: is it in "
+                "millimeters? expected px"
+            )
         corners = np.array([[u, v] for u in (0, self.width - 1) for v in (0, self.height - 1)])
         plane = (corners - self.intrinsics[:2, 2]) / np.diag(self.intrinsics)[:2]
         reach = lens_reach(self.distortion)

@@ -85,6 +85,20 @@ def take_apart(arguments: Sequence[str], place: Place) -> Typed:
     return Typed((*_with_bare(settings, bare, place),), wanted_help, sweep)
 
 
+def given_twice(typed: Typed, place: Place) -> list[str]:
+    """A line for each key that `typed` sets more than once, to different values: the last one counts."""
+    hold_several = {path for path, key in keys_of(place.schema, {}).items() if key.kind == "text or texts"}
+    values: dict[str, list[str]] = {}
+    for path, text in typed.settings:
+        values.setdefault(path, []).append(f"[{','.join(text)}]" if isinstance(text, list) else text)
+    return [
+        f"{path} is given {len(texts)} times: {path}={texts[-1]} counts"
+        + (f"; several are {path}=[{','.join(texts)}]" if path in hold_several else "")
+        for path, texts in values.items()
+        if len(set(texts)) > 1
+    ]
+
+
 def jobs_of(typed: Typed, place: Place, values_of: ValuesOf) -> list[list[Setting]]:
     """The settings of each run: one run, or in a sweep one for each combination of values.
 
@@ -282,7 +296,9 @@ def _not_a_setting(arguments: Sequence[str], k: int, place: Place) -> str:
     """The message for the argument `k`, which is not key=value, with the correct form."""
     known = _all_keys(place)
     name, equals, value = arguments[k].partition("=")
-    if not equals and k + 1 < len(arguments) and "=" not in arguments[k + 1]:
+    if not equals and k + 2 < len(arguments) and arguments[k + 1] == "=":  # spaces around it
+        value = arguments[k + 2]
+    elif not equals and k + 1 < len(arguments) and "=" not in arguments[k + 1]:
         value = arguments[k + 1]
     path = name.lstrip("-").replace("-", "_")
     if len(path) == 1:
@@ -292,6 +308,8 @@ def _not_a_setting(arguments: Sequence[str], k: int, place: Place) -> str:
         near = near or (nearest(path, known) if name.startswith("-") else [])
     if near:
         return f"{name}: write {near[0]}={value or 'VALUE'}"
+    if place.words and _is_file(arguments[k]):
+        return f"{arguments[k]}: begins with a dash: write {place.words[0]}={arguments[k]} or ./{arguments[k]}"
     if name.startswith("-"):
         return f"{name}: no such option; settings are key=value; {place.help}"
     before = (

@@ -48,7 +48,8 @@ def open_image_folder(folder: Path, key: str) -> ImageFolder:
     """The pictures in `folder` and its sub-folders, in the order of their names. Raises SceneError that begins with `key`,
     the configuration key that names the folder, if it is missing, holds no picture, or holds one that cannot be read."""
     if not folder.is_dir():
-        raise SceneError(f"{key}: {folder}: no such folder; expected one with pictures (.jpg, .png, ...)")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise SceneError(f"{key}: {folder}: {what}; expected a folder of pictures (.jpg, .png, ...)")
     try:
         listing = list_pictures(folder)
         if not listing.pictures:

@@ -1,6 +1,5 @@
 """`python -m train export`: a keypoint model as ONNX files, checked and timed against torch, or as a weights file."""
 
-import json
 import os
 import statistics
 import time
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from simgen.draws import Draws
-from simgen.errors import CheckpointError, ConfigError
+from simgen.errors import CheckpointError, ConfigError, SimgenError
+from simgen.files import read_json, write_json
 from train.config import ExportConfig
 from train.data.targets import STRIDE
 from train.detect.detector import load_detector
@@ -63,6 +63,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     Raises ConfigError, and CheckpointError for a bad checkpoint or if ONNX and torch differ by more than TOLERANCE.
     """
     out = Path(config.out)
+    check_replaceable(out)
     if out.suffix == WEIGHTS_SUFFIX:
         return _export_weights(config, out)
     try:
@@ -104,9 +105,27 @@ def export(config: ExportConfig) -> dict[str, Any]:
         "kinds": kinds,
         "crops": crops,
     }
-    out.with_suffix(".json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    write_json(out.with_suffix(".json"), description, indent=1)
     print("\n".join(lines))
     return result
+
+
+def check_replaceable(out: Path) -> None:
+    """Raises ConfigError where exporting to `out` would overwrite what this command did not write: weights that are no
+    checkpoint of simgen's, or an ONNX file without the JSON file that belongs to it."""
+    beside = out.with_suffix(".json")
+    for path in (out,) if out.suffix == WEIGHTS_SUFFIX else (out, out.with_name(out.stem + ".crops.onnx"), beside):
+        if not path.exists():
+            continue
+        try:
+            if out.suffix == WEIGHTS_SUFFIX:
+                read_checkpoint(path)
+                continue
+            ours = {"stride", "stances", "kinds", "crops"} <= set(read_json(beside))
+        except (SimgenError, TypeError):
+            ours = False
+        if not ours:
+            raise ConfigError(f"out: {path} exists, and export did not write it; name another file")
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import PIL.Image
 
 from simgen.errors import ConfigError, FileError
-from simgen.files import write_json, writing
-from simgen.pictures import OVERLAY, Image
-from train.draw.sheets import write_png
+from simgen.files import write_file, write_json, writing
+from simgen.pictures import OVERLAY, Image, is_drawn_by, png_bytes
 
 PREDICTIONS = "predictions.json"
 _GROWTH = 1.1  # predictions.json is rewritten whenever it has grown by this share, so the total time is linear.
@@ -52,15 +50,14 @@ def is_drawn(path: Path) -> bool:
             with path.open("rb") as file:
                 file.seek(-min(len(_MARKED_VIDEO), path.stat().st_size), os.SEEK_END)
                 return file.read() == _MARKED_VIDEO
-        with PIL.Image.open(path) as image:
-            return bool(image.info.get("Software") == _MARK)
-    except (OSError, ValueError, SyntaxError):
+        return is_drawn_by(path, _MARK)
+    except OSError:
         return False
 
 
 def write_overlay(path: Path, drawn: Image) -> None:
     """Writes the picture `drawn` (H, W, 3) RGB with predict's mark, atomically."""
-    write_png(path, drawn, {"Software": _MARK})
+    write_file(path, png_bytes(drawn, _MARK))
 
 
 class Predictions:
@@ -129,6 +126,8 @@ def _are_predictions(path: Path) -> bool:
         lines = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(lines, list) and all(
-        isinstance(line, dict) and set(line) == {"image", "blocks"} for line in lines
+    return (
+        isinstance(lines, list)
+        and len(lines) > 0
+        and all(isinstance(line, dict) and set(line) == {"image", "blocks"} for line in lines)
     )

@@ -1,20 +1,17 @@
 """Contact sheets, curves and PNG files."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import cv2
 import numpy as np
-import PIL.Image
-import PIL.PngImagePlugin
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from simgen.files import write_file
 from simgen.geometry import Array
+from simgen.pictures import png_bytes
 
 Image = NDArray[np.uint8]
 GREEN = (0, 220, 0)
@@ -57,14 +54,6 @@ def headed(image: Image, label: str) -> Image:
     return image
 
 
-def write_png(path: Path, image: Image, text: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Writes `image` (H, W, 3) RGB atomically as a PNG file, with `text` as text chunks. Raises DatasetError if that
-    fails."""
-    chunks = PIL.PngImagePlugin.PngInfo()
-    for key, value in text.items():
-        chunks.add_text(key, value)
-    data = io.BytesIO()
-    PIL.Image.fromarray(image).save(
-        data, "PNG", pnginfo=chunks, compress_level=1
-    )  # higher levels cost far more time than they save
-    write_file(path, data.getvalue())
+def write_png(path: Path, image: Image) -> None:
+    """Writes `image` (H, W, 3) RGB atomically as a PNG file. Raises DatasetError if that fails."""
+    write_file(path, png_bytes(image))

@@ -116,6 +116,12 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     Raises CheckpointError, DatasetError, ConfigError, and SimgenError for too few detections. Too few right ones without a
     known table, which are rare, only cause a warning.
     """
+    out = Path(config.out)
+    if out.exists():
+        try:
+            read_checkpoint(out)
+        except SimgenError as error:
+            raise ConfigError(f"out: {out} exists and is no checkpoint of simgen's; name another file") from error
     dataset = open_source(config.data)
     check_simulated(dataset)
     detector = sized_as_in(dataset, load_detector(config.checkpoint, calibrated=False).zoomed(config.zoom))
@@ -135,7 +141,6 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     evaluate = evaluate_on(learn)
     detector = _fit_covariance_scale(detector, evaluate)
     detector = _fit_confidence_or_warn(_fit_confidence(detector, evaluate, True), evaluate, False)
-    out = Path(config.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(detector, config.checkpoint, out)
     result = report_calibration(detector, evaluate_on(check))

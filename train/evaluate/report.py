@@ -92,12 +92,14 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     }
     # Printed after the files are written: if the pipe is closed by then, only the printout is lost.
     text = [
-        f"{dataset.root}: {result['blocks']} blocks in {result['pictures']} pictures, {result['not_found']} not found"
+        f"{dataset.root}: {result['blocks']} blocks in {result['pictures']} pictures, {result['not_found']} not found",
+        lines(result),
     ]
     if dataset.table_center is not None and all(np.isfinite(one.xy) for one in results):
         result["baseline"] = "the table's center"
         result["xy_error_cm"] = _xy_summary(results, dataset, config.seed)
         along_x, along_y = result["xy_error_cm"]["bias"]
+        text.append("where on the table (a block that was not found counts as at its center):")
         text += [table(result), f"mean offset: {along_x:+.2f} cm along X, {along_y:+.2f} cm along Y"]
         whole = [one for one in results if one.truth.visible_fraction > WHOLE]
         if 0 < len(whole) < len(results):
@@ -105,7 +107,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
             text.append(f"only the {len(whole)} blocks that are entirely visible:")
             text.append(table({**result, "xy_error_cm": result["xy_error_cm_whole"]}))
     result["by_factor"] = by_factor(results)
-    text += [lines(result), factor_lines(result["by_factor"])]
+    text.append(factor_lines(result["by_factor"]))
     result["per_block"] = [_row(one) for one in results]
     out = Path(config.out) if config.out else default_folder(config.checkpoint, dataset.root)
     out.mkdir(parents=True, exist_ok=True)

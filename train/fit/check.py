@@ -151,7 +151,8 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
     unseen = unsupported(images, targets, blocks)
     if len(unseen) > FEW * int(blocks.sum()):
         where = ", ".join(f"picture {picture} slot {slot}" for picture, slot in unseen[:5])
-        warnings.append(f"no pixel supports {len(unseen)} of {int(blocks.sum())} labels ({where}); look at batch.png")
+        labels = f"{len(unseen)} of {int(blocks.sum())} labels ({where})"
+        warnings.append(f"no pixel supports {labels}; look at {out / 'batch.png'}")
     if (far := unlikeness(images, sources.held_out[0].images)) > UNLIKE:
         warnings.append(
             f"pictures of training and of validation differ in brightness or contrast by {far:.1f} standard errors"
@@ -169,8 +170,8 @@ def _overfit(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) ->
     if not (miss < OVERFIT_PX and heat < OVERFIT_HEAT):
         raise SimgenError(
             f"after {len(trace.loss)} steps on one batch the keypoints are {miss:.2f} px off (limit {OVERFIT_PX:g}), the "
-            f"heat map's loss is {heat:.2f} (limit {OVERFIT_HEAT:g}); do labels and pictures belong together (batch.png)? "
-            f"Then try another model.lr than {config.model.lr:g}, a larger model, or more steps"
+            f"heat map's loss is {heat:.2f} (limit {OVERFIT_HEAT:g}); try more steps, another model.lr "
+            f"than {config.model.lr:g} or a larger model; and look at {out / 'batch.png'}: do labels and pictures match?"
         )
     return f"{miss:.2f} px after {len(trace.loss)} steps on {len(batch.targets)} pictures", _of_gradients(trace)
 
