@@ -45,7 +45,7 @@ def test_a_picture_of_the_users_is_not_overwritten(
     assert cv2.imwrite(str(photo), np.zeros((4, 4), np.uint8))
     before = photo.read_bytes()
     assert preview([f"out={photo}", "num=1", *SMALL], monkeypatch) == 2
-    assert "photo.png is there already, and preview did not draw it; name another file" in capsys.readouterr().err
+    assert "photo.png exists, and preview did not draw it; name another file" in capsys.readouterr().err
     assert photo.read_bytes() == before
     for _ in range(2):  # its own sheet is replaced
         assert preview([f"out={tmp_path / 'sheet.png'}", "num=1", *SMALL], monkeypatch) == 0

@@ -241,7 +241,7 @@ def test_settings_of_speed_may_change(dataset: Path, straight: Path) -> None:
 
 def test_a_folder_that_is_no_run_is_refused(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"^out: .*no training run"):
+    with pytest.raises(ConfigError, match=r"^out: .*not a training run"):
         train.tobin.fit.train(config_of(dataset, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
