@@ -56,7 +56,8 @@ def silhouette(
     vertices = solid.vertices * scale @ camera_from_block[:3, :3].T + camera_from_block[:3, 3]
     corners = vertices[solid.triangles]
     faces = [_before_camera(corners.reshape(-1, 3, 3))] if solid.convex else [_before_camera(c[None]) for c in corners]
-    runs = [_runs(_outline(points, camera, distortion), width, height) for points in faces if len(points) >= 3]
+    lens = (distortion, lens_reach(distortion)) if np.any(distortion) else None  # once: a scan has 20,000 faces
+    runs = [_runs(_outline(points, camera, lens), width, height) for points in faces if len(points) >= 3]
     if not runs:
         return Silhouette(*(np.zeros(0, np.int64) for _ in range(3)))
     return Silhouette(*(np.concatenate(parts) for parts in zip(*runs, strict=True)))
@@ -80,22 +81,24 @@ def _before_camera(corners: Array) -> Array:
     return np.concatenate([points[points[:, 2] > NEAR], start + share * (end - start)])
 
 
-def _outline(points: Array, camera: Array, distortion: Array) -> Array:
-    """The image (P, 2) px of the convex hull of `points` (., 3), counterclockwise or clockwise."""
+def _outline(points: Array, camera: Array, lens: tuple[Array, float] | None) -> Array:
+    """The image (P, 2) px of the convex hull of `points` (., 3), counterclockwise or clockwise. `lens` is the distortion and
+    its reach, None without distortion."""
     flat = project(points, camera)
     try:
         hull = np.asarray(flat[ConvexHull(flat).vertices])
     except QhullError:  # seen edge-on it covers no pixel's center
         return np.zeros((0, 2))
-    if not np.any(distortion):
+    if lens is None:
         return hull
+    distortion, reach = lens
     # A lens bends straight edges, so they are split into short ones.
     steps = np.linspace(0, 1, 33)[:-1, None, None]
     edges = (hull + steps * (np.roll(hull, -1, axis=0) - hull)).transpose(1, 0, 2).reshape(-1, 2)
     plane = (edges - camera[:2, 2]) / np.diag(camera)[:2]
     # Beyond lens_reach the distortion formula would map points back into the picture.
     radius = np.linalg.norm(plane, axis=1, keepdims=True)
-    plane = plane * np.minimum(1, lens_reach(distortion) / np.maximum(radius, 1e-12))
+    plane = plane * np.minimum(1, reach / np.maximum(radius, 1e-12))
     return project(np.concatenate([plane, np.ones((len(plane), 1))], 1), camera, distortion)
 
 
