@@ -40,9 +40,7 @@ def preview(config: Preview) -> None:
     if Path(config.out).suffix.lower() != ".png":
         raise ConfigError(f"out: got {config.out}; expected the name of a .png file")
     if Path(config.out).exists() and not is_drawn_by(Path(config.out), _MARK):
-        raise ConfigError(
-            f"out: {config.out} exists, and preview did not draw it; name another file or move it"
-        )
+        raise ConfigError(f"out: {config.out} exists, and preview did not draw it; name another file or move it")
     pipeline = make_resized_pipeline(config)
     for notice in (*pipeline.world.notes, *pipeline.sampler.notices):
         print(notice, file=sys.stderr)

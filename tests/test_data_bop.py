@@ -21,13 +21,14 @@ from simgen.render import make_renderer
 from simgen.schema import Render
 from simgen.workers import render
 from train.blocks.kinds import BlockSet
-from train.config import DataConfig, KeypointConfig, TrainConfig, check_train
+from train.config import DataConfig, DoctorConfig, KeypointConfig, TrainConfig, check_train
 from train.data.batch import Batch
 from train.data.bop import BopBatches, common_size
 from train.data.bop_labels import classes_of
 from train.data.images import check_simulated
 from train.data.sources import sources_of
 from train.data.targets import cells_on_table, targets_of
+from train.fit.check import doctor
 from train.fit.training import KeypointTraining, train_keypoints
 from train.nets.detection_net import make_net
 from train.nets.losses import Weights, detectable, keypoint_losses
@@ -298,3 +299,14 @@ def test_a_run_on_a_dataset_resumes_and_ends_in_a_detector(
     assert tree(tmp_path / "straight", ["config.json"]).keys() >= {"best.ckpt", "metrics.json"}
     with pytest.raises(DatasetError, match="held out"):
         sources_of(config_of(root, tmp_path / "few", "data.validation=0.1"))
+
+
+def test_the_doctor_checks_a_dataset(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its batch is the training's own first one; 20 steps are too few to overfit it."""
+    network = ["model.widths=[8,8,16,16,16]", "model.depths=[1,1,1,1]", "model.features=8"]
+    keys = [f"data.root={root}", "data=bop", "data.validation=0.3", "batch_size=4", "steps=20", f"out={tmp_path}"]
+    with pytest.raises(SimgenError, match="check 2 of 4, overfit one batch: fail: after 20 steps on one batch"):
+        doctor(compose("doctor", DoctorConfig, [*keys, *network]))
+    printed = capsys.readouterr().out
+    assert printed.startswith("check 1 of 4, one step: pass: loss ") and "one held-out picture is too few" in printed
+    assert (tmp_path / "batch.png").read_bytes().startswith(b"\x89PNG")

@@ -153,7 +153,10 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
         where = ", ".join(f"picture {picture} slot {slot}" for picture, slot in unseen[:5])
         labels = f"{len(unseen)} of {int(blocks.sum())} labels ({where})"
         warnings.append(f"no pixel supports {labels}; look at {out / 'batch.png'}")
-    if (far := unlikeness(images, sources.held_out[0].images)) > UNLIKE:
+    held_out = sources.held_out[0].images
+    if len(held_out) < 2:
+        warnings.append("one held-out picture is too few to compare with those of training; raise data.validation")
+    elif (far := unlikeness(images, held_out)) > UNLIKE:
         warnings.append(
             f"pictures of training and of validation differ in brightness or contrast by {far:.1f} standard errors"
         )
@@ -212,12 +215,13 @@ def _real(config: DoctorConfig, sources: Sources, out: Path) -> tuple[str, list[
     warnings = _of_gradients(trace)
     errors, baseline = _errors_on(trial, sources.held_out[0], sources.per_scene, out / "real_detections.png")
     median = float(np.median(errors))
+    median_shown = f"{median:.1f} cm" if np.isfinite(median) else "infinite (most blocks are not detected)"
     if median > GAIN * baseline:
         warnings.append(
-            f"held-out blocks are {median:.1f} cm off (median), always predicting the mean place {baseline:.1f} cm: nothing "
-            "is learned yet"
+            f"the median error of held-out blocks is {median_shown}; always predicting the mean place gives "
+            f"{baseline:.1f} cm: nothing is learned yet"
         )
-    return f"loss {first:.2f} to {last:.2f}, held-out error {median:.1f} cm (mean place: {baseline:.1f} cm)", warnings
+    return f"loss {first:.2f} to {last:.2f}, held-out error {median_shown} (mean place: {baseline:.1f} cm)", warnings
 
 
 def _draw(trace: Trace, path: Path) -> None:
