@@ -8,7 +8,7 @@ either.
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -158,6 +158,18 @@ def picture_size(path: Path) -> tuple[int, int]:
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         height, width = read_picture(path).shape[:2]
         return width, height
+
+
+def contact_sheet(tiles: Sequence[Image], columns: int | None = None) -> Image:
+    """`tiles` (h, W, 3), at least one, all of one width, as one picture (H, W, 3): left to right and top to bottom in up to
+    `columns` columns, by default about as many as rows. Lower tiles have black below them."""
+    columns = min(columns or int(np.ceil(np.sqrt(len(tiles)))), len(tiles))
+    height, width = max(tile.shape[0] for tile in tiles), tiles[0].shape[1]
+    sheet = np.zeros((-(-len(tiles) // columns) * height, columns * width, 3), np.uint8)
+    for k, tile in enumerate(tiles):
+        top, left = k // columns * height, k % columns * width
+        sheet[top : top + tile.shape[0], left : left + width] = tile
+    return sheet
 
 
 def is_picture(path: Path) -> bool:

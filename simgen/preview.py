@@ -16,7 +16,7 @@ from simgen.errors import ConfigError
 from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
-from simgen.pictures import is_drawn_by, png_bytes
+from simgen.pictures import contact_sheet, is_drawn_by, png_bytes
 from simgen.pipeline import CHUNK, make_resized_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Preview
@@ -95,15 +95,3 @@ def _draw_points(image: NDArray[np.uint8], sample: Sample, label: Label, color: 
         origin, *tips = [tuple(int(x) for x in np.rint(pixel)) for pixel in pixels]
         for tip, axis_color in zip(tips, ((255, 0, 0), (0, 255, 0), (0, 0, 255)), strict=True):
             cv2.line(image, origin, tip, axis_color, 1, cv2.LINE_AA)
-
-
-def contact_sheet(tiles: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Tiles of one size (H, W, 3) in rows, about as many rows as columns, left to right and top to bottom."""
-    columns = int(np.ceil(np.sqrt(len(tiles))))
-    rows = -(-len(tiles) // columns)
-    height, width = tiles[0].shape[:2]
-    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
-    for k, tile in enumerate(tiles):
-        top, left = k // columns * height, k % columns * width
-        sheet[top : top + height, left : left + width] = tile
-    return sheet

@@ -10,7 +10,8 @@ from builders import SMALL, pipeline_of
 
 from simgen.__main__ import COMMANDS
 from simgen.config import main
-from simgen.preview import COLORS, contact_sheet, draw_labels
+from simgen.pictures import contact_sheet
+from simgen.preview import COLORS, draw_labels
 from simgen.render import make_renderer
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simgen.files import write_file
 from simgen.geometry import Array
-from simgen.pictures import png_bytes
+from simgen.pictures import contact_sheet, png_bytes
 
 Image = NDArray[np.uint8]
 GREEN = (0, 220, 0)
@@ -39,11 +39,7 @@ def draw_curves(curves: Mapping[str, Array]) -> Image:
 
 def sheet(tiles: list[Image]) -> Image:
     """A contact sheet (H, W, 3) of `tiles` (h, w, 3), at least one, all of one width, in rows of up to three."""
-    height = max(tile.shape[0] for tile in tiles)
-    tiles = [np.pad(tile, ((0, height - tile.shape[0]), (0, 0), (0, 0))) for tile in tiles]
-    columns = min(3, len(tiles))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+    return contact_sheet(tiles, 3)
 
 
 def headed(image: Image, label: str) -> Image:
