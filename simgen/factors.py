@@ -21,6 +21,12 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "color2": (3, 0, 1),
     "cycles": (1, 0.01, 64),
     "pattern": (1, 0, 2**31),
+    "crop": (1, 0.02, 16),
+    "grime": (1, 0, 1),
+    "sides": (1, 0, 1),
+    "edge_mm": (1, 0, 5),
+    "wear": (1, 0, 1),
+    "reflection": (1, 0, 1),
     "count": (1, 0, _INF),
     "scale": (1, 1e-6, _INF),
     "place": (2, -_INF, _INF),
@@ -60,7 +66,7 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "motion_px": (1, 0, 60),
     "jpeg_quality": (1, 0, 100),
 }
-_WHOLE = ("count", "pattern", "walls", "shadow", "jpeg_quality")
+_WHOLE = ("count", "pattern", "walls", "shadow", "sides", "jpeg_quality")
 
 
 def leaves_of(randomize: Randomize, world: World) -> dict[str, Distribution]:

@@ -27,6 +27,7 @@ from simgen.scene import (
     TEXTURES,
     Ambient,
     Blocks,
+    Clutter,
     Fixtures,
     Lights,
     Materials,
@@ -86,6 +87,7 @@ class Sampler:
             blocks=blocks,
             surfaces=surfaces,
             fixtures=fixtures,
+            clutter=self._clutter(draws),
             lights=self._lights(draws),
             ambient=self._ambient(draws),
             cameras=cameras,
@@ -103,13 +105,18 @@ class Sampler:
         return self._one(draws, path).astype(np.int64)
 
     def _joined(self, draws: Draws, groups: Sequence[tuple[str, int]], kind: type = float) -> Any:
-        """(B, N, dim) numbers, (B, N) if dim is 1, of the factor at each path of `groups`, for that many lanes."""
-        batch, dim = len(draws.index), self.leaves[groups[0][0]].dim
+        """(B, N, dim) numbers, (B, N) if dim is 1, of the factor at each path of `groups`, for that many lanes; 0 for a path
+        that has no such factor, as walls have no edges."""
+        dims = [self.leaves[path].dim for path, _ in groups if path in self.leaves]
+        batch, dim = len(draws.index), dims[0] if dims else 1
         result: NDArray[Any] = np.empty((batch, sum(n for _, n in groups), dim), kind)
         end = 0
         for path, n in groups:
-            numbers = self._draw(draws.lanes(range(n)), path)
-            result[:, end : end + n] = numbers.T.reshape(dim, n, batch).T
+            if path in self.leaves:
+                numbers = self._draw(draws.lanes(range(n)), path)
+                result[:, end : end + n] = numbers.T.reshape(dim, n, batch).T
+            else:
+                result[:, end : end + n] = 0
             end += n
         return result[..., 0] if dim == 1 else result
 
@@ -126,6 +133,11 @@ class Sampler:
             cycles=joined("cycles"),
             angle=np.radians(joined("angle_deg")),
             pattern=joined("pattern", int),
+            crop=joined("crop"),
+            sides=joined("sides") > 0.5,
+            edge=joined("edge_mm") / 1000,
+            wear=joined("wear"),
+            grime=joined("grime"),
             roughness=joined("roughness"),
             metalness=joined("metalness"),
             specular=joined("specular"),
@@ -276,6 +288,17 @@ class Sampler:
             present=each("presence") >= np.array([box.missing for box in boxes]),
         )
 
+    def _clutter(self, draws: Draws) -> Clutter:
+        batch = len(draws.index)
+        return Clutter(
+            kind=np.zeros((batch, 0), np.int64),
+            variant=np.zeros((batch, 0), np.int64),
+            size=np.ones((batch, 0)),
+            world_from_object=np.zeros((batch, 0, 4, 4)),
+            material=self._materials(draws, [("blocks/material", 0)]),
+            present=np.zeros((batch, 0), np.bool_),
+        )
+
     def _lights(self, draws: Draws) -> Lights:
         def each(name: str, kind: type = float) -> Any:
             return self._joined(draws, [(f"light/{name}", self.lights)], kind)
@@ -284,7 +307,7 @@ class Sampler:
         return Lights(
             present=np.arange(self.lights) < self._draw(draws, "light/count"),
             kind=each("kind", int),
-            direction=direction / np.linalg.norm(direction, axis=2, keepdims=True),
+            direction=_unit(direction),
             distance=each("distance"),
             size=each("size"),
             color=each("color"),
@@ -298,6 +321,8 @@ class Sampler:
             intensity=self._one(draws, "ambient/intensity"),
             sky=self._draw(draws, "ambient/sky"),
             ground=self._draw(draws, "ambient/ground"),
+            direction=_unit(self._draw(draws, "ambient/direction")),
+            reflection=self._one(draws, "ambient/reflection"),
             occlusion=self._one(draws, "ambient/occlusion"),
         )
 
@@ -316,6 +341,10 @@ class Sampler:
             gamma=self._one(draws, "sensor/gamma"),
             jpeg_quality=self._whole(draws, "sensor/jpeg_quality"),
         )
+
+
+def _unit(vectors: Array) -> Array:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
 
 def _squares(gap: Array) -> Array:
@@ -353,8 +382,11 @@ def make_sampler(
             )
     if not any(slots):
         raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected at least one slot")
-    if any(isinstance(option, Constant) and not any(option.value) for option in options_of(leaves["light/direction"])):
-        raise ConfigError("randomize.light.direction: got [0, 0, 0]; expected a direction towards the light")
+    for key in ("light", "ambient"):
+        if any(
+            isinstance(option, Constant) and not any(option.value) for option in options_of(leaves[f"{key}/direction"])
+        ):
+            raise ConfigError(f"randomize.{key}.direction: got [0, 0, 0]; expected a direction towards the light")
     textured = [f"{surface}/texture" for surface in (*SURFACES, "fixture", "blocks/material", "distractors/material")]
     with_images = [path for path in textured if _may_be(leaves[path], TEXTURES.index("image"))]
     if with_images and not randomize.images:

@@ -16,9 +16,26 @@ from numpy.typing import NDArray
 from simgen.distortion import BROWN, COEFFICIENTS
 from simgen.geometry import Array
 
-TEXTURES = ("flat", "gradient", "checker", "stripes", "noise", "image", "faces")
+TEXTURES = (
+    *("flat", "gradient", "checker", "stripes", "noise", "image", "faces"),
+    *("collage", "print", "wood", "stone", "fabric", "fractal", "photograph"),
+)
+PICTURES = (
+    "image",
+    "collage",
+    "print",
+    "wood",
+    "stone",
+    "fabric",
+    "fractal",
+    "photograph",
+)  # textures that are pictures
 SURFACES = ("table", "floor", "wall", "background")
-LIGHTS = ("directional", "point", "area")
+LIGHTS = ("directional", "point", "area", "window")
+CLUTTER = (
+    *("polytope", "ball", "capsule", "disc", "mug", "bottle", "tool", "cable", "sheet", "book", "keyboard", "screen"),
+    *("hand", "mesh"),
+)
 MOST_LIGHTS = 8
 
 T = TypeVar("T")
@@ -81,7 +98,12 @@ class Materials(_Checked):
     color2: Annotated[Array, "* 3"]
     cycles: Annotated[Array, "*"]  # repetitions of the pattern across the face
     angle: Annotated[Array, "*"]
-    pattern: Annotated[Ints, "*"]  # selects the noise or the image
+    pattern: Annotated[Ints, "*"]  # selects the noise, the picture and its crop
+    crop: Annotated[Array, "*"]  # share of a picture's side that covers the longest side of the surface
+    sides: Annotated[Bools, "*"]  # whether every face shows its own crop of the picture
+    edge: Annotated[Array, "*"]  # m, radius to which the edges are rounded for light
+    wear: Annotated[Array, "*"]  # share of the color that edges have lost
+    grime: Annotated[Array, "*"]  # strength of dirt and scratches
     roughness: Annotated[Array, "*"]
     metalness: Annotated[Array, "*"]
     specular: Annotated[Array, "*"]  # reflectance of a dielectric, 0.5 = 4%
@@ -118,19 +140,34 @@ class Fixtures(_Checked):
 
 
 @dataclass(frozen=True)
+class Clutter(_Checked):
+    """C objects that are no blocks and have no labels. A unit object, whose longest edge is 1, is a pure function of `kind`
+    and `variant` (shapes/clutter.py); `size` is its longest edge in the scene."""
+
+    kind: Annotated[Ints, "B C"]  # index into CLUTTER
+    variant: Annotated[Ints, "B C"]
+    size: Annotated[Array, "B C"]  # m
+    world_from_object: Annotated[Array, "B C 4 4"]
+    material: Materials
+    present: Annotated[Bools, "B C"]
+
+
+@dataclass(frozen=True)
 class Lights(_Checked):
     """Lights at `direction` (unit, toward the light) and `distance` m from the table's center.
 
     `intensity` is the brightness of a white matte surface at the table's center that faces the light; 1 is white in a
     picture at neutral exposure. The light of point and area lights falls off with the square of the distance; directional
-    lights have no distance and no falloff.
+    lights have no distance and no falloff. Area lights and windows face the table's center; a window is itself visible.
     """
 
     present: Annotated[Bools, "B L"]
     kind: Annotated[Ints, "B L"]  # index into LIGHTS
     direction: Annotated[Array, "B L 3"]
     distance: Annotated[Array, "B L"]
-    size: Annotated[Array, "B L"]  # m, radius of an area light: a disc that faces the table's center
+    size: Annotated[
+        Array, "B L"
+    ]  # m, radius of an area light, a disc, or half the edge of a window, a square; see below
     color: Annotated[Array, "B L 3"]  # linear RGB
     intensity: Annotated[Array, "B L"]
     specular: Annotated[Array, "B L"]  # factor on the material's highlights
@@ -139,11 +176,14 @@ class Lights(_Checked):
 
 @dataclass(frozen=True)
 class Ambient(_Checked):
-    """Ambient light: linear RGB `sky` from above, `ground` from below, interpolated between by the direction's height."""
+    """Ambient light: linear RGB `sky` from `direction` (unit), `ground` from the opposite side, interpolated between by the
+    cosine. `reflection` is the share of it in which glossy surfaces mirror the background's texture, 0 to 1."""
 
     intensity: Annotated[Array, "B"]
     sky: Annotated[Array, "B 3"]
     ground: Annotated[Array, "B 3"]
+    direction: Annotated[Array, "B 3"]
+    reflection: Annotated[Array, "B"]
     occlusion: Annotated[Array, "B"]  # share of the ambient light that is lost where surfaces touch
 
 
@@ -196,6 +236,7 @@ class Scenes(_Checked):
     blocks: Blocks
     surfaces: Surfaces
     fixtures: Fixtures
+    clutter: Clutter
     lights: Lights
     ambient: Ambient
     cameras: Cameras
@@ -210,6 +251,8 @@ class Scenes(_Checked):
             "surfaces": self.surfaces.walls,
             "surfaces.material": self.surfaces.material.texture,
             "fixtures": self.fixtures.present,
+            "clutter": self.clutter.present,
+            "clutter.material": self.clutter.material.texture,
             "lights": self.lights.distance,
             "ambient": self.ambient.intensity,
             "cameras": self.cameras.intrinsics,
@@ -297,6 +340,7 @@ _PARTS: dict[str, Any] = {
     "blocks": Blocks,
     "surfaces": Surfaces,
     "fixtures": Fixtures,
+    "clutter": Clutter,
     "lights": Lights,
     "ambient": Ambient,
     "cameras": Cameras,

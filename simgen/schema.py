@@ -11,32 +11,58 @@ from typing import Any
 from simgen.command.keys import MISSING, key
 
 _MIXES = ".texture=gradient|checker|stripes|noise|faces"
+_PICTURES = "image|collage|print|wood|stone|fabric|fractal|photograph"
 
 
 @dataclass
 class MaterialLeaves:
     texture: Any = key(
-        "texture of the surface; `image` shows randomize.images, `faces` gives each face of a block its own color",
+        "texture of the surface; `image` shows randomize.images, `faces` gives each face of a block its own color, `collage`, "
+        "`print`, `wood`, `stone`, `fabric` and `fractal` are generated pictures, `photograph` is for validation only",
         MISSING,
         unit="words",
     )
     color: Any = key("color, or the first color of a texture that has two", MISSING, unit="RGB, 0 to 1")
     color2: Any = key("second color of a texture that has two", MISSING, unit="RGB, 0 to 1", needs=_MIXES)
     cycles: Any = key("repetitions of the pattern", MISSING, unit="per face", needs=".texture=checker|stripes|noise")
-    angle_deg: Any = key("direction of the pattern", MISSING, unit="degrees", needs=".texture=gradient|checker|stripes")
+    angle_deg: Any = key(
+        "direction of the pattern or picture",
+        MISSING,
+        unit="degrees",
+        needs=f".texture=gradient|checker|stripes|{_PICTURES}",
+    )
     pattern: Any = key(
-        "selects the noise, image or set of face colors",
+        "selects the noise, the picture and its crop, or the set of face colors",
         MISSING,
         unit="whole number",
-        needs=".texture=noise|image|faces",
+        needs=f".texture=noise|faces|{_PICTURES}",
     )
+    crop: Any = key(
+        "share of a picture's side that covers the longest side of the surface; 1 shows all of it, less a random part",
+        MISSING,
+        unit="0.02 to 16",
+        needs=f".texture={_PICTURES}",
+    )
+    grime: Any = key("strength of dirt, stains and scratches", MISSING, unit="0 to 1")
     roughness: Any = key("spread of the highlight: 0 is a mirror, 1 is matte", MISSING, unit="0 to 1")
     metalness: Any = key("0 for plastic, wood or paint, 1 for bare metal", MISSING, unit="0 to 1")
     specular: Any = key("reflectance of what is not metal; 0.5 is 4%, the usual value", MISSING, unit="0 to 1")
 
 
 @dataclass
-class FixtureLeaves(MaterialLeaves):
+class SolidLeaves(MaterialLeaves):
+    sides: Any = key(
+        "whether every face shows its own crop of the picture, with its own turn and scale",
+        MISSING,
+        unit="0 or 1",
+        needs=f".texture={_PICTURES}",
+    )
+    edge_mm: Any = key("radius to which edges are rounded, for light alone", MISSING, unit="mm, 0 to 5")
+    wear: Any = key("share of the color that is worn off along the edges", MISSING, unit="0 to 1")
+
+
+@dataclass
+class FixtureLeaves(SolidLeaves):
     shift: Any = key(
         "displacement of each box, as a share of the scene file's `moves`", MISSING, unit="-1 to 1 for X, Y, Z"
     )
@@ -68,17 +94,27 @@ class BlockLeaves:
     face: Any = key(
         "selects one of the block's resting faces; 0 is its base", MISSING, unit="0 to 1, 1 excluded", needs=".count!=0"
     )
-    material: MaterialLeaves = key("surface of the blocks", MaterialLeaves, needs=".count!=0")
+    material: SolidLeaves = key("surface of the blocks", SolidLeaves, needs=".count!=0")
 
 
 @dataclass
 class LightLeaves:
     slots: int = key("greatest number of lights, at most 8; values are drawn for all of them", MISSING, unit="lights")
     count: Any = key("number of lights", MISSING, unit="lights")
-    kind: Any = key("kind of each light", MISSING, unit="words", needs=".count!=0")
+    kind: Any = key(
+        "kind of each light; a window is a square area light that is itself visible",
+        MISSING,
+        unit="words",
+        needs=".count!=0",
+    )
     direction: Any = key("direction from the table's center to the light", MISSING, unit="vector", needs=".count!=0")
-    distance: Any = key("distance from the table's center", MISSING, unit="m", needs=".kind=point|area")
-    size: Any = key("radius of an area light: the softness of its shadows", MISSING, unit="m", needs=".kind=area")
+    distance: Any = key("distance from the table's center", MISSING, unit="m", needs=".kind=point|area|window")
+    size: Any = key(
+        "radius of an area light, half the edge of a window: the softness of their shadows",
+        MISSING,
+        unit="m",
+        needs=".kind=area|window",
+    )
     color: Any = key("color of the light", MISSING, unit="RGB, 0 to 1", needs=".count!=0")
     intensity: Any = key(
         "brightness of a white matte surface at the table's center that faces the light",
@@ -95,8 +131,14 @@ class LightLeaves:
 @dataclass
 class AmbientLeaves:
     intensity: Any = key("brightness of a white matte surface by ambient light alone", MISSING, unit="1 is white")
-    sky: Any = key("color of the ambient light from above", MISSING, unit="RGB", needs=".intensity!=0")
-    ground: Any = key("color of the ambient light from below", MISSING, unit="RGB", needs=".intensity!=0")
+    sky: Any = key("color of the ambient light from `direction`", MISSING, unit="RGB", needs=".intensity!=0")
+    ground: Any = key("color of the ambient light from the opposite side", MISSING, unit="RGB", needs=".intensity!=0")
+    direction: Any = key(
+        "where `sky` is: upward, or toward the bright side of the room", MISSING, unit="vector", needs=".intensity!=0"
+    )
+    reflection: Any = key(
+        "share in which glossy surfaces mirror the background's texture", MISSING, unit="0 to 1", needs=".intensity!=0"
+    )
     occlusion: Any = key(
         "darkening of the ambient light where surfaces are close to each other",
         MISSING,
@@ -150,7 +192,7 @@ class Randomize:
     images: str = key("folder of your own pictures for the texture `image`; empty for none", "", unit="folder")
     blocks: BlockLeaves = key("the labeled blocks", BlockLeaves)
     distractors: BlockLeaves = key("blocks without labels, of the same block set", BlockLeaves)
-    table: MaterialLeaves = key("surface of the table", MaterialLeaves)
+    table: SolidLeaves = key("surface of the table", SolidLeaves)
     floor: MaterialLeaves = key("surface of the floor", MaterialLeaves)
     wall: MaterialLeaves = key("surface of the walls", MaterialLeaves, needs=".walls!=0")
     background: MaterialLeaves = key("background, visible if there are no walls", MaterialLeaves, needs=".walls!=1")

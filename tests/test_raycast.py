@@ -49,7 +49,8 @@ def lights(*items: dict[str, object], batch: int = 1) -> Lights:
 
 
 def around(intensity: float, sky: object = (1, 1, 1), ground: object = (1, 1, 1), occlusion: float = 0.0) -> Ambient:
-    return Ambient(*(np.array([value], dtype=float) for value in (intensity, sky, ground, occlusion)))
+    values = (intensity, sky, ground, (0, 0, 1), 0, occlusion)
+    return Ambient(*(np.array([value], dtype=float) for value in values))
 
 
 def drawn(scenes: Scenes, **settings: object) -> Frames:

@@ -12,6 +12,7 @@ from simgen.scene import (
     Ambient,
     Blocks,
     Cameras,
+    Clutter,
     Fixtures,
     Lights,
     Materials,
@@ -33,6 +34,11 @@ def materials(rng: np.random.Generator, *shape: int) -> Materials:
         cycles=rng.random(shape),
         angle=rng.normal(size=shape),
         pattern=rng.integers(0, 2**31, shape),
+        crop=rng.random(shape),
+        sides=rng.random(shape) < 0.5,
+        edge=rng.random(shape),
+        wear=rng.random(shape),
+        grime=rng.random(shape),
         roughness=rng.random(shape),
         metalness=rng.random(shape),
         specular=rng.random(shape),
@@ -58,6 +64,14 @@ def scenes_of(batch: int, seed: int = 0) -> Scenes:
         fixtures=Fixtures(
             shift=rng.normal(size=(batch, 3, 3)), scale=rng.random((batch, 3)), present=rng.random((batch, 3)) < 0.5
         ),
+        clutter=Clutter(
+            kind=rng.integers(0, 12, (batch, 2)),
+            variant=rng.integers(0, 9, (batch, 2)),
+            size=rng.random((batch, 2)),
+            world_from_object=rng.normal(size=(batch, 2, 4, 4)),
+            material=materials(rng, batch, 2),
+            present=rng.random((batch, 2)) < 0.5,
+        ),
         lights=Lights(
             present=rng.random((batch, lights)) < 0.5,
             kind=rng.integers(0, 3, (batch, lights)),
@@ -73,6 +87,8 @@ def scenes_of(batch: int, seed: int = 0) -> Scenes:
             intensity=rng.random(batch),
             sky=rng.random((batch, 3)),
             ground=rng.random((batch, 3)),
+            direction=rng.normal(size=(batch, 3)),
+            reflection=rng.random(batch),
             occlusion=rng.random(batch),
         ),
         cameras=Cameras(
