@@ -20,16 +20,8 @@ TEXTURES = (
     *("flat", "gradient", "checker", "stripes", "noise", "image", "faces"),
     *("collage", "print", "wood", "stone", "fabric", "fractal", "photograph"),
 )
-PICTURES = (
-    "image",
-    "collage",
-    "print",
-    "wood",
-    "stone",
-    "fabric",
-    "fractal",
-    "photograph",
-)  # textures that are pictures
+GENERATED = TEXTURES[7:13]  # families of generated pictures
+PICTURES = ("image", *GENERATED, "photograph")
 SURFACES = ("table", "floor", "wall", "background")
 LIGHTS = ("directional", "point", "area", "window")
 CLUTTER = (

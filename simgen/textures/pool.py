@@ -1,0 +1,60 @@
+"""The pictures that surfaces wear, with mip levels, in one array that the ray caster's kernels sample."""
+
+from collections.abc import Callable, Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from simgen.pictures import Image
+
+SIDE = 256  # px, a power of two
+LEVELS = SIDE.bit_length()  # the last has one texel
+STARTS = tuple(sum((SIDE >> k) ** 2 for k in range(level)) for level in range(LEVELS))  # each level's first texel
+TEXELS = sum((SIDE >> level) ** 2 for level in range(LEVELS))
+VARIANTS = 64  # pictures of each generated family
+MOST = 512  # pictures held at once: 134 MB
+
+Key = tuple[str, int]  # a texture and the picture's number
+
+
+class Pool:
+    """Pictures by key, each made once by `make` (a key's picture, (SIDE, SIDE, 3) uint8) and kept until MOST others were used
+    since. `texels` (capacity, TEXELS, 3) uint8 holds them; it grows as needed."""
+
+    def __init__(self, make: Callable[[Key], Image]) -> None:
+        self.texels = np.zeros((8, TEXELS, 3), np.uint8)
+        self.version = 0  # changes whenever `texels` does
+        self._make = make
+        self._layer: dict[Key, int] = {}  # in the order of their last use
+
+    def layers(self, keys: Iterable[Key]) -> dict[Key, int]:
+        """The place of each of `keys` in `texels`, which holds all of them at once."""
+        wanted = dict.fromkeys(keys)
+        for key in [key for key in wanted if key in self._layer]:
+            self._layer[key] = self._layer.pop(key)
+        for key in wanted:
+            if key not in self._layer:
+                self._layer[key] = self._free(wanted)
+                self.texels[self._layer[key]] = mip_levels(self._make(key))
+                self.version += 1
+        return {key: self._layer[key] for key in wanted}
+
+    def _free(self, wanted: dict[Key, None]) -> int:
+        """A place in `texels` for one more picture."""
+        if len(self._layer) >= MOST:
+            oldest = next(key for key in self._layer)
+            if oldest not in wanted:
+                return self._layer.pop(oldest)
+        if len(self._layer) == len(self.texels):
+            self.texels = np.concatenate([self.texels, np.zeros_like(self.texels)])
+        return len(self._layer)
+
+
+def mip_levels(picture: Image) -> NDArray[np.uint8]:
+    """(TEXELS, 3): `picture` (SIDE, SIDE, 3) and its mip levels, each the mean of 2 x 2 texels of the one before."""
+    levels = [picture]
+    while len(levels) < LEVELS:
+        half = levels[-1].shape[0] // 2
+        levels.append(np.asarray(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA), np.uint8))
+    return np.concatenate([level.reshape(-1, 3) for level in levels])
