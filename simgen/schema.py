@@ -224,9 +224,9 @@ class Source:
     scene: str = key("scene file: a name of scenes/*.yaml, or the path of your own file", "tabletop")
     seed: int = key("seed of all random numbers; sample i is a function of seed and i alone", 0)
     renderer: str = key(
-        "renderer: tiny (PyBullet, CPU), egl (PyBullet, OpenGL) or raycast (torch; any lights; CPU and CUDA)",
+        "renderer: tiny (PyBullet, CPU) or raycast (torch; any lights; CPU and CUDA)",
         "tiny",
-        choices=("tiny", "egl", "raycast"),
+        choices=("tiny", "raycast"),
     )
     physics: str = key(
         "place: blocks lie apart on the table; settle: they are dropped and come to rest, with contact and piles",

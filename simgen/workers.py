@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import torch
 
 from simgen.command.progress import Progress, announce
 from simgen.dataset.recipe import describe
@@ -23,7 +22,7 @@ from simgen.pipeline import CHUNK, Pipeline, check_choice, make_pipeline
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Render
 
-# Samples after which a new process replaces a worker: PyBullet leaks 2 kB (tiny) to 50 kB (EGL) for each sample.
+# Samples after which a new process replaces a worker: PyBullet leaks 2 kB for each sample.
 RECYCLE = 1000
 PREFLIGHT = 256  # scenes that are sampled before anything is written, so that impossible placements fail early
 
@@ -81,7 +80,7 @@ def render(config: Render) -> None:
 
 def _run(config: Render, todo: list[int]) -> Iterator[int]:
     """Renders `todo` in worker processes; yields the number of samples in each finished chunk."""
-    share = RECYCLE * config.workers if config.renderer in ("tiny", "egl") else len(todo)
+    share = RECYCLE * config.workers if config.renderer == "tiny" else len(todo)
     for k in range(0, len(todo), share):
         yield from _run_pool(config, todo[k : k + share])
 
@@ -132,7 +131,6 @@ _worker: tuple[Render, Pipeline, Renderer] | None = None
 def _start_worker(config: Render) -> None:
     global _worker
     cv2.setNumThreads(1)  # the workers are the parallelism
-    torch.set_num_threads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     pipeline = make_pipeline(config)
     _worker = config, pipeline, make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)

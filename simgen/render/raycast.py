@@ -46,7 +46,8 @@ class RaycastRenderer:
     ignored: tuple[str, ...] = ()
 
     def __init__(self, world: World, images: ImageFolder, settings: Raycast) -> None:
-        self.device = _device(settings.device)
+        self._device = _device(settings.device)
+        self.device = str(self._device)
         for key, value in (("supersample", settings.supersample), ("light_samples", settings.light_samples)):
             if not 1 <= value <= 64:
                 raise ConfigError(f"raycast.{key}: got {value}; expected 1 to 64")
@@ -55,15 +56,15 @@ class RaycastRenderer:
             raise ConfigError(
                 f"raycast.light_samples: got {settings.light_samples}; expected a square number: 1, 4, 9, ..."
             )
-        self._chunk = DEFAULT_CHUNK[self.device.type][settings.compile] if settings.chunk is None else settings.chunk
+        self._chunk = DEFAULT_CHUNK[self._device.type][settings.compile] if settings.chunk is None else settings.chunk
         if self._chunk < RAYS:
             raise ConfigError(f"raycast.chunk: got {self._chunk}; expected at least {RAYS} rays")
         # Beside small pictures, the cost of a call counts: then several scenes share one.
-        self.batch = 64 if self.device.type == "cuda" else 8 if settings.compile else 1
+        self.batch = 64 if self._device.type == "cuda" else 8 if settings.compile else 1
         self._world, self._images, self._settings = world, images, settings
         self._run = Run(settings.compile)
-        self._kinds = Kinds.of(world, self.device)
-        self._disc = _disc_samples(strata).to(self.device)
+        self._kinds = Kinds.of(world, self._device)
+        self._disc = _disc_samples(strata).to(self._device)
 
     def render(self, scenes: Scenes) -> Frames:
         # Compiled kernels are those of one mode of autograd: a training that validates without would compile all twice.
@@ -73,25 +74,26 @@ class RaycastRenderer:
     def _render(self, scenes: Scenes) -> Frames:
         height, width = scenes.cameras.height, scenes.cameras.width
         try:
-            canvas = Canvas(len(scenes), scenes.blocks.model.shape[1], _count(height), _count(width), self.device)
+            canvas = Canvas(len(scenes), scenes.blocks.model.shape[1], _count(height), _count(width), self._device)
             group = max(1, self._chunk // (_count(height) * _count(width) * RAYS))
             for start in range(0, len(scenes), group):
                 self._render_group(take(scenes, slice(start, start + group)), canvas, start)
         except torch.OutOfMemoryError as error:
-            raise RenderError(_too_little_memory(self.device, self._chunk, len(scenes))) from error
-        return Frames(
+            raise RenderError(_too_little_memory(self._device, self._chunk, len(scenes))) from error
+        frames = Frames(
             canvas.rgb[:, :, :height, :width].permute(0, 2, 3, 1),
             canvas.depth[:, :height, :width],
             canvas.slot[:, :height, :width],
             canvas.amodal[:, :, :height, :width],
         )
+        return frames.cpu() if self._device.type == "cpu" else frames
 
     def close(self) -> None:
         pass
 
     def _render_group(self, scenes: Scenes, canvas: "Canvas", start: int) -> None:
         stage = Stage.of(scenes, self._world, self._kinds)
-        glow = Glow.of(scenes, self._world, self.device)
+        glow = Glow.of(scenes, self._world, self._device)
         pictures = Pictures.of(scenes, self._images, stage)
         side = self._settings.supersample
         # Masks and depth are those of the pixels' centres; with an even number of samples that is a pass of its own.
@@ -107,7 +109,7 @@ class RaycastRenderer:
 
     def _tiles(self, scenes: Scenes, step: tuple[float, float], number: int) -> Iterator[Tiles]:
         """The rays through the pixels' centres plus `step` px, chunk by chunk; `number` tells passes apart."""
-        cameras, device = scenes.cameras, self.device
+        cameras, device = scenes.cameras, self._device
         plane = _tiled(plane_of(cameras, step, TILE, device))
         pose = torch.tensor(cameras.world_from_camera, device=device).float()
         seed = torch.tensor(scenes.sensor.noise_seed, device=device)
@@ -129,7 +131,7 @@ class RaycastRenderer:
             )
 
     def _first_hits(self, stage: Stage, tiles: Tiles) -> Hits:
-        device, (count, rays) = self.device, tiles.directions[0].shape
+        device, (count, rays) = self._device, tiles.directions[0].shape
         depth = torch.full((count, rays), torch.inf, device=device)
         owner = torch.full((count, rays), float(stage.solids + BACKGROUND), device=device)
         face = torch.zeros((count, rays), device=device)

@@ -76,7 +76,7 @@ def check_convex(world: World) -> None:
         if not solid.convex:
             raise RenderError(
                 f"renderer: raycast draws convex blocks only, and block '{solid.name}' has hollows or holes; render it with "
-                "renderer=tiny or egl (and train on that dataset), or split its mesh into convex blocks"
+                "renderer=tiny (and train on that dataset), or split its mesh into convex blocks"
             )
 
 

@@ -14,7 +14,7 @@ from simgen.render.stage import BACKGROUND, Stage, Vector, dot
 from simgen.scene import SURFACES, TEXTURES, Scenes
 from simgen.textures.color import decode
 from simgen.textures.images import ImageFolder
-from simgen.textures.procedural import ROUND_FACE, lattice, mix, of_face
+from simgen.textures.procedural import FACES, LATTICE, OCTAVES, ROUND_FACE, lattice
 
 PICTURE = 256  # px: what is kept of a user's picture on a surface; a background has the size of the frame
 
@@ -226,7 +226,7 @@ def face_number(frame: Frame, is_round: bool, direction: Vector, face: Tensor) -
 
 def faced(frame: Frame, is_round: bool, direction: Vector, face: Tensor, pattern: Tensor, table: Tensor) -> Tensor:
     """(K, P) share of the second colour of a block whose faces have colours of their own; see textures.of_face."""
-    return of_face(face_number(frame, is_round, direction, face), pattern, table)
+    return _of_face(face_number(frame, is_round, direction, face), pattern, table)
 
 
 def textured(
@@ -244,7 +244,7 @@ def textured(
 ) -> Tensor:
     """(K, P) share of the second colour; see textures.mix."""
     u, v = texture_place(frame, is_round, depth, origin, direction, face)
-    return mix(kind, u, v, cycles, angle, pattern, table)
+    return _mix(kind, u, v, cycles, angle, pattern, table)
 
 
 def normals(
@@ -280,7 +280,9 @@ def shares(run: Run, shown: Shown, pictures: Pictures, tiles: Tiles, hits: Hits)
                 colors.append(_sampled(pictures.backgrounds, pictures.background[shown.scene[screen]], u, v))
             else:
                 cycles, cosine, sine, pattern = (part[screen] for part in look)
-                share[screen] = run(mix, name, u, v, cycles, (cosine, sine), pattern, lattice(device))
+                share[screen] = run(
+                    _mix, name, u, v, cycles, (cosine, sine), pattern, torch.from_numpy(lattice().copy()).to(device)
+                )
         for rows, is_round, frame in shown.frames(run, (here & ~behind).nonzero()[:, 0]):
             seen = (frame, is_round, hits.depth, tiles.origin, tiles.directions, hits.face)
             if name == "image":
@@ -288,11 +290,27 @@ def shares(run: Run, shown: Shown, pictures: Pictures, tiles: Tiles, hits: Hits)
                 worn.append(rows)
                 colors.append(_sampled(pictures.images, pictures.number.reshape(-1)[shown.row[rows]], u, v))
             elif name == "faces":
-                found = run(faced, frame, is_round, tiles.directions, hits.face, look[3][rows], lattice(device))
+                found = run(
+                    faced,
+                    frame,
+                    is_round,
+                    tiles.directions,
+                    hits.face,
+                    look[3][rows],
+                    torch.from_numpy(lattice().copy()).to(device),
+                )
                 share.index_copy_(0, rows, found)
             else:
                 cycles, cosine, sine, pattern = (part[rows] for part in look)
-                found = run(textured, name, *seen, cycles, (cosine, sine), pattern, lattice(device))
+                found = run(
+                    textured,
+                    name,
+                    *seen,
+                    cycles,
+                    (cosine, sine),
+                    pattern,
+                    torch.from_numpy(lattice().copy()).to(device),
+                )
                 share.index_copy_(0, rows, found)
     nothing = torch.zeros(0, dtype=torch.int64, device=device)
     return share, torch.cat(worn or [nothing]), torch.cat(colors or [torch.zeros((0, rays, 3), device=device)])
@@ -313,3 +331,56 @@ def _sampled(images: Tensor, number: Tensor, u: Tensor, v: Tensor) -> Tensor:
     column = ((u + 0.5) * width).long().clamp(0, width - 1)
     line = ((0.5 - v) * height).long().clamp(0, height - 1)
     return images[number[:, None], line, column]
+
+
+def _mix(
+    kind: str, u: Tensor, v: Tensor, cycles: Tensor, angle: tuple[Tensor, Tensor], pattern: Tensor, table: Tensor
+) -> Tensor:
+    """The share in [0, 1] of the second color at (u, v); (0, 0) is the middle of the surface, its edges are at -0.5 and 0.5.
+
+    `kind` is one of TEXTURES except flat and image (no second color) and faces (see `of_face`). The other arguments
+    broadcast against u and v, which have the same shape: `angle` is the cosine and sine of the rotation of gradients,
+    checkers and stripes; `pattern` (int64) selects the noise from `table`, which is lattice().
+    """
+    if kind == "noise":
+        return _noise(u, v, cycles, pattern, table)
+    cosine, sine = angle
+    along = u * cosine + v * sine
+    if kind == "gradient":
+        # The corners have the unmixed colors.
+        return (along / (cosine.abs() + sine.abs()) + 0.5).clamp(0, 1)
+    stripes = torch.floor(along * (2 * cycles))
+    if kind == "checker":
+        stripes = stripes + torch.floor((v * cosine - u * sine) * (2 * cycles))
+    return stripes - 2 * torch.floor(stripes * 0.5)
+
+
+def _of_face(number: Tensor, pattern: Tensor, table: Tensor) -> Tensor:
+    """The share in [0, 1] of the second color on the face `number` (0, 1, ...; see shapes.face_numbers) of a block with one
+    color for each face; `pattern` (int64) selects them from `table`, which is lattice()."""
+    return table[(_hashed(pattern) + 977 * (number.to(torch.int64) % FACES)) % len(table)]
+
+
+def _hashed(pattern: Tensor) -> Tensor:
+    return pattern * 2654435761 + 12345  # Knuth's multiplicative hash
+
+
+def _noise(u: Tensor, v: Tensor, cycles: Tensor, pattern: Tensor, table: Tensor) -> Tensor:
+    """Value noise in [0, 1]: OCTAVES lattices of random numbers, smoothly interpolated and summed."""
+    total = torch.zeros_like(u)
+    hashed = _hashed(pattern)  # its bits offset the lattice, in each octave differently
+    for octave in range(OCTAVES):
+        x, y = u * (cycles * 2**octave), v * (cycles * 2**octave)
+        left, low = torch.floor(x), torch.floor(y)
+        x, y = x - left, y - low
+        x, y = x * x * (3 - 2 * x), y * y * (3 - 2 * y)
+        column = left.to(torch.int32) + ((hashed >> (8 * octave)) & (LATTICE - 1)).to(torch.int32)
+        row = low.to(torch.int32) + ((hashed >> (8 * octave + 24)) & (LATTICE - 1)).to(torch.int32)
+        column, next_column = column & (LATTICE - 1), (column + 1) & (LATTICE - 1)
+        row, next_row = (row & (LATTICE - 1)) * LATTICE, ((row + 1) & (LATTICE - 1)) * LATTICE
+        a, b = table[row + column], table[row + next_column]
+        c, d = table[next_row + column], table[next_row + next_column]
+        near, far = a + (b - a) * x, c + (d - c) * x
+        total = total + (near + (far - near) * y) * 0.5**octave
+    # The sum is concentrated about 0.5; this spreads it over most of [0, 1].
+    return ((total / (2 - 0.5 ** (OCTAVES - 1)) - 0.5) * 1.8 + 0.5).clamp(0, 1)
