@@ -110,7 +110,7 @@ def stages(index: range) -> dict[str, float]:
             rgb = timed("sensor", lambda f=frames, s=part: sense(f.rgb, s.sensor))
             labels = timed("labels", lambda f=frames, s=part: labels_of(s, f, pipeline.world))
             for k in range(len(part)):
-                sample = Sample(take(part, [k]), rgb[k].numpy(), frames.depth[k].numpy(), labels[k])
+                sample = Sample(take(part, [k]), rgb[k], frames.depth[k], labels[k])
                 timed("write", lambda sample=sample: write_sample(out, sample, "jpg"))
     return spent
 

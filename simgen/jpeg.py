@@ -24,8 +24,10 @@ _DCT = np.array(
 
 
 def compress_batch(images: Any, quality: Any, torch: Any) -> Any:
-    """(B, H, W, 3) uint8: the RGB images `images` after compression with `quality` (B,), 1 to 100, and decompression. `torch`
-    is that module, which only callers that have tensors import."""
+    """(B, H, W, 3) uint8: the RGB images `images` after compression with `quality` (B,), 1 to 100, and decompression.
+
+    `torch` is that module, which only callers that have tensors import.
+    """
     height, width = images.shape[1:3]
     device = images.device
     dct = torch.asarray(_DCT.astype(np.float32), device=device)
@@ -74,7 +76,7 @@ def _quantized(plane: Any, table: Any, dct: Any, torch: Any) -> Any:
 
 
 def _doubled(plane: Any, torch: Any) -> Any:
-    """(B, 2 h, 2 w): `plane` (B, h, w) at twice its resolution: of the two nearest rows 3/4 and 1/4, the same for columns."""
+    """(B, 2 h, 2 w): `plane` (B, h, w) at twice its resolution: 3/4 and 1/4 of the two nearest rows, then columns."""
     for axis in (1, 2):
         n = plane.shape[axis]
         here = torch.arange(n, device=plane.device)

@@ -7,7 +7,6 @@ arithmetic on pixels is + - * / sqrt, comparisons and tables, which IEEE 754 and
 depends neither on its batch nor on the model of the CPU, and a GPU computes the same but for blur and JPEG (see `sense`).
 """
 
-import importlib
 import math
 from functools import cache
 from typing import Any
@@ -70,7 +69,8 @@ def _sense_array(light: NDArray[np.float32], sensor: Sensor) -> Image:
 
 
 def _sense_tensor(light: Any, sensor: Sensor) -> Any:
-    torch = importlib.import_module("torch")
+    import torch
+
     batch, height, width, _ = light.shape
     x = _blurred_tensor(light, [blur_kernel(sensor, row, height) for row in range(batch)])
     development = _Development(sensor, height, width, torch, device=light.device)
@@ -82,7 +82,7 @@ def _sense_tensor(light: Any, sensor: Sensor) -> Any:
 
 
 class _Development:
-    """All steps between blur and JPEG, for rows of B images at a time: arrays of the module `xp`, made with its arguments `on`."""
+    """All steps between blur and JPEG for rows of B images, as arrays of the module `xp` made with its arguments `on`."""
 
     def __init__(self, sensor: Sensor, height: int, width: int, xp: Any, **on: Any) -> None:
         batch = len(sensor.exposure)
@@ -148,15 +148,16 @@ def _blurred(light: NDArray[np.float32], kernel: NDArray[np.float64]) -> NDArray
     weights = np.rint(kernel * _WEIGHT)
     whole = np.rint(light.astype(np.float64) * _LIGHT)
     total = cv2.filter2D(whole, cv2.CV_64F, weights, borderType=cv2.BORDER_REPLICATE)
-    return (np.rint(total) / (weights.sum() * _LIGHT)).astype(np.float32)
+    return np.asarray(np.rint(total) / (weights.sum() * _LIGHT), dtype=np.float32)
 
 
 def _blurred_tensor(light: Any, kernels: list[NDArray[np.float64]]) -> Any:
     reach = max(len(kernel) // 2 for kernel in kernels)
     if all(kernel.max() == 1 for kernel in kernels):
         return light
-    functional = importlib.import_module("torch.nn.functional")
-    torch = importlib.import_module("torch")
+    import torch
+    from torch.nn import functional
+
     padded = np.stack([np.pad(kernel, reach - len(kernel) // 2) for kernel in kernels]).astype(np.float32)
     weight = torch.from_numpy(padded).repeat_interleave(3, 0)[:, None].to(light.device)
     edges = functional.pad(light.permute(0, 3, 1, 2), [reach] * 4, mode="replicate")
@@ -228,4 +229,4 @@ def _philox(counter: Any, key: Any) -> tuple[Any, Any, Any, Any]:
 def _quantiles() -> NDArray[np.float32]:
     """(65536,) normal quantiles at the centers of equal bins, a table for 16-bit random numbers. 8-bit pixels need no
     finer resolution."""
-    return ndtri((np.arange(65536) + 0.5) / 65536).astype(np.float32)
+    return np.asarray(ndtri((np.arange(65536) + 0.5) / 65536), dtype=np.float32)

@@ -40,7 +40,7 @@ def mix(kind: str, u: Float, v: Float, cycles: Float, angle: tuple[Any, Any], pa
     along = u * cosine + v * sine
     if kind == "gradient":
         # The corners have the unmixed colors.
-        return np.clip(along / (np.abs(cosine) + np.abs(sine)) + 0.5, 0, 1)
+        return np.asarray(np.clip(along / (np.abs(cosine) + np.abs(sine)) + 0.5, 0, 1))
     stripes = np.floor(along * (2 * cycles))
     if kind == "checker":
         stripes = stripes + np.floor((v * cosine - u * sine) * (2 * cycles))
@@ -75,13 +75,13 @@ def _noise(u: Float, v: Float, cycles: Float, pattern: Integer, table: Float) ->
         near, far = a + (b - a) * x, c + (d - c) * x
         total = total + (near + (far - near) * y) * 0.5**octave
     # The sum is concentrated about 0.5; this spreads it over most of [0, 1].
-    return np.clip((total / (2 - 0.5 ** (OCTAVES - 1)) - 0.5) * 1.8 + 0.5, 0, 1)
+    return np.asarray(np.clip((total / (2 - 0.5 ** (OCTAVES - 1)) - 0.5) * 1.8 + 0.5, 0, 1))
 
 
 @cache
 def lattice() -> Float:
     """The random numbers in [0, 1), (LATTICE^2,) float32, of all noise textures. Not to be changed."""
-    numbers = (Draws(0, np.array([0])) / "noise").uniform(LATTICE * LATTICE)[0].astype(np.float32)
+    numbers = np.asarray((Draws(0, np.array([0])) / "noise").uniform(LATTICE * LATTICE)[0], dtype=np.float32)
     numbers.flags.writeable = False
     return numbers
 

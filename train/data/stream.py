@@ -80,7 +80,7 @@ class Stream(Dataset[Batch]):
         scenes = pipeline.sampler.sample(pipeline.source.seed, index)
         frames = renderer.render(scenes)
         targets = targets_of(scenes, frames)
-        images = sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous()
+        images = torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2).contiguous()
         targets = replace(targets, model=classes.to(images.device)[targets.model])
         table = pipeline.world.table
         tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)

@@ -78,18 +78,20 @@ def joined(parts: Sequence[Targets]) -> Targets:
 
 
 def targets_of(scenes: Scenes, frames: Frames) -> Targets:
-    """The targets of `scenes`, on the device of `frames`. The frames must have amodal masks, as those of raycast do."""
+    """The targets of `scenes`, on the device of `frames` (NumPy arrays are on the CPU). The frames must have amodal masks,
+    as those of raycast do."""
     if frames.amodal is None:
         raise ValueError("targets_of: frames without amodal masks; expected those of renderer=raycast")
-    device, blocks, cameras = frames.slot.device, scenes.blocks, scenes.cameras
+    visible, amodal = torch.as_tensor(frames.slot), torch.as_tensor(frames.amodal)
+    device, blocks, cameras = visible.device, scenes.blocks, scenes.cameras
     camera_from_world = inverse(cameras.world_from_camera)
 
     def tensor(values: np.ndarray) -> Tensor:
         made = torch.tensor(values, device=device)
         return made.float() if made.is_floating_point() else made
 
-    box, seen = visible_boxes(frames.slot, blocks.model.shape[1])
-    whole = frames.amodal.flatten(2).sum(2, dtype=torch.int32)  # int64 would copy all to eight bytes a pixel
+    box, seen = visible_boxes(visible, blocks.model.shape[1])
+    whole = amodal.flatten(2).sum(2, dtype=torch.int32)  # int64 would copy all to eight bytes a pixel
     return Targets(
         present=tensor(blocks.present),
         labelled=tensor(blocks.labelled),
