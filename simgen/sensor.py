@@ -23,6 +23,7 @@ Image = NDArray[np.uint8]
 
 HEIGHT = 480  # px: the image height that blurs in px refer to; they scale with the height
 KNEE = 0.6  # where the shoulder of the tone curve begins
+BRIGHTEST = 1e9  # times white: the shoulder of an infinite light would be undefined
 TONES = 65535  # the largest index of the tone table
 _M0, _M1, _W0, _W1, _MASK = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, 0xFFFFFFFF
 _CHUNK = 1 << 14  # counters at a time on a CPU, so that Philox's working set fits the cache
@@ -119,7 +120,7 @@ class _Development:
         if self.grain is not None:
             variance = (x * self.shot + self.read).clip(0, None)
             x = x + self.grain[:, rows] * self.xp.sqrt(variance)
-        x = (x * self.white).clip(0, None)
+        x = (x * self.white).clip(0, BRIGHTEST)
         if self.shoulder is not None:
             over = ((x - KNEE) * (1 / (1 - KNEE))).clip(0, None)
             x = x - self.shoulder * (over - over / (1 + over))
