@@ -1,8 +1,8 @@
 """Measures rendering: images/s by stage, the whole pipeline against the bare renderer, and memory over a long run.
 
-    python scripts/bench_render.py [--renderers tiny egl raycast fused] [--sizes 224x224 640x480] [--workers 1 2]
+    python scripts/bench_render.py [--renderers tiny raycast fused] [--sizes 224x224 640x480] [--workers 1 2]
     python scripts/bench_render.py --lights [--sizes 224x224 640x480]     8 blocks, 2 point lights with hard shadows
-    python scripts/bench_render.py --soak 5000 [--renderers tiny egl]
+    python scripts/bench_render.py --soak 5000 [--renderers tiny raycast]
 
 `fused` is raycast with raycast.compile=true. scripts/bench_cuda.py measures a GPU.
 
@@ -110,7 +110,7 @@ def stages(index: range) -> dict[str, float]:
             rgb = timed("sensor", lambda f=frames, s=part: sense(f.rgb, s.sensor))
             labels = timed("labels", lambda f=frames, s=part: labels_of(s, f, pipeline.world))
             for k in range(len(part)):
-                sample = Sample(take(part, [k]), rgb[k].numpy(), frames.depth[k].numpy(), labels[k])
+                sample = Sample(take(part, [k]), rgb[k], frames.depth[k], labels[k])
                 timed("write", lambda sample=sample: write_sample(out, sample, "jpg"))
     return spent
 
@@ -215,7 +215,7 @@ def soak(renderer: str, number: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--renderers", nargs="+", default=["tiny", "egl"])
+    parser.add_argument("--renderers", nargs="+", default=["tiny", "raycast"])
     parser.add_argument("--sizes", nargs="+", default=["224x224", "640x480"])
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--number", type=int, default=64, help="images of each worker in one run")

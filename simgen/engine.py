@@ -1,8 +1,8 @@
 """PyBullet, the physics engine and rasterizer: the only module that imports it.
 
 Two distributions on PyPI provide the same `import pybullet`: the original `pybullet`, whose newest wheel is for Python 3.11,
-and the fork `pybullet-arm64`, built for Python 3.11 to 3.13 without numpy and without the EGL plugin. pyproject.toml
-chooses between them; nothing else in simgen depends on which one is installed.
+and the fork `pybullet-arm64`, built for Python 3.11 to 3.13 without numpy. pyproject.toml chooses between them; nothing else
+in simgen depends on which one is installed.
 """
 
 import contextlib

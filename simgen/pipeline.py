@@ -15,7 +15,7 @@ from simgen.errors import ConfigError, RenderError
 from simgen.labels import labels_of
 from simgen.physics import sample_settled
 from simgen.randomize import Sampler, make_sampler
-from simgen.render import Frames, Renderer, check_renderer
+from simgen.render import Frames, Renderer, check_renderer, to_numpy
 from simgen.scene import Scenes, take
 from simgen.schema import Source
 from simgen.sensor import sense
@@ -46,11 +46,11 @@ class Pipeline:
             part = take(scenes, slice(start, start + renderer.batch))
             frames = renderer.render(part)
             _check_not_black(frames, part, self.source.seed)
-            rgb = sense(frames.rgb, part.sensor).cpu().numpy()
+            rgb = to_numpy(sense(frames.rgb, part.sensor))
             frames = frames.cpu()
             labels = labels_of(part, frames, self.world)
             for row in range(len(part)):
-                yield Sample(take(part, [row]), rgb[row], frames.depth[row].numpy(), labels[row])
+                yield Sample(take(part, [row]), rgb[row], frames.depth[row], labels[row])
 
 
 def make_pipeline(source: Source) -> Pipeline:
@@ -91,10 +91,10 @@ def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:
     """Raises RenderError for a black image, which means that the lights are configured wrongly. The background is ignored,
     because it emits light."""
     there = frames.depth > 0
-    lit = there & (frames.rgb.amax(-1) >= BLACK)
+    lit = there & (frames.rgb >= BLACK).any(-1)
     # A few pixels along edges may be half background.
-    black = lit.flatten(1).sum(1) < 0.05 * there.flatten(1).sum(1)
-    for row in np.flatnonzero(black.cpu().numpy()):
+    black = lit.sum((1, 2)) < 0.05 * there.sum((1, 2))
+    for row in np.flatnonzero(to_numpy(black)):
         dark = not np.any(scenes.lights.present[row] & (scenes.lights.intensity[row] > 0))
         cause = (
             "it has no light and no ambient: raise randomize.light.count or randomize.ambient.intensity"

@@ -206,15 +206,9 @@ class Randomize:
 
 @dataclass
 class Raycast:
-    device: str = key("device of the ray caster: cpu, cuda or cuda:K", "cpu")
+    device: str = key("device that draws: cpu, cuda or cuda:K", "cpu")
     supersample: int = key("rays per pixel along each side: 2 casts 4", 1)
     light_samples: int = key("shadow rays per area light and ray; a square number", 9)
-    chunk: int | None = key("rays at a time, which bounds memory; changes no byte. null: chosen for the device", None)
-    compile: bool = key(
-        "fuse the arithmetic with torch.compile: several times faster, after some minutes of compiling the first time; "
-        "needs a C++ compiler; changes no byte",
-        False,
-    )
 
 
 @dataclass
@@ -224,9 +218,9 @@ class Source:
     scene: str = key("scene file: a name of scenes/*.yaml, or the path of your own file", "tabletop")
     seed: int = key("seed of all random numbers; sample i is a function of seed and i alone", 0)
     renderer: str = key(
-        "renderer: tiny (PyBullet, CPU), egl (PyBullet, OpenGL) or raycast (torch; any lights; CPU and CUDA)",
-        "tiny",
-        choices=("tiny", "egl", "raycast"),
+        "renderer: raycast (any lights and materials; CPU and CUDA) or tiny (PyBullet's own, one light: the reference)",
+        "raycast",
+        choices=("raycast", "tiny"),
     )
     physics: str = key(
         "place: blocks lie apart on the table; settle: they are dropped and come to rest, with contact and piles",

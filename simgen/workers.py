@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import torch
 
-from simgen.command.progress import Progress, announce
+from simgen.command.progress import Progress
 from simgen.dataset.recipe import describe
 from simgen.dataset.write import IMAGE_FORMATS, WRITERS, begin, finish, write_sample
 from simgen.errors import ConfigError, RenderError
@@ -23,7 +22,7 @@ from simgen.pipeline import CHUNK, Pipeline, check_choice, make_pipeline
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Render
 
-# Samples after which a new process replaces a worker: PyBullet leaks 2 kB (tiny) to 50 kB (EGL) for each sample.
+# Samples after which a new process replaces a worker: PyBullet leaks 2 kB for each sample.
 RECYCLE = 1000
 PREFLIGHT = 256  # scenes that are sampled before anything is written, so that impossible placements fail early
 
@@ -40,13 +39,8 @@ def render(config: Render) -> None:
     renderer = make_renderer(
         config.renderer, pipeline.world, pipeline.images, config.raycast
     )  # fails here, not in a worker
-    if config.raycast.compile:  # compiling is too slow for one sample, and the bytes are the same without
-        renderer.close()
-        plain = replace(config.raycast, compile=False)
-        renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, plain)
     ignored = renderer.ignored
     next(pipeline.samples(renderer, [config.start]))  # fails here if the images are black
-    renderer.close()
     if ignored:
         print(
             f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not visible; "
@@ -70,18 +64,22 @@ def render(config: Render) -> None:
         flush=True,
     )
     if todo:
-        if config.raycast.compile:
-            announce("compiling the ray caster: some minutes the first time on a machine, then some seconds")
         with Progress("rendered", config.num, "images", done=len(done)) as progress:
-            for finished in _run(config, todo):
-                progress.update(finished)
+            if len(todo) <= CHUNK:  # to start a process takes longer than to render a few samples
+                for sample in pipeline.samples(renderer, todo):
+                    write_sample(out, sample, config.image_format)
+                    progress.update()
+            else:
+                for finished in _run(config, todo):
+                    progress.update(finished)
+    renderer.close()
     finish(out, recipe, config.start, config.num, pipeline.world)
     print(f"{out}: {config.num} samples, complete")
 
 
 def _run(config: Render, todo: list[int]) -> Iterator[int]:
     """Renders `todo` in worker processes; yields the number of samples in each finished chunk."""
-    share = RECYCLE * config.workers if config.renderer in ("tiny", "egl") else len(todo)
+    share = RECYCLE * config.workers if config.renderer == "tiny" else len(todo)
     for k in range(0, len(todo), share):
         yield from _run_pool(config, todo[k : k + share])
 
@@ -132,10 +130,10 @@ _worker: tuple[Render, Pipeline, Renderer] | None = None
 def _start_worker(config: Render) -> None:
     global _worker
     cv2.setNumThreads(1)  # the workers are the parallelism
-    torch.set_num_threads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     pipeline = make_pipeline(config)
-    _worker = config, pipeline, make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
+    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast, threads=1)
+    _worker = config, pipeline, renderer
 
 
 def _leave_with_parent() -> None:

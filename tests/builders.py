@@ -10,13 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from simgen.catalogue import World, load_world
 from simgen.config import compose
 from simgen.dataset.recipe import describe
-from simgen.errors import RenderError
 from simgen.pipeline import Pipeline, make_pipeline
 from simgen.randomize import Sampler, make_sampler
 from simgen.schema import Render
@@ -47,16 +45,6 @@ def pipeline_of(*overrides: str) -> Pipeline:
 def recipe_of(pipeline: Pipeline) -> dict[str, Any]:
     """The recipe in the manifest of a dataset of `pipeline`."""
     return describe(pipeline.source, pipeline.world, pipeline.sampler, pipeline.images)
-
-
-def need_egl() -> None:
-    """Skips the test, with the reason, if PyBullet's EGL renderer does not work."""
-    from simgen.render.bullet import probe_egl
-
-    try:
-        probe_egl()
-    except RenderError as error:
-        pytest.skip(str(error))
 
 
 @dataclass(frozen=True)

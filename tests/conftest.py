@@ -38,7 +38,7 @@ class SameProcess(Executor):
 
 @pytest.fixture(autouse=True, scope="session")
 def _render_in_this_process() -> Iterator[None]:
-    """A worker process imports torch anew, which takes seconds of CPU time. Tests of the processes themselves start the
+    """A worker process imports everything anew, which takes a second of CPU time. Tests of the processes start the
     command (test_workers.py), where this does not reach."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simgen.workers, "ProcessPoolExecutor", SameProcess)

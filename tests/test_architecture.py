@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 import tomllib
@@ -24,7 +25,7 @@ ORDER = [
     "shapes.clutter", "scene", "yamlfile", "catalogue", "textures", "textures.color",
     "textures.images", "textures.procedural", "factors", "viewpoints", "randomize", "physics", "render", "silhouette",
     "render.meshes", "render.pinhole", "render.bullet", "render.stage", "render.kernels", "render.rays", "render.lens",
-    "render.shading", "render.surface", "render.light", "render.raycast", "sensor", "labels", "targets", "dataset",
+    "render.shading", "render.surface", "render.light", "render.raycast", "jpeg", "sensor", "labels", "targets", "dataset",
     "dataset.layout", "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read",
     "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
 ]  # fmt: skip
@@ -33,20 +34,15 @@ TRAIN = [
     "__init__", "config", "metrics", "blocks", "pose", "data", "nets", "runs", "draw", "detect", "evaluate", "fit", "tobin",
     "__main__",
 ]  # fmt: skip
+TENSORS = ("raycast", "kernels", "rays", "surface", "light", "shading", "stage", "lens")
 # Which modules may import a library; it is banned everywhere else.
 ALLOWED = {
     "PIL": {"simgen/pictures.py"},  # files are decoded in one place
     "pybullet": {"simgen/engine.py"},
     "omegaconf": {"simgen/config.py"},
     "hydra": {"simgen/config.py"},
-    "torch": {
-        "train/",
-        "simgen/render/",
-        "simgen/sensor.py",
-        "simgen/textures/",
-        "simgen/workers.py",
-        "simgen/targets.py",
-    },
+    # Only training needs torch; the sensor imports it for tensors only.
+    "torch": {"train/", "simgen/sensor.py", *(f"simgen/render/{name}.py" for name in TENSORS)},
     "torchvision": {"train/"},
     "pytorch_lightning": {"train/"},
 }
@@ -185,6 +181,32 @@ def test_import_and_help_load_nothing_heavy(argv: str) -> None:
         "print([name for name in heavy if name in sys.modules])\n"
     )
     assert printed.strip() == "[]"
+
+
+def test_a_whole_dataset_needs_no_torch(tmp_path: Path) -> None:
+    """All public names and a dataset of renderer=tiny, written by a worker process: where importing torch is an error."""
+    (tmp_path / "torch.py").write_text("raise AssertionError('torch was imported')")
+    small = [
+        "randomize=none",
+        "renderer=tiny",
+        "num=1",
+        "workers=1",
+        "width=64",
+        "height=48",
+        f"out={tmp_path / 'set'}",
+    ]
+    code = (
+        "import runpy, sys, simgen\n"
+        "assert all(getattr(simgen, name) for name in simgen.__all__)\n"
+        f"sys.argv = ['simgen', 'render', *{small!r}]\n"
+        "if __name__ == '__main__': runpy.run_module('simgen', run_name='__main__')\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 samples, complete" in done.stdout
 
 
 def test_every_public_name_is_where_simgen_looks_for_it() -> None:

@@ -32,7 +32,9 @@ def drawn() -> tuple[torch.Tensor, Targets]:
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
     scenes = pipeline.sampler.sample(0, range(4))
     frames = renderer.render(scenes)
-    return sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous(), targets_of(scenes, frames)
+    return torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2).contiguous(), targets_of(
+        scenes, frames
+    )
 
 
 def ramp(height: int, width: int) -> torch.Tensor:

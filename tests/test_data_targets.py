@@ -29,7 +29,7 @@ def test_targets_are_the_labels() -> None:
             left, top, right, bottom = targets.box[row, slot].tolist()
             if label.box_visible[2] > 0:
                 assert [left + 0.5, top + 0.5, right - left, bottom - top] == list(label.box_visible)
-                inside = np.count_nonzero(frames.amodal[row, slot].numpy())
+                inside = np.count_nonzero(frames.amodal[row, slot])
                 assert targets.share[row, slot] == np.float32(np.count_nonzero(label.visible)) / np.float32(inside)
                 compared += 1
             else:

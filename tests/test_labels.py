@@ -40,11 +40,11 @@ def test_visible_fraction_is_the_mask_over_the_mask_alone(crowd) -> None:
             present[0, label.slot] = True
             scene = take(scenes, [row])
             lone = renderer.render(replace(scene, blocks=replace(scene.blocks, present=present)))
-            alone = lone.slot[0].numpy() == label.slot
+            alone = lone.slot[0] == label.slot
             assert np.count_nonzero(alone ^ label.amodal) <= max(2, 0.01 * alone.sum())
             u, v, width, height = label.box_amodal
             if u >= 0 and v >= 0 and u + width <= 320 and v + height <= 240:  # wholly within the picture
-                fraction = np.count_nonzero(frames.slot[row].numpy() == label.slot) / np.count_nonzero(alone)
+                fraction = np.count_nonzero(frames.slot[row] == label.slot) / np.count_nonzero(alone)
                 assert label.visible_fraction == pytest.approx(fraction, abs=0.01)
                 occluded += 0.05 < fraction < 0.95
     assert occluded >= 5
@@ -55,7 +55,7 @@ def test_masks_boxes_and_counts_agree(crowd) -> None:
     for row, labels in enumerate(labels_of(scenes, frames, world)):
         assert [label.slot for label in labels] == list(range(6))
         for label in labels:
-            assert np.array_equal(label.visible, frames.slot[row].numpy() == label.slot)
+            assert np.array_equal(label.visible, frames.slot[row] == label.slot)
             assert not np.any(label.visible & ~label.amodal)
             assert label.pixels >= np.count_nonzero(label.amodal)
             assert label.visible_fraction == pytest.approx(np.count_nonzero(label.visible) / label.pixels)

@@ -41,7 +41,7 @@ def scene_of(model: str, index: int = 0) -> tuple[np.ndarray, View, Kind, Array]
     )
     scenes = sampler.sample(1, [index])
     frames = make_renderer("raycast", world).render(scenes)
-    picture = sense(frames.rgb, scenes.sensor)[0].numpy()
+    picture = sense(frames.rgb, scenes.sensor)[0]
     camera = inverse(scenes.cameras.world_from_camera[0])
     view = View(scenes.cameras.intrinsics[0], scenes.cameras.distortion[0], camera)
     solid = world.solids[scenes.blocks.model[0, 0]]

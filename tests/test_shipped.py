@@ -50,7 +50,7 @@ def test_the_box_is_detected_with_a_calibrated_confidence(shipped: Detector) -> 
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
     scenes = pipeline.sampler.sample(20_261_121, range(NUMBER))
     frames = renderer.render(scenes)
-    targets, images = targets_of(scenes, frames), sense(frames.rgb, scenes.sensor).numpy()
+    targets, images = targets_of(scenes, frames), sense(frames.rgb, scenes.sensor)
     right = 0
     for row, detections in enumerate(shipped.find(list(images), views_of(targets))):
         boxes = [one for one in detections if one.kind.name == "kuka_box"]
@@ -74,7 +74,7 @@ def test_blocks_are_detected_on_any_side() -> None:
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
     scenes = pipeline.sampler.sample(20_261_122, range(12))
     frames = renderer.render(scenes)
-    targets, images = targets_of(scenes, frames), sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2)
+    targets, images = targets_of(scenes, frames), torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2)
     classes = torch.tensor(detector.blocks.classes_of(pipeline.world.solids))
     targets = replace(targets, model=classes[targets.model])
     tables = torch.full((12, 2, 2), torch.nan)

@@ -8,7 +8,6 @@ import PIL.Image
 import pytest
 import torch
 from builders import pipeline_of
-from torch import Tensor
 
 from simgen.dataset.recipe import describe
 from simgen.draws import Draws
@@ -21,7 +20,6 @@ from simgen.textures.procedural import LATTICE, lattice, mix, paint
 RED, BLUE = np.array([255, 0, 0]), np.array([0, 51, 204])
 KEY = "randomize.images"
 NOTHING = ImageFolder()
-CPU = torch.device("cpu")
 PROCEDURAL = TEXTURES[1:5]
 PAINTED = ("flat", *PROCEDURAL, "faces")  # all but image
 
@@ -61,15 +59,15 @@ def share(
 ) -> np.ndarray:
     """`mix` of numbers and arrays, the angle as one."""
 
-    def number(value: object) -> Tensor:
-        return torch.tensor(np.asarray(value, np.float64)).float()
+    def number(value: object) -> np.ndarray:
+        return np.asarray(value, np.float32)
 
     u, v = np.broadcast_arrays(u, v)
     turn = number(np.cos(angle)), number(np.sin(angle))
-    mixed = mix(kind, number(u), number(v), number(cycles), turn, torch.tensor(np.asarray(pattern)), lattice(CPU))
-    assert mixed.dtype == torch.float32
+    mixed = mix(kind, number(u), number(v), number(cycles), turn, np.asarray(pattern), lattice())
+    assert mixed.dtype == np.float32
     assert mixed.shape == u.shape
-    return mixed.numpy()
+    return mixed
 
 
 def centers(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -195,7 +195,7 @@ BAD = {
     "scene=moon": ["scene", "moon", "tabletop"],
     "scene=/nowhere/x.yaml": ["scene", "/nowhere/x.yaml", "no such file"],
     "randomize=everything": ["randomize", "everything", "full"],
-    "renderer=blender": ["renderer", "blender", "tiny, egl, raycast"],
+    "renderer=blender": ["renderer", "blender", "tiny, raycast"],
     "physics=magic": ["physics", "magic", "settle"],
     "writer=coco": ["writer", "coco", "bop"],
     "image_format=gif": ["image_format", "gif", "jpg, png"],
@@ -302,13 +302,10 @@ def test_a_sweep_makes_one_dataset_for_each_preset(tmp_path: Path) -> None:
     assert [recipe["light"]["count"] for recipe in recipes] == [1, ["integer", 1, 4]]
 
 
-def test_egl_reports_once_what_it_cannot_vary(tmp_path: Path) -> None:
-    from builders import need_egl
-
-    need_egl()
-    done = simgen("render", "num=2", "renderer=egl", "workers=1", f"out={tmp_path / 'set'}", *SIZE)
+def test_tiny_reports_once_what_it_cannot_vary(tmp_path: Path) -> None:
+    done = simgen("render", "num=2", "renderer=tiny", "workers=1", f"out={tmp_path / 'set'}", *SIZE)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("cannot vary light.count, light.kind") == 1
     recipe = open_dataset(tmp_path / "set").manifest["recipe"]
-    assert "light.color" in recipe["ignored"]
-    assert recipe["renderer"] == "egl"
+    assert "light.size" in recipe["ignored"]
+    assert recipe["renderer"] == "tiny"

@@ -1,33 +1,32 @@
 """The renderers, which draw Scenes as Frames. All have one interface, which tests/test_render.py checks."""
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from simgen.catalogue import World
-from simgen.errors import ConfigError
+from simgen.errors import ConfigError, RenderError
 from simgen.scene import Scenes
 from simgen.schema import Raycast
 from simgen.textures.images import ImageFolder
 
-RENDERERS = ("tiny", "egl", "raycast")
+RENDERERS = ("raycast", "tiny")
 
 
 @dataclass(frozen=True)
 class Frames:
-    """A batch of B rendered frames, on the renderer's device.
+    """A batch of B rendered frames: NumPy arrays from a CPU, torch tensors on its device from a CUDA renderer.
 
     rgb (B, H, W, 3) float32: linear light, 1 is white; sensor.py turns it into 8-bit images. depth (B, H, W) float32: m
     along the optical axis, 0 for background. slot (B, H, W) int16: the index of the visible block, -1 for none. amodal
     (B, N, H, W) bool: the full mask of each block, without occlusion by others; None from backends that do not provide it.
     """
 
-    rgb: Tensor
-    depth: Tensor
-    slot: Tensor
-    amodal: Tensor | None = None
+    rgb: Any
+    depth: Any
+    slot: Any
+    amodal: Any = None
 
     def __post_init__(self) -> None:
         shape = self.depth.shape
@@ -37,16 +36,20 @@ class Frames:
             )
 
     def cpu(self) -> "Frames":
-        """The same frames in CPU memory, where numpy can read them."""
-        amodal = None if self.amodal is None else self.amodal.cpu()
-        return replace(self, rgb=self.rgb.cpu(), depth=self.depth.cpu(), slot=self.slot.cpu(), amodal=amodal)
+        """The same frames as NumPy arrays."""
+        return Frames(*(to_numpy(getattr(self, item.name)) for item in fields(self)))
+
+
+def to_numpy(values: Any) -> Any:
+    """`values` as a NumPy array, from a NumPy array or a torch tensor on any device; None for None."""
+    return None if values is None else np.asarray(values.cpu() if hasattr(values, "cpu") else values)
 
 
 class Renderer(Protocol):
     """Draws scenes of one World."""
 
     name: str
-    device: torch.device
+    device: str  # where its Frames are: "cpu", or "cuda:0" and so on
     batch: int  # the preferred number of scenes in one call of `render`
 
     @property
@@ -66,20 +69,31 @@ class Renderer(Protocol):
 
 
 def make_renderer(
-    name: str, world: World, images: ImageFolder | None = None, raycast: Raycast | None = None
+    name: str,
+    world: World,
+    images: ImageFolder | None = None,
+    raycast: Raycast | None = None,
+    *,
+    threads: int | None = None,
 ) -> Renderer:
-    """The backend `name` for `world`. `raycast` are the settings of the backend raycast.
+    """The backend `name` for `world`. `raycast` are the settings of the backend raycast, and `threads` the CPU threads that
+    it may use, None for one for each core.
 
     Raises ConfigError for an unknown backend, RenderError for one that cannot run on this machine.
     """
     check_renderer(name)
     if name == "raycast":
-        from simgen.render.raycast import RaycastRenderer
-
-        return RaycastRenderer(world, images or ImageFolder(), raycast or Raycast())
+        try:
+            from simgen.render.raycast import RaycastRenderer  # only this backend needs Warp
+        except ImportError as error:
+            raise RenderError(
+                f"renderer: raycast needs NVIDIA Warp, which cannot be imported ({error}); install it with `pip install "
+                "warp-lang`, or use renderer=tiny"
+            ) from error
+        return RaycastRenderer(world, images or ImageFolder(), raycast or Raycast(), threads)
     from simgen.render.bullet import BulletRenderer  # only this backend needs pybullet
 
-    return BulletRenderer(name, world, images or ImageFolder())
+    return BulletRenderer(world, images or ImageFolder())
 
 
 def check_renderer(name: str) -> None:

@@ -1,4 +1,4 @@
-"""OpenGL's pinhole camera: projection matrix, depth buffer and lens distortion by resampling, for PyBullet's renderers."""
+"""OpenGL's pinhole camera: projection matrix, depth buffer and lens distortion by resampling, for PyBullet."""
 
 import cv2
 import numpy as np
@@ -11,13 +11,13 @@ from simgen.geometry import NEAR, Array, unproject
 from simgen.scene import Scenes
 
 FAR = 20.0  # m
-_WIDEST = 8192  # px a side: what PyBullet's renderers surely draw
+_WIDEST = 8192  # px a side: what PyBullet surely draws
 
 
 def nearest_depth(scenes: Scenes, row: int, world: World) -> float:
     """A depth in m that nothing seen falls short of, as large as is easy to prove.
 
-    The depth buffer's step at depth z is about z^2 / (near 2^16) under EGL, so the nearer the near plane, the coarser the
+    The depth buffer's step at depth z is about z^2 / (near 2^16), so the nearer the near plane, the coarser the
     depth: at 2 cm it is millimetres. No point of the cell is nearer to the camera than the nearest solid; what is seen at
     that distance is at least cos(corner's angle) of it deep.
     """
@@ -36,10 +36,13 @@ def nearest_depth(scenes: Scenes, row: int, world: World) -> float:
     return max(NEAR, 0.9 * min(gaps) / float(steepest))
 
 
-def projection(pinhole: Array, width: int, height: int, sample: tuple[float, float], near: float) -> Array:
-    """OpenGL's projection (4, 4) for intrinsics whose pixel (0, 0) is the centre of the top-left pixel, for a backend
-    that takes its samples at `sample` within each pixel."""
-    u, v = pinhole[0, 2] + sample[0], pinhole[1, 2] + sample[1]  # OpenGL counts from the corner
+def projection(pinhole: Array, width: int, height: int, near: float) -> Array:
+    """OpenGL's projection (4, 4) for intrinsics whose pixel (0, 0) is the center of the top-left pixel.
+
+    OpenGL counts from the picture's corner. TinyRenderer samples a pixel at its bottom-left corner: this was measured by
+    shifting the camera until the drawn masks met the analytic ones (silhouette.py) exactly.
+    """
+    u, v = pinhole[0, 2], pinhole[1, 2] + 1
     matrix = np.zeros((4, 4))
     matrix[0, 0], matrix[0, 2] = 2 * pinhole[0, 0] / width, 1 - 2 * u / width
     matrix[1, 1], matrix[1, 2] = 2 * pinhole[1, 1] / height, 2 * v / height - 1

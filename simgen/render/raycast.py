@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 import warp as wp
 
 from simgen.catalogue import World
@@ -62,7 +61,7 @@ class RaycastRenderer:
         self._scratch: dict[str, Any] = {}
         self._uploaded: tuple[int, int] = (-1, -1)
         self._tables = Tables()
-        self._tables.lattice = self._array(lattice(torch.device('cpu')).numpy(), float)
+        self._tables.lattice = self._array(lattice(), float)
         turn = np.arange(_DIRECTIONS) * (2 * np.pi / _DIRECTIONS)
         self._tables.circle = self._array(np.stack([np.cos(turn), np.sin(turn)], 1), wp.vec2)
         self._tables.linear = self._array(decode(np.arange(256) / 255), float)

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from simgen.draws import Draws
 from simgen.errors import ConfigError
 from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.render import Renderer, make_renderer
-from simgen.render.stage import check_convex
 from simgen.schema import Randomize, Source
 from simgen.sensor import sense
 from train.blocks.kinds import BlockSet
@@ -54,15 +53,16 @@ class Stream(Dataset[Batch]):
             )
             for k, scene in enumerate(config.scenes)
         ]
-        for pipeline in self.pipelines:  # before any worker starts
-            check_convex(pipeline.world)
         self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that renders
 
     def __getitem__(self, item: int) -> Batch:
         if self._renderers is None:
-            self._renderers = [make_renderer("raycast", p.world, p.images, p.source.raycast) for p in self.pipelines]
+            threads = None if get_worker_info() is None else 1  # processes share the cores
+            self._renderers = [
+                make_renderer("raycast", p.world, p.images, p.source.raycast, threads=threads) for p in self.pipelines
+            ]
         index = range(item * self.each, (item + 1) * self.each)
         parts = [
             self._render(pipeline, renderer, classes, index)
@@ -80,7 +80,7 @@ class Stream(Dataset[Batch]):
         scenes = pipeline.sampler.sample(pipeline.source.seed, index)
         frames = renderer.render(scenes)
         targets = targets_of(scenes, frames)
-        images = sense(frames.rgb, scenes.sensor).permute(0, 3, 1, 2).contiguous()
+        images = torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2).contiguous()
         targets = replace(targets, model=classes.to(images.device)[targets.model])
         table = pipeline.world.table
         tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)

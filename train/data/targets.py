@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgen.distortion import padded
+from simgen.distortion import padded, straighten
 from simgen.geometry import inverse
 from simgen.render import Frames
-from simgen.render.lens import STEP, plane_of
 from simgen.scene import Cameras, Scenes
 
 TABLE_REACH = 2.5  # m: cells that show the table's plane farther away than this have no target
@@ -25,9 +24,18 @@ def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
     """(B, h, w, 2) m: X and Y of the points where the rays through the cells' centers meet the table's plane z = 0; NaN
     where they do not, or farther than TABLE_REACH from the camera."""
     middle = (STRIDE - 1) / 2
-    plane = plane_of(cameras, (middle, middle), STEP, device)[:, :, : cameras.height : STRIDE, : cameras.width : STRIDE]
+    camera = torch.tensor(cameras.intrinsics, device=device)
+    u, v = (
+        torch.arange(0, size, STRIDE, dtype=torch.float64, device=device) + middle
+        for size in (cameras.width, cameras.height)
+    )
+    x = ((u - camera[:, 0, 2, None]) / camera[:, 0, 0, None])[:, None].expand(-1, len(v), -1)
+    y = ((v - camera[:, 1, 2, None]) / camera[:, 1, 1, None])[:, :, None].expand(-1, -1, len(u))
+    if np.any(cameras.distortion):
+        lens = torch.tensor(padded(cameras.distortion), device=device)
+        x, y = straighten(x, y, [part[:, None, None] for part in lens.unbind(1)], torch)
     pose = torch.tensor(cameras.world_from_camera, device=device).float()
-    rays = torch.cat([plane, torch.ones_like(plane[:, :1])], 1).permute(0, 2, 3, 1) @ pose[:, None, :3, :3].mT
+    rays = torch.stack([x, y, torch.ones_like(x)], -1).float() @ pose[:, None, :3, :3].mT
     along = -pose[:, None, None, 2, 3] / rays[..., 2]
     there = (along > 0) & (along * rays.norm(dim=-1) < TABLE_REACH)
     places = pose[:, None, None, :2, 3] + along[..., None] * rays[..., :2]
@@ -78,18 +86,20 @@ def joined(parts: Sequence[Targets]) -> Targets:
 
 
 def targets_of(scenes: Scenes, frames: Frames) -> Targets:
-    """The targets of `scenes`, on the device of `frames`. The frames must have amodal masks, as those of raycast do."""
+    """The targets of `scenes`, on the device of `frames` (NumPy arrays are on the CPU). The frames must have amodal masks,
+    as those of raycast do."""
     if frames.amodal is None:
         raise ValueError("targets_of: frames without amodal masks; expected those of renderer=raycast")
-    device, blocks, cameras = frames.slot.device, scenes.blocks, scenes.cameras
+    visible, amodal = torch.as_tensor(frames.slot), torch.as_tensor(frames.amodal)
+    device, blocks, cameras = visible.device, scenes.blocks, scenes.cameras
     camera_from_world = inverse(cameras.world_from_camera)
 
     def tensor(values: np.ndarray) -> Tensor:
         made = torch.tensor(values, device=device)
         return made.float() if made.is_floating_point() else made
 
-    box, seen = visible_boxes(frames.slot, blocks.model.shape[1])
-    whole = frames.amodal.flatten(2).sum(2, dtype=torch.int32)  # int64 would copy all to eight bytes a pixel
+    box, seen = visible_boxes(visible, blocks.model.shape[1])
+    whole = amodal.flatten(2).sum(2, dtype=torch.int32)  # int64 would copy all to eight bytes a pixel
     return Targets(
         present=tensor(blocks.present),
         labelled=tensor(blocks.labelled),

@@ -186,8 +186,6 @@ def train_keypoints(config: TrainConfig) -> None:
     last = claim(folder, {**asdict(config), **about})
     done = epochs_done(last)
     say(sources.summary)
-    if isinstance(config.data, StreamConfig) and config.data.raycast.compile:
-        announce("compiling the ray caster: some minutes the first time on a machine, then some seconds")
 
     torch.manual_seed(config.seed)
     module = KeypointTraining(config, sources.blocks, sources.size)
