@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from simgen.catalogue import World
 from simgen.geometry import Array
-from simgen.render.device import Light, Material, Part, Scene
+from simgen.render.device import BOX, Light, Material, Part, Scene
 from simgen.scene import CLUTTER, GENERATED, LIGHTS, PICTURES, SURFACES, TEXTURES, Materials, Scenes
-from simgen.shapes.bodies import MESH, Body, body_of, make_body
+from simgen.shapes.bodies import MESH, POLYTOPE, Body, body_of, make_body
 from simgen.shapes.clutter import object_of
 from simgen.textures.color import decode
 from simgen.textures.pool import VARIANTS, Pool
@@ -56,7 +56,11 @@ class Shapes:
             row["unit"], row["curve"] = body.frame, body.curve
             row["low"], row["high"] = body.low, body.high
             row["tone"] = -1.0 if body.tone is None else body.tone
-            normals, numbers = body.planes[:, :3], body.face
+            planes_of_body, numbers = body.planes, body.face
+            sides = _box_sides(body)
+            if sides is not None:
+                row["kind"], planes_of_body, numbers = BOX, body.planes[sides], body.face[sides]
+            normals = planes_of_body[:, :3]
             row["mesh"] = -1
             if body.kind == MESH:
                 row["mesh"] = self._mesh(body)
@@ -64,7 +68,7 @@ class Shapes:
             axis = np.argmax(np.round(np.abs(normals), 6), axis=1) if len(normals) else np.zeros(0, np.int64)
             numbers = np.where(numbers < 0, ROUND_FACE, numbers)
             faces.append((4 * numbers + axis).astype(np.int32))
-            planes.append(np.zeros((len(normals), 4)) if body.kind == MESH else body.planes)
+            planes.append(np.zeros((len(normals), 4)) if body.kind == MESH else planes_of_body)
             end += len(normals)
         self.rows = np.concatenate([self.rows, rows])
         self.center = np.concatenate([self.center, np.stack([body.center for body in bodies])])
@@ -83,6 +87,15 @@ class Shapes:
     def meshes(self) -> NDArray[np.uint64]:
         """Warp's numbers of the meshes, at least one."""
         return np.array([mesh.id for mesh in self._meshes] or [0], np.uint64)
+
+
+def _box_sides(body: Body) -> NDArray[np.int64] | None:
+    """The order in which the planes of `body` are those of device.BOX; None if it is no such box."""
+    if body.kind != POLYTOPE or len(body.planes) != 6:
+        return None
+    axes = np.repeat(np.eye(3), 2, axis=0) * np.tile([[-1.0], [1.0]], (3, 1))
+    match = np.abs(axes[:, None] - body.planes[None, :, :3]).max(axis=2) < 1e-9
+    return match.argmax(axis=1) if match.any(axis=1).all() else None
 
 
 @dataclass(frozen=True)

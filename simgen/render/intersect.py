@@ -5,14 +5,14 @@ A ray is o + t d with t > 0 in any units of d; bodies are in their own frames (s
 
 import warp as wp
 
-from simgen.render.device import Part, Tables, mat34
+from simgen.render.device import BOX, Part, Tables, mat34
 from simgen.shapes.bodies import CAPSULE, MESH, QUADRIC
 
 FAR = wp.constant(1.0e9)
 ROUND = wp.constant(-1)  # the face of a curved surface
 MISS = wp.constant(-2)
 TINY = wp.constant(1.0e-30)
-_CAPSULE, _MESH, _QUADRIC = wp.constant(CAPSULE), wp.constant(MESH), wp.constant(QUADRIC)
+_CAPSULE, _MESH, _QUADRIC, _BOX = (wp.constant(kind) for kind in (CAPSULE, MESH, QUADRIC, BOX))
 
 
 @wp.func
@@ -127,6 +127,25 @@ def span(part: Part, tables: Tables, o: wp.vec3, d: wp.vec3, most: float):
     face = int(ROUND)
     enter = float(-FAR)
     leave = float(most)
+    if part.kind == _BOX:
+        for k in range(3):
+            along = d[k]
+            if wp.abs(along) < TINY:
+                along = TINY
+            inverse = 1.0 / along
+            first = (part.low[k] - o[k]) * inverse
+            last = (part.high[k] - o[k]) * inverse
+            side = 2 * k
+            if inverse < 0.0:
+                swap = first
+                first = last
+                last = swap
+                side = 2 * k + 1
+            if first > enter:
+                enter = first
+                face = side
+            leave = wp.min(leave, last)
+        return enter, leave, face
     for k in range(part.count):
         plane = tables.planes[part.first + k]
         toward = plane[0] * d[0] + plane[1] * d[1] + plane[2] * d[2]
@@ -227,6 +246,10 @@ def clearance(part: Part, tables: Tables, p: wp.vec3):
     if part.kind == _MESH:
         return FAR
     far = float(-FAR)
+    if part.kind == _BOX:
+        for k in range(3):
+            far = wp.max(far, wp.max(part.low[k] - p[k], p[k] - part.high[k]))
+        return far
     for k in range(part.count):
         plane = tables.planes[part.first + k]
         far = wp.max(far, plane[0] * p[0] + plane[1] * p[1] + plane[2] * p[2] - plane[3])

@@ -197,15 +197,19 @@ def window_depth(light: Light, o: wp.vec3, d: wp.vec3):
 
 @wp.func
 def trace_ray(
-    ray: int,
+    tile: int,
+    s: int,
+    x: int,
+    y: int,
+    scene: Scene,
     tables: Tables,
-    scenes: wp.array(dtype=Scene),
     nodes: wp.array3d(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
     lights: wp.array(dtype=Light),
     count: wp.array(dtype=int),
     near: wp.array2d(dtype=wp.int16),
     labels: int,
+    rays: wp.array3d(dtype=wp.vec3),
     reach: wp.array3d(dtype=float),
     hit: wp.array3d(dtype=wp.int16),
     face: wp.array3d(dtype=int),
@@ -214,17 +218,8 @@ def trace_ray(
     amodal: wp.array4d(dtype=wp.bool),
 ):
     """The first hit of one ray; see `trace`."""
-    tile = ray // _RAYS
-    inner = ray - tile * _RAYS
-    s = tile // tables.tiles
-    place = tile - s * tables.tiles
-    row = place // tables.across
-    y = row * _TILE + inner // _TILE
-    x = (place - row * tables.across) * _TILE + inner % _TILE
-    if x >= tables.width or y >= tables.height:
-        return
-    scene = scenes[s]
     d = direction_of(scene, nodes, s, x, y)
+    rays[s, y, x] = d
     best = float(FAR)
     found = int(_NOTHING)
     found_face = int(0)
@@ -313,6 +308,7 @@ def trace(
     count: wp.array(dtype=int),
     near: wp.array2d(dtype=wp.int16),
     labels: int,
+    rays: wp.array3d(dtype=wp.vec3),
     reach: wp.array3d(dtype=float),
     hit: wp.array3d(dtype=wp.int16),
     face: wp.array3d(dtype=int),
@@ -320,12 +316,23 @@ def trace(
     slot: wp.array3d(dtype=wp.int16),
     amodal: wp.array4d(dtype=wp.bool),
 ):
-    """For each pixel: `reach` in units of its ray, `hit` the number of the part within its scene or one of NOTHING to WINDOW,
+    """For each pixel: its ray in world coordinates, 1 along the optical axis; `reach` in units of it, `hit` the number of the part within its scene or one of NOTHING to WINDOW,
     `face`. With `labels`, `depth`, `slot` and the `amodal` masks of blocks, too."""
 
     start = first * _RAYS + wp.tid() * each
+    tile = start // _RAYS
+    s = tile // tables.tiles
+    place = tile - s * tables.tiles
+    row = place // tables.across
+    x0 = (place - row * tables.across) * _TILE
+    y0 = row * _TILE
+    inner = start - tile * _RAYS
+    scene = scenes[s]
     for k in range(each):
-        trace_ray(start + k, tables, scenes, nodes, parts, lights, count, near, labels, reach, hit, face, depth, slot, amodal)
+        x = x0 + (inner + k) % _TILE
+        y = y0 + (inner + k) // _TILE
+        if x < tables.width and y < tables.height:
+            trace_ray(tile, s, x, y, scene, tables, nodes, parts, lights, count, near, labels, rays, reach, hit, face, depth, slot, amodal)
 
 
 @wp.func
@@ -345,10 +352,10 @@ def occluders(
     first: int,
     tables: Tables,
     scenes: wp.array(dtype=Scene),
-    nodes: wp.array3d(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
     spheres: wp.array(dtype=wp.vec4),
     lights: wp.array(dtype=Light),
+    rays: wp.array3d(dtype=wp.vec3),
     reach: wp.array3d(dtype=float),
     hit: wp.array3d(dtype=wp.int16),
     count: wp.array2d(dtype=int),
@@ -372,7 +379,7 @@ def occluders(
             if x < tables.width and y < tables.height:
                 what = int(hit[s, y, x])
                 if what != _NOTHING and what > _WINDOW:
-                    p = scene.eye + direction_of(scene, nodes, s, x, y) * reach[s, y, x]
+                    p = scene.eye + rays[s, y, x] * reach[s, y, x]
                     low = wp.min(low, p)
                     high = wp.max(high, p)
     for k in range(_LISTS):
@@ -497,6 +504,8 @@ def visible_share(
                 c += 1
             if not hidden:
                 open_places += 1
+    if places == 1:
+        return float(open_places)
     return float(open_places) / float(places * places)
 
 
@@ -517,14 +526,17 @@ def sky_place(d: wp.vec3):
 
 @wp.func
 def shade_ray(
-    ray: int,
+    tile: int,
+    s: int,
+    x: int,
+    y: int,
+    scene: Scene,
     tables: Tables,
-    scenes: wp.array(dtype=Scene),
-    nodes: wp.array3d(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
     spheres: wp.array(dtype=wp.vec4),
     materials: wp.array(dtype=Material),
     lights: wp.array(dtype=Light),
+    rays: wp.array3d(dtype=wp.vec3),
     reach: wp.array3d(dtype=float),
     hit: wp.array3d(dtype=wp.int16),
     face: wp.array3d(dtype=int),
@@ -536,21 +548,11 @@ def shade_ray(
     rgb: wp.array3d(dtype=wp.vec3),
 ):
     """Adds the light of one ray; see `shade`."""
-    tile = ray // _RAYS
-    inner = ray - tile * _RAYS
-    s = tile // tables.tiles
-    place = tile - s * tables.tiles
-    row = place // tables.across
-    y = row * _TILE + inner // _TILE
-    x = (place - row * tables.across) * _TILE + inner % _TILE
-    if x >= tables.width or y >= tables.height:
-        return
-    scene = scenes[s]
     what = int(hit[s, y, x])
     if what <= _WINDOW:
         rgb[s, y, x] = rgb[s, y, x] + lights[scene.light + (_WINDOW - what)].radiance * weight
         return
-    d = direction_of(scene, nodes, s, x, y)
+    d = rays[s, y, x]
     length = wp.length(d)
     view = d * (-1.0 / length)
     t = reach[s, y, x]
@@ -589,7 +591,9 @@ def shade_ray(
                         share = 1.0 - wp.max(gap, 0.0) / radius
                         bent = bent + other * (share * share)
             n = bent
-        normal = wp.normalize(turned_back(part.world, n))
+        normal = turned_back(part.world, n) * scale
+        if found < 0 or radius > 0.0:  # others are unit vectors: bodies are only turned, moved and scaled
+            normal = wp.normalize(normal)
     elif what == _NOTHING:
         box = wp.vec3(float(x) + 0.5 - 0.5 * size[0], 0.5 * size[1] - float(y) - 0.5, 0.0)
         pixel = 1.0
@@ -645,28 +649,25 @@ def shade_ray(
     if wp.dot(normal, d) > 0.0:
         normal = -normal
     surface = surface_of(m, normal, view, albedo)
-    taken = float(0.0)
+    taken = float(0.0)  # Evans 2006, "Fast approximations for global illumination on dynamic scenes", at three heights
     if scene.occlusion > 0.0:
+        highest = p + normal * _HIGH
         for c in range(count[tile, _AMBIENT]):
             j = int(shading[tile, _AMBIENT, c])
-            sphere = spheres[scene.part + j]
-            away = wp.vec3(sphere[0], sphere[1], sphere[2]) - p
-            limit = sphere[3] + 2.0 * _HIGH
-            if j != what and wp.dot(away, away) < limit * limit:
-                part = parts[scene.part + j]
-                at = mapped(part.world, p)
-                up = turned(part.world, normal)
-                for step in range(3):
-                    height = _LOW
-                    share = 1.0
-                    if step == 1:
-                        height = _MIDDLE
-                        share = 0.5
-                    if step == 2:
-                        height = _HIGH
-                        share = 0.25
-                    clear = clearance(part, tables, at + up * height) * part.scale
-                    taken += share / 1.75 * wp.clamp(1.0 - clear / height, 0.0, 1.0)
+            if j != what:
+                # Clearance grows by at most the distance: what does not reach the highest point reaches none.
+                sphere = spheres[scene.part + j]
+                away = wp.vec3(sphere[0], sphere[1], sphere[2]) - highest
+                limit = sphere[3] + _HIGH
+                if wp.dot(away, away) < limit * limit:
+                    part = parts[scene.part + j]
+                    clear = clearance(part, tables, mapped(part.world, highest)) * part.scale
+                    if clear < _HIGH:
+                        taken += 0.25 / 1.75 * wp.min(1.0 - clear / _HIGH, 1.0)
+                        clear = clearance(part, tables, mapped(part.world, p + normal * _MIDDLE)) * part.scale
+                        taken += 0.5 / 1.75 * wp.clamp(1.0 - clear / _MIDDLE, 0.0, 1.0)
+                        clear = clearance(part, tables, mapped(part.world, p + normal * _LOW)) * part.scale
+                        taken += 1.0 / 1.75 * wp.clamp(1.0 - clear / _LOW, 0.0, 1.0)
     mirrored = wp.vec3(1.0, 1.0, 1.0)
     if scene.reflection > 0.0 and surface.dielectric + surface.metal > 0.01:
         back = materials[scene.surface + 3]
@@ -686,8 +687,9 @@ def shade_ray(
         if light.kind != _DIRECTIONAL:
             toward = light.place - p
             square = wp.max(wp.dot(toward, toward), 1.0e-6)
-            falloff = 1.0 / square
-            toward = toward * (1.0 / wp.sqrt(square))
+            inverse = 1.0 / wp.sqrt(square)
+            falloff = inverse * inverse
+            toward = toward * inverse
         cosine = wp.dot(normal, toward)
         if cosine > 0.0:
             arriving = falloff
@@ -708,11 +710,11 @@ def shade(
     each: int,
     tables: Tables,
     scenes: wp.array(dtype=Scene),
-    nodes: wp.array3d(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
     spheres: wp.array(dtype=wp.vec4),
     materials: wp.array(dtype=Material),
     lights: wp.array(dtype=Light),
+    rays: wp.array3d(dtype=wp.vec3),
     reach: wp.array3d(dtype=float),
     hit: wp.array3d(dtype=wp.int16),
     face: wp.array3d(dtype=int),
@@ -726,5 +728,16 @@ def shade(
     """Adds `weight` of the linear light of each pixel's ray to `rgb`; `number` tells the passes of a picture apart."""
 
     start = first * _RAYS + wp.tid() * each
+    tile = start // _RAYS
+    s = tile // tables.tiles
+    place = tile - s * tables.tiles
+    row = place // tables.across
+    x0 = (place - row * tables.across) * _TILE
+    y0 = row * _TILE
+    inner = start - tile * _RAYS
+    scene = scenes[s]
     for k in range(each):
-        shade_ray(start + k, tables, scenes, nodes, parts, spheres, materials, lights, reach, hit, face, count, shading, side, number, weight, rgb)
+        x = x0 + (inner + k) % _TILE
+        y = y0 + (inner + k) // _TILE
+        if x < tables.width and y < tables.height:
+            shade_ray(tile, s, x, y, scene, tables, parts, spheres, materials, lights, rays, reach, hit, face, count, shading, side, number, weight, rgb)

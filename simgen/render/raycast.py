@@ -113,6 +113,7 @@ class RaycastRenderer:
         near = self._zeros("near", (tiles, most), wp.int16)
         number = self._zeros("number", (tiles, k.LISTS), int)
         shading = self._zeros("shading", (tiles, k.LISTS, most), wp.int16)
+        rays = self._zeros("rays", depth.shape, wp.vec3)
         reach, hit = self._zeros("reach", depth.shape, float), self._zeros("hit", depth.shape, wp.int16)
         face = self._zeros("face", depth.shape, int)
         side = self._samples
@@ -132,12 +133,12 @@ class RaycastRenderer:
             for j, (step, grid) in enumerate(zip(passes, nodes, strict=True)):
                 labels = int(step == (0.0, 0.0))
                 seen = [first, each, tables, scene, grid, part, light, count, near, labels]
-                self._launch(k.trace, n * k.RAYS // each, seen, [reach, hit, face, depth, slot, amodal])
+                self._launch(k.trace, n * k.RAYS // each, seen, [rays, reach, hit, face, depth, slot, amodal])
                 if step not in steps:
                     continue
-                seen = [first, tables, scene, grid, part, spheres, light, reach, hit]
+                seen = [first, tables, scene, part, spheres, light, rays, reach, hit]
                 self._launch(k.occluders, n, seen, [number, shading])
-                seen = [first, each, tables, scene, grid, part, spheres, material, light, reach, hit, face, number, shading]
+                seen = [first, each, tables, scene, part, spheres, material, light, rays, reach, hit, face, number, shading]
                 self._launch(k.shade, n * k.RAYS // each, [*seen, self._side, j, 1.0 / len(steps)], [rgb])
 
         if self._workers is None:

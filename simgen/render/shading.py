@@ -22,6 +22,7 @@ class Surface:
     dielectric: float
     matte: float
     metal: float
+    masking: float  # the camera's part of Smith's masking
 
 
 @wp.func
@@ -39,6 +40,7 @@ def surface_of(m: Material, normal: wp.vec3, view: wp.vec3, albedo: wp.vec3):
     s.dielectric = head_on * (1.0 - m.metalness)
     s.matte = (1.0 - m.metalness) * (1.0 - head_on)
     s.metal = m.metalness
+    s.masking = wp.sqrt(s.facing * s.facing * (1.0 - s.alpha2) + s.alpha2)
     return s
 
 
@@ -52,16 +54,14 @@ def reflected(s: Surface, light: wp.vec3, cosine: float, strength: float):
     Heitz 2014, and Schlick's approximation (1994) of Fresnel's law, which fades out where the reflectance is nearly 0
     (Lagarde and de Rousiers 2014).
     """
-    half = light + s.view
-    inverse = 1.0 / wp.sqrt(wp.max(wp.dot(half, half), 1.0e-12))
-    upright = wp.clamp(wp.dot(s.normal, half) * inverse, 0.0, 1.0)
-    grazing = 1.0 - wp.clamp(wp.dot(light, half) * inverse, 0.0, 1.0)
+    # Of the half vector h = light + view of two unit vectors, h.h = 2 (1 + light.view) and light.h = 1 + light.view.
+    opened = 1.0 + wp.max(wp.dot(light, s.view), -0.999999)
+    upright = cosine + wp.dot(s.normal, s.view)  # normal.h
+    grazing = 1.0 - wp.min(wp.sqrt(0.5 * opened), 1.0)
     grazing2 = grazing * grazing
     fresnel = grazing2 * grazing2 * grazing
-    spread = upright * upright * (s.alpha2 - 1.0) + 1.0
-    rest = 1.0 - s.alpha2
-    masking = cosine * wp.sqrt(s.facing * s.facing * rest + s.alpha2)
-    masking += s.facing * wp.sqrt(cosine * cosine * rest + s.alpha2)
+    spread = wp.clamp(upright * upright / (2.0 * opened), 0.0, 1.0) * (s.alpha2 - 1.0) + 1.0
+    masking = cosine * s.masking + s.facing * wp.sqrt(cosine * cosine * (1.0 - s.alpha2) + s.alpha2)
     # pi D V cosine: the distribution's 1 / pi cancels against the unit of intensity.
     lobe = strength * cosine * s.alpha2 * 0.5 / (spread * spread * wp.max(masking, 1.0e-6))
     fades = wp.min(50.0 * (s.dielectric + s.metal), 1.0)

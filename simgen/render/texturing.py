@@ -25,7 +25,8 @@ def value_noise(lattice: wp.array(dtype=float), u: float, v: float, cycles: floa
     weight = float(1.0)
     weights = float(0.0)
     scale = float(cycles)
-    for octave in range(_OCTAVES):
+    octaves = int(_OCTAVES)  # a variable: the loop is not unrolled
+    for octave in range(octaves):
         x = u * scale
         y = v * scale
         left = wp.floor(x)
@@ -121,7 +122,8 @@ def sampled(tables: Tables, layer: int, s: float, t: float, texels: float):
     s = mirrored(s)
     t = mirrored(t)
     color = wp.vec3(0.0, 0.0, 0.0)
-    for step in range(2):
+    steps = int(2)  # a variable: the loop is not unrolled, which would take long to compile
+    for step in range(steps):
         weight = 1.0 - share
         if step == 1:
             weight = share
