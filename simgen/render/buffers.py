@@ -212,6 +212,7 @@ def _lights(scenes: Scenes, world: World) -> tuple[Rows, NDArray[np.int64]]:
     light = lights.color * lights.intensity[..., None]
     rows = np.zeros(present.shape, _LIGHT)
     rows["kind"], rows["specular"], rows["shadow"] = lights.kind, lights.specular, lights.shadow
+    rows["number"] = np.arange(present.shape[1])
     rows["place"] = np.where(local, middle + direction * lights.distance[..., None], direction)
     rows["strength"] = light * np.where(local, lights.distance[..., None] ** 2, 1.0)
     rows["across"], rows["up"] = across * size[..., None], np.cross(direction, across) * size[..., None]

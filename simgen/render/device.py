@@ -78,6 +78,7 @@ class Light:
     for a window."""
 
     kind: int
+    number: int  # among the scene's lights, dark ones included
     place: wp.vec3
     strength: wp.vec3
     specular: float

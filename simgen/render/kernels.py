@@ -696,7 +696,7 @@ def shade_ray(
             if count[tile, k] > 0:
                 arriving = falloff * visible_share(
                     tables, parts, spheres, scene, light, shading, tile, k, count[tile, k], p, what, side,
-                    key + wp.uint32(k) * wp.uint32(26699),
+                    key + wp.uint32(light.number) * wp.uint32(26699),
                 )
             if arriving > 0.0:
                 lit = reflected(surface, toward, cosine, light.specular)
