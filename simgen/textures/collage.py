@@ -35,7 +35,7 @@ class _Palette:
         return any_color(numbers)
 
 
-def collage(numbers: Numbers, size: int, most: int = 110) -> Image:
+def collage(numbers: Numbers, size: int, most: int = 90) -> Image:
     """(size, size, 3) a collage of up to `most` shapes."""
     palette = _Palette(numbers)
     image = _filling(numbers, size, size, palette)

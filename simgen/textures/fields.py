@@ -110,11 +110,18 @@ def shaded(field: Array, colors: Image) -> Image:
 
 def lit(image: Image, light: Array) -> Image:
     """`image` (height, width, 3) times `light`, which broadcasts to (height, width)."""
-    factor = np.asarray(np.maximum(light, 0) * 256 + 0.5, dtype=np.uint32)[..., None]
-    return np.asarray(np.minimum((image * factor + 128) >> 8, 255), dtype=np.uint8)
+    factor = np.asarray(np.maximum(light, 0) * 256 + 0.5, dtype=np.int32)
+    return np.asarray(np.minimum((image * cv2.merge([factor, factor, factor]) + 128) >> 8, 255), dtype=np.uint8)
+
+
+def tinted(image: Image, color: Color, share: Array) -> Image:
+    """`color` upon `image` (height, width, 3), where `share` (height, width) is 1; between them where it is less."""
+    over = np.broadcast_to(np.array(color, np.uint8), image.shape)
+    return blended(image, over, np.asarray(np.clip(share, 0, 1) * 255 + 0.5, dtype=np.uint8))
 
 
 def blended(under: Image, over: Image, mask: Image) -> Image:
     """`over` upon `under` (height, width, 3), where `mask` (height, width) is 255; between them where it is less."""
-    share = mask[..., None].astype(np.uint16)
-    return np.asarray((under * (255 - share) + over * share + 127) // 255, dtype=np.uint8)
+    share = cv2.merge([mask, mask, mask]).astype(np.uint16)
+    share += share >> 7  # of 256, which is a shift
+    return np.asarray((under * (256 - share) + over * share + 128) >> 8, dtype=np.uint8)

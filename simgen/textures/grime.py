@@ -44,7 +44,7 @@ def _dust(numbers: Numbers, size: int) -> Array:
     """Specks, mostly light, more in some places than in others."""
     speck = noise(numbers, size, size, 0, zoom=numbers.log(0.8, 1.6) * size / 256)
     place = noise(numbers, size, size, 3)
-    share = np.clip((speck - 1 + numbers.log(0.005, 0.06) * 2 * place) * 40, 0, 1)
+    share = np.clip((speck - 1 + numbers.log(0.02, 0.2) * 2 * place) * 40, 0, 1)
     return share * numbers.choice((0.4, 0.25, -0.5, -0.8))
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from simgen.pictures import Image
-from simgen.textures.fields import coordinates, lit, noise, power_noise, ramp, sampled, shaded
+from simgen.textures.fields import coordinates, lit, noise, power_noise, ramp, sampled, shaded, tinted
 from simgen.textures.numbers import Color, Numbers, any_color, hsv, mixed, near
 
 
@@ -38,8 +38,7 @@ def _marble(numbers: Numbers, size: int) -> Image:
         field = sampled(numbers, x, y, 4, zoom=numbers.log(0.3, 1.5), stretch=numbers.log(1, 5), angle=numbers.uniform(0, 3.1))
         width = numbers.log(0.006, 0.06) * (0.2 + noise(numbers, size, size, 2))
         share = np.clip(1 - np.abs(field - 0.5) / width, 0, 1) ** numbers.uniform(0.6, 2) * numbers.uniform(0.3, 1)
-        vein = np.array(_opposed(numbers, ground), np.float64)
-        image = np.asarray(image + (vein - image) * share[..., None] + 0.5, dtype=np.uint8)
+        image = tinted(image, _opposed(numbers, ground), share)
     return image
 
 
@@ -59,8 +58,7 @@ def _granite(numbers: Numbers, size: int) -> Image:
     image = np.broadcast_to(np.array(colors[0], np.uint8), (size, size, 3)).copy()
     for color in colors[1:]:
         field = noise(numbers, size, size, numbers.choice((0, 1)), zoom=grain * numbers.log(0.6, 1.8))
-        mask = np.clip((field - numbers.uniform(0.4, 0.85)) * numbers.log(6, 40), 0, 1)[..., None]
-        image = np.asarray(image + (np.array(color, np.float64) - image) * mask + 0.5, dtype=np.uint8)
+        image = tinted(image, color, (field - numbers.uniform(0.4, 0.85)) * numbers.log(6, 40))
     return lit(image, 1 + numbers.uniform(0, 0.3) * (noise(numbers, size, size, 0) - 0.5))
 
 
@@ -118,9 +116,8 @@ def _cracked(numbers: Numbers, size: int) -> Image:
     spread = numbers.uniform(0, 0.5)
     colors = np.array([near(numbers, ground, spread) for _ in range(count + 1)], np.uint8)
     image = colors[cell]
-    joint = np.array(near(numbers, _opposed(numbers, ground), 0.1), np.float64)
-    share = np.clip(numbers.log(0.8, 6) * size / 256 + 0.5 - gap, 0, 1)[..., None]
-    image = np.asarray(image + (joint - image) * share + 0.5, dtype=np.uint8)
+    joint = near(numbers, _opposed(numbers, ground), 0.1)
+    image = tinted(image, joint, numbers.log(0.8, 6) * size / 256 + 0.5 - gap)
     return lit(image, 1 + numbers.uniform(0.05, 0.5) * (noise(numbers, size, size, numbers.choice((1, 2))) - 0.5))
 
 
@@ -139,9 +136,7 @@ def _bricks(numbers: Numbers, size: int) -> Image:
     colors = np.array([near(numbers, ground, numbers.uniform(0, 0.3)) for _ in range(16)], np.uint8)
     image = colors[((row * 5 + column * 3 + row * column) % 16).astype(np.int64)]
     edge = np.minimum(np.minimum(place[0], 1 - place[0]) * width, np.minimum(place[1], 1 - place[1]) * height)
-    share = np.clip(numbers.log(0.8, 3) * size / 256 + 0.5 - edge, 0, 1)[..., None]
-    joint = np.array(_mineral(numbers), np.float64)
-    image = np.asarray(image + (joint - image) * share + 0.5, dtype=np.uint8)
+    image = tinted(image, _mineral(numbers), numbers.log(0.8, 3) * size / 256 + 0.5 - edge)
     return lit(image, 1 + numbers.uniform(0.1, 0.6) * (noise(numbers, size, size, 1) - 0.5))
 
 
