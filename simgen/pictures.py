@@ -6,6 +6,7 @@ either.
 """
 
 import io
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -127,10 +128,12 @@ def list_pictures(folder: Path) -> Listing:
     return Listing(folder, **{kind: tuple(paths) for kind, paths in found.items()}, hidden=hidden)
 
 
-def read_picture(path: Path) -> Image:
+def read_picture(path: Path, enough: int | None = None) -> Image:
     """The picture in `path` as a viewer shows it, (H, W, 3) uint8 RGB, C-contiguous.
 
     Of an animation the first frame; transparent parts over white; 16 bits scaled to 8 by their high byte, as OpenCV does.
+    If `enough` pixels suffice, a picture that is at least twice as wide and high is reduced by a whole factor to no fewer,
+    before it is converted; a JPEG file is then not even decoded in full. So a very large picture needs little memory.
     Raises PictureError, one line that begins with the path and ends with what to do, where it cannot be decoded whole.
     """
     if path.suffix.lower() in _RAW:  # many begin like a TIFF, with a small preview
@@ -138,7 +141,10 @@ def read_picture(path: Path) -> Image:
     try:
         try:
             with _opened(path) as image:
-                return _as_seen(image, path)
+                if enough is not None:
+                    factor = _factor(image, enough)
+                    image.draft(None, (image.width // factor, image.height // factor))  # JPEG alone can
+                return _as_seen(image, path, enough)
         except PIL.UnidentifiedImageError:
             return _read_otherwise(path)
     except PictureError:
@@ -236,7 +242,17 @@ def _orientation(image: PIL.Image.Image) -> int:
         return 1
 
 
-def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
+def _factor(image: PIL.Image.Image, enough: int | None) -> int:
+    """By which whole number `image` can be divided in width and height, so that `enough` pixels remain."""
+    return max(1, math.isqrt(image.width * image.height // enough)) if enough else 1
+
+
+def _reduced(image: PIL.Image.Image, enough: int | None) -> PIL.Image.Image:
+    factor = _factor(image, enough)
+    return image.reduce((min(factor, image.width), min(factor, image.height))) if factor > 1 else image
+
+
+def _as_seen(image: PIL.Image.Image, path: Path, enough: int | None = None) -> Image:
     wide = image.mode in ("RGB", "RGBA") and any("16" in str(part[3]) for part in getattr(image, "tile", ()))
     image.load()
     turn = _TURNS.get(_orientation(image))  # after load: Pillow turns TIFF there by itself
@@ -244,20 +260,26 @@ def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
         image = image.transpose(turn)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)
-        values = values.astype(values.dtype.newbyteorder("="))
-        return np.repeat(_to_8_bits(values, path)[:, :, None], 3, axis=2)
+        gray = _to_8_bits(values.astype(values.dtype.newbyteorder("="), copy=False), path)
+        if _factor(image, enough) > 1:
+            gray = np.asarray(_reduced(PIL.Image.fromarray(gray), enough))
+        return np.repeat(gray[:, :, None], 3, axis=2)
     if wide:  # of which Pillow keeps the high bytes
         top = int(np.asarray(image)[..., :3].max())
         if 0 < top < 16:
             raise PictureError(_too_dark(path, "16-bit", f"below {256 * (top + 1)}", "65535"))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = _reduced(image.convert("RGBA"), enough)
         least, most = image.getchannel("A").getextrema()
         if most == 0:
             raise PictureError(f"{path}: is transparent everywhere; save it without its alpha channel")
         if least != 255:
             image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    if image.mode == "1":
+        image = image.convert("L")
+    if image.mode in ("L", "CMYK"):  # smaller than RGB is, or as large
+        image = _reduced(image, enough)
+    return np.asarray(_reduced(image if image.mode == "RGB" else image.convert("RGB"), enough))
 
 
 def _to_8_bits(values: NDArray[Any], path: Path) -> Image:

@@ -74,7 +74,7 @@ def _shape(numbers: Numbers, image: Image, radius: float, palette: _Palette, sha
         _darken(image, points, radius, shadow)
     place, mask = _cut(image, points, 0)
     if mask is not None:
-        fill = _filling(numbers, *mask.shape, palette)
+        fill = _filling(numbers, mask.shape[0], mask.shape[1], palette)
         image[place] = blended(image[place], fill, mask)
 
 
@@ -107,7 +107,7 @@ def _outline(numbers: Numbers) -> Array:
     kind = numbers.choice(("disc", "ellipse", "polygon", "rectangle", "rectangle", "line", "blob", "star"))
     angle = numbers.uniform(0, 2 * math.pi)
     if kind in ("disc", "ellipse", "blob"):
-        points = _CIRCLE.copy()
+        points: Array = _CIRCLE.copy()
         if kind == "ellipse":
             points[:, 1] *= numbers.uniform(0.15, 0.9)
         if kind == "blob":
@@ -125,7 +125,8 @@ def _outline(numbers: Numbers) -> Array:
     else:
         half = numbers.uniform(0.2, 1) if kind == "rectangle" else numbers.log(0.01, 0.12)
         length = 1 if kind == "rectangle" else numbers.log(1, 6)
-        points = np.array([[-length, -half], [length, -half], [length, half], [-length, half]])
+        corners = [[-length, -half], [length, -half], [length, half], [-length, half]]
+        points = np.array(corners, np.float64)
         if numbers.chance(0.5):
             angle = numbers.choice((0.0, 0.5)) * math.pi + numbers.uniform(-0.06, 0.06)
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -145,7 +146,9 @@ def _letter(numbers: Numbers, image: Image, radius: float, palette: _Palette) ->
 def _filling(numbers: Numbers, height: int, width: int, palette: _Palette) -> Image:
     """(height, width, 3) what a shape is filled with."""
     first, second = palette.color(numbers), palette.color(numbers)
-    kind = numbers.choice(("plain", "gradient", "gradient", "stripes", "checker", "blotches", "blotches", "grain", "round"))
+    kind = numbers.choice(
+        ("plain", "gradient", "gradient", "stripes", "checker", "blotches", "blotches", "grain", "round")
+    )
     large = max(height, width)
     angle = numbers.uniform(0, 2 * math.pi)
     if kind == "plain":

@@ -21,7 +21,9 @@ def fabric(numbers: Numbers, size: int) -> Image:
     image = make(numbers, x * (256 / size) + 512, y * (256 / size) + 512)
     light = 1 + numbers.uniform(0, 0.25) * (noise(numbers, size, size, 0) - 0.5)  # fluff
     if numbers.chance(0.3):  # folds
-        folds = noise(numbers, size, size, 3, zoom=numbers.log(0.5, 2), stretch=numbers.log(1, 5), angle=numbers.uniform(0, 3))
+        folds = noise(
+            numbers, size, size, 3, zoom=numbers.log(0.5, 2), stretch=numbers.log(1, 5), angle=numbers.uniform(0, 3)
+        )
         light = light * (1 + numbers.uniform(0.1, 0.7) * (folds - 0.5))
     return lit(image, light)
 

@@ -78,13 +78,14 @@ def sampled(
     cosine, sine = math.cos(angle) / zoom, math.sin(angle) / zoom
     u = (x * cosine + y * sine) / stretch + left
     v = y * cosine - x * sine + top
-    places = [np.ascontiguousarray(axis, dtype=np.float32) for axis in np.broadcast_arrays(u, v)]
-    return np.asarray(cv2.remap(sheet, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
+    columns, rows = (np.ascontiguousarray(axis, dtype=np.float32) for axis in np.broadcast_arrays(u, v))
+    cut = cv2.remap(sheet, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(cut, dtype=np.float64)
 
 
 def coordinates(height: int, width: int) -> tuple[Array, Array]:
     """The x (1, width) and y (height, 1) of the centers of pixels, in px."""
-    return np.arange(width)[None] + 0.5, np.arange(height)[:, None] + 0.5
+    return np.arange(0.5, width)[None], np.arange(0.5, height)[:, None]
 
 
 def turned(height: int, width: int, angle: float) -> tuple[Array, Array]:
@@ -110,8 +111,9 @@ def shaded(field: Array, colors: Image) -> Image:
 
 def lit(image: Image, light: Array) -> Image:
     """`image` (height, width, 3) times `light`, which broadcasts to (height, width)."""
-    factor = np.asarray(np.maximum(light, 0) * 256 + 0.5, dtype=np.int32)
-    return np.asarray(np.minimum((image * cv2.merge([factor, factor, factor]) + 128) >> 8, 255), dtype=np.uint8)
+    steps = np.asarray(np.maximum(light, 0) * 256 + 0.5, dtype=np.int32)
+    factor = np.asarray(cv2.merge([steps, steps, steps]), dtype=np.int32)
+    return np.asarray(np.minimum((image * factor + 128) >> 8, 255), dtype=np.uint8)
 
 
 def tinted(image: Image, color: Color, share: Array) -> Image:

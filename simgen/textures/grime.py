@@ -27,8 +27,10 @@ def grime_of(k: int, size: int = 256) -> Image:
 
 def _smudges(numbers: Numbers, size: int) -> Array:
     """Wide, soft and faint, darker and lighter."""
-    field = noise(numbers, size, size, 3, zoom=numbers.log(0.5, 2), stretch=numbers.log(1, 5), angle=numbers.uniform(0, 3.1))
-    return numbers.uniform(0.05, 0.35) * (field - 0.5)
+    field = noise(
+        numbers, size, size, 3, zoom=numbers.log(0.5, 2), stretch=numbers.log(1, 5), angle=numbers.uniform(0, 3.1)
+    )
+    return np.asarray(numbers.uniform(0.05, 0.35) * (field - 0.5))
 
 
 def _stains(numbers: Numbers, size: int) -> Array:
@@ -37,7 +39,7 @@ def _stains(numbers: Numbers, size: int) -> Array:
     level = numbers.uniform(0.75, 0.97)
     blot = np.clip((field - level) * numbers.log(8, 60), 0, 1)
     rim = np.clip(1 - np.abs(field - level) * 60, 0, 1) * numbers.uniform(0, 0.6)
-    return -numbers.uniform(0.15, 0.8) * np.maximum(blot, rim)
+    return np.asarray(-numbers.uniform(0.15, 0.8) * np.maximum(blot, rim))
 
 
 def _dust(numbers: Numbers, size: int) -> Array:

@@ -34,7 +34,7 @@ _GLYPHS = {
     "-": "13 33", "/": "06 40", "!": "20 24,26 26", "+": "13 33,22 24",
 }  # fmt: skip
 _POINTS = {  # (n, 2) the points of all strokes of a letter
-    letter: np.array([[int(x), int(y)] for x, y in strokes.replace(",", " ").split()], float)
+    letter: np.array([[int(point[0]), int(point[1])] for point in strokes.replace(",", " ").split()], np.float64)
     for letter, strokes in _GLYPHS.items()
 }
 _LENGTHS = {letter: [len(stroke.split()) for stroke in strokes.split(",")] for letter, strokes in _GLYPHS.items()}
@@ -73,11 +73,11 @@ def word(numbers: Numbers, *, longest: int = 9, capital: bool = False) -> str:
     length = numbers.integer(2, longest)
     if numbers.chance(0.15):
         return "".join(numbers.choice("0123456789.-/") for _ in range(min(length, 6)))
-    letters = [
-        numbers.choice("aeiou" if (k + length) % 2 else "bcdfghklmnprstvwxz") for k in range(length - 1)
-    ]
+    letters = [numbers.choice("aeiou" if (k + length) % 2 else "bcdfghklmnprstvwxz") for k in range(length - 1)]
     text = numbers.choice("ABCDEFGHKLMNOPRSTVWZ") + "".join(letters)
-    return text.upper() if capital else text if numbers.chance(0.3) else text.lower().replace("j", "i").replace("q", "o")
+    return (
+        text.upper() if capital else text if numbers.chance(0.3) else text.lower().replace("j", "i").replace("q", "o")
+    )
 
 
 def length_of(text: str, face: Face) -> float:
@@ -114,6 +114,6 @@ def draw_text(
     thick = max(1, round(weight / 2 if face.nib else weight))
     shifts = np.arange(0, max(weight - thick, 0) + 0.5, max(thick / 2, 0.5)) if face.nib else np.zeros(1)
     for shift in shifts:
-        fixed = np.rint((points + [shift, 0]) * 2**_SHIFT).astype(np.int32)
+        fixed = np.rint((points + np.array([shift, 0])) * 2**_SHIFT).astype(np.int32)
         strokes = [fixed[start:end] for start, end in pairwise([0, *ends.tolist()])]
         cv2.polylines(image, strokes, False, color, thick, cv2.LINE_AA, _SHIFT)

@@ -86,7 +86,20 @@ def _layout(numbers: Numbers, image: Image, box: Box, ground: Color, inks: list[
     margin = int(numbers.uniform(0.02, 0.12) * min(width, height))
     inner = left + margin, top + margin, right - margin, bottom - margin
     draw = numbers.choice(
-        (_headline, _headline, _headline, _paragraph, _paragraph, _barcode, _matrix, _logo, _logo, _table, _photo, _bars)
+        (
+            _headline,
+            _headline,
+            _headline,
+            _paragraph,
+            _paragraph,
+            _barcode,
+            _matrix,
+            _logo,
+            _logo,
+            _table,
+            _photo,
+            _bars,
+        )
     )
     draw(numbers, image, inner, ground, inks)
 

@@ -12,7 +12,9 @@ from simgen.textures.numbers import Color, Numbers, any_color, hsv, mixed, near
 
 def stone(numbers: Numbers, size: int) -> Image:
     """(size, size, 3) a surface of stone."""
-    make = numbers.choice((_marble, _marble, _granite, _granite, _concrete, _concrete, _terrazzo, _layers, _cracked, _bricks))
+    make = numbers.choice(
+        (_marble, _marble, _granite, _granite, _concrete, _concrete, _terrazzo, _layers, _cracked, _bricks)
+    )
     image = make(numbers, size)
     if numbers.chance(0.3):  # tiles
         image = _tiled(numbers, image)
@@ -24,18 +26,24 @@ def _mineral(numbers: Numbers) -> Color:
     if numbers.chance(0.15):
         return any_color(numbers)
     hue = numbers.choice((numbers.uniform(0.02, 0.14), numbers.uniform(0.25, 0.65), numbers.uniform()))
-    return hsv(hue, numbers.uniform(0, 0.4) ** 1.5, numbers.choice((numbers.uniform(0.05, 0.98), numbers.uniform(0.6, 1))))
+    return hsv(
+        hue, numbers.uniform(0, 0.4) ** 1.5, numbers.choice((numbers.uniform(0.05, 0.98), numbers.uniform(0.6, 1)))
+    )
 
 
 def _marble(numbers: Numbers, size: int) -> Image:
     ground = _mineral(numbers)
-    cloud = noise(numbers, size, size, 3, zoom=numbers.log(0.6, 2), stretch=numbers.log(1, 3), angle=numbers.uniform(0, 3.1))
+    cloud = noise(
+        numbers, size, size, 3, zoom=numbers.log(0.6, 2), stretch=numbers.log(1, 3), angle=numbers.uniform(0, 3.1)
+    )
     image = shaded(cloud, ramp([ground, near(numbers, ground, numbers.uniform(0.05, 0.4))]))
     x, y = coordinates(size, size)
     bend = numbers.uniform(5, 50)
     x, y = (axis + bend * noise(numbers, size, size, 4, zoom=numbers.log(0.7, 2)) for axis in (x, y))
     for _ in range(numbers.integer(1, 3)):  # veins are where a warped field crosses its middle
-        field = sampled(numbers, x, y, 4, zoom=numbers.log(0.3, 1.5), stretch=numbers.log(1, 5), angle=numbers.uniform(0, 3.1))
+        field = sampled(
+            numbers, x, y, 4, zoom=numbers.log(0.3, 1.5), stretch=numbers.log(1, 5), angle=numbers.uniform(0, 3.1)
+        )
         width = numbers.log(0.006, 0.06) * (0.2 + noise(numbers, size, size, 2))
         share = np.clip(1 - np.abs(field - 0.5) / width, 0, 1) ** numbers.uniform(0.6, 2) * numbers.uniform(0.3, 1)
         image = tinted(image, _opposed(numbers, ground), share)
@@ -45,7 +53,9 @@ def _marble(numbers: Numbers, size: int) -> Image:
 def _opposed(numbers: Numbers, ground: Color) -> Color:
     """A mineral color that is darker or lighter than `ground`."""
     bright = sum(ground) > 380
-    end = hsv(numbers.uniform(), numbers.uniform(0, 0.5), numbers.uniform(0, 0.3) if bright else numbers.uniform(0.7, 1))
+    end = hsv(
+        numbers.uniform(), numbers.uniform(0, 0.5), numbers.uniform(0, 0.3) if bright else numbers.uniform(0.7, 1)
+    )
     return mixed(ground, end, numbers.uniform(0.4, 1))
 
 
@@ -107,7 +117,10 @@ def _cracked(numbers: Numbers, size: int) -> Image:
     seeds = np.full((size, size), 255, np.uint8)
     seeds[tuple((numbers.array(2 * count) * size).astype(np.int64).reshape(2, count))] = 0
     _, cell = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    x, y = (np.arange(size) + (numbers.uniform(2, 14) * size / 256 * noise(numbers, size, size, 3)).astype(int) for _ in "xy")
+    x, y = (
+        np.arange(size) + (numbers.uniform(2, 14) * size / 256 * noise(numbers, size, size, 3)).astype(int)
+        for _ in "xy"
+    )
     cell = cell[np.minimum(y.T, size - 1), np.minimum(x, size - 1)]
     border = np.zeros((size, size), bool)
     border[1:] |= cell[1:] != cell[:-1]

@@ -65,11 +65,15 @@ def _rings(numbers: Numbers, along: Array, across: Array, shift: Array) -> Array
         return np.asarray(distance / numbers.log(3, 16))
     wander = numbers.log(2, 60) * (sampled(numbers, along, across, 3, zoom=1, stretch=numbers.log(2, 10)) - 0.5)
     ripple = numbers.uniform(0, 2) * (sampled(numbers, along, across, 2, zoom=1, stretch=6) - 0.5)
-    depth = across + wander + ripple
+    depth: Array = across + wander + ripple
     for _ in range(numbers.integer(0, 3) if numbers.chance(0.5) else 0):  # knots push the rings aside
-        x, y, radius = numbers.uniform(-130, 130), numbers.uniform(-130, 130), numbers.log(4, 18)
-        square = ((along - x) / (2.2 * radius)) ** 2 + ((across - shift - y) / radius) ** 2
-        depth = depth + 2.5 * radius * np.exp(-square) * np.sign(across - shift - y + 0.01)
+        place, side, radius = (
+            numbers.uniform(-130, 130),
+            across - shift - numbers.uniform(-130, 130),
+            numbers.log(4, 18),
+        )
+        square = ((along - place) / (2.2 * radius)) ** 2 + (side / radius) ** 2
+        depth = depth + 2.5 * radius * np.exp(-square) * np.sign(side)
         depth = np.where(square < 0.6, radius * 2 * np.sqrt(square), depth)
     if numbers.chance(0.3):  # cut near the bark: wide flames
         depth = np.sqrt(depth**2 + (along * numbers.uniform(0.05, 0.3)) ** 2)
