@@ -11,7 +11,7 @@ import numpy as np
 
 from simgen.geometry import Array
 from simgen.pictures import Image
-from simgen.textures.fields import blended, coordinates, lit, noise, ramp, shaded, turned
+from simgen.textures.fields import blended, coordinates, faded, lit, noise, ramp, shaded, turned
 from simgen.textures.lettering import any_face, draw_text, length_of, word
 from simgen.textures.numbers import Color, Numbers, any_color, near
 
@@ -35,13 +35,13 @@ class _Palette:
         return any_color(numbers)
 
 
-def collage(numbers: Numbers, size: int, most: int = 90) -> Image:
+def collage(numbers: Numbers, size: int, most: int = 75) -> Image:
     """(size, size, 3) a collage of up to `most` shapes."""
     palette = _Palette(numbers)
     image = _filling(numbers, size, size, palette)
-    # A few large shapes hide the ground; among the others, as in photographs, the small ones are far more.
-    radii = [numbers.log(0.2, 0.5) for _ in range(numbers.integer(0, 8))]
-    exponent, least = numbers.uniform(1.8, 3.2), numbers.log(0.01, 0.05)
+    # Some large shapes hide the ground; of the others, as in photographs, most are small.
+    radii = [numbers.log(0.12, 0.5) for _ in range(numbers.integer(0, 6))]
+    exponent, least = numbers.uniform(1.6, 3), numbers.log(0.01, 0.04)
     low, high = least ** (1 - exponent), 0.4 ** (1 - exponent)
     for _ in range(int(numbers.log(min(15, most), most + 1))):
         radii.append((low + (high - low) * numbers.uniform()) ** (1 / (1 - exponent)))  # power law from least to 0.4
@@ -52,11 +52,16 @@ def collage(numbers: Numbers, size: int, most: int = 90) -> Image:
             _letter(numbers, image, radius * size, palette)
         else:
             _shape(numbers, image, radius * size, palette, shadow)
-    if numbers.chance(0.4):  # lit from one side
+    if numbers.chance(0.35):  # lit from one side
         field = noise(numbers, size, size, 3, zoom=numbers.uniform(0.5, 3) * size / 256)
         image = lit(image, 1 + numbers.uniform(0.1, 0.7) * (field - 0.6))
-    if numbers.chance(0.35):  # out of focus
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), numbers.log(0.5, 2.2) * size / 256))
+    if numbers.chance(0.35):  # rough all over
+        field = noise(numbers, size, size, numbers.choice((0, 1)), zoom=numbers.log(0.7, 2) * size / 256)
+        image = lit(image, 1 + numbers.log(0.05, 0.5) * (field - 0.5))
+    if numbers.chance(0.3):
+        image = faded(numbers, image)
+    if numbers.chance(0.15):  # out of focus
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), numbers.log(0.5, 1.6) * size / 256))
     return image
 
 
@@ -119,7 +124,7 @@ def _outline(numbers: Numbers) -> Array:
         points = np.stack([np.cos(t), np.sin(t)], axis=1) * (0.5 + 0.5 * numbers.array(n))[:, None]
     elif kind == "star":
         n = numbers.integer(4, 9)
-        t = np.arange(2 * n) * (math.pi / n)
+        t = np.arange(2.0 * n) * (math.pi / n)
         points = np.stack([np.cos(t), np.sin(t)], axis=1)
         points[1::2] *= numbers.uniform(0.3, 0.8)
     else:
@@ -147,14 +152,14 @@ def _filling(numbers: Numbers, height: int, width: int, palette: _Palette) -> Im
     """(height, width, 3) what a shape is filled with."""
     first, second = palette.color(numbers), palette.color(numbers)
     kind = numbers.choice(
-        ("plain", "gradient", "gradient", "stripes", "checker", "blotches", "blotches", "grain", "round")
+        ("plain", "gradient", "stripes", "checker", "blotches", "blotches", "grain", "grain", "round")
     )
     large = max(height, width)
     angle = numbers.uniform(0, 2 * math.pi)
     if kind == "plain":
         return np.broadcast_to(np.array(first, np.uint8), (height, width, 3)).copy()
     if kind == "blotches":
-        exponent = numbers.choice((2, 3))
+        exponent = numbers.choice((1, 2, 2, 3))
         field = noise(
             numbers, height, width, exponent, zoom=numbers.log(0.2, 3), stretch=numbers.log(1, 6), angle=angle
         )
@@ -170,7 +175,7 @@ def _filling(numbers: Numbers, height: int, width: int, palette: _Palette) -> Im
     u, v = turned(height, width, angle)
     if kind == "gradient":
         return shaded(u / large + 0.5, ramp([first, second]))
-    period = numbers.log(0.02, 0.4) * max(large, 40)
+    period = max(numbers.log(0.025, 0.4) * large, 4)
     phase = numbers.array(2) * 6.3
     sharp = numbers.log(0.5, 8)
     wave = np.sin(u * (2 * math.pi / period) + phase[0])

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from simgen.geometry import Array
 from simgen.pictures import Image
-from simgen.textures.numbers import Color, Numbers
+from simgen.textures.numbers import Color, Numbers, any_color
 
 _SHEET = 512  # px
 _STEPS = np.arange(256)
@@ -120,6 +120,11 @@ def tinted(image: Image, color: Color, share: Array) -> Image:
     """`color` upon `image` (height, width, 3), where `share` (height, width) is 1; between them where it is less."""
     over = np.broadcast_to(np.array(color, np.uint8), image.shape)
     return blended(image, over, np.asarray(np.clip(share, 0, 1) * 255 + 0.5, dtype=np.uint8))
+
+
+def faded(numbers: Numbers, image: Image) -> Image:
+    """`image` (height, width, 3) with less contrast: under a veil of a random color."""
+    return tinted(image, any_color(numbers), np.full(image.shape[:2], numbers.uniform(0.2, 0.85)))
 
 
 def blended(under: Image, over: Image, mask: Image) -> Image:

@@ -93,5 +93,5 @@ def shrink(image: Image, pixels: int) -> Image:
     scale = math.sqrt(pixels / (height * width))
     if scale >= 1:
         return image
-    size = max(1, int(width * scale)), max(1, int(height * scale))
+    size = max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -7,7 +7,7 @@ import numpy as np
 
 from simgen.pictures import Image
 from simgen.textures.collage import collage
-from simgen.textures.fields import lit, noise, ramp, shaded, turned
+from simgen.textures.fields import faded, lit, noise, ramp, shaded, turned
 from simgen.textures.lettering import Face, any_face, draw_text, length_of, word
 from simgen.textures.numbers import Color, Numbers, any_color, contrasting, hsv, near
 
@@ -32,6 +32,8 @@ def printed(numbers: Numbers, size: int) -> Image:
         _layout(numbers, image, area, ground, inks, 0)
         if numbers.chance(0.3):
             _frame(numbers, image, area, inks[0])
+    if numbers.chance(0.25):
+        image = faded(numbers, image)
     if numbers.chance(0.5):  # worn ink, and the ground's own unevenness
         image = lit(image, 1 + numbers.uniform(0.02, 0.2) * (noise(numbers, size, size, 2) - 0.5))
     if numbers.chance(0.25):
