@@ -55,6 +55,7 @@ _LEFTOVERS = frozenset(
         "system volume information",
     }
 )
+_STRIP = 16  # rows of a reduced picture that are converted at once
 _ORIENTATION = 0x0112  # EXIF and TIFF
 _Transpose = PIL.Image.Transpose
 _TURNS = {
@@ -247,9 +248,18 @@ def _factor(image: PIL.Image.Image, enough: int | None) -> int:
     return max(1, math.isqrt(image.width * image.height // enough)) if enough else 1
 
 
-def _reduced(image: PIL.Image.Image, enough: int | None) -> PIL.Image.Image:
+def _converted(image: PIL.Image.Image, mode: str, enough: int | None) -> PIL.Image.Image:
+    """`image` in `mode`, reduced as `_factor` states. In strips, because a conversion of the whole would need as much memory
+    again as the picture itself."""
     factor = _factor(image, enough)
-    return image.reduce((min(factor, image.width), min(factor, image.height))) if factor > 1 else image
+    if factor == 1:
+        return image if image.mode == mode else image.convert(mode)
+    across, down = min(factor, image.width), min(factor, image.height)
+    reduced = PIL.Image.new(mode, (-(-image.width // across), -(-image.height // down)))
+    for row in range(0, reduced.height, _STRIP):
+        strip = image.crop((0, row * down, image.width, min((row + _STRIP) * down, image.height)))
+        reduced.paste(strip.convert(mode).reduce((across, down)), (0, row))
+    return reduced
 
 
 def _as_seen(image: PIL.Image.Image, path: Path, enough: int | None = None) -> Image:
@@ -261,25 +271,20 @@ def _as_seen(image: PIL.Image.Image, path: Path, enough: int | None = None) -> I
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)
         gray = _to_8_bits(values.astype(values.dtype.newbyteorder("="), copy=False), path)
-        if _factor(image, enough) > 1:
-            gray = np.asarray(_reduced(PIL.Image.fromarray(gray), enough))
+        gray = np.asarray(_converted(PIL.Image.fromarray(gray), "L", enough))
         return np.repeat(gray[:, :, None], 3, axis=2)
     if wide:  # of which Pillow keeps the high bytes
-        top = int(np.asarray(image)[..., :3].max())
+        top = max(high for _, high in image.getextrema()[:3])
         if 0 < top < 16:
             raise PictureError(_too_dark(path, "16-bit", f"below {256 * (top + 1)}", "65535"))
     if image.has_transparency_data:
-        image = _reduced(image.convert("RGBA"), enough)
+        image = _converted(image, "RGBA", enough)
         least, most = image.getchannel("A").getextrema()
         if most == 0:
             raise PictureError(f"{path}: is transparent everywhere; save it without its alpha channel")
         if least != 255:
             image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
-    if image.mode == "1":
-        image = image.convert("L")
-    if image.mode in ("L", "CMYK"):  # smaller than RGB is, or as large
-        image = _reduced(image, enough)
-    return np.asarray(_reduced(image if image.mode == "RGB" else image.convert("RGB"), enough))
+    return np.asarray(_converted(image, "RGB", enough))
 
 
 def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
@@ -296,6 +301,8 @@ def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
     # Cameras with 10 or 12 bits use the low bits of 16. Such a picture would be nearly black, so it is refused.
     if white is None or 0 < top < white / 16:
         raise PictureError(_too_dark(path, str(values.dtype), f"{top:g}", f"{white or whites[-1]:g}"))
+    if values.dtype == np.uint16:
+        return np.asarray(values >> 8, dtype=np.uint8)
     if white == 65535:
         return np.asarray(np.clip(values, 0, white).astype(np.uint16) >> 8, dtype=np.uint8)
     return np.asarray(np.rint(np.clip(values, 0, white) * (255 / white)), dtype=np.uint8)
