@@ -274,7 +274,7 @@ def _as_seen(image: PIL.Image.Image, path: Path, enough: int | None = None) -> I
         gray = np.asarray(_converted(PIL.Image.fromarray(gray), "L", enough))
         return np.repeat(gray[:, :, None], 3, axis=2)
     if wide:  # of which Pillow keeps the high bytes
-        top = max(high for _, high in image.getextrema()[:3])
+        top = int(np.ravel(image.getextrema())[1:6:2].max())  # of three pairs (least, greatest)
         if 0 < top < 16:
             raise PictureError(_too_dark(path, "16-bit", f"below {256 * (top + 1)}", "65535"))
     if image.has_transparency_data:

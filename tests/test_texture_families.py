@@ -25,7 +25,7 @@ MAKERS: dict[str, Callable[..., np.ndarray]] = {
 }
 HASHES = {  # of the pictures 2, 1 and 0
     "collage": "c4c30d48bf6d1aca",
-    "print": "2e91a2337ffb5d3d",
+    "print": "62b83c34855721d9",
     "wood": "432fbcad7a751722",
     "stone": "121249c7494c7aed",
     "fabric": "1973d08c417693b8",

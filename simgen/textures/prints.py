@@ -29,13 +29,13 @@ def printed(numbers: Numbers, size: int) -> Image:
     if numbers.chance(0.25):
         _letter_block(numbers, image, area, ground, inks)
     else:
-        _layout(numbers, image, area, ground, inks, 0)
         if numbers.chance(0.3):
-            _frame(numbers, image, area, inks[0])
+            area = _frame(numbers, image, area, inks[0])
+        _layout(numbers, image, area, ground, inks, 0)
     if numbers.chance(0.25):
         image = faded(numbers, image)
-    if numbers.chance(0.5):  # worn ink, and the ground's own unevenness
-        image = lit(image, 1 + numbers.uniform(0.02, 0.2) * (noise(numbers, size, size, 2) - 0.5))
+    if numbers.chance(0.4):  # worn ink, and the ground's own unevenness
+        image = lit(image, 1 + numbers.log(0.02, 0.25) * (noise(numbers, size, size, 2) - 0.5))
     if numbers.chance(0.25):
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), numbers.log(0.4, 1.5) * size / 256))
     return np.ascontiguousarray(np.rot90(image, numbers.choice((0, 0, 0, 1, 2, 3))))
@@ -258,9 +258,13 @@ def _letter_block(numbers: Numbers, image: Image, box: Box, ground: Color, inks:
     draw_text(image, text, (x, (top + bottom) / 2 - height / 2), height, face, inks[0])
 
 
-def _frame(numbers: Numbers, image: Image, box: Box, color: Color) -> None:
+def _frame(numbers: Numbers, image: Image, box: Box, color: Color) -> Box:
+    """One or two lines along the border of `box`; returns the box inside them."""
     left, top, right, bottom = box
     thick = max(1, int(numbers.log(0.006, 0.06) * image.shape[0]))
-    for k in range(numbers.integer(1, 2)):
-        inset = thick // 2 + k * 3 * thick
-        cv2.rectangle(image, (left + inset, top + inset), (right - 1 - inset, bottom - 1 - inset), color, thick)
+    inset = 0
+    for _ in range(numbers.integer(1, 2) if thick < 0.02 * image.shape[0] else 1):
+        middle = inset + thick // 2
+        cv2.rectangle(image, (left + middle, top + middle), (right - 1 - middle, bottom - 1 - middle), color, thick)
+        inset += 2 * thick
+    return left + inset, top + inset, right - inset, bottom - inset

@@ -16,7 +16,7 @@ def stone(numbers: Numbers, size: int) -> Image:
         (_marble, _marble, _granite, _granite, _concrete, _concrete, _terrazzo, _layers, _cracked, _bricks)
     )
     image = make(numbers, size)
-    if numbers.chance(0.3):  # tiles
+    if make not in (_cracked, _bricks) and numbers.chance(0.3):
         image = _tiled(numbers, image)
     return image
 
