@@ -6,6 +6,7 @@ either.
 """
 
 import io
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -54,6 +55,7 @@ _LEFTOVERS = frozenset(
         "system volume information",
     }
 )
+_STRIP = 16  # rows of a reduced picture that are converted at once
 _ORIENTATION = 0x0112  # EXIF and TIFF
 _Transpose = PIL.Image.Transpose
 _TURNS = {
@@ -127,10 +129,12 @@ def list_pictures(folder: Path) -> Listing:
     return Listing(folder, **{kind: tuple(paths) for kind, paths in found.items()}, hidden=hidden)
 
 
-def read_picture(path: Path) -> Image:
+def read_picture(path: Path, enough: int | None = None) -> Image:
     """The picture in `path` as a viewer shows it, (H, W, 3) uint8 RGB, C-contiguous.
 
     Of an animation the first frame; transparent parts over white; 16 bits scaled to 8 by their high byte, as OpenCV does.
+    If `enough` pixels suffice, a picture that is at least twice as wide and high is reduced by a whole factor to no fewer,
+    before it is converted; a JPEG file is then not even decoded in full. So a very large picture needs little memory.
     Raises PictureError, one line that begins with the path and ends with what to do, where it cannot be decoded whole.
     """
     if path.suffix.lower() in _RAW:  # many begin like a TIFF, with a small preview
@@ -138,7 +142,10 @@ def read_picture(path: Path) -> Image:
     try:
         try:
             with _opened(path) as image:
-                return _as_seen(image, path)
+                if enough is not None:
+                    factor = _factor(image, enough)
+                    image.draft(None, (image.width // factor, image.height // factor))  # JPEG alone can
+                return _as_seen(image, path, enough)
         except PIL.UnidentifiedImageError:
             return _read_otherwise(path)
     except PictureError:
@@ -236,7 +243,26 @@ def _orientation(image: PIL.Image.Image) -> int:
         return 1
 
 
-def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
+def _factor(image: PIL.Image.Image, enough: int | None) -> int:
+    """By which whole number `image` can be divided in width and height, so that `enough` pixels remain."""
+    return max(1, math.isqrt(image.width * image.height // enough)) if enough else 1
+
+
+def _converted(image: PIL.Image.Image, mode: str, enough: int | None) -> PIL.Image.Image:
+    """`image` in `mode`, reduced as `_factor` states. In strips, because a conversion of the whole would need as much memory
+    again as the picture itself."""
+    factor = _factor(image, enough)
+    if factor == 1:
+        return image if image.mode == mode else image.convert(mode)
+    across, down = min(factor, image.width), min(factor, image.height)
+    reduced = PIL.Image.new(mode, (-(-image.width // across), -(-image.height // down)))
+    for row in range(0, reduced.height, _STRIP):
+        strip = image.crop((0, row * down, image.width, min((row + _STRIP) * down, image.height)))
+        reduced.paste(strip.convert(mode).reduce((across, down)), (0, row))
+    return reduced
+
+
+def _as_seen(image: PIL.Image.Image, path: Path, enough: int | None = None) -> Image:
     wide = image.mode in ("RGB", "RGBA") and any("16" in str(part[3]) for part in getattr(image, "tile", ()))
     image.load()
     turn = _TURNS.get(_orientation(image))  # after load: Pillow turns TIFF there by itself
@@ -244,20 +270,21 @@ def _as_seen(image: PIL.Image.Image, path: Path) -> Image:
         image = image.transpose(turn)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)
-        values = values.astype(values.dtype.newbyteorder("="))
-        return np.repeat(_to_8_bits(values, path)[:, :, None], 3, axis=2)
+        gray = _to_8_bits(values.astype(values.dtype.newbyteorder("="), copy=False), path)
+        gray = np.asarray(_converted(PIL.Image.fromarray(gray), "L", enough))
+        return np.repeat(gray[:, :, None], 3, axis=2)
     if wide:  # of which Pillow keeps the high bytes
-        top = int(np.asarray(image)[..., :3].max())
+        top = int(np.ravel(image.getextrema())[1:6:2].max())  # of three pairs (least, greatest)
         if 0 < top < 16:
             raise PictureError(_too_dark(path, "16-bit", f"below {256 * (top + 1)}", "65535"))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = _converted(image, "RGBA", enough)
         least, most = image.getchannel("A").getextrema()
         if most == 0:
             raise PictureError(f"{path}: is transparent everywhere; save it without its alpha channel")
         if least != 255:
             image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.asarray(_converted(image, "RGB", enough))
 
 
 def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
@@ -274,6 +301,8 @@ def _to_8_bits(values: NDArray[Any], path: Path) -> Image:
     # Cameras with 10 or 12 bits use the low bits of 16. Such a picture would be nearly black, so it is refused.
     if white is None or 0 < top < white / 16:
         raise PictureError(_too_dark(path, str(values.dtype), f"{top:g}", f"{white or whites[-1]:g}"))
+    if values.dtype == np.uint16:
+        return np.asarray(values >> 8, dtype=np.uint8)
     if white == 65535:
         return np.asarray(np.clip(values, 0, white).astype(np.uint16) >> 8, dtype=np.uint8)
     return np.asarray(np.rint(np.clip(values, 0, white) * (255 / white)), dtype=np.uint8)

@@ -1,6 +1,5 @@
 """The pipeline from a configuration to samples: sampling, physics, rendering, sensor model and labels."""
 
-import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -53,20 +52,23 @@ class Pipeline:
                 yield Sample(take(part, [row]), rgb[row], frames.depth[row], labels[row])
 
 
-def make_pipeline(source: Source) -> Pipeline:
-    """Reads and checks all files and settings of `source`. Raises a SimgenError that names the faulty key."""
+def make_pipeline(source: Source, *, checked: bool = False) -> Pipeline:
+    """Reads and checks all files and settings of `source`. Raises a SimgenError that names the faulty key.
+
+    A worker process sets `checked`: the main process has decoded all pictures of the image folder, and printed what it
+    skipped.
+    """
     check_renderer(source.renderer)
     check_choice("physics", source.physics, PHYSICS)
     if not 0 <= source.seed < 2**63:
         raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
     world = load_world(source.scene)
     folder = source.randomize.images
-    images = open_image_folder(Path(folder), "randomize.images") if folder else ImageFolder()
+    images = open_image_folder(Path(folder), "randomize.images", checked=checked) if folder else ImageFolder()
     sampler = make_sampler(
         source.randomize, world, width=source.width, height=source.height, settle=source.physics == "settle"
     )
-    # Printed by the main process only: every worker makes a pipeline of its own.
-    if images.skipped and multiprocessing.parent_process() is None:
+    if images.skipped and not checked:
         print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
     return Pipeline(source, world, sampler, images)
 

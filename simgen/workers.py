@@ -131,7 +131,7 @@ def _start_worker(config: Render) -> None:
     global _worker
     cv2.setNumThreads(1)  # the workers are the parallelism
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    pipeline = make_pipeline(config)
+    pipeline = make_pipeline(config, checked=True)
     renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast, threads=1)
     _worker = config, pipeline, renderer
 

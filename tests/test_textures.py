@@ -9,9 +9,12 @@ import pytest
 import torch
 from builders import pipeline_of
 
+import simgen.textures.images
 from simgen.dataset.recipe import describe
 from simgen.draws import Draws
 from simgen.errors import SceneError
+from simgen.pictures import Image, read_picture
+from simgen.pipeline import make_pipeline
 from simgen.scene import TEXTURES, Materials
 from simgen.textures.color import decode, encode
 from simgen.textures.images import ImageFolder, open_image_folder
@@ -514,14 +517,104 @@ def test_a_folder_is_read_with_its_sub_folders_as_a_viewer_shows_it(
     assert np.array_equal(pipeline.images.image(1, (30, 10)), upright)
 
 
-def test_many_pictures_are_served_right_though_few_are_kept(tmp_path: Path) -> None:
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are decoded, in their order."""
+    names: list[str] = []
+    read = simgen.textures.images.read_picture
+
+    def counted(path: Path, enough: int) -> Image:
+        names.append(path.name)
+        return read(path, enough)
+
+    monkeypatch.setattr(simgen.textures.images, "read_picture", counted)
+    return names
+
+
+def test_a_picture_is_decoded_once_and_memory_is_bounded(
+    tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the folder is checked; also if there are 500. If more pictures are there than fit, all are still right."""
+    assert ImageFolder(paths=(Path("a"),) * 500).pixels > 400**2
+    assert [ImageFolder(paths=(Path("a"),) * n).pixels for n in (0, 85, 10**6)] == [1024**2, 1024**2, 256**2]
     for k in range(70):
-        save(tmp_path / f"{k:03d}.png", (k, 255 - k, 7))
+        save(tmp_path / f"{k:03d}.png", (k, 255 - k, 7), (40, 20))
+    images = open_image_folder(tmp_path, KEY)
+    assert len(decoded) == 70
+    for _ in range(2):
+        for k in range(70):
+            assert (images.image(k, (2, 2)) == [k, 255 - k, 7]).all() and images.square(k, 3).shape == (3, 3, 3)
+    assert len(decoded) == 70
+    monkeypatch.setattr(simgen.textures.images, "MEMORY", 3 * 70 * 200)
+    monkeypatch.setattr(simgen.textures.images, "_LEAST", 400)
     images = open_image_folder(tmp_path, KEY)
     for _ in range(2):
         for k in range(70):
             assert (images.image(k, (2, 2)) == [k, 255 - k, 7]).all()
-    assert len(images._cache) <= 64
+    assert len(images._kept) == 35 and sum(kept.nbytes for kept in images._kept.values()) <= 3 * 70 * 200
+
+
+def test_a_worker_decodes_only_what_it_shows(
+    tmp_path: Path, decoded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k in range(5):
+        save(tmp_path / f"{k}.png", (k, k, k))
+    (tmp_path / "notes.txt").touch()
+    source = pipeline_of(f"randomize.images={tmp_path}", "randomize.table.texture=image").source
+    assert sorted(decoded) == [f"{k}.png" for k in range(5)] and "skipped 1 other file" in capsys.readouterr().err
+    images = make_pipeline(source, checked=True).images
+    assert len(decoded) == 5 and not capsys.readouterr().err
+    assert (images.square(13, 4) == 3).all() and (images.square(3, 8) == 3).all()
+    assert decoded[5:] == ["3.png"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "1", "I;16"])
+def test_a_large_picture_is_reduced_before_it_is_converted(tmp_path: Path, mode: str) -> None:
+    """To the average of the pixels that become one; what is kept shows the same as a picture of the kept size."""
+    upper, lower = {"1": (1, 0), "I;16": (51400, 12850)}.get(mode, (200, 50))
+    image = PIL.Image.new(mode.removesuffix("A") if mode == "RGBA" else mode, (1500, 900), _level(mode, lower))
+    image.paste(_level(mode, upper), (0, 0, 1500, 450))
+    if mode == "RGBA":
+        image.putalpha(255)
+    path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
+    image.save(path)
+    picture = read_picture(path, 10_000)
+    assert picture.shape[1] / picture.shape[0] == pytest.approx(5 / 3, rel=0.03)
+    assert 10_000 <= picture.shape[0] * picture.shape[1] < 4 * 10_000
+    half = picture.shape[0] // 2
+    whole = read_picture(path)
+    assert np.abs(picture[: half - 1].astype(int) - whole[0, 0]).max() <= 1
+    assert np.abs(picture[half + 1 :].astype(int) - whole[-1, 0]).max() <= 1
+    assert np.array_equal(read_picture(path, 1500 * 900), whole)
+
+
+def _level(mode: str, level: int) -> object:
+    return {"RGB": (level, 9, 9), "RGBA": (level, 9, 9), "CMYK": (level, 9, 9, 9)}.get(mode, level)
+
+
+def test_a_picture_of_100_megapixels_is_read_and_a_larger_one_is_refused_in_one_line(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Pillow's warning of a decompression bomb begins at 89 megapixels, its refusal at 179."""
+    PIL.Image.new("L", (10_000, 10_000), 90).save(tmp_path / "a.png", compress_level=1)
+    kept = open_image_folder(tmp_path, KEY)._kept[tmp_path / "a.png"]
+    assert kept.shape == (1024, 1024, 3) and (kept == 90).all() and not recwarn.list
+    PIL.Image.new("1", (20_000, 10_000)).save(tmp_path / "b.png")
+    with pytest.raises(
+        SceneError, match=r"b\.png: is larger than 179 megapixels; make it smaller, or remove it$"
+    ) as caught:
+        open_image_folder(tmp_path, KEY)
+    assert str(caught.value).startswith(f"{KEY}: {tmp_path}") and "\n" not in str(caught.value)
+    assert not recwarn.list
+
+
+def test_a_large_jpeg_is_not_decoded_in_full(tmp_path: Path) -> None:
+    """Its decoder gives an eighth of the size directly, from the means of its blocks of 8 pixels."""
+    noise = np.random.default_rng(3).integers(0, 255, (64, 96), dtype=np.uint8)
+    PIL.Image.fromarray(np.kron(noise, np.ones((8, 8), np.uint8))).convert("RGB").save(tmp_path / "a.jpg", quality=95)
+    picture = read_picture(tmp_path / "a.jpg", 64 * 96)
+    assert picture.shape == (64, 96, 3)
+    assert np.abs(picture[..., 0].astype(int) - noise).max() <= 3
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
