@@ -370,7 +370,7 @@ def test_fixtures_that_vary_look_as_if_the_scene_file_had_them_so(name: str) -> 
 
 def test_unknown_renderer() -> None:
     _, world = sampler_of()
-    with pytest.raises(ConfigError, match="renderer: unknown renderer 'blender'; expected one of tiny, raycast"):
+    with pytest.raises(ConfigError, match="renderer: unknown renderer 'blender'; expected one of raycast, tiny"):
         make_renderer("blender", world)
 
 

@@ -20,6 +20,7 @@ from simgen.textures.procedural import ROUND_FACE
 
 _PART, _MATERIAL, _LIGHT, _SCENE = (kind.numpy_dtype() for kind in (Part, Material, Light, Scene))
 _FIELDS = (*("color", "color2", "cycles", "crop", "edge", "wear", "grime", "roughness", "metalness", "specular"),)
+_NO_BOX = np.full(3, np.nan)
 _BACKGROUND, _WALL = SURFACES.index("background"), SURFACES.index("wall")
 Rows = NDArray[Any]
 
@@ -145,19 +146,17 @@ def _parts(
     blocks, clutter = scenes.blocks, scenes.clutter
     slots = blocks.model.shape[1]
     solids = [shapes.numbers(("solid", k), lambda k=k: [body_of(world.solids[k])])[0] for k in range(len(world.solids))]
-    boxes = [
-        shapes.numbers(("box", k), lambda k=k: [make_body("box", world.boxes[k].size)])[0]
-        for k in range(len(world.boxes))
-    ]
-    place, _, there = world.standing(scenes.fixtures)
-    larger = np.pad(scenes.fixtures.scale, ((0, 0), (1, 0)), constant_values=1.0)
+    box = shapes.numbers("box", lambda: [make_body("box", (1.0, 1.0, 1.0))])
+    place, edges, there = world.standing(scenes.fixtures)
     groups = np.array([len(SURFACES) + k for k, group in enumerate(world.fixtures) for _ in group], np.int64)
     surface = slots + np.concatenate([[SURFACES.index("table")], groups])
     straight = np.eye(3)
     shape: list[NDArray[np.int64]] = []
-    scene, rotation, center, scale, material, slot = [], [], [], [], [], []
+    scene, rotation, center, scale, material, slot, bounds = [], [], [], [], [], [], []
 
-    def add(row: int, numbers: Any, turn: Array, at: Array, size: float, own: int, number: int) -> None:
+    def add(
+        row: int, numbers: Any, turn: Array, at: Array, size: float, own: int, number: int, sides: Array = _NO_BOX
+    ) -> None:
         shape.append(numbers)
         count = len(numbers)
         scene.append(np.full(count, row))
@@ -166,15 +165,16 @@ def _parts(
         scale.append(np.full(count, size))
         material.append(np.full(count, row * materials + own))
         slot.append(np.full(count, number))
+        bounds.append(np.broadcast_to(sides, (count, 3)))
 
-    solids_of, boxes_of = np.array(solids), np.array(boxes)
+    solids_of = np.array(solids)
     offset = slots + scenes.surfaces.material.texture.shape[1]
     for row in range(len(scenes)):
         for n in np.flatnonzero(blocks.present[row]):
             pose = blocks.world_from_block[row, n]
             add(row, solids_of[[blocks.model[row, n]]], pose[:3, :3], pose[:3, 3], blocks.scale[row, n], n, n)
         for n in np.flatnonzero(there[row]):
-            add(row, boxes_of[[n]], straight, place[row, n], larger[row, n], surface[n], -1)
+            add(row, box, straight, place[row, n], 1.0, surface[n], -1, edges[row, n])
         for n in np.flatnonzero(clutter.present[row]):
             kind, variant = CLUTTER[clutter.kind[row, n]], int(clutter.variant[row, n])
             numbers = shapes.numbers((kind, variant), lambda kind=kind, variant=variant: object_of(kind, variant))
@@ -191,8 +191,12 @@ def _parts(
     parts["eye"] = np.einsum("nij,nj->ni", inverse, scenes.cameras.world_from_camera[rows, :3, 3] - at)
     parts["scale"] = size
     parts["material"], parts["slot"] = np.concatenate(material), np.concatenate(slot)
+    radius, sides = shapes.radius[numbers] * size, np.concatenate(bounds)
+    boxes = np.isfinite(sides[:, 0])
+    parts["low"][boxes], parts["high"][boxes] = -sides[boxes] / 2, sides[boxes] / 2
+    radius[boxes] = np.linalg.norm(sides[boxes], axis=1) / 2
     middle = np.einsum("nij,nj->ni", turn, shapes.center[numbers] * size[:, None]) + at
-    spheres = np.concatenate([middle, (shapes.radius[numbers] * size)[:, None] * 1.001], 1).astype(np.float32)
+    spheres = np.concatenate([middle, radius[:, None] * 1.001], 1).astype(np.float32)
     return parts, spheres, np.bincount(rows, minlength=len(scenes))
 
 

@@ -46,6 +46,21 @@ def turned_back(m: mat34, n: wp.vec3):
 
 
 @wp.func
+def plane_at(part: Part, tables: Tables, k: int):
+    """The plane `k` of the body, [n, d]."""
+    if part.kind != _BOX:
+        return tables.planes[part.first + k]
+    d = -part.low[k // 2]
+    sign = -1.0
+    if k % 2 == 1:
+        d = part.high[k // 2]
+        sign = 1.0
+    plane = wp.vec4(0.0, 0.0, 0.0, d)
+    plane[k // 2] = sign
+    return plane
+
+
+@wp.func
 def quadric_span(part: Part, o: wp.vec3, d: wp.vec3):
     """From where to where the ray is inside x^2 + y^2 + c z^2 <= (a + b z)^2: a quadratic in t.
 
@@ -213,7 +228,7 @@ def normal_at(part: Part, tables: Tables, face: int, p: wp.vec3):
     """The outward normal of the body at its surface point `p`, in its own frame, and 4 times the face's number plus the axis
     of projection of its texture. The normal of a curved surface is not a unit vector."""
     if face >= 0 and part.kind != _MESH:
-        plane = tables.planes[part.first + face]
+        plane = plane_at(part, tables, face)
         return wp.vec3(plane[0], plane[1], plane[2]), tables.faces[part.first + face]
     if part.kind == _MESH:
         return wp.mesh_eval_face_normal(tables.meshes[part.mesh], face), tables.faces[part.first + face]

@@ -21,6 +21,7 @@ from simgen.render.intersect import (
     hides,
     mapped,
     normal_at,
+    plane_at,
     turned,
     turned_back,
 )
@@ -340,7 +341,7 @@ def parted(part: Part, tables: Tables, a: wp.vec3, a_radius: float, b: wp.vec3, 
     """Whether a plane of the part has all of the ball about `a` and of that about `b` before it, in the part's coordinates:
     then no line between the two balls meets the part."""
     for k in range(part.count):
-        plane = tables.planes[part.first + k]
+        plane = plane_at(part, tables, k)
         n = wp.vec3(plane[0], plane[1], plane[2])
         if wp.dot(n, a) - a_radius >= plane[3] - 1.0e-5 and wp.dot(n, b) - b_radius >= plane[3] - 1.0e-5:
             return True
@@ -583,7 +584,7 @@ def shade_ray(
             bent = n
             for k in range(part.count):
                 if k != found:
-                    plane = tables.planes[part.first + k]
+                    plane = plane_at(part, tables, k)
                     other = wp.vec3(plane[0], plane[1], plane[2])
                     gap = plane[3] - wp.dot(other, q)
                     gap_to_edge = wp.min(gap_to_edge, gap * scale)

@@ -22,7 +22,10 @@ from simgen.scene import MOST_LIGHTS, Scenes, take
 from simgen.pictures import Image
 from simgen.schema import Raycast
 from simgen.textures.color import decode
+from simgen.textures.families import picture_of
+from simgen.textures.grime import grime_of
 from simgen.textures.images import ImageFolder
+from simgen.textures.photographs import photograph_of
 from simgen.textures.pool import SIDE, TEXELS, Key, Pool
 from simgen.textures.procedural import lattice
 
@@ -184,8 +187,12 @@ def _picture_of(key: Key, images: ImageFolder) -> Image:
     """The picture that the pool's `key` names."""
     name, number = key
     if name == "image":
-        return images.image(number, (SIDE, SIDE))
-    raise NotImplementedError(name)
+        return images.square(number, SIDE)
+    if name == "photograph":
+        return photograph_of(number, SIDE)
+    if name == "grime":
+        return np.repeat(grime_of(number, SIDE)[..., None], 3, axis=2)
+    return picture_of(name, number, SIDE)
 
 
 def _load(device: str) -> None:
