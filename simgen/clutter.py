@@ -2,7 +2,7 @@
 
 All slots of a sample get a place, present or not, and clear of all slots of blocks, present or not: so the number of objects
 or of blocks moves none. An object takes the first of its proposed places that is free. Each further proposal is for a
-smaller object, down to a third of its size, so that a crowded table still holds it.
+smaller object, down to a tenth of its size, so that a crowded table still holds it.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from simgen.shapes.clutter import VARIANTS, extent_of, object_of
 # The number of places proposed for each object; a sample draws the next number only if the last one was not enough.
 ROUNDS = (8, 40, 200)
 TOGETHER = 256  # proposals that are tried at once; more of them take longer than a second round of few
-SHRINKS, LEAST = 0.9, 1 / 3  # factor on the size from one proposal to the next, and the least share of it
+SHRINKS, LEAST = 0.9, 0.1  # factor on the size from one proposal to the next, and the least share of it
 SMALLEST = 0.004  # m: the least radius of an object in front of the camera
 CLEARANCE = 0.15  # m between an object and the camera
 HIDES, HIDES_IN_FRONT = 1.0, 0.4  # the greatest radius of an object in the picture, in halves of its height

@@ -118,7 +118,7 @@ class ClutterLeaves:
         needs=".count!=0",
     )
     size: Any = key(
-        "longest edge of the bounding box; an object that does not fit is made smaller, down to a third of it",
+        "longest edge of the bounding box; an object that does not fit is made smaller, down to a tenth of it",
         MISSING,
         unit="m, 0.005 to 5",
         needs=".count!=0",

@@ -109,9 +109,14 @@ def _quads_mesh(quads: list[list[list[float]]]) -> Mesh:
 
 
 def _obj(mesh: Mesh) -> str:
-    lines = [f"v {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.corners.reshape(-1, 3)]
-    lines += [f"vt {u:.9g} {v:.9g}" for u, v in mesh.texture.reshape(-1, 2)]
-    lines += [f"vn {x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.normals]
-    for k in range(len(mesh.normals)):
-        lines.append("f " + " ".join(f"{3 * k + j}/{3 * k + j}/{k + 1}" for j in (1, 2, 3)))
-    return "\n".join(lines) + "\n"
+    corners, triangles = 3 * len(mesh.normals), np.arange(len(mesh.normals))
+    faces = np.stack([*(3 * triangles + k for k in (1, 1, 2, 2, 3, 3)), triangles + 1], axis=1)[
+        :, [0, 1, 6, 2, 3, 6, 4, 5, 6]
+    ]
+    # One format of all lines is several times faster than one of each.
+    return (
+        ("v %.9g %.9g %.9g\n" * corners) % tuple(mesh.corners.ravel().tolist())
+        + ("vt %.9g %.9g\n" * corners) % tuple(mesh.texture.ravel().tolist())
+        + ("vn %.9g %.9g %.9g\n" * len(triangles)) % tuple(mesh.normals.ravel().tolist())
+        + ("f %d/%d/%d %d/%d/%d %d/%d/%d\n" * len(triangles)) % tuple(faces.ravel().tolist())
+    )
