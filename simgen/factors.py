@@ -205,7 +205,7 @@ def _leaf(leaf: Any, path: str, world: World) -> Distribution:
     name = path.rsplit(".", 1)[1]
     words = words_of(path)
     if words:
-        return parse_words(leaf, path, words)
+        return parse_words(leaf, path, words, TEXTURES if name == "texture" else words)
     if name == "model":
         names = [solid.name for solid in world.solids]
         return parse_words(["choice", *names] if leaf == "any" else leaf, path, names)
