@@ -203,7 +203,7 @@ def parse(leaf: Any, path: str, dim: int = 1) -> Distribution:
 
 
 def parse_words(leaf: Any, path: str, options: Sequence[str], numbered: Sequence[str] | None = None) -> Distribution:
-    """The distribution of an index into `numbered` that `leaf` describes: one of the words `options`, or [choice, word, ...].
+    """The distribution of an index into `numbered` that `leaf` describes: one of the words `options` or [choice, word, ...].
     `numbered` are the options themselves if they are not a part of more words.
 
     Raises ConfigError that begins with `path` and lists the options.

@@ -313,8 +313,8 @@ class Sampler:
             what = f"{CLUTTER[wanted.kind[row, slot]]}, {ZONES[wanted.zone[row, slot]]}"
             raise PlacementError(
                 f"randomize.clutter.place: sample {draws.index[row]} of seed {draws.seed}: clutter[{slot}] ({what}) found "
-                "no free place, not even at a tenth of its size; lower randomize.clutter.size, count or slots (absent objects "
-                "keep places), widen place, or set another randomize.clutter.where"
+                "no free place, not even at a tenth of its size; lower randomize.clutter.size, count or slots (absent "
+                "objects keep places), widen place, or set another randomize.clutter.where"
             )
         return Clutter(
             kind=wanted.kind,

@@ -17,8 +17,8 @@ _PICTURES = "image|collage|print|wood|stone|fabric|fractal|photograph"
 @dataclass
 class MaterialLeaves:
     texture: Any = key(
-        "texture of the surface; `image` shows randomize.images, `faces` gives each face of a block its own color, `collage`, "
-        "`print`, `wood`, `stone`, `fabric` and `fractal` are generated pictures, `photograph` is for validation only",
+        "texture of the surface; `image` shows randomize.images, `faces` gives each face of a block its own color, "
+        "`collage`, `print`, `wood`, `stone`, `fabric` and `fractal` are generated pictures, `photograph` is for validation only",
         MISSING,
         unit="words",
     )

@@ -132,7 +132,8 @@ class BulletRenderer:
 
     def _clutter_mesh(self, kind: int, variant: int) -> Path:
         """The file of a unit object of clutter, written when it is needed first."""
-        name = f"clutter-{kind}-{variant % VARIANTS if CLUTTER[kind] != 'mesh' else variant % len(self._world.meshes.bodies)}"
+        number = variant % (len(self._world.meshes.bodies) if CLUTTER[kind] == "mesh" else VARIANTS)
+        name = f"clutter-{kind}-{number}"
         if name not in self._meshes:
             self._meshes[name] = write_clutter(self._folder, name, self._world.clutter_of(kind, variant))
         return self._meshes[name]
