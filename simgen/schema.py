@@ -18,7 +18,7 @@ _PICTURES = "image|collage|print|wood|stone|fabric|fractal|photograph"
 class MaterialLeaves:
     texture: Any = key(
         "texture of the surface; `image` shows randomize.images, `faces` gives each face of a block its own color, "
-        "`collage`, `print`, `wood`, `stone`, `fabric` and `fractal` are generated pictures, `photograph` is for validation only",
+        "`collage`, `print`, `wood`, `stone`, `fabric` and `fractal` are generated pictures, `photograph` is for validation",
         MISSING,
         unit="words",
     )
@@ -124,8 +124,8 @@ class ClutterLeaves:
         needs=".count!=0",
     )
     where: Any = key(
-        "`table`: stands on the table; `around`: beside the table, on the floor or as on a shelf; `front`: hangs between the "
-        "camera and the table and hides a part of the picture",
+        "`table`: stands on the table; `around`: beside the table, on the floor or as on a shelf; `front`: hangs between "
+        "the camera and the table and hides a part of the picture",
         MISSING,
         unit="words",
         needs=".count!=0",

@@ -357,7 +357,12 @@ def test_meshes_without_folder_and_a_folder_without_meshes_are_refused(tmp_path:
 def test_tiny_draws_clutter_where_it_is_and_it_hides_blocks() -> None:
     """A mug before a block: its pixels carry no block and its depth; without it the block is there."""
     same = ("randomize=none", "renderer=tiny", "width=160", "height=120", "randomize.clutter.slots=1")
-    place = ("randomize.clutter.where=front", "randomize.clutter.kind=ball", "randomize.clutter.size=0.12")
+    place = (
+        "randomize.clutter.where=front",
+        "randomize.clutter.kind=ball",
+        "randomize.clutter.size=0.12",
+        "randomize.clutter.variant=2",
+    )
     frames, scenes = [], []
     for count in (0, 1):
         made = pipeline_of(*same, *place, f"randomize.clutter.count={count}")

@@ -27,7 +27,18 @@ from simgen.schema import Randomize, Render
 
 SCENES = ("tabletop", "kuka_table")
 ARMS = (
-    *("blocks", "distractors", "clutter", "color", "background", "light", "textures", "surroundings", "camera", "sensor"),
+    *(
+        "blocks",
+        "distractors",
+        "clutter",
+        "color",
+        "background",
+        "light",
+        "textures",
+        "surroundings",
+        "camera",
+        "sensor",
+    ),
 )
 PRESETS = sorted(path.stem for path in (resource_folder("conf") / "randomize").glob("*.yaml"))
 FIXTURES = {"shift": "shift", "growth": "scale", "presence": "present"}  # leaves and what they determine
@@ -166,7 +177,11 @@ def _determines(leaf: str) -> set[str]:
     """The arrays that a leaf may change."""
     group, _, name = leaf.replace("/", ".").partition(".")
     name = {"material.edge_mm": "material.edge", "edge_mm": "edge"}.get(name, name)
-    clutter = {"clutter.rotation", "clutter.position", "clutter.size"}  # it makes way for the blocks, fixtures and cameras
+    clutter = {
+        "clutter.rotation",
+        "clutter.position",
+        "clutter.size",
+    }  # it makes way for the blocks, fixtures and cameras
     if group == "clutter" and not name.startswith("material."):
         return {
             "count": {"clutter.present"},
@@ -419,7 +434,9 @@ def test_every_leaf_takes_a_distribution(scene: str) -> None:
     assert not [path for path, leaf in sampler.leaves.items() if isinstance(leaf, Constant)]
     arrays = flat(sampler.sample(0, range(12)))
     constant = {"attempt", "cameras.width", "cameras.height", "blocks.labelled", "distractors.labelled"}
-    constant |= {f"{surface}.{name}" for surface in ("floor", "wall", "background") for name in _SOLID}  # they have no edges
+    constant |= {
+        f"{surface}.{name}" for surface in ("floor", "wall", "background") for name in _SOLID
+    }  # they have no edges
     if scene == "tabletop":
         constant |= {name for name in arrays if name.startswith(("fixture.", "fixtures."))}
     for name in arrays.keys() - constant:
@@ -554,9 +571,7 @@ def test_an_arm_varies_its_own_group_and_nothing_else(arm: str, scene: str) -> N
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_full_is_all_arms_together(scene: str) -> None:
-    none, full = (
-        sampler_of(preset, scene, {"clutter.slots": 25}).sample(0, range(8)) for preset in ("none", "full")
-    )
+    none, full = (sampler_of(preset, scene, {"clutter.slots": 25}).sample(0, range(8)) for preset in ("none", "full"))
     worn = {f"clutter.material.{name}" for name in (*_PICTURE, *_SOLID)}
     everything = set().union(worn, *GROUPS.values()) - FIXED[scene]
     assert changed(none, full) == everything
@@ -1076,9 +1091,15 @@ def test_what_is_out_of_bounds_is_refused_with_its_key(key: str, leaf: Any) -> N
         ({"light.slots": 2, "light.count": ["integer", 0, 3]}, "randomize.light.count: up to 3, but randomize.light"),
         ({"blocks.slots": 0, "blocks.count": 0, "distractors.slots": 0}, "randomize.blocks.slots: got 0"),
         ({"clutter.slots": 201}, "randomize.clutter.slots: got 201; expected 0 to 200"),
-        ({"clutter.kind": ["choice", "mug", "mesh"]}, "randomize.clutter.kind: 'mesh' needs a folder of mesh files; set"),
+        (
+            {"clutter.kind": ["choice", "mug", "mesh"]},
+            "randomize.clutter.kind: 'mesh' needs a folder of mesh files; set",
+        ),
         ({"clutter.meshes": "x"}, "randomize.clutter.meshes: x has no effect: no kind is mesh; set one, for example "),
-        ({"images": "x"}, "randomize.images: x has no effect: no texture is image; set one, for example randomize.table."),
+        (
+            {"images": "x"},
+            "randomize.images: x has no effect: no texture is image; set one, for example randomize.table.",
+        ),
         ({"table.texture": "image"}, "randomize.table.texture: 'image' needs a folder"),
         ({"blocks.material.texture": ["choice", "flat", "image"]}, "randomize.blocks.material.texture: 'image' needs"),
     ],
