@@ -192,15 +192,18 @@ class _Surroundings:
         wide = np.abs(objects.cosine) * along + np.abs(objects.sine) * across
         deep = np.abs(objects.sine) * along + np.abs(objects.cosine) * across
         spare = np.maximum(table.size[:2, None] / 2 - np.stack([wide, deep]), 0)
-        on_table = np.stack([*(table.center[:2, None] + (2 * numbers[:2] - 1) * spare), up])
+        middle = np.stack([*(table.center[:2, None] + (2 * numbers[:2] - 1) * spare), up])
+        if np.any(zone == _AROUND):
+            middle = np.where(zone == _AROUND, self._around(objects, numbers), middle)
+        if not np.any(zone == _FRONT):
+            return replace(objects, middle=middle), size
         front, near = self._in_front(numbers, rows)
         fitting = np.minimum(near - CLEARANCE, HIDES_IN_FRONT * self.opening[rows] * near)
         fitting = np.minimum(fitting, front[2])  # above the table
         factor = np.where(zone == _FRONT, np.clip(fitting / objects.radius, 1e-6, 1), 1)
-        middle = np.where(zone == _FRONT, front, np.where(zone == _TABLE, on_table, self._around(objects, numbers)))
-        return replace(
-            objects, middle=middle, half=objects.half * factor, radius=objects.radius * factor
-        ), size * factor
+        middle = np.where(zone == _FRONT, front, middle)
+        half, radius = objects.half * factor, objects.radius * factor
+        return replace(objects, middle=middle, half=half, radius=radius), size * factor
 
     def _around(self, objects: _Objects, numbers: Array) -> Array:
         """(3, K) m beside the table: the first number is the direction, the second the distance from the table's edge, the

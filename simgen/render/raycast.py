@@ -137,7 +137,22 @@ class RaycastRenderer:
                     continue
                 seen = [first, tables, scene, grid, part, spheres, light, reach, hit]
                 self._launch(k.occluders, n, seen, [number, shading])
-                seen = [first, each, tables, scene, grid, part, spheres, material, light, reach, hit, face, number, shading]
+                seen = [
+                    first,
+                    each,
+                    tables,
+                    scene,
+                    grid,
+                    part,
+                    spheres,
+                    material,
+                    light,
+                    reach,
+                    hit,
+                    face,
+                    number,
+                    shading,
+                ]
                 self._launch(k.shade, n * k.RAYS // each, [*seen, self._side, j, 1.0 / len(steps)], [rgb])
 
         if self._workers is None:
