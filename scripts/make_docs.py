@@ -16,7 +16,7 @@ from simgen.command.help import shown
 from simgen.command.keys import Key, choices_of, groups_of, keys_of
 from simgen.config import compose
 from simgen.distributions import KINDS
-from simgen.factors import bounds_of, words_of
+from simgen.factors import MOST_SLOTS, bounds_of, words_of
 from simgen.resources import resource_folder
 from simgen.schema import Render
 
@@ -47,15 +47,16 @@ sampled and recorded, and the command prints a notice. A setting without effect 
 
 {presets}
 
-`none` is the value that a factor has where no preset varies it. `full` varies all that the presets from `blocks` to `sensor`
-vary, in the same way.
+`none` is the value that a factor has where no preset varies it. `full` varies all that the presets of one group vary, in the
+same way; of a factor that two of them vary, such as `blocks.material.texture`, it has the value of `textures` or
+`surroundings`.
 """
 
 
 def randomization_page() -> str:
     """The text of docs/randomization.md."""
     keys = {path: key for path, key in keys_of(Render, groups_of("render")).items() if path.startswith("randomize.")}
-    presets = {preset: values_of_preset(preset) for preset in ["none", *arms(), "full", "tobin2017"]}
+    presets = {preset: values_of_preset(preset) for preset in ["none", *arms(), "full", "photographs", "tobin2017"]}
     kinds = "\n".join(f"- {_usage(usage)}" for _, usage in KINDS.values())
     listed = "\n".join(f"- `{preset}`: {_about(preset)}" for preset in presets)
     parts = [_INTRODUCTION.format(kinds=kinds, presets=listed)]
@@ -91,7 +92,7 @@ def _table(section: str, keys: Mapping[str, Key], rows: list[Key], presets: Mapp
         varied = [
             f"`{preset}` `{shown(values[path])}`"
             for preset, values in presets.items()
-            if preset not in ("none", "full") and values[path] != default
+            if preset not in ("none", "full", "photographs") and values[path] != default
         ]
         conditions = [need for need in key.needs if need.partition("=")[0].rstrip("!") in keys]
         needs = "".join(f"; needs {_short(need, name)}" for need in conditions[-1:])
@@ -102,7 +103,7 @@ def _table(section: str, keys: Mapping[str, Key], rows: list[Key], presets: Mapp
 
 def _allowed(key: Key) -> str:
     if key.name == "slots":
-        return "0 to 8" if ".light." in key.path else "0 to 1000"
+        return f"0 to {MOST_SLOTS[key.path.split('.')[-2]]}"
     if key.kind == "text":
         return "a folder"
     if key.name == "model":

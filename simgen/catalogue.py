@@ -13,7 +13,10 @@ import numpy as np
 from simgen.errors import ConfigError, SceneError
 from simgen.geometry import Array
 from simgen.resources import resource_folder
-from simgen.scene import Bools, Fixtures
+from simgen.scene import CLUTTER, Bools, Fixtures
+from simgen.shapes.bodies import Body
+from simgen.shapes.clutter import object_of
+from simgen.shapes.meshfolder import MeshFolder
 from simgen.shapes.solids import SHAPES, Solid, load_solid, make_solid
 from simgen.yamlfile import read_yaml
 
@@ -62,7 +65,8 @@ class World:
     """The content of a scene file, which is the same for all samples.
 
     The top of `table` is at z = 0. `fixtures` are boxes that represent the other objects in the cell, in groups with one
-    material each. `nominal` and `varied` are the values to which conf/randomize/ can refer by these two words.
+    material each. `nominal` and `varied` are the values to which conf/randomize/ can refer by these two words. `meshes` are
+    those of randomize.clutter.meshes.
     """
 
     name: str
@@ -75,11 +79,17 @@ class World:
     nominal: Mapping[str, Any]
     varied: Mapping[str, Any]
     source: Mapping[str, Any]
+    meshes: MeshFolder = field(default_factory=MeshFolder)
+
+    def clutter_of(self, kind: int, variant: int) -> tuple[Body, ...]:
+        """The unit object `variant` of the kind CLUTTER[kind]: Clutter's `kind` and `variant`."""
+        name = CLUTTER[kind]
+        return self.meshes.object_of(variant) if name == "mesh" else object_of(name, variant)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The notices for the user about the blocks' files, a line each."""
-        return tuple(note for solid in self.solids for note in solid.notes)
+        """The notices for the user about the files of blocks and clutter, a line each."""
+        return (*(note for solid in self.solids for note in solid.notes), *self.meshes.notices)
 
     @cached_property
     def loose(self) -> tuple[Box, ...]:

@@ -202,8 +202,9 @@ def parse(leaf: Any, path: str, dim: int = 1) -> Distribution:
         raise ConfigError(f"{path}: got {leaf!r}; expected {wanted} or [kind, arguments...] ({error})") from error
 
 
-def parse_words(leaf: Any, path: str, options: Sequence[str]) -> Distribution:
-    """The distribution of an index into `options` that `leaf` describes: one of the words or [choice, word, ...].
+def parse_words(leaf: Any, path: str, options: Sequence[str], numbered: Sequence[str] | None = None) -> Distribution:
+    """The distribution of an index into `numbered` that `leaf` describes: one of the words `options` or [choice, word, ...].
+    `numbered` are the options themselves if they are not a part of more words.
 
     Raises ConfigError that begins with `path` and lists the options.
     """
@@ -215,7 +216,7 @@ def parse_words(leaf: Any, path: str, options: Sequence[str]) -> Distribution:
             raise ConfigError(
                 f"{path}: unknown '{word}'; expected one of {', '.join(options)}, or [choice, ...] of them"
             )
-    indices = [Constant((float(options.index(word)),)) for word in words]
+    indices = [Constant((float((numbered or options).index(word)),)) for word in words]
     return indices[0] if len(indices) == 1 else Choice(tuple(indices))
 
 

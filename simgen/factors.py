@@ -10,9 +10,10 @@ import numpy as np
 from simgen.catalogue import World
 from simgen.distributions import Choice, Constant, Distribution, Integer, parse, parse_words
 from simgen.errors import ConfigError
-from simgen.scene import LIGHTS, TEXTURES
+from simgen.scene import CLUTTER, LIGHTS, MOST_LIGHTS, SURFACES, TEXTURES, ZONES
 from simgen.schema import Randomize
 
+MOST_SLOTS = {"blocks": 1000, "distractors": 1000, "clutter": 200, "light": MOST_LIGHTS}
 _INF = math.inf
 # Factors with several numbers or with bounds: the count, the least and the greatest value. By the factor's name, or by group
 # and name if the name alone is ambiguous. All others are one number without bounds.
@@ -30,6 +31,9 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "count": (1, 0, _INF),
     "scale": (1, 1e-6, _INF),
     "place": (2, -_INF, _INF),
+    "variant": (1, 0, 2**31),
+    "clutter.size": (1, 0.005, 5),
+    "clutter.place": (3, 0, 1),
     "face": (1, 0, 1),
     "walls": (1, 0, 1),
     "direction": (3, -_INF, _INF),
@@ -66,7 +70,7 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "motion_px": (1, 0, 60),
     "jpeg_quality": (1, 0, 100),
 }
-_WHOLE = ("count", "pattern", "walls", "shadow", "sides", "jpeg_quality")
+_WHOLE = ("count", "variant", "pattern", "walls", "shadow", "sides", "jpeg_quality")
 
 
 def leaves_of(randomize: Randomize, world: World) -> dict[str, Distribution]:
@@ -88,8 +92,13 @@ def leaves_of(randomize: Randomize, world: World) -> dict[str, Distribution]:
 def words_of(key: str) -> tuple[str, ...]:
     """The words that are values of the factor with the full key `key`; empty if its values are numbers."""
     if key.endswith(".texture"):
-        return TEXTURES if ".material." in key else tuple(word for word in TEXTURES if word != "faces")
-    return LIGHTS if key.endswith(".kind") else ()
+        return (
+            TEXTURES
+            if ".material." in key and ".clutter." not in key
+            else tuple(word for word in TEXTURES if word != "faces")
+        )
+    words = {"clutter.kind": CLUTTER, "light.kind": LIGHTS, "clutter.where": ZONES}
+    return words.get(key.removeprefix("randomize."), ())
 
 
 def bounds_of(key: str) -> tuple[int, float, float]:
@@ -105,12 +114,72 @@ def options_of(distribution: Distribution) -> list[Distribution]:
     return [distribution]
 
 
+def check_factors(randomize: Randomize, leaves: Mapping[str, Distribution]) -> None:
+    """Raises ConfigError, with the full key, for factors that contradict each other: more objects than slots, directions of
+    no length, and pictures or meshes without their folder or a folder that nothing uses."""
+    for name, greatest in MOST_SLOTS.items():
+        n = getattr(randomize, name).slots
+        if not 0 <= n <= greatest:
+            raise ConfigError(f"randomize.{name}.slots: got {n}; expected 0 to {greatest}")
+        most = leaves[f"{name}/count"].support()[1][0]
+        if most > n:
+            raise ConfigError(
+                f"randomize.{name}.count: up to {most:g}, but randomize.{name}.slots={n}; raise the slots or lower the count"
+            )
+    if not randomize.blocks.slots and not randomize.distractors.slots:
+        raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected at least one slot")
+    for key in ("light", "ambient"):
+        if any(
+            isinstance(option, Constant) and not any(option.value) for option in options_of(leaves[f"{key}/direction"])
+        ):
+            raise ConfigError(f"randomize.{key}.direction: got [0, 0, 0]; expected a direction towards the light")
+    things = (*SURFACES, "fixture", "blocks/material", "distractors/material", "clutter/material")
+    textured = [f"{surface}/texture" for surface in things]
+    _check_folder(randomize.images, "images", "image", "pictures", "table.texture", TEXTURES, textured, leaves)
+    _check_folder(
+        randomize.clutter.meshes,
+        "clutter.meshes",
+        "mesh",
+        "mesh files",
+        "clutter.kind",
+        CLUTTER,
+        ["clutter/kind"],
+        leaves,
+    )
+
+
+def _check_folder(
+    folder: str,
+    key: str,
+    word: str,
+    what: str,
+    example: str,
+    words: tuple[str, ...],
+    paths: list[str],
+    leaves: Mapping[str, Distribution],
+) -> None:
+    """A factor of `paths` that may be `word` needs the `folder` of the configuration's `key`, and the folder needs one."""
+    users = [path for path in paths if _may_be(leaves[path], words.index(word))]
+    if users and not folder:
+        name = users[0].replace("/", ".")
+        raise ConfigError(f"randomize.{name}: '{word}' needs a folder of {what}; set randomize.{key}=FOLDER")
+    if folder and not users:
+        kind = paths[0].rsplit("/", 1)[1]
+        raise ConfigError(
+            f"randomize.{key}: {folder} has no effect: no {kind} is {word}; set one, for example randomize.{example}={word}"
+        )
+
+
+def _may_be(words: Distribution, index: int) -> bool:
+    return any(option.support()[0][0] == index for option in options_of(words))
+
+
 def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution]) -> None:
     for item in fields(node):
         leaf, path = getattr(node, item.name), f"{key}.{item.name}"
         if is_dataclass(leaf):
             _collect(leaf, path, world, leaves)
-        elif item.name not in ("slots", "images", "file"):
+        elif item.name not in ("slots", "images", "meshes", "file"):
             leaves[path.removeprefix("randomize.").replace(".", "/")] = _leaf(leaf, path, world)
 
 
@@ -136,7 +205,7 @@ def _leaf(leaf: Any, path: str, world: World) -> Distribution:
     name = path.rsplit(".", 1)[1]
     words = words_of(path)
     if words:
-        return parse_words(leaf, path, words)
+        return parse_words(leaf, path, words, TEXTURES if name == "texture" else words)
     if name == "model":
         names = [solid.name for solid in world.solids]
         return parse_words(["choice", *names] if leaf == "any" else leaf, path, names)

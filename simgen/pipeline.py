@@ -9,6 +9,7 @@ import numpy as np
 
 from simgen.camera import fit_camera
 from simgen.catalogue import World, load_world
+from simgen.clutter import clear_of_blocks
 from simgen.dataset.write import Sample
 from simgen.errors import ConfigError, RenderError
 from simgen.labels import labels_of
@@ -18,6 +19,7 @@ from simgen.render import Frames, Renderer, check_renderer, to_numpy
 from simgen.scene import Scenes, take
 from simgen.schema import Source
 from simgen.sensor import sense
+from simgen.shapes.meshfolder import open_mesh_folder
 from simgen.textures.images import ImageFolder, open_image_folder
 
 PHYSICS = ("place", "settle")
@@ -38,7 +40,7 @@ class Pipeline:
         """The finished samples with these indices. Each is a pure function of the configuration and its index."""
         indices = np.asarray(index, dtype=np.int64)
         if self.source.physics == "settle":
-            scenes = sample_settled(self.sampler, self.source.seed, indices)
+            scenes = clear_of_blocks(sample_settled(self.sampler, self.source.seed, indices), self.world)
         else:
             scenes = self.sampler.sample(self.source.seed, indices)
         for start in range(0, len(scenes), renderer.batch):
@@ -63,6 +65,9 @@ def make_pipeline(source: Source, *, checked: bool = False) -> Pipeline:
     if not 0 <= source.seed < 2**63:
         raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
     world = load_world(source.scene)
+    if source.randomize.clutter.meshes:
+        meshes = open_mesh_folder(Path(source.randomize.clutter.meshes), "randomize.clutter.meshes")
+        world = replace(world, meshes=meshes)
     folder = source.randomize.images
     images = open_image_folder(Path(folder), "randomize.images", checked=checked) if folder else ImageFolder()
     sampler = make_sampler(

@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 
 from simgen.camera import Camera
 from simgen.catalogue import World
+from simgen.clutter import Wanted, place_clutter
 from simgen.distributions import Constant, Distribution
 from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
-from simgen.factors import leaves_of, options_of
+from simgen.factors import check_factors, leaves_of
 from simgen.geometry import Array
 from simgen.scene import (
-    MOST_LIGHTS,
+    CLUTTER,
     SURFACES,
-    TEXTURES,
+    ZONES,
     Ambient,
     Blocks,
+    Cameras,
     Clutter,
     Fixtures,
     Lights,
@@ -38,7 +40,6 @@ from simgen.scene import (
 from simgen.schema import Randomize
 from simgen.viewpoints import check_cameras, make_cameras, notices_of, open_camera
 
-MOST_SLOTS = 1000
 # The number of places proposed for each block; a sample draws the next number only if the last one was not enough.
 ROUNDS = (8, 40, 200)
 
@@ -55,6 +56,7 @@ class Sampler:
     leaves: Mapping[str, Distribution]
     slots: tuple[int, int]
     lights: int
+    clutter: int
     width: int
     height: int
     settle: bool = False
@@ -87,7 +89,7 @@ class Sampler:
             blocks=blocks,
             surfaces=surfaces,
             fixtures=fixtures,
-            clutter=self._clutter(draws),
+            clutter=self._clutter(draws, blocks, fixtures, cameras),
             lights=self._lights(draws),
             ambient=self._ambient(draws),
             cameras=cameras,
@@ -288,15 +290,39 @@ class Sampler:
             present=each("presence") >= np.array([box.missing for box in boxes]),
         )
 
-    def _clutter(self, draws: Draws) -> Clutter:
-        batch = len(draws.index)
+    def _clutter(self, draws: Draws, blocks: Blocks, fixtures: Fixtures, cameras: Cameras) -> Clutter:
+        def each(name: str, kind: type = float) -> Any:
+            return self._joined(draws, [(f"clutter/{name}", self.clutter)], kind)
+
+        def propose(slots: range, rows: Any, tries: range) -> Array:
+            source = (draws if rows is None else draws.at(rows)) / "clutter/place"
+            numbers = self.leaves["clutter/place"].sample(source.lanes(slots).tries(tries))
+            return numbers.reshape(len(slots), len(tries), len(source.index), 3)
+
+        wanted = Wanted(
+            kind=each("kind", int),
+            variant=each("variant", int),
+            size=each("size"),
+            zone=each("where", int),
+            yaw=np.radians(each("yaw_deg")),
+            tilt=np.radians(each("tilt_deg")),
+        )
+        present = np.arange(self.clutter) < self._draw(draws, "clutter/count")
+        placed = place_clutter(wanted, propose, blocks, fixtures, cameras, self.world)
+        for row, slot in np.argwhere(present & ~placed.found):
+            what = f"{CLUTTER[wanted.kind[row, slot]]}, {ZONES[wanted.zone[row, slot]]}"
+            raise PlacementError(
+                f"randomize.clutter.place: sample {draws.index[row]} of seed {draws.seed}: clutter[{slot}] ({what}) found "
+                "no free place, not even at a tenth of its size; lower randomize.clutter.size, count or slots (absent "
+                "objects keep places), widen place, or set another randomize.clutter.where"
+            )
         return Clutter(
-            kind=np.zeros((batch, 0), np.int64),
-            variant=np.zeros((batch, 0), np.int64),
-            size=np.ones((batch, 0)),
-            world_from_object=np.zeros((batch, 0, 4, 4)),
-            material=self._materials(draws, [("blocks/material", 0)]),
-            present=np.zeros((batch, 0), np.bool_),
+            kind=wanted.kind,
+            variant=wanted.variant,
+            size=placed.size,
+            world_from_object=placed.pose,
+            material=self._materials(draws, [("clutter/material", self.clutter)]),
+            present=present,
         )
 
     def _lights(self, draws: Draws) -> Lights:
@@ -354,10 +380,6 @@ def _squares(gap: Array) -> Array:
     return gap[..., 0, :]
 
 
-def _may_be(texture: Distribution, index: int) -> bool:
-    return any(option.support()[0][0] == index for option in options_of(texture))
-
-
 def make_sampler(
     randomize: Randomize, world: World, *, width: int | None = None, height: int | None = None, settle: bool = False
 ) -> Sampler:
@@ -366,45 +388,16 @@ def make_sampler(
     for key, value in (("width", width), ("height", height)):
         if value is not None and not 8 <= value <= 16384:
             raise ConfigError(f"{key}: got {value}; expected 8 to 16384 px")
-    slots = (randomize.blocks.slots, randomize.distractors.slots)
-    limits = (
-        ("blocks", slots[0], MOST_SLOTS),
-        ("distractors", slots[1], MOST_SLOTS),
-        ("light", randomize.light.slots, MOST_LIGHTS),
-    )
-    for name, n, greatest in limits:
-        if not 0 <= n <= greatest:
-            raise ConfigError(f"randomize.{name}.slots: got {n}; expected 0 to {greatest}")
-        most = leaves[f"{name}/count"].support()[1][0]
-        if most > n:
-            raise ConfigError(
-                f"randomize.{name}.count: up to {most:g}, but randomize.{name}.slots={n}; raise the slots or lower the count"
-            )
-    if not any(slots):
-        raise ConfigError("randomize.blocks.slots: got 0 and no distractors either; expected at least one slot")
-    for key in ("light", "ambient"):
-        if any(
-            isinstance(option, Constant) and not any(option.value) for option in options_of(leaves[f"{key}/direction"])
-        ):
-            raise ConfigError(f"randomize.{key}.direction: got [0, 0, 0]; expected a direction towards the light")
-    textured = [f"{surface}/texture" for surface in (*SURFACES, "fixture", "blocks/material", "distractors/material")]
-    with_images = [path for path in textured if _may_be(leaves[path], TEXTURES.index("image"))]
-    if with_images and not randomize.images:
-        key = with_images[0].replace("/", ".")
-        raise ConfigError(f"randomize.{key}: 'image' needs a folder of pictures; set randomize.images=FOLDER")
-    if randomize.images and not with_images:
-        raise ConfigError(
-            f"randomize.images: {randomize.images} has no effect: no texture is image; set one, for example "
-            "randomize.table.texture=image"
-        )
+    check_factors(randomize, leaves)
     camera = open_camera(randomize.camera.file, world, width, height) if randomize.camera.file else None
     if camera is not None:
         width, height = camera.width, camera.height
     return Sampler(
         world,
         leaves,
-        slots,
+        (randomize.blocks.slots, randomize.distractors.slots),
         randomize.light.slots,
+        randomize.clutter.slots,
         width or world.width,
         height or world.height,
         settle=settle,

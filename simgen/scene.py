@@ -28,6 +28,7 @@ CLUTTER = (
     *("polytope", "ball", "capsule", "disc", "mug", "bottle", "tool", "cable", "sheet", "book", "keyboard", "screen"),
     *("hand", "mesh"),
 )
+ZONES = ("table", "around", "front")  # where clutter is: on the table, beside it, between the camera and the table
 MOST_LIGHTS = 8
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ _PICTURES = "image|collage|print|wood|stone|fabric|fractal|photograph"
 @dataclass
 class MaterialLeaves:
     texture: Any = key(
-        "texture of the surface; `image` shows randomize.images, `faces` gives each face of a block its own color, `collage`, "
-        "`print`, `wood`, `stone`, `fabric` and `fractal` are generated pictures, `photograph` is for validation only",
+        "texture of the surface; `image` shows randomize.images, `faces` gives each face of a block its own color, "
+        "`collage`, `print`, `wood`, `stone`, `fabric` and `fractal` are generated pictures, `photograph` is for validation",
         MISSING,
         unit="words",
     )
@@ -95,6 +95,57 @@ class BlockLeaves:
         "selects one of the block's resting faces; 0 is its base", MISSING, unit="0 to 1, 1 excluded", needs=".count!=0"
     )
     material: SolidLeaves = key("surface of the blocks", SolidLeaves, needs=".count!=0")
+
+
+@dataclass
+class ClutterLeaves:
+    slots: int = key(
+        "greatest number of objects; places are drawn for all of them, so that `count` moves none",
+        MISSING,
+        unit="objects",
+    )
+    meshes: str = key(
+        "folder of your own mesh files for the kind `mesh`, each drawn as its convex hull; empty for none",
+        "",
+        unit="folder",
+    )
+    count: Any = key("number of objects", MISSING, unit="objects")
+    kind: Any = key("kind of each object", MISSING, unit="words", needs=".count!=0")
+    variant: Any = key(
+        "selects one of the 64 objects of each kind, or the file of `meshes`",
+        MISSING,
+        unit="whole number",
+        needs=".count!=0",
+    )
+    size: Any = key(
+        "longest edge of the bounding box; an object that does not fit is made smaller, down to a tenth of it",
+        MISSING,
+        unit="m, 0.005 to 5",
+        needs=".count!=0",
+    )
+    where: Any = key(
+        "`table`: stands on the table; `around`: beside the table, on the floor or as on a shelf; `front`: hangs between "
+        "the camera and the table and hides a part of the picture",
+        MISSING,
+        unit="words",
+        needs=".count!=0",
+    )
+    place: Any = key(
+        "position there: on the table along X and Y; around it the direction, the distance and the height; in front of it "
+        "the position in the picture, right and down, and the distance from the camera",
+        MISSING,
+        unit="0 to 1, three numbers",
+        needs=".count!=0",
+    )
+    yaw_deg: Any = key("rotation about the vertical", MISSING, unit="degrees", needs=".count!=0")
+    tilt_deg: Any = key(
+        "rotation out of the upright; on the table and around it an object of over 45 degrees has fallen over, unless it is "
+        "flat",
+        MISSING,
+        unit="degrees",
+        needs=".count!=0",
+    )
+    material: SolidLeaves = key("surface of the objects", SolidLeaves, needs=".count!=0")
 
 
 @dataclass
@@ -192,6 +243,7 @@ class Randomize:
     images: str = key("folder of your own pictures for the texture `image`; empty for none", "", unit="folder")
     blocks: BlockLeaves = key("the labeled blocks", BlockLeaves)
     distractors: BlockLeaves = key("blocks without labels, of the same block set", BlockLeaves)
+    clutter: ClutterLeaves = key("objects without labels that are no blocks: mugs, tools, cables, books", ClutterLeaves)
     table: SolidLeaves = key("surface of the table", SolidLeaves)
     floor: MaterialLeaves = key("surface of the floor", MaterialLeaves)
     wall: MaterialLeaves = key("surface of the walls", MaterialLeaves, needs=".walls!=0")

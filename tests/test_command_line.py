@@ -176,7 +176,7 @@ def test_a_sweep_runs_each_combination(call: Any) -> None:
         ("simgen render randomize.colour=1", "did you mean randomize=color, "),
         ("simgen render randomize.blocks.colour=1", "randomize.blocks.material.color"),
         ("simgen render randomize=colour", "randomize: got colour; did you mean color? expected one of background, "),
-        ("simgen render randomize=fog", "randomize: got fog; expected one of background, blocks, camera, color, "),
+        ("simgen render randomize=fog", "randomize: got fog; expected one of background, blocks, camera, clutter, "),
         ("train train model=tobin", "model: got tobin; "),
         ("train train epochs=3", "epochs: no such key of `train`; did you mean trainer.epochs"),
         ("train train accelerator=cpu", "did you mean trainer.accelerator?"),

@@ -26,7 +26,20 @@ from simgen.scene import LIGHTS, SURFACES, TEXTURES, Scenes, concatenate, take
 from simgen.schema import Randomize, Render
 
 SCENES = ("tabletop", "kuka_table")
-ARMS = ("blocks", "distractors", "color", "background", "light", "camera", "sensor")
+ARMS = (
+    *(
+        "blocks",
+        "distractors",
+        "clutter",
+        "color",
+        "background",
+        "light",
+        "textures",
+        "surroundings",
+        "camera",
+        "sensor",
+    ),
+)
 PRESETS = sorted(path.stem for path in (resource_folder("conf") / "randomize").glob("*.yaml"))
 FIXTURES = {"shift": "shift", "growth": "scale", "presence": "present"}  # leaves and what they determine
 SLOTS = 6  # of labelled blocks in every preset; ten of distractors follow
@@ -69,6 +82,8 @@ def flat(scenes: Scenes) -> dict[str, np.ndarray]:
 
     walk(scenes, "")
     del result["index"]
+    pose = result.pop("clutter.world_from_object")
+    result |= {"clutter.rotation": pose[..., :3, :3], "clutter.position": pose[..., :3, 3]}
     pose = result.pop("blocks.world_from_block")
     result |= {"blocks.rotation": pose[..., :3, :3], "blocks.xy": pose[..., :2, 3], "blocks.z": pose[..., 2, 3]}
     for name in [name for name in result if name.startswith("blocks.")]:
@@ -134,7 +149,8 @@ def test_no_path_is_drawn_from_twice(preset: str, scene: str, settle: bool) -> N
         trace: list[Drawn] = []
         traced = sampler.sample(1, range(3), attempt=attempt, trace=trace)
         paths = [one.path for one in trace]
-        assert len(paths) == len(set(paths))
+        once = [path for path in paths if path != "clutter/place"]  # drawn again for further candidates of a slot
+        assert len(once) == len(set(once))
         drawn = {re.sub(r"^attempt-2/", "", path) for path in paths}
         for path, leaf in sampler.leaves.items():
             uses = [one for one in drawn if one == path or one.startswith(f"{path}/")]
@@ -149,7 +165,8 @@ def test_an_attempt_moves_the_blocks_and_nothing_else() -> None:
     sampler = sampler_of("full", settle=True)
     first, second, third = (sampler.sample(1, range(4), attempt=k) for k in range(3))
     moved = {f"{group}.{name}" for group in ("blocks", "distractors") for name in ("rotation", "xy", "z")}
-    assert changed(first, second) == changed(second, third) == changed(first, third) == moved | {"attempt"}
+    cleared = {"clutter.position", "clutter.size"}  # clutter makes way for the blocks
+    assert changed(first, second) == changed(second, third) == changed(first, third) == moved | cleared | {"attempt"}
     assert third.attempt.tolist() == [2] * 4
 
 
@@ -159,18 +176,32 @@ def test_an_attempt_moves_the_blocks_and_nothing_else() -> None:
 def _determines(leaf: str) -> set[str]:
     """The arrays that a leaf may change."""
     group, _, name = leaf.replace("/", ".").partition(".")
-    if group in ("blocks", "distractors"):
+    name = {"material.edge_mm": "material.edge", "edge_mm": "edge"}.get(name, name)
+    clutter = {
+        "clutter.rotation",
+        "clutter.position",
+        "clutter.size",
+    }  # it makes way for the blocks, fixtures and cameras
+    if group == "clutter" and not name.startswith("material."):
+        return {
+            "count": {"clutter.present"},
+            "kind": {"clutter.kind"} | clutter,
+            "variant": {"clutter.variant"} | clutter,
+            "yaw_deg": clutter,
+            "tilt_deg": clutter,
+        }.get(name, clutter)
+    if group in ("blocks", "distractors", "clutter"):
         if name.startswith("material."):
             return {f"{group}.{name}".replace("_deg", "")}
         # A place is free or not by the blocks there and their sizes: these four may move whatever comes later.
-        later = {f"{group}.xy", "distractors.xy"}
+        later = {f"{group}.xy", "distractors.xy"} | clutter
         return {
             "count": {f"{group}.present"},
             "model": {f"{group}.model", f"{group}.rotation", f"{group}.z"} | later,
             "scale": {f"{group}.scale", f"{group}.z"} | later,
             "place": later,
             "yaw_deg": {f"{group}.rotation"},
-            "face": {f"{group}.rotation", f"{group}.z"},
+            "face": {f"{group}.rotation", f"{group}.z"} | clutter,
         }[name]
     if group == "walls":
         return {"surfaces.walls"}
@@ -179,17 +210,17 @@ def _determines(leaf: str) -> set[str]:
     if group == "sensor":
         return {"sensor.motion_angle" if name == "motion_deg" else f"sensor.{name}".replace("_px", "")}
     if group == "camera":
-        place, turn = {"cameras.position", "cameras.rotation"}, {"cameras.rotation"}
+        place, turn = {"cameras.position", "cameras.rotation"} | clutter, {"cameras.rotation"} | clutter
         return {
             **dict.fromkeys(("aim", "distance", "azimuth_deg", "elevation_deg", "offset"), place),
             **dict.fromkeys(("pan_deg", "tilt_deg", "roll_deg"), turn),
-            "fov_deg": {"cameras.focal"},
-            "fov_scale": {"cameras.focal"},
-            "principal_point": {"cameras.center"},
+            "fov_deg": {"cameras.focal"} | clutter,
+            "fov_scale": {"cameras.focal"} | clutter,
+            "principal_point": {"cameras.center"} | clutter,
             "distortion": {"cameras.distortion"},
         }[name]
     if group == "fixture" and name in FIXTURES:
-        return {f"fixtures.{FIXTURES[name]}"}
+        return {f"fixtures.{FIXTURES[name]}"} | clutter
     return {f"{group}.{name}".replace("_deg", "")}
 
 
@@ -205,6 +236,17 @@ CONSTANTS: dict[str, Any] = {
     "model": "cylinder",
     "scale": 0.9,
     "place": [-0.9, 0.1],
+    "crop": 0.345,
+    "grime": 0.123,
+    "sides": 1,
+    "edge_mm": 1.23,
+    "wear": 0.234,
+    "clutter/kind": "disc",
+    "variant": 7,
+    "clutter/size": 0.0789,
+    "where": "around",
+    "clutter/place": [0.93, 0.9, 0.56],
+    "reflection": 0.456,
     "yaw_deg": 31.0,
     "face": 0.99,
     "walls": 0,
@@ -259,6 +301,18 @@ DISTRIBUTIONS: dict[str, Any] = {
     "model": ["choice", "cylinder", "cone", "pyramid"],
     "scale": ["loguniform", 0.8, 1.0],
     "place": None,  # the scene's own
+    "crop": ["loguniform", 0.1, 4],
+    "grime": ["uniform", 0, 1],
+    "sides": ["integer", 0, 1],
+    "edge_mm": ["uniform", 0, 5],
+    "wear": ["choice", 0, ["uniform", 0, 1]],
+    "clutter/count": ["integer", 0, 25],
+    "clutter/kind": ["choice", "book", "tool", "cable"],
+    "variant": ["integer", 0, 1000],
+    "clutter/size": ["loguniform", 0.02, 0.3],
+    "where": ["choice", "table", "around", "front"],
+    "clutter/place": ["uniform", [0, 0, 0], [1, 1, 1]],
+    "reflection": ["uniform", 0, 1],
     "yaw_deg": ["uniform", 0, 360],
     "face": ["choice", 0, ["uniform", 0, 1]],
     "walls": ["integer", 0, 1],
@@ -302,7 +356,7 @@ DISTRIBUTIONS: dict[str, Any] = {
     "jpeg_quality": ["integer", 50, 95],
 }
 LEAVES = sorted(sampler_of("full").leaves)
-LEAVES_IN_ALL = 115
+LEAVES_IN_ALL = 165
 
 
 def of_leaf(table: dict[str, Any], path: str) -> Any:
@@ -315,7 +369,7 @@ def test_the_leaves_are_those_of_the_schema() -> None:
             value = getattr(node, item.name)
             if is_dataclass(value):
                 yield from (f"{item.name}/{path}" for path in count(value))
-            elif item.name not in ("slots", "images", "file"):
+            elif item.name not in ("slots", "images", "meshes", "file"):
                 yield item.name
 
     assert sorted(count(_randomize("full"))) == LEAVES
@@ -324,17 +378,19 @@ def test_the_leaves_are_those_of_the_schema() -> None:
 
 
 @cache
-def _full(scene: str, settle: bool) -> Scenes:
-    return sampler_of("full", scene, settle=settle).sample(5, range(5))
+def _full(scene: str, settle: bool, clutter: int | None = None) -> Scenes:
+    leaves = {} if clutter is None else {"clutter.slots": clutter, "clutter.count": clutter}
+    return sampler_of("full", scene, leaves, settle=settle).sample(5, range(5))
 
 
 @pytest.mark.parametrize("path", LEAVES)
 @pytest.mark.parametrize("scene", SCENES)
 def test_freezing_a_leaf_changes_its_own_numbers_only(scene: str, path: str) -> None:
-    settle = path.endswith("/place")  # blocks at one place do not fit without a pile
+    settle = path in ("blocks/place", "distractors/place")  # blocks at one place do not fit without a pile
     constant = [0.1, 0.05] if settle and scene == "tabletop" else of_leaf(CONSTANTS, path)
-    frozen = sampler_of("full", scene, {path: constant}, settle=settle).sample(5, range(5))
-    differ = changed(_full(scene, settle), frozen)
+    one = {"clutter.slots": 1, "clutter.count": 1} if path == "clutter/place" else {}  # two do not fit at one place
+    frozen = sampler_of("full", scene, {path: constant, **one}, settle=settle).sample(5, range(5))
+    differ = changed(_full(scene, settle, 1 if one else None), frozen)
     own = _determines(path)
     if settle:
         own = own | {"blocks.z", "distractors.z"}  # whatever is above another is dropped from above it
@@ -352,11 +408,12 @@ def test_frozen_at_what_a_sample_drew_every_leaf_gives_that_sample(scene: str) -
     for index in (0, 3):
         drawn = {}
         for path, leaf in sampler.leaves.items():
-            if path.startswith(("blocks/", "distractors/", "fixture/", "light/")) and path != "light/count":
+            per_slot = ("blocks/", "distractors/", "clutter/", "fixture/", "light/")
+            if path.startswith(per_slot) and path != "light/count":
                 continue
             numbers = leaf.sample(Draws(9, np.array([index]), path))[0].tolist()
             drawn[path] = TEXTURES[int(numbers[0])] if path.endswith("texture") else numbers
-        assert len(drawn) == LEAVES_IN_ALL - 2 * (6 + 9) - 12 - 8  # without blocks', fixtures' and lights' own
+        assert len(drawn) == LEAVES_IN_ALL - 2 * (6 + 14) - (8 + 14) - 17 - 8  # without blocks', clutter's, ... own
         assert_same(sampler_of("full", scene, drawn).sample(9, [index]), sampler.sample(9, [index]))
 
 
@@ -373,10 +430,13 @@ def test_the_number_of_blocks_moves_none() -> None:
 def test_every_leaf_takes_a_distribution(scene: str) -> None:
     """All at once; every array then varies from sample to sample, and stays within what was asked for."""
     leaves = {path: of_leaf(DISTRIBUTIONS, path) or "varied" for path in LEAVES}
-    sampler = sampler_of("none", scene, leaves)
+    sampler = sampler_of("none", scene, {"clutter.slots": 25, **leaves})
     assert not [path for path, leaf in sampler.leaves.items() if isinstance(leaf, Constant)]
     arrays = flat(sampler.sample(0, range(12)))
     constant = {"attempt", "cameras.width", "cameras.height", "blocks.labelled", "distractors.labelled"}
+    constant |= {
+        f"{surface}.{name}" for surface in ("floor", "wall", "background") for name in _SOLID
+    }  # they have no edges
     if scene == "tabletop":
         constant |= {name for name in arrays if name.startswith(("fixture.", "fixtures."))}
     for name in arrays.keys() - constant:
@@ -384,6 +444,8 @@ def test_every_leaf_takes_a_distribution(scene: str) -> None:
     assert np.unique(arrays["sensor.jpeg_quality"]).min() >= 50
     assert set(np.unique(arrays["table.pattern"])) <= {5, *range(10, 1001)}
     assert set(np.unique(arrays["blocks.material.texture"])) == {0, 1, 2, 3, 4}
+    wood = sampler_of("none", scene, {"floor.texture": "wood"}).sample(0, [0]).surfaces.material.texture
+    assert TEXTURES[wood[0, SURFACES.index("floor")]] == "wood"  # not its number among the words that a floor may have
     assert np.linalg.norm(arrays["lights.direction"], axis=2) == pytest.approx(np.ones((12, 4)))
     assert set(np.unique(arrays["lights.kind"])) == {0, 1, 2}
     assert set(np.unique(arrays["lights.present"].sum(axis=1))) == {0, 1, 2, 3}
@@ -395,12 +457,14 @@ def test_every_leaf_takes_a_distribution(scene: str) -> None:
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_with_every_leaf_a_distribution_a_sample_alone_is_the_sample_in_a_batch(scene: str) -> None:
-    sampler = sampler_of("none", scene, {path: of_leaf(DISTRIBUTIONS, path) or "varied" for path in LEAVES})
+    leaves = {path: of_leaf(DISTRIBUTIONS, path) or "varied" for path in LEAVES}
+    sampler = sampler_of("none", scene, {"clutter.slots": 25, **leaves})
     whole = sampler.sample(0, range(12))
     assert_same(concatenate([sampler.sample(0, [i]) for i in range(12)]), whole)
     trace: list[Drawn] = []
     sampler.sample(0, range(12), trace=trace)
-    assert len({one.path for one in trace}) == len(trace)
+    once = [one.path for one in trace if one.path != "clutter/place"]
+    assert len(set(once)) == len(once)
 
 
 # ---- presets
@@ -422,11 +486,15 @@ def test_none_gives_the_same_scene_for_every_index(scene: str) -> None:
 
 
 _MATERIAL = ("texture", "color", "color2", "cycles", "angle", "pattern")
+_PICTURE = ("texture", "angle", "pattern", "crop", "grime")
+_SOLID = ("sides", "edge", "wear")
 _GLOSS = ("roughness", "specular")
 _POSE = ("rotation", "xy", "z")
 GROUPS: dict[str, set[str]] = {
     "blocks": {f"blocks.{name}" for name in ("present", "model", *_POSE)} | {"distractors.xy"},
     "distractors": {f"distractors.{name}" for name in ("present", "model", "scale", *_POSE)},
+    "clutter": {f"clutter.{name}" for name in ("present", "kind", "variant", "size", "rotation", "position")}
+    | {f"clutter.material.{name}" for name in (*_MATERIAL, *_GLOSS, "metalness")},
     "color": {
         f"{surface}.{name}"
         for surface in ("blocks.material", "distractors.material", "table", "floor", "wall", "fixture")
@@ -441,6 +509,16 @@ GROUPS: dict[str, set[str]] = {
         for name in ("present", "kind", "direction", "distance", "size", "color", "intensity", "specular", "shadow")
     }
     | {f"ambient.{name}" for name in ("intensity", "sky", "ground", "occlusion")},
+    "textures": {
+        f"{surface}.{name}"
+        for surface in ("blocks.material", "distractors.material", "table", "floor", "wall", "fixture")
+        for name in (*_PICTURE, *(() if surface in ("floor", "wall") else _SOLID))
+    }
+    - {"table.sides"},
+    "surroundings": {f"background.{name}" for name in ("texture", "angle", "pattern", "crop")}
+    | {f"lights.{name}" for name in ("kind", "direction", "size")}
+    | {f"ambient.{name}" for name in ("direction", "reflection", "ground")}
+    | {"surfaces.walls"},
     "camera": {f"cameras.{name}" for name in ("position", "rotation", "focal", "center")},
     "sensor": {
         f"sensor.{name}"
@@ -451,14 +529,26 @@ GROUPS: dict[str, set[str]] = {
 }
 # What the kuka_table varies less: one box that lies on its base.
 FIXED = {
-    "tabletop": {f"fixture.{name}" for name in (*_MATERIAL, *_GLOSS, "metalness")}
+    "tabletop": {f"fixture.{name}" for name in (*_MATERIAL, *_GLOSS, "metalness", *_PICTURE, *_SOLID)}
     | {f"fixtures.{name}" for name in FIXTURES.values()},
     "kuka_table": {"blocks.present", "blocks.model", "blocks.z"},
 }
 
 
+# What full draws otherwise than the arm: where something is that makes way for what the other arms put there, and what the
+# arms textures and surroundings widen.
+OTHERWISE = {
+    "blocks": {"distractors.xy"},
+    "distractors": {"distractors.xy"},
+    "clutter": {"clutter.position", "clutter.size", "clutter.material.texture"},
+    "color": {name for name in GROUPS["color"] if name.endswith(".texture")},
+    "background": {"background.texture"},
+    "light": {"lights.kind", "lights.direction", "lights.size", "ambient.ground"},
+}
+
+
 def test_every_arm_is_known_here() -> None:
-    assert set(PRESETS) == {"none", "full", "tobin2017", *ARMS}
+    assert set(PRESETS) == {"none", "full", "photographs", "tobin2017", *ARMS}
     assert set(GROUPS) == set(ARMS)
 
 
@@ -466,20 +556,24 @@ def test_every_arm_is_known_here() -> None:
 @pytest.mark.parametrize("arm", ARMS)
 def test_an_arm_varies_its_own_group_and_nothing_else(arm: str, scene: str) -> None:
     """And what it varies has the very numbers that full gives it: the arms of an ablation are paired."""
-    none, alone, full = (sampler_of(preset, scene).sample(2, range(8)) for preset in ("none", arm, "full"))
+    slots = {"clutter.slots": 25} if arm == "clutter" else {}
+    none, alone, full = (
+        sampler_of(preset, scene, leaves).sample(2, range(8))
+        for preset, leaves in (("none", slots), (arm, {}), ("full", {}))
+    )
     varied = GROUPS[arm] - FIXED[scene]
     assert changed(none, alone) <= GROUPS[arm] | ({"distractors.xy"} if arm == "blocks" else set())
     arrays = flat(alone)
     for name in varied - {"distractors.xy"}:
         assert len({row.tobytes() for row in arrays[name]}) > 1, name
-    meets = {"distractors.xy"} if arm in ("blocks", "distractors") else set()  # these make way for the blocks
-    assert not (changed(alone, full) & varied) - meets
+    assert not (changed(alone, full) & varied) - OTHERWISE.get(arm, set())
 
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_full_is_all_arms_together(scene: str) -> None:
-    none, full = (sampler_of(preset, scene).sample(0, range(8)) for preset in ("none", "full"))
-    everything = set().union(*GROUPS.values()) - FIXED[scene]
+    none, full = (sampler_of(preset, scene, {"clutter.slots": 25}).sample(0, range(8)) for preset in ("none", "full"))
+    worn = {f"clutter.material.{name}" for name in (*_PICTURE, *_SOLID)}
+    everything = set().union(worn, *GROUPS.values()) - FIXED[scene]
     assert changed(none, full) == everything
 
 
@@ -804,7 +898,9 @@ def test_the_camera_leaves_mean_what_the_schema_says() -> None:
 def test_pixels_scale_with_the_size_of_the_picture() -> None:
     """The same view at another size: intrinsics scale about the corner of the picture, half a pixel out."""
     small, large = (sampler_of("full", width=w, height=h).sample(0, range(5)) for w, h in ((320, 240), (960, 720)))
-    assert changed(small, large) == {"cameras.focal", "cameras.center", "cameras.width", "cameras.height"}
+    differ = changed(small, large) - {"clutter.position", "clutter.size"}
+    assert differ == {"cameras.focal", "cameras.center", "cameras.width", "cameras.height"}
+    assert np.allclose(small.clutter.world_from_object, large.clutter.world_from_object, rtol=0, atol=1e-9)
     assert np.allclose(large.cameras.intrinsics[:, 0, 0], 3 * small.cameras.intrinsics[:, 0, 0])
     assert np.allclose(large.cameras.intrinsics[:, :2, 2] + 0.5, 3 * (small.cameras.intrinsics[:, :2, 2] + 0.5))
 
@@ -906,7 +1002,21 @@ def test_nonsense_is_refused_by_every_leaf_with_its_key(path: str) -> None:
         ("blocks.face", 1.1),
         ("blocks.place", [0, 0, 0]),
         ("blocks.place", 0.1j),
-        ("blocks.material.texture", "wood"),
+        ("blocks.material.texture", "marble"),
+        ("clutter.material.texture", "faces"),
+        ("clutter.kind", "spoon"),
+        ("clutter.kind", "window"),
+        ("clutter.where", "under"),
+        ("clutter.variant", 0.5),
+        ("clutter.size", 0),
+        ("clutter.place", [0.5, 0.5]),
+        ("clutter.place", [0.5, 0.5, 1.1]),
+        ("clutter.count", 1),  # there is no slot
+        ("blocks.material.crop", 0),
+        ("blocks.material.edge_mm", 6),
+        ("table.sides", 0.5),
+        ("ambient.reflection", 1.1),
+        ("ambient.direction", [0, 0, 0]),
         ("blocks.material.texture", 2),
         ("blocks.material.color", [0, 0, 1.1]),
         ("blocks.material.color", [0, 0, 255]),
@@ -980,6 +1090,16 @@ def test_what_is_out_of_bounds_is_refused_with_its_key(key: str, leaf: Any) -> N
         ({"light.slots": 9}, "randomize.light.slots: got 9; expected 0 to 8"),
         ({"light.slots": 2, "light.count": ["integer", 0, 3]}, "randomize.light.count: up to 3, but randomize.light"),
         ({"blocks.slots": 0, "blocks.count": 0, "distractors.slots": 0}, "randomize.blocks.slots: got 0"),
+        ({"clutter.slots": 201}, "randomize.clutter.slots: got 201; expected 0 to 200"),
+        (
+            {"clutter.kind": ["choice", "mug", "mesh"]},
+            "randomize.clutter.kind: 'mesh' needs a folder of mesh files; set",
+        ),
+        ({"clutter.meshes": "x"}, "randomize.clutter.meshes: x has no effect: no kind is mesh; set one, for example "),
+        (
+            {"images": "x"},
+            "randomize.images: x has no effect: no texture is image; set one, for example randomize.table.",
+        ),
         ({"table.texture": "image"}, "randomize.table.texture: 'image' needs a folder"),
         ({"blocks.material.texture": ["choice", "flat", "image"]}, "randomize.blocks.material.texture: 'image' needs"),
     ],

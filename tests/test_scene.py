@@ -177,7 +177,8 @@ def test_json_is_plain() -> None:
 
     data = to_json(scenes_of(2))
     assert plain(data)
-    assert set(data) == {"index", "attempt", "blocks", "surfaces", "fixtures", "lights", "ambient", "cameras", "sensor"}
+    parts = {"blocks", "surfaces", "fixtures", "clutter", "lights", "ambient", "cameras", "sensor"}
+    assert set(data) == {"index", "attempt", *parts}
     assert data["cameras"]["width"] == 640
 
 

@@ -36,6 +36,7 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
         "randomize": _factors(source.randomize),
         **({"camera": sampler.camera.to_json()} if sampler.camera is not None else {}),
         "images": {name: sha256_of(path) for name, path in zip(images.names, images.paths, strict=True)},
+        "meshes": {name: sha256_of(path) for name, path in zip(world.meshes.names, world.meshes.paths, strict=True)},
         "versions": {"python": platform.python_version(), **_installed()},
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from simgen.catalogue import World
 from simgen.geometry import Array
 from simgen.render.device import BOX, Light, Material, Part, Scene
-from simgen.scene import CLUTTER, GENERATED, LIGHTS, PICTURES, SURFACES, TEXTURES, Materials, Scenes
+from simgen.scene import GENERATED, LIGHTS, PICTURES, SURFACES, TEXTURES, Materials, Scenes
 from simgen.shapes.bodies import MESH, POLYTOPE, Body, body_of, make_body
-from simgen.shapes.clutter import object_of
+from simgen.shapes.solids import Solid
 from simgen.textures.color import decode
 from simgen.textures.pool import VARIANTS, Pool
 from simgen.textures.procedural import ROUND_FACE
@@ -90,6 +91,10 @@ class Shapes:
         return np.array([mesh.id for mesh in self._meshes] or [0], np.uint64)
 
 
+def _bodies_of(solid: Solid) -> list[Body]:
+    return [body_of(solid)]
+
+
 def _box_sides(body: Body) -> NDArray[np.int64] | None:
     """The order in which the planes of `body` are those of device.BOX; None if it is no such box."""
     if body.kind != POLYTOPE or len(body.planes) != 6:
@@ -145,7 +150,7 @@ def _parts(
     """All present bodies of all scenes, scene after scene: the parts, their spheres, and their number in each scene."""
     blocks, clutter = scenes.blocks, scenes.clutter
     slots = blocks.model.shape[1]
-    solids = [shapes.numbers(("solid", k), lambda k=k: [body_of(world.solids[k])])[0] for k in range(len(world.solids))]
+    solids = [shapes.numbers(("solid", k), partial(_bodies_of, world.solids[k]))[0] for k in range(len(world.solids))]
     box = shapes.numbers("box", lambda: [make_body("box", (1.0, 1.0, 1.0))])
     place, edges, there = world.standing(scenes.fixtures)
     groups = np.array([len(SURFACES) + k for k, group in enumerate(world.fixtures) for _ in group], np.int64)
@@ -176,8 +181,8 @@ def _parts(
         for n in np.flatnonzero(there[row]):
             add(row, box, straight, place[row, n], 1.0, surface[n], -1, edges[row, n])
         for n in np.flatnonzero(clutter.present[row]):
-            kind, variant = CLUTTER[clutter.kind[row, n]], int(clutter.variant[row, n])
-            numbers = shapes.numbers((kind, variant), lambda kind=kind, variant=variant: object_of(kind, variant))
+            kind, variant = int(clutter.kind[row, n]), int(clutter.variant[row, n])
+            numbers = shapes.numbers((kind, variant), partial(world.clutter_of, kind, variant))
             pose = clutter.world_from_object[row, n]
             add(row, numbers, pose[:3, :3], pose[:3, 3], clutter.size[row, n], offset + n, -1)
     if not shape:

@@ -20,9 +20,10 @@ from simgen.engine import load_pybullet
 from simgen.errors import RenderError
 from simgen.geometry import Array, inverse, quaternion_from_matrix
 from simgen.render import Frames
-from simgen.render.meshes import write_fixtures, write_meshes
+from simgen.render.meshes import clutter_texture, write_clutter, write_fixtures, write_meshes
 from simgen.render.pinhole import FAR, behind_lens, nearest_depth, projection
-from simgen.scene import SURFACES, TEXTURES, Scenes
+from simgen.scene import CLUTTER, SURFACES, TEXTURES, Scenes
+from simgen.shapes.clutter import VARIANTS
 from simgen.textures.color import decode, encode
 from simgen.textures.images import ImageFolder
 from simgen.textures.procedural import paint
@@ -110,17 +111,32 @@ class BulletRenderer:
             faces = "-faces" if TEXTURES[blocks.material.texture[row, slot]] == "faces" else ""
             body = connection.add(self._meshes[f"solid-{solid}{faces}"], texture, pose, float(blocks.scale[row, slot]))
             slots[body] = int(slot)
+        clutter = scenes.clutter
+        for place in np.flatnonzero(clutter.present[row]):
+            picture = paint(clutter.material, (row, place), (BLOCK_TEXTURE, BLOCK_TEXTURE), self._images)
+            colors = (values[row, place] for values in (clutter.material.color, clutter.material.color2))
+            mesh = self._clutter_mesh(int(clutter.kind[row, place]), int(clutter.variant[row, place]))
+            pose, size = clutter.world_from_object[row, place], float(clutter.size[row, place])
+            slots[connection.add(mesh, clutter_texture(picture, *colors), pose, size)] = -1
         things = {SURFACES.index(name): path for name, path in self._meshes.items() if name in SURFACES}
         if not surfaces.walls[row]:
             del things[SURFACES.index("wall")]
         fixtures = write_fixtures(self._folder, self._world, scenes.fixtures, row)
         things |= {len(SURFACES) + number: path for number, path in fixtures.items()}
-        for place, path in things.items():
-            texture = paint(surfaces.material, (row, place), (WIDE_TEXTURE, WIDE_TEXTURE), self._images)
+        for surface, path in things.items():
+            texture = paint(surfaces.material, (row, surface), (WIDE_TEXTURE, WIDE_TEXTURE), self._images)
             slots[connection.add(path, texture, np.eye(4), 1.0)] = -1
         result = np.full(max(slots) + 1, -1, np.int16)
         result[list(slots)] = list(slots.values())
         return result
+
+    def _clutter_mesh(self, kind: int, variant: int) -> Path:
+        """The file of a unit object of clutter, written when it is needed first."""
+        number = variant % (len(self._world.meshes.bodies) if CLUTTER[kind] == "mesh" else VARIANTS)
+        name = f"clutter-{kind}-{number}"
+        if name not in self._meshes:
+            self._meshes[name] = write_clutter(self._folder, name, self._world.clutter_of(kind, variant))
+        return self._meshes[name]
 
 
 class _Connection:

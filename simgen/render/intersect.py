@@ -241,7 +241,8 @@ def normal_at(part: Part, tables: Tables, face: int, p: wp.vec3):
     else:
         q = mapped(part.unit, p)
         n = turned_back(
-            part.unit, wp.vec3(q[0], q[1], part.curve[2] * q[2] - part.curve[1] * (part.curve[0] + part.curve[1] * q[2]))
+            part.unit,
+            wp.vec3(q[0], q[1], part.curve[2] * q[2] - part.curve[1] * (part.curve[0] + part.curve[1] * q[2])),
         )
     x = wp.abs(n[0])
     y = wp.abs(n[1])

@@ -33,7 +33,9 @@ wp.set_module_options(OPTIONS)
 
 TILE = 16  # px
 RAYS = TILE * TILE
-STEP = 4  # px: the lens is solved at every so many, and interpolated between: within 0.012 px at 640 x 480 for the presets
+STEP = (
+    4  # px: the lens is solved at every so many, and interpolated between: within 0.012 px at 640 x 480 for the presets
+)
 NEAR = 0.02  # m; geometry.NEAR
 HEIGHTS = (0.01, 0.025, 0.06)  # m above a surface at which its surroundings darken its ambient light
 LISTS = 9  # of occluders: one for each of at most 8 lights, then that of the ambient light
@@ -333,7 +335,27 @@ def trace(
         x = x0 + (inner + k) % _TILE
         y = y0 + (inner + k) // _TILE
         if x < tables.width and y < tables.height:
-            trace_ray(tile, s, x, y, scene, tables, nodes, parts, lights, count, near, labels, rays, reach, hit, face, depth, slot, amodal)
+            trace_ray(
+                tile,
+                s,
+                x,
+                y,
+                scene,
+                tables,
+                nodes,
+                parts,
+                lights,
+                count,
+                near,
+                labels,
+                rays,
+                reach,
+                hit,
+                face,
+                depth,
+                slot,
+                amodal,
+            )
 
 
 @wp.func
@@ -643,7 +665,8 @@ def shade_ray(
         # Worn edges lose their color along a ragged border, up to 4 mm wide.
         cell = box * (scale * 700.0)
         ragged = tables.lattice[
-            (int(wp.floor(cell[0])) * 73 + int(wp.floor(cell[1])) * 179 + int(wp.floor(cell[2])) * 283 + m.hash) & 0xFFFF
+            (int(wp.floor(cell[0])) * 73 + int(wp.floor(cell[1])) * 179 + int(wp.floor(cell[2])) * 283 + m.hash)
+            & 0xFFFF
         ]
         if gap_to_edge < 0.004 * m.wear * ragged:
             albedo = mixed(albedo, wp.vec3(0.55, 0.5, 0.45), 0.8)
@@ -696,7 +719,18 @@ def shade_ray(
             arriving = falloff
             if count[tile, k] > 0:
                 arriving = falloff * visible_share(
-                    tables, parts, spheres, scene, light, shading, tile, k, count[tile, k], p, what, side,
+                    tables,
+                    parts,
+                    spheres,
+                    scene,
+                    light,
+                    shading,
+                    tile,
+                    k,
+                    count[tile, k],
+                    p,
+                    what,
+                    side,
                     key + wp.uint32(light.number) * wp.uint32(26699),
                 )
             if arriving > 0.0:
@@ -741,4 +775,25 @@ def shade(
         x = x0 + (inner + k) % _TILE
         y = y0 + (inner + k) // _TILE
         if x < tables.width and y < tables.height:
-            shade_ray(tile, s, x, y, scene, tables, parts, spheres, materials, lights, rays, reach, hit, face, count, shading, side, number, weight, rgb)
+            shade_ray(
+                tile,
+                s,
+                x,
+                y,
+                scene,
+                tables,
+                parts,
+                spheres,
+                materials,
+                lights,
+                rays,
+                reach,
+                hit,
+                face,
+                count,
+                shading,
+                side,
+                number,
+                weight,
+                rgb,
+            )

@@ -9,6 +9,7 @@ from simgen.distortion import is_fisheye
 from simgen.errors import RenderError
 from simgen.geometry import NEAR, Array, unproject
 from simgen.scene import Scenes
+from simgen.shapes.clutter import extent_of
 
 FAR = 20.0  # m
 _WIDEST = 8192  # px a side: what PyBullet surely draws
@@ -31,6 +32,11 @@ def nearest_depth(scenes: Scenes, row: int, world: World) -> float:
     for slot in np.flatnonzero(blocks.present[row]):
         reach = world.solids[blocks.model[row, slot]].radius * blocks.scale[row, slot]
         gaps.append(float(np.linalg.norm(blocks.world_from_block[row, slot, :3, 3] - eye) - reach))
+    clutter = scenes.clutter
+    for place in np.flatnonzero(clutter.present[row]):
+        radius = extent_of(world.clutter_of(int(clutter.kind[row, place]), int(clutter.variant[row, place])))[3]
+        reach = radius * float(clutter.size[row, place])
+        gaps.append(float(np.linalg.norm(clutter.world_from_object[row, place, :3, 3] - eye) - reach))
     corners = np.array([[u, v] for u in (-0.5, cameras.width - 0.5) for v in (-0.5, cameras.height - 0.5)])
     steepest = np.linalg.norm(unproject(corners, cameras.intrinsics[row], cameras.distortion[row]), axis=1).max()
     return max(NEAR, 0.9 * min(gaps) / float(steepest))

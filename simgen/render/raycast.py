@@ -141,7 +141,22 @@ class RaycastRenderer:
                     continue
                 seen = [first, tables, scene, part, spheres, light, rays, reach, hit]
                 self._launch(k.occluders, n, seen, [number, shading])
-                seen = [first, each, tables, scene, part, spheres, material, light, rays, reach, hit, face, number, shading]
+                seen = [
+                    first,
+                    each,
+                    tables,
+                    scene,
+                    part,
+                    spheres,
+                    material,
+                    light,
+                    rays,
+                    reach,
+                    hit,
+                    face,
+                    number,
+                    shading,
+                ]
                 self._launch(k.shade, n * k.RAYS // each, [*seen, self._side, j, 1.0 / len(steps)], [rgb])
 
         if self._workers is None:

@@ -96,4 +96,3 @@ def ambient_light(s: Surface, sky: wp.vec3, ground: wp.vec3, toward: wp.vec3, op
     glossy = mixed(ground, sky, 0.5 + 0.5 * wp.clamp(wp.dot(mirror_direction(s), toward), -1.0, 1.0))
     gloss = wp.vec3(s.dielectric, s.dielectric, s.dielectric) + s.albedo * s.metal
     return (product(scattered, s.albedo) * s.matte + product(product(glossy, mirrored), gloss)) * open_share
-

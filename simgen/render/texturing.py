@@ -184,9 +184,7 @@ def picture_color(m: Material, tables: Tables, x: float, y: float, face: int, te
         oy += float((bits >> 11) & 31) * 0.0625
     color = sampled(tables, m.layer, px * crop + ox + 0.5, 0.5 - (py * crop + oy), texels * crop)
     color = recolored(color, m.recolor)
-    return wp.vec3(
-        decoded(tables.linear, color[0]), decoded(tables.linear, color[1]), decoded(tables.linear, color[2])
-    )
+    return wp.vec3(decoded(tables.linear, color[0]), decoded(tables.linear, color[1]), decoded(tables.linear, color[2]))
 
 
 @wp.func

@@ -62,7 +62,7 @@ class Body:
         if self.kind == CAPSULE:
             a, b = self.frame[:2, :3]
             length = float(np.linalg.norm(b - a))
-            shape = trimesh.creation.capsule(length, float(self.curve[0]), count=[16, 16])
+            shape = trimesh.creation.capsule(length, float(self.curve[0]), count=[8, 16])
             turn = rigid(rotation_between(_UP, (b - a) / length), (a + b) / 2) if length > 0 else rigid(np.eye(3), a)
             vertices = np.asarray(shape.vertices)
             vertices = vertices - (vertices.min(axis=0) + vertices.max(axis=0)) / 2

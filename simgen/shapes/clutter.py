@@ -28,6 +28,14 @@ def object_of(kind: str, variant: int) -> tuple[Body, ...]:
     return fitted(KINDS[kind](Dice(numbers)))
 
 
+def extent_of(bodies: tuple[Body, ...]) -> tuple[float, float, float, float]:
+    """Half the bounding box of a unit object in X, Y and Z, and the radius of a sphere about its middle that holds it."""
+    half = np.max([body.high for body in bodies], axis=0)
+    reach = max(float(np.linalg.norm(body.center)) + body.radius for body in bodies)
+    x, y, z = half.tolist()
+    return x, y, z, min(reach, float(np.linalg.norm(half)))
+
+
 def resting(points: Array, which: float = 0.0) -> Body:
     """The convex hull of `points` (V, 3) in one of its resting poses: the most upright for 0, and up to 1 any other."""
     hull = make_polytope(points)

@@ -10,7 +10,7 @@ import numpy as np
 
 from simgen.geometry import Array, rotation_about, rotation_between
 from simgen.shapes.bodies import CAPSULE, QUADRIC, Body, make_body, make_capsule
-from simgen.shapes.solids import SEGMENTS, hull_triangles
+from simgen.shapes.solids import SEGMENTS
 
 _EYE = np.eye(3)
 _UP = np.array([0.0, 0.0, 1.0])
@@ -99,7 +99,9 @@ def _frustum(ratio: float) -> Body:
     curve = np.array([(1 + ratio) / 4, (ratio - 1) / 2, 0.0])
     planes = np.array([[0, 0, -1.0, 0.5], [0, 0, 1, 0.5]])
     low, high = np.full(3, -0.5), np.full(3, 0.5)
-    return Body(QUADRIC, planes, np.array([0, 1]), low, high, np.eye(3, 4), curve, vertices, hull_triangles(vertices))
+    return Body(
+        QUADRIC, planes, np.array([0, 1]), low, high, np.eye(3, 4), curve, vertices, _unit("cylinder").triangles
+    )
 
 
 def tapered(lower: float, upper: float, height: float, at: Point = (0, 0, 0), tone: float | None = None) -> Body:

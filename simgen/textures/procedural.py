@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from simgen.draws import Draws
 from simgen.pictures import Image
-from simgen.scene import TEXTURES, Materials
+from simgen.scene import PICTURES, TEXTURES, Materials
 from simgen.textures.color import decode, encode
 from simgen.textures.images import ImageFolder
 
@@ -95,7 +95,7 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFol
     color, color2 = material.color[row], material.color2[row]
     if kind == "image":
         return images.image(int(material.pattern[row]), size)
-    if kind == "flat":
+    if kind == "flat" or kind in PICTURES:  # generated pictures are not painted yet
         return np.broadcast_to(_bytes(color), (*size, 3)).copy()
     height, width = size
     across, down = ((np.arange(n, dtype=np.float32) + 0.5) / n for n in (width, height))
