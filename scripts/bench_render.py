@@ -1,17 +1,20 @@
 """Measures rendering: images/s by stage, the whole pipeline against the bare renderer, and memory over a long run.
 
-    python scripts/bench_render.py [--renderers tiny raycast fused] [--sizes 224x224 640x480] [--workers 1 2]
-    python scripts/bench_render.py --lights [--sizes 224x224 640x480]     8 blocks, 2 point lights with hard shadows
-    python scripts/bench_render.py --soak 5000 [--renderers tiny raycast]
+    python scripts/bench_render.py [--renderers raycast tiny] [--sizes 224x224 640x480] [--workers 1 2]
+    python scripts/bench_render.py --lights [--sizes 224x224 640x480]     8 blocks, 2 shadowed point lights, against others
+    python scripts/bench_render.py --command [--repeats 3]                the command `render` as a user runs it
+    python scripts/bench_render.py --soak 5000 [--renderers raycast tiny]
 
-`fused` is raycast with raycast.compile=true. scripts/bench_cuda.py measures a GPU.
+`--lights` compares raycast with `tiny`, which draws one of the lights, and with MuJoCo's renderer on EGL, if it is installed
+(pip install 'simgen[bench]'; Debian: libegl1 libgl1-mesa-dri): 8 boxes, 2 shadowed lights, a checker on the table.
+scripts/bench_cuda.py measures a GPU.
 
 Every worker first makes `WARM_UP` samples that do not count. Rates are the median of `--repeats` runs with minimum and
-maximum; runs of the renderer and of the whole pipeline alternate, so that other load affects both. Run it on an idle
-machine.
+maximum; runs of what is compared alternate, so that other load affects all. Run it on an idle machine.
 """
 
 import argparse
+import importlib.util
 import multiprocessing
 import os
 import platform
@@ -21,13 +24,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import psutil
-import torch
 
 from simgen.config import compose
 from simgen.dataset.write import Sample, write_sample
@@ -42,14 +46,18 @@ from simgen.sensor import sense
 WARM_UP = 8
 STAGES = ("sample", "render", "sensor", "labels", "write")
 
-# A fixed load to compare renderers. PyBullet draws one of the lights, with its shadow.
+# A fixed load to compare renderers: the surfaces and cameras of the preset, without its clutter. tiny draws one light.
 LIGHTS = [
     "randomize.blocks.count=6",
     "randomize.distractors.count=2",
+    "randomize.clutter.count=0",
     "randomize.light.count=2",
     "randomize.light.kind=point",
     "randomize.light.shadow=1",
     "randomize.camera.distortion=[0,0,0,0,0]",
+    "randomize.ambient.reflection=0",
+    *(f"randomize.{name}.texture=checker" for name in ("blocks.material", "distractors.material", "table", "floor")),
+    *(f"randomize.{name}.grime=0" for name in ("blocks.material", "distractors.material", "table", "floor", "wall")),
 ]
 
 _state: tuple[Pipeline, Renderer, Path] | None = None
@@ -58,12 +66,11 @@ _state: tuple[Pipeline, Renderer, Path] | None = None
 def start(overrides: list[str], out: str) -> None:
     global _state
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     pipeline = make_pipeline(compose("render", Render, overrides))
     source = pipeline.source
-    _state = pipeline, make_renderer(source.renderer, pipeline.world, pipeline.images, source.raycast), Path(out)
-    for _ in range(2):  # a kernel is compiled for each number of slabs or lights when it first occurs
-        bare(range(64 if source.raycast.compile else WARM_UP))
+    renderer = make_renderer(source.renderer, pipeline.world, pipeline.images, source.raycast, threads=1)
+    _state = pipeline, renderer, Path(out)
+    bare(range(WARM_UP))
     if out:
         whole(range(WARM_UP))
 
@@ -124,33 +131,104 @@ def rate(pool: ProcessPoolExecutor, call, workers: int, number: int) -> float:  
 
 def overrides_of(renderer: str, size: str) -> list[str]:
     width, height = size.split("x")
-    named = ["renderer=raycast", "raycast.compile=true"] if renderer == "fused" else [f"renderer={renderer}"]
-    return [*named, f"width={width}", f"height={height}"]
+    return [f"renderer={renderer}", "physics=place", f"width={width}", f"height={height}"]
+
+
+_mujoco: Callable[[], Any] | None = None
+
+
+def start_mujoco(size: str, _: str) -> None:
+    """Prepares MuJoCo's renderer with a scene like LIGHTS."""
+    global _mujoco
+    os.environ["MUJOCO_GL"] = "egl"
+    import mujoco
+
+    rng = np.random.default_rng(0)
+    boxes = "".join(
+        f'<body pos="{rng.uniform(-0.4, 0.4):.3f} {rng.uniform(-0.3, 0.3):.3f} 0.03" euler="0 0 {rng.uniform(0, 360):.0f}">'
+        f'<geom type="box" size="0.025 0.03 0.03" rgba="{rng.uniform():.2f} {rng.uniform():.2f} {rng.uniform():.2f} 1"/></body>'
+        for _ in range(8)
+    )
+    width, height = map(int, size.split("x"))
+    model = mujoco.MjModel.from_xml_string(
+        f'''<mujoco><visual><global offwidth="{width}" offheight="{height}"/><quality shadowsize="1024"/></visual>
+        <asset><texture name="t" type="2d" builtin="checker" width="128" height="128" rgb1=".2 .3 .4" rgb2=".8 .7 .6"/>
+        <material name="m" texture="t" texrepeat="8 8"/></asset><worldbody>
+        <light pos="1 1 2" dir="-1 -1 -2" castshadow="true"/><light pos="-1 .5 2" dir="1 -.5 -2" castshadow="true"/>
+        <geom type="box" size=".6 .4 .02" pos="0 0 -.02" material="m"/><geom type="plane" size="3 3 .1" pos="0 0 -.75"/>
+        {boxes}<camera name="c" pos="0 -.8 .7" xyaxes="1 0 0 0 .65 .75" fovy="45"/></worldbody></mujoco>'''
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    renderer = mujoco.Renderer(model, height, width)
+
+    def draw() -> None:
+        renderer.update_scene(data, "c")
+        renderer.render()
+
+    _mujoco = draw
+    mujoco_bare(range(WARM_UP))
+
+
+def mujoco_bare(index: range) -> tuple[float, float]:
+    """The times at which MuJoCo began and ended to draw as many pictures as `index` has numbers."""
+    assert _mujoco is not None
+    begin = time.perf_counter()
+    for _ in index:
+        _mujoco()
+    return begin, time.perf_counter()
 
 
 def compare(size: str, workers: list[int], number: int, repeats: int) -> None:
-    """Compares tiny with raycast, eager and compiled, under the load LIGHTS; their runs alternate."""
-    names = ("tiny", "raycast", "fused")
+    """Compares raycast with tiny and MuJoCo under the load LIGHTS; their runs alternate."""
     context = multiprocessing.get_context("spawn")
     for count in workers:
         pools = {
-            name: ProcessPoolExecutor(count, context, start, ([*overrides_of(name, size), *LIGHTS], ""))
-            for name in names
+            name: (ProcessPoolExecutor(count, context, start, ([*overrides_of(name, size), *LIGHTS], "")), bare)
+            for name in ("tiny", "raycast")
         }
-        rates: dict[str, list[float]] = {name: [] for name in names}
-        for name in names:
-            rate(pools[name], bare, count, number)  # every worker has started and has compiled its kernels
+        if importlib.util.find_spec("mujoco") is None:
+            print("mujoco not measured: it is not installed")
+        else:
+            pools["mujoco"] = ProcessPoolExecutor(count, context, start_mujoco, (size, "")), mujoco_bare
+        rates: dict[str, list[float]] = {name: [] for name in pools}
+        for pool, draw in pools.values():
+            rate(pool, draw, count, number)  # every worker has started
         for _ in range(repeats):
-            for name in names:
-                rates[name].append(rate(pools[name], bare, count, number))
-        for name in names:
-            ratio = statistics.median(a / b for a, b in zip(rates[name], rates["tiny"], strict=True))
+            for name, (pool, draw) in pools.items():
+                rates[name].append(rate(pool, draw, count, number))
+        for name, (pool, _) in pools.items():
+            ratio = statistics.median(a / b for a, b in zip(rates["raycast"], rates[name], strict=True))
             print(
                 f"{name:8} {size:8} {count} worker{'s' * (count > 1)}, 8 blocks, 2 lights: {spread(tuple(rates[name]))} "
-                f"images/s, {ratio:.2f} times tiny",
+                f"images/s; raycast is {ratio:.2f} times as fast",
                 flush=True,
             )
-            pools[name].shutdown()
+            pool.shutdown()
+
+
+def command(repeats: int) -> None:
+    """Times `python -m simgen render` as a user runs it: one picture with an empty and with a filled cache of compiled
+    kernels, and 200 pictures of the preset full with 2 workers."""
+    for name, cached, number in (("first picture, empty cache", False, 1), ("first picture", True, 1), ("", True, 200)):
+        seconds = []
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory(prefix="simgen-bench-") as folder:
+                environment = {**os.environ, **({} if cached else {"WARP_CACHE_PATH": str(Path(folder) / "cache")})}
+                options = [f"num={number}", f"out={folder}/set", "workers=2", "width=640", "height=480"]
+                begin = time.perf_counter()
+                subprocess.run(
+                    [sys.executable, "-m", "simgen", "render", *options],
+                    check=True,
+                    capture_output=True,
+                    env=environment,
+                )
+                seconds.append(time.perf_counter() - begin)
+        if number == 1:
+            print(f"{name}: {spread(tuple(seconds))} s")
+        else:
+            each = tuple(number / one for one in seconds)
+            print(f"the whole command, full, 640x480, {number} images, 2 workers: {spread(each)} images/s")
 
 
 def bench(renderer: str, size: str, workers: list[int], number: int, repeats: int) -> None:
@@ -220,10 +298,14 @@ def main() -> None:
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--number", type=int, default=64, help="images of each worker in one run")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--lights", action="store_true", help="compare tiny and raycast under one load instead")
+    parser.add_argument("--lights", action="store_true", help="compare renderers under one load instead")
+    parser.add_argument("--command", action="store_true", help="time the command `render` instead")
     parser.add_argument("--soak", type=int, metavar="SAMPLES", help="measure memory over this many samples instead")
     arguments = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    if arguments.command:
+        command(arguments.repeats)
+        return
     if arguments.lights:
         for size in arguments.sizes:
             compare(size, arguments.workers, arguments.number, arguments.repeats)

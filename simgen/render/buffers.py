@@ -13,7 +13,7 @@ from simgen.catalogue import World
 from simgen.geometry import Array
 from simgen.render.device import BOX, Light, Material, Part, Scene
 from simgen.scene import GENERATED, LIGHTS, PICTURES, SURFACES, TEXTURES, Materials, Scenes
-from simgen.shapes.bodies import MESH, POLYTOPE, Body, body_of, make_body
+from simgen.shapes.bodies import MESH, POLYTOPE, QUADRIC, Body, body_of, make_body
 from simgen.shapes.solids import Solid
 from simgen.textures.color import decode
 from simgen.textures.pool import VARIANTS, Pool
@@ -57,6 +57,8 @@ class Shapes:
             row["kind"], row["first"], row["count"] = body.kind, end, len(body.planes)
             row["unit"], row["curve"] = body.frame, body.curve
             row["low"], row["high"] = body.low, body.high
+            if body.kind == QUADRIC:
+                row["metric"] = _metric(body)
             row["tone"] = -1.0 if body.tone is None else body.tone
             planes_of_body, numbers = body.planes, body.face
             sides = _box_sides(body)
@@ -89,6 +91,15 @@ class Shapes:
     def meshes(self) -> NDArray[np.uint64]:
         """Warp's numbers of the meshes, at least one."""
         return np.array([mesh.id for mesh in self._meshes] or [0], np.uint64)
+
+
+def _metric(body: Body) -> float:
+    """How long a unit of excess over the radius of a quadric is, at least, in the unit of the body's coordinates."""
+    x, y, up = 1 / np.linalg.norm(body.frame[:, :3], axis=1)
+    across = min(x, y)
+    if body.curve[2] > 0:  # an ellipsoid
+        return float(min(across, up))
+    return float(across / np.hypot(1, body.curve[1] * across / up))
 
 
 def _bodies_of(solid: Solid) -> list[Body]:

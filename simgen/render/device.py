@@ -10,7 +10,11 @@ from typing import Any
 
 import warp as wp
 
+from simgen.engine import silence
+
 wp.config.log_level = wp.LOG_WARNING  # no banner
+with silence():  # its C code warns where there is no CUDA driver, which only raycast.device=cuda needs
+    wp.init()
 
 # x86-64-v3 is every x86-64 processor since 2013 (Haswell) and 2015 (Excavator).
 FLAGS = (
@@ -40,6 +44,7 @@ class Part:
     high: wp.vec3
     world: mat34
     eye: wp.vec3
+    metric: float  # its unit for each unit of excess over its quadric, at least
     scale: float
     material: int
     slot: int  # of a block; -1 for any other

@@ -272,13 +272,7 @@ def clearance(part: Part, tables: Tables, p: wp.vec3):
     if part.kind == _QUADRIC:
         q = mapped(part.unit, p)
         reach = wp.sqrt(q[0] * q[0] + q[1] * q[1] + part.curve[2] * q[2] * q[2])
-        size = part.high - part.low
-        across = wp.min(size[0], wp.min(size[1], size[2]))
-        # A unit of excess over a cone's radius is this long across, and shorter along its normal.
-        if part.curve[1] != 0.0:
-            slope = part.curve[1] * across / wp.max(size[2], TINY)
-            across = across / wp.sqrt(1.0 + slope * slope)
-        far = wp.max(far, (reach - (part.curve[0] + part.curve[1] * q[2])) * across)
+        far = wp.max(far, (reach - (part.curve[0] + part.curve[1] * q[2])) * part.metric)
     elif part.kind == _CAPSULE:
         a = wp.vec3(part.unit[0, 0], part.unit[0, 1], part.unit[0, 2])
         axis = wp.vec3(part.unit[1, 0], part.unit[1, 1], part.unit[1, 2]) - a

@@ -12,7 +12,7 @@ No thread reads what another thread of the same kernel writes, so the bytes depe
 
 import warp as wp
 
-from simgen.render.device import OPTIONS, Light, Material, Part, Scene, Tables
+from simgen.render.device import BOX, OPTIONS, Light, Material, Part, Scene, Tables
 from simgen.render.intersect import (
     FAR,
     MISS,
@@ -46,6 +46,7 @@ _LOW, _MIDDLE, _HIGH = (wp.constant(height) for height in HEIGHTS)
 _AMBIENT = wp.constant(LISTS - 1)
 _LISTS = wp.constant(LISTS)
 _NOTHING, _FLOOR, _WALL_X, _WALL_Y, _WINDOW = (wp.constant(k) for k in (NOTHING, FLOOR, WALL_X, WALL_Y, WINDOW))
+_BOX = wp.constant(BOX)
 _FLAT, _DIRECTIONAL, _AREA_WINDOW = (
     wp.constant(TEXTURES.index("flat")),
     wp.constant(LIGHTS.index("directional")),
@@ -241,42 +242,45 @@ def trace_ray(
                 best = t
                 found = j
                 found_face = side
-    # The room behind everything: floor and walls are seen from inside alone.
+    # The room behind everything: floor and walls are seen from inside alone. What is inside the room is before them.
     low = tables.room_low
     high = tables.room_high
     o = scene.eye
-    to_floor = float(FAR)
-    if d[2] < 0.0:
-        to_floor = (low[2] - o[2]) / d[2]
-    to_x = float(FAR)
-    if d[0] > 0.0:
-        to_x = (high[0] - o[0]) / d[0]
-    elif d[0] < 0.0:
-        to_x = (low[0] - o[0]) / d[0]
-    to_y = float(FAR)
-    if d[1] > 0.0:
-        to_y = (high[1] - o[1]) / d[1]
-    elif d[1] < 0.0:
-        to_y = (low[1] - o[1]) / d[1]
-    to_wall = wp.min(to_x, to_y)
-    on_floor = False
-    if scene.walls != 0:
-        on_floor = to_floor <= to_wall
-    else:
-        fx = o[0] + to_floor * d[0]
-        fy = o[1] + to_floor * d[1]
-        on_floor = fx >= low[0] and fx <= high[0] and fy >= low[1] and fy <= high[1]
-    if d[2] >= 0.0:
+    p = o + d * best
+    inside = p[0] > low[0] and p[0] < high[0] and p[1] > low[1] and p[1] < high[1] and p[2] > low[2]
+    if not inside:
+        to_floor = float(FAR)
+        if d[2] < 0.0:
+            to_floor = (low[2] - o[2]) / d[2]
+        to_x = float(FAR)
+        if d[0] > 0.0:
+            to_x = (high[0] - o[0]) / d[0]
+        elif d[0] < 0.0:
+            to_x = (low[0] - o[0]) / d[0]
+        to_y = float(FAR)
+        if d[1] > 0.0:
+            to_y = (high[1] - o[1]) / d[1]
+        elif d[1] < 0.0:
+            to_y = (low[1] - o[1]) / d[1]
+        to_wall = wp.min(to_x, to_y)
         on_floor = False
-    if on_floor:
-        if to_floor < best:
-            best = to_floor
-            found = _FLOOR
-    elif scene.walls != 0 and o[2] + to_wall * d[2] <= high[2] and to_wall < best:
-        best = to_wall
-        found = _WALL_Y
-        if to_x <= to_y:
-            found = _WALL_X
+        if scene.walls != 0:
+            on_floor = to_floor <= to_wall
+        else:
+            fx = o[0] + to_floor * d[0]
+            fy = o[1] + to_floor * d[1]
+            on_floor = fx >= low[0] and fx <= high[0] and fy >= low[1] and fy <= high[1]
+        if d[2] >= 0.0:
+            on_floor = False
+        if on_floor:
+            if to_floor < best:
+                best = to_floor
+                found = _FLOOR
+        elif scene.walls != 0 and o[2] + to_wall * d[2] <= high[2] and to_wall < best:
+            best = to_wall
+            found = _WALL_Y
+            if to_x <= to_y:
+                found = _WALL_X
     for k in range(scene.lights):
         light = lights[scene.light + k]
         if light.kind == _AREA_WINDOW:
@@ -488,6 +492,25 @@ def visible_share(
 ):
     """The share of light `k` that no part hides from the point `p` of part `own`: of side^2 places on an area light, one in
     each ring and sector of equal area, or in each square of a window."""
+    toward = light.place - p
+    if light.kind == _DIRECTIONAL:
+        toward = light.place * _FAR_LIGHT
+    inverse = 1.0 / wp.max(wp.dot(toward, toward), 1.0e-12)
+    # Bit c: whether part c of the list, of the first 63, meets the cone from the point to the light.
+    one = wp.int64(1)
+    meets = wp.int64(0)
+    for c in range(wp.min(n, 63)):
+        sphere = spheres[scene.part + int(shading[tile, k, c])]
+        away = wp.vec3(sphere[0], sphere[1], sphere[2]) - p
+        along = wp.clamp(wp.dot(away, toward) * inverse, 0.0, 1.0)
+        gap = away - toward * along
+        limit = sphere[3] + light.radius * along
+        if wp.dot(gap, gap) <= limit * limit and int(shading[tile, k, c]) != own:
+            meets = meets | (one << wp.int64(c))
+        elif int(shading[tile, k, c]) == own and parts[scene.part + own].mesh >= 0:
+            meets = meets | (one << wp.int64(c))
+    if meets == wp.int64(0) and n <= 63:
+        return float(1.0)
     places = int(side)
     if light.radius == 0.0:
         places = 1
@@ -495,9 +518,7 @@ def visible_share(
     word = hashed(key)
     for ring in range(places):
         for sector in range(places):
-            line = light.place - p
-            if light.kind == _DIRECTIONAL:
-                line = light.place * _FAR_LIGHT
+            line = toward
             if light.radius > 0.0:
                 word = hashed(word)
                 a = (float(ring) + share_of(word)) / float(places)
@@ -507,21 +528,16 @@ def visible_share(
                     a = 2.0 * a - 1.0
                     b = 2.0 * b - 1.0
                 else:
-                    away = wp.sqrt(a)
+                    away_from_middle = wp.sqrt(a)
                     turn = tables.circle[wp.min(int(b * float(_CIRCLE)), _CIRCLE - 1)]
-                    a = away * turn[0]
-                    b = away * turn[1]
+                    a = away_from_middle * turn[0]
+                    b = away_from_middle * turn[1]
                 line = line + light.across * a + light.up * b
-            square = wp.dot(line, line)
             hidden = bool(False)
             c = int(0)
             while c < n and not hidden:
-                j = int(shading[tile, k, c])
-                sphere = spheres[scene.part + j]
-                to_sphere = wp.vec3(sphere[0], sphere[1], sphere[2]) - p
-                along = wp.dot(to_sphere, line)
-                beside = wp.dot(to_sphere, to_sphere) * square - along * along
-                if beside <= sphere[3] * sphere[3] * square:
+                if c >= 63 or ((meets >> wp.int64(c)) & one) != wp.int64(0):
+                    j = int(shading[tile, k, c])
                     part = parts[scene.part + j]
                     hidden = hides(part, tables, mapped(part.world, p), turned(part.world, line), j == own)
                 c += 1
@@ -604,15 +620,26 @@ def shade_ray(
         if found >= 0 and part.mesh < 0 and (radius > 0.0 or materials[row_of_material].wear > 0.0):
             # Near an edge the normal bends toward that of the other face, halfway at the edge itself.
             bent = n
-            for k in range(part.count):
-                if k != found:
-                    plane = plane_at(part, tables, k)
-                    other = wp.vec3(plane[0], plane[1], plane[2])
-                    gap = plane[3] - wp.dot(other, q)
-                    gap_to_edge = wp.min(gap_to_edge, gap * scale)
-                    if gap < radius:
-                        share = 1.0 - wp.max(gap, 0.0) / radius
-                        bent = bent + other * (share * share)
+            if part.kind == _BOX:
+                for k in range(3):
+                    if k != found // 2:
+                        gap = wp.min(q[k] - part.low[k], part.high[k] - q[k])
+                        gap_to_edge = wp.min(gap_to_edge, gap * scale)
+                        if gap < radius:
+                            share = 1.0 - wp.max(gap, 0.0) / radius
+                            other = wp.vec3(0.0, 0.0, 0.0)
+                            other[k] = wp.sign(box[k])
+                            bent = bent + other * (share * share)
+            else:
+                for k in range(part.count):
+                    if k != found:
+                        plane = tables.planes[part.first + k]
+                        other = wp.vec3(plane[0], plane[1], plane[2])
+                        gap = plane[3] - wp.dot(other, q)
+                        gap_to_edge = wp.min(gap_to_edge, gap * scale)
+                        if gap < radius:
+                            share = 1.0 - wp.max(gap, 0.0) / radius
+                            bent = bent + other * (share * share)
             n = bent
         normal = turned_back(part.world, n) * scale
         if found < 0 or radius > 0.0:  # others are unit vectors: bodies are only turned, moved and scaled

@@ -30,6 +30,7 @@ from simgen.textures.pool import SIDE, TEXELS, Key, Pool
 from simgen.textures.procedural import lattice
 
 BATCH = {"cpu": 4, "cuda": 256}  # scenes in one call: more on a CPU only cost memory
+SLICE = 256  # tiles at a time on a CPU
 _SLOW = 2.0  # s: what takes longer than this to load is being compiled
 _DIRECTIONS = 1024
 assert k.LISTS == MOST_LIGHTS + 1
@@ -159,12 +160,12 @@ class RaycastRenderer:
                 ]
                 self._launch(k.shade, n * k.RAYS // each, [*seen, self._side, j, 1.0 / len(steps)], [rgb])
 
-        if self._workers is None:
+        if not self._on_cpu:
             share(0, tiles)
-        else:
-            # More slices than threads: some tiles take longer than others.
-            ends = np.linspace(0, tiles, 4 * self._threads + 1).astype(int).tolist()
-            list(self._workers.map(share, ends[:-1], ends[1:]))
+            return
+        # Slices whose buffers fit a core's cache, and more of them than threads: some take longer than others.
+        ends = [*range(0, tiles, SLICE), tiles]
+        list((self._workers.map if self._workers else map)(share, ends[:-1], ends[1:]))
 
     def _launch(self, kernel: Any, dim: Any, inputs: list[Any], outputs: list[Any]) -> None:
         wp.launch(kernel, dim=dim, inputs=inputs, outputs=outputs, device=self.device)
