@@ -37,6 +37,7 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "face": (1, 0, 1),
     "walls": (1, 0, 1),
     "settle": (1, 0, 1),
+    "gather": (1, 0, 1),
     "direction": (3, -_INF, _INF),
     "light.distance": (1, 1e-6, _INF),
     "light.size": (1, 0, _INF),

@@ -20,15 +20,17 @@ ATTEMPTS = 20  # drops of one scene before an error
 GRAVITY = 196.0  # block sizes / s^2: that of the earth for blocks of 5 cm
 FALLING, RESTING = 1 / 240, 1 / 480  # s, time steps: the finer one is for the test that the blocks rest
 WINDOW = 0.2  # s between two tests
-LIMIT = 8.0  # s of simulated time to come to rest
+LIMIT = 6.0  # s of simulated time to come to rest
 # Blocks rest if none moves or rotates more than this within WINDOW: block sizes, rad.
 CALM_DISTANCE, CALM_ANGLE = 1e-3, 1e-3
 SLOW = 5.0  # times as much: the motion from which on time steps are RESTING
 # Shares of the velocity and of the angular velocity that are lost in a second. What is at rest stays at rest, and what is
 # unstable falls, so damping decides only how soon rolling and rocking end.
 DAMPING = {"linearDamping": 0.2, "angularDamping": 0.9}
+# Without the default threshold, at which the iterations end early, and with 80 instead of 50, leaning blocks do not creep.
+SOLVER = {"numSolverIterations": 80, "solverResidualThreshold": 0, "contactERP": 0.4}
 GAP = 0.02  # block sizes between blocks before the drop
-MARGIN = 0.002  # block sizes between blocks in contact
+MARGIN = 0.0002  # block sizes between blocks in contact
 FRICTION = 0.7
 # Block sizes, the lever arm of the resisting torque: stops rolling cylinders, but is too small to balance a block on its edge.
 ROLLING_FRICTION = 0.004
@@ -109,7 +111,7 @@ def _fall(scenes: Scenes, row: int, slots: Ints, world: World) -> tuple[Bools, A
     # A new physics client for each scene, so that a scene does not depend on the one before.
     client = p.connect(p.DIRECT)
     try:
-        p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
+        p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, **SOLVER, physicsClientId=client)
         p.setGravity(0, 0, -GRAVITY, physicsClientId=client)
         half = (world.table.size / 2 / unit).tolist()
         table = p.createCollisionShape(p.GEOM_BOX, halfExtents=half, physicsClientId=client)

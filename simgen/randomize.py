@@ -169,6 +169,8 @@ class Sampler:
         radius = np.array([solid.radius for solid in self.world.solids])[model] * scale
         # Blocks that are dropped may be anywhere on the table, whatever else is there.
         place = self._place(propose, np.where(settled[:, None], 0.0, radius), present, draws)
+        together = self._one(draws, "gather")[settled]
+        place[..., settled] += together * (place[:1, :, settled] - place[..., settled])
         place = np.ascontiguousarray(np.moveaxis(place, 2, 0))
         pose = self._rest(model, scale, joined(again, "face"), np.radians(joined(again, "yaw_deg")), place)
         return Blocks(

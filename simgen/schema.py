@@ -247,6 +247,12 @@ class Randomize:
         unit="0 or 1",
         needs="physics=randomize",
     )
+    gather: Any = key(
+        "how far the places of dropped blocks move toward the first block's: 0 for scattered blocks, 1 for one pile",
+        MISSING,
+        unit="0 to 1",
+        needs="physics!=place",
+    )
     blocks: BlockLeaves = key("the labeled blocks", BlockLeaves)
     distractors: BlockLeaves = key("blocks without labels, of the same block set", BlockLeaves)
     clutter: ClutterLeaves = key("objects without labels that are no blocks: mugs, tools, cables, books", ClutterLeaves)
