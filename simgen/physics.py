@@ -5,6 +5,7 @@ tolerances of the engine are absolute: a part of 1 mm and one of 1 m come to res
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +19,24 @@ from simgen.scene import Bools, Ints, Scenes, concatenate, take
 
 ATTEMPTS = 20  # drops of one scene before an error
 GRAVITY = 196.0  # block sizes / s^2: that of the earth for blocks of 5 cm
-FALLING, RESTING = 1 / 240, 1 / 480  # s, time steps: the finer one is for the test that the blocks rest
-WINDOW = 0.2  # s between two tests
 LIMIT = 6.0  # s of simulated time to come to rest
-# Blocks rest if none moves or rotates more than this within WINDOW: block sizes, rad.
-CALM_DISTANCE, CALM_ANGLE = 1e-3, 1e-3
-SLOW = 5.0  # times as much: the motion from which on time steps are RESTING
-# Shares of the velocity and of the angular velocity that are lost in a second. What is at rest stays at rest, and what is
-# unstable falls, so damping decides only how soon rolling and rocking end.
-DAMPING = {"linearDamping": 0.2, "angularDamping": 0.9}
-# Without the default threshold, at which the iterations end early, and with 80 instead of 50, leaning blocks do not creep.
-SOLVER = {"numSolverIterations": 80, "solverResidualThreshold": 0, "contactERP": 0.4}
+WINDOW = 40  # time steps between two measurements of the motion
+# Blocks rest if none moves or rotates faster on average over a WINDOW: block sizes / s, rad / s.
+CALM = 5e-3
+# Settings of the engine until the motion is below CALM * SLOW, and then. The second are those of the final test: with fewer
+# iterations or larger time steps, leaning blocks creep.
+FALLING = {"fixedTimeStep": 1 / 240, "numSolverIterations": 50, "solverResidualThreshold": 1e-7}
+RESTING = {"fixedTimeStep": 1 / 480, "numSolverIterations": 120, "solverResidualThreshold": 1e-11}
+SLOW = 5.0
+CONTACT = 0.8  # share of an overlap that is corrected in a time step
 GAP = 0.02  # block sizes between blocks before the drop
 MARGIN = 0.0002  # block sizes between blocks in contact
 FRICTION = 0.7
-# Block sizes, the lever arm of the resisting torque: stops rolling cylinders, but is too small to balance a block on its edge.
+# Block sizes, the lever arm of the resisting torque: stops rolling cylinders, but too small to balance a block on its edge.
 ROLLING_FRICTION = 0.004
+# Shares of the velocity and of the angular velocity that are lost in a second. What is at rest stays at rest, and what is
+# unstable falls, so damping decides only how soon rolling and rocking end.
+DAMPING = {"linearDamping": 0.2, "angularDamping": 0.9}
 
 
 def sample_settled(sampler: Sampler, seed: int, index: NDArray[np.int64]) -> Scenes:
@@ -57,8 +60,8 @@ def sample_settled(sampler: Sampler, seed: int, index: NDArray[np.int64]) -> Sce
         pending = pending[~good]
     if len(pending):
         raise PlacementError(
-            f"physics: sample {pending[0]} of seed {seed}: its blocks did not come to rest on the table in {ATTEMPTS} drops; "
-            "lower randomize.blocks.count or distractors.count, move place away from the edge, or use physics=place"
+            f"physics: sample {pending[0]} of seed {seed}: its blocks did not come to rest on the table in {ATTEMPTS} "
+            "drops; lower randomize.blocks.count or distractors.count, move place away from the edge, or use physics=place"
         )
     together = concatenate(done)
     # Equal indices have equal scenes, so any of them will do.
@@ -104,75 +107,82 @@ def settle(scenes: Scenes, world: World) -> tuple[Scenes, Bools]:
 
 
 def _fall(scenes: Scenes, row: int, slots: Ints, world: World) -> tuple[Bools, Array] | None:
-    """Which blocks are still on the table, (S,), and world_from_block (S, 4, 4) at rest, or None if these did not come to
-    rest."""
+    """Which blocks are still on the table, (S,), and world_from_block (S, 4, 4) at rest; None without rest."""
     p = load_pybullet("physics", "physics=place")
     unit = _unit(scenes, row, world)
     # A new physics client for each scene, so that a scene does not depend on the one before.
     client = p.connect(p.DIRECT)
     try:
-        p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, **SOLVER, physicsClientId=client)
+        p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, contactERP=CONTACT, physicsClientId=client)
         p.setGravity(0, 0, -GRAVITY, physicsClientId=client)
-        half = (world.table.size / 2 / unit).tolist()
-        table = p.createCollisionShape(p.GEOM_BOX, halfExtents=half, physicsClientId=client)
-        # useMaximalCoordinates: rigid bodies instead of articulated ones, which take three times as long.
-        bodies = [p.createMultiBody(0, table, -1, world.table.center / unit, useMaximalCoordinates=1, physicsClientId=client)]
-        middles = []
-        for slot in slots:
-            solid = world.solids[scenes.blocks.model[row, slot]]
-            scale = float(scenes.blocks.scale[row, slot])
-            # PyBullet's body frame has its origin at the center of mass, the block frame at the bounding box's middle.
-            middle = solid.center_of_mass * scale
-            if solid.sphere:
-                radius = float(solid.size[2]) * scale / 2 / unit
-                shape = p.createCollisionShape(p.GEOM_SPHERE, radius=radius, physicsClientId=client)
-            else:
-                corners = (_corners(scenes, row, slot, world) - middle) / unit
-                shape = p.createCollisionShape(p.GEOM_MESH, vertices=corners.tolist(), physicsClientId=client)
-            pose = scenes.blocks.world_from_block[row, slot] @ rigid(np.eye(3), middle)
-            middles.append(rigid(np.eye(3), -middle))
-            w, x, y, z = quaternion_from_matrix(pose[:3, :3])
-            mass = solid.hull.volume * (scale / unit) ** 3
-            bodies.append(
-                p.createMultiBody(
-                    mass, shape, -1, pose[:3, 3] / unit, (x, y, z, w), useMaximalCoordinates=1, physicsClientId=client
-                )
-            )
-        for body in bodies:
-            p.changeDynamics(
-                body,
-                -1,
-                lateralFriction=FRICTION,
-                rollingFriction=ROLLING_FRICTION,
-                spinningFriction=ROLLING_FRICTION,
-                restitution=0.0,
-                collisionMargin=MARGIN,
-                **DAMPING,
-                physicsClientId=client,
-            )
-        after = _poses(p, bodies[1:], client)
-        kept, step, time = np.ones(len(slots), np.bool_), FALLING, 0.0
+        bodies, middles = _build(p, client, scenes, row, slots, world)
+        kept = np.ones(len(slots), np.bool_)
+        poses, engine, time = _poses(p, client, bodies), FALLING, 0.0
         while time < LIMIT:
-            p.setPhysicsEngineParameter(fixedTimeStep=step, physicsClientId=client)
-            for _ in range(round(WINDOW / step)):
+            p.setPhysicsEngineParameter(**engine, physicsClientId=client)
+            for _ in range(WINDOW):
                 p.stepSimulation(physicsClientId=client)
-            time += WINDOW
-            before, there = after, kept.copy()
-            after = after.copy()
-            after[kept] = _poses(p, [body for body, keep in zip(bodies[1:], kept, strict=True) if keep], client)
-            for k in np.flatnonzero(kept & (after[:, 2, 3] < 0)):  # its center of mass is below the top of the table
-                p.removeBody(bodies[1 + k], physicsClientId=client)
-                kept[k] = False
-            shift = np.linalg.norm(after[:, :3, 3] - before[:, :3, 3], axis=1)
-            turn = np.linalg.norm(after[:, :3, :3] - before[:, :3, :3], axis=(1, 2)) / np.sqrt(2)
-            motion = max(np.max(shift, initial=0) / CALM_DISTANCE, np.max(turn, initial=0) / CALM_ANGLE)
-            if motion < 1 and step == RESTING and np.array_equal(kept, there):
-                after[:, :3, 3] *= unit
-                return kept, after @ np.stack(middles) if middles else after
-            step = RESTING if motion < SLOW else FALLING
+            span = WINDOW * engine["fixedTimeStep"]
+            time += span
+            before, poses = poses, poses.copy()
+            poses[kept] = _poses(p, client, [bodies[k] for k in np.flatnonzero(kept)])
+            left = kept & (poses[:, 2, 3] < 0)  # the center of mass is below the top of the table
+            for k in np.flatnonzero(left):
+                p.removeBody(bodies[k], physicsClientId=client)
+            kept &= ~left
+            shift = np.linalg.norm(poses[:, :3, 3] - before[:, :3, 3], axis=1)
+            turn = np.linalg.norm(poses[:, :3, :3] - before[:, :3, :3], axis=(1, 2)) / np.sqrt(2)
+            motion = float(np.max([shift, turn], initial=0.0)) / span
+            if motion < CALM and engine is RESTING:
+                poses[:, :3, 3] *= unit
+                return kept, poses @ middles
+            engine = RESTING if motion < CALM * SLOW else FALLING
         return None
     finally:
         p.disconnect(client)
+
+
+def _build(p: Any, client: int, scenes: Scenes, row: int, slots: Ints, world: World) -> tuple[list[int], Array]:
+    """Makes the table and a body for each block in `slots`: PyBullet's numbers of the blocks' bodies, and body_from_block
+    (S, 4, 4) m, because the origin of a body is its center of mass."""
+    unit = _unit(scenes, row, world)
+    half = (world.table.size / 2 / unit).tolist()
+    table = p.createCollisionShape(p.GEOM_BOX, halfExtents=half, physicsClientId=client)
+    # useMaximalCoordinates: rigid bodies instead of articulated ones, which take three times as long.
+    bodies = [
+        p.createMultiBody(0, table, -1, world.table.center / unit, useMaximalCoordinates=1, physicsClientId=client)
+    ]
+    middles = np.tile(np.eye(4), (len(slots), 1, 1))
+    for k, slot in enumerate(slots):
+        solid = world.solids[scenes.blocks.model[row, slot]]
+        scale = float(scenes.blocks.scale[row, slot])
+        middle = solid.center_of_mass * scale
+        middles[k, :3, 3] = -middle
+        if solid.sphere:
+            radius = float(solid.size[2]) * scale / 2 / unit
+            shape = p.createCollisionShape(p.GEOM_SPHERE, radius=radius, physicsClientId=client)
+        else:
+            corners = ((_corners(scenes, row, slot, world) - middle) / unit).tolist()
+            shape = p.createCollisionShape(p.GEOM_MESH, vertices=corners, physicsClientId=client)
+        pose = scenes.blocks.world_from_block[row, slot] @ rigid(np.eye(3), middle)
+        w, x, y, z = quaternion_from_matrix(pose[:3, :3])
+        mass, place = solid.hull.volume * (scale / unit) ** 3, pose[:3, 3] / unit
+        bodies.append(
+            p.createMultiBody(mass, shape, -1, place, (x, y, z, w), useMaximalCoordinates=1, physicsClientId=client)
+        )
+    for body in bodies:
+        p.changeDynamics(
+            body,
+            -1,
+            lateralFriction=FRICTION,
+            rollingFriction=ROLLING_FRICTION,
+            spinningFriction=ROLLING_FRICTION,
+            restitution=0.0,
+            collisionMargin=MARGIN,
+            **DAMPING,
+            physicsClientId=client,
+        )
+    return bodies[1:], middles
 
 
 def _unit(scenes: Scenes, row: int, world: World) -> float:
@@ -182,14 +192,15 @@ def _unit(scenes: Scenes, row: int, world: World) -> float:
     return float(np.median(sizes)) if sizes else 1.0
 
 
-def _corners(scenes: Scenes, row: int, slot: int, world: World) -> Array:
+def _corners(scenes: Scenes, row: int, slot: Any, world: World) -> Array:
     """(C, 3) m: the corners of the block's hull in the block frame."""
-    return world.solids[scenes.blocks.model[row, slot]].corners * float(scenes.blocks.scale[row, slot])
+    return np.asarray(world.solids[scenes.blocks.model[row, slot]].corners * scenes.blocks.scale[row, slot])
 
 
-def _poses(p: object, bodies: list[int], client: int) -> Array:
-    poses = []
-    for body in bodies:
-        place, (x, y, z, w) = p.getBasePositionAndOrientation(body, physicsClientId=client)  # type: ignore[attr-defined]
-        poses.append(rigid(matrix_from_quaternion(np.array([w, x, y, z])), np.array(place)))
-    return np.stack(poses) if poses else np.zeros((0, 4, 4))
+def _poses(p: Any, client: int, bodies: list[int]) -> Array:
+    """(S, 4, 4) world_from_body of `bodies`, in block sizes."""
+    poses = np.tile(np.eye(4), (len(bodies), 1, 1))
+    for pose, body in zip(poses, bodies, strict=True):
+        pose[:3, 3], (x, y, z, w) = p.getBasePositionAndOrientation(body, physicsClientId=client)
+        pose[:3, :3] = matrix_from_quaternion(np.array([w, x, y, z]))
+    return poses

@@ -207,8 +207,8 @@ class Sampler:
         """(N, 2, B) m: for each slot in turn the first proposed place on the table that is clear of earlier slots.
 
         Two blocks are clear if their bounding spheres do not overlap. This test does not depend on yaw and resting face, and
-        no blocks touch; for blocks in contact there is `settle`, with a `radius` of 0 here. All slots are placed, present or not, so that the
-        number of blocks changes no place. An absent slot without a free place blocks no other.
+        no blocks touch. Blocks that are dropped have a `radius` of 0: any place on the table will do. All slots are placed,
+        present or not, so that the number of blocks changes no place. An absent slot without a free place blocks no other.
         """
         names = np.repeat(["blocks", "distractors"], self.slots)
         fixed = np.array([isinstance(self.leaves[f"{name}/place"], Constant) for name in names])
@@ -225,11 +225,14 @@ class Sampler:
             place[..., rows], found[:, rows] = self._first_fits(tries, radius[rows].T)
         for slot, row in np.argwhere(present.T & ~found):
             name, nth = names[slot], slot if slot < self.slots[0] else slot - self.slots[0]
-            remedy = f"lower scale, randomize.{name}.count and slots (absent blocks keep places), or pile them with physics=settle"
+            clear = (
+                f", lower scale, randomize.{name}.count and slots (absent blocks keep places), or pile them with "
+                "physics=settle"
+            )
             raise PlacementError(
                 f"randomize.{name}.place: sample {draws.index[row]} of seed {draws.seed}: {name}[{nth}] found "
                 f"no free place on the table in {1 if fixed[slot] else ROUNDS[-1]} attempts; move or widen place"
-                + (f", {remedy}" if radius[row, slot] else "")
+                + (clear if radius[row, slot] else "")
             )
         return place
 
