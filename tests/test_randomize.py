@@ -204,7 +204,7 @@ def _determines(leaf: str) -> set[str]:
             "face": {f"{group}.rotation", f"{group}.z"} | clutter,
         }[name]
     if group in ("walls", "settle", "gather"):
-        places = {"blocks.xy", "distractors.xy"}
+        places = {"blocks.xy", "distractors.xy"} | clutter
         return {"walls": {"surfaces.walls"}, "settle": {"settled"} | places, "gather": places}[group]
     if group == "light":
         return {"lights.present" if name == "count" else f"lights.{name}"}
