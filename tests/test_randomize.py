@@ -780,7 +780,8 @@ def test_each_scene_is_placed_or_dropped_as_its_factor_states() -> None:
     assert 10 < scenes.settled.sum() < 30  # a third
     assert_same(take(scenes, ~scenes.settled), take(apart, ~scenes.settled))
     dropped = take(scenes, scenes.settled)
-    assert changed(dropped, take(apart, scenes.settled)) == {"settled", "blocks.xy", "distractors.xy"}
+    differ = changed(dropped, take(apart, scenes.settled))
+    assert {"settled", "blocks.xy", "distractors.xy"} <= differ <= _determines("settle")
     for row, number in enumerate(dropped.index):
         draws = Draws(3, np.array([number]))
         spots = np.concatenate(
