@@ -44,7 +44,7 @@ def main() -> None:
         print("no CUDA device: not measured")
         return
     width, height = arguments.size.split("x")
-    pipeline = make_pipeline(compose("render", Render, [f"width={width}", f"height={height}"]))
+    pipeline = make_pipeline(compose("render", Render, ["physics=place", f"width={width}", f"height={height}"]))
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, batch {arguments.batch}, {arguments.size}")
 
     def draw(number: int) -> Scenes:

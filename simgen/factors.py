@@ -36,6 +36,8 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "clutter.place": (3, 0, 1),
     "face": (1, 0, 1),
     "walls": (1, 0, 1),
+    "settle": (1, 0, 1),
+    "gather": (1, 0, 1),
     "direction": (3, -_INF, _INF),
     "light.distance": (1, 1e-6, _INF),
     "light.size": (1, 0, _INF),
@@ -70,7 +72,7 @@ _SHAPES: dict[str, tuple[int, float, float]] = {
     "motion_px": (1, 0, 60),
     "jpeg_quality": (1, 0, 100),
 }
-_WHOLE = ("count", "variant", "pattern", "walls", "shadow", "sides", "jpeg_quality")
+_WHOLE = ("count", "variant", "pattern", "walls", "settle", "shadow", "sides", "jpeg_quality")
 
 
 def leaves_of(randomize: Randomize, world: World) -> dict[str, Distribution]:

@@ -11,6 +11,7 @@ from simgen.camera import fit_camera
 from simgen.catalogue import World, load_world
 from simgen.clutter import clear_of_blocks
 from simgen.dataset.write import Sample
+from simgen.engine import load_pybullet
 from simgen.errors import ConfigError, RenderError
 from simgen.labels import labels_of
 from simgen.physics import sample_settled
@@ -22,7 +23,7 @@ from simgen.sensor import sense
 from simgen.shapes.meshfolder import open_mesh_folder
 from simgen.textures.images import ImageFolder, open_image_folder
 
-PHYSICS = ("place", "settle")
+PHYSICS = {"randomize": None, "place": False, "settle": True}  # the words, and what each replaces randomize.settle with
 CHUNK = 16  # samples in one unit of work for a worker
 BLACK = 1e-4  # linear light below which a pixel of a file is black
 
@@ -38,11 +39,8 @@ class Pipeline:
 
     def samples(self, renderer: Renderer, index: Sequence[int]) -> Iterator[Sample]:
         """The finished samples with these indices. Each is a pure function of the configuration and its index."""
-        indices = np.asarray(index, dtype=np.int64)
-        if self.source.physics == "settle":
-            scenes = clear_of_blocks(sample_settled(self.sampler, self.source.seed, indices), self.world)
-        else:
-            scenes = self.sampler.sample(self.source.seed, indices)
+        scenes = sample_settled(self.sampler, self.source.seed, np.asarray(index, dtype=np.int64))
+        scenes = clear_of_blocks(scenes, self.world)
         for start in range(0, len(scenes), renderer.batch):
             part = take(scenes, slice(start, start + renderer.batch))
             frames = renderer.render(part)
@@ -61,7 +59,7 @@ def make_pipeline(source: Source, *, checked: bool = False) -> Pipeline:
     skipped.
     """
     check_renderer(source.renderer)
-    check_choice("physics", source.physics, PHYSICS)
+    check_choice("physics", source.physics, tuple(PHYSICS))
     if not 0 <= source.seed < 2**63:
         raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
     world = load_world(source.scene)
@@ -71,8 +69,10 @@ def make_pipeline(source: Source, *, checked: bool = False) -> Pipeline:
     folder = source.randomize.images
     images = open_image_folder(Path(folder), "randomize.images", checked=checked) if folder else ImageFolder()
     sampler = make_sampler(
-        source.randomize, world, width=source.width, height=source.height, settle=source.physics == "settle"
+        source.randomize, world, width=source.width, height=source.height, settle=PHYSICS[source.physics]
     )
+    if np.any(sampler.leaves["settle"].support()[1]):
+        load_pybullet("physics", "physics=place")  # fails here, not at the first scene that is dropped
     if images.skipped and not checked:
         print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
     return Pipeline(source, world, sampler, images)

@@ -28,6 +28,7 @@ from simgen.scene import (
     ZONES,
     Ambient,
     Blocks,
+    Bools,
     Cameras,
     Clutter,
     Fixtures,
@@ -48,8 +49,7 @@ ROUNDS = (8, 40, 200)
 class Sampler:
     """Samples scenes: `sample` is a pure function of its arguments and of this value.
 
-    `leaves` maps a factor's path (its configuration key with slashes) to its distribution. With `settle` blocks may overlap
-    in X and Y; those that do are placed one above the other, for the physics to drop.
+    `leaves` maps a factor's path (its configuration key with slashes) to its distribution.
     """
 
     world: World
@@ -59,7 +59,6 @@ class Sampler:
     clutter: int
     width: int
     height: int
-    settle: bool = False
     camera: Camera | None = None  # read from `camera_file`; None if the cameras are random
     camera_file: str = ""
 
@@ -73,11 +72,13 @@ class Sampler:
     ) -> Scenes:
         """The scenes with these indices, in this order.
 
-        `attempt` is the number of the drop in `settle` mode: only place, yaw and face depend on it. Raises PlacementError if
-        blocks do not fit, ConfigError if a camera is inside an object.
+        Blocks of scenes that are `settled` overlap until physics.sample_settled has dropped them. `attempt` is the number of
+        the drop: only place, yaw and face depend on it. Raises PlacementError if blocks do not fit, ConfigError if a camera
+        is inside an object.
         """
         draws = Draws(seed, np.asarray(index, dtype=np.int64).reshape(-1), trace=trace)
-        blocks = self._blocks(draws, attempt)
+        settled = self._one(draws, "settle") > 0.5
+        blocks = self._blocks(draws, settled, attempt)
         cameras = make_cameras(
             lambda name: self._draw(draws, f"camera/{name}"), len(draws.index), self.width, self.height, self.camera
         )
@@ -85,6 +86,7 @@ class Sampler:
         check_cameras(cameras, surfaces, fixtures, self.world, draws.seed, draws.index, file=self.camera_file)
         return Scenes(
             index=draws.index,
+            settled=settled,
             attempt=np.full(len(draws.index), attempt),
             blocks=blocks,
             surfaces=surfaces,
@@ -145,7 +147,7 @@ class Sampler:
             specular=joined("specular"),
         )
 
-    def _blocks(self, draws: Draws, attempt: int) -> Blocks:
+    def _blocks(self, draws: Draws, settled: Bools, attempt: int) -> Blocks:
         groups = [(name, n) for name, n in zip(("blocks", "distractors"), self.slots, strict=True) if n]
         again = draws / f"attempt-{attempt}" if attempt else draws
 
@@ -165,14 +167,12 @@ class Sampler:
         model, scale = joined(draws, "model", int), joined(draws, "scale")
         present = np.concatenate([np.arange(n) < self._draw(draws, f"{group}/count") for group, n in groups], axis=1)
         radius = np.array([solid.radius for solid in self.world.solids])[model] * scale
-        if self.settle:
-            place = np.stack([tries[:, 0] for tries in propose(None, 0)])
-        else:
-            place = self._place(propose, radius, present, draws)
+        # Blocks that are dropped may be anywhere on the table, whatever else is there.
+        place = self._place(propose, np.where(settled[:, None], 0.0, radius), present, draws)
+        together = self._one(draws, "gather")[settled]
+        place[..., settled] += together * (place[:1, :, settled] - place[..., settled])
         place = np.ascontiguousarray(np.moveaxis(place, 2, 0))
         pose = self._rest(model, scale, joined(again, "face"), np.radians(joined(again, "yaw_deg")), place)
-        if self.settle:
-            pose[..., 2, 3] = np.maximum(pose[..., 2, 3], self._stack(place, radius, present))
         return Blocks(
             model=model,
             scale=scale,
@@ -207,8 +207,8 @@ class Sampler:
         """(N, 2, B) m: for each slot in turn the first proposed place on the table that is clear of earlier slots.
 
         Two blocks are clear if their bounding spheres do not overlap. This test does not depend on yaw and resting face, and
-        no blocks touch; for blocks in contact there is `physics=settle`. All slots are placed, present or not, so that the
-        number of blocks changes no place. An absent slot without a free place blocks no other.
+        no blocks touch. Blocks that are dropped have a `radius` of 0: any place on the table will do. All slots are placed,
+        present or not, so that the number of blocks changes no place. An absent slot without a free place blocks no other.
         """
         names = np.repeat(["blocks", "distractors"], self.slots)
         fixed = np.array([isinstance(self.leaves[f"{name}/place"], Constant) for name in names])
@@ -225,10 +225,14 @@ class Sampler:
             place[..., rows], found[:, rows] = self._first_fits(tries, radius[rows].T)
         for slot, row in np.argwhere(present.T & ~found):
             name, nth = names[slot], slot if slot < self.slots[0] else slot - self.slots[0]
+            clear = (
+                f", lower scale, randomize.{name}.count and slots (absent blocks keep places), or pile them with "
+                "physics=settle"
+            )
             raise PlacementError(
                 f"randomize.{name}.place: sample {draws.index[row]} of seed {draws.seed}: {name}[{nth}] found "
-                f"no free place on the table in {1 if fixed[slot] else ROUNDS[-1]} attempts; move or widen place, lower "
-                f"scale, randomize.{name}.count and slots (absent blocks keep places), or pile them with physics=settle"
+                f"no free place on the table in {1 if fixed[slot] else ROUNDS[-1]} attempts; move or widen place"
+                + (clear if radius[row, slot] else "")
             )
         return place
 
@@ -260,17 +264,6 @@ class Sampler:
                 place[slot][:, left[some]] = others[np.argmax(free, axis=0), :, np.arange(len(left))][some].T
             taken[slot] = np.where(found[slot], place[slot], np.inf)
         return place, found
-
-    def _stack(self, place: Array, radius: Array, present: Any) -> Array:
-        """(B, N) m: heights from which to drop the blocks, each clear of all earlier present ones."""
-        height = radius.copy()
-        for slot in range(1, radius.shape[1]):
-            reach = radius[:, :slot] + radius[:, slot, None]
-            across = np.linalg.norm(place[:, :slot] - place[:, slot, None], axis=2)
-            meets = (across < reach) & present[:, :slot]
-            above = np.max(np.where(meets, height[:, :slot] + reach, 0), axis=1)
-            height[:, slot] = np.maximum(height[:, slot], above)
-        return height
 
     def _surfaces(self, draws: Draws) -> Surfaces:
         groups = [(name, 1) for name in SURFACES]
@@ -381,10 +374,20 @@ def _squares(gap: Array) -> Array:
 
 
 def make_sampler(
-    randomize: Randomize, world: World, *, width: int | None = None, height: int | None = None, settle: bool = False
+    randomize: Randomize,
+    world: World,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    settle: bool | None = None,
 ) -> Sampler:
-    """The Sampler of a configuration. Raises ConfigError, with the full key, for an invalid configuration."""
+    """The Sampler of a configuration. `settle` replaces randomize.settle, for all scenes.
+
+    Raises ConfigError, with the full key, for an invalid configuration.
+    """
     leaves = leaves_of(randomize, world)
+    if settle is not None:
+        leaves["settle"] = Constant((float(settle),))
     for key, value in (("width", width), ("height", height)):
         if value is not None and not 8 <= value <= 16384:
             raise ConfigError(f"{key}: got {value}; expected 8 to 16384 px")
@@ -400,7 +403,6 @@ def make_sampler(
         randomize.clutter.slots,
         width or world.width,
         height or world.height,
-        settle=settle,
         camera=camera,
         camera_file=randomize.camera.file,
     )

@@ -222,9 +222,11 @@ class Sensor(_Checked):
 
 @dataclass(frozen=True)
 class Scenes(_Checked):
-    """A batch of scenes. `index` is each sample's number in its dataset, `attempt` the number of its drops that failed."""
+    """A batch of scenes. `index` is each sample's number in its dataset. `settled` states whether its blocks are dropped and
+    come to rest (physics.py), `attempt` is the number of its drops that failed."""
 
     index: Annotated[Ints, "B"]
+    settled: Annotated[Bools, "B"]
     attempt: Annotated[Ints, "B"]
     blocks: Blocks
     surfaces: Surfaces

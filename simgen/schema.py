@@ -241,6 +241,18 @@ class SensorLeaves:
 @dataclass
 class Randomize:
     images: str = key("folder of your own pictures for the texture `image`; empty for none", "", unit="folder")
+    settle: Any = key(
+        "whether all blocks are dropped and come to rest: they may touch, lean or lie on each other; needs PyBullet",
+        MISSING,
+        unit="0 or 1",
+        needs="physics=randomize",
+    )
+    gather: Any = key(
+        "how far the places of dropped blocks move toward the first block's: 0 for scattered blocks, 1 for one pile",
+        MISSING,
+        unit="0 to 1",
+        needs="physics!=place",
+    )
     blocks: BlockLeaves = key("the labeled blocks", BlockLeaves)
     distractors: BlockLeaves = key("blocks without labels, of the same block set", BlockLeaves)
     clutter: ClutterLeaves = key("objects without labels that are no blocks: mugs, tools, cables, books", ClutterLeaves)
@@ -275,9 +287,10 @@ class Source:
         choices=("raycast", "tiny"),
     )
     physics: str = key(
-        "place: blocks lie apart on the table; settle: they are dropped and come to rest, with contact and piles",
-        "place",
-        choices=("place", "settle"),
+        "whether blocks are dropped and come to rest. randomize: as `randomize.settle` states for each scene; place: never, "
+        "blocks lie apart; settle: always",
+        "randomize",
+        choices=("randomize", "place", "settle"),
     )
     width: int | None = key("image width; null: the scene's", None, unit="px")
     height: int | None = key("image height; null: the scene's", None, unit="px")

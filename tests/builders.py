@@ -28,18 +28,16 @@ SMALL = ("width=160", "height=120")
 
 @cache
 def sampler_of(*overrides: str) -> tuple[Sampler, World]:
-    """The sampler and the world of `python -m simgen render` with these overrides."""
+    """The sampler and the world of `python -m simgen render` with these overrides. No blocks are dropped."""
     config = compose("render", Render, list(overrides))
     world = load_world(config.scene)
-    sampler = make_sampler(
-        config.randomize, world, width=config.width, height=config.height, settle=config.physics == "settle"
-    )
+    sampler = make_sampler(config.randomize, world, width=config.width, height=config.height, settle=False)
     return sampler, world
 
 
 def pipeline_of(*overrides: str) -> Pipeline:
-    """The whole pipeline of `python -m simgen render` with these overrides."""
-    return make_pipeline(compose("render", Render, list(overrides)))
+    """The whole pipeline of `python -m simgen render` with these overrides, by default with physics=place."""
+    return make_pipeline(compose("render", Render, ["physics=place", *overrides]))
 
 
 def recipe_of(pipeline: Pipeline) -> dict[str, Any]:

@@ -143,16 +143,24 @@ def test_all_but_its_own_renderers_and_settle_need_no_pybullet() -> None:
         "versions = describe(made.source, made.world, made.sampler, made.images)['versions']\n"
         "(sample,) = made.samples(simgen.make_renderer('raycast', made.world), [0])\n"
         "print('raycast', sample.rgb.shape, 'numpy' in versions, any('bullet' in name for name in versions))\n"
-        "settle = make_pipeline(compose('render', Render, ['renderer=raycast', 'physics=settle', *small]))\n"
-        "for need in (lambda: simgen.make_renderer('tiny', made.world), lambda: next(settle.samples(None, [0]))):\n"
+        "def pipeline(*more): make_pipeline(compose('render', Render, ['renderer=raycast', *more]))\n"
+        "pipeline('randomize=full', 'physics=place')\n"
+        "pipeline('randomize=tobin2017')\n"
+        "for need in (\n"
+        "    lambda: simgen.make_renderer('tiny', made.world),\n"
+        "    lambda: pipeline('randomize=none', 'physics=settle'),\n"
+        "    lambda: pipeline('randomize=full'),\n"
+        "):\n"
         "    try: need()\n"
         "    except simgen.SimgenError as error: print(error)\n"
     )
-    raycast, tiny, physics = printed.splitlines()
+    raycast, tiny, *physics = printed.splitlines()
     assert raycast == "raycast (48, 64, 3) True False"
     assert tiny.startswith("renderer: pybullet cannot be imported") and "use renderer=raycast" in tiny
-    assert physics.startswith("physics: pybullet cannot be imported") and "use physics=place" in physics
-    assert all("pip install pybullet" in line for line in (tiny, physics))
+    assert len(physics) == 2  # always dropped, and as the factors state
+    assert all(line.startswith("physics: pybullet cannot be imported") for line in physics)
+    assert all(line.endswith("use physics=place") for line in physics)
+    assert all("pip install pybullet" in line for line in (tiny, *physics))
 
 
 @pytest.mark.parametrize(

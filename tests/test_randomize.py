@@ -115,10 +115,10 @@ def assert_same(left: Scenes, right: Scenes) -> None:
 # ---- the law: a sample is a function of seed and index
 
 
-@pytest.mark.parametrize("settle", [False, True])
+@pytest.mark.parametrize("settle", [False, None, True])
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("preset", ["full", "tobin2017"])
-def test_a_sample_alone_is_the_sample_in_any_batch(preset: str, scene: str, settle: bool) -> None:
+def test_a_sample_alone_is_the_sample_in_any_batch(preset: str, scene: str, settle: bool | None) -> None:
     sampler = sampler_of(preset, scene, settle=settle)
     index = [0, 1, 2, 3, 4, 5, 6, 1000003, 2**40]
     whole = sampler.sample(3, index)
@@ -140,10 +140,10 @@ def test_seeds_and_indices_give_different_scenes(scene: str) -> None:
         assert {"cameras.position", "table.color", "sensor.noise_seed", "lights.color", "blocks.xy"} <= differ
 
 
-@pytest.mark.parametrize("settle", [False, True])
+@pytest.mark.parametrize("settle", [False, None, True])
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_no_path_is_drawn_from_twice(preset: str, scene: str, settle: bool) -> None:
+def test_no_path_is_drawn_from_twice(preset: str, scene: str, settle: bool | None) -> None:
     sampler = sampler_of(preset, scene, settle=settle)
     for attempt in (0, 2):
         trace: list[Drawn] = []
@@ -203,8 +203,9 @@ def _determines(leaf: str) -> set[str]:
             "yaw_deg": {f"{group}.rotation"},
             "face": {f"{group}.rotation", f"{group}.z"} | clutter,
         }[name]
-    if group == "walls":
-        return {"surfaces.walls"}
+    if group in ("walls", "settle", "gather"):
+        places = {"blocks.xy", "distractors.xy"} | clutter
+        return {"walls": {"surfaces.walls"}, "settle": {"settled"} | places, "gather": places}[group]
     if group == "light":
         return {"lights.present" if name == "count" else f"lights.{name}"}
     if group == "sensor":
@@ -250,6 +251,8 @@ CONSTANTS: dict[str, Any] = {
     "yaw_deg": 31.0,
     "face": 0.99,
     "walls": 0,
+    "settle": 1,
+    "gather": 0.95,
     "direction": [0.1, 0.2, 0.9],
     "roughness": 0.123,
     "metalness": 0.37,
@@ -316,6 +319,8 @@ DISTRIBUTIONS: dict[str, Any] = {
     "yaw_deg": ["uniform", 0, 360],
     "face": ["choice", 0, ["uniform", 0, 1]],
     "walls": ["integer", 0, 1],
+    "settle": ["choice", 0, 0, 1],
+    "gather": ["uniform", 0, 1],
     "direction": ["cap", [0.3, -0.2, 1], 60],
     "roughness": ["uniform", 0.1, 1],
     "metalness": ["choice", 0, 1, ["uniform", 0, 1]],
@@ -356,7 +361,7 @@ DISTRIBUTIONS: dict[str, Any] = {
     "jpeg_quality": ["integer", 50, 95],
 }
 LEAVES = sorted(sampler_of("full").leaves)
-LEAVES_IN_ALL = 165
+LEAVES_IN_ALL = 167
 
 
 def of_leaf(table: dict[str, Any], path: str) -> Any:
@@ -378,7 +383,7 @@ def test_the_leaves_are_those_of_the_schema() -> None:
 
 
 @cache
-def _full(scene: str, settle: bool, clutter: int | None = None) -> Scenes:
+def _full(scene: str, settle: bool | None, clutter: int | None = None) -> Scenes:
     leaves = {} if clutter is None else {"clutter.slots": clutter, "clutter.count": clutter}
     return sampler_of("full", scene, leaves, settle=settle).sample(5, range(5))
 
@@ -386,15 +391,12 @@ def _full(scene: str, settle: bool, clutter: int | None = None) -> Scenes:
 @pytest.mark.parametrize("path", LEAVES)
 @pytest.mark.parametrize("scene", SCENES)
 def test_freezing_a_leaf_changes_its_own_numbers_only(scene: str, path: str) -> None:
-    settle = path in ("blocks/place", "distractors/place")  # blocks at one place do not fit without a pile
+    settle = True if path in ("blocks/place", "distractors/place") else None  # blocks at one place need a pile
     constant = [0.1, 0.05] if settle and scene == "tabletop" else of_leaf(CONSTANTS, path)
     one = {"clutter.slots": 1, "clutter.count": 1} if path == "clutter/place" else {}  # two do not fit at one place
     frozen = sampler_of("full", scene, {path: constant, **one}, settle=settle).sample(5, range(5))
     differ = changed(_full(scene, settle, 1 if one else None), frozen)
-    own = _determines(path)
-    if settle:
-        own = own | {"blocks.z", "distractors.z"}  # whatever is above another is dropped from above it
-    assert differ <= own
+    assert differ <= _determines(path)
     if path.startswith("fixture/") and scene == "tabletop":
         assert not differ  # it has none
     else:
@@ -491,7 +493,7 @@ _SOLID = ("sides", "edge", "wear")
 _GLOSS = ("roughness", "specular")
 _POSE = ("rotation", "xy", "z")
 GROUPS: dict[str, set[str]] = {
-    "blocks": {f"blocks.{name}" for name in ("present", "model", *_POSE)} | {"distractors.xy"},
+    "blocks": {f"blocks.{name}" for name in ("present", "model", *_POSE)} | {"settled", "distractors.xy"},
     "distractors": {f"distractors.{name}" for name in ("present", "model", "scale", *_POSE)},
     "clutter": {f"clutter.{name}" for name in ("present", "kind", "variant", "size", "rotation", "position")}
     | {f"clutter.material.{name}" for name in (*_MATERIAL, *_GLOSS, "metalness")},
@@ -687,7 +689,7 @@ def plain_places(sampler: Sampler, seed: int, index: int) -> list[list[float]]:
     ],
 )
 def test_a_block_takes_its_first_proposal_that_is_free(preset: str, scene: str, leaves: dict[str, Any]) -> None:
-    sampler = sampler_of(preset, scene, leaves)
+    sampler = sampler_of(preset, scene, leaves, settle=False)
     placed = sampler.sample(4, range(12)).blocks.world_from_block[:, :, :2, 3]
     lost = 0
     for index in range(12):
@@ -713,7 +715,7 @@ def vertices_of(scenes: Scenes, row: int, slot: int, world: World) -> np.ndarray
 def test_blocks_stand_on_the_table_and_apart(preset: str, scene: str) -> None:
     """Two blocks are apart if the projections of their corners onto the line between them do not meet."""
     world = world_of(scene)
-    scenes = sampler_of(preset, scene).sample(7, range(25))
+    scenes = sampler_of(preset, scene, settle=False).sample(7, range(25))
     pairs = 0
     for row in range(25):
         slots = np.flatnonzero(scenes.blocks.present[row])
@@ -767,21 +769,30 @@ def test_scale_multiplies_the_size_and_keeps_the_block_on_the_table() -> None:
             )
 
 
-def test_to_be_dropped_blocks_are_stacked_clear_of_each_other() -> None:
-    world = world_of("tabletop")
-    narrow = ["uniform", [-0.05, -0.05], [0.05, 0.05]]
-    leaves = {"blocks.place": narrow, "distractors.place": narrow, "blocks.count": 6}
-    scenes = sampler_of("full", leaves=leaves, settle=True).sample(0, range(6))
-    higher = 0
-    for row in range(6):
-        slots = np.flatnonzero(scenes.blocks.present[row])
-        bodies = [vertices_of(scenes, row, slot, world) for slot in slots]
-        assert min(body[:, 2].min() for body in bodies) > -1e-12
-        higher += sum(body[:, 2].min() > 0.05 for body in bodies)
-        for left, right in combinations(range(len(slots)), 2):
-            line = np.subtract(*scenes.blocks.world_from_block[row, slots[[right, left]], :3, 3])
-            assert (bodies[left] @ line).max() <= (bodies[right] @ line).min() + 1e-12
-    assert higher > 20
+def test_each_scene_is_placed_or_dropped_as_its_factor_states() -> None:
+    """Scenes without a drop are those of a sampler that drops none; in the others, blocks take their first proposal on the
+    table, gathered toward that of the first slot. All the rest is the same in both."""
+    mixed, placed = sampler_of("full"), sampler_of("full", settle=False)
+    index = np.arange(60)
+    scenes, apart = mixed.sample(3, index), placed.sample(3, index)
+    states = mixed.leaves["settle"].sample(Draws(3, index, "settle"))[:, 0]
+    assert scenes.settled.tolist() == (states > 0.5).tolist()
+    assert 10 < scenes.settled.sum() < 30  # a third
+    assert_same(take(scenes, ~scenes.settled), take(apart, ~scenes.settled))
+    dropped = take(scenes, scenes.settled)
+    differ = changed(dropped, take(apart, scenes.settled))
+    assert {"settled", "blocks.xy", "distractors.xy"} <= differ <= _determines("settle")
+    for row, number in enumerate(dropped.index):
+        draws = Draws(3, np.array([number]))
+        spots = np.concatenate(
+            [
+                placed.leaves[f"{name}/place"].sample((draws / f"{name}/place").lanes(range(n)))
+                for name, n in zip(("blocks", "distractors"), mixed.slots, strict=True)
+            ]
+        )  # all are on this table
+        share = mixed.leaves["gather"].sample(draws / "gather")[0, 0]
+        got = dropped.blocks.world_from_block[row, :, :2, 3]
+        assert got == pytest.approx(spots + share * (spots[0] - spots), abs=1e-12)
 
 
 @pytest.mark.parametrize("group", ["blocks", "distractors"])

@@ -51,6 +51,7 @@ def scenes_of(batch: int, seed: int = 0) -> Scenes:
     n, lights = 4, 2
     return Scenes(
         index=rng.integers(0, 2**62, batch),
+        settled=rng.random(batch) > 0.5,
         attempt=rng.integers(0, 20, batch),
         blocks=Blocks(
             model=rng.integers(0, 8, (batch, n)),
@@ -177,8 +178,7 @@ def test_json_is_plain() -> None:
 
     data = to_json(scenes_of(2))
     assert plain(data)
-    parts = {"blocks", "surfaces", "fixtures", "clutter", "lights", "ambient", "cameras", "sensor"}
-    assert set(data) == {"index", "attempt", *parts}
+    assert list(data) == [item.name for item in fields(Scenes)]
     assert data["cameras"]["width"] == 640
 
 
@@ -235,7 +235,7 @@ def test_a_recipe_of_another_shape_is_refused() -> None:
         ("sensor.read_noise", np.zeros(4)),
         ("sensor.motion", np.zeros((3, 2))),
         # between the parts: all have one batch axis, and a material's arrays one shape
-        ("index+attempt", np.zeros(2)),
+        ("index+attempt+settled", np.zeros(2)),
         ("surfaces.walls", np.zeros(2)),
         ("blocks.material.cycles", np.zeros((3, 5))),
         ("blocks.material.color2", np.zeros((2, 4, 3))),
@@ -259,8 +259,8 @@ def test_wrong_shapes_are_refused(part: str, change: Any) -> None:
 
     scenes = scenes_of(3)
     with pytest.raises(ValueError, match="expected"):
-        if part == "index+attempt":
-            replace(scenes, index=change, attempt=change)
+        if part == "index+attempt+settled":
+            replace(scenes, index=change, attempt=change, settled=change)
         else:
             changed(scenes, part.split("."))
 

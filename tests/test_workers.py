@@ -15,6 +15,7 @@ from builders import ROOT, Done, run_command, tree
 from simgen.__main__ import COMMANDS
 from simgen.config import main
 from simgen.dataset.read import open_dataset
+from simgen.pipeline import CHUNK
 
 SIZE = ["width=96", "height=72"]
 
@@ -78,12 +79,13 @@ def test_the_renderer_changes_no_factor_and_no_pose(reference: Path, tmp_path: P
 
 
 def test_a_black_sample_stops_the_run_and_leaves_the_others(tmp_path: Path) -> None:
-    """Where now and then there is no light at all: such a sample is named and not written, those before it are kept."""
+    """Where now and then there is no light at all: such a sample is named and not written, those before it in its chunk are
+    kept."""
     dark = ["randomize.light.count=[integer,0,4]", "randomize.ambient.intensity=0"]
-    done = simgen("render", "num=40", "workers=1", f"out={tmp_path / 'set'}", *dark, *SIZE)
+    done = simgen("render", f"num={CHUNK}", "workers=1", f"out={tmp_path / 'set'}", *dark, *SIZE)
     assert done.returncode == 2
     number = int(done.stderr.split("sample ")[1].split()[0])
-    assert 0 < number < 40
+    assert 0 < number < CHUNK
     written = {int(path.stem) for path in (tmp_path / "set").glob("train/*/sample/*.json")}
     assert set(range(number)) <= written
     assert number not in written

@@ -45,6 +45,7 @@ class Stream(Dataset[Batch]):
                     scene=scene,
                     seed=seed + (k << 48),
                     renderer="raycast",
+                    physics="place",  # a drop takes longer than a picture, and a machine that trains may lack PyBullet
                     width=config.width,
                     height=config.height,
                     raycast=config.raycast,
