@@ -176,6 +176,8 @@ class _Surroundings:
         center, size, present = world.standing(fixtures)
         self.boxes, self.edges = np.moveaxis(center, 2, 0), np.moveaxis(size, 2, 0) / 2
         self.present, self.thick = present, size[..., 2] > FLAT
+        tops = np.where(present & ~self.thick, center[..., 2] + size[..., 2] / 2, 0)
+        self.lift = np.maximum(np.max(tops, axis=1), 0)  # sheets lie on top of tape, too
         self.camera = cameras.world_from_camera[:, :3, 3].T
         self.turn = np.moveaxis(cameras.world_from_camera[:, :3, :3], 0, 2)  # (3, 3, B)
         focal, shift = cameras.intrinsics[:, [0, 1], [0, 1]].T, cameras.intrinsics[:, :2, 2].T
@@ -192,7 +194,7 @@ class _Surroundings:
         wide = np.abs(objects.cosine) * along + np.abs(objects.sine) * across
         deep = np.abs(objects.sine) * along + np.abs(objects.cosine) * across
         spare = np.maximum(table.size[:2, None] / 2 - np.stack([wide, deep]), 0)
-        middle = np.stack([*(table.center[:2, None] + (2 * numbers[:2] - 1) * spare), up])
+        middle = np.stack([*(table.center[:2, None] + (2 * numbers[:2] - 1) * spare), up + self.lift[rows]])
         if np.any(zone == _AROUND):
             middle = np.where(zone == _AROUND, self._around(objects, numbers), middle)
         if not np.any(zone == _FRONT):

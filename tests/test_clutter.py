@@ -243,6 +243,18 @@ def test_flat_objects_do_not_stand_on_their_edges_and_mugs_fall_over() -> None:
         assert np.allclose(up, 0 if falls else 1, atol=1e-12), kind
 
 
+def test_sheets_lie_on_top_of_tape() -> None:
+    """The tape marks of the kuka_table are up to 1.4 mm thick, more than a sheet."""
+    made = pipeline_of("scene=kuka_table", "randomize.clutter.kind=sheet", "randomize.clutter.where=table")
+    scenes = made.sampler.sample(0, range(4))
+    center, size, present = made.world.standing(scenes.fixtures)
+    tape = present & (size[..., 2] < 0.003)
+    tops = np.max(np.where(tape, center[..., 2] + size[..., 2] / 2, 0), axis=1)
+    assert (tops > 0.0003).all()
+    for row, slot in np.argwhere(scenes.clutter.present):
+        assert points_of(scenes, row, slot, made.world)[:, 2].min() == pytest.approx(tops[row], abs=1e-9)
+
+
 def test_objects_that_do_not_fit_are_refused_in_one_line() -> None:
     overrides = (
         "randomize=clutter",
