@@ -16,7 +16,7 @@ from simgen.distortion import fisheye_lens, padded
 from simgen.distortion import undistort as numpy_undistort
 from simgen.errors import ConfigError, RenderError
 from simgen.geometry import look_at
-from simgen.render import Frames, kernels, make_renderer
+from simgen.render import Frames, make_renderer, tracing
 from simgen.resources import resource_folder
 from simgen.scene import LIGHTS, Ambient, Lights, Scenes, take
 from simgen.schema import Raycast
@@ -393,7 +393,7 @@ def test_lens_rays_are_those_of_geometry(lens: str) -> None:
     optics = np.stack([k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]], 1)
     nodes = wp.zeros((4, 39, 51), dtype=wp.vec2, device="cpu")
     inputs = [wp.array(optics, dtype=wp.float64), wp.array(distortion, dtype=wp.float64), 39, 51, 0.25, -0.25]
-    wp.launch(kernels.lens, dim=nodes.shape, inputs=inputs, outputs=[nodes], device="cpu")
+    wp.launch(tracing.lens, dim=nodes.shape, inputs=inputs, outputs=[nodes], device="cpu")
     plane = nodes.numpy()
     v, u = np.mgrid[:150, :200]
     for row in range(4):

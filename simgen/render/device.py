@@ -11,6 +11,7 @@ from typing import Any
 import warp as wp
 
 from simgen.engine import silence
+from simgen.scene import LIGHTS, MOST_LIGHTS
 
 wp.config.log_level = wp.LOG_WARNING  # no banner
 with silence():  # its C code warns where there is no CUDA driver, which only raycast.device=cuda needs
@@ -18,10 +19,23 @@ with silence():  # its C code warns where there is no CUDA driver, which only ra
 
 # x86-64-v3 is every x86-64 processor since 2013 (Haswell) and 2015 (Excavator).
 FLAGS = (
-    "-ffp-contract=off -mllvm=-inline-threshold=9000 -mllvm=-inline-cold-callsite-threshold=3000 -mllvm=-slp-recursion-max-depth=4"
+    "-ffp-contract=off -mllvm=-inline-threshold=9000 -mllvm=-inline-cold-callsite-threshold=3000 "
+    "-mllvm=-slp-recursion-max-depth=4"
     + (" -target-cpu x86-64-v3" if platform.machine() in ("x86_64", "AMD64") else "")
 )
 OPTIONS: dict[str, Any] = {"enable_backward": False, "fuse_fp": False, "fast_math": False, "cpu_compiler_flags": FLAGS}
+
+TILE = 16  # px: the rays of a tile are tested against the same parts
+RAYS = TILE * TILE
+STEP = 4  # px: the lens is solved at every so many, and interpolated between
+NEAR = 0.02  # m; geometry.NEAR
+LISTS = MOST_LIGHTS + 1  # of parts that may shade a tile: one for each light, then that for the ambient light
+AMBIENT = MOST_LIGHTS
+DIRECTIONS = 1024  # in Tables.circle
+LOW, MIDDLE, HIGH = 0.01, 0.025, 0.06  # m above a surface at which its surroundings darken its ambient light
+FAR_LIGHT = 20.0  # m: shadow rays to a directional light end here
+NOTHING, FLOOR, WALL_X, WALL_Y, WINDOW = -1, -2, -3, -4, -5  # a pixel's hit where it is no part; light k is WINDOW - k
+DIRECTIONAL, WINDOW_LIGHT = LIGHTS.index("directional"), LIGHTS.index("window")
 
 # Beside the kinds of shapes.bodies: a polytope whose planes are the sides of its bounding box, -x, +x, -y, +y, -z, +z.
 BOX = 4

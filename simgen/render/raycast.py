@@ -1,4 +1,16 @@
-"""`renderer=raycast`: a ray caster in kernels of NVIDIA Warp, on the CPU or on a CUDA device. kernels.py says how it works."""
+"""`renderer=raycast`: a ray caster in kernels of NVIDIA Warp, on the CPU or on a CUDA device.
+
+For each 16 x 16 tile of a picture, or each of its pixels, in this order:
+
+    lens        (tracing.py)    the rays' directions on a grid of the picture, through the lens
+    candidates  (tracing.py)    which parts a tile's rays may meet: those whose bounding sphere meets the cone of the rays
+    trace       (tracing.py)    the first hit of each pixel's ray: depth, part and face
+    occluders   (occlusion.py)  which parts may shade what a tile shows, for each light, and darken its ambient light
+    shade       (lighting.py)   each pixel's material, lights with shadows, ambient light with occlusion: linear rgb
+
+No thread reads what another thread of the same kernel writes, so the bytes depend on no order. Counts of tiles start at
+`first`, so that several CPU threads can share a batch.
+"""
 
 import math
 import os
@@ -12,14 +24,15 @@ import warp as wp
 from simgen.catalogue import World
 from simgen.command.progress import announce
 from simgen.distortion import padded
-from simgen.draws import Draws
 from simgen.errors import ConfigError, RenderError
-from simgen.render import Frames
-from simgen.render import kernels as k
-from simgen.render.buffers import Buffers, Shapes, buffers_of
-from simgen.render.device import Light, Material, Part, Scene, Tables
-from simgen.scene import MOST_LIGHTS, Scenes, take
 from simgen.pictures import Image
+from simgen.render import Frames, lighting, occlusion, tracing
+from simgen.render.buffers import Buffers, Shapes, buffers_of
+from simgen.render.device import DIRECTIONS, LISTS, RAYS, STEP, TILE, Light, Material, Part, Scene, Tables
+from simgen.render.lighting import shade
+from simgen.render.occlusion import occluders
+from simgen.render.tracing import candidates, lens, trace
+from simgen.scene import Scenes
 from simgen.schema import Raycast
 from simgen.textures.color import decode
 from simgen.textures.families import picture_of
@@ -32,8 +45,6 @@ from simgen.textures.procedural import lattice
 BATCH = {"cpu": 4, "cuda": 256}  # scenes in one call: more on a CPU only cost memory
 SLICE = 256  # tiles at a time on a CPU
 _SLOW = 2.0  # s: what takes longer than this to load is being compiled
-_DIRECTIONS = 1024
-assert k.LISTS == MOST_LIGHTS + 1
 
 
 class RaycastRenderer:
@@ -66,7 +77,7 @@ class RaycastRenderer:
         self._uploaded: tuple[int, int] = (-1, -1)
         self._tables = Tables()
         self._tables.lattice = self._array(lattice(), float)
-        turn = np.arange(_DIRECTIONS) * (2 * np.pi / _DIRECTIONS)
+        turn = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
         self._tables.circle = self._array(np.stack([np.cos(turn), np.sin(turn)], 1), wp.vec2)
         self._tables.linear = self._array(decode(np.arange(256) / 255), float)
         room = world.room
@@ -103,10 +114,10 @@ class RaycastRenderer:
         return Frames(*(wp.to_torch(part) for part in (rgb, depth, slot, amodal)))
 
     def _draw(self, scenes: Scenes, buffers: Buffers, rgb: Any, depth: Any, slot: Any, amodal: Any) -> None:
-        batch, height, width = depth.shape
+        batch, height = depth.shape[:2]
         tiles = batch * self._tables.tiles
-        rows = (-(-height // k.TILE) * k.TILE) // k.STEP + 1
-        columns = self._tables.across * k.TILE // k.STEP + 1
+        rows = (-(-height // TILE) * TILE) // STEP + 1
+        columns = self._tables.across * TILE // STEP + 1
         scene, part = self._array(buffers.scenes, Scene), self._array(buffers.parts, Part)
         light, material = self._array(buffers.lights, Light), self._array(buffers.materials, Material)
         spheres = self._array(buffers.spheres, wp.vec4)
@@ -115,8 +126,8 @@ class RaycastRenderer:
         most = 32 * -(-buffers.most // 32)
         count = self._zeros("count", (tiles,), int)
         near = self._zeros("near", (tiles, most), wp.int16)
-        number = self._zeros("number", (tiles, k.LISTS), int)
-        shading = self._zeros("shading", (tiles, k.LISTS, most), wp.int16)
+        number = self._zeros("number", (tiles, LISTS), int)
+        shading = self._zeros("shading", (tiles, LISTS, most), wp.int16)
         rays = self._zeros("rays", depth.shape, wp.vec3)
         reach, hit = self._zeros("reach", depth.shape, float), self._zeros("hit", depth.shape, wp.int16)
         face = self._zeros("face", depth.shape, int)
@@ -126,22 +137,22 @@ class RaycastRenderer:
         passes = steps if (0.0, 0.0) in steps else [(0.0, 0.0), *steps]
         nodes = [self._zeros(f"nodes {j}", (batch, rows, columns), wp.vec2) for j in range(len(passes))]
         for (u, v), grid in zip(passes, nodes, strict=True):
-            self._launch(k.lens, grid.shape, [optics, glass, rows, columns, u, v], [grid])
+            self._launch(lens, grid.shape, [optics, glass, rows, columns, u, v], [grid])
 
         def share(first: int, last: int) -> None:
             """All passes of the tiles `first` to `last`."""
             n, tables = last - first, self._tables
-            each = k.RAYS if self._on_cpu else 1  # rays of a thread: to start one costs as much as a ray
+            each = RAYS if self._on_cpu else 1  # rays of a thread: to start one costs as much as a ray
             middle = nodes[passes.index((0.0, 0.0))]
-            self._launch(k.candidates, n, [first, tables, scene, middle, spheres], [count, near])
+            self._launch(candidates, n, [first, tables, scene, middle, spheres], [count, near])
             for j, (step, grid) in enumerate(zip(passes, nodes, strict=True)):
                 labels = int(step == (0.0, 0.0))
                 seen = [first, each, tables, scene, grid, part, light, count, near, labels]
-                self._launch(k.trace, n * k.RAYS // each, seen, [rays, reach, hit, face, depth, slot, amodal])
+                self._launch(trace, n * RAYS // each, seen, [rays, reach, hit, face, depth, slot, amodal])
                 if step not in steps:
                     continue
                 seen = [first, tables, scene, part, spheres, light, rays, reach, hit]
-                self._launch(k.occluders, n, seen, [number, shading])
+                self._launch(occluders, n, seen, [number, shading])
                 seen = [
                     first,
                     each,
@@ -158,7 +169,7 @@ class RaycastRenderer:
                     number,
                     shading,
                 ]
-                self._launch(k.shade, n * k.RAYS // each, [*seen, self._side, j, 1.0 / len(steps)], [rgb])
+                self._launch(shade, n * RAYS // each, [*seen, self._side, j, 1.0 / len(steps)], [rgb])
 
         if not self._on_cpu:
             share(0, tiles)
@@ -195,8 +206,8 @@ class RaycastRenderer:
             tables.pool = self._array(pool.texels.reshape(-1, TEXELS, 3), wp.vec3ub)
             self._uploaded = (shapes.version, pool.version)
         tables.width, tables.height = width, height
-        tables.across = -(-width // k.TILE)
-        tables.tiles = tables.across * -(-height // k.TILE)
+        tables.across = -(-width // TILE)
+        tables.tiles = tables.across * -(-height // TILE)
 
 
 def _picture_of(key: Key, images: ImageFolder) -> Image:
@@ -217,7 +228,9 @@ def _load(device: str) -> None:
     notice.daemon = True
     notice.start()
     try:
-        wp.load_module(k, device=device)
+        # Each module is compiled by itself; a compiler runs in C, so that two of them use two cores.
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda module: wp.load_module(module, device=device), (lighting, occlusion, tracing)))
     finally:
         notice.cancel()
 

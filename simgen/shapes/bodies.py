@@ -90,10 +90,9 @@ def body_of(solid: Solid, pose: Array = _EYE, tone: float | None = None) -> Body
         along = solid.vertices @ normal
         rows.append([*normal, most])
         numbers.append(2 * k + 1)
-        if solid.quadric is None and abs(along.min() - least) < 1e-6 * solid.diameter:
-            rows.append([*-normal, -least])
-            numbers.append(2 * k)
-        elif solid.quadric is not None and solid.shape == "cylinder":
+        if (solid.quadric is None and abs(along.min() - least) < 1e-6 * solid.diameter) or (
+            solid.quadric is not None and solid.shape == "cylinder"
+        ):
             rows.append([*-normal, -least])
             numbers.append(2 * k)
     planes = np.zeros((0, 4)) if solid.sphere else np.array(rows, dtype=np.float64)

@@ -17,11 +17,10 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
-from simgen.command.progress import announce
 from simgen.errors import SimgenError
 from simgen.files import sha256_of, write_json
 from train.blocks.kinds import BlockSet
-from train.config import KeypointConfig, StreamConfig, TrainConfig
+from train.config import KeypointConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
 from train.data.sources import sources_of
 from train.evaluate.calibrate import add_confidence
