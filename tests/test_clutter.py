@@ -313,7 +313,7 @@ def test_meshes_of_a_folder_are_drawn_as_their_hulls(tmp_path: Path, capsys: pyt
     assert 40 < len(ball.planes) <= 64 and np.linalg.norm(ball.vertices, axis=1).min() > 0.45
     assert [line.split(": ")[1] for line in made.world.notes] == [
         f"2 meshes in {tmp_path}/meshes, each drawn as its convex hull",
-        "the hulls of 1 meshes are simplified to at most 64 faces",
+        "1 of these hulls are simplified to at most 64 faces",
     ]
     assert list(recipe_of(made)["meshes"]) == ["a_box.obj", "b_ball.stl"]
     (sample,) = made.samples(make_renderer("tiny", made.world), [0])

@@ -74,7 +74,7 @@ PINHOLE = "randomize.camera.distortion=[0,0,0,0,0]"
 @pytest.mark.parametrize("lens", [PINHOLE, "randomize.camera.distortion=[-0.1,0.02,0.001,-0.002,0]"])
 def test_masks_are_the_projected_solids(renderer: Renderer, lens: str) -> None:
     """Each backend's masks against exact coverage of pixel centers by the projected hulls: a second, independent way."""
-    sampler, _ = sampler_of("randomize.blocks.count=6", "width=320", "height=240", lens)
+    sampler, _ = sampler_of("randomize.blocks.count=6", "randomize.clutter.count=0", "width=320", "height=240", lens)
     scenes = sampler.sample(3, range(6))
     frames = draw(renderer, scenes)
     wrong = far = total = 0

@@ -40,8 +40,11 @@ _IGNORES = (
     "light.size",
     "ambient.sky",
     "ambient.ground",
-    "ambient.occlusion",
-    *(f"material.{name}" for name in ("roughness", "metalness", "specular")),
+    *(f"ambient.{name}" for name in ("direction", "reflection", "occlusion")),
+    *(
+        f"material.{name}"
+        for name in ("crop", "grime", "sides", "edge_mm", "wear", "roughness", "metalness", "specular")
+    ),
 )
 _LEVELS = decode(np.arange(256) / 255).astype(np.float32)  # linear light of PyBullet's bytes, which are as displayed
 

@@ -63,7 +63,7 @@ def open_mesh_folder(folder: Path, key: str) -> MeshFolder:
         bodies += fitted([body])
     notices = [f"{key}: {len(paths)} meshes in {folder}, each drawn as its convex hull"]
     if simplified:
-        notices.append(f"{key}: the hulls of {simplified} meshes are simplified to at most {MOST_PLANES} faces")
+        notices.append(f"{key}: {simplified} of these hulls are simplified to at most {MOST_PLANES} faces")
     return MeshFolder(folder, paths, tuple(bodies), tuple(notices))
 
 

@@ -5,9 +5,10 @@ of the texture for renderers that need one. Colors are mixed in linear light.
 """
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +16,10 @@ from simgen.draws import Draws
 from simgen.pictures import Image
 from simgen.scene import PICTURES, TEXTURES, Materials
 from simgen.textures.color import decode, encode
+from simgen.textures.families import picture_of
 from simgen.textures.images import ImageFolder
+from simgen.textures.photographs import photograph_of
+from simgen.textures.pool import VARIANTS
 
 Float = NDArray[np.float32]
 Integer = NDArray[np.int64]
@@ -89,13 +93,17 @@ def lattice() -> Float:
 def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFolder) -> Image:
     """The texture (height, width, 3) uint8 RGB of row `row` of `material`, at `size` (height, width) px.
 
-    u points right and v up. The texture `faces` becomes FACES columns, one for each face.
+    u points right and v up. Generated pictures and photographs are shown whole, whatever the crop. The texture `faces`
+    becomes FACES columns, one for each face.
     """
     kind = TEXTURES[int(material.texture[row])]
     color, color2 = material.color[row], material.color2[row]
     if kind == "image":
         return images.image(int(material.pattern[row]), size)
-    if kind == "flat" or kind in PICTURES:  # generated pictures are not painted yet
+    if kind in PICTURES:
+        picture = _picture(kind, int(material.pattern[row]) % VARIANTS)
+        return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    if kind == "flat":
         return np.broadcast_to(_bytes(color), (*size, 3)).copy()
     height, width = size
     across, down = ((np.arange(n, dtype=np.float32) + 0.5) / n for n in (width, height))
@@ -118,6 +126,11 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFol
     start, end = decode(color), decode(color2)
     palette = _bytes(encode(start + (end - start) * np.linspace(0, 1, STEPS)[:, None]))
     return np.asarray(palette[(share * (STEPS - 1) + 0.5).astype(np.int64)])
+
+
+@lru_cache(maxsize=256)
+def _picture(kind: str, k: int) -> Image:
+    return photograph_of(k) if kind == "photograph" else picture_of(kind, k)
 
 
 def _bytes(share: NDArray[np.floating[Any]]) -> Image:
