@@ -87,23 +87,23 @@ def occluders(
                 target = middle + light.place * FAR_LIGHT
             line = target - middle
             square = wp.max(wp.dot(line, line), 1.0e-12)
-            wide = wp.max(radius, light.radius)
+            far_radius = light.radius
             if light.kind == DIRECTIONAL:
-                wide = radius
+                far_radius = radius
+            widens = far_radius - radius
+            shrink = wp.max(1.0 - widens * widens / square, 0.0)
             n = int(0)
             for j in range(scene.parts):
                 sphere = spheres[scene.part + j]
                 away = wp.vec3(sphere[0], sphere[1], sphere[2]) - middle
                 along = wp.clamp(wp.dot(away, line) / square, 0.0, 1.0)
                 gap = away - line * along
-                limit = sphere[3] + wide + 1.0e-4
-                if wp.dot(gap, gap) <= limit * limit:
+                # The sphere meets the hull of the tile's ball and the light's, which widens along the line.
+                limit = sphere[3] + radius + widens * along + 1.0e-4
+                if wp.dot(gap, gap) * shrink <= limit * limit:
                     part = parts[scene.part + j]
                     a = mapped(part.world, middle)
                     b = mapped(part.world, target)
-                    far_radius = light.radius
-                    if light.kind == DIRECTIONAL:
-                        far_radius = radius
                     if not parted(part, tables, a, radius / part.scale, b, far_radius / part.scale):
                         shading[tile, k, n] = wp.int16(j)
                         n += 1
@@ -160,18 +160,21 @@ def visible_share(
     if light.kind == DIRECTIONAL:
         toward = light.place * FAR_LIGHT
     inverse = 1.0 / wp.max(wp.dot(toward, toward), 1.0e-12)
+    shrink = wp.max(1.0 - light.radius * light.radius * inverse, 0.0)
     # Bit c: whether part c of the list, of the first 63, meets the cone from the point to the light.
+    hides_itself = False
+    if own >= 0:
+        hides_itself = parts[scene.part + own].mesh >= 0
     one = wp.int64(1)
     meets = wp.int64(0)
     for c in range(wp.min(n, 63)):
-        sphere = spheres[scene.part + int(shading[tile, k, c])]
+        j = int(shading[tile, k, c])
+        sphere = spheres[scene.part + j]
         away = wp.vec3(sphere[0], sphere[1], sphere[2]) - p
         along = wp.clamp(wp.dot(away, toward) * inverse, 0.0, 1.0)
         gap = away - toward * along
         limit = sphere[3] + light.radius * along
-        if (wp.dot(gap, gap) <= limit * limit and int(shading[tile, k, c]) != own) or (
-            int(shading[tile, k, c]) == own and parts[scene.part + own].mesh >= 0
-        ):
+        if wp.dot(gap, gap) * shrink <= limit * limit and (j != own or hides_itself):
             meets = meets | (one << wp.int64(c))
     if meets == wp.int64(0) and n <= 63:
         return float(1.0)
