@@ -148,7 +148,7 @@ def test_manifest_lists_every_file_with_its_hash(written: Path) -> None:
     assert manifest["files"] == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     assert manifest["status"] == "complete"
     assert manifest["recipe"]["seed"] == 0
-    assert manifest["recipe"]["renderer"] == "tiny"
+    assert manifest["recipe"]["renderer"] == "raycast"
     assert manifest["recipe"]["data_version"] >= 1
     assert {"numpy", "pybullet", "python", "simgen"} <= set(manifest["recipe"]["versions"])
     assert (manifest["start"], manifest["num"]) == (0, NUM)

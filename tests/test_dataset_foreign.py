@@ -177,7 +177,8 @@ def test_a_scaled_block_is_scaled_about_its_own_origin(tmp_path: Path) -> None:
 
 def test_computed_visibility_is_what_the_renderer_drew() -> None:
     """Blocks that hide each other, and a border that cuts them: masks and fractions of scenes without distractors."""
-    recipe = ("renderer=raycast", "width=96", "height=72", "randomize.distractors.count=0", "randomize.blocks.count=4")
+    alone = ("randomize.distractors.count=0", "randomize.clutter.count=0", "randomize.blocks.count=4")
+    recipe = ("renderer=raycast", "width=96", "height=72", *alone)
     near = "randomize.blocks.place=[uniform,[-0.12,-0.12],[0.12,0.12]]", "randomize.camera.aim=[0,0,0]"
     pipeline = pipeline_of(*recipe, *near, "randomize.camera.distance=0.35", "randomize.camera.elevation_deg=8")
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)

@@ -19,6 +19,7 @@ def crowd() -> tuple[Scenes, object, object]:
         "randomize.blocks.count=6",
         "randomize.distractors.count=8",
         "randomize.distractors.scale=1",
+        "randomize.clutter.count=0",
         "randomize.blocks.place=[uniform,[-0.25,-0.2],[0.25,0.2]]",
         "randomize.distractors.place=[uniform,[-0.3,-0.25],[0.3,0.25]]",
         "randomize.camera.elevation_deg=[uniform,15,35]",

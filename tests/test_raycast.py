@@ -382,7 +382,9 @@ def test_amodal_masks_are_the_exact_silhouettes() -> None:
 @pytest.mark.parametrize("lens", ["brown", "rational", "fisheye"])
 def test_lens_rays_are_those_of_geometry(lens: str) -> None:
     """At the nodes of the grid to single precision, and in the middle between them within a tenth of a small picture's pixel."""
-    cameras = sampler_of("width=200", "height=150")[0].sample(0, range(4)).cameras
+    cameras = (
+        sampler_of("width=200", "height=150", "randomize.camera.fov_deg=[uniform,38,58]")[0].sample(0, range(4)).cameras
+    )
     assert np.all(np.any(cameras.distortion != 0, axis=1))
     distortion = padded(cameras.distortion)
     if lens == "rational":

@@ -68,6 +68,7 @@ def shade_ray(
     shading: wp.array3d(dtype=wp.int16),
     side: int,
     number: int,
+    samples: int,
     weight: float,
     rgb: wp.array3d(dtype=wp.vec3),
 ):
@@ -81,7 +82,7 @@ def shade_ray(
     view = d * (-1.0 / length)
     t = reach[s, y, x]
     p = scene.eye + d * t
-    pixel = t * length / scene.focal  # m, what a pixel covers at this distance
+    pixel = t * length / (scene.focal * float(samples))  # m, what a ray stands for at this distance
     row_of_material = scene.surface + 3  # the background
     normal = wp.vec3(0.0, 0.0, 1.0)
     box = wp.vec3(0.0, 0.0, 0.0)  # the point from the middle of the surface's bounding box, whose edges are `size`
@@ -131,7 +132,7 @@ def shade_ray(
             normal = wp.normalize(normal)
     elif what == NOTHING:
         box = wp.vec3(float(x) + 0.5 - 0.5 * size[0], 0.5 * size[1] - float(y) - 0.5, 0.0)
-        pixel = 1.0
+        pixel = 1.0 / float(samples)
     else:
         size = tables.room_high - tables.room_low
         box = p - (tables.room_low + tables.room_high) * 0.5
@@ -269,10 +270,12 @@ def shade(
     shading: wp.array3d(dtype=wp.int16),
     side: int,
     number: int,
+    samples: int,
     weight: float,
     rgb: wp.array3d(dtype=wp.vec3),
 ):
-    """Adds `weight` of the linear light of each pixel's ray to `rgb`; `number` tells the passes of a picture apart."""
+    """Adds `weight` of the linear light of each pixel's ray to `rgb`; `number` tells the passes of a picture apart, in which
+    a pixel has `samples` rays in each direction."""
 
     start = first * RAYS + wp.tid() * each
     tile = start // RAYS
@@ -306,6 +309,7 @@ def shade(
                 shading,
                 side,
                 number,
+                samples,
                 weight,
                 rgb,
             )

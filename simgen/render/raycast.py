@@ -169,7 +169,7 @@ class RaycastRenderer:
                     number,
                     shading,
                 ]
-                self._launch(shade, n * RAYS // each, [*seen, self._side, j, 1.0 / len(steps)], [rgb])
+                self._launch(shade, n * RAYS // each, [*seen, self._side, j, self._samples, 1.0 / len(steps)], [rgb])
 
         if not self._on_cpu:
             share(0, tiles)
