@@ -22,6 +22,7 @@ from simgen.schema import Source
 from simgen.sensor import sense
 from simgen.shapes.meshfolder import open_mesh_folder
 from simgen.textures.images import ImageFolder, open_image_folder
+from simgen.textures.photographs import photographs
 
 PHYSICS = {"randomize": None, "place": False, "settle": True}  # the words, and what each replaces randomize.settle with
 CHUNK = 16  # samples in one unit of work for a worker
@@ -73,6 +74,8 @@ def make_pipeline(source: Source, *, checked: bool = False) -> Pipeline:
     )
     if np.any(sampler.leaves["settle"].support()[1]):
         load_pybullet("physics", "physics=place")  # fails here, not at the first scene that is dropped
+    if sampler.draws_photographs:
+        photographs()  # fails here, not at the first scene that shows one
     if images.skipped and not checked:
         print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
     return Pipeline(source, world, sampler, images)

@@ -47,11 +47,11 @@ def test_workers_do_not_matter(reference: Path, tmp_path: Path) -> None:
     assert tree(tmp_path / "set") == tree(reference)
 
 
-def test_raycast_gives_the_same_bytes_with_any_workers_and_chunk(tmp_path: Path) -> None:
+def test_raycast_gives_the_same_bytes_with_any_workers(tmp_path: Path) -> None:
     trees = []
     for name, command, settings in (
         ("one", simgen, ["workers=1"]),
-        ("many", processes, ["workers=2", "raycast.chunk=3000"]),
+        ("many", processes, ["workers=2"]),
     ):
         out = f"out={tmp_path / name}"
         done = command("render", "renderer=raycast", "num=20", "seed=3", out, *settings, *SIZE)
@@ -224,7 +224,6 @@ BAD = {
     "renderer=raycast raycast.device=cuda:99": ["raycast.device", "cuda:99", "raycast.device=cpu"],
     "renderer=raycast raycast.device=gpu": ["raycast.device", "gpu", "cpu, cuda or cuda:K"],
     "renderer=raycast raycast.light_samples=5": ["raycast.light_samples", "square"],
-    "renderer=raycast raycast.chunk=1": ["raycast.chunk", "256"],
     "raycast.colour=1": ["raycast", "colour"],
     "randomize.blocks.count=1.5": ["randomize.blocks.count", "whole"],
     "randomize.blocks.count=9": ["randomize.blocks.count", "slots"],
