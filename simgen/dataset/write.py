@@ -166,9 +166,9 @@ def _compare(out: Path, recipe: Mapping[str, Any], start: int, num: int) -> None
     version = manifest["recipe"].get("data_version")
     if version != recipe["data_version"]:
         raise DatasetError(
-            f"out: {out} was rendered with data version {version}, and this simgen renders version {recipe['data_version']}, "
-            "which draws other pictures: name another folder (the dataset can still be used for training and evaluation "
-            "if it is complete)"
+            f"out: {out} was rendered with data version {version}, and this simgen renders version "
+            f"{recipe['data_version']}, which draws other pictures: name another folder (a complete dataset of an older "
+            "version can still be used for training and evaluation)"
         )
     changed = differences(manifest["recipe"], json.loads(json.dumps(recipe)))
     found = [f"{key} is {there!r} there and {here!r} here" for key, there, here in changed]
