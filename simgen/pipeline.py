@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simgen.camera import fit_camera
 from simgen.catalogue import World, load_world
@@ -45,11 +46,13 @@ class Pipeline:
         for start in range(0, len(scenes), renderer.batch):
             part = take(scenes, slice(start, start + renderer.batch))
             frames = renderer.render(part)
-            _check_not_black(frames, part, self.source.seed)
+            black = _are_black(frames)
             rgb = to_numpy(sense(frames.rgb, part.sensor))
             frames = frames.cpu()
             labels = labels_of(part, frames, self.world)
             for row in range(len(part)):
+                if black[row]:  # the samples before it are kept
+                    raise _black_error(part, row, self.source.seed)
                 yield Sample(take(part, [row]), rgb[row], frames.depth[row], labels[row])
 
 
@@ -97,21 +100,23 @@ def make_resized_pipeline(source: Source) -> Pipeline:
     return replace(pipeline, source=source, sampler=sampler)
 
 
-def _check_not_black(frames: Frames, scenes: Scenes, seed: int) -> None:
-    """Raises RenderError for a black image, which means that the lights are configured wrongly. The background is ignored,
-    because it emits light."""
+def _are_black(frames: Frames) -> NDArray[np.bool_]:
+    """(B,) whether a frame is black. The background is ignored, because it emits light."""
     there = frames.depth > 0
     lit = there & (frames.rgb >= BLACK).any(-1)
     # A few pixels along edges may be half background.
-    black = lit.sum((1, 2)) < 0.05 * there.sum((1, 2))
-    for row in np.flatnonzero(to_numpy(black)):
-        dark = not np.any(scenes.lights.present[row] & (scenes.lights.intensity[row] > 0))
-        cause = (
-            "it has no light and no ambient: raise randomize.light.count or randomize.ambient.intensity"
-            if dark and scenes.ambient.intensity[row] == 0
-            else "raise randomize.ambient.intensity or randomize.light.intensity"
-        )
-        raise RenderError(f"randomize.light: sample {scenes.index[row]} of seed {seed} is black; {cause}")
+    return np.asarray(to_numpy(lit.sum((1, 2)) < 0.05 * there.sum((1, 2))))
+
+
+def _black_error(scenes: Scenes, row: int, seed: int) -> RenderError:
+    """The error for a black image, which means that the lights are configured wrongly."""
+    dark = not np.any(scenes.lights.present[row] & (scenes.lights.intensity[row] > 0))
+    cause = (
+        "it has no light and no ambient: raise randomize.light.count or randomize.ambient.intensity"
+        if dark and scenes.ambient.intensity[row] == 0
+        else "raise randomize.ambient.intensity or randomize.light.intensity"
+    )
+    return RenderError(f"randomize.light: sample {scenes.index[row]} of seed {seed} is black; {cause}")
 
 
 def check_choice(key: str, value: str, options: Sequence[str]) -> None:
