@@ -161,7 +161,7 @@ def _check_folder(
     leaves: Mapping[str, Distribution],
 ) -> None:
     """A factor of `paths` that may be `word` needs the `folder` of the configuration's `key`, and the folder needs one."""
-    users = [path for path in paths if _may_be(leaves[path], words.index(word))]
+    users = [path for path in paths if may_be(leaves[path], words.index(word))]
     if users and not folder:
         name = users[0].replace("/", ".")
         raise ConfigError(f"randomize.{name}: '{word}' needs a folder of {what}; set randomize.{key}=FOLDER")
@@ -172,7 +172,8 @@ def _check_folder(
         )
 
 
-def _may_be(words: Distribution, index: int) -> bool:
+def may_be(words: Distribution, index: int) -> bool:
+    """Whether a factor with the distribution `words` may be the word number `index`."""
     return any(option.support()[0][0] == index for option in options_of(words))
 
 

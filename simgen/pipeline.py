@@ -23,6 +23,7 @@ from simgen.schema import Source
 from simgen.sensor import sense
 from simgen.shapes.meshfolder import open_mesh_folder
 from simgen.textures.images import ImageFolder, open_image_folder
+from simgen.textures.photographs import photographs
 
 PHYSICS = {"randomize": None, "place": False, "settle": True}  # the words, and what each replaces randomize.settle with
 CHUNK = 16  # samples in one unit of work for a worker
@@ -45,13 +46,13 @@ class Pipeline:
         for start in range(0, len(scenes), renderer.batch):
             part = take(scenes, slice(start, start + renderer.batch))
             frames = renderer.render(part)
-            black = _black(frames)
+            black = _are_black(frames)
             rgb = to_numpy(sense(frames.rgb, part.sensor))
             frames = frames.cpu()
             labels = labels_of(part, frames, self.world)
             for row in range(len(part)):
-                if black[row]:
-                    raise RenderError(_about_black(part, row, self.source.seed))
+                if black[row]:  # the samples before it are kept
+                    raise _black_error(part, row, self.source.seed)
                 yield Sample(take(part, [row]), rgb[row], frames.depth[row], labels[row])
 
 
@@ -76,6 +77,8 @@ def make_pipeline(source: Source, *, checked: bool = False) -> Pipeline:
     )
     if np.any(sampler.leaves["settle"].support()[1]):
         load_pybullet("physics", "physics=place")  # fails here, not at the first scene that is dropped
+    if sampler.draws_photographs:
+        photographs()  # fails here, not at the first scene that shows one
     if images.skipped and not checked:
         print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
     return Pipeline(source, world, sampler, images)
@@ -97,23 +100,23 @@ def make_resized_pipeline(source: Source) -> Pipeline:
     return replace(pipeline, source=source, sampler=sampler)
 
 
-def _black(frames: Frames) -> NDArray[np.bool_]:
-    """(B,) which frames are black, which means that the lights are configured wrongly. The background is ignored, because it
-    emits light."""
+def _are_black(frames: Frames) -> NDArray[np.bool_]:
+    """(B,) whether a frame is black. The background is ignored, because it emits light."""
     there = frames.depth > 0
     lit = there & (frames.rgb >= BLACK).any(-1)
     # A few pixels along edges may be half background.
     return np.asarray(to_numpy(lit.sum((1, 2)) < 0.05 * there.sum((1, 2))))
 
 
-def _about_black(scenes: Scenes, row: int, seed: int) -> str:
+def _black_error(scenes: Scenes, row: int, seed: int) -> RenderError:
+    """The error for a black image, which means that the lights are configured wrongly."""
     dark = not np.any(scenes.lights.present[row] & (scenes.lights.intensity[row] > 0))
     cause = (
         "it has no light and no ambient: raise randomize.light.count or randomize.ambient.intensity"
         if dark and scenes.ambient.intensity[row] == 0
         else "raise randomize.ambient.intensity or randomize.light.intensity"
     )
-    return f"randomize.light: sample {scenes.index[row]} of seed {seed} is black; {cause}"
+    return RenderError(f"randomize.light: sample {scenes.index[row]} of seed {seed} is black; {cause}")
 
 
 def check_choice(key: str, value: str, options: Sequence[str]) -> None:

@@ -20,11 +20,12 @@ from simgen.clutter import Wanted, place_clutter
 from simgen.distributions import Constant, Distribution
 from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
-from simgen.factors import check_factors, leaves_of
+from simgen.factors import check_factors, leaves_of, may_be
 from simgen.geometry import Array
 from simgen.scene import (
     CLUTTER,
     SURFACES,
+    TEXTURES,
     ZONES,
     Ambient,
     Blocks,
@@ -43,6 +44,7 @@ from simgen.viewpoints import check_cameras, make_cameras, notices_of, open_came
 
 # The number of places proposed for each block; a sample draws the next number only if the last one was not enough.
 ROUNDS = (8, 40, 200)
+_PHOTOGRAPH = TEXTURES.index("photograph")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Sampler:
     def notices(self) -> tuple[str, ...]:
         """The notices for the user about the camera file, a line each."""
         return () if self.camera is None else notices_of(self.camera, self.camera_file)
+
+    @property
+    def draws_photographs(self) -> bool:
+        """Whether a surface may show a real photograph, which no training may use."""
+        return any(may_be(leaf, _PHOTOGRAPH) for path, leaf in self.leaves.items() if path.endswith("texture"))
 
     def sample(
         self, seed: int, index: Sequence[int] | NDArray[np.int64], *, attempt: int = 0, trace: list[Drawn] | None = None

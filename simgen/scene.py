@@ -306,27 +306,48 @@ def to_json(scenes: Any) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any]) -> Scenes:
-    """The inverse of `to_json`. Raises KeyError or ValueError for JSON that this version does not write."""
-    return _build(Scenes, data)
+    """The inverse of `to_json`. Recipes of data version 7, which have no clutter, are read as well: what they lack has the
+    value that draws what they drew. Raises KeyError or ValueError for any other JSON that this version does not write."""
+    return _build(Scenes, data if "clutter" in data else _upgraded(data))
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """A recipe of data version 7 with the fields that came later."""
+
+    def material(old: dict[str, Any]) -> dict[str, Any]:
+        ones = np.ones(np.shape(old["texture"]))
+        added = {name: (0 * ones).tolist() for name in ("edge", "wear", "grime")}
+        return {**old, "crop": ones.tolist(), "sides": (ones == 0).tolist(), **added}
+
+    batch = len(data["index"])
+    none: dict[str, Any] = {name: [[]] * batch for name in ("kind", "variant", "size", "world_from_object", "present")}
+    none["material"] = {item.name: [[]] * batch for item in fields(Materials)}
+    parts = {name: {**data[name], "material": material(data[name]["material"])} for name in ("blocks", "surfaces")}
+    ambient = {**data["ambient"], "direction": [[0, 0, 1]] * batch, "reflection": [0] * batch}
+    return {**data, "settled": [False] * batch, "clutter": none, **parts, "ambient": ambient}
 
 
 def _build(kind: type[T], data: dict[str, Any]) -> T:
     parts: dict[str, Any] = {}
     arrays = _arrays_of(kind)  # type: ignore[arg-type]
+    # A list from JSON that is empty has lost the axes after the empty one. The number of leading axes is that of a field
+    # that has no others.
+    alone = next((name for name, (_, axes) in arrays.items() if axes == ["*"]), None)
+    leading = ["*"] * (np.ndim(data[alone]) if alone else 0)
     for item in fields(kind):  # type: ignore[arg-type]
         value = data[item.name]
         if isinstance(value, dict):
             parts[item.name] = _build(_PARTS[item.name], value)
         else:
-            parts[item.name] = _with_all_axes(value, arrays[item.name][1]) if item.name in arrays else value
+            axes = arrays[item.name][1] if item.name in arrays else []
+            parts[item.name] = _with_all_axes(value, [*leading, *axes[1:]] if "*" in axes else axes)
     return kind(**parts)
 
 
 def _with_all_axes(value: Any, axes: list[str]) -> Any:
-    """`value` with all its `axes`. Lists from JSON lose the axes after one of length 0, so an empty array gets them back,
-    except those of '*', which are unknown."""
+    """`value`; an empty one with all of its `axes`."""
     shape = np.shape(value)
-    if 0 not in shape or "*" in axes:
+    if 0 not in shape:
         return value
     return np.zeros((*shape, *(int(axis) if axis.isdigit() else 0 for axis in axes[len(shape) :])))
 

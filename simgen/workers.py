@@ -69,6 +69,7 @@ def render(config: Render) -> None:
                     write_sample(out, sample, config.image_format)
                     progress.update()
             else:
+                renderer.close()  # its files and memory are not needed while the workers render
                 for finished in _run(config, todo):
                     progress.update(finished)
     renderer.close()

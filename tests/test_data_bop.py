@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from builders import pipeline_of, tree
+from builders import pipeline_of, recipe_of, tree
 from test_keypoint_run import TINY, load
 from test_tobin_run import assert_same
 
@@ -35,7 +35,15 @@ from train.nets.losses import Weights, detectable, keypoint_losses
 from train.pose.view import View
 
 COUNT = 12
-RECIPE = ("renderer=raycast", "width=128", "height=96", "seed=3", "image_format=png", "randomize.camera.distance=0.6")
+RECIPE = (
+    "renderer=raycast",
+    "width=128",
+    "height=96",
+    "seed=3",
+    "image_format=png",
+    "physics=place",
+    "randomize.camera.distance=0.6",
+)
 NET = KeypointConfig(widths=[8, 8, 16, 16, 16], depths=[1, 1, 1, 1], features=8)
 
 
@@ -223,12 +231,37 @@ def test_a_picture_of_another_size_is_scaled_with_its_camera(
     # What is padded is gray; the rest is the picture.
     width, height = round(128 * float(change[0])), round(96 * float(change[1]))
     assert (batch.images[0, :, height:] == 127).all() and (batch.images[0, :, :, width:] == 127).all()
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(float)
+    how = cv2.INTER_AREA if width < pixels[0] else cv2.INTER_LINEAR
+    small = cv2.resize(image, (width, height), interpolation=how).astype(float)
     assert np.abs(batch.images[0, :, :height, :width].permute(1, 2, 0).numpy() - small).mean() < 2
+
+
+def test_a_dataset_of_data_version_7_has_the_same_targets(root: Path, dataset: BopDataset, tmp_path: Path) -> None:
+    """Its recipes lack what later versions added; distractors are read from them."""
+    old = tmp_path / "old"
+    shutil.copytree(root, old)
+    (old / "manifest.json").unlink()  # it has the hashes of the files
+    for path in old.glob("train/*/sample/*.json"):
+        record = json.loads(path.read_text())
+        recipe = record["recipe"]
+        del recipe["clutter"], recipe["settled"], recipe["ambient"]["direction"], recipe["ambient"]["reflection"]
+        for part in ("blocks", "surfaces"):
+            for name in ("crop", "sides", "edge", "wear", "grime"):
+                del recipe[part]["material"][name]
+        path.write_text(json.dumps(record))
+    ours, theirs = shots_of(open_dataset(old, table=True))[0].targets, shots_of(dataset)[0].targets
+    for name, value in vars(theirs).items():
+        torch.testing.assert_close(getattr(ours, name), value, rtol=0, atol=0, equal_nan=True, msg=name)
 
 
 def test_photographs_and_test_splits_are_not_learnt_from(dataset: BopDataset, root: Path, tmp_path: Path) -> None:
     check_simulated(dataset)
+    worn = dict(
+        dataset.manifest, recipe=recipe_of(pipeline_of(*RECIPE, "randomize.wall.texture=[choice,flat,photograph]"))
+    )
+    assert worn["recipe"]["photographs"] and not dataset.manifest["recipe"]["photographs"]
+    with pytest.raises(ConfigError, match=r"^data\.root: .* was rendered with texture=photograph .*randomize=full$"):
+        check_simulated(replace(dataset, manifest=worn))
     with pytest.raises(ConfigError, match=r"^data\.root: .* holds photographs \(github"):
         check_simulated(replace(dataset, manifest={"source": "github.com/someone/photographs"}))
     with pytest.raises(ConfigError, match=r"^data\.split: got 'test_primesense'"):

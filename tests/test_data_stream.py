@@ -10,7 +10,7 @@ import trimesh
 from builders import ROOT, sampler_of
 
 from simgen.config import compose
-from simgen.errors import ConfigError, RenderError
+from simgen.errors import ConfigError
 from simgen.schema import Randomize, Render
 from train.config import StreamConfig
 from train.data.batch import Batch, Items, batches
@@ -93,12 +93,24 @@ def test_bad_settings_are_refused() -> None:
         Stream(replace(CONFIG, scenes=["nowhere"]), randomize(), 0, 4)
 
 
-def test_hollow_blocks_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
-    """Not by a worker's traceback: when the stream is made."""
+def test_hollow_blocks_are_drawn(tmp_path: Path) -> None:
+    """Their hollow is no part of them: fewer pixels than the silhouette of the hull."""
     trimesh.creation.annulus(15, 20, 8).export(tmp_path / "ring.stl")
     (tmp_path / "set.yaml").write_text("ring: {mesh: ring.stl, scale: 0.001}\n", encoding="utf-8")
     scene = (ROOT / "scenes" / "tabletop.yaml").read_text(encoding="utf-8")
     scene = scene.replace("blocks/tobin.yaml", "set.yaml").replace("model: cube", "model: ring")
     (tmp_path / "scene.yaml").write_text(scene, encoding="utf-8")
-    with pytest.raises(RenderError, match="raycast draws convex blocks only, and block 'ring' has hollows"):
-        Stream(replace(CONFIG, scenes=[str(tmp_path / "scene.yaml")]), randomize(), 5, 4)
+    near = ["randomize=none", "randomize.camera.distance=0.2", "randomize.camera.elevation_deg=85"]
+    batch = Stream(
+        replace(CONFIG, scenes=[str(tmp_path / "scene.yaml")]), compose("render", Render, near).randomize, 5, 1
+    )[0]
+    left, top, right, bottom = batch.targets.box[0, 0].tolist()
+    assert 0 < batch.targets.seen[0, 0] < 0.6 * (right - left) * (bottom - top)
+
+
+@pytest.mark.parametrize("key", ["randomize=photographs", "randomize.table.texture=[choice,flat,photograph]"])
+def test_photographs_on_surfaces_are_not_learnt_from(key: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^randomize: a texture may be 'photograph'.* only; expected .*randomize=full$"
+    ):
+        Stream(CONFIG, compose("render", Render, [key]).randomize, 5, 4)

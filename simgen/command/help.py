@@ -8,8 +8,8 @@ from simgen.command.keys import Key, choices_of, keys_of, read_conf
 
 _COLUMN = 36  # where explanations begin, unless a value reaches further
 _LISTS = """
-Values: out='my folder' (text is taken as typed; the quotes are for the shell), num=10, raycast.compile=true, null for no
-value, [a,b] for lists. -m before the settings runs each combination of comma-separated values."""
+Values: out='my folder' (text is taken as typed; the quotes are for the shell), num=10, true or false, null for no value,
+[a,b] for lists. -m before the settings runs each combination of comma-separated values."""
 _FACTORS = """
 A factor below randomize is a constant or a distribution: [uniform,low,high], [loguniform,low,high], [normal,mean,deviation],
 [integer,low,high], [choice,a,b,...], [hsv,hue,saturation,value] or [cap,[x,y,z],angle_deg]; nominal and varied stand for the

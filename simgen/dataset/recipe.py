@@ -15,10 +15,8 @@ from simgen.schema import Randomize, Raycast, Source
 from simgen.textures.images import ImageFolder
 
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
-_DISTRIBUTIONS = (
-    *("simgen", "numpy", "scipy", *_OPENCV, "pillow", "trimesh", "torch", "torchvision"),
-    *DISTRIBUTIONS,
-)
+_DISTRIBUTIONS = ("simgen", "numpy", "scipy", *_OPENCV, "pillow", "trimesh", *DISTRIBUTIONS)
+_RAYCAST = ("warp-lang",)  # and what only this renderer needs
 
 
 def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder) -> dict[str, Any]:
@@ -37,7 +35,8 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
         **({"camera": sampler.camera.to_json()} if sampler.camera is not None else {}),
         "images": {name: sha256_of(path) for name, path in zip(images.names, images.paths, strict=True)},
         "meshes": {name: sha256_of(path) for name, path in zip(world.meshes.names, world.meshes.paths, strict=True)},
-        "versions": {"python": platform.python_version(), **_installed()},
+        "photographs": sampler.draws_photographs,
+        "versions": {"python": platform.python_version(), **_installed(source.renderer)},
     }
 
 
@@ -50,17 +49,17 @@ def _factors(randomize: Randomize) -> dict[str, Any]:
     return factors
 
 
-def _installed() -> dict[str, str]:
+def _installed(renderer: str) -> dict[str, str]:
     """The installed distributions that can change the bytes of a sample, with their versions. OpenCV and PyBullet have
     several distributions each; those that are not installed are left out."""
     versions = {}
-    for name in _DISTRIBUTIONS:
+    for name in (*_DISTRIBUTIONS, *(_RAYCAST if renderer == "raycast" else ())):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
 
 
 def _drawn_by(raycast: Raycast) -> dict[str, Any]:
-    """The renderer's settings that change bytes; chunk and compile do not."""
+    """The renderer's settings. Of the device only its kind changes bytes."""
     device = raycast.device.split(":", maxsplit=1)[0]
     return {"device": device, "supersample": raycast.supersample, "light_samples": raycast.light_samples}

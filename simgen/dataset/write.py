@@ -26,7 +26,7 @@ from simgen.labels import Label
 from simgen.scene import Scenes, to_json
 from simgen.shapes.solids import Solid
 
-DATA_VERSION = 7  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
+DATA_VERSION = 8  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
 IMAGE_FORMATS = ("jpg", "png")
 WRITERS = ("bop",)
 SPLIT = "train"
@@ -163,6 +163,13 @@ def _compare(out: Path, recipe: Mapping[str, Any], start: int, num: int) -> None
     manifest = read_json(out / MANIFEST)
     if "recipe" not in manifest or "num" not in manifest:
         raise DatasetError(f"out: {out / MANIFEST} is not a manifest of simgen's; name a new or empty folder")
+    version = manifest["recipe"].get("data_version")
+    if version != recipe["data_version"]:
+        raise DatasetError(
+            f"out: {out} was rendered with data version {version}, and this simgen renders version "
+            f"{recipe['data_version']}, which draws other pictures: name another folder (a complete dataset of an older "
+            "version can still be used for training and evaluation)"
+        )
     changed = differences(manifest["recipe"], json.loads(json.dumps(recipe)))
     found = [f"{key} is {there!r} there and {here!r} here" for key, there, here in changed]
     if manifest["start"] != start:

@@ -26,12 +26,17 @@ def manifest_hash(root: Path) -> str | None:
 
 
 def check_simulated(dataset: BopDataset) -> None:
-    """Raises ConfigError for pictures that are reserved for evaluation: photographs, and a dataset's test split. Training
-    and model selection use simulated pictures only."""
+    """Raises ConfigError for pictures that are reserved for evaluation: photographs, rendered pictures with photographs on
+    their surfaces, and a dataset's test split. Training and model selection use none of them."""
     if "source" in dataset.manifest:
         raise ConfigError(
             f"data.root: {dataset.root} holds photographs ({dataset.manifest['source']}), which are for "
             "`python -m train evaluate` only; expected a rendered dataset"
+        )
+    if dataset.manifest.get("recipe", {}).get("photographs"):
+        raise ConfigError(
+            f"data.root: {dataset.root} was rendered with texture=photograph (randomize=photographs), which is for "
+            "`python -m train evaluate` only; expected a dataset without it, such as of randomize=full"
         )
     if dataset.split.startswith("test"):
         raise ConfigError(

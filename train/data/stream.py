@@ -54,6 +54,11 @@ class Stream(Dataset[Batch]):
             )
             for k, scene in enumerate(config.scenes)
         ]
+        if any(pipeline.sampler.draws_photographs for pipeline in self.pipelines):
+            raise ConfigError(
+                "randomize: a texture may be 'photograph' (randomize=photographs), which is for `python -m train evaluate` "
+                "only; expected another preset, such as randomize=full"
+            )
         self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that renders
