@@ -7,7 +7,7 @@ from builders import sampler_of
 
 from simgen.geometry import look_at
 from simgen.render import Frames, make_renderer
-from simgen.scene import LIGHTS, Ambient, Lights, Scenes
+from simgen.scene import LIGHTS, Ambient, Lights, Scenes, take
 from simgen.schema import Raycast
 
 PINHOLE = "randomize.camera.distortion=[0,0,0,0,0]"
@@ -66,3 +66,14 @@ def on_table(scenes: Scenes) -> np.ndarray:
 
 def same(a: Frames, b: Frames) -> bool:
     return all(np.array_equal(getattr(a, part), getattr(b, part)) for part in ("rgb", "depth", "slot", "amodal"))
+
+
+def normals_of(scenes: Scenes) -> np.ndarray:
+    """(B, H, W, 3): the normals of white matte surfaces, which under ambient light from one axis alone show 0.5 + 0.5 n."""
+    frames = []
+    for axis in np.eye(3):
+        one = replace(around(1.0, ground=(0, 0, 0)), direction=axis[None])
+        ambient = take(one, [0] * len(scenes))
+        dark = lights({"intensity": 0.0}, batch=len(scenes))
+        frames.append(2 * drawn(replace(scenes, lights=dark, ambient=ambient)).rgb[..., 0] - 1)
+    return np.stack(frames, -1)

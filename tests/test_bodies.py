@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 from builders import sampler_of
-from rays import around, drawn, lights, overhead, scene_of
+from rays import around, drawn, lights, normals_of, overhead, scene_of
 
 from simgen.catalogue import World
 from simgen.geometry import look_at, rigid
@@ -66,7 +66,7 @@ def primitives() -> dict[str, Body]:
     ends = np.array([-0.2, 0.1, 0.0]), np.array([0.15, -0.1, 0.2])
     return {
         **{shape: make_body(shape, sizes) for shape in ("box", *SHAPES)},
-        **{f"turned {s}": make_body(s, sizes, rigid(turn(k), np.array([0.02, -0.04, 0.03]))) for k, s in enumerate(("box", *SHAPES))},
+        **{f"turned {s}": make_body(s, sizes, rigid(turn(k), np.array([0.02, -0.04, 0.03]))) for k, s in enumerate(SHAPES)},
         "box of 12 triangles": make_polytope(make_body("box", sizes).vertices @ turn(7).T),
         "polytope": make_polytope(0.3 * points / np.linalg.norm(points, axis=1, keepdims=True)),
         "frustum": mapped(tapered(0.5, 0.2, 0.5, (0, 0, -0.2)), turn(3)),
@@ -284,17 +284,6 @@ def test_normals_are_the_gradients_of_the_bodies(monkeypatch: pytest.MonkeyPatch
         wanted = slope @ base.clutter.world_from_object[row, 0, :3, :3].T
         off = np.linalg.norm(shown[row].reshape(-1, 3) - wanted, axis=-1)[far > 0]
         assert np.quantile(off, 0.97) < 2e-4, row  # at an edge, rounding decides
-
-
-def normals_of(scenes: Scenes) -> np.ndarray:
-    """(B, H, W, 3): the normals of white matte surfaces."""
-    frames = []
-    for axis in np.eye(3):
-        light = replace(around(1.0, ground=(0, 0, 0)), direction=axis[None])
-        ambient = take(light, [0] * len(scenes))
-        dark = lights({"intensity": 0.0}, batch=len(scenes))
-        frames.append(2 * drawn(replace(scenes, lights=dark, ambient=ambient)).rgb[..., 0] - 1)
-    return np.stack(frames, -1)
 
 
 def test_every_body_casts_its_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
