@@ -309,6 +309,82 @@ def test_every_body_casts_its_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.allclose(light[~dark & ~narrow], toward[2], atol=1e-5), row
 
 
+def test_a_wide_light_is_hidden_by_as_much_of_it_as_a_ball_covers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disc of 0.4 m radius, 0.7 m above the table: where the ball hides only its border, too."""
+    ball = (make_body("sphere", (1, 1, 1)),)
+    scenes = overhead(staged(monkeypatch, [ball], at=(0, 0, 0.25), size=0.2), 1.2)
+    lamp = {"kind": "area", "direction": [0.0, 0.0, 1.0], "distance": 0.7, "size": 0.4}
+    open_sky, shaded = (
+        drawn(replace(scenes, lights=lights({**lamp, "shadow": shadow}), ambient=around(0.0)), light_samples=64)
+        for shadow in (False, True)
+    )
+    points = (scenes.cameras.world_from_camera[0, :3, 3] + rays_of(scenes) * 1.2).reshape(-1, 3)
+    table = np.all(np.abs(points[:, :2]) < [0.59, 0.39], axis=1) & (np.abs(shaded.depth[0].ravel() - 1.2) < 1e-5)
+    hidden = 1 - (shaded.rgb[0, ..., 0] / np.maximum(open_sky.rgb[0, ..., 0], 1e-9)).ravel()[table]
+    k = np.arange(1000)  # places of equal weight on the disc
+    radius, angle = 0.4 * np.sqrt((k + 0.5) / len(k)), k * np.pi * (3 - np.sqrt(5))
+    places = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(len(k), 0.7)], 1)
+    away, toward = [0, 0, 0.25] - points[table][:, None], places - points[table][:, None]
+    along = (away * toward).sum(-1) / (toward * toward).sum(-1)
+    wanted = (np.linalg.norm(away - along[..., None] * toward, axis=-1) < 0.1).mean(1)
+    border = (wanted > 0.001) & (wanted < 0.03)
+    assert border.sum() > 20
+    assert hidden[border].sum() == pytest.approx(wanted[border].sum(), rel=0.15)
+    assert np.abs(hidden - wanted).max() < 0.08
+    assert np.all(hidden[wanted == 0] < 1 / 64 + 1e-6)
+
+
+def test_every_point_of_a_crowded_scene_is_lit_or_not_as_rays_have_it() -> None:
+    """Blocks, clutter and the table under a low directional light."""
+    matte = [
+        f"randomize.{thing}.{value}"
+        for thing in ("blocks.material", "distractors.material", "clutter.material", "table")
+        for value in ("specular=0", "metalness=0", "color=[1,1,1]", "grime=0", "edge_mm=0", "wear=0")
+    ]
+    crowd = ("randomize.blocks.count=6", "randomize.distractors.count=8", "randomize.clutter.count=14", *PLAIN, *matte)
+    sampler, world = sampler_of(*crowd, "randomize.camera.distortion=[0,0,0,0,0]", "width=72", "height=54")
+    toward = np.array([0.8, -0.3, 0.45]) / np.linalg.norm([0.8, -0.3, 0.45])
+    scenes = sampler.sample(5, [2])
+    scenes = replace(scenes, lights=lights({"direction": toward}), ambient=around(0.0))
+    frames = drawn(scenes)
+    depth = frames.depth[0].ravel()
+    points = scenes.cameras.world_from_camera[0, :3, 3] + rays_of(scenes).reshape(-1, 3) * depth[:, None]
+    place, size, present = world.standing(scenes.fixtures)
+    blocks, clutter = scenes.blocks, scenes.clutter
+    things: list[tuple[Body, np.ndarray, float]] = [
+        *((make_body("box", size[0, n]), rigid(np.eye(3), place[0, n]), 1.0) for n in np.flatnonzero(present[0])),
+        *(
+            (body_of(world.solids[blocks.model[0, n]]), blocks.world_from_block[0, n], float(blocks.scale[0, n]))
+            for n in np.flatnonzero(blocks.present[0])
+        ),
+        *(
+            (body, clutter.world_from_object[0, n], float(clutter.size[0, n]))
+            for n in np.flatnonzero(clutter.present[0])
+            for body in world.clutter_of(int(clutter.kind[0, n]), int(clutter.variant[0, n]))
+        ),
+    ]
+    assert len(things) > 30
+    dark, unsure, cosine = (np.zeros(len(points)) for _ in range(3))
+    owned = np.zeros(len(points), int)
+    for body, pose, scale in things:
+        local, way = (points - pose[:3, 3]) @ pose[:3, :3] / scale, toward @ pose[:3, :3] / scale
+        own = np.abs(beyond(body, local)) * scale < 2e-5
+        steps = 1e-6 * np.eye(3)
+        slope = np.stack([beyond(body, local + s) - beyond(body, local - s) for s in steps], -1)
+        slope /= np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-12)
+        cosine = np.where(own, slope @ pose[:3, :3].T @ toward, cosine)
+        owned += own
+        t, inside = entry(body, local, np.broadcast_to(way, local.shape))
+        dark = np.where(own, dark, np.maximum(dark, np.isfinite(t)))
+        unsure = np.where(own, unsure, np.maximum(unsure, np.abs(inside) < 1e-3))
+    clear = (depth > 0) & (owned == 1) & (unsure == 0) & (cosine > 0.02)
+    lit = frames.rgb[0, ..., 0].ravel()
+    assert (clear & (dark > 0)).sum() > 100
+    assert (clear & (dark == 0)).sum() > 800
+    assert np.all(lit[clear & (dark > 0)] == 0)
+    assert np.abs(lit - cosine)[clear & (dark == 0)].max() < 1e-3
+
+
 # ---- labels
 
 

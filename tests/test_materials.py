@@ -173,7 +173,7 @@ def test_half_of_the_generated_pictures_have_other_colors() -> None:
 
 def test_grime_darkens_and_lightens_by_its_picture() -> None:
     color = decode(np.array([0.7, 0.5, 0.3]))
-    base = overhead(scene_of(*MATTE, "randomize.table.color=[0.7,0.5,0.3]", **DARK), 0.3)
+    base = overhead(scene_of(*MATTE, "randomize.table.color=[0.7,0.5,0.3]", "randomize.table.crop=0.4", **DARK), 0.3)
     pattern = np.array([3, 3, 40])
     rgb = drawn(with_table(base, pattern=pattern, grime=np.array([0.0, 1.0, 0.4]))).rgb
     place = on_table(base)
@@ -182,8 +182,8 @@ def test_grime_darkens_and_lightens_by_its_picture() -> None:
     for row, strength in ((1, 1.0), (2, 0.4)):
         mixed = int(pattern[row]) * 2654435761 + 12345
         x, y = np.moveaxis(place, -1, 0) / 1.2
-        shift = (mixed >> 3) % 4096 / 4096 - 0.5, (mixed >> 17) % 4096 / 4096 - 0.5
-        dirt = shown_at(grime_of(int(pattern[row]), SIDE)[..., None], x + shift[1] * 0 + 0.5, 0.5 - y - shift[0] * 0)
+        shift = 0.6 * ((mixed >> 3) % 4096 / 4096 - 0.5), 0.6 * ((mixed >> 17) % 4096 / 4096 - 0.5)
+        dirt = shown_at(grime_of(int(pattern[row]), SIDE)[..., None], x + shift[1] + 0.5, 0.5 - y - shift[0])
         change = (dirt - UNCHANGED) / 127 * strength
         wanted = np.where(change < 0, color * np.maximum(1 + change, 0), color + (1 - color) * np.minimum(change, 1))
         assert np.abs(rgb[row] - wanted)[inside].max() < 2e-3, row
@@ -435,7 +435,20 @@ def test_the_light_of_a_window_is_that_of_a_disc_of_its_area() -> None:
 
 def everything(count: int, width: int = 50, height: int = 37) -> Scenes:
     """Scenes with clutter, pictures, dirt, reflections and windows."""
-    more = ("randomize.clutter.count=[integer,3,12]", "randomize.ambient.reflection=[uniform,0,1]")
+    few = [
+        f"randomize.{thing}.{value}"
+        for thing in (
+            "blocks.material",
+            "distractors.material",
+            "clutter.material",
+            "table",
+            "floor",
+            "wall",
+            "background",
+        )
+        for value in ("texture=[choice,flat,checker,noise,wood,collage]", "pattern=[choice,3,130]")
+    ]
+    more = ("randomize.clutter.count=[integer,3,12]", "randomize.ambient.reflection=[uniform,0,1]", *few)
     kinds = ("randomize.light.kind=[choice,directional,point,area,window]", "randomize.light.count=3")
     return sampler_of(*more, *kinds, f"width={width}", f"height={height}")[0].sample(11, range(count))
 

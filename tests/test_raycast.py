@@ -323,7 +323,8 @@ def test_amodal_masks_are_the_exact_silhouettes() -> None:
 
 @pytest.mark.parametrize("lens", ["brown", "rational", "fisheye"])
 def test_lens_rays_are_those_of_geometry(lens: str) -> None:
-    """At the nodes of the grid to single precision, and in the middle between them within a tenth of a small picture's pixel."""
+    """At the nodes of the grid to single precision, and in the middle between them within 0.1 px of a small picture; 0.15 px
+    at the corners of a fisheye lens, whose rays are up to 55 degrees from the axis."""
     cameras = sampler_of("width=200", "height=150")[0].sample(0, range(4)).cameras
     assert np.all(np.any(cameras.distortion != 0, axis=1))
     distortion = padded(cameras.distortion)
@@ -344,7 +345,8 @@ def test_lens_rays_are_those_of_geometry(lens: str) -> None:
         assert np.abs(plane[row, :38, :50] - flat[::4, ::4]).max() < 1e-7
         a, b, c, d = plane[row, :-1, :-1], plane[row, :-1, 1:], plane[row, 1:, :-1], plane[row, 1:, 1:]
         middle = (a + b + c + d)[:37, :49] / 4
-        assert np.abs(middle - flat[2::4, 2::4][:37, :49]).max() * k[row, 0, 0] < 0.1
+        most = 0.15 if lens == "fisheye" else 0.1
+        assert np.abs(middle - flat[2::4, 2::4][:37, :49]).max() * k[row, 0, 0] < most
 
 
 # ---- the same bytes
