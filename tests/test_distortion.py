@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from simgen.render.lens import plane_of
 
 from simgen.catalogue import load_world
 from simgen.distortion import Array, bend, distort, fisheye_lens, lens_reach, padded, straighten, undistort
 from simgen.geometry import inverse, look_at, project, rigid, rotation_about, transform_points, unproject
+from simgen.render.lens import plane_of
 from simgen.render.pinhole import behind_lens
 from simgen.scene import Cameras
 from simgen.silhouette import silhouette

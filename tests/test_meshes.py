@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import trimesh
 from builders import pipeline_of
-from simgen.render.stage import check_convex
 from trimesh import creation as make
 
 from simgen.catalogue import load_block_set, load_world
 from simgen.dataset.write import write_models
 from simgen.errors import RenderError, SceneError
 from simgen.render import make_renderer
+from simgen.render.stage import check_convex
 from simgen.shapes.meshfile import read_mesh
 from simgen.shapes.polygons import triangulated
 from simgen.shapes.solids import Solid, load_solid, make_solid
