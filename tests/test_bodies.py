@@ -312,7 +312,7 @@ def test_every_body_casts_its_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wide_light_is_hidden_by_as_much_of_it_as_a_ball_covers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disc of 0.4 m radius, 0.45 m above the table: where the ball hides only its border, too."""
     ball = (make_body("sphere", (1, 1, 1)),)
-    scenes = overhead(staged(monkeypatch, [ball], "width=120", "height=90", at=(0.18, 0, 0.1), size=0.1), 0.6)
+    scenes = overhead(staged(monkeypatch, [ball], "width=64", "height=48", at=(0.18, 0, 0.1), size=0.1), 0.6)
     lamp = {"kind": "area", "direction": [0.0, 0.0, 1.0], "distance": 0.45, "size": 0.4}
     open_sky, shaded = (
         drawn(replace(scenes, lights=lights({**lamp, "shadow": shadow}), ambient=around(0.0)), light_samples=64)
@@ -321,15 +321,14 @@ def test_a_wide_light_is_hidden_by_as_much_of_it_as_a_ball_covers(monkeypatch: p
     points = (scenes.cameras.world_from_camera[0, :3, 3] + rays_of(scenes) * 0.6).reshape(-1, 3)
     table = np.all(np.abs(points[:, :2]) < [0.59, 0.39], axis=1) & (np.abs(shaded.depth[0].ravel() - 0.6) < 1e-5)
     hidden = 1 - (shaded.rgb[0, ..., 0] / np.maximum(open_sky.rgb[0, ..., 0], 1e-9)).ravel()[table]
-    k = np.arange(1000)  # places of equal weight on the disc
+    k = np.arange(400)  # places of equal weight on the disc
     radius, angle = 0.4 * np.sqrt((k + 0.5) / len(k)), k * np.pi * (3 - np.sqrt(5))
     places = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(len(k), 0.45)], 1)
     away, toward = [0.18, 0, 0.1] - points[table][:, None], places - points[table][:, None]
     along = (away * toward).sum(-1) / (toward * toward).sum(-1)
     wanted = (np.linalg.norm(away - along[..., None] * toward, axis=-1) < 0.05).mean(1)
-    border = (wanted > 0.001) & (wanted < 0.02)
-    print([(hidden[(wanted>a)&(wanted<b)].mean(),wanted[(wanted>a)&(wanted<b)].mean()) for a,b in ((0,.002),(.002,.005),(.005,.01),(.01,.02),(.02,.04),(.04,.1),(.1,.3))], np.histogram(wanted,bins=[0,1e-9,.001,.01,.02,.04,.1,.2,1]))
-    assert border.sum() > 10000
+    border = (wanted > 0.0005) & (wanted < 0.03)
+    assert border.sum() > 60
     assert hidden[border].sum() == pytest.approx(wanted[border].sum(), rel=0.15)
     assert np.abs(hidden - wanted).max() < 0.08
     assert np.all(hidden[wanted == 0] < 1 / 64 + 1e-6)
