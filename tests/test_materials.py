@@ -287,6 +287,36 @@ def test_normals_bend_toward_the_next_face_near_an_edge_alone() -> None:
     assert (away & clear).sum() > 20
 
 
+@pytest.mark.parametrize("model", ["cylinder", "cone"])
+def test_the_rims_of_round_blocks_are_rounded_and_worn(model: str) -> None:
+    """Between the round side and the flat ends, and at a cone's tip."""
+    edge = 0.006
+    scenes = scene_of(*CUBE, f"randomize.blocks.model={model}", "randomize.camera.elevation_deg=50")
+    soft, frames = normals_of(edged(scenes, edge=edge))[0], drawn(scenes)
+    local, block = local_points(scenes, frames), frames.slot[0] == 0
+    _, world = sampler_of()
+    size = world.solids[int(scenes.blocks.model[0, 0])].size
+    away, z = np.hypot(local[..., 0], local[..., 1]), local[..., 2]
+    out = local * [1, 1, 0] / np.maximum(away, 1e-12)[..., None]
+    slant = size[0] / 2 / size[2] if model == "cone" else 0.0
+    lean = np.sqrt(1 + slant**2)
+    side = (out + [0, 0, slant]) / lean
+    radius = size[0] / 2 * (0.5 - z / size[2] if model == "cone" else np.ones_like(z))
+    gaps = np.stack([(radius - away) / lean, size[2] / 2 - z, z + size[2] / 2], -1)
+    normals = np.stack([side, *(np.broadcast_to([0.0, 0, sign], local.shape) for sign in (1, -1))], -2)
+    share = np.maximum(1 - np.maximum(gaps, 0) / edge, 0) ** 2
+    bent = (share[..., None] * normals).sum(-2)
+    wanted = bent / np.maximum(np.linalg.norm(bent, axis=-1, keepdims=True), 1e-12)
+    turn = scenes.blocks.world_from_block[0, 0, :3, :3]
+    clear = block & (away > 1e-4)
+    assert clear.sum() > 800
+    assert np.abs(soft @ turn - wanted)[clear].max() < 5e-3
+    rim = np.sort(gaps, axis=-1)[..., 1]
+    worn = np.any(drawn(edged(replace(scenes, **DARK), wear=1.0)).rgb != drawn(replace(scenes, **DARK)).rgb, axis=-1)[0]
+    assert 0.2 < worn[clear & (rim < 0.003)].mean() < 0.9
+    assert not np.any(worn & (rim > 0.004))
+
+
 def rays_toward(scenes: Scenes) -> np.ndarray:
     """(H, W, 3): the directions toward the camera, not of length 1."""
     cameras = scenes.cameras

@@ -22,15 +22,16 @@ from simgen.render.device import (
     Scene,
     Tables,
 )
-from simgen.render.intersect import FAR, clearance, mapped, normal_at, turned_back
+from simgen.render.intersect import FAR, ROUND, clearance, mapped, normal_at, round_gap, turned_back
 from simgen.render.occlusion import visible_share
 from simgen.render.shading import ambient_light, mirror_direction, mixed, product, reflected, surface_of
 from simgen.render.texturing import surface_color
 from simgen.scene import TEXTURES
+from simgen.shapes.bodies import QUADRIC
 
 wp.set_module_options(OPTIONS)
 
-_FLAT = wp.constant(TEXTURES.index("flat"))
+_FLAT, _QUADRIC = wp.constant(TEXTURES.index("flat")), wp.constant(QUADRIC)
 
 
 @wp.func
@@ -104,7 +105,7 @@ def shade_ray(
         n, face_code = normal_at(part, tables, found, q)
         code = face_code
         radius = materials[row_of_material].edge / scale
-        if found >= 0 and part.mesh < 0 and (radius > 0.0 or materials[row_of_material].wear > 0.0):
+        if part.mesh < 0 and (radius > 0.0 or materials[row_of_material].wear > 0.0):
             # Near an edge the normal bends toward that of the other face, halfway at the edge itself.
             bent = n
             if part.kind == BOX:
@@ -118,6 +119,15 @@ def shade_ray(
                             other[k] = wp.sign(box[k])
                             bent = bent + other * (share * share)
             else:
+                if found < 0:
+                    bent = wp.normalize(n)
+                elif part.kind == _QUADRIC:  # on a flat end: its rim is where the round side begins
+                    gap = round_gap(part, q)
+                    gap_to_edge = gap * scale
+                    if gap < radius:
+                        share = 1.0 - gap / radius
+                        other, _ = normal_at(part, tables, ROUND, q)
+                        bent = bent + wp.normalize(other) * (share * share)
                 for k in range(part.count):
                     if k != found:
                         plane = tables.planes[part.first + k]
