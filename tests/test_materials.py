@@ -300,7 +300,7 @@ def test_the_rims_of_round_blocks_are_rounded_and_worn(model: str) -> None:
     out = local * [1, 1, 0] / np.maximum(away, 1e-12)[..., None]
     slant = size[0] / 2 / size[2] if model == "cone" else 0.0
     lean = np.sqrt(1 + slant**2)
-    side = (out + [0, 0, slant]) / lean
+    side = (out + slant * np.array([0.0, 0, 1])) / lean
     radius = size[0] / 2 * (0.5 - z / size[2] if model == "cone" else np.ones_like(z))
     gaps = np.stack([(radius - away) / lean, size[2] / 2 - z, z + size[2] / 2], -1)
     normals = np.stack([side, *(np.broadcast_to([0.0, 0, sign], local.shape) for sign in (1, -1))], -2)
