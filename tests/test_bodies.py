@@ -116,7 +116,7 @@ def entry(body: Body, o: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndar
     first, ratio = low, (np.sqrt(5) - 1) / 2
     a, b = high - ratio * (high - low), low + ratio * (high - low)
     fa, fb = value(a), value(b)
-    for _ in range(40):
+    for _ in range(32):
         left = fa < fb
         high, low = np.where(left, b, high), np.where(left, low, a)
         new = np.where(left, high - ratio * (high - low), low + ratio * (high - low))
@@ -125,7 +125,7 @@ def entry(body: Body, o: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndar
     lowest = np.where(fa < fb, a, b)
     depth[rows] = -np.minimum(fa, fb)
     outside, inside = first, lowest
-    for _ in range(40):
+    for _ in range(32):
         middle = (outside + inside) / 2
         within = value(middle) <= 0
         inside, outside = np.where(within, middle, inside), np.where(within, outside, middle)
@@ -192,8 +192,8 @@ def first_of(bodies: Object, o: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, 
     return t, np.any([np.abs(depth) < 2e-5 for _, depth in results], axis=0)
 
 
-def every_object() -> list[Object]:
-    return [(body,) for body in primitives().values()] + [object_of(kind, k) for kind in KINDS for k in (1, 30)]
+def every_object(*variants: int) -> list[Object]:
+    return [(body,) for body in primitives().values()] + [object_of(kind, k) for kind in KINDS for k in variants]
 
 
 # ---- what a body is
@@ -246,7 +246,7 @@ def _round_points(body: Body) -> np.ndarray:
 
 def test_rays_meet_every_body_where_its_definition_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks exactly, depth to 10 micrometers, and clutter in no mask of a block."""
-    objects = every_object()
+    objects = every_object(1, 30)
     scenes = in_the_air(monkeypatch, objects)
     frames = drawn(scenes)
     assert np.all(frames.slot == -1)
@@ -288,7 +288,7 @@ def test_normals_are_the_gradients_of_the_bodies(monkeypatch: pytest.MonkeyPatch
 
 def test_every_body_casts_its_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Onto the table, in the light of a directional light: where the way to the light meets the body."""
-    objects = every_object()
+    objects = every_object(20)
     scenes = overhead(staged(monkeypatch, objects, at=(0.1, 0.05, 0.25), size=0.4), 1.2)
     toward = np.array([0.5, 0.3, 0.8]) / np.linalg.norm([0.5, 0.3, 0.8])
     sun = lights({"direction": toward}, batch=len(objects))
@@ -342,7 +342,7 @@ def test_every_point_of_a_crowded_scene_is_lit_or_not_as_rays_have_it() -> None:
         for value in ("specular=0", "metalness=0", "color=[1,1,1]", "color2=[1,1,1]", "grime=0", "edge_mm=0", "wear=0")
     ]
     crowd = ("randomize.blocks.count=6", "randomize.distractors.count=8", "randomize.clutter.count=14", *PLAIN, *matte)
-    sampler, world = sampler_of(*crowd, "randomize.camera.distortion=[0,0,0,0,0]", "width=72", "height=54")
+    sampler, world = sampler_of(*crowd, "randomize.camera.distortion=[0,0,0,0,0]", "width=60", "height=45")
     toward = np.array([0.8, -0.3, 0.45]) / np.linalg.norm([0.8, -0.3, 0.45])
     scenes = sampler.sample(5, [2])
     scenes = replace(scenes, lights=lights({"direction": toward}), ambient=around(0.0))
@@ -379,8 +379,8 @@ def test_every_point_of_a_crowded_scene_is_lit_or_not_as_rays_have_it() -> None:
         unsure = np.where(own, unsure, np.maximum(unsure, np.abs(inside) < 1e-3))
     clear = (depth > 0) & (owned == 1) & (unsure == 0) & (cosine > 0.02)
     lit = frames.rgb[0, ..., 0].ravel()
-    assert (clear & (dark > 0)).sum() > 100
-    assert (clear & (dark == 0)).sum() > 800
+    assert (clear & (dark > 0)).sum() > 50
+    assert (clear & (dark == 0)).sum() > 500
     assert np.all(lit[clear & (dark > 0)] == 0)
     assert np.abs(lit - cosine)[clear & (dark == 0)].max() < 1e-3
 

@@ -375,7 +375,7 @@ def test_no_surface_is_brighter_than_its_surroundings() -> None:
         gloss = (f"metalness={metal}", f"roughness={rough}", "specular=1")
         look = [f"randomize.blocks.material.{k}" for k in (*gloss, "edge_mm=4", "wear=1", "grime=1", "pattern=5")]
         back = ("randomize.background.color=[1,1,1]", "randomize.table.color=[1,1,1]")
-        scenes = scene_of(*CUBE, *look, *back, lights=DARK["lights"])
+        scenes = scene_of(*CUBE, *look, *back, "width=96", "height=72", lights=DARK["lights"])
         ambient = replace(around(1.0), reflection=np.array([reflection]))
         rgb = drawn(replace(scenes, ambient=ambient)).rgb
         assert rgb.max() <= 1 + 1e-5
@@ -485,12 +485,12 @@ def everything(count: int, width: int = 50, height: int = 37) -> Scenes:
 
 @pytest.mark.parametrize("supersample", [1, 2])
 def test_bytes_depend_on_neither_threads_nor_neighbors(supersample: int) -> None:
-    scenes = everything(5)
+    scenes = everything(4)
     whole = drawn(scenes, supersample=supersample)
     assert np.all(np.isfinite(whole.rgb))
-    for threads in (2, 3):
+    for threads in (2, 3)[supersample - 1 :]:
         assert same(drawn(scenes, threads=threads, supersample=supersample), whole), threads
-    for rows in ([4], [1], [3, 0]):
+    for rows in ([1], [3, 0]):
         part = Frames(*(getattr(whole, name)[rows] for name in ("rgb", "depth", "slot", "amodal")))
         assert same(drawn(take(scenes, rows), threads=2, supersample=supersample), part), rows
 
@@ -499,8 +499,7 @@ def test_supersampling_is_the_mean_of_a_finer_picture_in_a_scene_with_everything
     """A picture of 2 x 2 as many pixels, without soft shadows; rays along an edge may fall on either side."""
     hard = {"kind": "directional"}
     scenes, fine = (
-        replace(everything(2, 48 * k, 36 * k), lights=lights(hard, {**WINDOW, "shadow": False}, batch=2))
-        for k in (1, 2)
+        replace(everything(1, 48 * k, 36 * k), lights=lights(hard, {**WINDOW, "shadow": False})) for k in (1, 2)
     )
     for part in (scenes, fine):
         part.cameras.distortion[:] = 0
@@ -508,7 +507,7 @@ def test_supersampling_is_the_mean_of_a_finer_picture_in_a_scene_with_everything
     for name in ("depth", "slot", "amodal"):
         assert np.array_equal(getattr(once, name), getattr(twice, name))
     behind = once.depth == 0  # the background is a picture that fills the frame: it has no rays
-    mean = drawn(fine).rgb.reshape(2, 36, 2, 48, 2, 3).mean((2, 4))
+    mean = drawn(fine).rgb.reshape(1, 36, 2, 48, 2, 3).mean((2, 4))
     assert np.mean((np.abs(twice.rgb - mean).max(-1) > 2e-3) & ~behind) < 0.004
 
 
