@@ -256,6 +256,14 @@ def normal_at(part: Part, tables: Tables, face: int, p: wp.vec3):
 
 
 @wp.func
+def round_gap(part: Part, p: wp.vec3):
+    """How far the round side of a quadric is from the point `p` inside, at least, in the body's unit; never negative."""
+    q = mapped(part.unit, p)
+    reach = wp.sqrt(q[0] * q[0] + q[1] * q[1] + part.curve[2] * q[2] * q[2])
+    return wp.max((part.curve[0] + part.curve[1] * q[2] - reach) * part.metric, 0.0)
+
+
+@wp.func
 def clearance(part: Part, tables: Tables, p: wp.vec3):
     """How far the point `p` is from the body, in its own unit: at most the true distance, equal to it opposite a face;
     negative inside. A mesh is infinitely far: it takes no ambient light."""

@@ -22,15 +22,16 @@ from simgen.render.device import (
     Scene,
     Tables,
 )
-from simgen.render.intersect import FAR, clearance, mapped, normal_at, turned_back
+from simgen.render.intersect import FAR, ROUND, clearance, mapped, normal_at, round_gap, turned_back
 from simgen.render.occlusion import visible_share
 from simgen.render.shading import ambient_light, mirror_direction, mixed, product, reflected, surface_of
 from simgen.render.texturing import surface_color
 from simgen.scene import TEXTURES
+from simgen.shapes.bodies import QUADRIC
 
 wp.set_module_options(OPTIONS)
 
-_FLAT = wp.constant(TEXTURES.index("flat"))
+_FLAT, _QUADRIC = wp.constant(TEXTURES.index("flat")), wp.constant(QUADRIC)
 
 
 @wp.func
@@ -91,11 +92,13 @@ def shade_ray(
     tone = float(-1.0)
     scale = float(1.0)  # m for each unit of `size`
     gap_to_edge = float(FAR)  # m
+    two_sided = bool(True)  # a convex body is seen from outside alone, though a rounded edge may face away
     if what >= 0:
         part = parts[scene.part + what]
         row_of_material = part.material
         scale = part.scale
         tone = part.tone
+        two_sided = part.mesh >= 0
         q = mapped(part.world, p)
         size = part.high - part.low
         box = q - (part.low + part.high) * 0.5
@@ -103,28 +106,37 @@ def shade_ray(
         n, face_code = normal_at(part, tables, found, q)
         code = face_code
         radius = materials[row_of_material].edge / scale
-        if found >= 0 and part.mesh < 0 and (radius > 0.0 or materials[row_of_material].wear > 0.0):
+        if part.mesh < 0 and (radius > 0.0 or materials[row_of_material].wear > 0.0):
             # Near an edge the normal bends toward that of the other face, halfway at the edge itself.
             bent = n
             if part.kind == BOX:
                 for k in range(3):
                     if k != found // 2:
-                        gap = wp.min(q[k] - part.low[k], part.high[k] - q[k])
+                        gap = wp.max(wp.min(q[k] - part.low[k], part.high[k] - q[k]), 0.0)
                         gap_to_edge = wp.min(gap_to_edge, gap * scale)
                         if gap < radius:
-                            share = 1.0 - wp.max(gap, 0.0) / radius
+                            share = 1.0 - gap / radius
                             other = wp.vec3(0.0, 0.0, 0.0)
                             other[k] = wp.sign(box[k])
                             bent = bent + other * (share * share)
             else:
+                if found < 0:
+                    bent = wp.normalize(n)
+                elif part.kind == _QUADRIC:  # on a flat end: its rim is where the round side begins
+                    gap = round_gap(part, q)
+                    gap_to_edge = gap * scale
+                    if gap < radius:
+                        share = 1.0 - gap / radius
+                        other, _ = normal_at(part, tables, ROUND, q)
+                        bent = bent + wp.normalize(other) * (share * share)
                 for k in range(part.count):
                     if k != found:
                         plane = tables.planes[part.first + k]
                         other = wp.vec3(plane[0], plane[1], plane[2])
-                        gap = plane[3] - wp.dot(other, q)
+                        gap = wp.max(plane[3] - wp.dot(other, q), 0.0)
                         gap_to_edge = wp.min(gap_to_edge, gap * scale)
                         if gap < radius:
-                            share = 1.0 - wp.max(gap, 0.0) / radius
+                            share = 1.0 - gap / radius
                             bent = bent + other * (share * share)
             n = bent
         normal = turned_back(part.world, n) * scale
@@ -147,7 +159,7 @@ def shade_ray(
             code = 1
     m = materials[row_of_material]
     albedo = m.color
-    if tone >= 0.0 and m.layer < 0:
+    if tone >= 0.0 and m.layer < 0 and m.grime == 0.0:
         albedo = mixed(m.color, m.color2, tone)
     elif m.texture != _FLAT or m.grime > 0.0:
         extent = wp.max(size[0], wp.max(size[1], size[2]))
@@ -168,9 +180,7 @@ def shade_ray(
             if what == NOTHING:
                 facing = 1.0
             texels = 256.0 * pixel / (extent * scale * wp.sqrt(facing))
-        albedo = surface_color(m, tables, a / wide, b / high, a / extent, b / extent, code >> 2, texels)
-        if tone > 0.0:
-            albedo = mixed(albedo, m.color2, tone)
+        albedo = surface_color(m, tables, a / wide, b / high, a / extent, b / extent, code >> 2, texels, tone)
     if what == NOTHING:
         rgb[s, y, x] = rgb[s, y, x] + albedo * weight
         return
@@ -183,7 +193,7 @@ def shade_ray(
         ]
         if gap_to_edge < 0.004 * m.wear * ragged:
             albedo = mixed(albedo, wp.vec3(0.55, 0.5, 0.45), 0.8)
-    if wp.dot(normal, d) > 0.0:
+    if two_sided and wp.dot(normal, d) > 0.0:
         normal = -normal
     surface = surface_of(m, normal, view, albedo)
     taken = float(0.0)  # Evans 2006, "Fast approximations for global illumination on dynamic scenes", at three heights
@@ -211,7 +221,9 @@ def shade_ray(
         where = sky_place(mirror_direction(surface))
         blur = 4.0 + 60.0 * m.roughness  # texels that a rough surface's lobe covers
         mirrored = mixed(
-            mirrored, surface_color(back, tables, where[0], where[1], where[0], where[1], 0, blur), scene.reflection
+            mirrored,
+            surface_color(back, tables, where[0], where[1], where[0], where[1], 0, blur, -1.0),
+            scene.reflection,
         )
     color = ambient_light(
         surface, scene.sky, scene.ground, scene.toward, 1.0 - scene.occlusion * wp.min(taken, 1.0), mirrored

@@ -56,7 +56,7 @@ def reflected(s: Surface, light: wp.vec3, cosine: float, strength: float):
     """
     # Of the half vector h = light + view of two unit vectors, h.h = 2 (1 + light.view) and light.h = 1 + light.view.
     opened = 1.0 + wp.max(wp.dot(light, s.view), -0.999999)
-    upright = cosine + wp.dot(s.normal, s.view)  # normal.h
+    upright = cosine + s.facing  # normal.h
     grazing = 1.0 - wp.min(wp.sqrt(0.5 * opened), 1.0)
     grazing2 = grazing * grazing
     fresnel = grazing2 * grazing2 * grazing

@@ -188,11 +188,18 @@ def picture_color(m: Material, tables: Tables, x: float, y: float, face: int, te
 
 
 @wp.func
-def surface_color(m: Material, tables: Tables, u: float, v: float, x: float, y: float, face: int, texels: float):
-    """Linear albedo at (u, v) of the surface's bounding box, which is (x, y) in units of its longest side."""
+def surface_color(
+    m: Material, tables: Tables, u: float, v: float, x: float, y: float, face: int, texels: float, tone: float
+):
+    """Linear albedo at (u, v) of the surface's bounding box, which is (x, y) in units of its longest side; `tone` is that of
+    the part."""
     color = m.color
     if m.layer >= 0:
         color = picture_color(m, tables, x, y, face, texels)
+        if tone > 0.0:
+            color = color + (m.color2 - color) * tone
+    elif tone >= 0.0:
+        color = m.color + (m.color2 - m.color) * tone
     else:
         color = m.color + (m.color2 - m.color) * share_of_color2(m, tables, u, v, face)
     if m.grime > 0.0:

@@ -154,7 +154,7 @@ def window_depth(light: Light, o: wp.vec3, d: wp.vec3):
     """Where the ray meets the square of a window, FAR if it does not. It is seen from the table's side alone."""
     normal = wp.cross(light.across, light.up)
     toward = wp.dot(normal, d)
-    if wp.abs(toward) < 1.0e-12:
+    if toward < 1.0e-12:
         return FAR
     t = wp.dot(normal, light.place - o) / toward
     if t <= 0.0:

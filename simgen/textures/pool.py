@@ -19,8 +19,8 @@ Key = tuple[str, int]  # a texture and the picture's number
 
 
 class Pool:
-    """Pictures by key, each made once by `make` (a key's picture, (SIDE, SIDE, 3) uint8) and kept until MOST others were used
-    since. `texels` (capacity, TEXELS, 3) uint8 holds them; it grows as needed."""
+    """Pictures by key, each made once by `make` (a key's picture, (SIDE, SIDE, 3) uint8) and kept until MOST others were
+    used since. `texels` (capacity, TEXELS, 3) uint8 holds them; it grows as needed."""
 
     def __init__(self, make: Callable[[Key], Image]) -> None:
         self.texels = np.zeros((8, TEXELS, 3), np.uint8)
@@ -35,8 +35,10 @@ class Pool:
             self._layer[key] = self._layer.pop(key)
         for key in wanted:
             if key not in self._layer:
-                self._layer[key] = self._free(wanted)
-                self.texels[self._layer[key]] = mip_levels(self._make(key))
+                texels = mip_levels(self._make(key))  # before it has a place: a picture may be missing
+                layer = self._free(wanted)
+                self.texels[layer] = texels
+                self._layer[key] = layer
                 self.version += 1
         return {key: self._layer[key] for key in wanted}
 
@@ -52,9 +54,8 @@ class Pool:
 
 
 def mip_levels(picture: Image) -> NDArray[np.uint8]:
-    """(TEXELS, 3): `picture` (SIDE, SIDE, 3) and its mip levels, each the mean of 2 x 2 texels of the one before."""
-    levels = [picture]
-    while len(levels) < LEVELS:
-        half = levels[-1].shape[0] // 2
-        levels.append(np.asarray(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA), np.uint8))
+    """(TEXELS, 3): `picture` (SIDE, SIDE, 3) and its mip levels: the means of 2 x 2, 4 x 4, ... of its texels. Each is
+    rounded once: rounded from level to level, a picture would become brighter."""
+    sides = [SIDE >> level for level in range(1, LEVELS)]
+    levels = [picture, *(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA) for side in sides)]
     return np.concatenate([level.reshape(-1, 3) for level in levels])
