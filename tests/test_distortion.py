@@ -4,14 +4,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import warp as wp
 from scipy.spatial.transform import Rotation
 
 from simgen.catalogue import load_world
 from simgen.distortion import Array, bend, distort, fisheye_lens, lens_reach, padded, straighten, undistort
 from simgen.geometry import inverse, look_at, project, rigid, rotation_about, transform_points, unproject
-from simgen.render.lens import plane_of
+from simgen.render.device import STEP
 from simgen.render.pinhole import behind_lens
-from simgen.scene import Cameras
+from simgen.render.tracing import lens as lens_kernel
 from simgen.silhouette import silhouette
 from train.blocks.kinds import BlockSet
 from train.nets.crop_net import table_normals
@@ -103,11 +104,13 @@ def test_rays_and_maps_of_the_renderers(name: str) -> None:
     camera = CAMERA.copy()
     if name == "oak":  # it shows nothing beyond 34 degrees
         camera[:2, :2] *= 2
-    cameras = Cameras(camera[None], padded(lens)[None], np.eye(4)[None], 320, 240)
-    plane = plane_of(cameras, (0.0, 0.0), 8, torch.device("cpu"))[0, :, :240, :320]
+    k = wp.array(camera[[0, 1, 0, 1], [0, 1, 2, 2]][None], dtype=wp.float64)
+    nodes = wp.zeros((1, 60, 80), dtype=wp.vec2, device="cpu")
+    wp.launch(lens_kernel, nodes.shape, [k, wp.array(padded(lens)[None], dtype=wp.float64), 60, 80, 0.0, 0.0], [nodes])
+    v, u = (part.ravel() for part in np.mgrid[0:240:STEP, 0:320:STEP])
+    rays = np.c_[nodes.numpy()[0].reshape(-1, 2).astype(np.float64), np.ones(len(u))]
+    assert np.abs(opencv(rays, lens, camera) - np.stack([u, v], 1)).max() < 1e-3
     v, u = (part.ravel() for part in np.mgrid[0:240:7, 0:320:7])
-    rays = np.c_[plane[:, v, u].T.double().numpy(), np.ones(len(u))]
-    assert np.abs(opencv(rays, lens, camera) - np.stack([u, v], 1)).max() < 0.1
     pinhole, size, maps = behind_lens(camera, lens, 320, 240)
     where = np.stack([part[v, u] for part in maps], 1)
     assert where.min() >= 0 and (where <= np.array(size) - 1).all()
