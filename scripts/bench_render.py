@@ -146,7 +146,7 @@ def start_mujoco(size: str, _: str) -> None:
     rng = np.random.default_rng(0)
     boxes = "".join(
         f'<body pos="{rng.uniform(-0.4, 0.4):.3f} {rng.uniform(-0.3, 0.3):.3f} 0.03" euler="0 0 {rng.uniform(0, 360):.0f}">'
-        f'<geom type="box" size="0.025 0.03 0.03" rgba="{rng.uniform():.2f} {rng.uniform():.2f} {rng.uniform():.2f} 1"/></body>'
+        f'<geom type="box" size=".025 .03 .03" rgba="{rng.uniform():.2f} {rng.uniform():.2f} {rng.uniform():.2f} 1"/></body>'
         for _ in range(8)
     )
     width, height = map(int, size.split("x"))

@@ -27,16 +27,16 @@ ORDER = [
     "textures.prints", "textures.wood", "textures.stone", "textures.fabric", "textures.fractal", "textures.grime",
     "textures.families", "textures.photographs", "textures.pool", "textures.procedural", "factors", "viewpoints",
     "clutter", "randomize", "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet",
-    "render.device", "render.buffers", "render.intersect", "render.texturing", "render.shading", "render.tracing", "render.occlusion", "render.lighting",
-    "render.raycast", "jpeg", "sensor", "labels", "dataset", "dataset.layout", "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read",
-    "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
+    "render.device", "render.buffers", "render.intersect", "render.texturing", "render.shading", "render.tracing",
+    "render.occlusion", "render.lighting", "render.raycast", "jpeg", "sensor", "labels", "dataset", "dataset.layout",
+    "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.write",
+    "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
 ]  # fmt: skip
 # The packages of train/, likewise.
 TRAIN = [
     "__init__", "config", "metrics", "blocks", "pose", "data", "nets", "runs", "draw", "detect", "evaluate", "fit", "tobin",
     "__main__",
 ]  # fmt: skip
-TENSORS = ("raycast", "kernels", "rays", "surface", "light", "shading", "stage", "lens")
 # Which modules may import a library; it is banned everywhere else.
 ALLOWED = {
     "PIL": {"simgen/pictures.py"},  # files are decoded in one place
@@ -44,7 +44,8 @@ ALLOWED = {
     "omegaconf": {"simgen/config.py"},
     "hydra": {"simgen/config.py"},
     # Only training needs torch; the sensor imports it for tensors only.
-    "torch": {"train/", "simgen/sensor.py", *(f"simgen/render/{name}.py" for name in TENSORS)},
+    "torch": {"train/", "simgen/sensor.py"},
+    "warp": {"simgen/render/"},
     "torchvision": {"train/"},
     "pytorch_lightning": {"train/"},
 }

@@ -1,4 +1,4 @@
-"""Clutter: the catalogue of unit objects, a folder's meshes, and where objects are in scenes, from poses and bodies alone."""
+"""Clutter: the catalogue of unit objects, a folder's meshes, and where objects are in scenes, by poses and bodies alone."""
 
 import json
 from dataclasses import replace
@@ -146,8 +146,8 @@ def points_of(scenes: Scenes, row: int, slot: int, world: World) -> Array:
 
 
 def separated(left: Array, right: Array) -> bool:
-    """Whether a plane separates two sets of points: by the perceptron's rule on their convex hulls' nearest points (Gilbert's
-    algorithm), down to 1 mm."""
+    """Whether a plane separates two sets of points: by the perceptron's rule on their convex hulls' nearest points
+    (Gilbert's algorithm), down to 1 mm."""
     gap = left.mean(axis=0) - right.mean(axis=0)
     for _ in range(200):
         a, b = left[np.argmin(left @ gap)], right[np.argmax(right @ gap)]

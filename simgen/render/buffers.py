@@ -19,7 +19,8 @@ from simgen.textures.color import decode
 from simgen.textures.pool import VARIANTS, Pool
 from simgen.textures.procedural import ROUND_FACE
 
-_PART, _MATERIAL, _LIGHT, _SCENE = (kind.numpy_dtype() for kind in (Part, Material, Light, Scene))
+_KINDS: tuple[Any, ...] = (Part, Material, Light, Scene)
+_PART, _MATERIAL, _LIGHT, _SCENE = (kind.numpy_dtype() for kind in _KINDS)
 _FIELDS = (*("color", "color2", "cycles", "crop", "edge", "wear", "grime", "roughness", "metalness", "specular"),)
 _NO_BOX = np.full(3, np.nan)
 _BACKGROUND, _WALL = SURFACES.index("background"), SURFACES.index("wall")
@@ -81,8 +82,8 @@ class Shapes:
         self.version += 1
 
     def _mesh(self, body: Body) -> int:
-        points = wp.array(body.vertices.astype(np.float32), dtype=wp.vec3, device=self.device)
-        corners = wp.array(body.triangles.astype(np.int32).ravel(), dtype=int, device=self.device)
+        points: Any = wp.array(body.vertices.astype(np.float32), dtype=wp.vec3, device=self.device)
+        corners: Any = wp.array(body.triangles.astype(np.int32).ravel(), dtype=int, device=self.device)
         mesh = wp.Mesh(points, corners)
         self._meshes.append(mesh)
         return len(self._meshes) - 1
@@ -188,7 +189,7 @@ def _parts(
     for row in range(len(scenes)):
         for n in np.flatnonzero(blocks.present[row]):
             pose = blocks.world_from_block[row, n]
-            add(row, solids_of[[blocks.model[row, n]]], pose[:3, :3], pose[:3, 3], blocks.scale[row, n], n, n)
+            add(row, solids_of[[blocks.model[row, n]]], pose[:3, :3], pose[:3, 3], blocks.scale[row, n], int(n), int(n))
         for n in np.flatnonzero(there[row]):
             add(row, box, straight, place[row, n], 1.0, surface[n], -1, edges[row, n])
         for n in np.flatnonzero(clutter.present[row]):
@@ -286,8 +287,8 @@ def _materials(scenes: Scenes, pool: Pool, pictures: int) -> Rows:
         rows["grime_layer"][place] = layers[key]
     generated = np.isin(look.texture, [TEXTURES.index(name) for name in GENERATED])
     # Two numbers in [-0.5, 0.5) move the crop: anywhere in a generated picture, and within a photograph.
-    place = np.stack([(hashed >> 3 & 0xFFF) / 4096 - 0.5, (hashed >> 17 & 0xFFF) / 4096 - 0.5], -1)
-    rows["offset"] = place * np.where(generated, 1.0, np.maximum(1 - look.crop, 0))[..., None]
+    offset = np.stack([(hashed >> 3 & 0xFFF) / 4096 - 0.5, (hashed >> 17 & 0xFFF) / 4096 - 0.5], -1)
+    rows["offset"] = offset * np.where(generated, 1.0, np.maximum(1 - look.crop, 0))[..., None]
     # Half of all generated pictures have other colors than they were made with: 11 recolorings, the same edges.
     code = look.pattern // VARIANTS % 24
     rows["recolor"] = np.where(generated & (code < 12), code, 0)

@@ -1,8 +1,8 @@
 """NVIDIA Warp, the compiler of the ray caster's kernels: loading it, and the data types that its kernels share.
 
-Kernels are compiled for a fixed x86-64 baseline and without contraction to fused multiply-adds, so that every machine draws
-the same bytes. Their arithmetic is + - * / and sqrt, which IEEE 754 rounds exactly; functions such as sin and pow, whose last
-bit depends on the C library, occur in tables that NumPy makes, or not at all.
+Kernels are compiled for a fixed x86-64 baseline and without contraction to fused multiply-adds, so that every machine
+draws the same bytes. Their arithmetic is + - * / and sqrt, which IEEE 754 rounds exactly; functions such as sin and pow,
+whose last bit depends on the C library, occur in tables that NumPy makes, or not at all.
 """
 
 import platform
@@ -67,8 +67,8 @@ class Part:
 
 @wp.struct
 class Material:
-    """A surface; see scene.Materials. Colors are linear light. `layer` is the picture's place in the pool, `grime_layer` that
-    of its dirt; `offset` moves the crop. `low`, `high` and `hash` are parts of the hash of its pattern's number."""
+    """A surface; see scene.Materials. Colors are linear light. `layer` is the picture's place in the pool, `grime_layer`
+    that of its dirt; `offset` moves the crop. `low`, `high` and `hash` are parts of the hash of its pattern's number."""
 
     texture: int
     color: wp.vec3
@@ -134,8 +134,8 @@ class Scene:
 
 @wp.struct
 class Tables:
-    """What all scenes share. `planes` and `faces` belong to bodies; `faces` holds 4 times the face's number and the axis that
-    its texture is projected along. `room` is the low and the high corner of the room."""
+    """What all scenes share. `planes` and `faces` belong to bodies; `faces` holds 4 times the face's number and the axis
+    that its texture is projected along. `room_low` and `room_high` are corners of the room."""
 
     planes: wp.array(dtype=wp.vec4)
     faces: wp.array(dtype=int)

@@ -137,8 +137,8 @@ def capsule_span(part: Part, o: wp.vec3, d: wp.vec3):
 
 @wp.func
 def span(part: Part, tables: Tables, o: wp.vec3, d: wp.vec3, most: float):
-    """From where to where the ray is inside a convex body, the end at most at `most`, and by which plane it enters (ROUND for
-    the curved surface). The body is missed where the end is not behind the start, and where it is not ahead of `o`."""
+    """From where to where the ray is inside a convex body, the end at most at `most`, and by which plane it enters (ROUND
+    for the curved surface). The body is missed where the end is not behind the start, and where it is not ahead of `o`."""
     face = int(ROUND)
     enter = float(-FAR)
     leave = float(most)
@@ -193,8 +193,8 @@ def span(part: Part, tables: Tables, o: wp.vec3, d: wp.vec3, most: float):
 
 @wp.func
 def crossing(part: Part, tables: Tables, o: wp.vec3, d: wp.vec3, least: float, most: float):
-    """Where the ray enters the body between `least` and `most`, and by which plane or triangle (ROUND for its curved surface);
-    FAR and MISS if it does not."""
+    """Where the ray enters the body between `least` and `most`, and by which plane or triangle (ROUND for its curved
+    surface); FAR and MISS if it does not."""
     if part.kind == _MESH:
         hit = wp.mesh_query_ray(tables.meshes[part.mesh], o, d, most)
         if hit.result and hit.t > least:

@@ -52,8 +52,8 @@ def occluders(
     count: wp.array2d(dtype=int),
     shading: wp.array3d(dtype=wp.int16),
 ):
-    """`shading` (tiles, LISTS, most), the first `count` (tiles, LISTS) of each: the parts whose bounding spheres touch a line
-    between what a tile shows and light k, unless one of their planes has both before it; and last those near to it."""
+    """`shading` (tiles, LISTS, most), the first `count` (tiles, LISTS) of each: the parts whose bounding spheres touch a
+    line between what a tile shows and light k, unless one of their planes has both before it; and last those near to it."""
     tile = first + wp.tid()
     s = tile // tables.tiles
     place = tile - s * tables.tiles
@@ -126,7 +126,7 @@ def occluders(
 
 @wp.func
 def hashed(value: wp.uint32):
-    """A well-mixed 32-bit number (the PCG output function of Jarzynski and Olano 2020, "Hash Functions for GPU Rendering")."""
+    """A well-mixed 32-bit number: the PCG output function (Jarzynski and Olano 2020, "Hash Functions for GPU Rendering")."""
     state = value * _PCG_FACTOR + _PCG_STEP
     word = ((state >> ((state >> wp.uint32(28)) + wp.uint32(4))) ^ state) * wp.uint32(277803737)
     return (word >> wp.uint32(22)) ^ word

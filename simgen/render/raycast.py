@@ -244,7 +244,7 @@ def _device(name: str) -> str:
     count = int(wp.get_cuda_device_count())
     if int(number or 0) >= count:
         raise RenderError(
-            f"raycast.device: '{name}' asked for, but Warp {wp.config.version} finds {count} CUDA devices; install a driver, "
-            "or use raycast.device=cpu"
+            f"raycast.device: '{name}' asked for, but Warp {wp.config.version} finds {count} CUDA devices; install a "
+            "driver, or use raycast.device=cpu"
         )
     return f"cuda:{number or 0}"

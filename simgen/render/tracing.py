@@ -36,8 +36,8 @@ def lens(
     dv: wp.float64,
     nodes: wp.array3d(dtype=wp.vec2),
 ):
-    """`nodes` (B, rows, columns): where the rays through the pixels (STEP column + du, STEP row + dv) meet the plane z = 1 of
-    the camera, by Newton's method. `intrinsics` (B, 4) fx, fy, cx, cy; `distortion` (B, 9), see distortion.py."""
+    """`nodes` (B, rows, columns): where the rays through the pixels (STEP column + du, STEP row + dv) meet the plane z = 1
+    of the camera, by Newton's method. `intrinsics` (B, 4) fx, fy, cx, cy; `distortion` (B, 9), see distortion.py."""
     s, row, column = wp.tid()
     x = (_d(column * STEP) + du - intrinsics[s, 2]) / intrinsics[s, 0]
     y = (_d(row * STEP) + dv - intrinsics[s, 3]) / intrinsics[s, 1]
@@ -115,8 +115,8 @@ def candidates(
     count: wp.array(dtype=int),
     near: wp.array2d(dtype=wp.int16),
 ):
-    """`near` (tiles, most), the first `count` (tiles,) of each: the numbers within their scene of the parts that a tile's rays
-    may meet. `spheres` are the parts' bounding spheres in world coordinates."""
+    """`near` (tiles, most), the first `count` (tiles,) of each: the numbers within their scene of the parts that a tile's
+    rays may meet. `spheres` are the parts' bounding spheres in world coordinates."""
     tile = first + wp.tid()
     s = tile // tables.tiles
     place = tile - s * tables.tiles
@@ -291,8 +291,9 @@ def trace(
     slot: wp.array3d(dtype=wp.int16),
     amodal: wp.array4d(dtype=wp.bool),
 ):
-    """For each pixel: its ray in world coordinates, 1 along the optical axis; `reach` in units of it, `hit` the number of the part within its scene or one of NOTHING to WINDOW,
-    `face`. With `labels`, `depth`, `slot` and the `amodal` masks of blocks, too."""
+    """For each pixel: its ray in world coordinates, 1 along the optical axis; `reach` in units of it, `hit` the number of
+    the part within its scene or one of NOTHING to WINDOW, `face`. With `labels`, `depth`, `slot` and the `amodal` masks of
+    blocks, too."""
 
     start = first * RAYS + wp.tid() * each
     tile = start // RAYS

@@ -217,7 +217,7 @@ def _cable(dice: Dice) -> list[Body]:
     phase, phase2 = dice.between(0, 6.28), dice.between(0, 6.28)
     heading = turn * s + wave * np.sin(6.28 * s + phase) + wave2 * np.sin(15 * s + phase2)
     steps = np.stack([np.cos(heading), np.sin(heading), np.zeros(count)], axis=1) * (10 / count)
-    points = np.insert(np.cumsum(steps, axis=0), 0, 0, axis=0) + [0, 0, radius]
+    points = np.insert(np.cumsum(steps, axis=0), 0, 0, axis=0) + np.array([0, 0, radius])
     bodies = chain(points, radius, tone=dice.pick(None, 0.0, 0.0))
     for end, angle in ((0, heading[0]), (-1, heading[-1])):
         if dice.chance(0.5):

@@ -105,7 +105,7 @@ def _frustum(ratio: float) -> Body:
 
 
 def tapered(lower: float, upper: float, height: float, at: Point = (0, 0, 0), tone: float | None = None) -> Body:
-    """A round part that stands with the middle of its lower end at `at`; its diameter is `lower` there and `upper` on top."""
+    """A round part that stands with the middle of its lower end at `at`; its diameter is `lower` there, `upper` on top."""
     x, y, z = at
     matrix, ratio = np.diag([lower, lower, height]), round(upper / lower, 3)
     if ratio > 1:  # upside down

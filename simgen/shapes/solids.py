@@ -256,7 +256,7 @@ def load_solid(name: str, path: Path, scale: float, axis: Array | None = None, *
         notes.append(f"its own {ending} not drawn; all blocks have the material randomize.blocks.material")
     if not mesh.watertight:
         notes.append(
-            "its mesh is not watertight: renderer=tiny draws it as it is, raycast does not; it rests on its convex hull"
+            "its mesh is not watertight: it is drawn as it is, open sides included, and rests on its convex hull"
         )
     if recognize and axis is None and _is_sphere(mesh, hull):
         notes.append("its mesh is a sphere: it is drawn and labeled as one, symmetric about every axis")
