@@ -22,7 +22,7 @@ SETTINGS = {
     "full": ["randomize=full"],
     "tobin2017": ["randomize=tobin2017"],
     "kuka_table": ["scene=kuka_table", "randomize=full"],
-    "raycast": ["randomize=full", "renderer=raycast"],
+    "tiny": ["randomize=full", "renderer=tiny"],
 }
 
 
