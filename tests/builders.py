@@ -25,6 +25,42 @@ ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = ROOT.parent / "shared" / "real"
 SMALL = ("width=160", "height=120")
 
+# Restores the factors of randomize=full at data version 7, which the bundled models were trained on: no clutter, no pictures
+# on surfaces or around the table, no windows, and no dropped blocks. For a test of these models, and for one of a property
+# that clutter or dropped blocks would hide.
+_PATTERNS = "gradient,checker,stripes,noise"
+OLD_WORLD = (
+    "randomize.settle=0",
+    "randomize.clutter.slots=0",
+    "randomize.clutter.count=0",
+    *(f"randomize.{name}.material.texture=[choice,flat,flat,{_PATTERNS},faces]" for name in ("blocks", "distractors")),
+    f"randomize.fixture.texture=[choice,flat,flat,{_PATTERNS}]",
+    *(f"randomize.{name}.texture=[choice,flat,{_PATTERNS}]" for name in ("table", "floor", "wall", "background")),
+    *(
+        f"randomize.{name}.{factor}=0"
+        for name in ("blocks.material", "distractors.material", "fixture", "table")
+        for factor in ("sides", "edge_mm", "wear")
+    ),
+    *(
+        f"randomize.{name}.grime=0"
+        for name in ("blocks.material", "distractors.material", "fixture", "table", "floor", "wall")
+    ),
+    "randomize.light.kind=[choice,directional,point,area]",
+    "randomize.light.direction=[cap,[0,0,1],70]",
+    "randomize.light.size=[loguniform,0.02,0.4]",
+    "randomize.ambient.direction=[0,0,1]",
+    "randomize.ambient.reflection=0",
+    "randomize.ambient.ground=[hsv,[uniform,0,1],[uniform,0,0.4],[uniform,0.3,1]]",
+)
+# What scenes/tabletop.yaml had then: its cameras, and all together.
+OLD_CAMERAS = (
+    "randomize.camera.distance=[uniform,0.5,1.3]",
+    "randomize.camera.elevation_deg=[uniform,25,80]",
+    "randomize.camera.fov_deg=[uniform,38,58]",
+    "randomize.camera.distortion=[uniform,[-0.1,-0.02,-0.001,-0.001,0],[0.05,0.02,0.001,0.001,0]]",
+)
+OLD_TABLETOP = (*OLD_WORLD, *OLD_CAMERAS, "randomize.distractors.scale=[loguniform,0.6,1.2]")
+
 
 @cache
 def sampler_of(*overrides: str) -> tuple[Sampler, World]:

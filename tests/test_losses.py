@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from builders import pipeline_of
+from builders import OLD_TABLETOP, pipeline_of
 
 from simgen.catalogue import load_world
 from simgen.geometry import project, transform_points
@@ -23,7 +23,10 @@ BLOCKS = BlockSet.of_worlds([WORLD.solids])
 
 
 def batch(seed: int = 0, number: int = 4) -> Targets:
-    pipeline = pipeline_of("renderer=raycast", "width=160", "height=120", "randomize.distractors.count=0")
+    # Blocks that low cameras show behind each other, or clutter hides, have their centers in one cell.
+    pipeline = pipeline_of(
+        "renderer=raycast", *OLD_TABLETOP, "width=160", "height=120", "randomize.distractors.count=0"
+    )
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
     scenes = pipeline.sampler.sample(seed, range(number))
     return targets_of(scenes, renderer.render(scenes))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import sampler_of
+from builders import OLD_CAMERAS, sampler_of
 
 from simgen.config import compose
 from simgen.errors import ConfigError
@@ -32,6 +32,7 @@ def scene_of(model: str, index: int = 0) -> tuple[np.ndarray, View, Kind, Array]
     """A picture of one block, its camera, and the block's kind and camera_from_block."""
     sampler, world = sampler_of(
         "randomize=camera",
+        *OLD_CAMERAS[:3],  # randomize=camera has no distortion
         f"randomize.blocks.model={model}",
         "randomize.blocks.yaw_deg=20",
         "randomize.light.direction=[0.5,0.3,1]",

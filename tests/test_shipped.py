@@ -1,4 +1,5 @@
-"""The bundled models detect as many blocks in new pictures as their model cards state."""
+"""The bundled models detect as many blocks in new pictures as their model cards state: in pictures like those of their
+training, OLD_WORLD."""
 
 import json
 from dataclasses import replace
@@ -6,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from builders import pipeline_of
+from builders import OLD_TABLETOP, OLD_WORLD, pipeline_of
 from safetensors import safe_open
 
 from simgen.render import make_renderer
@@ -45,7 +46,7 @@ def test_the_files_are_small_and_state_their_origin(name: str, seed: int, scenes
 def test_the_box_is_detected_with_a_calibrated_confidence(shipped: Detector) -> None:
     """At most two of 10 new pictures are wrong. With the card's 85% three or more would be for one seed in six, but the
     seed is fixed, so a failure is due to a change of the code."""
-    options = ["renderer=raycast", "scene=kuka_table", f"width={shipped.width}", f"height={shipped.height}"]
+    options = ["renderer=raycast", "scene=kuka_table", *OLD_WORLD, f"width={shipped.width}", f"height={shipped.height}"]
     pipeline = pipeline_of(*options)
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
     scenes = pipeline.sampler.sample(20_261_121, range(NUMBER))
@@ -69,8 +70,9 @@ def test_blocks_are_detected_on_any_side() -> None:
     of such a count. The seed is fixed, so a failure is due to a change of the code. No distractors: those of a known kind in
     another size are detected, too."""
     detector = load_detector("shipped-blocks").zoomed(1.5)
-    options = ["renderer=raycast", "scene=tabletop", "width=640", "height=480", "randomize.distractors.count=0"]
-    pipeline = pipeline_of(*options)
+    pipeline = pipeline_of(
+        *OLD_TABLETOP, "renderer=raycast", "width=640", "height=480", "randomize.distractors.count=0"
+    )
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
     scenes = pipeline.sampler.sample(20_261_122, range(12))
     frames = renderer.render(scenes)
