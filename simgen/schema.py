@@ -272,7 +272,7 @@ class Randomize:
 class Raycast:
     device: str = key("device that draws: cpu, cuda or cuda:K", "cpu")
     supersample: int = key("rays per pixel along each side: 2 casts 4", 1)
-    light_samples: int = key("shadow rays per area light and ray; a square number", 9)
+    light_samples: int = key("shadow rays per area light and ray; a square number", 4)
 
 
 @dataclass

@@ -59,7 +59,7 @@ def test_raycast_gives_the_same_bytes_with_any_workers(tmp_path: Path) -> None:
         trees.append(tree(tmp_path / name))
     assert trees[0] == trees[1]
     recipe = open_dataset(tmp_path / "one").manifest["recipe"]
-    assert recipe["raycast"] == {"device": "cpu", "supersample": 1, "light_samples": 9}
+    assert recipe["raycast"] == {"device": "cpu", "supersample": 1, "light_samples": 4}
     assert recipe["ignored"] == []
 
 

@@ -22,6 +22,7 @@ from simgen.textures.procedural import ROUND_FACE
 _KINDS: tuple[Any, ...] = (Part, Material, Light, Scene)
 _PART, _MATERIAL, _LIGHT, _SCENE = (kind.numpy_dtype() for kind in _KINDS)
 _FIELDS = (*("color", "color2", "cycles", "crop", "edge", "wear", "grime", "roughness", "metalness", "specular"),)
+DARKENING = 8  # parts of an object, its largest, that darken the ambient light of what is near
 _NO_BOX = np.full(3, np.nan)
 _BACKGROUND, _WALL = SURFACES.index("background"), SURFACES.index("wall")
 Rows = NDArray[Any]
@@ -54,6 +55,8 @@ class Shapes:
         rows = np.zeros(len(bodies), _PART)
         end = len(self.planes)
         planes, faces = [self.planes], [self.faces]
+        # Small parts of an object of many, such as a keyboard's keys, take next to no ambient light from others.
+        rows["darkens"][np.argsort([-body.radius for body in bodies], kind="stable")[:DARKENING]] = 1
         for row, body in zip(rows, bodies, strict=True):
             row["kind"], row["first"], row["count"] = body.kind, end, len(body.planes)
             row["unit"], row["curve"] = body.frame, body.curve

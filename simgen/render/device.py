@@ -63,6 +63,7 @@ class Part:
     material: int
     slot: int  # of a block; -1 for any other
     tone: float  # -1 for the material's whole texture
+    darkens: int  # whether it takes ambient light from others
 
 
 @wp.struct

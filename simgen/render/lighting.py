@@ -254,6 +254,7 @@ def shade_ray(
                     k,
                     count[tile, k],
                     p,
+                    normal,
                     what,
                     side,
                     key + wp.uint32(light.number) * wp.uint32(26699),

@@ -118,7 +118,7 @@ def occluders(
             if wp.dot(away, away) <= limit * limit:
                 part = parts[scene.part + j]
                 a = mapped(part.world, middle)
-                if clearance(part, tables, a) * part.scale <= reach_of:
+                if part.darkens != 0 and clearance(part, tables, a) * part.scale <= reach_of:
                     shading[tile, AMBIENT, n] = wp.int16(j)
                     n += 1
         count[tile, AMBIENT] = n
@@ -150,11 +150,13 @@ def visible_share(
     k: int,
     n: int,
     p: wp.vec3,
+    normal: wp.vec3,
     own: int,
     side: int,
     key: wp.uint32,
 ):
-    """The share of light `k` that no part hides from the point `p` of part `own`: of side^2 places on an area light, one in
+    """The share of light `k` that no part hides from the point `p` of part `own`, whose surface has the
+    `normal`: of side^2 places on an area light, one in
     each ring and sector of equal area, or in each square of a window."""
     toward = light.place - p
     if light.kind == DIRECTIONAL:
@@ -174,7 +176,9 @@ def visible_share(
         along = wp.clamp(wp.dot(away, toward) * inverse, 0.0, 1.0)
         gap = away - toward * along
         limit = sphere[3] + light.radius * along
-        if wp.dot(gap, gap) * shrink <= limit * limit and (j != own or hides_itself):
+        # A part that is wholly behind the surface hides nothing of what is before it.
+        before = wp.dot(away, normal) > -sphere[3]
+        if before and wp.dot(gap, gap) * shrink <= limit * limit and (j != own or hides_itself):
             meets = meets | (one << wp.int64(c))
     if meets == wp.int64(0) and n <= 63:
         return float(1.0)
@@ -200,13 +204,18 @@ def visible_share(
                     a = away_from_middle * turn[0]
                     b = away_from_middle * turn[1]
                 line = line + light.across * a + light.up * b
+            square = wp.dot(line, line)
             hidden = bool(False)
             c = int(0)
             while c < n and not hidden:
                 if c >= 63 or ((meets >> wp.int64(c)) & one) != wp.int64(0):
                     j = int(shading[tile, k, c])
-                    part = parts[scene.part + j]
-                    hidden = hides(part, tables, mapped(part.world, p), turned(part.world, line), j == own)
+                    sphere = spheres[scene.part + j]
+                    away = wp.vec3(sphere[0], sphere[1], sphere[2]) - p
+                    along = wp.dot(away, line)
+                    if wp.dot(away, away) * square - along * along <= sphere[3] * sphere[3] * square:
+                        part = parts[scene.part + j]
+                        hidden = hides(part, tables, mapped(part.world, p), turned(part.world, line), j == own)
                 c += 1
             if not hidden:
                 open_places += 1
