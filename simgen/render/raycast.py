@@ -35,12 +35,10 @@ from simgen.render.tracing import candidates, lens, trace
 from simgen.scene import Scenes
 from simgen.schema import Raycast
 from simgen.textures.color import decode
-from simgen.textures.families import picture_of
 from simgen.textures.grime import grime_of
 from simgen.textures.images import ImageFolder
-from simgen.textures.photographs import photograph_of
 from simgen.textures.pool import SIDE, TEXELS, Key, Pool
-from simgen.textures.procedural import lattice
+from simgen.textures.procedural import lattice, picture
 
 BATCH = {"cpu": 4, "cuda": 256}  # scenes in one call: more on a CPU only cost memory
 SLICE = 256  # tiles at a time on a CPU
@@ -215,16 +213,14 @@ def _picture_of(key: Key, images: ImageFolder) -> Image:
     name, number = key
     if name == "image":
         return images.square(number, SIDE)
-    if name == "photograph":
-        return photograph_of(number, SIDE)
     if name == "grime":
         return np.repeat(grime_of(number, SIDE)[..., None], 3, axis=2)
-    return picture_of(name, number, SIDE)
+    return picture(name, number)
 
 
 def _load(device: str) -> None:
     """Compiles the kernels for `device`, or loads them from the cache of an earlier run."""
-    notice = threading.Timer(_SLOW, announce, ["compiling the ray caster, once on this machine: some 10 s"])
+    notice = threading.Timer(_SLOW, announce, ["compiling the ray caster, once on this machine: some 20 s"])
     notice.daemon = True
     notice.start()
     try:

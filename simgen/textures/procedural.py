@@ -19,7 +19,7 @@ from simgen.textures.color import decode, encode
 from simgen.textures.families import picture_of
 from simgen.textures.images import ImageFolder
 from simgen.textures.photographs import photograph_of
-from simgen.textures.pool import VARIANTS
+from simgen.textures.pool import SIDE, VARIANTS
 
 Float = NDArray[np.float32]
 Integer = NDArray[np.int64]
@@ -101,8 +101,8 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFol
     if kind == "image":
         return images.image(int(material.pattern[row]), size)
     if kind in PICTURES:
-        picture = _picture(kind, int(material.pattern[row]) % VARIANTS)
-        return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+        whole = picture(kind, int(material.pattern[row]) % VARIANTS)
+        return np.asarray(cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     if kind == "flat":
         return np.broadcast_to(_bytes(color), (*size, 3)).copy()
     height, width = size
@@ -129,8 +129,9 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFol
 
 
 @lru_cache(maxsize=256)
-def _picture(kind: str, k: int) -> Image:
-    return photograph_of(k) if kind == "photograph" else picture_of(kind, k)
+def picture(kind: str, k: int) -> Image:
+    """The picture `k` of a kind of generated pictures or of photographs, (SIDE, SIDE, 3) uint8 RGB."""
+    return photograph_of(k, SIDE) if kind == "photograph" else picture_of(kind, k, SIDE)
 
 
 def _bytes(share: NDArray[np.floating[Any]]) -> Image:
