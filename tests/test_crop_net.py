@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from builders import pipeline_of
+from builders import OLD_TABLETOP, pipeline_of
 from scipy.spatial.transform import Rotation
 
 from simgen.catalogue import load_world
@@ -28,7 +28,8 @@ WIDTHS, DEPTHS = [8, 16, 16, 32, 32], [1, 1, 1, 1]
 @pytest.fixture(scope="module")
 def drawn() -> tuple[torch.Tensor, Targets]:
     """Four pictures (4, 3, 120, 160) of blocks, and their targets."""
-    pipeline = pipeline_of("renderer=raycast", "width=160", "height=120", "randomize.distractors.count=0")
+    size = ("width=160", "height=120")
+    pipeline = pipeline_of(*OLD_TABLETOP, "renderer=raycast", *size, "randomize.distractors.count=0")
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
     scenes = pipeline.sampler.sample(0, range(4))
     frames = renderer.render(scenes)
