@@ -243,8 +243,7 @@ class _Surroundings:
         middle, radius, zone = objects.middle, objects.radius, objects.zone
         room = self.world.room
         away = np.sqrt(_squared(middle - self.camera[:, rows]))
-        free = (away >= CLEARANCE + radius) & (radius >= SMALLEST) | (zone != _FRONT)
-        free &= away >= CLEARANCE + radius
+        free = (away >= CLEARANCE + radius) & ((radius >= SMALLEST) | (zone != _FRONT))
         # What lies flat hides little of what is behind it.
         free &= (zone == _FRONT) | (np.minimum(radius, 2 * objects.half[2]) <= HIDES * self.opening[rows] * away)
         inside = (middle[:2] - radius >= room.low[:, None]) & (middle[:2] + radius <= room.high[:, None])

@@ -17,11 +17,11 @@ from simgen.shapes.bodies import MESH, POLYTOPE, QUADRIC, Body, body_of, make_bo
 from simgen.shapes.solids import Solid
 from simgen.textures.color import decode
 from simgen.textures.pool import VARIANTS, Pool
-from simgen.textures.procedural import ROUND_FACE
+from simgen.textures.procedural import ROUND_FACE, hashed_pattern
 
 _KINDS: tuple[Any, ...] = (Part, Material, Light, Scene)
 _PART, _MATERIAL, _LIGHT, _SCENE = (kind.numpy_dtype() for kind in _KINDS)
-_FIELDS = (*("color", "color2", "cycles", "crop", "edge", "wear", "grime", "roughness", "metalness", "specular"),)
+_FIELDS = ("color", "color2", "cycles", "crop", "edge", "wear", "grime", "roughness", "metalness", "specular")
 DARKENING = 8  # parts of an object, its largest, that darken the ambient light of what is near
 _NO_BOX = np.full(3, np.nan)
 _BACKGROUND, _WALL = SURFACES.index("background"), SURFACES.index("wall")
@@ -270,7 +270,7 @@ def _materials(scenes: Scenes, pool: Pool, pictures: int) -> Rows:
     rows["texture"], rows["sides"] = look.texture, look.sides
     rows["color"], rows["color2"] = decode(look.color), decode(look.color2)
     rows["cosine"], rows["sine"] = np.cos(look.angle), np.sin(look.angle)
-    hashed = look.pattern * 2654435761 + 12345  # as in textures.procedural
+    hashed = hashed_pattern(look.pattern)
     rows["low"], rows["high"], rows["hash"] = hashed & 0xFFFFFF, hashed >> 24 & 0xFFFFFF, hashed & 0xFFFF
     rows["layer"], rows["grime_layer"] = -1, 0
     wearing = {TEXTURES.index(name): name for name in PICTURES}

@@ -28,7 +28,6 @@ OPTIONS: dict[str, Any] = {"enable_backward": False, "fuse_fp": False, "fast_mat
 TILE = 16  # px: the rays of a tile are tested against the same parts
 RAYS = TILE * TILE
 STEP = 4  # px: the lens is solved at every so many, and interpolated between
-NEAR = 0.02  # m; geometry.NEAR
 LISTS = MOST_LIGHTS + 1  # of parts that may shade a tile: one for each light, then that for the ambient light
 AMBIENT = MOST_LIGHTS
 DIRECTIONS = 1024  # in Tables.circle
@@ -151,3 +150,12 @@ class Tables:
     height: int
     across: int  # tiles in a row
     tiles: int  # of a picture
+
+
+@wp.func
+def place_of(tile: int, tables: Tables):
+    """The scene of a tile, and the column and the row of its first pixel."""
+    s = tile // tables.tiles
+    place = tile - s * tables.tiles
+    row = place // tables.across
+    return s, (place - row * tables.across) * TILE, row * TILE

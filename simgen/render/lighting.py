@@ -21,6 +21,7 @@ from simgen.render.device import (
     Part,
     Scene,
     Tables,
+    place_of,
 )
 from simgen.render.intersect import FAR, ROUND, clearance, mapped, normal_at, round_gap, turned_back
 from simgen.render.occlusion import visible_share
@@ -292,11 +293,7 @@ def shade(
 
     start = first * RAYS + wp.tid() * each
     tile = start // RAYS
-    s = tile // tables.tiles
-    place = tile - s * tables.tiles
-    row = place // tables.across
-    x0 = (place - row * tables.across) * TILE
-    y0 = row * TILE
+    s, x0, y0 = place_of(tile, tables)
     inner = start - tile * RAYS
     scene = scenes[s]
     for k in range(each):

@@ -18,6 +18,7 @@ from simgen.render.device import (
     Part,
     Scene,
     Tables,
+    place_of,
 )
 from simgen.render.intersect import FAR, clearance, hides, mapped, plane_at, turned
 
@@ -55,11 +56,7 @@ def occluders(
     """`shading` (tiles, LISTS, most), the first `count` (tiles, LISTS) of each: the parts whose bounding spheres touch a
     line between what a tile shows and light k, unless one of their planes has both before it; and last those near to it."""
     tile = first + wp.tid()
-    s = tile // tables.tiles
-    place = tile - s * tables.tiles
-    row = place // tables.across
-    x0 = (place - row * tables.across) * TILE
-    y0 = row * TILE
+    s, x0, y0 = place_of(tile, tables)
     scene = scenes[s]
     low = wp.vec3(FAR, FAR, FAR)
     high = wp.vec3(-FAR, -FAR, -FAR)
@@ -155,18 +152,17 @@ def visible_share(
     side: int,
     key: wp.uint32,
 ):
-    """The share of light `k` that no part hides from the point `p` of part `own`, whose surface has the
-    `normal`: of side^2 places on an area light, one in
-    each ring and sector of equal area, or in each square of a window."""
+    """The share of light `k` that no part hides from the point `p` of part `own`, whose surface has the `normal`: of side^2
+    places on an area light, one in each ring and sector of equal area, or in each square of a window."""
     toward = light.place - p
     if light.kind == DIRECTIONAL:
         toward = light.place * FAR_LIGHT
     inverse = 1.0 / wp.max(wp.dot(toward, toward), 1.0e-12)
     shrink = wp.max(1.0 - light.radius * light.radius * inverse, 0.0)
-    # Bit c: whether part c of the list, of the first 63, meets the cone from the point to the light.
     hides_itself = False
     if own >= 0:
         hides_itself = parts[scene.part + own].mesh >= 0
+    # Bit c: whether part c of the list, of the first 63, meets the cone from the point to the light.
     one = wp.int64(1)
     meets = wp.int64(0)
     for c in range(wp.min(n, 63)):

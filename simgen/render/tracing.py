@@ -2,9 +2,9 @@
 
 import warp as wp
 
+from simgen.geometry import NEAR
 from simgen.render.device import (
     FLOOR,
-    NEAR,
     NOTHING,
     OPTIONS,
     RAYS,
@@ -18,6 +18,7 @@ from simgen.render.device import (
     Part,
     Scene,
     Tables,
+    place_of,
 )
 from simgen.render.intersect import FAR, MISS, crossing, turned
 
@@ -118,12 +119,8 @@ def candidates(
     """`near` (tiles, most), the first `count` (tiles,) of each: the numbers within their scene of the parts that a tile's
     rays may meet. `spheres` are the parts' bounding spheres in world coordinates."""
     tile = first + wp.tid()
-    s = tile // tables.tiles
-    place = tile - s * tables.tiles
+    s, x, y = place_of(tile, tables)
     scene = scenes[s]
-    row = place // tables.across
-    x = (place - row * tables.across) * TILE
-    y = row * TILE
     a = wp.normalize(direction_of(scene, nodes, s, x, y))
     b = wp.normalize(direction_of(scene, nodes, s, x + TILE - 1, y))
     c = wp.normalize(direction_of(scene, nodes, s, x, y + TILE - 1))
@@ -297,11 +294,7 @@ def trace(
 
     start = first * RAYS + wp.tid() * each
     tile = start // RAYS
-    s = tile // tables.tiles
-    place = tile - s * tables.tiles
-    row = place // tables.across
-    x0 = (place - row * tables.across) * TILE
-    y0 = row * TILE
+    s, x0, y0 = place_of(tile, tables)
     inner = start - tile * RAYS
     scene = scenes[s]
     for k in range(each):

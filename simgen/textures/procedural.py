@@ -54,17 +54,18 @@ def mix(kind: str, u: Float, v: Float, cycles: Float, angle: tuple[Any, Any], pa
 def of_face(number: NDArray[Any], pattern: Integer, table: Float) -> Float:
     """The share in [0, 1] of the second color on the face `number` (0, 1, ...; see shapes.face_numbers) of a block with one
     color for each face; `pattern` selects them from `table`, which is lattice()."""
-    return np.asarray(table[(_hashed(pattern) + 977 * (number.astype(np.int64) % FACES)) % len(table)])
+    return np.asarray(table[(hashed_pattern(pattern) + 977 * (number.astype(np.int64) % FACES)) % len(table)])
 
 
-def _hashed(pattern: Integer) -> Integer:
+def hashed_pattern(pattern: Integer) -> Integer:
+    """The bits by which a pattern's number selects lattice cells, face colors and crops."""
     return pattern * 2654435761 + 12345  # Knuth's multiplicative hash
 
 
 def _noise(u: Float, v: Float, cycles: Float, pattern: Integer, table: Float) -> Float:
     """Value noise in [0, 1]: OCTAVES lattices of random numbers, smoothly interpolated and summed."""
     total = np.zeros_like(u)
-    hashed = _hashed(pattern)  # its bits offset the lattice, in each octave differently
+    hashed = hashed_pattern(pattern)  # its bits offset the lattice, in each octave differently
     for octave in range(OCTAVES):
         x, y = u * (cycles * 2**octave), v * (cycles * 2**octave)
         left, low = np.floor(x), np.floor(y)
@@ -101,7 +102,7 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFol
     if kind == "image":
         return images.image(int(material.pattern[row]), size)
     if kind in PICTURES:
-        whole = picture(kind, int(material.pattern[row]) % VARIANTS)
+        whole = _kept_picture(kind, int(material.pattern[row]) % VARIANTS)
         return np.asarray(cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     if kind == "flat":
         return np.broadcast_to(_bytes(color), (*size, 3)).copy()
@@ -128,10 +129,12 @@ def paint(material: Materials, row: Any, size: tuple[int, int], images: ImageFol
     return np.asarray(palette[(share * (STEPS - 1) + 0.5).astype(np.int64)])
 
 
-@lru_cache(maxsize=256)
 def picture(kind: str, k: int) -> Image:
     """The picture `k` of a kind of generated pictures or of photographs, (SIDE, SIDE, 3) uint8 RGB."""
     return photograph_of(k, SIDE) if kind == "photograph" else picture_of(kind, k, SIDE)
+
+
+_kept_picture = lru_cache(maxsize=256)(picture)  # for `paint`; the ray caster's pool keeps pictures itself
 
 
 def _bytes(share: NDArray[np.floating[Any]]) -> Image:
