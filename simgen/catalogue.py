@@ -92,6 +92,11 @@ class World:
         return (*(note for solid in self.solids for note in solid.notes), *self.meshes.notices)
 
     @cached_property
+    def radii(self) -> Array:
+        """(M,) m: the radius of each of `solids`."""
+        return np.array([solid.radius for solid in self.solids])
+
+    @cached_property
     def loose(self) -> tuple[Box, ...]:
         """The boxes of all fixtures, in the order of Scenes.fixtures."""
         return tuple(box for group in self.fixtures for box in group)

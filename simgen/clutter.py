@@ -169,10 +169,9 @@ class _Surroundings:
     """What is in the scenes before clutter is, with the numbers of a sample along the last axis."""
 
     def __init__(self, blocks: Blocks, fixtures: Fixtures, cameras: Cameras, world: World) -> None:
-        radius = np.array([solid.radius for solid in world.solids])
         self.world = world
         self.blocks = np.moveaxis(blocks.world_from_block[..., :3, 3], 2, 0)  # (3, B, N)
-        self.reach = radius[blocks.model] * blocks.scale
+        self.reach = world.radii[blocks.model] * blocks.scale
         center, size, present = world.standing(fixtures)
         self.boxes, self.edges = np.moveaxis(center, 2, 0), np.moveaxis(size, 2, 0) / 2
         self.present, self.thick = present, size[..., 2] > FLAT
@@ -306,7 +305,7 @@ def clear_of_blocks(scenes: Scenes, world: World) -> Scenes:
     if not clutter.present.any():
         return scenes
     half = _extents(world, clutter.kind, clutter.variant)[..., :3] * clutter.size[..., None]
-    reach = np.array([solid.radius for solid in world.solids])[blocks.model] * blocks.scale
+    reach = world.radii[blocks.model] * blocks.scale
     turn = clutter.world_from_object[:, :, None, :3, :3]
     gap = blocks.world_from_block[:, None, :, :3, 3] - clutter.world_from_object[:, :, None, :3, 3]  # (B, C, N, 3)
     local = turn[..., 0, :] * gap[..., :1] + turn[..., 1, :] * gap[..., 1:2] + turn[..., 2, :] * gap[..., 2:]

@@ -173,7 +173,7 @@ class Sampler:
 
         model, scale = joined(draws, "model", int), joined(draws, "scale")
         present = np.concatenate([np.arange(n) < self._draw(draws, f"{group}/count") for group, n in groups], axis=1)
-        radius = np.array([solid.radius for solid in self.world.solids])[model] * scale
+        radius = self.world.radii[model] * scale
         # Blocks that are dropped may be anywhere on the table, whatever else is there.
         place = self._place(propose, np.where(settled[:, None], 0.0, radius), present, draws)
         together = self._one(draws, "gather")[settled]
