@@ -11,6 +11,7 @@ from typing import Any
 import warp as wp
 
 from simgen.engine import silence
+from simgen.render.lanes import LANES
 from simgen.scene import LIGHTS, MOST_LIGHTS
 
 wp.config.log_level = wp.LOG_WARNING  # no banner
@@ -26,7 +27,8 @@ FLAGS = (
 OPTIONS: dict[str, Any] = {"enable_backward": False, "fuse_fp": False, "fast_math": False, "cpu_compiler_flags": FLAGS}
 
 TILE = 16  # px: the rays of a tile are tested against the same parts
-RAYS = TILE * TILE
+ACROSS = TILE // LANES  # rays come eight at a time
+PACKETS = ACROSS * TILE  # of a tile
 STEP = 4  # px: the lens is solved at every so many, and interpolated between
 LISTS = MOST_LIGHTS + 1  # of parts that may shade a tile: one for each light, then that for the ambient light
 AMBIENT = MOST_LIGHTS

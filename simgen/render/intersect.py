@@ -1,47 +1,72 @@
 """Intersections of rays with bodies, and distances of points from them: functions of the ray caster's kernels.
 
-A ray is o + t d with t > 0 in any units of d; bodies are in their own frames (shapes.bodies.Body).
+A ray is o + t d with t > 0 in any units of d; bodies are in their own frames (shapes.bodies.Body). Eight rays are followed
+at once (lanes.py); branches are then choices, of which both sides are computed.
 """
 
 import warp as wp
 
 from simgen.render.device import BOX, Part, Tables, mat34
+from simgen.render.lanes import (
+    LANES,
+    add,
+    anywhere,
+    div,
+    dot,
+    lanes,
+    lanes3,
+    less,
+    mul,
+    normalized,
+    root,
+    spread,
+    sub,
+    where,
+    xyz,
+)
 from simgen.shapes.bodies import CAPSULE, MESH, QUADRIC
+from simgen.textures.procedural import ROUND_FACE
 
 FAR = wp.constant(1.0e9)
 ROUND = wp.constant(-1)  # the face of a curved surface
 MISS = wp.constant(-2)
 TINY = wp.constant(1.0e-30)
 _CAPSULE, _MESH, _QUADRIC, _BOX = (wp.constant(kind) for kind in (CAPSULE, MESH, QUADRIC, BOX))
+_LANES, _ROUND_FACE = wp.constant(LANES), wp.constant(ROUND_FACE)
+
+
+@wp.func
+def mapped(m: mat34, p: lanes3):
+    """The points `p` mapped by `m`."""
+    return xyz(
+        m[0, 0] * p.x + m[0, 1] * p.y + m[0, 2] * p.z + lanes(m[0, 3]),
+        m[1, 0] * p.x + m[1, 1] * p.y + m[1, 2] * p.z + lanes(m[1, 3]),
+        m[2, 0] * p.x + m[2, 1] * p.y + m[2, 2] * p.z + lanes(m[2, 3]),
+    )
 
 
 @wp.func
 def mapped(m: mat34, p: wp.vec3):
-    """The point `p` mapped by `m`."""
-    return wp.vec3(
-        m[0, 0] * p[0] + m[0, 1] * p[1] + m[0, 2] * p[2] + m[0, 3],
-        m[1, 0] * p[0] + m[1, 1] * p[1] + m[1, 2] * p[2] + m[1, 3],
-        m[2, 0] * p[0] + m[2, 1] * p[1] + m[2, 2] * p[2] + m[2, 3],
+    return m * wp.vec4(p[0], p[1], p[2], 1.0)
+
+
+@wp.func
+def turned(m: mat34, d: lanes3):
+    """The directions `d` mapped by `m`."""
+    return xyz(
+        m[0, 0] * d.x + m[0, 1] * d.y + m[0, 2] * d.z,
+        m[1, 0] * d.x + m[1, 1] * d.y + m[1, 2] * d.z,
+        m[2, 0] * d.x + m[2, 1] * d.y + m[2, 2] * d.z,
     )
 
 
 @wp.func
-def turned(m: mat34, d: wp.vec3):
-    """The direction `d` mapped by `m`."""
-    return wp.vec3(
-        m[0, 0] * d[0] + m[0, 1] * d[1] + m[0, 2] * d[2],
-        m[1, 0] * d[0] + m[1, 1] * d[1] + m[1, 2] * d[2],
-        m[2, 0] * d[0] + m[2, 1] * d[1] + m[2, 2] * d[2],
-    )
-
-
-@wp.func
-def turned_back(m: mat34, n: wp.vec3):
-    """The normal `n` of a surface in the coordinates that `m` maps to, in those that it maps from; not a unit vector."""
-    return wp.vec3(
-        m[0, 0] * n[0] + m[1, 0] * n[1] + m[2, 0] * n[2],
-        m[0, 1] * n[0] + m[1, 1] * n[1] + m[2, 1] * n[2],
-        m[0, 2] * n[0] + m[1, 2] * n[1] + m[2, 2] * n[2],
+def turned_back(m: mat34, n: lanes3):
+    """Normals `n` of a surface in the coordinates that `m` maps to, in those that it maps from; not unit vectors."""
+    return xyz(
+        m[0, 0] * n.x + m[1, 0] * n.y + m[2, 0] * n.z,
+        m[0, 1] * n.x + m[1, 1] * n.y + m[2, 1] * n.z,
+        m[0, 2] * n.x + m[1, 2] * n.y + m[2, 2] * n.z,
     )
 
 
@@ -61,10 +86,10 @@ def plane_at(part: Part, tables: Tables, k: int):
 
 
 @wp.func
-def quadric_span(part: Part, o: wp.vec3, d: wp.vec3):
-    """From where to where the ray is inside x^2 + y^2 + c z^2 <= (a + b z)^2: a quadratic in t.
+def quadric_span(part: Part, o: lanes3, d: lanes3):
+    """From where to where rays are inside x^2 + y^2 + c z^2 <= (a + b z)^2: a quadratic in t.
 
-    Where its leading coefficient is negative, the ray is steeper than a cone's side and meets both nappes; the part in the
+    Where its leading coefficient is negative, a ray is steeper than a cone's side and meets both nappes; the part in the
     lower one is what the planes leave.
     """
     p = mapped(part.unit, o)
@@ -72,218 +97,231 @@ def quadric_span(part: Part, o: wp.vec3, d: wp.vec3):
     a = part.curve[0]
     b = part.curve[1]
     c = part.curve[2]
-    reach = a + b * p[2]
-    widens = b * q[2]
-    square = q[0] * q[0] + q[1] * q[1] - widens * widens + c * q[2] * q[2]
-    half = p[0] * q[0] + p[1] * q[1] - reach * widens + c * p[2] * q[2]
-    rest = p[0] * p[0] + p[1] * p[1] - reach * reach + c * p[2] * p[2]
+    reach = lanes(a) + b * p.z
+    widens = b * q.z
+    square = q.x * q.x + q.y * q.y - widens * widens + c * q.z * q.z
+    half = p.x * q.x + p.y * q.y - reach * widens + c * p.z * q.z
+    rest = p.x * p.x + p.y * p.y - reach * reach + c * p.z * p.z
     discriminant = half * half - square * rest
-    enter = float(FAR)
-    leave = float(-FAR)
-    if square < 0.0:
-        root = wp.sqrt(wp.max(discriminant, 0.0))
-        if widens > 0.0:  # the cone widens along the ray: its lower nappe comes last
-            enter = (-half - root) / square
-            leave = FAR
-        else:
-            enter = -FAR
-            leave = (-half + root) / square
-    elif discriminant > 0.0:
-        root = wp.sqrt(discriminant)
-        inverse = 1.0 / wp.max(square, TINY)
-        enter = (-half - root) * inverse
-        leave = (-half + root) * inverse
+    zero = lanes(0.0)
+    steep = less(square, zero)
+    met = less(zero, discriminant)
+    opening = root(wp.max(discriminant, zero))
+    inverse = lanes(1.0) / where(steep, square, wp.max(square, lanes(TINY)))
+    first = (zero - half - opening) * inverse
+    last = (zero - half + opening) * inverse
+    upward = less(zero, widens)  # the cone widens along the ray: its lower nappe comes last
+    never = lanes(FAR)
+    enter = where(steep, where(upward, first, zero - never), where(met, first, never))
+    leave = where(steep, where(upward, never, last), where(met, last, zero - never))
     return enter, leave
 
 
 @wp.func
-def capsule_span(part: Part, o: wp.vec3, d: wp.vec3):
-    """From where to where the ray is inside a capsule: its cylinder, and the balls at its ends."""
+def capsule_span(part: Part, o: lanes3, d: lanes3):
+    """From where to where rays are inside a capsule: its cylinder, and the balls at its ends."""
     a = wp.vec3(part.unit[0, 0], part.unit[0, 1], part.unit[0, 2])
     axis = wp.vec3(part.unit[1, 0], part.unit[1, 1], part.unit[1, 2]) - a
     radius = part.curve[0]
     away = o - a
-    dd = wp.dot(d, d)
     aa = wp.max(wp.dot(axis, axis), TINY)
-    ad = wp.dot(axis, d)
-    ao = wp.dot(axis, away)
-    enter = float(FAR)
-    leave = float(-FAR)
+    dd = dot(d, d)
+    ad = dot(axis, d)
+    ao = dot(axis, away)
+    zero = lanes(0.0)
+    enter = lanes(FAR)
+    leave = lanes(-FAR)
     for end in range(2):  # the balls
         m = away - axis * float(end)
-        half = wp.dot(m, d)
-        rest = wp.dot(m, m) - radius * radius
+        half = dot(m, d)
+        rest = dot(m, m) - lanes(radius * radius)
         discriminant = half * half - dd * rest
-        if discriminant > 0.0:
-            root = wp.sqrt(discriminant)
-            enter = wp.min(enter, (-half - root) / dd)
-            leave = wp.max(leave, (-half + root) / dd)
+        met = less(zero, discriminant)
+        opening = root(wp.max(discriminant, zero))
+        enter = wp.min(enter, where(met, (zero - half - opening) / dd, lanes(FAR)))
+        leave = wp.max(leave, where(met, (zero - half + opening) / dd, lanes(-FAR)))
     square = aa * dd - ad * ad
-    half = aa * wp.dot(away, d) - ao * ad
-    rest = aa * wp.dot(away, away) - ao * ao - radius * radius * aa
+    half = aa * dot(away, d) - ao * ad
+    rest = aa * dot(away, away) - ao * ao - lanes(radius * radius * aa)
     discriminant = half * half - square * rest
-    if discriminant > 0.0 and square > TINY:
-        root = wp.sqrt(discriminant)
-        first = (-half - root) / square
-        along = ao + first * ad
-        if along > 0.0 and along < aa:
-            enter = wp.min(enter, first)
-        last = (-half + root) / square
-        along = ao + last * ad
-        if along > 0.0 and along < aa:
-            leave = wp.max(leave, last)
+    met = less(zero, discriminant) & less(lanes(TINY), square)
+    opening = root(wp.max(discriminant, zero))
+    square = where(met, square, lanes(1.0))
+    first = (zero - half - opening) / square
+    along = ao + first * ad
+    enter = where(met & less(zero, along) & less(along, lanes(aa)), wp.min(enter, first), enter)
+    last = (zero - half + opening) / square
+    along = ao + last * ad
+    leave = where(met & less(zero, along) & less(along, lanes(aa)), wp.max(leave, last), leave)
     return enter, leave
 
 
 @wp.func
-def span(part: Part, tables: Tables, o: wp.vec3, d: wp.vec3, most: float):
-    """From where to where the ray is inside a convex body, the end at most at `most`, and by which plane it enters (ROUND
-    for the curved surface). The body is missed where the end is not behind the start, and where it is not ahead of `o`."""
-    face = int(ROUND)
-    enter = float(-FAR)
-    leave = float(most)
+def slab(o: lanes, d: lanes, low: float, high: float):
+    """From where to where rays are between two planes across an axis, and by which of them they enter: 0 or 1."""
+    d = where(less(wp.abs(d), lanes(TINY)), lanes(TINY), d)
+    inverse = lanes(1.0) / d
+    first = (lanes(low) - o) * inverse
+    last = (lanes(high) - o) * inverse
+    return wp.min(first, last), wp.max(first, last), where(less(inverse, lanes(0.0)), lanes(1.0), lanes(0.0))
+
+
+@wp.func
+def span(part: Part, tables: Tables, o: lanes3, d: lanes3):
+    """From where to where rays are inside a convex body, and by which plane they enter (ROUND for the curved surface). A
+    body is missed where the end is not behind the start, and where it is not ahead of `o`."""
+    face = lanes(float(ROUND))
     if part.kind == _BOX:
-        for k in range(3):
-            along = d[k]
-            if wp.abs(along) < TINY:
-                along = TINY
-            inverse = 1.0 / along
-            first = (part.low[k] - o[k]) * inverse
-            last = (part.high[k] - o[k]) * inverse
-            side = 2 * k
-            if inverse < 0.0:
-                swap = first
-                first = last
-                last = swap
-                side = 2 * k + 1
-            if first > enter:
-                enter = first
-                face = side
-            leave = wp.min(leave, last)
-        return enter, leave, face
+        enter, leave, side = slab(o.x, d.x, part.low[0], part.high[0])
+        face = side
+        first, last, side = slab(o.y, d.y, part.low[1], part.high[1])
+        face = where(less(enter, first), side + lanes(2.0), face)
+        enter = wp.max(enter, first)
+        leave = wp.min(leave, last)
+        first, last, side = slab(o.z, d.z, part.low[2], part.high[2])
+        face = where(less(enter, first), side + lanes(4.0), face)
+        return wp.max(enter, first), wp.min(leave, last), face
+    enter = lanes(-FAR)
+    leave = lanes(FAR)
     for k in range(part.count):
         plane = tables.planes[part.first + k]
-        toward = plane[0] * d[0] + plane[1] * d[1] + plane[2] * d[2]
-        gap = plane[3] - (plane[0] * o[0] + plane[1] * o[1] + plane[2] * o[2])
-        if gap >= 0.0:  # `o` is on the plane's inner side
-            if toward > TINY:
-                leave = wp.min(leave, gap / toward)
-        elif toward < -TINY:
-            t = gap / toward
-            if t > enter:
-                enter = t
-                face = k
-        else:
-            leave = -FAR
-        if enter >= leave:
+        n = wp.vec3(plane[0], plane[1], plane[2])
+        toward = dot(n, d)
+        toward = where(less(wp.abs(toward), lanes(TINY)), lanes(TINY), toward)
+        t = (lanes(plane[3]) - dot(n, o)) / toward
+        outward = less(lanes(0.0), toward)
+        leave = wp.min(leave, where(outward, t, lanes(FAR)))
+        t = where(outward, lanes(-FAR), t)
+        face = where(less(enter, t), lanes(float(k)), face)
+        enter = wp.max(enter, t)
+        if not anywhere(less(enter, leave)):
             return enter, leave, face
-    if part.kind == _QUADRIC or part.kind == _CAPSULE:
-        first = float(0.0)
-        last = float(0.0)
-        if part.kind == _QUADRIC:
-            first, last = quadric_span(part, o, d)
-        else:
-            first, last = capsule_span(part, o, d)
-        if first > enter:
-            enter = first
-            face = ROUND
+    if part.kind == _QUADRIC:
+        first, last = quadric_span(part, o, d)
+        face = where(less(enter, first), lanes(float(ROUND)), face)
+        enter = wp.max(enter, first)
+        leave = wp.min(leave, last)
+    elif part.kind == _CAPSULE:
+        first, last = capsule_span(part, o, d)
+        enter = wp.max(enter, first)
         leave = wp.min(leave, last)
     return enter, leave, face
 
 
 @wp.func
-def crossing(part: Part, tables: Tables, o: wp.vec3, d: wp.vec3, least: float, most: float):
-    """Where the ray enters the body between `least` and `most`, and by which plane or triangle (ROUND for its curved
-    surface); FAR and MISS if it does not."""
-    if part.kind == _MESH:
-        hit = wp.mesh_query_ray(tables.meshes[part.mesh], o, d, most)
-        if hit.result and hit.t > least:
-            return hit.t, hit.face
-        return FAR, int(MISS)
-    enter, leave, face = span(part, tables, o, d, most)
-    if enter < leave and enter > least:
-        return enter, face
-    return FAR, int(MISS)
+def mesh_hits(part: Part, tables: Tables, o: lanes3, d: lanes3, least: lanes, most: float):
+    """Where rays first meet the mesh between `least` and `most`, and in which triangle; FAR and MISS if they do not."""
+    t = lanes(FAR)
+    face = lanes(float(MISS))
+    count = int(_LANES)  # a variable: the loop is not unrolled
+    for i in range(count):
+        a = wp.vec3(o.x[i], o.y[i], o.z[i])
+        b = wp.vec3(d.x[i], d.y[i], d.z[i])
+        hit = wp.mesh_query_ray(tables.meshes[part.mesh], a + b * least[i], b, most - least[i])
+        if hit.result:
+            t[i] = hit.t + least[i]
+            face[i] = float(hit.face)
+    return t, face
 
 
 @wp.func
-def hides(part: Part, tables: Tables, o: wp.vec3, d: wp.vec3, is_own: bool):
-    """Whether the body lies between the surface point `o` and `o` + `d`. A convex body never hides its own surface; `is_own`
-    states that `o` lies on it."""
+def crossing(part: Part, tables: Tables, o: lanes3, d: lanes3, least: float):
+    """Where rays enter the body beyond `least`, and by which plane or triangle (ROUND for its curved surface); FAR and MISS
+    if they do not."""
+    if part.kind == _MESH:
+        return mesh_hits(part, tables, o, d, lanes(least), FAR)
+    enter, leave, face = span(part, tables, o, d)
+    met = less(enter, leave) & less(lanes(least), enter)
+    return where(met, enter, lanes(FAR)), where(met, face, lanes(float(MISS)))
+
+
+@wp.func
+def hides(part: Part, tables: Tables, o: lanes3, d: lanes3, is_own: bool):
+    """Whether the body lies between the surface points `o` and `o` + `d`. A convex body never hides its own surface;
+    `is_own` states that `o` lies on it."""
     if part.kind == _MESH:
         start = 1.0e-4
         if is_own:
             start = 1.0e-3
-        back = start * wp.length(part.high - part.low) / wp.sqrt(wp.max(wp.dot(d, d), TINY))
-        hit = wp.mesh_query_ray(tables.meshes[part.mesh], o + d * back, d, 1.0 - back)
-        return hit.result
+        size = wp.length(part.high - part.low)
+        back = lanes(start * size) / root(wp.max(dot(d, d), lanes(TINY)))
+        t, face = mesh_hits(part, tables, o, d, back, 1.0)
+        return less(t, lanes(FAR))
     if is_own:
-        return False
-    enter, leave, face = span(part, tables, o, d, 1.0)
-    return enter < leave and leave > 0.0
+        return less(lanes(1.0), lanes(0.0))
+    enter, leave, face = span(part, tables, o, d)
+    return less(wp.max(enter, lanes(0.0)), wp.min(leave, lanes(1.0)))
 
 
 @wp.func
-def normal_at(part: Part, tables: Tables, face: int, p: wp.vec3):
-    """The outward normal of the body at its surface point `p`, in its own frame, and 4 times the face's number plus the axis
-    of projection of its texture. The normal of a curved surface is not a unit vector."""
-    if face >= 0 and part.kind != _MESH:
-        plane = plane_at(part, tables, face)
-        return wp.vec3(plane[0], plane[1], plane[2]), tables.faces[part.first + face]
-    if part.kind == _MESH:
-        return wp.mesh_eval_face_normal(tables.meshes[part.mesh], face), tables.faces[part.first + face]
-    n = wp.vec3(0.0, 0.0, 1.0)
+def normal_at(part: Part, tables: Tables, face: int, p: lanes3):
+    """The outward normals of the body at points `p` of one of its faces, in its own frame; the axis along which its texture
+    is projected there; and the face's number for textures. Normals of a curved surface are no unit vectors."""
+    if part.kind == _MESH or face >= 0:
+        n = wp.vec3(0.0, 0.0, 0.0)
+        if part.kind == _MESH:
+            n = wp.mesh_eval_face_normal(tables.meshes[part.mesh], face)
+        else:
+            plane = plane_at(part, tables, face)
+            n = wp.vec3(plane[0], plane[1], plane[2])
+        code = tables.faces[part.first + face]
+        return spread(n), lanes(float(code & 3)), code >> 2
+    normal = round_normal(part, p)
+    x = wp.abs(normal.x)
+    y = wp.abs(normal.y)
+    z = wp.abs(normal.z)
+    axis = where(less(wp.max(x, y), z), lanes(2.0), where(less(x, y), lanes(1.0), lanes(0.0)))
+    return normal, axis, int(_ROUND_FACE)
+
+
+@wp.func
+def round_normal(part: Part, p: lanes3):
+    """The outward normals of the curved surface of a capsule or a quadric at its points `p`; not unit vectors."""
     if part.kind == _CAPSULE:
-        a = wp.vec3(part.unit[0, 0], part.unit[0, 1], part.unit[0, 2])
-        axis = wp.vec3(part.unit[1, 0], part.unit[1, 1], part.unit[1, 2]) - a
-        along = wp.clamp(wp.dot(p - a, axis) / wp.max(wp.dot(axis, axis), TINY), 0.0, 1.0)
-        n = p - (a + axis * along)
-    else:
-        q = mapped(part.unit, p)
-        n = turned_back(
-            part.unit,
-            wp.vec3(q[0], q[1], part.curve[2] * q[2] - part.curve[1] * (part.curve[0] + part.curve[1] * q[2])),
-        )
-    x = wp.abs(n[0])
-    y = wp.abs(n[1])
-    z = wp.abs(n[2])
-    axis_number = int(0)
-    if z > wp.max(x, y):
-        axis_number = 2
-    elif y > x:
-        axis_number = 1
-    return n, 4 * 15 + axis_number  # textures.procedural.ROUND_FACE
-
-
-@wp.func
-def round_gap(part: Part, p: wp.vec3):
-    """How far the round side of a quadric is from the point `p` inside, at least, in the body's unit; never negative."""
+        return from_axis(part, p)
     q = mapped(part.unit, p)
-    reach = wp.sqrt(q[0] * q[0] + q[1] * q[1] + part.curve[2] * q[2] * q[2])
-    return wp.max((part.curve[0] + part.curve[1] * q[2] - reach) * part.metric, 0.0)
+    a = part.curve[0]
+    b = part.curve[1]
+    return turned_back(part.unit, xyz(q.x, q.y, part.curve[2] * q.z - b * (lanes(a) + b * q.z)))
 
 
 @wp.func
-def clearance(part: Part, tables: Tables, p: wp.vec3):
-    """How far the point `p` is from the body, in its own unit: at most the true distance, equal to it opposite a face;
-    negative inside. A mesh is infinitely far: it takes no ambient light."""
+def from_axis(part: Part, p: lanes3):
+    """The vectors to the points `p` from the nearest ones of a capsule's axis."""
+    a = wp.vec3(part.unit[0, 0], part.unit[0, 1], part.unit[0, 2])
+    axis = wp.vec3(part.unit[1, 0], part.unit[1, 1], part.unit[1, 2]) - a
+    away = p - a
+    along = dot(axis, away) / wp.max(wp.dot(axis, axis), TINY)
+    along = wp.min(wp.max(along, lanes(0.0)), lanes(1.0))
+    return p - (a + axis * along)
+
+
+@wp.func
+def beyond_round(part: Part, p: lanes3):
+    """How far points are beyond the round side of a quadric, at least, in the body's unit; negative inside."""
+    q = mapped(part.unit, p)
+    reach = root(q.x * q.x + q.y * q.y + part.curve[2] * q.z * q.z)
+    return (reach - (lanes(part.curve[0]) + part.curve[1] * q.z)) * part.metric
+
+
+@wp.func
+def clearance(part: Part, tables: Tables, p: lanes3):
+    """How far points are from the body, in its own unit: at most the true distance, equal to it opposite a face; negative
+    inside. A mesh is infinitely far: it takes no ambient light."""
     if part.kind == _MESH:
-        return FAR
-    far = float(-FAR)
+        return lanes(FAR)
+    if part.kind == _CAPSULE:
+        away = from_axis(part, p)
+        return root(dot(away, away)) - lanes(part.curve[0])
     if part.kind == _BOX:
-        for k in range(3):
-            far = wp.max(far, wp.max(part.low[k] - p[k], p[k] - part.high[k]))
-        return far
+        x = wp.max(lanes(part.low[0]) - p.x, p.x - lanes(part.high[0]))
+        y = wp.max(lanes(part.low[1]) - p.y, p.y - lanes(part.high[1]))
+        z = wp.max(lanes(part.low[2]) - p.z, p.z - lanes(part.high[2]))
+        return wp.max(wp.max(x, y), z)
+    far = lanes(-FAR)
     for k in range(part.count):
         plane = tables.planes[part.first + k]
-        far = wp.max(far, plane[0] * p[0] + plane[1] * p[1] + plane[2] * p[2] - plane[3])
+        far = wp.max(far, dot(wp.vec3(plane[0], plane[1], plane[2]), p) - lanes(plane[3]))
     if part.kind == _QUADRIC:
-        q = mapped(part.unit, p)
-        reach = wp.sqrt(q[0] * q[0] + q[1] * q[1] + part.curve[2] * q[2] * q[2])
-        far = wp.max(far, (reach - (part.curve[0] + part.curve[1] * q[2])) * part.metric)
-    elif part.kind == _CAPSULE:
-        a = wp.vec3(part.unit[0, 0], part.unit[0, 1], part.unit[0, 2])
-        axis = wp.vec3(part.unit[1, 0], part.unit[1, 1], part.unit[1, 2]) - a
-        along = wp.clamp(wp.dot(p - a, axis) / wp.max(wp.dot(axis, axis), TINY), 0.0, 1.0)
-        far = wp.length(p - (a + axis * along)) - part.curve[0]
+        far = wp.max(far, beyond_round(part, p))
     return far

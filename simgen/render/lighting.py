@@ -3,6 +3,7 @@
 import warp as wp
 
 from simgen.render.device import (
+    ACROSS,
     AMBIENT,
     BOX,
     DIRECTIONAL,
@@ -12,8 +13,7 @@ from simgen.render.device import (
     MIDDLE,
     NOTHING,
     OPTIONS,
-    RAYS,
-    TILE,
+    PACKETS,
     WALL_X,
     WINDOW,
     Light,
@@ -23,10 +23,15 @@ from simgen.render.device import (
     Tables,
     place_of,
 )
-from simgen.render.intersect import FAR, ROUND, clearance, mapped, normal_at, round_gap, turned_back
+from simgen.render.intersect import FAR, beyond_round, clearance, mapped, normal_at, plane_at, round_normal, turned_back
+from simgen.render.lanes import (
+    LANES, add, anywhere, div, dot, equal, floor, lanes, lanes3, length, less, looked_up, mul, no, normalized, root,
+    spread, sub, where, whole, wholes, words, xyz,
+)
 from simgen.render.occlusion import visible_share
-from simgen.render.shading import ambient_light, mirror_direction, mixed, product, reflected, surface_of
+from simgen.render.shading import ambient_light, mirror_direction, mixed, reflected, surface_of
 from simgen.render.texturing import surface_color
+from simgen.render.tracing import directions_of
 from simgen.scene import TEXTURES
 from simgen.shapes.bodies import QUADRIC
 
@@ -36,63 +41,124 @@ _FLAT, _QUADRIC = wp.constant(TEXTURES.index("flat")), wp.constant(QUADRIC)
 
 
 @wp.func
-def sky_place(d: wp.vec3):
-    """Where the direction `d` lies on a square picture of all directions: the octahedral map (Cigolle et al. 2014), in
+def sky_place(d: lanes3):
+    """Where directions lie on a square picture of all directions: the octahedral map (Cigolle et al. 2014), in
     [-0.5, 0.5]^2, straight up in the middle."""
-    total = wp.max(wp.abs(d[0]) + wp.abs(d[1]) + wp.abs(d[2]), 1.0e-12)
-    u = d[0] / total
-    v = d[1] / total
-    if d[2] < 0.0:
-        a = (1.0 - wp.abs(v)) * wp.sign(u)
-        b = (1.0 - wp.abs(u)) * wp.sign(v)
-        u = a
-        v = b
-    return wp.vec2(0.5 * u, 0.5 * v)
+    one = lanes(1.0)
+    total = wp.max(wp.abs(d.x) + wp.abs(d.y) + wp.abs(d.z), lanes(1.0e-12))
+    u = d.x / total
+    v = d.y / total
+    below = less(d.z, lanes(0.0))
+    a = (one - wp.abs(v)) * wp.sign(u)
+    b = (one - wp.abs(u)) * wp.sign(v)
+    return 0.5 * where(below, a, u), 0.5 * where(below, b, v)
 
 
 @wp.func
-def shade_ray(
+def toward_edge(normal: lanes3, other: lanes3, gap: lanes, radius: float):
+    """The normals, bent toward those of the `other` face within `radius` of it: halfway at the edge itself."""
+    share = wp.max(lanes(1.0) - gap / radius, lanes(0.0))
+    return normal + other * (share * share)
+
+
+@wp.func
+def rounded(part: Part, tables: Tables, face: int, n: lanes3, q: lanes3, radius: float):
+    """The normals `n` of a convex body at points `q` of a face, bent near its edges, and how far the next edge is, both in
+    the body's coordinates; `radius` is that of its edges."""
+    gap_to_edge = lanes(FAR)
+    zero = lanes(0.0)
+    bent = n
+    if face < 0:
+        bent = normalized(n)
+    elif part.kind == _QUADRIC:  # on a flat end: its rim is where the round side begins
+        gap = wp.max(zero - beyond_round(part, q), zero)
+        gap_to_edge = gap
+        if radius > 0.0 and anywhere(less(gap, lanes(radius))):
+            bent = toward_edge(bent, normalized(round_normal(part, q)), gap, radius)
+    for k in range(part.count):
+        if k != face and (part.kind != BOX or k // 2 != face // 2):
+            plane = plane_at(part, tables, k)
+            other = wp.vec3(plane[0], plane[1], plane[2])
+            gap = wp.max(lanes(plane[3]) - dot(other, q), zero)
+            gap_to_edge = wp.min(gap_to_edge, gap)
+            if radius > 0.0 and anywhere(less(gap, lanes(radius))):
+                bent = toward_edge(bent, spread(other), gap, radius)
+    return bent, gap_to_edge
+
+
+@wp.func
+def taken_share(
     tile: int,
-    s: int,
-    x: int,
+    scene: Scene,
+    tables: Tables,
+    parts: wp.array(dtype=Part),
+    spheres: wp.array(dtype=wp.vec4),
+    count: wp.array2d(dtype=int),
+    shading: wp.array3d(dtype=wp.int16),
+    p: lanes3,
+    normal: lanes3,
+    own: int,
+):
+    """The share of the ambient light that others take from points `p` of part `own`: Evans 2006, "Fast approximations for
+    global illumination on dynamic scenes", at three heights."""
+    taken = lanes(0.0)
+    one = lanes(1.0)
+    zero = lanes(0.0)
+    highest = p + normal * HIGH
+    for c in range(count[tile, AMBIENT]):
+        j = int(shading[tile, AMBIENT, c])
+        if j != own:
+            # Clearance grows by at most the distance: what does not reach the highest point reaches none.
+            sphere = spheres[scene.part + j]
+            away = wp.vec3(sphere[0], sphere[1], sphere[2]) - highest
+            limit = sphere[3] + HIGH
+            if anywhere(less(dot(away, away), lanes(limit * limit))):
+                part = parts[scene.part + j]
+                clear = clearance(part, tables, mapped(part.world, highest)) * part.scale
+                if anywhere(less(clear, lanes(HIGH))):
+                    taken += 0.25 / 1.75 * wp.min(wp.max(one - clear / HIGH, zero), one)
+                    clear = clearance(part, tables, mapped(part.world, p + normal * MIDDLE)) * part.scale
+                    taken += 0.5 / 1.75 * wp.min(wp.max(one - clear / MIDDLE, zero), one)
+                    clear = clearance(part, tables, mapped(part.world, p + normal * LOW)) * part.scale
+                    taken += 1.0 / 1.75 * wp.min(wp.max(one - clear / LOW, zero), one)
+    return wp.min(taken, one)
+
+
+@wp.func
+def shade_group(
+    tile: int,
+    x: lanes,
     y: int,
+    what: int,
+    found: int,
+    d: lanes3,
+    t: lanes,
     scene: Scene,
     tables: Tables,
     parts: wp.array(dtype=Part),
     spheres: wp.array(dtype=wp.vec4),
     materials: wp.array(dtype=Material),
     lights: wp.array(dtype=Light),
-    rays: wp.array3d(dtype=wp.vec3),
-    reach: wp.array3d(dtype=float),
-    hit: wp.array3d(dtype=wp.int16),
-    face: wp.array3d(dtype=int),
     count: wp.array2d(dtype=int),
     shading: wp.array3d(dtype=wp.int16),
     side: int,
-    number: int,
+    key: words,
     samples: int,
-    weight: float,
-    rgb: wp.array3d(dtype=wp.vec3),
 ):
-    """Adds the light of one ray; see `shade`."""
-    what = int(hit[s, y, x])
-    if what <= WINDOW:
-        rgb[s, y, x] = rgb[s, y, x] + lights[scene.light + (WINDOW - what)].radiance * weight
-        return
-    d = rays[s, y, x]
-    length = wp.length(d)
-    view = d * (-1.0 / length)
-    t = reach[s, y, x]
+    """The light of rays `d` that end at `t` on the face `found` of one part, `what`, or of the room or the background."""
+    distance = length(d)
+    view = d * (lanes(-1.0) / distance)
     p = scene.eye + d * t
-    pixel = t * length / (scene.focal * float(samples))  # m, what a ray stands for at this distance
+    pixel = t * distance / (scene.focal * float(samples))  # m, what a ray stands for at this distance
     row_of_material = scene.surface + 3  # the background
-    normal = wp.vec3(0.0, 0.0, 1.0)
-    box = wp.vec3(0.0, 0.0, 0.0)  # the point from the middle of the surface's bounding box, whose edges are `size`
+    normal = spread(wp.vec3(0.0, 0.0, 1.0))
+    box = normal  # the points from the middle of the surface's bounding box, whose edges are `size`
     size = wp.vec3(float(tables.width), float(tables.height), 1.0)
-    code = int(2)  # 4 times the face's number, and the axis of projection
+    axis = lanes(2.0)  # of the projection of the texture
+    number = int(0)  # of the face, for textures
     tone = float(-1.0)
     scale = float(1.0)  # m for each unit of `size`
-    gap_to_edge = float(FAR)  # m
+    gap_to_edge = lanes(FAR)  # m
     two_sided = bool(True)  # a convex body is seen from outside alone, though a rounded edge may face away
     if what >= 0:
         part = parts[scene.part + what]
@@ -103,49 +169,20 @@ def shade_ray(
         q = mapped(part.world, p)
         size = part.high - part.low
         box = q - (part.low + part.high) * 0.5
-        found = face[s, y, x]
-        n, face_code = normal_at(part, tables, found, q)
-        code = face_code
+        n, axis_there, number_there = normal_at(part, tables, found, q)
+        axis = axis_there
+        number = number_there
         radius = materials[row_of_material].edge / scale
         if part.mesh < 0 and (radius > 0.0 or materials[row_of_material].wear > 0.0):
-            # Near an edge the normal bends toward that of the other face, halfway at the edge itself.
-            bent = n
-            if part.kind == BOX:
-                for k in range(3):
-                    if k != found // 2:
-                        gap = wp.max(wp.min(q[k] - part.low[k], part.high[k] - q[k]), 0.0)
-                        gap_to_edge = wp.min(gap_to_edge, gap * scale)
-                        if gap < radius:
-                            share = 1.0 - gap / radius
-                            other = wp.vec3(0.0, 0.0, 0.0)
-                            other[k] = wp.sign(box[k])
-                            bent = bent + other * (share * share)
-            else:
-                if found < 0:
-                    bent = wp.normalize(n)
-                elif part.kind == _QUADRIC:  # on a flat end: its rim is where the round side begins
-                    gap = round_gap(part, q)
-                    gap_to_edge = gap * scale
-                    if gap < radius:
-                        share = 1.0 - gap / radius
-                        other, _ = normal_at(part, tables, ROUND, q)
-                        bent = bent + wp.normalize(other) * (share * share)
-                for k in range(part.count):
-                    if k != found:
-                        plane = tables.planes[part.first + k]
-                        other = wp.vec3(plane[0], plane[1], plane[2])
-                        gap = wp.max(plane[3] - wp.dot(other, q), 0.0)
-                        gap_to_edge = wp.min(gap_to_edge, gap * scale)
-                        if gap < radius:
-                            share = 1.0 - gap / radius
-                            bent = bent + other * (share * share)
+            bent, gap = rounded(part, tables, found, n, q, radius)
             n = bent
+            gap_to_edge = gap * scale
         normal = turned_back(part.world, n) * scale
         if found < 0 or radius > 0.0:  # others are unit vectors: bodies are only turned, moved and scaled
-            normal = wp.normalize(normal)
+            normal = normalized(normal)
     elif what == NOTHING:
-        box = wp.vec3(float(x) + 0.5 - 0.5 * size[0], 0.5 * size[1] - float(y) - 0.5, 0.0)
-        pixel = 1.0 / float(samples)
+        box = xyz(x + lanes(0.5 - 0.5 * size[0]), lanes(0.5 * size[1] - float(y) - 0.5), lanes(0.0))
+        pixel = lanes(1.0 / float(samples))
     else:
         size = tables.room_high - tables.room_low
         box = p - (tables.room_low + tables.room_high) * 0.5
@@ -153,117 +190,84 @@ def shade_ray(
         if what == FLOOR:
             row_of_material = scene.surface + 1
         elif what == WALL_X:
-            normal = wp.vec3(1.0, 0.0, 0.0)
-            code = 0
+            normal = spread(wp.vec3(1.0, 0.0, 0.0))
+            axis = lanes(0.0)
         else:
-            normal = wp.vec3(0.0, 1.0, 0.0)
-            code = 1
+            normal = spread(wp.vec3(0.0, 1.0, 0.0))
+            axis = lanes(1.0)
     m = materials[row_of_material]
-    albedo = m.color
+    albedo = spread(m.color)
     if tone >= 0.0 and m.layer < 0 and m.grime == 0.0:
-        albedo = mixed(m.color, m.color2, tone)
+        albedo = spread(m.color + (m.color2 - m.color) * tone)
     elif m.texture != _FLAT or m.grime > 0.0:
         extent = wp.max(size[0], wp.max(size[1], size[2]))
-        axis = code & 3
-        a = box[0]
-        b = box[2]
-        wide = size[0]
-        high = size[2]
-        if axis == 0:
-            a = box[1]
-            wide = size[1]
-        if axis == 2:
-            b = box[1]
-            high = size[1]
-        texels = float(1.0)
+        along_x = less(axis, lanes(0.5))
+        along_z = less(lanes(1.5), axis)
+        a = where(along_x, box.y, box.x)
+        b = where(along_z, box.y, box.z)
+        wide = where(along_x, lanes(size[1]), lanes(size[0]))
+        high = where(along_z, lanes(size[1]), lanes(size[2]))
+        texels = lanes(1.0)
         if m.layer >= 0 or m.grime > 0.0:
-            facing = wp.max(wp.abs(wp.dot(normal, view)), 0.2)
+            facing = wp.max(wp.abs(dot(normal, view)), lanes(0.2))
             if what == NOTHING:
-                facing = 1.0
-            texels = 256.0 * pixel / (extent * scale * wp.sqrt(facing))
-        albedo = surface_color(m, tables, a / wide, b / high, a / extent, b / extent, code >> 2, texels, tone)
+                facing = lanes(1.0)
+            texels = 256.0 * pixel / (extent * scale * root(facing))
+        albedo = surface_color(m, tables, a / wide, b / high, a / extent, b / extent, number, texels, tone)
     if what == NOTHING:
-        rgb[s, y, x] = rgb[s, y, x] + albedo * weight
-        return
-    if gap_to_edge < 0.004 * m.wear:
+        return albedo
+    if anywhere(less(gap_to_edge, lanes(0.004 * m.wear))):
         # Worn edges lose their color along a ragged border, up to 4 mm wide.
         cell = box * (scale * 700.0)
-        ragged = tables.lattice[
-            (int(wp.floor(cell[0])) * 73 + int(wp.floor(cell[1])) * 179 + int(wp.floor(cell[2])) * 283 + m.hash)
-            & 0xFFFF
-        ]
-        if gap_to_edge < 0.004 * m.wear * ragged:
-            albedo = mixed(albedo, wp.vec3(0.55, 0.5, 0.45), 0.8)
-    if two_sided and wp.dot(normal, d) > 0.0:
-        normal = -normal
+        place = whole(floor(cell.x)) * 73 + whole(floor(cell.y)) * 179 + whole(floor(cell.z)) * 283 + wholes(m.hash)
+        ragged = looked_up(tables.lattice, place & wholes(0xFFFF))
+        worn = albedo + (wp.vec3(0.55, 0.5, 0.45) - albedo) * 0.8
+        albedo = where(less(gap_to_edge, 0.004 * m.wear * ragged), worn, albedo)
+    if two_sided:
+        normal = where(less(lanes(0.0), dot(normal, d)), normal * -1.0, normal)
     surface = surface_of(m, normal, view, albedo)
-    taken = float(0.0)  # Evans 2006, "Fast approximations for global illumination on dynamic scenes", at three heights
+    open_share = lanes(1.0)
     if scene.occlusion > 0.0:
-        highest = p + normal * HIGH
-        for c in range(count[tile, AMBIENT]):
-            j = int(shading[tile, AMBIENT, c])
-            if j != what:
-                # Clearance grows by at most the distance: what does not reach the highest point reaches none.
-                sphere = spheres[scene.part + j]
-                away = wp.vec3(sphere[0], sphere[1], sphere[2]) - highest
-                limit = sphere[3] + HIGH
-                if wp.dot(away, away) < limit * limit:
-                    part = parts[scene.part + j]
-                    clear = clearance(part, tables, mapped(part.world, highest)) * part.scale
-                    if clear < HIGH:
-                        taken += 0.25 / 1.75 * wp.min(1.0 - clear / HIGH, 1.0)
-                        clear = clearance(part, tables, mapped(part.world, p + normal * MIDDLE)) * part.scale
-                        taken += 0.5 / 1.75 * wp.clamp(1.0 - clear / MIDDLE, 0.0, 1.0)
-                        clear = clearance(part, tables, mapped(part.world, p + normal * LOW)) * part.scale
-                        taken += 1.0 / 1.75 * wp.clamp(1.0 - clear / LOW, 0.0, 1.0)
-    mirrored = wp.vec3(1.0, 1.0, 1.0)
+        taken = taken_share(tile, scene, tables, parts, spheres, count, shading, p, normal, what)
+        open_share = open_share - scene.occlusion * taken
+    mirrored = spread(wp.vec3(1.0, 1.0, 1.0))
     if scene.reflection > 0.0 and surface.dielectric + surface.metal > 0.01:
         back = materials[scene.surface + 3]
-        where = sky_place(mirror_direction(surface))
-        blur = 4.0 + 60.0 * m.roughness  # texels that a rough surface's lobe covers
-        mirrored = mixed(
-            mirrored,
-            surface_color(back, tables, where[0], where[1], where[0], where[1], 0, blur, -1.0),
-            scene.reflection,
-        )
-    color = ambient_light(
-        surface, scene.sky, scene.ground, scene.toward, 1.0 - scene.occlusion * wp.min(taken, 1.0), mirrored
-    )
-    key = scene.seed + wp.uint32(x + y * tables.width) * wp.uint32(9781) + wp.uint32(number) * wp.uint32(6271)
+        u, v = sky_place(mirror_direction(surface))
+        blur = lanes(4.0 + 60.0 * m.roughness)  # texels that a rough surface's lobe covers
+        mirrored = mixed(mirrored, surface_color(back, tables, u, v, u, v, 0, blur, -1.0), scene.reflection)
+    color = ambient_light(surface, scene.sky, scene.ground, scene.toward, open_share, mirrored)
     for k in range(scene.lights):
         light = lights[scene.light + k]
-        toward = light.place
-        falloff = float(1.0)
+        toward = spread(light.place)
+        arriving = lanes(1.0)
         if light.kind != DIRECTIONAL:
             toward = light.place - p
-            square = wp.max(wp.dot(toward, toward), 1.0e-6)
-            inverse = 1.0 / wp.sqrt(square)
-            falloff = inverse * inverse
+            inverse = lanes(1.0) / root(wp.max(dot(toward, toward), lanes(1.0e-6)))
+            arriving = inverse * inverse
             toward = toward * inverse
-        cosine = wp.dot(normal, toward)
-        if cosine > 0.0:
-            arriving = falloff
-            if count[tile, k] > 0:
-                arriving = falloff * visible_share(
-                    tables,
-                    parts,
-                    spheres,
-                    scene,
-                    light,
-                    shading,
-                    tile,
-                    k,
-                    count[tile, k],
-                    p,
-                    normal,
-                    what,
-                    side,
-                    key + wp.uint32(light.number) * wp.uint32(26699),
+        cosine = wp.max(dot(normal, toward), lanes(0.0))
+        if anywhere(less(lanes(0.0), cosine)):
+            hiding = count[tile, k]
+            if hiding > 0:
+                seed = key + words(wp.uint32(light.number) * wp.uint32(26699))
+                arriving = arriving * visible_share(
+                    tables, parts, spheres, scene, light, shading, tile, k, hiding, p, normal, what, side, seed
                 )
-            if arriving > 0.0:
+            if anywhere(less(lanes(0.0), arriving)):
                 lit = reflected(surface, toward, cosine, light.specular)
-                color = color + product(lit, light.strength) * arriving
-    rgb[s, y, x] = rgb[s, y, x] + color * weight
+                color = color + lit * spread(light.strength) * arriving
+    return color
+
+
+@wp.func_native("""
+    wp::vec_t<8, unsigned> r;
+    for (int i = 0; i < 8; ++i)
+        r.c[i] = key + (unsigned)(pixel + i) * 9781u;
+    return r;
+""")
+def pixel_keys(pixel: int, key: wp.uint32) -> words:
+    """The seeds of the random numbers of eight pixels; `pixel` is the first one's number in the picture."""
 
 
 @wp.kernel
@@ -272,14 +276,14 @@ def shade(
     each: int,
     tables: Tables,
     scenes: wp.array(dtype=Scene),
+    nodes: wp.array3d(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
     spheres: wp.array(dtype=wp.vec4),
     materials: wp.array(dtype=Material),
     lights: wp.array(dtype=Light),
-    rays: wp.array3d(dtype=wp.vec3),
-    reach: wp.array3d(dtype=float),
-    hit: wp.array3d(dtype=wp.int16),
-    face: wp.array3d(dtype=int),
+    reach: wp.array3d(dtype=lanes),
+    hit: wp.array3d(dtype=wholes),
+    face: wp.array3d(dtype=wholes),
     count: wp.array2d(dtype=int),
     shading: wp.array3d(dtype=wp.int16),
     side: int,
@@ -289,37 +293,61 @@ def shade(
     rgb: wp.array3d(dtype=wp.vec3),
 ):
     """Adds `weight` of the linear light of each pixel's ray to `rgb`; `number` tells the passes of a picture apart, in which
-    a pixel has `samples` rays in each direction."""
-
-    start = first * RAYS + wp.tid() * each
-    tile = start // RAYS
+    a pixel has `samples` rays in each direction. Eight pixels that show the same face are shaded at once."""
+    start = first * PACKETS + wp.tid() * each
+    tile = start // PACKETS
     s, x0, y0 = place_of(tile, tables)
-    inner = start - tile * RAYS
     scene = scenes[s]
+    pass_key = scene.seed + wp.uint32(number) * wp.uint32(6271)
     for k in range(each):
-        x = x0 + (inner + k) % TILE
-        y = y0 + (inner + k) // TILE
-        if x < tables.width and y < tables.height:
-            shade_ray(
-                tile,
-                s,
-                x,
-                y,
-                scene,
-                tables,
-                parts,
-                spheres,
-                materials,
-                lights,
-                rays,
-                reach,
-                hit,
-                face,
-                count,
-                shading,
-                side,
-                number,
-                samples,
-                weight,
-                rgb,
-            )
+        packet = start - tile * PACKETS + k
+        x = x0 + packet % ACROSS * LANES
+        y = y0 + packet // ACROSS
+        if y < tables.height:
+            whats = hit[s, y, x // LANES]
+            faces = face[s, y, x // LANES]
+            places = lanes(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0) + lanes(float(x))
+            d = directions_of(scene, nodes, s, x, y)
+            t = reach[s, y, x // LANES]
+            key = pixel_keys(x + y * tables.width, pass_key)
+            left = no(less(lanes(float(tables.width) - 0.5), places))
+            lane = int(0)
+            while lane < LANES:
+                if left[lane] != 0:
+                    what = whats[lane]
+                    found = faces[lane]
+                    group = left & equal(whats, what)
+                    color = spread(wp.vec3(0.0, 0.0, 0.0))
+                    if what <= WINDOW:
+                        color = spread(lights[scene.light + (WINDOW - what)].radiance)
+                    else:
+                        if what >= 0:
+                            group = group & equal(faces, found)
+                        # The lanes of others repeat the first of these.
+                        o = wp.vec3(d.x[lane], d.y[lane], d.z[lane])
+                        color = shade_group(
+                            tile,
+                            where(group, places, lanes(places[lane])),
+                            y,
+                            what,
+                            found,
+                            where(group, d, spread(o)),
+                            where(group, t, lanes(t[lane])),
+                            scene,
+                            tables,
+                            parts,
+                            spheres,
+                            materials,
+                            lights,
+                            count,
+                            shading,
+                            side,
+                            key,
+                            samples,
+                        )
+                    left = left & no(group)
+                    for i in range(LANES):
+                        if group[i] != 0:
+                            add_light = wp.vec3(color.x[i], color.y[i], color.z[i]) * weight
+                            rgb[s, y, x + i] = rgb[s, y, x + i] + add_light
+                lane += 1

@@ -3,6 +3,7 @@
 import warp as wp
 
 from simgen.render.device import (
+    ACROSS,
     AMBIENT,
     DIRECTIONAL,
     DIRECTIONS,
@@ -11,7 +12,7 @@ from simgen.render.device import (
     LISTS,
     NOTHING,
     OPTIONS,
-    TILE,
+    PACKETS,
     WINDOW,
     WINDOW_LIGHT,
     Light,
@@ -21,11 +22,12 @@ from simgen.render.device import (
     place_of,
 )
 from simgen.render.intersect import FAR, clearance, hides, mapped, plane_at, turned
+from simgen.render.lanes import (
+    LANES, add, anywhere, div, dot, equal, lanes, lanes3, less, mul, no, root, spread, sub, where, wholes, words, xyz,
+)
+from simgen.render.tracing import directions_of
 
 wp.set_module_options(OPTIONS)
-
-_PCG_FACTOR, _PCG_STEP = wp.constant(wp.uint32(747796405)), wp.constant(wp.uint32(2891336453))
-
 
 @wp.func
 def parted(part: Part, tables: Tables, a: wp.vec3, a_radius: float, b: wp.vec3, b_radius: float):
@@ -44,12 +46,12 @@ def occluders(
     first: int,
     tables: Tables,
     scenes: wp.array(dtype=Scene),
+    nodes: wp.array3d(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
     spheres: wp.array(dtype=wp.vec4),
     lights: wp.array(dtype=Light),
-    rays: wp.array3d(dtype=wp.vec3),
-    reach: wp.array3d(dtype=float),
-    hit: wp.array3d(dtype=wp.int16),
+    reach: wp.array3d(dtype=lanes),
+    hit: wp.array3d(dtype=wholes),
     count: wp.array2d(dtype=int),
     shading: wp.array3d(dtype=wp.int16),
 ):
@@ -58,18 +60,23 @@ def occluders(
     tile = first + wp.tid()
     s, x0, y0 = place_of(tile, tables)
     scene = scenes[s]
-    low = wp.vec3(FAR, FAR, FAR)
-    high = wp.vec3(-FAR, -FAR, -FAR)
-    for iy in range(TILE):
-        for ix in range(TILE):
-            x = x0 + ix
-            y = y0 + iy
-            if x < tables.width and y < tables.height:
-                what = int(hit[s, y, x])
-                if what != NOTHING and what > WINDOW:
-                    p = scene.eye + rays[s, y, x] * reach[s, y, x]
-                    low = wp.min(low, p)
-                    high = wp.max(high, p)
+    near = spread(wp.vec3(FAR, FAR, FAR))
+    far = spread(wp.vec3(-FAR, -FAR, -FAR))
+    for packet in range(PACKETS):
+        x = x0 + packet % ACROSS * LANES
+        y = y0 + packet // ACROSS
+        if y < tables.height:
+            what = hit[s, y, x // LANES]
+            solid = wholes(1) - equal(what, NOTHING)
+            for i in range(LANES):
+                if what[i] <= WINDOW or x + i >= tables.width:
+                    solid[i] = 0
+            if anywhere(solid):
+                p = scene.eye + directions_of(scene, nodes, s, x, y) * reach[s, y, x // LANES]
+                near = where(solid, xyz(wp.min(near.x, p.x), wp.min(near.y, p.y), wp.min(near.z, p.z)), near)
+                far = where(solid, xyz(wp.max(far.x, p.x), wp.max(far.y, p.y), wp.max(far.z, p.z)), far)
+    low = wp.vec3(wp.min(near.x), wp.min(near.y), wp.min(near.z))
+    high = wp.vec3(wp.max(far.x), wp.max(far.y), wp.max(far.z))
     for k in range(LISTS):
         count[tile, k] = 0
     if low[0] > high[0]:
@@ -115,24 +122,34 @@ def occluders(
             if wp.dot(away, away) <= limit * limit:
                 part = parts[scene.part + j]
                 a = mapped(part.world, middle)
-                if part.darkens != 0 and clearance(part, tables, a) * part.scale <= reach_of:
+                clear = clearance(part, tables, spread(a))
+                if part.darkens != 0 and clear[0] * part.scale <= reach_of:
                     shading[tile, AMBIENT, n] = wp.int16(j)
                     n += 1
         count[tile, AMBIENT] = n
 
 
-@wp.func
-def hashed(value: wp.uint32):
-    """A well-mixed 32-bit number: the PCG output function (Jarzynski and Olano 2020, "Hash Functions for GPU Rendering")."""
-    state = value * _PCG_FACTOR + _PCG_STEP
-    word = ((state >> ((state >> wp.uint32(28)) + wp.uint32(4))) ^ state) * wp.uint32(277803737)
-    return (word >> wp.uint32(22)) ^ word
+@wp.func_native("""
+    wp::vec_t<8, unsigned> r;
+    for (int i = 0; i < 8; ++i) {
+        unsigned state = value.c[i] * 747796405u + 2891336453u;
+        unsigned word = ((state >> ((state >> 28) + 4)) ^ state) * 277803737u;
+        r.c[i] = (word >> 22) ^ word;
+    }
+    return r;
+""")
+def hashed(value: words) -> words:
+    """Well-mixed 32-bit numbers: the PCG output function (Jarzynski and Olano 2020, "Hash Functions for GPU Rendering")."""
 
 
-@wp.func
-def share_of(word: wp.uint32):
-    """A number in [0, 1) from the upper bits of `word`."""
-    return float(int(word >> wp.uint32(8))) * (1.0 / 16777216.0)
+@wp.func_native("""
+    wp::vec_t<8, float> r;
+    for (int i = 0; i < 8; ++i)
+        r.c[i] = (float)(int)(word.c[i] >> 8) * (1.0f / 16777216.0f);
+    return r;
+""")
+def share_of(word: words) -> lanes:
+    """Numbers in [0, 1) from the upper bits of `word`."""
 
 
 @wp.func
@@ -146,75 +163,83 @@ def visible_share(
     tile: int,
     k: int,
     n: int,
-    p: wp.vec3,
-    normal: wp.vec3,
+    p: lanes3,
+    normal: lanes3,
     own: int,
     side: int,
-    key: wp.uint32,
+    key: words,
 ):
-    """The share of light `k` that no part hides from the point `p` of part `own`, whose surface has the `normal`: of side^2
+    """The shares of light `k` that no part hides from points `p` of part `own`, whose surface has these normals: of side^2
     places on an area light, one in each ring and sector of equal area, or in each square of a window."""
     toward = light.place - p
     if light.kind == DIRECTIONAL:
-        toward = light.place * FAR_LIGHT
-    inverse = 1.0 / wp.max(wp.dot(toward, toward), 1.0e-12)
-    shrink = wp.max(1.0 - light.radius * light.radius * inverse, 0.0)
+        toward = spread(light.place * FAR_LIGHT)
+    zero = lanes(0.0)
+    one = lanes(1.0)
+    inverse = one / wp.max(dot(toward, toward), lanes(1.0e-12))
+    shrink = wp.max(one - light.radius * light.radius * inverse, zero)
     hides_itself = False
     if own >= 0:
         hides_itself = parts[scene.part + own].mesh >= 0
-    # Bit c: whether part c of the list, of the first 63, meets the cone from the point to the light.
-    one = wp.int64(1)
+    # Bit c: whether part c of the list, of the first 63, meets the cone from a point to the light.
+    bit = wp.int64(1)
     meets = wp.int64(0)
     for c in range(wp.min(n, 63)):
         j = int(shading[tile, k, c])
-        sphere = spheres[scene.part + j]
-        away = wp.vec3(sphere[0], sphere[1], sphere[2]) - p
-        along = wp.clamp(wp.dot(away, toward) * inverse, 0.0, 1.0)
-        gap = away - toward * along
-        limit = sphere[3] + light.radius * along
-        # A part that is wholly behind the surface hides nothing of what is before it.
-        before = wp.dot(away, normal) > -sphere[3]
-        if before and wp.dot(gap, gap) * shrink <= limit * limit and (j != own or hides_itself):
-            meets = meets | (one << wp.int64(c))
+        if j != own or hides_itself:
+            sphere = spheres[scene.part + j]
+            away = wp.vec3(sphere[0], sphere[1], sphere[2]) - p
+            along = wp.min(wp.max(dot(away, toward) * inverse, zero), one)
+            gap = away - toward * along
+            limit = lanes(sphere[3]) + light.radius * along
+            # A part that is wholly behind the surface hides nothing of what is before it.
+            before = less(lanes(-sphere[3]), dot(away, normal))
+            if anywhere(before & no(less(limit * limit, dot(gap, gap) * shrink))):
+                meets = meets | (bit << wp.int64(c))
     if meets == wp.int64(0) and n <= 63:
-        return float(1.0)
+        return one
     places = int(side)
     if light.radius == 0.0:
         places = 1
-    open_places = int(0)
+    shown = lanes(0.0)
     word = hashed(key)
     for ring in range(places):
         for sector in range(places):
             line = toward
             if light.radius > 0.0:
                 word = hashed(word)
-                a = (float(ring) + share_of(word)) / float(places)
+                a = (lanes(float(ring)) + share_of(word)) / float(places)
                 word = hashed(word)
-                b = (float(sector) + share_of(word)) / float(places)
+                b = (lanes(float(sector)) + share_of(word)) / float(places)
                 if light.kind == WINDOW_LIGHT:
-                    a = 2.0 * a - 1.0
-                    b = 2.0 * b - 1.0
+                    a = 2.0 * a - one
+                    b = 2.0 * b - one
                 else:
-                    away_from_middle = wp.sqrt(a)
-                    turn = tables.circle[wp.min(int(b * float(DIRECTIONS)), DIRECTIONS - 1)]
-                    a = away_from_middle * turn[0]
-                    b = away_from_middle * turn[1]
-                line = line + light.across * a + light.up * b
-            square = wp.dot(line, line)
-            hidden = bool(False)
+                    from_middle = root(a)
+                    for i in range(LANES):
+                        turn = tables.circle[wp.min(int(b[i] * float(DIRECTIONS)), DIRECTIONS - 1)]
+                        a[i] = turn[0]
+                        b[i] = turn[1]
+                    a = from_middle * a
+                    b = from_middle * b
+                line = (line + light.across * a) + light.up * b
+            square = dot(line, line)
+            hidden = less(one, zero)
             c = int(0)
-            while c < n and not hidden:
-                if c >= 63 or ((meets >> wp.int64(c)) & one) != wp.int64(0):
+            while c < n:
+                if c >= 63 or ((meets >> wp.int64(c)) & bit) != wp.int64(0):
                     j = int(shading[tile, k, c])
                     sphere = spheres[scene.part + j]
                     away = wp.vec3(sphere[0], sphere[1], sphere[2]) - p
-                    along = wp.dot(away, line)
-                    if wp.dot(away, away) * square - along * along <= sphere[3] * sphere[3] * square:
+                    along = dot(away, line)
+                    beside = dot(away, away) * square - along * along
+                    near = no(hidden) & no(less(sphere[3] * sphere[3] * square, beside))
+                    if anywhere(near):
                         part = parts[scene.part + j]
-                        hidden = hides(part, tables, mapped(part.world, p), turned(part.world, line), j == own)
+                        behind = hides(part, tables, mapped(part.world, p), turned(part.world, line), j == own)
+                        hidden = hidden | (near & behind)
+                        if not anywhere(no(hidden)):
+                            c = n
                 c += 1
-            if not hidden:
-                open_places += 1
-    if places == 1:
-        return float(open_places)
-    return float(open_places) / float(places * places)
+            shown = shown + where(hidden, zero, one)
+    return shown / float(places * places)

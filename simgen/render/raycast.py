@@ -28,7 +28,8 @@ from simgen.errors import ConfigError, RenderError
 from simgen.pictures import Image
 from simgen.render import Frames, lighting, occlusion, tracing
 from simgen.render.buffers import Buffers, Shapes, buffers_of
-from simgen.render.device import DIRECTIONS, LISTS, RAYS, STEP, TILE, Light, Material, Part, Scene, Tables
+from simgen.render.device import ACROSS, DIRECTIONS, LISTS, PACKETS, STEP, TILE, Light, Material, Part, Scene, Tables
+from simgen.render.lanes import lanes, wholes
 from simgen.render.lighting import shade
 from simgen.render.occlusion import occluders
 from simgen.render.tracing import candidates, lens, trace
@@ -126,9 +127,9 @@ class RaycastRenderer:
         near = self._zeros("near", (tiles, most), wp.int16)
         number = self._zeros("number", (tiles, LISTS), int)
         shading = self._zeros("shading", (tiles, LISTS, most), wp.int16)
-        rays = self._zeros("rays", depth.shape, wp.vec3)
-        reach, hit = self._zeros("reach", depth.shape, float), self._zeros("hit", depth.shape, wp.int16)
-        face = self._zeros("face", depth.shape, int)
+        packets = (batch, -(-height // TILE) * TILE, self._tables.across * ACROSS)
+        reach, hit = self._zeros("reach", packets, lanes), self._zeros("hit", packets, wholes)
+        face = self._zeros("face", packets, wholes)
         side = self._samples
         steps = [((j % side + 0.5) / side - 0.5, (j // side + 0.5) / side - 0.5) for j in range(side * side)]
         # Masks and depth are those of the pixels' centers; with an even number of samples that is a pass of its own.
@@ -140,34 +141,20 @@ class RaycastRenderer:
         def share(first: int, last: int) -> None:
             """All passes of the tiles `first` to `last`."""
             n, tables = last - first, self._tables
-            each = RAYS if self._on_cpu else 1  # rays of a thread: to start one costs as much as a ray
+            each = PACKETS if self._on_cpu else 1  # of a thread: to start one costs as much as a ray
+            threads = n * PACKETS // each
             middle = nodes[passes.index((0.0, 0.0))]
             self._launch(candidates, n, [first, tables, scene, middle, spheres], [count, near])
             for j, (step, grid) in enumerate(zip(passes, nodes, strict=True)):
                 labels = int(step == (0.0, 0.0))
                 seen = [first, each, tables, scene, grid, part, light, count, near, labels]
-                self._launch(trace, n * RAYS // each, seen, [rays, reach, hit, face, depth, slot, amodal])
+                self._launch(trace, threads, seen, [reach, hit, face, depth, slot, amodal])
                 if step not in steps:
                     continue
-                seen = [first, tables, scene, part, spheres, light, rays, reach, hit]
+                seen = [first, tables, scene, grid, part, spheres, light, reach, hit]
                 self._launch(occluders, n, seen, [number, shading])
-                seen = [
-                    first,
-                    each,
-                    tables,
-                    scene,
-                    part,
-                    spheres,
-                    material,
-                    light,
-                    rays,
-                    reach,
-                    hit,
-                    face,
-                    number,
-                    shading,
-                ]
-                self._launch(shade, n * RAYS // each, [*seen, self._side, j, self._samples, 1.0 / len(steps)], [rgb])
+                seen = [first, each, tables, scene, grid, part, spheres, material, light, reach, hit, face, number, shading]
+                self._launch(shade, threads, [*seen, self._side, j, self._samples, 1.0 / len(steps)], [rgb])
 
         if not self._on_cpu:
             share(0, tiles)

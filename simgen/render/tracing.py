@@ -7,7 +7,8 @@ from simgen.render.device import (
     FLOOR,
     NOTHING,
     OPTIONS,
-    RAYS,
+    PACKETS,
+    ACROSS,
     STEP,
     TILE,
     WALL_X,
@@ -20,7 +21,10 @@ from simgen.render.device import (
     Tables,
     place_of,
 )
-from simgen.render.intersect import FAR, MISS, crossing, turned
+from simgen.render.intersect import FAR, crossing, turned
+from simgen.render.lanes import (
+    LANES, add, anywhere, div, dot, equal, lanes, lanes3, less, mul, no, spread, sub, where, whole, wholes, xyz,
+)
 
 wp.set_module_options(OPTIONS)
 
@@ -90,20 +94,44 @@ def lens(
 
 
 @wp.func
-def direction_of(scene: Scene, nodes: wp.array3d(dtype=wp.vec2), s: int, x: int, y: int):
-    """The ray of a pixel in world coordinates, 1 along the optical axis."""
+def direction_of(scene: Scene, nodes: wp.array3d(dtype=wp.vec2), s: int, column: int, row: int):
+    """The ray of a node of the lens' grid in world coordinates, 1 along the optical axis."""
+    node = nodes[s, row, column]
+    return scene.rotation * wp.vec3(node[0], node[1], 1.0)
+
+
+@wp.func
+def directions_of(scene: Scene, nodes: wp.array3d(dtype=wp.vec2), s: int, x: int, y: int):
+    """The rays of the eight pixels from (x, y) to the right in world coordinates, 1 along the optical axis: interpolated
+    between the nodes of the lens' grid, of which every lens' cell spans four pixels."""
     column = x // STEP
     row = y // STEP
-    fx = float(x - column * STEP) / float(STEP)
+    fx = lanes(0.0, 0.25, 0.5, 0.75, 0.0, 0.25, 0.5, 0.75)
     fy = float(y - row * STEP) / float(STEP)
     a = nodes[s, row, column]
     b = nodes[s, row, column + 1]
-    c = nodes[s, row + 1, column]
-    d = nodes[s, row + 1, column + 1]
-    top = a + (b - a) * fx
-    bottom = c + (d - c) * fx
-    place = top + (bottom - top) * fy
-    return scene.rotation * wp.vec3(place[0], place[1], 1.0)
+    c = nodes[s, row, column + 2]
+    d = nodes[s, row + 1, column]
+    e = nodes[s, row + 1, column + 1]
+    f = nodes[s, row + 1, column + 2]
+    top_x = halves(a[0], b[0]) + halves(b[0] - a[0], c[0] - b[0]) * fx
+    top_y = halves(a[1], b[1]) + halves(b[1] - a[1], c[1] - b[1]) * fx
+    bottom_x = halves(d[0], e[0]) + halves(e[0] - d[0], f[0] - e[0]) * fx
+    bottom_y = halves(d[1], e[1]) + halves(e[1] - d[1], f[1] - e[1]) * fx
+    u = top_x + (bottom_x - top_x) * fy
+    v = top_y + (bottom_y - top_y) * fy
+    r = scene.rotation
+    return xyz(
+        r[0, 0] * u + r[0, 1] * v + lanes(r[0, 2]),
+        r[1, 0] * u + r[1, 1] * v + lanes(r[1, 2]),
+        r[2, 0] * u + r[2, 1] * v + lanes(r[2, 2]),
+    )
+
+
+@wp.func
+def halves(a: float, b: float):
+    """`a` in the left four lanes, `b` in the right ones."""
+    return lanes(a, a, a, a, b, b, b, b)
 
 
 @wp.kernel
@@ -121,10 +149,13 @@ def candidates(
     tile = first + wp.tid()
     s, x, y = place_of(tile, tables)
     scene = scenes[s]
-    a = wp.normalize(direction_of(scene, nodes, s, x, y))
-    b = wp.normalize(direction_of(scene, nodes, s, x + TILE - 1, y))
-    c = wp.normalize(direction_of(scene, nodes, s, x, y + TILE - 1))
-    d = wp.normalize(direction_of(scene, nodes, s, x + TILE - 1, y + TILE - 1))
+    column = x // STEP
+    row = y // STEP
+    across = TILE // STEP
+    a = wp.normalize(direction_of(scene, nodes, s, column, row))
+    b = wp.normalize(direction_of(scene, nodes, s, column + across, row))
+    c = wp.normalize(direction_of(scene, nodes, s, column, row + across))
+    d = wp.normalize(direction_of(scene, nodes, s, column + across, row + across))
     axis = wp.normalize(a + b + c + d)
     # The cone about the axis, wider by what a lens bends a tile's edges beyond its corners, and by half a pixel.
     cosine = wp.min(wp.min(wp.dot(a, axis), wp.dot(b, axis)), wp.min(wp.dot(c, axis), wp.dot(d, axis)))
@@ -147,125 +178,44 @@ def candidates(
 
 
 @wp.func
-def window_depth(light: Light, o: wp.vec3, d: wp.vec3):
-    """Where the ray meets the square of a window, FAR if it does not. It is seen from the table's side alone."""
+def window_depth(light: Light, o: wp.vec3, d: lanes3):
+    """Where rays meet the square of a window, FAR if they do not. It is seen from the table's side alone."""
     normal = wp.cross(light.across, light.up)
-    toward = wp.dot(normal, d)
-    if toward < 1.0e-12:
-        return FAR
-    t = wp.dot(normal, light.place - o) / toward
-    if t <= 0.0:
-        return FAR
-    p = o + d * t - light.place
-    a = wp.dot(p, light.across) / wp.dot(light.across, light.across)
-    b = wp.dot(p, light.up) / wp.dot(light.up, light.up)
-    if wp.abs(a) > 1.0 or wp.abs(b) > 1.0:
-        return FAR
-    return t
+    toward = dot(normal, d)
+    met = no(less(toward, lanes(1.0e-12)))
+    t = lanes(wp.dot(normal, light.place - o)) / where(met, toward, lanes(1.0))
+    p = (o + d * t) - light.place
+    a = wp.abs(dot(light.across, p)) / wp.dot(light.across, light.across)
+    b = wp.abs(dot(light.up, p)) / wp.dot(light.up, light.up)
+    met = met & less(lanes(0.0), t) & no(less(lanes(1.0), wp.max(a, b)))
+    return where(met, t, lanes(FAR))
 
 
 @wp.func
-def trace_ray(
-    tile: int,
-    s: int,
-    x: int,
-    y: int,
-    scene: Scene,
-    tables: Tables,
-    nodes: wp.array3d(dtype=wp.vec2),
-    parts: wp.array(dtype=Part),
-    lights: wp.array(dtype=Light),
-    count: wp.array(dtype=int),
-    near: wp.array2d(dtype=wp.int16),
-    labels: int,
-    rays: wp.array3d(dtype=wp.vec3),
-    reach: wp.array3d(dtype=float),
-    hit: wp.array3d(dtype=wp.int16),
-    face: wp.array3d(dtype=int),
-    depth: wp.array3d(dtype=float),
-    slot: wp.array3d(dtype=wp.int16),
-    amodal: wp.array4d(dtype=wp.bool),
-):
-    """The first hit of one ray; see `trace`."""
-    d = direction_of(scene, nodes, s, x, y)
-    rays[s, y, x] = d
-    best = float(FAR)
-    found = int(NOTHING)
-    found_face = int(0)
-    for k in range(count[tile]):
-        j = int(near[tile, k])
-        part = parts[scene.part + j]
-        local = turned(part.world, d)
-        most = best
-        if labels != 0 and part.slot >= 0:
-            most = FAR  # a block's whole mask, hidden or not
-        t, side = crossing(part, tables, part.eye, local, NEAR, most)
-        if side != MISS:
-            if labels != 0 and part.slot >= 0:
-                amodal[s, part.slot, y, x] = True
-            if t < best:
-                best = t
-                found = j
-                found_face = side
-    # The room behind everything: floor and walls are seen from inside alone. What is inside the room is before them.
+def room_depth(scene: Scene, tables: Tables, d: lanes3):
+    """Where rays meet the room from inside, FAR if they do not, and what they meet: FLOOR, WALL_X or WALL_Y."""
     low = tables.room_low
     high = tables.room_high
     o = scene.eye
-    p = o + d * best
-    inside = p[0] > low[0] and p[0] < high[0] and p[1] > low[1] and p[1] < high[1] and p[2] > low[2]
-    if not inside:
-        to_floor = float(FAR)
-        if d[2] < 0.0:
-            to_floor = (low[2] - o[2]) / d[2]
-        to_x = float(FAR)
-        if d[0] > 0.0:
-            to_x = (high[0] - o[0]) / d[0]
-        elif d[0] < 0.0:
-            to_x = (low[0] - o[0]) / d[0]
-        to_y = float(FAR)
-        if d[1] > 0.0:
-            to_y = (high[1] - o[1]) / d[1]
-        elif d[1] < 0.0:
-            to_y = (low[1] - o[1]) / d[1]
-        to_wall = wp.min(to_x, to_y)
-        on_floor = False
-        if scene.walls != 0:
-            on_floor = to_floor <= to_wall
-        else:
-            fx = o[0] + to_floor * d[0]
-            fy = o[1] + to_floor * d[1]
-            on_floor = fx >= low[0] and fx <= high[0] and fy >= low[1] and fy <= high[1]
-        if d[2] >= 0.0:
-            on_floor = False
-        if on_floor:
-            if to_floor < best:
-                best = to_floor
-                found = FLOOR
-        elif scene.walls != 0 and o[2] + to_wall * d[2] <= high[2] and to_wall < best:
-            best = to_wall
-            found = WALL_Y
-            if to_x <= to_y:
-                found = WALL_X
-    for k in range(scene.lights):
-        light = lights[scene.light + k]
-        if light.kind == WINDOW_LIGHT:
-            t = window_depth(light, o, d)
-            if t < best:
-                best = t
-                found = WINDOW - k
-    if found == NOTHING:
-        best = 0.0
-    reach[s, y, x] = best
-    hit[s, y, x] = wp.int16(found)
-    face[s, y, x] = found_face
-    if labels != 0:
-        shown = int(-1)
-        if found >= 0:
-            shown = parts[scene.part + found].slot
-        slot[s, y, x] = wp.int16(shown)
-        if found <= WINDOW:
-            best = 0.0
-        depth[s, y, x] = best
+    zero = lanes(0.0)
+    far = lanes(FAR)
+    to_floor = where(less(d.z, zero), lanes(low[2] - o[2]) / d.z, far)
+    to_x = where(less(d.x, zero), lanes(low[0] - o[0]), lanes(high[0] - o[0])) / d.x
+    to_y = where(less(d.y, zero), lanes(low[1] - o[1]), lanes(high[1] - o[1])) / d.y
+    to_x = where(less(zero, wp.abs(d.x)), to_x, far)
+    to_y = where(less(zero, wp.abs(d.y)), to_y, far)
+    to_wall = wp.min(to_x, to_y)
+    if scene.walls == 0:
+        fx = lanes(o[0]) + to_floor * d.x
+        fy = lanes(o[1]) + to_floor * d.y
+        beside_x = wp.max(lanes(low[0]) - fx, fx - lanes(high[0]))
+        beside_y = wp.max(lanes(low[1]) - fy, fy - lanes(high[1]))
+        on_floor = less(d.z, zero) & no(less(zero, wp.max(beside_x, beside_y)))
+        return where(on_floor, to_floor, far), lanes(float(FLOOR))
+    on_floor = less(d.z, zero) & no(less(to_wall, to_floor))
+    above = less(lanes(high[2]), lanes(o[2]) + to_wall * d.z)
+    what = where(less(to_y, to_x), lanes(float(WALL_Y)), lanes(float(WALL_X)))
+    return where(on_floor, to_floor, where(above, far, to_wall)), where(on_floor, lanes(float(FLOOR)), what)
 
 
 @wp.kernel
@@ -280,45 +230,74 @@ def trace(
     count: wp.array(dtype=int),
     near: wp.array2d(dtype=wp.int16),
     labels: int,
-    rays: wp.array3d(dtype=wp.vec3),
-    reach: wp.array3d(dtype=float),
-    hit: wp.array3d(dtype=wp.int16),
-    face: wp.array3d(dtype=int),
+    reach: wp.array3d(dtype=lanes),
+    hit: wp.array3d(dtype=wholes),
+    face: wp.array3d(dtype=wholes),
     depth: wp.array3d(dtype=float),
     slot: wp.array3d(dtype=wp.int16),
     amodal: wp.array4d(dtype=wp.bool),
 ):
-    """For each pixel: its ray in world coordinates, 1 along the optical axis; `reach` in units of it, `hit` the number of
-    the part within its scene or one of NOTHING to WINDOW, `face`. With `labels`, `depth`, `slot` and the `amodal` masks of
-    blocks, too."""
-
-    start = first * RAYS + wp.tid() * each
-    tile = start // RAYS
+    """For eight pixels: `reach` in units of their rays (`directions_of`), `hit` the number of the part within its scene or
+    one of NOTHING to WINDOW, `face`. With `labels`, `depth`, `slot` and the `amodal` masks of blocks, too."""
+    start = first * PACKETS + wp.tid() * each
+    tile = start // PACKETS
     s, x0, y0 = place_of(tile, tables)
-    inner = start - tile * RAYS
     scene = scenes[s]
     for k in range(each):
-        x = x0 + (inner + k) % TILE
-        y = y0 + (inner + k) // TILE
-        if x < tables.width and y < tables.height:
-            trace_ray(
-                tile,
-                s,
-                x,
-                y,
-                scene,
-                tables,
-                nodes,
-                parts,
-                lights,
-                count,
-                near,
-                labels,
-                rays,
-                reach,
-                hit,
-                face,
-                depth,
-                slot,
-                amodal,
-            )
+        packet = start - tile * PACKETS + k
+        x = x0 + packet % ACROSS * LANES
+        y = y0 + packet // ACROSS
+        if y < tables.height:
+            d = directions_of(scene, nodes, s, x, y)
+            best = lanes(FAR)
+            found = lanes(float(NOTHING))
+            found_face = lanes(0.0)
+            for c in range(count[tile]):
+                j = int(near[tile, c])
+                part = parts[scene.part + j]
+                t, side = crossing(part, tables, spread(part.eye), turned(part.world, d), NEAR)
+                if labels != 0 and part.slot >= 0:  # a block's whole mask, hidden or not
+                    met = less(t, lanes(FAR))
+                    for i in range(LANES):
+                        if met[i] != 0 and x + i < tables.width:
+                            amodal[s, part.slot, y, x + i] = True
+                nearer = less(t, best)
+                best = wp.min(best, t)
+                found = where(nearer, lanes(float(j)), found)
+                found_face = where(nearer, side, found_face)
+            # The room behind everything is seen from inside alone. What is inside the room is before it.
+            p = scene.eye + d * best
+            low = tables.room_low
+            high = tables.room_high
+            beyond_x = wp.max(lanes(low[0]) - p.x, p.x - lanes(high[0]))
+            beyond_y = wp.max(lanes(low[1]) - p.y, p.y - lanes(high[1]))
+            outside = no(less(wp.max(wp.max(beyond_x, beyond_y), lanes(low[2]) - p.z), lanes(0.0)))
+            if anywhere(outside):
+                t, what = room_depth(scene, tables, d)
+                nearer = outside & less(t, best)
+                best = where(nearer, t, best)
+                found = where(nearer, what, found)
+            for c in range(scene.lights):
+                light = lights[scene.light + c]
+                if light.kind == WINDOW_LIGHT:
+                    t = window_depth(light, scene.eye, d)
+                    nearer = less(t, best)
+                    best = wp.min(best, t)
+                    found = where(nearer, lanes(float(WINDOW - c)), found)
+            numbers = whole(found)
+            best = where(equal(numbers, NOTHING), lanes(0.0), best)
+            reach[s, y, x // LANES] = best
+            hit[s, y, x // LANES] = numbers
+            face[s, y, x // LANES] = whole(found_face)
+            if labels != 0:
+                for i in range(LANES):
+                    if x + i < tables.width:
+                        number = numbers[i]
+                        shown = int(-1)
+                        if number >= 0:
+                            shown = parts[scene.part + number].slot
+                        slot[s, y, x + i] = wp.int16(shown)
+                        seen = best[i]
+                        if number <= WINDOW:
+                            seen = 0.0
+                        depth[s, y, x + i] = seen
