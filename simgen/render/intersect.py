@@ -75,14 +75,16 @@ def plane_at(part: Part, tables: Tables, k: int):
     """The plane `k` of the body, [n, d]."""
     if part.kind != _BOX:
         return tables.planes[part.first + k]
-    d = -part.low[k // 2]
+    axis = k // 2
+    d = -part.low[axis]
     sign = -1.0
     if k % 2 == 1:
-        d = part.high[k // 2]
+        d = part.high[axis]
         sign = 1.0
-    plane = wp.vec4(0.0, 0.0, 0.0, d)
-    plane[k // 2] = sign
-    return plane
+    x = wp.where(axis == 0, sign, 0.0)
+    y = wp.where(axis == 1, sign, 0.0)
+    z = wp.where(axis == 2, sign, 0.0)
+    return wp.vec4(x, y, z, d)
 
 
 @wp.func

@@ -42,7 +42,7 @@ from simgen.textures.pool import SIDE, TEXELS, Key, Pool
 from simgen.textures.procedural import lattice, picture
 
 BATCH = {"cpu": 4, "cuda": 256}  # scenes in one call: more on a CPU only cost memory
-SLICE = 256  # tiles at a time on a CPU
+SLICE = 128  # tiles at a time on a CPU
 _SLOW = 2.0  # s: what takes longer than this to load is being compiled
 
 
