@@ -26,7 +26,7 @@ from simgen.labels import Label
 from simgen.scene import Scenes, to_json
 from simgen.shapes.solids import Solid
 
-DATA_VERSION = 8  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
+DATA_VERSION = 9  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
 IMAGE_FORMATS = ("jpg", "png")
 WRITERS = ("bop",)
 SPLIT = "train"

@@ -17,7 +17,7 @@ words = wp.types.vector(length=LANES, dtype=wp.uint32)
 
 
 @wp.struct
-class lanes3:  # noqa: N801: a type beside lanes and vec3
+class lanes3:  # noqa: N801 (a type beside lanes and vec3)
     x: lanes
     y: lanes
     z: lanes

@@ -25,8 +25,29 @@ from simgen.render.device import (
 )
 from simgen.render.intersect import FAR, beyond_round, clearance, mapped, normal_at, plane_at, round_normal, turned_back
 from simgen.render.lanes import (
-    LANES, add, anywhere, div, dot, equal, floor, lanes, lanes3, length, less, looked_up, mul, no, normalized, root,
-    spread, sub, where, whole, wholes, words, xyz,
+    LANES,
+    add,
+    anywhere,
+    div,
+    dot,
+    equal,
+    floor,
+    lanes,
+    lanes3,
+    length,
+    less,
+    looked_up,
+    mul,
+    no,
+    normalized,
+    root,
+    spread,
+    sub,
+    where,
+    whole,
+    wholes,
+    words,
+    xyz,
 )
 from simgen.render.occlusion import visible_share
 from simgen.render.shading import ambient_light, mirror_direction, mixed, reflected, surface_of
@@ -112,15 +133,18 @@ def taken_share(
             sphere = spheres[scene.part + j]
             away = wp.vec3(sphere[0], sphere[1], sphere[2]) - highest
             limit = sphere[3] + HIGH
-            if anywhere(less(dot(away, away), lanes(limit * limit))):
+            near = less(dot(away, away), lanes(limit * limit))
+            if anywhere(near):
                 part = parts[scene.part + j]
                 clear = clearance(part, tables, mapped(part.world, highest)) * part.scale
-                if anywhere(less(clear, lanes(HIGH))):
-                    taken += 0.25 / 1.75 * wp.min(wp.max(one - clear / HIGH, zero), one)
+                near = near & less(clear, lanes(HIGH))
+                if anywhere(near):
+                    share = 0.25 / 1.75 * wp.min(one - clear / HIGH, one)
                     clear = clearance(part, tables, mapped(part.world, p + normal * MIDDLE)) * part.scale
-                    taken += 0.5 / 1.75 * wp.min(wp.max(one - clear / MIDDLE, zero), one)
+                    share += 0.5 / 1.75 * wp.min(wp.max(one - clear / MIDDLE, zero), one)
                     clear = clearance(part, tables, mapped(part.world, p + normal * LOW)) * part.scale
-                    taken += 1.0 / 1.75 * wp.min(wp.max(one - clear / LOW, zero), one)
+                    share += 1.0 / 1.75 * wp.min(wp.max(one - clear / LOW, zero), one)
+                    taken += where(near, share, zero)
     return wp.min(taken, one)
 
 

@@ -23,11 +23,29 @@ from simgen.render.device import (
 )
 from simgen.render.intersect import FAR, clearance, hides, mapped, plane_at, turned
 from simgen.render.lanes import (
-    LANES, add, anywhere, div, dot, equal, lanes, lanes3, less, mul, no, root, spread, sub, where, wholes, words, xyz,
+    LANES,
+    add,
+    anywhere,
+    div,
+    dot,
+    equal,
+    lanes,
+    lanes3,
+    less,
+    mul,
+    no,
+    root,
+    spread,
+    sub,
+    where,
+    wholes,
+    words,
+    xyz,
 )
 from simgen.render.tracing import directions_of
 
 wp.set_module_options(OPTIONS)
+
 
 @wp.func
 def parted(part: Part, tables: Tables, a: wp.vec3, a_radius: float, b: wp.vec3, b_radius: float):

@@ -153,7 +153,22 @@ class RaycastRenderer:
                     continue
                 seen = [first, tables, scene, grid, part, spheres, light, reach, hit]
                 self._launch(occluders, n, seen, [number, shading])
-                seen = [first, each, tables, scene, grid, part, spheres, material, light, reach, hit, face, number, shading]
+                seen = [
+                    first,
+                    each,
+                    tables,
+                    scene,
+                    grid,
+                    part,
+                    spheres,
+                    material,
+                    light,
+                    reach,
+                    hit,
+                    face,
+                    number,
+                    shading,
+                ]
                 self._launch(shade, threads, [*seen, self._side, j, self._samples, 1.0 / len(steps)], [rgb])
 
         if not self._on_cpu:

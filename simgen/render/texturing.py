@@ -7,7 +7,23 @@ import warp as wp
 
 from simgen.render.device import Material, Tables
 from simgen.render.lanes import (
-    add, anywhere, div, floor, lanes, lanes3, less, looked_up, mul, no, real, spread, sub, where, whole, wholes, xyz,
+    add,
+    anywhere,
+    div,
+    floor,
+    lanes,
+    lanes3,
+    less,
+    looked_up,
+    mul,
+    no,
+    real,
+    spread,
+    sub,
+    where,
+    whole,
+    wholes,
+    xyz,
 )
 from simgen.scene import TEXTURES
 from simgen.textures.pool import LEVELS, SIDE

@@ -4,11 +4,11 @@ import warp as wp
 
 from simgen.geometry import NEAR
 from simgen.render.device import (
+    ACROSS,
     FLOOR,
     NOTHING,
     OPTIONS,
     PACKETS,
-    ACROSS,
     STEP,
     TILE,
     WALL_X,
@@ -23,7 +23,23 @@ from simgen.render.device import (
 )
 from simgen.render.intersect import FAR, crossing, turned
 from simgen.render.lanes import (
-    LANES, add, anywhere, div, dot, equal, lanes, lanes3, less, mul, no, spread, sub, where, whole, wholes, xyz,
+    LANES,
+    add,
+    anywhere,
+    div,
+    dot,
+    equal,
+    lanes,
+    lanes3,
+    less,
+    mul,
+    no,
+    spread,
+    sub,
+    where,
+    whole,
+    wholes,
+    xyz,
 )
 
 wp.set_module_options(OPTIONS)
