@@ -197,6 +197,11 @@ class Draws:
         return (self.uniform(n) * bound).astype(np.int64)
 
 
+def block_words(key: int, blocks: int) -> NDArray[np.uint64]:
+    """(4 blocks,) the words of Philox4x64-10 with the key (key, 0) and the counters 1 to `blocks`, (c, 0, 0, 0)."""
+    return np.asarray(Philox(key=key).random_raw(4 * blocks).astype("<u8", copy=False))
+
+
 def _key(seed: int, path: str) -> list[int]:
     digest = hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=16).digest()
     return [int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")]

@@ -5,6 +5,7 @@ tolerances of the engine are absolute: a part of 1 mm and one of 1 m come to res
 """
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -162,8 +163,11 @@ def _build(p: Any, client: int, scenes: Scenes, row: int, slots: Ints, world: Wo
             radius = float(solid.size[2]) * scale / 2 / unit
             shape = p.createCollisionShape(p.GEOM_SPHERE, radius=radius, physicsClientId=client)
         else:
-            corners = ((_corners(scenes, row, slot, world) - middle) / unit).tolist()
-            shape = p.createCollisionShape(p.GEOM_MESH, vertices=corners, physicsClientId=client)
+            corners = _points((solid.corners - solid.center_of_mass).tobytes())
+            # PyBullet never frees the points that it is given: these are given again, and scaled by it.
+            shape = p.createCollisionShape(
+                p.GEOM_MESH, vertices=corners, meshScale=[scale / unit] * 3, physicsClientId=client
+            )
         pose = scenes.blocks.world_from_block[row, slot] @ rigid(np.eye(3), middle)
         w, x, y, z = quaternion_from_matrix(pose[:3, :3])
         mass, place = solid.hull.volume * (scale / unit) ** 3, pose[:3, 3] / unit
@@ -183,6 +187,12 @@ def _build(p: Any, client: int, scenes: Scenes, row: int, slots: Ints, world: Wo
             physicsClientId=client,
         )
     return bodies[1:], middles
+
+
+@cache
+def _points(data: bytes) -> tuple[tuple[float, ...], ...]:
+    """The points (P, 3) of float64 in `data`."""
+    return tuple(map(tuple, np.frombuffer(data).reshape(-1, 3).tolist()))
 
 
 def _unit(scenes: Scenes, row: int, world: World) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from simgen.draws import block_words
 from simgen.jpeg import compress_batch
 from simgen.scene import Sensor, take
 
@@ -25,9 +26,8 @@ HEIGHT = 480  # px: the image height that blurs in px refer to; they scale with 
 KNEE = 0.6  # where the shoulder of the tone curve begins
 BRIGHTEST = 1e9  # times white: the shoulder of an infinite light would be undefined
 TONES = 65535  # the largest index of the tone table
-_M0, _M1, _W0, _W1, _MASK = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, 0xFFFFFFFF
-_CHUNK = 1 << 14  # counters at a time on a CPU, so that Philox's working set fits the cache
-_PIXELS = 1 << 15  # values at a time on a CPU, for the same reason
+_HALF = 0xFFFFFFFF  # the lower half of a word
+_PIXELS = 1 << 15  # values at a time on a CPU, so that the working set fits the cache
 # Blur on the CPU counts light and weights in these units: sums of whole numbers below 2^53 are exact in float64 in any
 # order. For large kernels OpenCV takes a Fourier transform, whose error (0.01 at a light of 3) is removed by rounding.
 _LIGHT, _WEIGHT = 2.0**22, 2.0**18
@@ -190,40 +190,42 @@ def _blur_kernel(radius: float, length: float, angle: float) -> NDArray[np.float
 
 
 def normal_field(seeds: NDArray[np.int64], n: int, xp: Any = np, **on: Any) -> Any:
-    """(B, n) float32 standard normal numbers, each from 16 random bits of Philox4x32-10 with the key (seed, 0) for each of
-    `seeds` (B,) and the counters 0, 1, 2, ...: an array of the module `xp`, numpy or torch; `on` is
-    torch's argument `device`."""
-    key = xp.asarray(np.asarray(seeds, dtype=np.int64)[:, None] & _MASK, **on)
-    table = xp.asarray(_quantiles(), **on)
-    blocks = -(-n // 8)
-    field = xp.empty((len(seeds), blocks, 8), dtype=xp.float32, **on)
-    each = _CHUNK if xp is np else max(1, blocks)
-    for start in range(0, blocks, each):
-        part = field[:, start : start + each]
-        counter = xp.arange(start, min(start + each, blocks), **on)
-        for place, word in enumerate(_philox(counter + 0 * key, key)):
-            part[..., 2 * place] = table.take(word & 0xFFFF)
-            part[..., 2 * place + 1] = table.take(word >> 16)
-    return field.reshape(len(seeds), -1)[:, :n]
+    """(B, n) float32 standard normal numbers, each from 16 random bits of Philox4x64-10 with the key (seed, 0) for each of
+    `seeds` (B,) and the counters 1, 2, 3, ..., the lowest bits of a word first: an array of the module `xp`, numpy or torch;
+    `on` is torch's argument `device`."""
+    blocks = -(-n // 16)
+    if xp is np:
+        words = [block_words(int(seed) & _HALF, blocks) for seed in seeds]
+        return np.stack([_quantiles().take(row.view("<u2")[:n]) for row in words])
+    key = xp.asarray(np.asarray(seeds, dtype=np.int64)[:, None] & _HALF, **on)
+    counter = xp.arange(1, blocks + 1, **on) + 0 * key
+    bits = xp.stack([word >> 16 * k & 0xFFFF for word in _philox(counter, key) for k in range(4)], -1)
+    return xp.asarray(_quantiles(), **on).take(bits.reshape(len(seeds), -1)[:, :n])
 
 
 def _philox(counter: Any, key: Any) -> tuple[Any, Any, Any, Any]:
-    """Philox4x32-10 (Salmon et al. 2011) of the counters (c, 0, 0, 0) and keys (k, 0): four words, each an int64 array of
-    32-bit values with the shape of `counter`, against which `key` broadcasts."""
+    """Philox4x64-10 (Salmon et al. 2011) of the counters (c, 0, 0, 0) and keys (k, 0): four words, each a tensor of int64,
+    whose bits count, with the shape of `counter`, against which `key` broadcasts."""
     a, b, c, d = counter, 0 * counter, 0 * counter, 0 * counter
     k0, k1 = key, 0
     for _ in range(10):
-        # Products of more than 63 bits wrap around, which keeps the bits that are used.
-        first, second = a * _M0, c * _M1
-        b ^= second >> 32 & _MASK
-        d ^= first >> 32 & _MASK
-        b ^= k0
-        d ^= k1
-        second &= _MASK
-        first &= _MASK
-        a, b, c, d = b, second, d, first
-        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+        (high, low), (other_high, other_low) = _product(a, 0xD2E7470EE14C6C93), _product(c, 0xCA5A826395121157)
+        a, b, c, d = other_high ^ b ^ k0, other_low, high ^ d ^ k1, low
+        k0, k1 = k0 + _signed(0x9E3779B97F4A7C15), _signed(k1 + 0xBB67AE8584CAA73B)
     return a, b, c, d
+
+
+def _product(a: Any, b: int) -> tuple[Any, Any]:
+    """The upper and the lower 64 bits of the product of unsigned numbers, from those of their halves. Tensors wrap."""
+    a_high, a_low, b_high, b_low = a >> 32 & _HALF, a & _HALF, b >> 32, b & _HALF
+    middle = a_high * b_low + (a_low * b_low >> 32 & _HALF)
+    carry = a_low * b_high + (middle & _HALF)
+    return a_high * b_high + (middle >> 32 & _HALF) + (carry >> 32 & _HALF), a * _signed(b)
+
+
+def _signed(word: int) -> int:
+    """The number in [-2^63, 2^63) with the lowest 64 bits of `word`."""
+    return (word + 2**63) % 2**64 - 2**63
 
 
 @cache

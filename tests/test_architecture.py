@@ -28,7 +28,8 @@ ORDER = [
     "textures.families", "textures.photographs", "textures.pool", "textures.procedural", "factors", "viewpoints",
     "clutter", "randomize", "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet",
     "render.lanes", "render.device", "render.buffers", "render.intersect", "render.tracing", "render.occlusion",
-    "render.texturing", "render.shading", "render.lighting", "render.raycast", "jpeg", "sensor", "labels", "dataset", "dataset.layout",
+    "render.texturing", "render.shading", "render.lighting", "render.raycast", "jpeg", "sensor", "labels", "dataset",
+    "dataset.layout",
     "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.write",
     "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
 ]  # fmt: skip
