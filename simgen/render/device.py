@@ -19,7 +19,7 @@ with silence():  # its C code warns where there is no CUDA driver, which only ra
     wp.init()
 
 # x86-64-v3 is every x86-64 processor since 2013 (Haswell) and 2015 (Excavator).
-FLAGS = "-ffp-contract=off -mllvm=-inline-threshold=40000" + (
+FLAGS = "-ffp-contract=off -mllvm=-inline-threshold=20000" + (
     " -target-cpu x86-64-v3" if platform.machine() in ("x86_64", "AMD64") else ""
 )
 OPTIONS: dict[str, Any] = {"enable_backward": False, "fuse_fp": False, "fast_math": False, "cpu_compiler_flags": FLAGS}
@@ -50,7 +50,7 @@ class Part:
     kind: int
     first: int  # its planes, or its triangles' faces
     count: int
-    mesh: int  # its place in Tables.meshes; -1 for any other body
+    mesh: int  # its place in Bodies.meshes; -1 for any other body
     unit: mat34
     curve: wp.vec3
     low: wp.vec3
@@ -133,17 +133,30 @@ class Scene:
 
 
 @wp.struct
-class Tables:
-    """What all scenes share. `planes` and `faces` belong to bodies; `faces` holds 4 times the face's number and the axis
-    that its texture is projected along. `room_low` and `room_high` are corners of the room."""
+class Bodies:
+    """What all parts share: planes, for each face 4 times its number and the axis that its texture is projected along, and
+    meshes."""
 
     planes: wp.array(dtype=wp.vec4)
     faces: wp.array(dtype=int)
     meshes: wp.array(dtype=wp.uint64)
+
+
+@wp.struct
+class Pictures:
+    """What all textures share: random numbers on a lattice, the linear light of each level, and pictures with mip levels."""
+
     lattice: wp.array(dtype=float)
-    circle: wp.array(dtype=wp.vec2)
     linear: wp.array(dtype=float)
     pool: wp.array2d(dtype=wp.vec3ub)
+
+
+@wp.struct
+class Tables:
+    """What all scenes share beside bodies and pictures: points of the unit circle, corners of the room, and the size of the
+    pictures."""
+
+    circle: wp.array(dtype=wp.vec2)
     room_low: wp.vec3
     room_high: wp.vec3
     width: int

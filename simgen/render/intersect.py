@@ -6,7 +6,7 @@ at once (lanes.py); branches are then choices, of which both sides are computed.
 
 import warp as wp
 
-from simgen.render.device import BOX, Part, Tables, mat34
+from simgen.render.device import BOX, Bodies, Part, mat34
 from simgen.render.lanes import (
     LANES,
     add,
@@ -71,10 +71,10 @@ def turned_back(m: mat34, n: lanes3):
 
 
 @wp.func
-def plane_at(part: Part, tables: Tables, k: int):
+def plane_at(part: Part, bodies: Bodies, k: int):
     """The plane `k` of the body, [n, d]."""
     if part.kind != _BOX:
-        return tables.planes[part.first + k]
+        return bodies.planes[part.first + k]
     axis = k // 2
     d = -part.low[axis]
     sign = -1.0
@@ -169,7 +169,7 @@ def slab(o: lanes, d: lanes, low: float, high: float):
 
 
 @wp.func
-def span(part: Part, tables: Tables, o: lanes3, d: lanes3):
+def span(part: Part, bodies: Bodies, o: lanes3, d: lanes3):
     """From where to where rays are inside a convex body, and by which plane they enter (ROUND for the curved surface). A
     body is missed where the end is not behind the start, and where it is not ahead of `o`."""
     face = lanes(float(ROUND))
@@ -186,7 +186,7 @@ def span(part: Part, tables: Tables, o: lanes3, d: lanes3):
     enter = lanes(-FAR)
     leave = lanes(FAR)
     for k in range(part.count):
-        plane = tables.planes[part.first + k]
+        plane = bodies.planes[part.first + k]
         n = wp.vec3(plane[0], plane[1], plane[2])
         toward = dot(n, d)
         toward = where(less(wp.abs(toward), lanes(TINY)), lanes(TINY), toward)
@@ -211,7 +211,7 @@ def span(part: Part, tables: Tables, o: lanes3, d: lanes3):
 
 
 @wp.func
-def mesh_hits(part: Part, tables: Tables, o: lanes3, d: lanes3, least: lanes, most: float):
+def mesh_hits(part: Part, bodies: Bodies, o: lanes3, d: lanes3, least: lanes, most: float):
     """Where rays first meet the mesh between `least` and `most`, and in which triangle; FAR and MISS if they do not."""
     t = lanes(FAR)
     face = lanes(float(MISS))
@@ -219,7 +219,7 @@ def mesh_hits(part: Part, tables: Tables, o: lanes3, d: lanes3, least: lanes, mo
     for i in range(count):
         a = wp.vec3(o.x[i], o.y[i], o.z[i])
         b = wp.vec3(d.x[i], d.y[i], d.z[i])
-        hit = wp.mesh_query_ray(tables.meshes[part.mesh], a + b * least[i], b, most - least[i])
+        hit = wp.mesh_query_ray(bodies.meshes[part.mesh], a + b * least[i], b, most - least[i])
         if hit.result:
             t[i] = hit.t + least[i]
             face[i] = float(hit.face)
@@ -227,18 +227,18 @@ def mesh_hits(part: Part, tables: Tables, o: lanes3, d: lanes3, least: lanes, mo
 
 
 @wp.func
-def crossing(part: Part, tables: Tables, o: lanes3, d: lanes3, least: float):
+def crossing(part: Part, bodies: Bodies, o: lanes3, d: lanes3, least: float):
     """Where rays enter the body beyond `least`, and by which plane or triangle (ROUND for its curved surface); FAR and MISS
     if they do not."""
     if part.kind == _MESH:
-        return mesh_hits(part, tables, o, d, lanes(least), FAR)
-    enter, leave, face = span(part, tables, o, d)
+        return mesh_hits(part, bodies, o, d, lanes(least), FAR)
+    enter, leave, face = span(part, bodies, o, d)
     met = less(enter, leave) & less(lanes(least), enter)
     return where(met, enter, lanes(FAR)), where(met, face, lanes(float(MISS)))
 
 
 @wp.func
-def hides(part: Part, tables: Tables, o: lanes3, d: lanes3, is_own: bool):
+def hides(part: Part, bodies: Bodies, o: lanes3, d: lanes3, is_own: bool):
     """Whether the body lies between the surface points `o` and `o` + `d`. A convex body never hides its own surface;
     `is_own` states that `o` lies on it."""
     if part.kind == _MESH:
@@ -247,26 +247,26 @@ def hides(part: Part, tables: Tables, o: lanes3, d: lanes3, is_own: bool):
             start = 1.0e-3
         size = wp.length(part.high - part.low)
         back = lanes(start * size) / root(wp.max(dot(d, d), lanes(TINY)))
-        t, face = mesh_hits(part, tables, o, d, back, 1.0)
+        t, face = mesh_hits(part, bodies, o, d, back, 1.0)
         return less(t, lanes(FAR))
     if is_own:
         return less(lanes(1.0), lanes(0.0))
-    enter, leave, face = span(part, tables, o, d)
+    enter, leave, face = span(part, bodies, o, d)
     return less(wp.max(enter, lanes(0.0)), wp.min(leave, lanes(1.0)))
 
 
 @wp.func
-def normal_at(part: Part, tables: Tables, face: int, p: lanes3):
+def normal_at(part: Part, bodies: Bodies, face: int, p: lanes3):
     """The outward normals of the body at points `p` of one of its faces, in its own frame; the axis along which its texture
     is projected there; and the face's number for textures. Normals of a curved surface are no unit vectors."""
     if part.kind == _MESH or face >= 0:
         n = wp.vec3(0.0, 0.0, 0.0)
         if part.kind == _MESH:
-            n = wp.mesh_eval_face_normal(tables.meshes[part.mesh], face)
+            n = wp.mesh_eval_face_normal(bodies.meshes[part.mesh], face)
         else:
-            plane = plane_at(part, tables, face)
+            plane = plane_at(part, bodies, face)
             n = wp.vec3(plane[0], plane[1], plane[2])
-        code = tables.faces[part.first + face]
+        code = bodies.faces[part.first + face]
         return spread(n), lanes(float(code & 3)), code >> 2
     normal = round_normal(part, p)
     x = wp.abs(normal.x)
@@ -307,7 +307,7 @@ def beyond_round(part: Part, p: lanes3):
 
 
 @wp.func
-def clearance(part: Part, tables: Tables, p: lanes3):
+def clearance(part: Part, bodies: Bodies, p: lanes3):
     """How far points are from the body, in its own unit: at most the true distance, equal to it opposite a face; negative
     inside. A mesh is infinitely far: it takes no ambient light."""
     if part.kind == _MESH:
@@ -322,7 +322,7 @@ def clearance(part: Part, tables: Tables, p: lanes3):
         return wp.max(wp.max(x, y), z)
     far = lanes(-FAR)
     for k in range(part.count):
-        plane = tables.planes[part.first + k]
+        plane = bodies.planes[part.first + k]
         far = wp.max(far, dot(wp.vec3(plane[0], plane[1], plane[2]), p) - lanes(plane[3]))
     if part.kind == _QUADRIC:
         far = wp.max(far, beyond_round(part, p))

@@ -16,9 +16,11 @@ from simgen.render.device import (
     PACKETS,
     WALL_X,
     WINDOW,
+    Bodies,
     Light,
     Material,
     Part,
+    Pictures,
     Scene,
     Tables,
     place_of,
@@ -83,7 +85,7 @@ def toward_edge(normal: lanes3, other: lanes3, gap: lanes, radius: float):
 
 
 @wp.func
-def rounded(part: Part, tables: Tables, face: int, n: lanes3, q: lanes3, radius: float):
+def rounded(part: Part, bodies: Bodies, face: int, n: lanes3, q: lanes3, radius: float):
     """The normals `n` of a convex body at points `q` of a face, bent near its edges, and how far the next edge is, both in
     the body's coordinates; `radius` is that of its edges."""
     gap_to_edge = lanes(FAR)
@@ -98,7 +100,7 @@ def rounded(part: Part, tables: Tables, face: int, n: lanes3, q: lanes3, radius:
             bent = toward_edge(bent, normalized(round_normal(part, q)), gap, radius)
     for k in range(part.count):
         if k != face and (part.kind != BOX or k // 2 != face // 2):
-            plane = plane_at(part, tables, k)
+            plane = plane_at(part, bodies, k)
             other = wp.vec3(plane[0], plane[1], plane[2])
             gap = wp.max(lanes(plane[3]) - dot(other, q), zero)
             gap_to_edge = wp.min(gap_to_edge, gap)
@@ -111,7 +113,7 @@ def rounded(part: Part, tables: Tables, face: int, n: lanes3, q: lanes3, radius:
 def taken_share(
     tile: int,
     scene: Scene,
-    tables: Tables,
+    bodies: Bodies,
     parts: wp.array(dtype=Part),
     spheres: wp.array(dtype=wp.vec4),
     count: wp.array2d(dtype=int),
@@ -136,13 +138,13 @@ def taken_share(
             near = less(dot(away, away), lanes(limit * limit))
             if anywhere(near):
                 part = parts[scene.part + j]
-                clear = clearance(part, tables, mapped(part.world, highest)) * part.scale
+                clear = clearance(part, bodies, mapped(part.world, highest)) * part.scale
                 near = near & less(clear, lanes(HIGH))
                 if anywhere(near):
                     share = 0.25 / 1.75 * wp.min(one - clear / HIGH, one)
-                    clear = clearance(part, tables, mapped(part.world, p + normal * MIDDLE)) * part.scale
+                    clear = clearance(part, bodies, mapped(part.world, p + normal * MIDDLE)) * part.scale
                     share += 0.5 / 1.75 * wp.min(wp.max(one - clear / MIDDLE, zero), one)
-                    clear = clearance(part, tables, mapped(part.world, p + normal * LOW)) * part.scale
+                    clear = clearance(part, bodies, mapped(part.world, p + normal * LOW)) * part.scale
                     share += 1.0 / 1.75 * wp.min(wp.max(one - clear / LOW, zero), one)
                     taken += where(near, share, zero)
     return wp.min(taken, one)
@@ -159,6 +161,8 @@ def shade_group(
     t: lanes,
     scene: Scene,
     tables: Tables,
+    bodies: Bodies,
+    pictures: Pictures,
     parts: wp.array(dtype=Part),
     spheres: wp.array(dtype=wp.vec4),
     materials: wp.array(dtype=Material),
@@ -193,12 +197,12 @@ def shade_group(
         q = mapped(part.world, p)
         size = part.high - part.low
         box = q - (part.low + part.high) * 0.5
-        n, axis_there, number_there = normal_at(part, tables, found, q)
+        n, axis_there, number_there = normal_at(part, bodies, found, q)
         axis = axis_there
         number = number_there
         radius = materials[row_of_material].edge / scale
         if part.mesh < 0 and (radius > 0.0 or materials[row_of_material].wear > 0.0):
-            bent, gap = rounded(part, tables, found, n, q, radius)
+            bent, gap = rounded(part, bodies, found, n, q, radius)
             n = bent
             gap_to_edge = gap * scale
         normal = turned_back(part.world, n) * scale
@@ -237,14 +241,14 @@ def shade_group(
             if what == NOTHING:
                 facing = lanes(1.0)
             texels = 256.0 * pixel / (extent * scale * root(facing))
-        albedo = surface_color(m, tables, a / wide, b / high, a / extent, b / extent, number, texels, tone)
+        albedo = surface_color(m, pictures, a / wide, b / high, a / extent, b / extent, number, texels, tone)
     if what == NOTHING:
         return albedo
     if anywhere(less(gap_to_edge, lanes(0.004 * m.wear))):
         # Worn edges lose their color along a ragged border, up to 4 mm wide.
         cell = box * (scale * 700.0)
         place = whole(floor(cell.x)) * 73 + whole(floor(cell.y)) * 179 + whole(floor(cell.z)) * 283 + wholes(m.hash)
-        ragged = looked_up(tables.lattice, place & wholes(0xFFFF))
+        ragged = looked_up(pictures.lattice, place & wholes(0xFFFF))
         worn = albedo + (wp.vec3(0.55, 0.5, 0.45) - albedo) * 0.8
         albedo = where(less(gap_to_edge, 0.004 * m.wear * ragged), worn, albedo)
     if two_sided:
@@ -252,14 +256,14 @@ def shade_group(
     surface = surface_of(m, normal, view, albedo)
     open_share = lanes(1.0)
     if scene.occlusion > 0.0:
-        taken = taken_share(tile, scene, tables, parts, spheres, count, shading, p, normal, what)
+        taken = taken_share(tile, scene, bodies, parts, spheres, count, shading, p, normal, what)
         open_share = open_share - scene.occlusion * taken
     mirrored = spread(wp.vec3(1.0, 1.0, 1.0))
     if scene.reflection > 0.0 and surface.dielectric + surface.metal > 0.01:
         back = materials[scene.surface + 3]
         u, v = sky_place(mirror_direction(surface))
         blur = lanes(4.0 + 60.0 * m.roughness)  # texels that a rough surface's lobe covers
-        mirrored = mixed(mirrored, surface_color(back, tables, u, v, u, v, 0, blur, -1.0), scene.reflection)
+        mirrored = mixed(mirrored, surface_color(back, pictures, u, v, u, v, 0, blur, -1.0), scene.reflection)
     color = ambient_light(surface, scene.sky, scene.ground, scene.toward, open_share, mirrored)
     for k in range(scene.lights):
         light = lights[scene.light + k]
@@ -276,7 +280,21 @@ def shade_group(
             if hiding > 0:
                 seed = key + words(wp.uint32(light.number) * wp.uint32(26699))
                 arriving = arriving * visible_share(
-                    tables, parts, spheres, scene, light, shading, tile, k, hiding, p, normal, what, side, seed
+                    bodies,
+                    tables.circle,
+                    parts,
+                    spheres,
+                    scene,
+                    light,
+                    shading,
+                    tile,
+                    k,
+                    hiding,
+                    p,
+                    normal,
+                    what,
+                    side,
+                    seed,
                 )
             if anywhere(less(lanes(0.0), arriving)):
                 lit = reflected(surface, toward, cosine, light.specular)
@@ -299,6 +317,8 @@ def shade(
     first: int,
     each: int,
     tables: Tables,
+    bodies: Bodies,
+    pictures: Pictures,
     scenes: wp.array(dtype=Scene),
     nodes: wp.array3d(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
@@ -314,10 +334,11 @@ def shade(
     number: int,
     samples: int,
     weight: float,
+    adds: int,
     rgb: wp.array3d(dtype=wp.vec3),
 ):
-    """Adds `weight` of the linear light of each pixel's ray to `rgb`; `number` tells the passes of a picture apart, in which
-    a pixel has `samples` rays in each direction. Eight pixels that show the same face are shaded at once."""
+    """Writes `weight` of the linear light of each pixel's ray to `rgb`, or `adds` it. `number` tells the passes of a picture
+    apart, in which a pixel has `samples` rays in each direction. Eight pixels that show the same face are shaded at once."""
     start = first * PACKETS + wp.tid() * each
     tile = start // PACKETS
     s, x0, y0 = place_of(tile, tables)
@@ -359,6 +380,8 @@ def shade(
                             where(group, t, lanes(t[lane])),
                             scene,
                             tables,
+                            bodies,
+                            pictures,
                             parts,
                             spheres,
                             materials,
@@ -372,6 +395,8 @@ def shade(
                     left = left & no(group)
                     for i in range(LANES):
                         if group[i] != 0:
-                            add_light = wp.vec3(color.x[i], color.y[i], color.z[i]) * weight
-                            rgb[s, y, x + i] = rgb[s, y, x + i] + add_light
+                            light = wp.vec3(color.x[i], color.y[i], color.z[i]) * weight
+                            if adds != 0:
+                                light = rgb[s, y, x + i] + light
+                            rgb[s, y, x + i] = light
                 lane += 1

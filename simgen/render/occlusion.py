@@ -15,6 +15,7 @@ from simgen.render.device import (
     PACKETS,
     WINDOW,
     WINDOW_LIGHT,
+    Bodies,
     Light,
     Part,
     Scene,
@@ -48,11 +49,11 @@ wp.set_module_options(OPTIONS)
 
 
 @wp.func
-def parted(part: Part, tables: Tables, a: wp.vec3, a_radius: float, b: wp.vec3, b_radius: float):
+def parted(part: Part, bodies: Bodies, a: wp.vec3, a_radius: float, b: wp.vec3, b_radius: float):
     """Whether a plane of the part has all of the ball about `a` and of that about `b` before it, in the part's coordinates:
     then no line between the two balls meets the part."""
     for k in range(part.count):
-        plane = plane_at(part, tables, k)
+        plane = plane_at(part, bodies, k)
         n = wp.vec3(plane[0], plane[1], plane[2])
         if wp.dot(n, a) - a_radius >= plane[3] - 1.0e-5 and wp.dot(n, b) - b_radius >= plane[3] - 1.0e-5:
             return True
@@ -63,6 +64,7 @@ def parted(part: Part, tables: Tables, a: wp.vec3, a_radius: float, b: wp.vec3, 
 def occluders(
     first: int,
     tables: Tables,
+    bodies: Bodies,
     scenes: wp.array(dtype=Scene),
     nodes: wp.array3d(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
@@ -126,7 +128,7 @@ def occluders(
                     part = parts[scene.part + j]
                     a = mapped(part.world, middle)
                     b = mapped(part.world, target)
-                    if not parted(part, tables, a, radius / part.scale, b, far_radius / part.scale):
+                    if not parted(part, bodies, a, radius / part.scale, b, far_radius / part.scale):
                         shading[tile, k, n] = wp.int16(j)
                         n += 1
             count[tile, k] = n
@@ -140,7 +142,7 @@ def occluders(
             if wp.dot(away, away) <= limit * limit:
                 part = parts[scene.part + j]
                 a = mapped(part.world, middle)
-                clear = clearance(part, tables, spread(a))
+                clear = clearance(part, bodies, spread(a))
                 if part.darkens != 0 and clear[0] * part.scale <= reach_of:
                     shading[tile, AMBIENT, n] = wp.int16(j)
                     n += 1
@@ -172,7 +174,8 @@ def share_of(word: words) -> lanes:
 
 @wp.func
 def visible_share(
-    tables: Tables,
+    bodies: Bodies,
+    circle: wp.array(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
     spheres: wp.array(dtype=wp.vec4),
     scene: Scene,
@@ -235,7 +238,7 @@ def visible_share(
                 else:
                     from_middle = root(a)
                     for i in range(LANES):
-                        turn = tables.circle[wp.min(int(b[i] * float(DIRECTIONS)), DIRECTIONS - 1)]
+                        turn = circle[wp.min(int(b[i] * float(DIRECTIONS)), DIRECTIONS - 1)]
                         a[i] = turn[0]
                         b[i] = turn[1]
                     a = from_middle * a
@@ -254,7 +257,7 @@ def visible_share(
                     near = no(hidden) & no(less(sphere[3] * sphere[3] * square, beside))
                     if anywhere(near):
                         part = parts[scene.part + j]
-                        behind = hides(part, tables, mapped(part.world, p), turned(part.world, line), j == own)
+                        behind = hides(part, bodies, mapped(part.world, p), turned(part.world, line), j == own)
                         hidden = hidden | (near & behind)
                         if not anywhere(no(hidden)):
                             c = n

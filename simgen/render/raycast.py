@@ -28,7 +28,21 @@ from simgen.errors import ConfigError, RenderError
 from simgen.pictures import Image
 from simgen.render import Frames, lighting, occlusion, tracing
 from simgen.render.buffers import Buffers, Shapes, buffers_of
-from simgen.render.device import ACROSS, DIRECTIONS, LISTS, PACKETS, STEP, TILE, Light, Material, Part, Scene, Tables
+from simgen.render.device import (
+    ACROSS,
+    DIRECTIONS,
+    LISTS,
+    PACKETS,
+    STEP,
+    TILE,
+    Bodies,
+    Light,
+    Material,
+    Part,
+    Pictures,
+    Scene,
+    Tables,
+)
 from simgen.render.lanes import lanes, wholes
 from simgen.render.lighting import shade
 from simgen.render.occlusion import occluders
@@ -74,11 +88,11 @@ class RaycastRenderer:
         self._workers = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self._scratch: dict[str, Any] = {}
         self._uploaded: tuple[int, int] = (-1, -1)
-        self._tables = Tables()
-        self._tables.lattice = self._array(lattice(), float)
+        self._tables, self._bodies, self._pictures = Tables(), Bodies(), Pictures()
+        self._pictures.lattice = self._array(lattice(), float)
         turn = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
         self._tables.circle = self._array(np.stack([np.cos(turn), np.sin(turn)], 1), wp.vec2)
-        self._tables.linear = self._array(decode(np.arange(256) / 255), float)
+        self._pictures.linear = self._array(decode(np.arange(256) / 255), float)
         room = world.room
         self._tables.room_low = wp.vec3(*room.low, room.floor)
         self._tables.room_high = wp.vec3(*room.high, room.floor + room.height)
@@ -105,8 +119,9 @@ class RaycastRenderer:
         self._upload(width, height)
         slots = scenes.blocks.model.shape[1]
         shape = (batch, height, width)
-        rgb, depth = self._zeros("", shape, wp.vec3), self._zeros("", shape, float)
-        slot, amodal = self._zeros("", shape, wp.int16), self._zeros("", (batch, slots, height, width), wp.bool)
+        # All but the masks of blocks is written everywhere.
+        rgb, depth, slot = (wp.empty(shape, dtype=kind, device=self.device) for kind in (wp.vec3, float, wp.int16))
+        amodal = wp.zeros((batch, slots, height, width), dtype=wp.bool, device=self.device)
         self._draw(scenes, buffers, rgb, depth, slot, amodal)
         if self._on_cpu:
             return Frames(rgb.numpy(), depth.numpy(), slot.numpy(), amodal.numpy())
@@ -123,40 +138,42 @@ class RaycastRenderer:
         optics = self._array(buffers.intrinsics, wp.float64)
         glass = self._array(padded(scenes.cameras.distortion), wp.float64)
         most = 32 * -(-buffers.most // 32)
-        count = self._zeros("count", (tiles,), int)
-        near = self._zeros("near", (tiles, most), wp.int16)
-        number = self._zeros("number", (tiles, LISTS), int)
-        shading = self._zeros("shading", (tiles, LISTS, most), wp.int16)
+        count = self._kept("count", (tiles,), int)
+        near = self._kept("near", (tiles, most), wp.int16)
+        number = self._kept("number", (tiles, LISTS), int)
+        shading = self._kept("shading", (tiles, LISTS, most), wp.int16)
         packets = (batch, -(-height // TILE) * TILE, self._tables.across * ACROSS)
-        reach, hit = self._zeros("reach", packets, lanes), self._zeros("hit", packets, wholes)
-        face = self._zeros("face", packets, wholes)
+        reach, hit = self._kept("reach", packets, lanes), self._kept("hit", packets, wholes)
+        face = self._kept("face", packets, wholes)
         side = self._samples
         steps = [((j % side + 0.5) / side - 0.5, (j // side + 0.5) / side - 0.5) for j in range(side * side)]
         # Masks and depth are those of the pixels' centers; with an even number of samples that is a pass of its own.
         passes = steps if (0.0, 0.0) in steps else [(0.0, 0.0), *steps]
-        nodes = [self._zeros(f"nodes {j}", (batch, rows, columns), wp.vec2) for j in range(len(passes))]
+        nodes = [self._kept(f"nodes {j}", (batch, rows, columns), wp.vec2) for j in range(len(passes))]
         for (u, v), grid in zip(passes, nodes, strict=True):
             self._launch(lens, grid.shape, [optics, glass, rows, columns, u, v], [grid])
 
         def share(first: int, last: int) -> None:
             """All passes of the tiles `first` to `last`."""
-            n, tables = last - first, self._tables
+            n, tables, bodies = last - first, self._tables, self._bodies
             each = PACKETS if self._on_cpu else 1  # of a thread: to start one costs as much as a ray
             threads = n * PACKETS // each
             middle = nodes[passes.index((0.0, 0.0))]
             self._launch(candidates, n, [first, tables, scene, middle, spheres], [count, near])
             for j, (step, grid) in enumerate(zip(passes, nodes, strict=True)):
                 labels = int(step == (0.0, 0.0))
-                seen = [first, each, tables, scene, grid, part, light, count, near, labels]
+                seen = [first, each, tables, bodies, scene, grid, part, light, count, near, labels]
                 self._launch(trace, threads, seen, [reach, hit, face, depth, slot, amodal])
                 if step not in steps:
                     continue
-                seen = [first, tables, scene, grid, part, spheres, light, reach, hit]
+                seen = [first, tables, bodies, scene, grid, part, spheres, light, reach, hit]
                 self._launch(occluders, n, seen, [number, shading])
                 seen = [
                     first,
                     each,
                     tables,
+                    bodies,
+                    self._pictures,
                     scene,
                     grid,
                     part,
@@ -169,7 +186,12 @@ class RaycastRenderer:
                     number,
                     shading,
                 ]
-                self._launch(shade, threads, [*seen, self._side, j, self._samples, 1.0 / len(steps)], [rgb])
+                self._launch(
+                    shade,
+                    threads,
+                    [*seen, self._side, j, self._samples, 1.0 / len(steps), int(step != steps[0])],
+                    [rgb],
+                )
 
         if not self._on_cpu:
             share(0, tiles)
@@ -187,10 +209,8 @@ class RaycastRenderer:
             values = np.ascontiguousarray(values, np.float32)
         return wp.array(values, dtype=kind, device=self.device, copy=not self._on_cpu)
 
-    def _zeros(self, name: str, shape: tuple[int, ...], kind: Any) -> Any:
-        """An array for a kernel's results: zeros if it has no name, else whatever it held in the call before."""
-        if not name:
-            return wp.zeros(shape, dtype=kind, device=self.device)
+    def _kept(self, name: str, shape: tuple[int, ...], kind: Any) -> Any:
+        """An array for a kernel's results, which holds whatever it held in the call before."""
         kept = self._scratch.get(name)
         if kept is None or kept.shape != shape:
             kept = self._scratch[name] = wp.empty(shape, dtype=kind, device=self.device)
@@ -200,10 +220,10 @@ class RaycastRenderer:
         """Brings the tables up to date with the bodies and pictures that the scenes refer to."""
         tables, shapes, pool = self._tables, self._shapes, self._pool
         if self._uploaded != (shapes.version, pool.version):
-            tables.planes = self._array(shapes.planes, wp.vec4)
-            tables.faces = self._array(shapes.faces, int)
-            tables.meshes = self._array(shapes.meshes, wp.uint64)
-            tables.pool = self._array(pool.texels.reshape(-1, TEXELS, 3), wp.vec3ub)
+            self._bodies.planes = self._array(shapes.planes, wp.vec4)
+            self._bodies.faces = self._array(shapes.faces, int)
+            self._bodies.meshes = self._array(shapes.meshes, wp.uint64)
+            self._pictures.pool = self._array(pool.texels.reshape(-1, TEXELS, 3), wp.vec3ub)
             self._uploaded = (shapes.version, pool.version)
         tables.width, tables.height = width, height
         tables.across = -(-width // TILE)

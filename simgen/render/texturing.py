@@ -5,7 +5,7 @@ u and v are coordinates on a surface, 0 in the middle and 0.5 at the borders of 
 
 import warp as wp
 
-from simgen.render.device import Material, Tables
+from simgen.render.device import Material, Pictures
 from simgen.render.lanes import (
     add,
     anywhere,
@@ -74,14 +74,14 @@ def value_noise(lattice: wp.array(dtype=float), u: lanes, v: lanes, cycles: floa
 
 
 @wp.func
-def share_of_color2(m: Material, tables: Tables, u: lanes, v: lanes, face: int):
+def share_of_color2(m: Material, pictures: Pictures, u: lanes, v: lanes, face: int):
     """The shares in [0, 1] of a procedural texture's second color."""
     if m.texture == _FLAT:
         return lanes(0.0)
     if m.texture == _FACES:
-        return lanes(tables.lattice[(m.hash + 977 * (face % _FACE_COUNT)) % (_LATTICE * _LATTICE)])
+        return lanes(pictures.lattice[(m.hash + 977 * (face % _FACE_COUNT)) % (_LATTICE * _LATTICE)])
     if m.texture == _NOISE:
-        return value_noise(tables.lattice, u, v, m.cycles, m.low, m.high)
+        return value_noise(pictures.lattice, u, v, m.cycles, m.low, m.high)
     along = u * m.cosine + v * m.sine
     if m.texture == _GRADIENT:
         place = along / (wp.abs(m.cosine) + wp.abs(m.sine)) + lanes(0.5)
@@ -117,7 +117,7 @@ def texels_at(pool: wp.array2d(dtype=wp.vec3ub), layer: int, place: wholes):
 
 
 @wp.func
-def texel(tables: Tables, layer: int, side: wholes, start: wholes, s: lanes, t: lanes):
+def texel(pictures: Pictures, layer: int, side: wholes, start: wholes, s: lanes, t: lanes):
     """The colors in [0, 255] of a picture of the pool at (s, t) in [0, 1] of mip levels, interpolated. A level has `side`^2
     texels from `start` on."""
     x = s * real(side) - lanes(0.5)
@@ -132,14 +132,14 @@ def texel(tables: Tables, layer: int, side: wholes, start: wholes, s: lanes, t: 
     row0 = start + wp.cw_mul(wp.max(whole(top), wholes(0)), side)
     row1 = start + wp.cw_mul(wp.min(whole(top) + wholes(1), last), side)
     one = lanes(1.0)
-    color = texels_at(tables.pool, layer, row0 + column0) * ((one - fx) * (one - fy))
-    color = color + texels_at(tables.pool, layer, row0 + column1) * (fx * (one - fy))
-    color = color + texels_at(tables.pool, layer, row1 + column0) * ((one - fx) * fy)
-    return color + texels_at(tables.pool, layer, row1 + column1) * (fx * fy)
+    color = texels_at(pictures.pool, layer, row0 + column0) * ((one - fx) * (one - fy))
+    color = color + texels_at(pictures.pool, layer, row0 + column1) * (fx * (one - fy))
+    color = color + texels_at(pictures.pool, layer, row1 + column0) * ((one - fx) * fy)
+    return color + texels_at(pictures.pool, layer, row1 + column1) * (fx * fy)
 
 
 @wp.func
-def sampled(tables: Tables, layer: int, s: lanes, t: lanes, texels: lanes):
+def sampled(pictures: Pictures, layer: int, s: lanes, t: lanes, texels: lanes):
     """The colors in [0, 255] of a picture at (s, t), mirrored beyond its borders, filtered for pixels that cover `texels` of
     its texels in each direction: two mip levels, interpolated."""
     side = wholes(_SIDE)
@@ -155,14 +155,14 @@ def sampled(tables: Tables, layer: int, s: lanes, t: lanes, texels: lanes):
         level += 1
     s = mirrored(s)
     t = mirrored(t)
-    color = texel(tables, layer, side, start, s, t)
+    color = texel(pictures, layer, side, start, s, t)
     # The share of the coarser level, of which the last one has none.
     share = wp.min(ratio, two) - lanes(1.0)
     coarser = wp.min(side - wholes(1), wholes(1))
     share = share * real(coarser)
     if anywhere(less(lanes(0.0), share)):
         start = start + wp.cw_mul(coarser, wp.cw_mul(side, side))
-        other = texel(tables, layer, side >> coarser, start, s, t)
+        other = texel(pictures, layer, side >> coarser, start, s, t)
         color = color * (lanes(1.0) - share) + other * share
     return color
 
@@ -196,7 +196,7 @@ def recolored(color: lanes3, code: int):
 
 
 @wp.func
-def picture_color(m: Material, tables: Tables, x: lanes, y: lanes, face: int, texels: lanes):
+def picture_color(m: Material, pictures: Pictures, x: lanes, y: lanes, face: int, texels: lanes):
     """Linear light of the picture of a material at (x, y), in units of the surface's longest side, y upward. `texels` of the
     whole picture's texels would lie on a pixel if the picture covered that side."""
     crop = m.crop
@@ -218,29 +218,29 @@ def picture_color(m: Material, tables: Tables, x: lanes, y: lanes, face: int, te
         ox += float((bits >> 6) & 31) * 0.0625
         oy += float((bits >> 11) & 31) * 0.0625
     half = lanes(0.5)
-    color = sampled(tables, m.layer, px * crop + lanes(ox) + half, half - (py * crop + lanes(oy)), texels * crop)
+    color = sampled(pictures, m.layer, px * crop + lanes(ox) + half, half - (py * crop + lanes(oy)), texels * crop)
     color = recolored(color, m.recolor)
-    return xyz(decoded(tables.linear, color.x), decoded(tables.linear, color.y), decoded(tables.linear, color.z))
+    return xyz(decoded(pictures.linear, color.x), decoded(pictures.linear, color.y), decoded(pictures.linear, color.z))
 
 
 @wp.func
 def surface_color(
-    m: Material, tables: Tables, u: lanes, v: lanes, x: lanes, y: lanes, face: int, texels: lanes, tone: float
+    m: Material, pictures: Pictures, u: lanes, v: lanes, x: lanes, y: lanes, face: int, texels: lanes, tone: float
 ):
     """Linear albedo at (u, v) of the surface's bounding box, which is (x, y) in units of its longest side; `tone` is that of
     the part."""
     color = spread(m.color)
     if m.layer >= 0:
-        color = picture_color(m, tables, x, y, face, texels)
+        color = picture_color(m, pictures, x, y, face, texels)
         if tone > 0.0:
             color = color + (m.color2 - color) * tone
     elif tone >= 0.0:
         color = spread(m.color + (m.color2 - m.color) * tone)
     else:
-        color = m.color + (m.color2 - m.color) * share_of_color2(m, tables, u, v, face)
+        color = m.color + (m.color2 - m.color) * share_of_color2(m, pictures, u, v, face)
     if m.grime > 0.0:
         half = lanes(0.5)
-        dirt = sampled(tables, m.grime_layer, x + lanes(m.offset[1]) + half, half - y - lanes(m.offset[0]), texels)
+        dirt = sampled(pictures, m.grime_layer, x + lanes(m.offset[1]) + half, half - y - lanes(m.offset[0]), texels)
         change = (dirt.x - lanes(128.0)) * (m.grime / 127.0)
         darker = wp.max(lanes(1.0) + wp.min(change, lanes(0.0)), lanes(0.0))
         color = color * darker

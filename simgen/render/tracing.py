@@ -15,6 +15,7 @@ from simgen.render.device import (
     WALL_Y,
     WINDOW,
     WINDOW_LIGHT,
+    Bodies,
     Light,
     Part,
     Scene,
@@ -239,6 +240,7 @@ def trace(
     first: int,
     each: int,
     tables: Tables,
+    bodies: Bodies,
     scenes: wp.array(dtype=Scene),
     nodes: wp.array3d(dtype=wp.vec2),
     parts: wp.array(dtype=Part),
@@ -271,7 +273,7 @@ def trace(
             for c in range(count[tile]):
                 j = int(near[tile, c])
                 part = parts[scene.part + j]
-                t, side = crossing(part, tables, spread(part.eye), turned(part.world, d), NEAR)
+                t, side = crossing(part, bodies, spread(part.eye), turned(part.world, d), NEAR)
                 if labels != 0 and part.slot >= 0:  # a block's whole mask, hidden or not
                     met = less(t, lanes(FAR))
                     for i in range(LANES):
