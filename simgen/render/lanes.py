@@ -14,6 +14,7 @@ LANES = 8
 lanes = wp.types.vector(length=LANES, dtype=wp.float32)
 wholes = wp.types.vector(length=LANES, dtype=wp.int32)
 words = wp.types.vector(length=LANES, dtype=wp.uint32)
+shorts = wp.types.vector(length=LANES, dtype=wp.int16)
 
 
 @wp.struct
@@ -139,10 +140,30 @@ def equal(a: wholes, b: int) -> wholes:
     """1 where a = b, else 0."""
 
 
+@wp.func_native("""
+    wp::vec_t<8, int> r;
+    for (int i = 0; i < 8; ++i)
+        r.c[i] = a.c[i] < b;
+    return r;
+""")
+def below(a: wholes, b: int) -> wholes:
+    """1 where a < b, else 0."""
+
+
 @wp.func
 def no(c: wholes):
     """1 where `c` is 0, else 0."""
     return wholes(1) - c
+
+
+@wp.func_native("""
+    for (int i = 0; i < 8; ++i)
+        if (c.c[i] != 0)
+            return i;
+    return 8;
+""")
+def first_of(c: wholes) -> int:
+    """The first lane that does not hold 0; LANES if there is none."""
 
 
 @wp.func_native("""
@@ -181,6 +202,15 @@ def floor(a: lanes) -> lanes: ...
 """)
 def whole(a: lanes) -> wholes:
     """The integer parts."""
+
+
+@wp.func_native("""
+    wp::vec_t<8, short> r;
+    for (int i = 0; i < 8; ++i)
+        r.c[i] = (short)a.c[i];
+    return r;
+""")
+def short(a: wholes) -> shorts: ...
 
 
 @wp.func_native("""

@@ -33,6 +33,7 @@ from simgen.render.lanes import (
     div,
     dot,
     equal,
+    first_of,
     floor,
     lanes,
     lanes3,
@@ -356,47 +357,46 @@ def shade(
             t = reach[s, y, x // LANES]
             key = pixel_keys(x + y * tables.width, pass_key)
             left = no(less(lanes(float(tables.width) - 0.5), places))
-            lane = int(0)
+            lane = first_of(left)
             while lane < LANES:
-                if left[lane] != 0:
-                    what = whats[lane]
-                    found = faces[lane]
-                    group = left & equal(whats, what)
-                    color = spread(wp.vec3(0.0, 0.0, 0.0))
-                    if what <= WINDOW:
-                        color = spread(lights[scene.light + (WINDOW - what)].radiance)
-                    else:
-                        if what >= 0:
-                            group = group & equal(faces, found)
-                        # The lanes of others repeat the first of these.
-                        o = wp.vec3(d.x[lane], d.y[lane], d.z[lane])
-                        color = shade_group(
-                            tile,
-                            where(group, places, lanes(places[lane])),
-                            y,
-                            what,
-                            found,
-                            where(group, d, spread(o)),
-                            where(group, t, lanes(t[lane])),
-                            scene,
-                            tables,
-                            bodies,
-                            pictures,
-                            parts,
-                            spheres,
-                            materials,
-                            lights,
-                            count,
-                            shading,
-                            side,
-                            key,
-                            samples,
-                        )
-                    left = left & no(group)
-                    for i in range(LANES):
-                        if group[i] != 0:
-                            light = wp.vec3(color.x[i], color.y[i], color.z[i]) * weight
-                            if adds != 0:
-                                light = rgb[s, y, x + i] + light
-                            rgb[s, y, x + i] = light
-                lane += 1
+                what = whats[lane]
+                found = faces[lane]
+                group = left & equal(whats, what)
+                color = spread(wp.vec3(0.0, 0.0, 0.0))
+                if what <= WINDOW:
+                    color = spread(lights[scene.light + (WINDOW - what)].radiance)
+                else:
+                    if what >= 0:
+                        group = group & equal(faces, found)
+                    # The lanes of others repeat the first of these.
+                    o = wp.vec3(d.x[lane], d.y[lane], d.z[lane])
+                    color = shade_group(
+                        tile,
+                        where(group, places, lanes(places[lane])),
+                        y,
+                        what,
+                        found,
+                        where(group, d, spread(o)),
+                        where(group, t, lanes(t[lane])),
+                        scene,
+                        tables,
+                        bodies,
+                        pictures,
+                        parts,
+                        spheres,
+                        materials,
+                        lights,
+                        count,
+                        shading,
+                        side,
+                        key,
+                        samples,
+                    )
+                left = left & no(group)
+                for i in range(LANES):
+                    if group[i] != 0:
+                        light = wp.vec3(color.x[i], color.y[i], color.z[i]) * weight
+                        if adds != 0:
+                            light = rgb[s, y, x + i] + light
+                        rgb[s, y, x + i] = light
+                lane = first_of(left)

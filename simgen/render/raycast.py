@@ -43,7 +43,7 @@ from simgen.render.device import (
     Scene,
     Tables,
 )
-from simgen.render.lanes import lanes, wholes
+from simgen.render.lanes import lanes, shorts, wholes
 from simgen.render.lighting import shade
 from simgen.render.occlusion import occluders
 from simgen.render.tracing import candidates, lens, trace
@@ -118,17 +118,19 @@ class RaycastRenderer:
         buffers = buffers_of(scenes, self._world, self._shapes, self._pool, len(self._images.paths))
         self._upload(width, height)
         slots = scenes.blocks.model.shape[1]
-        shape = (batch, height, width)
-        # All but the masks of blocks is written everywhere.
-        rgb, depth, slot = (wp.empty(shape, dtype=kind, device=self.device) for kind in (wp.vec3, float, wp.int16))
+        # Rows are whole numbers of tiles long. All but the masks of blocks is written everywhere.
+        row = (batch, height, self._tables.across * ACROSS)
+        rgb = wp.empty((batch, height, width), dtype=wp.vec3, device=self.device)
+        depth, slot = (wp.empty(row, dtype=kind, device=self.device) for kind in (lanes, shorts))
         amodal = wp.zeros((batch, slots, height, width), dtype=wp.bool, device=self.device)
         self._draw(scenes, buffers, rgb, depth, slot, amodal)
-        if self._on_cpu:
-            return Frames(rgb.numpy(), depth.numpy(), slot.numpy(), amodal.numpy())
-        return Frames(*(wp.to_torch(part) for part in (rgb, depth, slot, amodal)))
+        results: list[Any] = [rgb, depth, slot, amodal]
+        arrays = [part.numpy() if self._on_cpu else wp.to_torch(part) for part in results]
+        arrays[1:3] = (part.reshape(batch, height, -1)[..., :width] for part in arrays[1:3])
+        return Frames(*arrays)
 
     def _draw(self, scenes: Scenes, buffers: Buffers, rgb: Any, depth: Any, slot: Any, amodal: Any) -> None:
-        batch, height = depth.shape[:2]
+        batch, height = rgb.shape[:2]
         tiles = batch * self._tables.tiles
         rows = (-(-height // TILE) * TILE) // STEP + 1
         columns = self._tables.across * TILE // STEP + 1

@@ -27,6 +27,7 @@ from simgen.render.lanes import (
     LANES,
     add,
     anywhere,
+    below,
     div,
     dot,
     equal,
@@ -35,6 +36,8 @@ from simgen.render.lanes import (
     less,
     mul,
     no,
+    short,
+    shorts,
     spread,
     sub,
     where,
@@ -251,8 +254,8 @@ def trace(
     reach: wp.array3d(dtype=lanes),
     hit: wp.array3d(dtype=wholes),
     face: wp.array3d(dtype=wholes),
-    depth: wp.array3d(dtype=float),
-    slot: wp.array3d(dtype=wp.int16),
+    depth: wp.array3d(dtype=lanes),
+    slot: wp.array3d(dtype=shorts),
     amodal: wp.array4d(dtype=wp.bool),
 ):
     """For eight pixels: `reach` in units of their rays (`directions_of`), `hit` the number of the part within its scene or
@@ -270,6 +273,7 @@ def trace(
             best = lanes(FAR)
             found = lanes(float(NOTHING))
             found_face = lanes(0.0)
+            shown = lanes(-1.0)  # the slot of a block
             for c in range(count[tile]):
                 j = int(near[tile, c])
                 part = parts[scene.part + j]
@@ -283,6 +287,7 @@ def trace(
                 best = wp.min(best, t)
                 found = where(nearer, lanes(float(j)), found)
                 found_face = where(nearer, side, found_face)
+                shown = where(nearer, lanes(float(part.slot)), shown)
             # The room behind everything is seen from inside alone. What is inside the room is before it.
             p = scene.eye + d * best
             low = tables.room_low
@@ -295,6 +300,7 @@ def trace(
                 nearer = outside & less(t, best)
                 best = where(nearer, t, best)
                 found = where(nearer, what, found)
+                shown = where(nearer, lanes(-1.0), shown)
             for c in range(scene.lights):
                 light = lights[scene.light + c]
                 if light.kind == WINDOW_LIGHT:
@@ -302,20 +308,12 @@ def trace(
                     nearer = less(t, best)
                     best = wp.min(best, t)
                     found = where(nearer, lanes(float(WINDOW - c)), found)
+                    shown = where(nearer, lanes(-1.0), shown)
             numbers = whole(found)
             best = where(equal(numbers, NOTHING), lanes(0.0), best)
             reach[s, y, x // LANES] = best
             hit[s, y, x // LANES] = numbers
             face[s, y, x // LANES] = whole(found_face)
             if labels != 0:
-                for i in range(LANES):
-                    if x + i < tables.width:
-                        number = numbers[i]
-                        shown = int(-1)
-                        if number >= 0:
-                            shown = parts[scene.part + number].slot
-                        slot[s, y, x + i] = wp.int16(shown)
-                        seen = best[i]
-                        if number <= WINDOW:
-                            seen = 0.0
-                        depth[s, y, x + i] = seen
+                slot[s, y, x // LANES] = short(whole(shown))
+                depth[s, y, x // LANES] = where(below(numbers, WINDOW + 1), lanes(0.0), best)
