@@ -21,9 +21,7 @@ from simgen.pipeline import CHUNK, Pipeline, check_choice, make_pipeline
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Render
 
-# Samples after which a new process replaces a worker: tiny leaks 2 kB for each sample, and a worker that renders full with
-# raycast grows by 9 kB for each (measured over 5,000), for a reason that is not known.
-RECYCLE = {"tiny": 1000, "raycast": 5000}
+RECYCLE = {"tiny": 1000}  # samples after which a new process replaces a worker: PyBullet leaks 2 kB for each
 PREFLIGHT = 256  # scenes that are sampled before anything is written, so that impossible placements fail early
 
 
@@ -80,7 +78,7 @@ def render(config: Render) -> None:
 
 def _run(config: Render, todo: list[int]) -> Iterator[int]:
     """Renders `todo` in worker processes; yields the number of samples in each finished chunk."""
-    share = RECYCLE[config.renderer] * config.workers
+    share = RECYCLE.get(config.renderer, len(todo) or 1) * config.workers
     for k in range(0, len(todo), share):
         yield from _run_pool(config, todo[k : k + share])
 

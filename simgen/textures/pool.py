@@ -20,10 +20,11 @@ Key = tuple[str, int]  # a texture and the picture's number
 
 class Pool:
     """Pictures by key, each made once by `make` (a key's picture, (SIDE, SIDE, 3) uint8) and kept until MOST others were
-    used since. `texels` (capacity, TEXELS, 3) uint8 holds them; it grows as needed."""
+    used since. `texels` (capacity, TEXELS, 3) uint8 holds them; its capacity grows as needed."""
 
     def __init__(self, make: Callable[[Key], Image]) -> None:
-        self.texels = np.zeros((8, TEXELS, 3), np.uint8)
+        self._room = np.zeros((MOST, TEXELS, 3), np.uint8)  # the system gives memory to what is written alone
+        self.texels = self._room[:8]
         self.version = 0  # changes whenever `texels` does
         self._make = make
         self._layer: dict[Key, int] = {}  # in the order of their last use
@@ -48,8 +49,10 @@ class Pool:
             oldest = next(key for key in self._layer)
             if oldest not in wanted:
                 return self._layer.pop(oldest)
+        if len(self._layer) == len(self._room):
+            self._room = np.concatenate([self._room, np.zeros_like(self._room)])
         if len(self._layer) == len(self.texels):
-            self.texels = np.concatenate([self.texels, np.zeros_like(self.texels)])
+            self.texels = self._room[: 2 * len(self.texels)]
         return len(self._layer)
 
 
