@@ -20,7 +20,7 @@ ORDER = [
     "errors", "engine", "files", "pictures", "resources", "command", "command.keys", "schema", "command.arguments",
     "command.effects", "command.help", "command.progress", "config", "distortion", "geometry", "camera.lenses",
     "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",
-    "distributions", "shapes", "shapes.hulls", "shapes.symmetry", "shapes.polygons", "shapes.meshfile",
+    "distributions", "shapes", "shapes.hulls", "shapes.symmetry", "shapes.surface", "shapes.polygons", "shapes.meshfile",
     "shapes.meshrepair", "shapes.solids", "shapes.bodies", "shapes.parts", "shapes.dice", "shapes.desk",
     "shapes.clutter", "shapes.meshfolder", "scene", "yamlfile", "catalogue", "textures", "textures.color",
     "textures.images", "textures.numbers", "textures.fields", "textures.lettering", "textures.collage",

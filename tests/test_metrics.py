@@ -18,6 +18,7 @@ from train.metrics import (
     match,
     mspd,
     precision_recall,
+    reprojection_error,
     risk_coverage,
     rotation_error,
     translation_error,
@@ -106,8 +107,10 @@ def test_projections_by_hand() -> None:
     points, truth = np.array([[0.0, 0, 0], [0, 0, 0.5]]), shifted(np.eye(4), 0, 0, 0.5)
     pose = shifted(truth, 0.01, 0, 0)  # 2 px at 0.5 m, 1 px at 1 m
     assert mspd(pose, truth, points, ONE, PLAIN) == pytest.approx(2, abs=1e-12)
+    assert reprojection_error(pose, truth, points, ONE, PLAIN) == pytest.approx(1.5, abs=1e-12)
     behind = shifted(truth, 0, 0, -0.6)
     assert mspd(behind, truth, points, ONE, PLAIN) == np.inf
+    assert reprojection_error(behind, truth, points, ONE, PLAIN) == np.inf
     with pytest.raises(ValueError, match="truth: expected every point before the camera"):
         mspd(truth, behind, points, ONE, PLAIN)
 

@@ -103,6 +103,12 @@ def mspd(estimate: Array, truth: Array, points: Array, symmetries: Array, intrin
     return float(_pixel_distances(estimate, _symmetric(truth, symmetries), points, intrinsics).max(-1).min())
 
 
+def reprojection_error(estimate: Array, truth: Array, points: Array, symmetries: Array, intrinsics: Array) -> float:
+    """The mean distance, in px, between the projections of the points in both poses, the least over all `symmetries`
+    (Brachmann et al. 2016); the other arguments and an infinite value are as in `mspd`."""
+    return float(_pixel_distances(estimate, _symmetric(truth, symmetries), points, intrinsics).mean(-1).min())
+
+
 def auc(errors: Array, greatest: float) -> float:
     """The area under the curve, in [0, 1], of the share of `errors` (...) below a threshold that goes from 0 to `greatest`.
 

@@ -25,6 +25,7 @@ from simgen.geometry import Array, inverse
 from simgen.labels import Label
 from simgen.scene import Scenes, to_json
 from simgen.shapes.solids import Solid
+from simgen.shapes.surface import surface_points
 
 DATA_VERSION = 9  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
 IMAGE_FORMATS = ("jpg", "png")
@@ -235,10 +236,13 @@ def _keypoints(label: Label) -> dict[str, Any]:
 
 
 def _ply(solid: Solid) -> str:
+    """The mesh in mm, and after its vertices points of no face, spread over it: tools measure ADD-S on all vertices."""
     mesh = solid.mesh
     count = len(mesh.normals)
     vertices = np.concatenate([mesh.corners.reshape(-1, 3) * 1000, np.repeat(mesh.normals, 3, axis=0)], axis=1)
-    header = ["ply", "format ascii 1.0", f"element vertex {3 * count}"]
+    points = surface_points(mesh.corners) * 1000
+    vertices = np.concatenate([vertices, np.pad(points, [(0, 0), (0, 3)])])
+    header = ["ply", "format ascii 1.0", f"element vertex {len(vertices)}"]
     header += [f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
     header += [f"element face {count}", "property list uchar int vertex_indices", "end_header"]
     rows = [" ".join(f"{value:.6g}" for value in row) for row in vertices]

@@ -16,6 +16,7 @@ from simgen.errors import ConfigError
 from simgen.geometry import Array, rigid
 from simgen.shapes.hulls import diameter_of, planes_of, rests_of
 from simgen.shapes.solids import Solid
+from simgen.shapes.surface import surface_points
 from simgen.shapes.symmetry import Shape
 
 TURNS = 12  # rotations that approximate a continuous symmetry
@@ -127,8 +128,17 @@ class Kind:
         return np.asarray(like if len(like) else self.rests)
 
     def facing(self, truth: Array, pose: Array) -> Array:
-        """`truth` (4, 4), of a sphere with the rotation of `pose` (4, 4): all rotations of a sphere are the same pose."""
-        return rigid(pose[:3, :3], truth[:3, 3]) if self.sphere else truth
+        """Of the poses that look like `truth` (4, 4), that whose rotation is nearest to that of `pose` (4, 4)."""
+        if self.sphere:
+            return rigid(pose[:3, :3], truth[:3, 3])
+        same = truth @ self.symmetries
+        if self.axis is not None:
+            # The trace of (turn about the axis)^T Q is cosine (tr Q - a.Q a) + sine a.v, where v is Q's skew part.
+            q = np.swapaxes(same[:, :3, :3], 1, 2) @ pose[:3, :3]
+            skew = np.stack([q[:, 2, 1] - q[:, 1, 2], q[:, 0, 2] - q[:, 2, 0], q[:, 1, 0] - q[:, 0, 1]], 1)
+            cosine = np.trace(q, axis1=1, axis2=2) - np.einsum("i,sij,j->s", self.axis, q, self.axis)
+            same = same @ turns_about(self.axis, np.arctan2(skew @ self.axis, cosine))
+        return np.asarray(same[np.einsum("sij,ij->s", same[:, :3, :3], pose[:3, :3]).argmax()])
 
     def _scaled(self, factor: float) -> "Kind":
         """The same block `factor` times as large."""
@@ -152,6 +162,12 @@ class Kind:
     def group(self) -> Array:
         """(G, 4, 4) all symmetries, as used in the loss: TURNS rotations for a continuous one."""
         return self.group_of(TURNS)
+
+    @cached_property
+    def surface(self) -> Array:
+        """(simgen.shapes.surface.POINTS, 3) m: points spread over the surface of the convex hull, for ADD-S."""
+        hull = ConvexHull(self.corners)
+        return surface_points(hull.points[hull.simplices])
 
     @cached_property
     def edges(self) -> Edges:

@@ -15,12 +15,13 @@ from train.blocks.kinds import Kind
 from train.detect.calibration import RIGHT
 from train.detect.detector import Detector
 from train.detect.types import Detection
-from train.metrics import adds, match, mspd, rotation_error, translation_error
+from train.metrics import adds, match, mspd, reprojection_error, rotation_error, translation_error
 from train.pose.view import View, table_of
 
 SYMMETRY_STEPS = 315  # of a continuous symmetry: as fine as BOP has them
 # m: with a camera that was estimated from the picture, the table's edges may be this much farther out than stated.
 _MISPLACED = np.array([[-0.1], [0.1]])
+_EVERY = 10  # of the points on the surface that count in the reprojection error, for each of many symmetries
 MATCH_LIMIT = 1.0  # diameters: a detection with a larger ADD-S is not matched to the block
 
 
@@ -45,6 +46,7 @@ class BlockResult:
     rotation: float  # rad, up to symmetry
     translation: float  # m
     mspd: float  # px
+    reprojection: float  # px
     predicted: Array
     true: Array
 
@@ -114,7 +116,7 @@ def match_dataset(
                 kind, number = kinds[names[one.obj_id]], numbers[j]
                 places = _predicted_place(best[j], view, dataset.table_center), _true(picture, one, kind, best[j])
                 if number is None:
-                    yield BlockResult(picture, view, kind, one, None, np.inf, np.inf, np.inf, np.inf, *places)
+                    yield BlockResult(picture, view, kind, one, None, *(np.inf,) * 5, *places)
                     continue
                 pose = detections[number].pose.camera_from_block
                 truth = nearest_symmetric_pose(one.camera_from_block, kind, pose)
@@ -128,6 +130,7 @@ def match_dataset(
                     rotation_error(pose, truth, groups[kind.name]),
                     translation_error(pose, truth),
                     mspd(pose, truth, kind.corners, groups[kind.name], view.intrinsics),
+                    reprojection_error(pose, truth, kind.surface[::_EVERY], groups[kind.name], view.intrinsics),
                     *places,
                 )
             unmatched = [detection for i, detection in enumerate(detections) if matched[i] < 0]
@@ -156,14 +159,14 @@ def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
 
 
 def misses(detections: Sequence[Detection], truths: Sequence[tuple[str, Array]]) -> Array:
-    """(D, T) the ADD-S of each of `detections` to each of `truths`, in diameters, infinite for another kind. A truth is the
+    """(D, T) the ADD-S of each of `detections` to each of `truths`, in diameters; infinite for another kind. A truth is the
     name of a kind and camera_from_block (4, 4)."""
     costs = np.full((len(detections), len(truths)), np.inf)
     for i, detection in enumerate(detections):
         kind, own = detection.kind, detection.pose.camera_from_block
         for j, (name, pose) in enumerate(truths):
             if name == kind.name:
-                costs[i, j] = adds(own, kind.facing(pose, own), kind.corners) / kind.diameter
+                costs[i, j] = adds(own, kind.facing(pose, own), kind.surface) / kind.diameter
     return costs
 
 

@@ -8,14 +8,22 @@ import numpy as np
 from simgen.dataset.read import BopDataset
 from simgen.errors import DatasetError
 from simgen.files import sha256_of, write_json
+from simgen.geometry import Array
 from train.config import EvaluateConfig
 from train.data.dataset import open_source
 from train.data.images import manifest_hash
 from train.detect.calibration import BINS
 from train.detect.detector import load_detector
+from train.detect.types import Detection
 from train.draw.sheets import write_png
 from train.evaluate.factors import by_factor, draw_factors, factor_lines
-from train.evaluate.matching import BlockResult, FalsePositive, match_dataset, sized_as_in
+from train.evaluate.matching import (
+    BlockResult,
+    FalsePositive,
+    match_dataset,
+    nearest_symmetric_pose,
+    sized_as_in,
+)
 from train.evaluate.summary import WORST, default_folder, table
 from train.evaluate.worst import draw_overlays, draw_worst_cases
 from train.metrics import (
@@ -26,6 +34,7 @@ from train.metrics import (
     precision_recall,
     risk_coverage,
     summary,
+    translation_error,
     xy_errors,
 )
 from train.runs.checkpoint import place_of
@@ -141,6 +150,7 @@ def measures(results: list[BlockResult], false_positives: list[FalsePositive]) -
     detections = [one.detection for one in detected] + [one.detection for one in false_positives]
     confidence = np.array([detection.confidence for detection in detections if detection is not None])
     right = np.array([one.right for one in detected] + [False] * len(false_positives), dtype=bool)
+    asked = asked_for(results, false_positives)
     result: dict[str, Any] = {
         "blocks": len(results),
         "not_found": len(results) - len(detected),
@@ -152,6 +162,12 @@ def measures(results: list[BlockResult], false_positives: list[FalsePositive]) -
         "translation_cm_median": median_of([100 * one.translation for one in results]),
         "rotation_deg_median": median_of([float(np.degrees(one.rotation)) for one in results]),
         "mspd_px_median": median_of([one.mspd for one in results]),
+        "reprojection_px_median": median_of([one.reprojection for one in results]),
+        "within_5_cm_5_deg": float(
+            np.mean([one.translation < 0.05 and one.rotation < np.radians(5) for one in results])
+        ),
+        "asked": len(asked),
+        "asked_within_1_cm": float(np.mean(asked < 0.01)) if len(asked) else None,
     }
     if len(confidence):
         curve = precision_recall(confidence, right, len(results))
@@ -161,6 +177,35 @@ def measures(results: list[BlockResult], false_positives: list[FalsePositive]) -
         result["brier_skill"] = skill if np.isfinite(skill) else None
         result["risk_coverage_area"] = risk_coverage(confidence, (~right).astype(np.float64)).area
     return result
+
+
+def asked_for(results: list[BlockResult], false_positives: list[FalsePositive]) -> Array:
+    """(Q,) m: "where is the cube?", for each picture and each kind of which it shows a block over half visible: the distance
+    of the most confident detection of the kind from the nearest of these blocks, infinite without a detection."""
+    truths: dict[tuple[int, int, str], list[BlockResult]] = {}
+    best: dict[tuple[int, int, str], Detection] = {}
+    for one in results:
+        if one.truth.visible_fraction > SEEN:
+            truths.setdefault((one.picture.scene_id, one.picture.image_id, one.kind.name), []).append(one)
+    found = [(one.picture, one.detection) for one in results]
+    for picture, detection in found + [(one.picture, one.detection) for one in false_positives]:
+        if detection is not None:
+            key = picture.scene_id, picture.image_id, detection.kind.name
+            if key not in best or detection.confidence > best[key].confidence:
+                best[key] = detection
+    distances = []
+    for key, blocks in truths.items():
+        pose = best[key].pose.camera_from_block if key in best else None
+        own = (
+            [np.inf]
+            if pose is None
+            else [
+                translation_error(pose, nearest_symmetric_pose(one.truth.camera_from_block, one.kind, pose))
+                for one in blocks
+            ]
+        )
+        distances.append(min(own))
+    return np.array(distances)
 
 
 def lines(result: dict[str, Any]) -> str:
@@ -176,6 +221,9 @@ def lines(result: dict[str, Any]) -> str:
         ("translation, median", shown("translation_cm_median", "cm")),
         ("rotation, median", shown("rotation_deg_median", "deg")),
         ("MSPD, median", shown("mspd_px_median", "px")),
+        ("reprojection, median", shown("reprojection_px_median", "px")),
+        ("under 5 cm and 5 deg", shown("within_5_cm_5_deg", "%", 100)),
+        ("asked for a kind", shown("asked_within_1_cm", "% within 1 cm", 100) + f" of {result['asked']} questions"),
         (
             "average precision",
             shown("average_precision", "%", 100)
