@@ -19,6 +19,7 @@ from simgen.geometry import inverse
 from simgen.pipeline import Pipeline
 from simgen.render import make_renderer
 from simgen.scene import from_json, to_json
+from simgen.shapes.surface import POINTS
 
 NUM = 6
 
@@ -82,9 +83,10 @@ def test_models_carry_sizes_and_symmetries(written: Path, pipeline: Pipeline) ->
         mesh = trimesh.load(written / "models" / f"obj_{obj_id:06d}.ply", process=False)
         # Millimeters, closed, of the solid's volume, and one normal for each face.
         assert np.allclose(mesh.extents, solid.size * 1000, atol=1e-3)
-        assert mesh.vertices.shape == (3 * len(mesh.faces), 3)
-        assert np.allclose(np.repeat(mesh.face_normals, 3, axis=0), mesh.vertex_normals, atol=1e-4)
-        merged = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
+        corners = 3 * len(mesh.faces)  # and then points for ADD-S, of no face
+        assert mesh.vertices.shape == (corners + POINTS, 3)
+        assert np.allclose(np.repeat(mesh.face_normals, 3, axis=0), mesh.vertex_normals[:corners], atol=1e-4)
+        merged = trimesh.Trimesh(mesh.vertices[:corners], mesh.faces, process=True)
         merged.merge_vertices(merge_norm=True, digits_vertex=3)
         assert merged.is_watertight
         assert merged.volume == pytest.approx(solid.hull.volume * 1e9, rel=1e-4)

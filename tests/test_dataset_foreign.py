@@ -24,6 +24,7 @@ from simgen.files import sha256_of
 from simgen.geometry import inverse, look_at, rigid, rotation_about, transform_points
 from simgen.render import make_renderer
 from simgen.shapes.solids import make_solid
+from simgen.shapes.surface import POINTS
 from simgen.silhouette import box_of
 from train.blocks.kinds import BlockSet, Kind
 from train.config import DatasetConfig
@@ -65,7 +66,7 @@ def write_foreign(root: Path, shifts: np.ndarray | None = None, world: np.ndarra
         path = root / "models" / f"obj_{k + 1:06d}.ply"
         lines = path.read_text().splitlines()
         first = lines.index("end_header") + 1
-        for row in range(first, first + 3 * len(SOLIDS[k].mesh.normals)):
+        for row in range(first, first + 3 * len(SOLIDS[k].mesh.normals) + POINTS):
             x, y, z, *normal = lines[row].split()
             moved = np.array([x, y, z], dtype=float) + 1000 * shift
             lines[row] = " ".join([*(f"{v:.6f}" for v in moved), *normal])
