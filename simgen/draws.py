@@ -34,6 +34,7 @@ _ROW = 8  # candidates that share their words
 _GAP = 64  # counters; computing this many takes as long as setting the generator's state once
 # If the state had to be set at least _MANY times, for runs of at most _NARROW counters, plain array operations are faster.
 _MANY, _NARROW = 128, 8
+_HALF = 2**32 - 1  # the lower half of a word
 
 Words = NDArray[np.uint32]
 
@@ -76,34 +77,39 @@ class _Reader:
 
     def _many_words(self, key: list[int], lanes: tuple[int, ...], n: int) -> Words:
         """The same as `words`, but faster for many short runs of counters: it does not set NumPy's generator for each."""
-        first = np.concatenate([1 + start + np.arange(number, dtype=np.uint64) for start, number, _ in self.spans])
-        counter = np.zeros((4, n, len(lanes), len(first)), np.uint64)
+        first = np.concatenate([1 + start + np.arange(number) for start, number, _ in self.spans])
+        counter = np.zeros((4, n, len(lanes), len(first)), np.int64)
         counter[0] = first
-        counter[1] = np.arange(n, dtype=np.uint64)[:, None, None]
-        counter[2] = np.array(lanes, dtype=np.uint64)[:, None]
-        raw = np.stack(list(_philox(counter, key)), axis=-1).astype("<u8", copy=False)
+        counter[1] = np.arange(n)[:, None, None]
+        counter[2] = np.array(lanes, dtype=np.uint64).view(np.int64)[:, None]
+        words = philox(counter, np.array(key, np.uint64).view(np.int64)[:, None])
+        raw = np.stack(words, axis=-1).astype("<i8", copy=False)
         return raw.view("<u4").reshape(n, len(lanes), self.width)[..., self.column]
 
 
-def _philox(counter: NDArray[np.uint64], key: list[int]) -> NDArray[np.uint64]:
-    """Philox4x64-10 of each `counter` (4, ...) under `key`: the recurrence of Salmon et al. 2011, section 4."""
+def philox(counter: Iterable[Any], key: Iterable[Any]) -> tuple[Any, ...]:
+    """Philox4x64-10 of counters of four words under keys of two: the recurrence of Salmon et al. 2011, section 4. Words are
+    arrays of NumPy or tensors of torch of int64, of which the bits count; keys broadcast against counters."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
         (high0, low0), (high1, low1) = _product(c0, 0xD2E7470EE14C6C93), _product(c2, 0xCA5A826395121157)
-        c0, c1, c2, c3 = high1 ^ c1 ^ np.uint64(k0), low1, high0 ^ c3 ^ np.uint64(k1), low0
-        k0, k1 = (k0 + 0x9E3779B97F4A7C15) % 2**64, (k1 + 0xBB67AE8584CAA73B) % 2**64
-    return np.stack([c0, c1, c2, c3])
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = k0 + _signed(0x9E3779B97F4A7C15), k1 + _signed(0xBB67AE8584CAA73B)
+    return c0, c1, c2, c3
 
 
-def _product(a: NDArray[np.uint64], b: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The upper and the lower 64 bits of a * b, from products of their 32-bit halves."""
-    half, mask = np.uint64(32), np.uint64(2**32 - 1)
-    b_high, b_low = np.uint64(b >> 32), np.uint64(b & (2**32 - 1))
-    a_high, a_low = a >> half, a & mask
-    middle = a_high * b_low + (a_low * b_low >> half)  # below 2^64
-    carry = a_low * b_high + (middle & mask)
-    return a_high * b_high + (middle >> half) + (carry >> half), a * np.uint64(b)
+def _product(a: Any, b: int) -> tuple[Any, Any]:
+    """The upper and the lower 64 bits of a * b, from products of their 32-bit halves, which wrap around."""
+    a_high, a_low, b_high, b_low = a >> 32 & _HALF, a & _HALF, b >> 32, b & _HALF
+    middle = a_high * b_low + (a_low * b_low >> 32 & _HALF)  # below 2^64
+    carry = a_low * b_high + (middle & _HALF)
+    return a_high * b_high + (middle >> 32 & _HALF) + (carry >> 32 & _HALF), a * _signed(b)
+
+
+def _signed(word: int) -> int:
+    """The number in [-2^63, 2^63) with the 64 bits of `word`."""
+    return word - 2**64 if word >= 2**63 else word
 
 
 class Drawn(NamedTuple):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from simgen.draws import block_words
+from simgen.draws import block_words, philox
 from simgen.jpeg import compress_batch
 from simgen.scene import Sensor, take
 
@@ -26,7 +26,7 @@ HEIGHT = 480  # px: the image height that blurs in px refer to; they scale with 
 KNEE = 0.6  # where the shoulder of the tone curve begins
 BRIGHTEST = 1e9  # times white: the shoulder of an infinite light would be undefined
 TONES = 65535  # the largest index of the tone table
-_HALF = 0xFFFFFFFF  # the lower half of a word
+_SEED = 0xFFFFFFFF  # the bits of a seed that count
 _PIXELS = 1 << 15  # values at a time on a CPU, so that the working set fits the cache
 # Blur on the CPU counts light and weights in these units: sums of whole numbers below 2^53 are exact in float64 in any
 # order. For large kernels OpenCV takes a Fourier transform, whose error (0.01 at a light of 3) is removed by rounding.
@@ -195,37 +195,13 @@ def normal_field(seeds: NDArray[np.int64], n: int, xp: Any = np, **on: Any) -> A
     `on` is torch's argument `device`."""
     blocks = -(-n // 16)
     if xp is np:
-        words = [block_words(int(seed) & _HALF, blocks) for seed in seeds]
-        return np.stack([_quantiles().take(row.view("<u2")[:n]) for row in words])
-    key = xp.asarray(np.asarray(seeds, dtype=np.int64)[:, None] & _HALF, **on)
+        drawn = [block_words(int(seed) & _SEED, blocks) for seed in seeds]
+        return np.stack([_quantiles().take(row.view("<u2")[:n]) for row in drawn])
+    key = xp.asarray(np.asarray(seeds, dtype=np.int64)[:, None] & _SEED, **on)
     counter = xp.arange(1, blocks + 1, **on) + 0 * key
-    bits = xp.stack([word >> 16 * k & 0xFFFF for word in _philox(counter, key) for k in range(4)], -1)
+    words = philox((counter, *[0 * counter] * 3), (key, 0 * key))
+    bits = xp.stack([word >> 16 * k & 0xFFFF for word in words for k in range(4)], -1)
     return xp.asarray(_quantiles(), **on).take(bits.reshape(len(seeds), -1)[:, :n])
-
-
-def _philox(counter: Any, key: Any) -> tuple[Any, Any, Any, Any]:
-    """Philox4x64-10 (Salmon et al. 2011) of the counters (c, 0, 0, 0) and keys (k, 0): four words, each a tensor of int64,
-    whose bits count, with the shape of `counter`, against which `key` broadcasts."""
-    a, b, c, d = counter, 0 * counter, 0 * counter, 0 * counter
-    k0, k1 = key, 0
-    for _ in range(10):
-        (high, low), (other_high, other_low) = _product(a, 0xD2E7470EE14C6C93), _product(c, 0xCA5A826395121157)
-        a, b, c, d = other_high ^ b ^ k0, other_low, high ^ d ^ k1, low
-        k0, k1 = k0 + _signed(0x9E3779B97F4A7C15), _signed(k1 + 0xBB67AE8584CAA73B)
-    return a, b, c, d
-
-
-def _product(a: Any, b: int) -> tuple[Any, Any]:
-    """The upper and the lower 64 bits of the product of unsigned numbers, from those of their halves. Tensors wrap."""
-    a_high, a_low, b_high, b_low = a >> 32 & _HALF, a & _HALF, b >> 32, b & _HALF
-    middle = a_high * b_low + (a_low * b_low >> 32 & _HALF)
-    carry = a_low * b_high + (middle & _HALF)
-    return a_high * b_high + (middle >> 32 & _HALF) + (carry >> 32 & _HALF), a * _signed(b)
-
-
-def _signed(word: int) -> int:
-    """The number in [-2^63, 2^63) with the lowest 64 bits of `word`."""
-    return (word + 2**63) % 2**64 - 2**63
 
 
 @cache

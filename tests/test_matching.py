@@ -341,16 +341,16 @@ def test_asked_for_a_kind_the_most_confident_answer_counts(dataset: BopDataset) 
     far = rigid(np.eye(3), np.array([0.2, 0, 0])) @ one.truth.camera_from_block
     cylinder = BLOCKS.kinds[BLOCKS.names.index("cylinder")]
 
-    def stray(kind: Kind, confidence: float) -> FalsePositive:
+    def false_positive(kind: Kind, confidence: float) -> FalsePositive:
         return FalsePositive(one.picture, one.view, detection(kind, far, confidence))
 
     assert asked_for([near], []) == pytest.approx([0.003])
-    assert asked_for([near], [stray(near.kind, 0.4), stray(cylinder, 0.9)]) == pytest.approx([0.003])
-    assert asked_for([near], [stray(near.kind, 0.6)]) == pytest.approx([0.2])
+    assert asked_for([near], [false_positive(near.kind, 0.4), false_positive(cylinder, 0.9)]) == pytest.approx([0.003])
+    assert asked_for([near], [false_positive(near.kind, 0.6)]) == pytest.approx([0.2])
     assert asked_for([replace(near, detection=None)], []).tolist() == [np.inf]
     hidden = replace(near, truth=replace(near.truth, visible_fraction=0.4))
     assert len(asked_for([hidden], [])) == 0
     two = [near, replace(near, detection=None)]  # two cubes in one place are one question
     assert asked_for(two, []) == pytest.approx([0.003])
-    result = measures([near], [stray(near.kind, 0.6)])
+    result = measures([near], [false_positive(near.kind, 0.6)])
     assert result["asked"] == 1 and result["asked_within_1_cm"] == 0.0

@@ -7,7 +7,9 @@ from builders import sampler_of
 import simgen.textures.pool
 from simgen.render import make_renderer
 from simgen.schema import Raycast
-from simgen.textures.pool import LEVELS, SIDE, STARTS, TEXELS, Key, Pool, mip_levels
+from simgen.textures.pool import LEVELS, SIDE, TEXELS, Key, Pool, mip_levels
+
+STARTS = [sum((SIDE >> k) ** 2 for k in range(level)) for level in range(LEVELS)]  # each level's first texel
 
 
 def picture(key: Key) -> np.ndarray:

@@ -172,3 +172,9 @@ def place_of(tile: int, tables: Tables):
     place = tile - s * tables.tiles
     row = place // tables.across
     return s, (place - row * tables.across) * TILE, row * TILE
+
+
+@wp.func
+def pixel_of(packet: int, x0: int, y0: int):
+    """The column and the row of the first of the eight pixels `packet` of the tile whose first pixel is (x0, y0)."""
+    return x0 + packet % ACROSS * LANES, y0 + packet // ACROSS

@@ -307,6 +307,38 @@ def beyond_round(part: Part, p: lanes3):
 
 
 @wp.func
+def toward_edge(normal: lanes3, other: lanes3, gap: lanes, radius: float):
+    """The normals, bent toward those of the `other` face within `radius` of it: halfway at the edge itself."""
+    share = wp.max(lanes(1.0) - gap / radius, lanes(0.0))
+    return normal + other * (share * share)
+
+
+@wp.func
+def rounded(part: Part, bodies: Bodies, face: int, n: lanes3, q: lanes3, radius: float):
+    """The normals `n` of a convex body at points `q` of a face, bent near its edges, and how far the next edge is, both in
+    the body's coordinates; `radius` is that of its edges."""
+    gap_to_edge = lanes(FAR)
+    zero = lanes(0.0)
+    bent = n
+    if face < 0:
+        bent = normalized(n)
+    elif part.kind == _QUADRIC:  # on a flat end: its rim is where the round side begins
+        gap = wp.max(zero - beyond_round(part, q), zero)
+        gap_to_edge = gap
+        if radius > 0.0 and anywhere(less(gap, lanes(radius))):
+            bent = toward_edge(bent, normalized(round_normal(part, q)), gap, radius)
+    for k in range(part.count):
+        if k != face and (part.kind != _BOX or k // 2 != face // 2):
+            plane = plane_at(part, bodies, k)
+            other = wp.vec3(plane[0], plane[1], plane[2])
+            gap = wp.max(lanes(plane[3]) - dot(other, q), zero)
+            gap_to_edge = wp.min(gap_to_edge, gap)
+            if radius > 0.0 and anywhere(less(gap, lanes(radius))):
+                bent = toward_edge(bent, spread(other), gap, radius)
+    return bent, gap_to_edge
+
+
+@wp.func
 def clearance(part: Part, bodies: Bodies, p: lanes3):
     """How far points are from the body, in its own unit: at most the true distance, equal to it opposite a face; negative
     inside. A mesh is infinitely far: it takes no ambient light."""

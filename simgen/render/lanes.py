@@ -151,6 +151,12 @@ def below(a: wholes, b: int) -> wholes:
 
 
 @wp.func
+def counted(start: int):
+    """`start` and the seven whole numbers after it."""
+    return wholes(start, start + 1, start + 2, start + 3, start + 4, start + 5, start + 6, start + 7)
+
+
+@wp.func
 def no(c: wholes):
     """1 where `c` is 0, else 0."""
     return wholes(1) - c

@@ -3,9 +3,7 @@
 import warp as wp
 
 from simgen.render.device import (
-    ACROSS,
     AMBIENT,
-    BOX,
     DIRECTIONAL,
     FLOOR,
     HIGH,
@@ -23,13 +21,16 @@ from simgen.render.device import (
     Pictures,
     Scene,
     Tables,
+    pixel_of,
     place_of,
 )
-from simgen.render.intersect import FAR, beyond_round, clearance, mapped, normal_at, plane_at, round_normal, turned_back
+from simgen.render.intersect import FAR, clearance, mapped, normal_at, rounded, turned_back
 from simgen.render.lanes import (
     LANES,
     add,
     anywhere,
+    below,
+    counted,
     div,
     dot,
     equal,
@@ -43,6 +44,7 @@ from simgen.render.lanes import (
     mul,
     no,
     normalized,
+    real,
     root,
     spread,
     sub,
@@ -57,11 +59,10 @@ from simgen.render.shading import ambient_light, mirror_direction, mixed, reflec
 from simgen.render.texturing import surface_color
 from simgen.render.tracing import directions_of
 from simgen.scene import TEXTURES
-from simgen.shapes.bodies import QUADRIC
 
 wp.set_module_options(OPTIONS)
 
-_FLAT, _QUADRIC = wp.constant(TEXTURES.index("flat")), wp.constant(QUADRIC)
+_FLAT = wp.constant(TEXTURES.index("flat"))
 
 
 @wp.func
@@ -76,38 +77,6 @@ def sky_place(d: lanes3):
     a = (one - wp.abs(v)) * wp.sign(u)
     b = (one - wp.abs(u)) * wp.sign(v)
     return 0.5 * where(below, a, u), 0.5 * where(below, b, v)
-
-
-@wp.func
-def toward_edge(normal: lanes3, other: lanes3, gap: lanes, radius: float):
-    """The normals, bent toward those of the `other` face within `radius` of it: halfway at the edge itself."""
-    share = wp.max(lanes(1.0) - gap / radius, lanes(0.0))
-    return normal + other * (share * share)
-
-
-@wp.func
-def rounded(part: Part, bodies: Bodies, face: int, n: lanes3, q: lanes3, radius: float):
-    """The normals `n` of a convex body at points `q` of a face, bent near its edges, and how far the next edge is, both in
-    the body's coordinates; `radius` is that of its edges."""
-    gap_to_edge = lanes(FAR)
-    zero = lanes(0.0)
-    bent = n
-    if face < 0:
-        bent = normalized(n)
-    elif part.kind == _QUADRIC:  # on a flat end: its rim is where the round side begins
-        gap = wp.max(zero - beyond_round(part, q), zero)
-        gap_to_edge = gap
-        if radius > 0.0 and anywhere(less(gap, lanes(radius))):
-            bent = toward_edge(bent, normalized(round_normal(part, q)), gap, radius)
-    for k in range(part.count):
-        if k != face and (part.kind != BOX or k // 2 != face // 2):
-            plane = plane_at(part, bodies, k)
-            other = wp.vec3(plane[0], plane[1], plane[2])
-            gap = wp.max(lanes(plane[3]) - dot(other, q), zero)
-            gap_to_edge = wp.min(gap_to_edge, gap)
-            if radius > 0.0 and anywhere(less(gap, lanes(radius))):
-                bent = toward_edge(bent, spread(other), gap, radius)
-    return bent, gap_to_edge
 
 
 @wp.func
@@ -347,16 +316,15 @@ def shade(
     pass_key = scene.seed + wp.uint32(number) * wp.uint32(6271)
     for k in range(each):
         packet = start - tile * PACKETS + k
-        x = x0 + packet % ACROSS * LANES
-        y = y0 + packet // ACROSS
+        x, y = pixel_of(packet, x0, y0)
         if y < tables.height:
             whats = hit[s, y, x // LANES]
             faces = face[s, y, x // LANES]
-            places = lanes(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0) + lanes(float(x))
+            columns = counted(x)
             d = directions_of(scene, nodes, s, x, y)
             t = reach[s, y, x // LANES]
             key = pixel_keys(x + y * tables.width, pass_key)
-            left = no(less(lanes(float(tables.width) - 0.5), places))
+            left = below(columns, tables.width)
             lane = first_of(left)
             while lane < LANES:
                 what = whats[lane]
@@ -372,7 +340,7 @@ def shade(
                     o = wp.vec3(d.x[lane], d.y[lane], d.z[lane])
                     color = shade_group(
                         tile,
-                        where(group, places, lanes(places[lane])),
+                        where(group, real(columns), lanes(float(columns[lane]))),
                         y,
                         what,
                         found,

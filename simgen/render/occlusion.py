@@ -3,7 +3,6 @@
 import warp as wp
 
 from simgen.render.device import (
-    ACROSS,
     AMBIENT,
     DIRECTIONAL,
     DIRECTIONS,
@@ -20,6 +19,7 @@ from simgen.render.device import (
     Part,
     Scene,
     Tables,
+    pixel_of,
     place_of,
 )
 from simgen.render.intersect import FAR, clearance, hides, mapped, plane_at, turned
@@ -27,6 +27,8 @@ from simgen.render.lanes import (
     LANES,
     add,
     anywhere,
+    below,
+    counted,
     div,
     dot,
     equal,
@@ -83,14 +85,11 @@ def occluders(
     near = spread(wp.vec3(FAR, FAR, FAR))
     far = spread(wp.vec3(-FAR, -FAR, -FAR))
     for packet in range(PACKETS):
-        x = x0 + packet % ACROSS * LANES
-        y = y0 + packet // ACROSS
+        x, y = pixel_of(packet, x0, y0)
         if y < tables.height:
             what = hit[s, y, x // LANES]
-            solid = wholes(1) - equal(what, NOTHING)
-            for i in range(LANES):
-                if what[i] <= WINDOW or x + i >= tables.width:
-                    solid[i] = 0
+            shines = equal(what, NOTHING) | below(what, WINDOW + 1)  # the background, and windows
+            solid = no(shines) & below(counted(x), tables.width)
             if anywhere(solid):
                 p = scene.eye + directions_of(scene, nodes, s, x, y) * reach[s, y, x // LANES]
                 near = where(solid, xyz(wp.min(near.x, p.x), wp.min(near.y, p.y), wp.min(near.z, p.z)), near)

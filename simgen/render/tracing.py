@@ -4,7 +4,6 @@ import warp as wp
 
 from simgen.geometry import NEAR
 from simgen.render.device import (
-    ACROSS,
     FLOOR,
     NOTHING,
     OPTIONS,
@@ -20,6 +19,7 @@ from simgen.render.device import (
     Part,
     Scene,
     Tables,
+    pixel_of,
     place_of,
 )
 from simgen.render.intersect import FAR, crossing, turned
@@ -266,8 +266,7 @@ def trace(
     scene = scenes[s]
     for k in range(each):
         packet = start - tile * PACKETS + k
-        x = x0 + packet % ACROSS * LANES
-        y = y0 + packet // ACROSS
+        x, y = pixel_of(packet, x0, y0)
         if y < tables.height:
             d = directions_of(scene, nodes, s, x, y)
             best = lanes(FAR)

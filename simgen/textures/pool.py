@@ -10,7 +10,6 @@ from simgen.pictures import Image
 
 SIDE = 256  # px, a power of two
 LEVELS = SIDE.bit_length()  # the last has one texel
-STARTS = tuple(sum((SIDE >> k) ** 2 for k in range(level)) for level in range(LEVELS))  # each level's first texel
 TEXELS = sum((SIDE >> level) ** 2 for level in range(LEVELS))
 VARIANTS = 64  # pictures of each generated family
 MOST = 512  # pictures held at once: 134 MB

@@ -195,16 +195,12 @@ def asked_for(results: list[BlockResult], false_positives: list[FalsePositive]) 
                 best[key] = detection
     distances = []
     for key, blocks in truths.items():
-        pose = best[key].pose.camera_from_block if key in best else None
-        own = (
-            [np.inf]
-            if pose is None
-            else [
-                translation_error(pose, nearest_symmetric_pose(one.truth.camera_from_block, one.kind, pose))
-                for one in blocks
-            ]
-        )
-        distances.append(min(own))
+        if key not in best:
+            distances.append(np.inf)
+            continue
+        pose = best[key].pose.camera_from_block
+        truth_poses = [nearest_symmetric_pose(one.truth.camera_from_block, one.kind, pose) for one in blocks]
+        distances.append(min(translation_error(pose, truth) for truth in truth_poses))
     return np.array(distances)
 
 
