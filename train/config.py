@@ -16,8 +16,8 @@ from simgen.schema import Randomize, Raycast
 POSITION_MODELS = ("tobin_small", "tobin_vgg")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
+BACKBONES = ("imagenet", "scratch")
 _ZOOM = 0.25, 8
-_CROP = 16  # the crop network halves a crop four times
 _CHECKPOINT = "written by `python -m train`, or a bundled model: shipped or shipped-blocks (train/weights/README.md)"
 _DEVICE = "auto, cpu or gpu"
 _SCALE = (
@@ -42,37 +42,17 @@ class ModelConfig:
 @dataclass
 class KeypointConfig:
     name: str = key("name of the model", "keypoints")
-    widths: list[int] = key("channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution", list)
-    depths: list[int] = key("residual blocks at the last four of these", list)
-    features: int = key("channels of the decoder", 48)
-    stances: bool = key(
-        "also classify the side on which a block lies, with keypoints for each; for blocks that lie on any side", False
+    backbone: str = key(
+        "initial weights of both networks: imagenet, those of photographs, or scratch, random ones",
+        "imagenet",
+        choices=BACKBONES,
     )
-    crop: int = key(
-        "side of the crops in which a second stage refines each detection; for blocks of similar kinds in any pose. 0: no "
-        "second stage",
-        0,
-        unit="px",
-    )
-    crop_widths: list[int] = key(
-        "channels of the crop network at 1/2, 1/4, 1/8 and 1/16 of the crop; []: as in widths", list
-    )
-    frozen: bool = key("train only the crop network; the first stage keeps the weights of model.start", False)
-    lr: float = key("peak learning rate", 2e-3)
+    lr: float = key("peak learning rate of the layers that begin with random weights", 1e-3)
+    backbone_lr: float = key("peak learning rate of the weights of ImageNet", 3e-4, needs="model.backbone=imagenet")
     weight_decay: float = key("weight decay of AdamW", 0.01)
+    clip: float = key("greatest norm of the gradient of a step", 5.0)
     average: float = key(
         "decay per step of the moving average of the weights, which is saved; 0: the last weights", 0.998
-    )
-    keypoint_weight: float = key("weight of the keypoint loss; that of the heat map is 1", 40.0)
-    kind_weight: float = key("weight of the classification loss: kinds, or with stances kinds and sides", 3.0)
-    scale_weight: float = key("weight of the loss of the keypoints' uncertainties", 0.1)
-    table_weight: float = key(
-        "weight of the loss of each cell's point on the table, from which `evaluate nominal_fov_deg=` estimates a camera of "
-        "unknown pose; for tables with visible landmarks",
-        0.0,
-    )
-    start: str | None = key(
-        "initial weights: a keypoint model of the same kinds and size, or a bundled one; null: random weights", None
     )
 
 
@@ -123,11 +103,15 @@ class DataConfig(SourceConfig):
 @dataclass
 class StreamConfig:
     scenes: list[str] = key("scenes, in equal parts of each batch: names of scenes/*.yaml, or paths", list)
-    width: int = key("image width; a multiple of 4", 320, unit="px")
-    height: int = key("image height; a multiple of 4", 240, unit="px")
+    width: int = key("image width; a multiple of 4", 640, unit="px")
+    height: int = key("image height; a multiple of 4", 480, unit="px")
     raycast: Raycast = key("settings of the ray caster that draws the images", Raycast)
     epoch: int = key("batches between two validations", 250)
+    passes: int = key("steps in which each image is used, each time other parts of it", 3)
     validation: int = key("images of the held-out stream; the same at each validation", 256)
+    photographs: bool = key(
+        "every second held-out batch has surfaces and surroundings of photographs, as with randomize=photographs", True
+    )
     workers: int = key("processes that draw; 0: the training's own process, as for data.raycast.device=cuda", 1)
 
 
@@ -174,7 +158,7 @@ class DoctorConfig:
     data: Any = key(_DATA_HELP, MISSING, options=_DATA)
     batch_size: int = key("images per step", 16)
     steps: int | None = key(
-        "greatest number of steps on one batch and on the toy scene; null: 400, for position models 2000", None
+        "greatest number of steps on one batch and on the toy scene; null: 150, for position models 2000", None
     )
     short: int = key("steps of the short run of the real configuration", 60)
     accelerator: str = key(_DEVICE, "auto", choices=ACCELERATORS)
@@ -191,18 +175,6 @@ class EvaluateConfig:
     accelerator: str = key(_DEVICE, "auto", choices=ACCELERATORS)
     out: str | None = key("folder of the results; null: beside the checkpoint, named after the dataset", None)
     seed: int = key("seed of the bootstrap intervals", 0)
-    nominal_fov_deg: float | None = key(
-        "ignore the dataset's cameras and estimate each from the table in the image, given this vertical field of view; for "
-        "models with model.table_weight above 0. null: the dataset's cameras",
-        None,
-        unit="degrees",
-    )
-    nominal_position: list[float] | None = key(
-        "measured position of that camera in the world frame; null: unknown",
-        None,
-        unit="m, [X,Y,Z]",
-        needs="nominal_fov_deg!=null",
-    )
     zoom: float = key(_SCALE, 1.0)
 
 
@@ -211,10 +183,6 @@ class CalibrateConfig:
     checkpoint: str = key(_CHECKPOINT, MISSING)
     data: DatasetConfig = key("the rendered dataset: every second image calibrates, the others test it", DatasetConfig)
     zoom: float = key(f"{_SCALE}; use the same in evaluate and predict", 1.0)
-    edges: bool | None = key(
-        "edge-based refinement of poses on a known table: more accurate and slower; null: the checkpoint's setting",
-        None,
-    )
     batch_size: int = key("images at a time", 32)
     accelerator: str = key(_DEVICE, "auto", choices=ACCELERATORS)
     out: str = key("file of the calibrated model", "calibrated.ckpt")
@@ -244,8 +212,8 @@ class ExportConfig:
         "the ONNX file, with a JSON file of kinds, sizes and keypoints beside it; or *.safetensors: the weights alone",
         "model.onnx",
     )
-    width: int | None = key("image width; null: that of the training", None, unit="px", needs="out!=*.safetensors")
-    height: int | None = key("image height; null: that of the training", None, unit="px", needs="out!=*.safetensors")
+    width: int | None = key("image width; null: 512", None, unit="px", needs="out!=*.safetensors")
+    height: int | None = key("image height; null: 384", None, unit="px", needs="out!=*.safetensors")
 
 
 def check_train(config: TrainConfig) -> None:
@@ -263,8 +231,6 @@ def check_train(config: TrainConfig) -> None:
 def check_doctor(config: DoctorConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
     _check_model_and_data(config.model, config.data)
-    if isinstance(config.model, KeypointConfig) and config.model.frozen:
-        raise ConfigError("model.frozen: the doctor starts from random weights, and all of them learn; leave it out")
     _at_least("batch_size", config.batch_size, 2)
     if config.steps is not None:
         _at_least("steps", config.steps, 20)
@@ -278,11 +244,6 @@ def check_evaluate(config: EvaluateConfig) -> None:
     _between("data.min_visible", config.data.min_visible, 0, 1)
     _at_least("batch_size", config.batch_size, 1)
     _one_of("accelerator", config.accelerator, ACCELERATORS)
-    if config.nominal_fov_deg is not None:
-        _between("nominal_fov_deg", config.nominal_fov_deg, 1, 170)
-    place = config.nominal_position
-    if place is not None and (config.nominal_fov_deg is None or len(place) != 3 or not all(map(math.isfinite, place))):
-        raise ConfigError(f"nominal_position: got {place}; expected three numbers, beside nominal_fov_deg")
     _between("zoom", config.zoom, *_ZOOM)
     _at_least("seed", config.seed, 0)
 
@@ -324,34 +285,12 @@ def _check_model(model: ModelConfig) -> None:
 
 
 def _check_keypoints(model: KeypointConfig) -> None:
-    for name, values, count in (("widths", model.widths, 5), ("depths", model.depths, 4)):
-        if len(values) != count or min(values, default=0) < 1:
-            raise ConfigError(f"model.{name}: got {values}; expected {count} numbers of at least 1")
-    if model.crop < 0 or model.crop % _CROP:
-        raise ConfigError(f"model.crop: got {model.crop}; expected 0 or a multiple of {_CROP}")
-    if model.frozen and not (model.crop and model.start):
-        raise ConfigError(
-            "model.frozen: without a second stage and initial weights nothing would be trained; expected model.crop "
-            "above 0 and a model.start"
-        )
-    if model.crop_widths and not model.crop:
-        raise ConfigError(
-            f"model.crop_widths: got {model.crop_widths} without a second stage; expected model.crop above 0, or [] here"
-        )
-    if model.crop_widths and len(model.crop_widths) != 4:
-        raise ConfigError(
-            f"model.crop_widths: got {model.crop_widths}; expected 4 numbers, or [] for those of model.widths"
-        )
-    sizes = [("widths", model.widths), ("crop_widths", model.crop_widths), ("features", [model.features])]
-    for name, channels in [(name, number) for name, numbers in sizes for number in numbers]:
-        if channels < 8 or channels % 8:
-            raise ConfigError(f"model.{name}: got {channels}; expected multiples of 8")
-    _above_zero("model.lr", model.lr)
+    _one_of("model.backbone", model.backbone, BACKBONES)
+    for name in ("lr", "backbone_lr", "clip"):
+        _above_zero(f"model.{name}", getattr(model, name))
     _between("model.average", model.average, 0, 0.99999)
-    for name in ("weight_decay", "keypoint_weight", "kind_weight", "scale_weight", "table_weight"):
-        value = getattr(model, name)
-        if not (value >= 0 and math.isfinite(value)):
-            raise ConfigError(f"model.{name}: got {value}; expected a number of at least 0")
+    if not (model.weight_decay >= 0 and math.isfinite(model.weight_decay)):
+        raise ConfigError(f"model.weight_decay: got {model.weight_decay}; expected a number of at least 0")
 
 
 def _check_stream(data: StreamConfig) -> None:
@@ -362,6 +301,7 @@ def _check_stream(data: StreamConfig) -> None:
         if size < 32 or size % 4:
             raise ConfigError(f"data.{name}: got {size}; expected a multiple of 4, at least 32")
     _at_least("data.epoch", data.epoch, 1)
+    _at_least("data.passes", data.passes, 1)
     _at_least("data.validation", data.validation, 1)
     _at_least("data.workers", data.workers, 0)
 

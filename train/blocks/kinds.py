@@ -202,13 +202,13 @@ def _shape_of(corners: Array) -> tuple[Shape, ConvexHull]:
 class BlockSet:
     """The kinds of a model, in the order of its classes, and their tables padded to one length.
 
-    keypoints (C, K, 3) m with `real` (C, K) bool; group (C, G, 4, 4) with `members` (C, G) bool; `frame` (C, 3, 3): for a
-    round kind rows e1, e2, axis, for any other zeros; `sphere` (C,) bool.
+    keypoints (C, K, 3) m with `real` (C, K) bool; group (C, G, 4, 4), the discrete symmetries, with `members` (C, G) bool;
+    `frame` (C, 3, 3): for a round kind rows e1, e2, axis, for any other zeros; `sphere` (C,) bool.
     """
 
     def __init__(self, kinds: Iterable[Kind]) -> None:
         self.kinds = tuple(kinds)
-        points, groups = [kind.keypoints for kind in self.kinds], [kind.group for kind in self.kinds]
+        points, groups = [kind.keypoints for kind in self.kinds], [kind.symmetries for kind in self.kinds]
         self.keypoints, self.real = _padded(points, np.zeros(3))
         self.group, self.members = _padded(groups, np.eye(4))
         self.frame = torch.tensor(

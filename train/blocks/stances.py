@@ -1,7 +1,6 @@
 """The classes of a keypoint model: the kinds, or each kind on each of its sides ("stances"), with keypoints for each class.
 
-An upright prism and a lying one have little in common in a picture, and their keypoints nothing. A network that predicts
-both with the same outputs begins with their average and stays there for long.
+An upright prism and a lying one have little in common in a picture, and their keypoints nothing.
 """
 
 import numpy as np
@@ -17,13 +16,12 @@ _SAME = 0.02  # distance of unit vectors: below it a symmetry maps one side to t
 class Stances(nn.Module):
     """The S classes of a network for `blocks`: if `apart`, each kind's resting poses that look different, else the kinds.
 
-    `kinds`: the number of kinds; `rests`: for each class the numbers of its kind's resting poses. As buffers, which move
-    with the network: kind (S,), the place of each class's kind in `blocks`; rows (S, K), the numbers of the class's
-    keypoints among the `total` keypoints of a cell.
+    `kinds`: the number of kinds; `most`: the largest number K of keypoints of a kind; `rests`: for each class the numbers of
+    its kind's resting poses. As a buffer, which moves with the network: kind (S,), the place of each class's kind in
+    `blocks`.
     """
 
     kind: Tensor
-    rows: Tensor
     _ups: Tensor
     _there: Tensor
     _class: Tensor
@@ -32,16 +30,11 @@ class Stances(nn.Module):
     def __init__(self, blocks: BlockSet, apart: bool) -> None:
         super().__init__()
         groups = [alike(kind) if apart else [np.arange(len(kind.rests))] for kind in blocks.kinds]
+        self.apart = apart
         self.kinds = len(blocks)
+        self.most = blocks.keypoints.shape[1]
         self.rests = [members for each in groups for members in each]
         owners = [number for number, each in enumerate(groups) for _ in each]
-        counts = [len(blocks.kinds[owner].keypoints) for owner in owners]
-        most = blocks.keypoints.shape[1]
-        firsts = np.cumsum([0, *counts[:-1]]) if apart else np.zeros(len(owners), dtype=np.int64)
-        self.total = int(sum(counts)) if apart else most
-        # Beyond a kind's own keypoints a row is padded with others; BlockSet.real marks its own.
-        rows = np.minimum(firsts[:, None] + np.arange(most), self.total - 1)
-
         room = max(len(kind.rests) for kind in blocks.kinds)
         ups = np.zeros((len(blocks), room, 3))
         classes = np.zeros((len(blocks), room), dtype=np.int64)
@@ -50,7 +43,7 @@ class Stances(nn.Module):
             classes[owner, members] = number
             ups[owner, members] = [_upward(block.axis, up) for up in block.rests[members, 2, :3]]
         there = np.array([[k < len(kind.rests) for k in range(room)] for kind in blocks.kinds])
-        tables = {"kind": torch.tensor(owners), "rows": torch.tensor(rows), "_class": torch.tensor(classes)}
+        tables = {"kind": torch.tensor(owners), "_class": torch.tensor(classes)}
         tables |= {
             "_ups": torch.tensor(ups).float(),
             "_there": torch.tensor(there),

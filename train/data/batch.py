@@ -13,9 +13,6 @@ from simgen.geometry import Array
 from train.data.targets import Targets
 from train.pose.view import View
 
-# Windows of the crop network for each block: more than one, because rendering a picture takes longer than learning from it.
-WINDOWS = 2
-
 
 def views_of(targets: Targets, tables: Tensor | None = None) -> list[View]:
     """The camera of each picture of `targets`, with the least and greatest X and Y of their `tables` (B, 2, 2) if given. A
@@ -35,26 +32,25 @@ def _known(values: Array) -> Array | None:
 
 @dataclass(frozen=True)
 class Batch:
-    """A training batch: images (B, 3, H, W) uint8; targets, whose `model` is the kind's place in the source's BlockSet; and
-    `cells` (B, h, w, 2) m, the point of the table's plane in each cell of the network's maps (see cells_on_table). `tables`
-    (B, 2, 2) m are the table's least and greatest X and Y, NaN if unknown. `jitter` (B, N, WINDOWS, 4) in [-1, 1] moves the
-    windows of the crop network (see train.nets.losses.crop_losses).
+    """A training batch: images (B, 3, H, W) uint8, and targets, whose `model` is the kind's place in the source's BlockSet.
+    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN if unknown. The numbers `cut` (B, 4) and `jitter`
+    (B, N, 5) in [-1, 1] select the parts of the pictures that the networks see (see train.fit.step).
     """
 
     images: Tensor
     targets: Targets
-    cells: Tensor
     tables: Tensor
+    cut: Tensor
     jitter: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
-def jitter_of(draws: Draws, slots: int) -> Tensor:
-    """Batch.jitter for the samples of `draws` with `slots` slots each."""
-    numbers = (draws / "train" / "window").uniform(4 * WINDOWS * slots)
-    return torch.tensor(2 * numbers - 1).float().reshape(-1, slots, WINDOWS, 4)
+def chances_of(draws: Draws, slots: int) -> tuple[Tensor, Tensor]:
+    """Batch.cut and Batch.jitter for the samples of `draws` with `slots` slots each."""
+    numbers = torch.tensor(2 * (draws / "train" / "window").uniform(4 + 5 * slots) - 1).float()
+    return numbers[:, :4], numbers[:, 4:].reshape(-1, slots, 5)
 
 
 def tables_of(table: Array | None, count: int) -> Tensor:

@@ -18,13 +18,12 @@ from simgen.dataset.scenes import size_of
 from simgen.dataset.visibility import Lens
 from simgen.distortion import padded
 from simgen.draws import Draws
-from simgen.geometry import Array, inverse
-from simgen.scene import Cameras
+from simgen.geometry import Array
 from train.blocks.kinds import BlockSet
-from train.data.batch import Batch, jitter_of, tables_of
+from train.data.batch import Batch, chances_of, tables_of
 from train.data.bop_labels import Classes, Slot, slots_of
 from train.data.images import Decoded, EpochOrder, fitted, jitter
-from train.data.targets import STRIDE, Targets, cells_on_table
+from train.data.targets import STRIDE, Targets
 from train.pose.view import View, pose_or_nan, table_of
 
 LEAST_SIDE = 32  # px: the network halves it five times
@@ -92,21 +91,8 @@ class BopBatches(Dataset[Batch]):
             for number, size, ratio in zip(chosen, sizes.tolist(), ratios, strict=True)
         ]
         targets = _targets(slots, views)
-        cameras = Cameras(
-            intrinsics=np.stack([view.intrinsics for view in views]),
-            distortion=np.stack([padded(view.distortion) for view in views]),
-            world_from_camera=np.stack([inverse(pose_or_nan(view.camera_from_table)) for view in views]),
-            width=self.width,
-            height=self.height,
-        )
-        draws = Draws(self.seed, self.rows[chosen]) / epoch
-        return Batch(
-            images,
-            targets,
-            cells_on_table(cameras, images.device),
-            self._tables,
-            jitter_of(draws, targets.model.shape[1]),
-        )
+        cut, moves = chances_of(Draws(self.seed, self.rows[chosen]) / epoch, targets.model.shape[1])
+        return Batch(images, targets, self._tables, cut, moves)
 
     def _order_of(self, epoch: int) -> list[int]:
         if not self.shuffle:

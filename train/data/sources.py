@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from simgen.config import compose
 from simgen.errors import DatasetError
 from train.blocks.kinds import BlockSet
-from train.config import DataConfig, KeypointConfig, StreamConfig, TrainConfig
+from train.config import DataConfig, StreamConfig, TrainConfig
 from train.data.batch import Batch
 from train.data.bop import BopBatches, common_size
 from train.data.bop_labels import classes_of
@@ -24,8 +25,9 @@ class Sources:
     """`training`: batches for training, `epoch` of them per process between two validations, made by `workers` processes.
 
     `held_out`: batches for model selection (`choose`, the first `each`), calibration (`learn`, as many) and the test of the
-    calibration (`check`, as many). Every `per_scene` consecutive pictures of a batch are of one scene. `size` (width,
-    height) px; a run prints `summary` and records `described`.
+    calibration (`check`, as many). Every `per_scene` consecutive pictures of a batch are of one scene. With `sides` the
+    network also classifies on which side a block lies. `size` (width, height) px; a run prints `summary` and records
+    `described`.
     """
 
     training: Dataset[Batch]
@@ -35,6 +37,7 @@ class Sources:
     each: int
     per_scene: int
     blocks: BlockSet
+    sides: bool
     size: tuple[int, int]
     summary: str
     described: Mapping[str, Any] = field(default_factory=dict)
@@ -61,36 +64,45 @@ def sources_of(config: TrainConfig) -> Sources:
 
 def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     size = config.trainer.batch_size
-    stream = Stream(data, config.randomize, config.seed, size)
+    stream = Stream(data, config.randomize, config.seed, size, passes=data.passes)
+    held_out: Dataset[Batch] = Stream(data, config.randomize, config.seed + HELD_OUT, size)
+    if data.photographs:
+        photographs = compose("train", TrainConfig, ["randomize=photographs"]).randomize
+        held_out = Mixed(held_out, Stream(data, photographs, config.seed + HELD_OUT, size, photographs=True))
     pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices
+    used = "once" if data.passes == 1 else f"{data.passes} times"
     return Sources(
         training=stream,
         epoch=data.epoch,
         workers=data.workers,
-        held_out=Stream(data, config.randomize, config.seed + HELD_OUT, size),
+        held_out=held_out,
         each=math.ceil(data.validation / size),
         per_scene=stream.each,
         blocks=stream.blocks,
+        sides=True,
         size=(data.width, data.height),
-        summary=f"learns {', '.join(stream.blocks.names)} from {pictures} pictures, each rendered once",
+        summary=(
+            f"learns {', '.join(stream.blocks.names)} from {math.ceil(pictures / data.passes)} pictures, each used {used}"
+        ),
     )
+
+
+class Mixed(Dataset[Batch]):
+    """The batches of two sources in turn."""
+
+    def __init__(self, first: Dataset[Batch], second: Dataset[Batch]) -> None:
+        self.sources = first, second
+
+    def __getitem__(self, item: int) -> Batch:
+        number, which = divmod(item, len(self.sources))
+        return self.sources[which][number]
 
 
 def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     dataset = open_source(data)
     check_simulated(dataset)
-    unknown = next((picture for picture in dataset.pictures if picture.camera_from_table is None), None)
-    if isinstance(config.model, KeypointConfig) and config.model.stances and unknown is not None:
-        known = unknown.camera_from_world is not None
-        how = (
-            "data.table=true for a table at z = 0 of the world"
-            if known
-            else "cam_R_w2c and cam_t_w2c in scene_camera.json"
-        )
-        raise DatasetError(
-            f"{unknown.path}: the dataset does not state the table's pose, which determines on which side a block lies; "
-            f"model.stances=true needs {how}; or use model.stances=false"
-        )
+    # On which side a block lies is determined by the table's pose.
+    sides = all(picture.camera_from_table is not None for picture in dataset.pictures)
     classes = classes_of(dataset, data.target)
     rows, validation = split(len(dataset), data.validation, config.seed)
     together = config.trainer.batch_size * config.trainer.devices
@@ -134,6 +146,7 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
         each=len(held_out) // 3,
         per_scene=count,
         blocks=classes.blocks,
+        sides=sides,
         size=(training.width, training.height),
         summary=(
             f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(validation)} are held out{scaled}"

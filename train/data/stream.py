@@ -1,14 +1,15 @@
-"""data=stream: training pictures that raycast renders on the fly; each is used once.
+"""data=stream: training pictures that raycast renders on the fly.
 
-Item i of a stream is the batch of the samples i B to (i + 1) B - 1, a function of (configuration, seed, i) only.
+Each is used in `passes` steps, because rendering a picture takes about as long as learning from it; each time other parts of
+it are seen. Item i of a stream is a function of (configuration, seed, i) only.
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset, get_worker_info
 
 from simgen.draws import Draws
@@ -19,25 +20,40 @@ from simgen.schema import Randomize, Source
 from simgen.sensor import sense
 from train.blocks.kinds import BlockSet
 from train.config import StreamConfig
-from train.data.batch import Batch, jitter_of, tables_of
-from train.data.targets import cells_on_table, joined, targets_of
+from train.data.batch import Batch, chances_of, tables_of
+from train.data.targets import Targets, joined, targets_of
 from train.pose.view import table_of
 
 HELD_OUT = 2**62  # added to a run's seed for validation: it is no run's seed for training
+_KEPT = 1024  # pictures that are used again before others are drawn; 1 GB at 640 x 480
+_TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds its own batches again
 
 
 class Stream(Dataset[Batch]):
-    """Batches of `batch_size` samples, in equal parts of each of `config.scenes`.
+    """Batches of `batch_size` samples, in equal parts of each of `config.scenes`. Each of some `kept` batches is used
+    `passes` times, in turn, then the next ones.
 
-    Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common.
+    Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
+    `photographs` off a texture of photographs is refused.
     """
 
-    def __init__(self, config: StreamConfig, randomize: Randomize, seed: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        config: StreamConfig,
+        randomize: Randomize,
+        seed: int,
+        batch_size: int,
+        *,
+        passes: int = 1,
+        photographs: bool = False,
+    ) -> None:
         if batch_size % len(config.scenes):
             raise ConfigError(
                 f"batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
                 "data.scenes"
             )
+        self.passes, self.kept = passes, max(1, _KEPT // batch_size // _TOGETHER) * _TOGETHER
+        self._drawn: dict[int, Batch] = {}
         self.each = batch_size // len(config.scenes)
         self.pipelines = [
             make_resized_pipeline(
@@ -54,7 +70,7 @@ class Stream(Dataset[Batch]):
             )
             for k, scene in enumerate(config.scenes)
         ]
-        if any(pipeline.sampler.draws_photographs for pipeline in self.pipelines):
+        if not photographs and any(pipeline.sampler.draws_photographs for pipeline in self.pipelines):
             raise ConfigError(
                 "randomize: a texture may be 'photograph' (randomize=photographs), which is for `python -m train evaluate` "
                 "only; expected another preset, such as randomize=full"
@@ -64,25 +80,44 @@ class Stream(Dataset[Batch]):
         self._renderers: list[Renderer] | None = None  # made in the process that renders
 
     def __getitem__(self, item: int) -> Batch:
+        group, rest = divmod(item, self.kept * self.passes)
+        again, place = divmod(rest, self.kept)
+        number = group * self.kept + place
+        if self.passes == 1:
+            return self._draw(number)
+        if any(other // self.kept != group for other in self._drawn):
+            self._drawn.clear()
+        if number not in self._drawn:
+            self._drawn[number] = self._draw(number)
+        return self._seen_again(self._drawn[number], number, again)
+
+    def _draw(self, number: int) -> Batch:
+        """Batch `number` of those that are drawn."""
         if self._renderers is None:
             threads = None if get_worker_info() is None else 1  # processes share the cores
             self._renderers = [
                 make_renderer("raycast", p.world, p.images, p.source.raycast, threads=threads) for p in self.pipelines
             ]
-        index = range(item * self.each, (item + 1) * self.each)
         parts = [
-            self._render(pipeline, renderer, classes, index)
+            self._render(pipeline, renderer, classes, self._samples(number))
             for pipeline, renderer, classes in zip(self.pipelines, self._renderers, self.classes, strict=True)
         ]
-        names = ("images", "cells", "tables")
-        images, cells, tables = (torch.cat([getattr(part, name) for part in parts]) for name in names)
-        room = max(part.jitter.shape[1] for part in parts)
-        jitter = torch.cat(
-            [functional.pad(part.jitter, (0, 0, 0, 0, 0, room - part.jitter.shape[1])) for part in parts]
-        )
-        return Batch(images, joined([part.targets for part in parts]), cells, tables, jitter)
+        images, tables = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "tables"))
+        targets = joined([part.targets for part in parts])
+        empty = images.new_zeros(0, dtype=torch.float32)
+        return self._seen_again(Batch(images, targets, tables, empty, empty), number, 0)
 
-    def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> Batch:
+    def _samples(self, number: int) -> range:
+        return range(number * self.each, (number + 1) * self.each)
+
+    def _seen_again(self, batch: Batch, number: int, again: int) -> Batch:
+        """`batch` with other numbers for the parts of the pictures that are seen."""
+        samples, slots, device = np.array(self._samples(number)), batch.targets.model.shape[1], batch.images.device
+        chances = [chances_of(Draws(p.source.seed, samples) / again, slots) for p in self.pipelines]
+        cut, jitter = (torch.cat(parts).to(device) for parts in zip(*chances, strict=True))
+        return replace(batch, cut=cut, jitter=jitter)
+
+    def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> "_Part":
         scenes = pipeline.sampler.sample(pipeline.source.seed, index)
         frames = renderer.render(scenes)
         targets = targets_of(scenes, frames)
@@ -90,5 +125,12 @@ class Stream(Dataset[Batch]):
         targets = replace(targets, model=classes.to(images.device)[targets.model])
         table = pipeline.world.table
         tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)
-        moves = jitter_of(Draws(pipeline.source.seed, np.arange(index.start, index.stop)), targets.model.shape[1])
-        return Batch(images, targets, cells_on_table(scenes.cameras, images.device), tables, moves.to(images.device))
+        return _Part(images, targets, tables)
+
+
+class _Part(NamedTuple):
+    """The pictures of one scene in a batch."""
+
+    images: Tensor
+    targets: Targets
+    tables: Tensor

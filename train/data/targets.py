@@ -11,35 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simgen.distortion import padded, straighten
+from simgen.distortion import padded
 from simgen.geometry import inverse
 from simgen.render import Frames
-from simgen.scene import Cameras, Scenes
+from simgen.scene import Scenes
 
-TABLE_REACH = 2.5  # m: cells that show the table's plane farther away than this have no target
 STRIDE = 4  # px: the side of a cell of the maps
-
-
-def cells_on_table(cameras: Cameras, device: torch.device) -> Tensor:
-    """(B, h, w, 2) m: X and Y of the points where the rays through the cells' centers meet the table's plane z = 0; NaN
-    where they do not, or farther than TABLE_REACH from the camera."""
-    middle = (STRIDE - 1) / 2
-    camera = torch.tensor(cameras.intrinsics, device=device)
-    u, v = (
-        torch.arange(0, size, STRIDE, dtype=torch.float64, device=device) + middle
-        for size in (cameras.width, cameras.height)
-    )
-    x = ((u - camera[:, 0, 2, None]) / camera[:, 0, 0, None])[:, None].expand(-1, len(v), -1)
-    y = ((v - camera[:, 1, 2, None]) / camera[:, 1, 1, None])[:, :, None].expand(-1, -1, len(u))
-    if np.any(cameras.distortion):
-        lens = torch.tensor(padded(cameras.distortion), device=device)
-        x, y = straighten(x, y, [part[:, None, None] for part in lens.unbind(1)], torch)
-    pose = torch.tensor(cameras.world_from_camera, device=device).float()
-    rays = torch.stack([x, y, torch.ones_like(x)], -1).float() @ pose[:, None, :3, :3].mT
-    along = -pose[:, None, None, 2, 3] / rays[..., 2]
-    there = (along > 0) & (along * rays.norm(dim=-1) < TABLE_REACH)
-    places = pose[:, None, None, :2, 3] + along[..., None] * rays[..., :2]
-    return places.where(there[..., None], torch.nan)
 
 
 @dataclass(frozen=True)

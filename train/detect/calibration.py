@@ -18,7 +18,7 @@ from simgen.errors import SimgenError
 from simgen.geometry import Array
 
 RIGHT = 0.1  # of the diameter: a pose is right if ADD-S is under this (Hinterstoisser et al. 2012)
-FEATURES = ("score", "misfit", "sigma", "place")  # of refined poses also the refinement's evidence and margin
+FEATURES = ("heat", "block", "kind", "sized", "misfit", "sigma", "place")
 BINS = 15  # of confidence, for the expected calibration error (Guo et al. 2017)
 LEAST = 50  # detections that a calibration needs; a tenth of it of right and of wrong ones
 _MORE = "train longer or use more pictures (data.validation of a training, num of a dataset rendered to calibrate)"
@@ -55,13 +55,14 @@ class Calibration:
 
 
 def features_of(
-    score: float, misfit: float, sigma_px: float, extent_px: float, place_m: float, diameter_m: float
+    chances: Array, misfit: float, sigma_px: float, extent_px: float, place_m: float, diameter_m: float
 ) -> Array:
-    """(4,) the FEATURES: the logit of the score; the logarithms of the pose's misfit in sigmas, of the keypoints' mean sigma
-    over the block's extent in the picture, and of the standard deviation of the pose's position over the diameter."""
-    score = min(max(score, 1e-6), 1 - 1e-6)
+    """(7,) the FEATURES: the logits of Detection.chances (4,); the logarithms of the pose's misfit in sigmas, of the
+    keypoints' mean sigma over the block's extent in the picture, and of the standard deviation of the pose's position over
+    the diameter."""
+    chances = np.clip(chances, 1e-4, 1 - 1e-4)
     ratios = misfit, sigma_px / max(extent_px, 1.0), place_m / diameter_m
-    return np.array([np.log(score / (1 - score)), *np.log(np.clip(ratios, 1e-4, 1e4))])
+    return np.concatenate([np.log(chances / (1 - chances)), np.log(np.clip(ratios, 1e-4, 1e4))])
 
 
 def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array, where: str = "") -> Calibration:

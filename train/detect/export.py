@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from simgen.draws import Draws
 from simgen.errors import CheckpointError, ConfigError, SimgenError
@@ -20,43 +19,58 @@ from simgen.files import read_json, write_json
 from train.config import ExportConfig
 from train.data.targets import STRIDE
 from train.detect.detector import load_detector
-from train.nets.crop_net import MARGIN
-from train.nets.detection_net import KeypointNet
-from train.nets.layers import DEVIATION, MEAN
+from train.nets.crop_net import MARGIN, PLANE, REACH, SIZE
+from train.nets.detection_net import HEIGHT, LEAST_SIDE, WIDTH, KeypointNet, maps_of
+from train.nets.layers import normalized
 from train.runs.checkpoint import WEIGHTS_SUFFIX, read_checkpoint, write_weights
 from train.runs.folder import CONFIG, origin_of
 
 TOLERANCE = 1e-4  # between torch and ONNX, in units of each output's greatest value: see `relative_difference`
 OPSET = 18
 _ROUNDS = 20  # timed runs
-_OUTPUTS = ["heat", "stance", "keypoints", "log_scale"]
 
 
-class Exported(nn.Module):
-    """The detection network with the inputs and outputs of the ONNX file.
+class ExportedDetection(nn.Module):
+    """The detection network with the inputs and outputs of its ONNX file.
 
-    Input: images (B, 3, H, W) float32 RGB in [0, 255]. Outputs: heat (B, h, w) and stance (B, S, h, w) logits and log_scale
-    (B, h, w, K) as in train.nets.detection_net.Maps, and keypoints (B, h, w, T, 2) px of all classes.
+    Input: images (B, 3, H, W) float32 RGB in [0, 255]. Outputs: heat (B, h, w) logits and windows (B, h, w, 3) px, those of
+    train.nets.detection_net.Maps.
     """
 
     def __init__(self, net: KeypointNet) -> None:
         super().__init__()
-        self.net = net
+        self.net = net.detection
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        outputs = self.net(images)
-        maps = self.net.maps(outputs)
-        return maps.heat, maps.stance, self.net.all_keypoints(outputs[0]), maps.log_scale
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = maps_of(self.net(normalized(images)))
+        return maps.heat, maps.windows
+
+
+class ExportedCrops(nn.Module):
+    """The crop network with the inputs and outputs of its ONNX file.
+
+    Inputs: crops (P, 3, SIZE, SIZE) float32 RGB in [0, 255], and plane (P, PLANE), that of train.nets.crop_net.planes_of,
+    zeros without a known table. Outputs: stance (P, S + 1), the logits of the classes and, last, of no block; sized (P,), the
+    logit of the block having the size of its kind; and for the most probable class the log probabilities (P, K, 2,
+    POSITIONS) of the positions of its keypoints.
+    """
+
+    def __init__(self, net: KeypointNet) -> None:
+        super().__init__()
+        self.net = net.crops
+
+    def forward(self, crops: Tensor, plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        out, hidden = self.net(normalized(crops), plane)
+        stance, sized = out[:, :-1], out[:, -1]
+        return stance, sized, self.net.places(hidden, stance[:, :-1].argmax(1))
 
 
 def export(config: ExportConfig) -> dict[str, Any]:
     """Exports the keypoint model `config.checkpoint`. Prints and returns differences from torch, speeds and sizes.
 
     `config.out` is an ONNX file of the detection network for any number of images of `config.width` x `config.height` px. A
-    JSON file of the same name has what inference needs: kinds, keypoints, sizes. The crop network, if there is one, is a
-    second file, NAME.crops.onnx. Its inputs are crops, (pixels - `mean`) / `deviation`, whose windows are `margin` times as
-    large as the box of the first stage's keypoints, and the vector of train.nets.crop_net.table_normals for each crop, zeros
-    without a known camera. Its outputs are those of CropNet.forward.
+    JSON file of the same name has what inference needs: kinds, keypoints, sizes. The crop network is a second file,
+    NAME.crops.onnx. Its crops are windows whose sides are `margin` times those of the box of the keypoints.
 
     If `config.out` ends in .safetensors, it is the weights file alone, in half precision.
 
@@ -70,40 +84,43 @@ def export(config: ExportConfig) -> dict[str, Any]:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"export: {error.name} is not installed; pip install 'simgen[export]'") from error
-    detector = load_detector(config.checkpoint, calibrated=False)  # the network alone is exported
-    width, height = config.width or detector.width, config.height or detector.height
+    detector = load_detector(config.checkpoint, calibrated=False)  # the networks alone are exported
+    width, height = config.width or WIDTH, config.height or HEIGHT
     for key, size in (("width", width), ("height", height)):
-        if size < 32 or size % STRIDE:
-            raise ConfigError(f"{key}: got {size}; expected a multiple of {STRIDE}, at least 32")
+        if size < LEAST_SIDE or size % STRIDE:
+            raise ConfigError(f"{key}: got {size}; expected a multiple of {STRIDE}, at least {LEAST_SIDE}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    first = _written(Exported(detector.net), {"images": _noise(height, width)}, _OUTPUTS, out, config.checkpoint)
-    result = {"difference": first.difference, "images_per_second": first.rates, "bytes": first.size}
-    lines = [f"{out}: {first}; images of {width} x {height} px"]
-    crops: dict[str, Any] | None = None
-    if detector.net.crops is not None:
-        second = out.with_name(out.stem + ".crops.onnx")
-        size = detector.net.crops.size
-        crop = _noise(size, size)
-        inputs = {"crops": crop, "upward": functional.normalize(crop.flatten(1)[:, :3], dim=1)}
-        net = _written(detector.net.crops, inputs, _OUTPUTS[1:], second, config.checkpoint)
-        crops = {"file": second.name, "size": size, "margin": MARGIN, "mean": MEAN, "deviation": DEVIATION}
-        result["crops"] = {"difference": net.difference, "crops_per_second": net.rates, "bytes": net.size}
-        lines.append(f"{second}: {net}; crops of {size} px")
-        net.rename()
+    beside = out.with_name(out.stem + ".crops.onnx")
+    images, crops = _noise(height, width), _noise(SIZE, SIZE)
+    plane = crops.flatten(1)[:, :PLANE] / 255
+    first = _written(ExportedDetection(detector.net), {"images": images}, ["heat", "windows"], out, config.checkpoint)
+    second = _written(
+        ExportedCrops(detector.net),
+        {"crops": crops, "plane": plane},
+        ["stance", "sized", "places"],
+        beside,
+        config.checkpoint,
+    )
+    second.rename()
     first.rename()
+    lines = [f"{out}: {first}; images of {width} x {height} px", f"{beside}: {second}; crops of {SIZE} px"]
     stances = detector.net.stances
-    classes = [
-        {"kind": int(stances.kind[k]), "rests": stances.rests[k].tolist(), "keypoints": stances.rows[k].tolist()}
-        for k in range(len(stances))
-    ]
-    kinds = detector.blocks.to_json()
     description = {
         "width": width,
         "height": height,
         "stride": STRIDE,
-        "stances": classes,
-        "kinds": kinds,
-        "crops": crops,
+        "stances": [
+            {"kind": int(kind), "rests": rests.tolist()}
+            for kind, rests in zip(stances.kind, stances.rests, strict=True)
+        ],
+        "kinds": detector.blocks.to_json(),
+        "crops": {"file": beside.name, "size": SIZE, "margin": MARGIN, "reach": REACH},
+    }
+    result = {
+        "difference": first.difference,
+        "images_per_second": first.rates,
+        "bytes": first.size,
+        "crops": {"difference": second.difference, "crops_per_second": second.rates, "bytes": second.size},
     }
     write_json(out.with_suffix(".json"), description, indent=1)
     print("\n".join(lines))

@@ -125,12 +125,6 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     dataset = open_source(config.data)
     check_simulated(dataset)
     detector = sized_as_in(dataset, load_detector(config.checkpoint, calibrated=False).zoomed(config.zoom))
-    if config.edges is not None:
-        detector = replace(detector, edges=config.edges)
-    if detector.edges and detector.net.crops is None:
-        raise ConfigError(
-            f"edges: {config.checkpoint} has no crop network, whose poses could be refined; train with model.crop"
-        )
     detector.net.to(device_of(config.accelerator))
     learn, check = (replace(dataset, pictures=dataset.pictures[first::2]) for first in (0, 1))
 
@@ -251,7 +245,7 @@ def _fit_confidence_or_warn(detector: Detector, evaluate: Evaluate, known: bool)
 def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:
     """Writes the `checkpoint` with the calibration of `detector` to `out`."""
     calibration, inflation = detector.calibration.to_json(), asdict(detector.inflation)
-    fitted = {"inflation": inflation, "calibration": calibration, "edges": detector.edges}
+    fitted = {"inflation": inflation, "calibration": calibration}
     content = read_checkpoint(checkpoint)
     content |= {"origin": origin_of(checkpoint, content), **fitted}
     part = out.with_suffix(".part")

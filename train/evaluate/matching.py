@@ -1,7 +1,7 @@
 """Matches a detector's detections to the labeled blocks of a dataset, and measures the error of each."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,6 @@ from train.metrics import adds, match, mspd, reprojection_error, rotation_error,
 from train.pose.view import View, table_of
 
 SYMMETRY_STEPS = 315  # of a continuous symmetry: as fine as BOP has them
-# m: with a camera that was estimated from the picture, the table's edges may be this much farther out than stated.
-_MISPLACED = np.array([[-0.1], [0.1]])
 _EVERY = 10  # of the points on the surface that count in the reprojection error, for each of many symmetries
 MATCH_LIMIT = 1.0  # diameters: a detection with a larger ADD-S is not matched to the block
 
@@ -69,19 +67,11 @@ class FalsePositive:
     detection: Detection
 
 
-def match_dataset(
-    detector: Detector,
-    dataset: BopDataset,
-    batch: int,
-    nominal_fov: float | None = None,
-    nominal_position: Array | None = None,
-) -> Iterator[BlockResult | FalsePositive]:
+def match_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[BlockResult | FalsePositive]:
     """A BlockResult for each labeled block of a kind that the detector knows, and the false positives.
 
     Detections choose in the order of their confidence: each the remaining block of its kind with the least ADD-S, if that
-    is under MATCH_LIMIT diameters. The camera is the dataset's. With a vertical `nominal_fov` (degrees) it is estimated
-    from the table in each picture, from that and perhaps the `nominal_position` (3,) m alone; a picture whose camera
-    cannot be estimated has no detections.
+    is under MATCH_LIMIT diameters.
     """
     names = {model.obj_id: model.name for model in dataset.models.values()}
     kinds = {kind.name: kind for kind in detector.blocks.kinds}
@@ -92,20 +82,7 @@ def match_dataset(
         pictures = dataset.pictures[start : start + batch]
         images = [read_rgb(p.path) for p in pictures]
         views = [View(p.intrinsics, p.distortion, p.camera_from_table, table) for p in pictures]
-        unlocated = set()
-        if nominal_fov is not None:
-            for k, image in enumerate(images):
-                located = detector.locate(
-                    image, nominal_view(image.shape[1], image.shape[0], nominal_fov), nominal_position
-                )
-                if located is None:
-                    unlocated.add(k)
-                else:
-                    views[k] = replace(located, table=None if table is None else table + _MISPLACED)
-        all_detections = [
-            [] if k in unlocated else detections for k, detections in enumerate(detector.find(images, views))
-        ]
-        for picture, view, detections in zip(pictures, views, all_detections, strict=True):
+        for picture, view, detections in zip(pictures, views, detector.find(images, views), strict=True):
             known = [one for one in picture.instances if names[one.obj_id] in kinds]
             truths = [(names[one.obj_id], one.camera_from_block) for one in known]
             costs = misses(detections, truths)
@@ -175,12 +152,6 @@ def nearest_symmetric_pose(truth: Array, kind: Kind, pose: Array) -> Array:
     center of a block's box, and a rotation about another axis moves it: a triangular prism's by 1.5 cm."""
     symmetric_poses = kind.facing(truth, pose) @ kind.symmetries  # a continuous symmetry's axis goes through the origin
     return np.asarray(symmetric_poses[np.linalg.norm(symmetric_poses[:, :3, 3] - pose[:3, 3], axis=1).argmin()])
-
-
-def nominal_view(width: int, height: int, fov_deg: float) -> View:
-    """The camera with the vertical field of view `fov_deg`, square pixels, a centered principal point and no distortion."""
-    focal = height / 2 / np.tan(np.radians(fov_deg) / 2)
-    return View(np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]), np.zeros(5))
 
 
 def _best_by_score(detections: Sequence[Detection], names: Sequence[str], costs: Array) -> list[Detection | None]:

@@ -60,8 +60,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     detector = sized_as_in(dataset, detector)
     results: list[BlockResult] = []
     false_positives: list[FalsePositive] = []
-    place = None if config.nominal_position is None else np.array(config.nominal_position)
-    for one in match_dataset(detector, dataset, config.batch_size, config.nominal_fov_deg, place):
+    for one in match_dataset(detector, dataset, config.batch_size):
         if isinstance(one, FalsePositive):
             false_positives.append(one)
         elif (
@@ -90,9 +89,6 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "checkpoint_sha256": sha256_of(place_of(config.checkpoint)),
         "dataset": str(dataset.root),
         "dataset_manifest_sha256": manifest_hash(dataset.root),
-        "camera": "the dataset's" if config.nominal_fov_deg is None else "estimated from the table",
-        "nominal_fov_deg": config.nominal_fov_deg,
-        "nominal_position": config.nominal_position,
         "zoom": config.zoom,
         "targets": config.data.targets,
         "left_out": dict(dataset.left_out),

@@ -17,12 +17,6 @@ def dead_parts(net: nn.Module) -> list[str]:
     return [name for name, weight in net.named_parameters() if weight.grad is None or not bool(weight.grad.any())]
 
 
-def gradient_norm(net: nn.Module) -> float:
-    """The Euclidean norm of all gradients together; infinite or NaN if one of them is."""
-    parts = [weight.grad.detach().norm() for weight in net.parameters() if weight.grad is not None]
-    return float(torch.stack(parts).norm())
-
-
 def exploded(norms: Array) -> int | None:
     """The first step whose gradient norm is not finite or above EXPLODED times the median; None if there is none."""
     finite = norms[np.isfinite(norms)]

@@ -7,7 +7,7 @@ A resumed run ends with the same weights as one without interruption, because th
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +18,39 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from simgen.errors import SimgenError
-from simgen.files import sha256_of, write_json
+from simgen.files import write_json
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
 from train.data.sources import sources_of
 from train.evaluate.calibrate import add_confidence
-from train.fit.start import begin_from
-from train.nets.detection_net import KeypointNet, make_net
-from train.nets.losses import BlockLosses, Losses, Weights, crop_losses, keypoint_losses, table_loss
-from train.runs.checkpoint import BEST, KEYPOINTS, Checkpoints, place_of
+from train.fit.step import Losses, losses_of
+from train.nets.detection_net import KeypointNet
+from train.runs.checkpoint import BEST, KEYPOINTS, LAST, Checkpoints
 from train.runs.folder import METRICS, claim, code_versions
 from train.runs.trainer import epochs_done, fit, make_trainer, rate, say
 
-_NOTED = ("train_loss", "val_miss_px")
-_CROP_PARTS = ("keypoints", "kind", "scale", "miss_px")
-_PARTS = ("heat", *_CROP_PARTS)
+_NOTED = ("train_loss", "val_miss", "val_right")
 
 
 class KeypointTraining(pl.LightningModule):
     """One training of a KeypointNet for pictures of `size` (width, height) px. Model selection is by the loss of its
-    averaged weights on held-out pictures."""
+    averaged weights on held-out pictures. With `sides` it also classifies the side on which a block lies."""
 
-    def __init__(self, config: TrainConfig, blocks: BlockSet, size: tuple[int, int]) -> None:
+    def __init__(self, config: TrainConfig, blocks: BlockSet, size: tuple[int, int], *, sides: bool) -> None:
         super().__init__()
-        self.config, self.blocks, self.size = config, blocks, size
-        self.model = make_net(config.model, blocks)
-        if config.model.start is not None:
-            begin_from(self.model, config.model.start, blocks)
-        if config.model.frozen:
-            for name, weights in self.model.named_parameters():
-                weights.requires_grad_(name.startswith("crops."))
+        self.config, self.blocks, self.size, self.sides = config, blocks, size, sides
+        self.model = new_net(config.model, blocks, sides=sides)
         self.average = AveragedModel(self.model, multi_avg_fn=_blend_of(config.model.average))
         self.average.requires_grad_(False)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        blocks, config = self.blocks.to(self.device), self.config.model
-        # A frozen first stage has no use for its losses in training.
-        losses = (
-            second_stage_losses(self.model, batch, blocks, config)
-            if config.frozen
-            else losses_of(self.model, batch, blocks, config)
-        )
+        losses = losses_of(self.model, batch, self.blocks.to(self.device))
+        if not bool(torch.isfinite(losses.total)):
+            raise SimgenError(
+                f"step {self.global_step}: the training loss is {float(losses.total.detach())}; {LAST} in the run's folder "
+                f"is of the last epoch before; try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
+            )
         self._log("train", losses, len(batch.images))
         return losses.total
 
@@ -69,88 +60,68 @@ class KeypointTraining(pl.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         net = self.average.module
         assert isinstance(net, KeypointNet)
-        losses = losses_of(net, batch, self.blocks.to(self.device), self.config.model)
-        self._log("val", losses, len(batch.images))
+        self._log("val", losses_of(net, batch, self.blocks.to(self.device)), len(batch.images))
 
     def on_train_epoch_end(self) -> None:
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         epoch, epochs = self.current_epoch + 1, self.config.trainer.epochs
-        if not math.isfinite(metrics["train_loss"] + metrics["val_loss"]):  # raised before the checkpoints
+        if not math.isfinite(metrics["val_loss"]):  # raised before the checkpoints
             raise SimgenError(
-                f"epoch {epoch}: the training loss is {metrics['train_loss']}, that of validation {metrics['val_loss']}; "
-                f"try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
+                f"epoch {epoch}: the validation loss is {metrics['val_loss']}; {LAST} in the run's folder is of the epoch "
+                f"before; try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
             )
-        table = f", table {100 * metrics['val_table_m']:.1f} cm off" if "val_table_m" in metrics else ""
-        crops = (
-            f", crops' {metrics['val_crop_miss_px']:.2f} px, kind {metrics['val_crop_kind']:.3f}"
-            if "val_crop_kind" in metrics
-            else ""
-        )
         self.print(
-            f"epoch {epoch:3}/{epochs}  train loss {metrics['train_loss']:.4f}  validation loss {metrics['val_loss']:.4f}  "
-            f"keypoints {metrics['val_miss_px']:.2f} px off, heat {metrics['val_heat']:.3f}, kind {metrics['val_kind']:.3f}"
-            f"{table}{crops}",
+            f"epoch {epoch:3}/{epochs}  train loss {metrics['train_loss']:.3f}  validation loss {metrics['val_loss']:.3f}: "
+            f"heat {metrics['val_heat']:.3f}, window {metrics['val_window']:.3f}, keypoints {metrics['val_keypoints']:.3f}; "
+            f"{100 * metrics['val_right']:.1f}% classified right, keypoints {100 * metrics['val_miss']:.2f}% of a window "
+            "off",
             flush=True,
         )
 
     def configure_optimizers(self) -> Any:
         model = self.config.model
-        trained = [weights for weights in self.model.parameters() if weights.requires_grad]
-        optimizer = torch.optim.AdamW(trained, model.lr, weight_decay=model.weight_decay)
+        optimizer = optimizer_of(self.model, model)
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint.update(describe_keypoints(self.config.model, self.blocks))
+        checkpoint.update(describe_keypoints(self.config.model, self.blocks, sides=self.sides))
         checkpoint["picture"] = list(self.size)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
         return batch.to(device)
 
-    def _log(self, stage: str, losses: Losses | BlockLosses, count: int) -> None:
-        for name, value in _numbers_of(losses).items():
+    def _log(self, stage: str, losses: Losses, count: int) -> None:
+        for name, value in numbers_of(losses).items():
             self.log(f"{stage}_{name}", value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
 
-def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet, config: KeypointConfig) -> Losses:
-    """The losses of `net` on `batch`; a training minimizes `total`."""
-    maps = net.maps(net(batch.images))
-    losses = keypoint_losses(maps, batch.targets, blocks, _weights_of(config))
-    if config.table_weight > 0:
-        table, distance = table_loss(maps, batch.cells)
-        losses = replace(losses, total=losses.total + config.table_weight * table, table_m=distance)
-    if net.crops is None:
-        return losses
-    crops = second_stage_losses(net, batch, blocks, config)
-    return replace(losses, total=crops.total if config.frozen else losses.total + crops.total, crops=crops)
+def new_net(config: KeypointConfig, blocks: BlockSet, *, sides: bool) -> KeypointNet:
+    """The network of `config` for the kinds of `blocks` before its training: random weights from torch's global generator,
+    and those of ImageNet. Raises ConfigError without the package that holds these."""
+    net = KeypointNet(blocks, sides=sides, pretrained=config.backbone == "imagenet")
+    if config.backbone == "imagenet":
+        net.load_imagenet()
+    return net
 
 
-def second_stage_losses(net: KeypointNet, batch: Batch, blocks: BlockSet, config: KeypointConfig) -> BlockLosses:
-    """The losses of the crop network on `batch`."""
-    assert net.crops is not None
-    weights = _weights_of(config)
-    return crop_losses(net.crops, net.stances, batch.images, batch.jitter, batch.targets, blocks, weights)
+def optimizer_of(net: KeypointNet, config: KeypointConfig) -> torch.optim.AdamW:
+    """The optimizer of `net`: the weights of ImageNet learn more slowly than the others."""
+    given = [weights for name, weights in net.named_parameters() if ".backbone." in name]
+    new = [weights for name, weights in net.named_parameters() if ".backbone." not in name]
+    slow = config.backbone_lr if config.backbone == "imagenet" else config.lr
+    groups = [{"params": given, "lr": slow}, {"params": new, "lr": config.lr}]
+    return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
 
 
-def _weights_of(config: KeypointConfig) -> Weights:
-    return Weights(config.keypoint_weight, config.kind_weight, config.scale_weight)
-
-
-def _numbers_of(losses: Losses | BlockLosses) -> dict[str, Tensor]:
-    """The logged values of `losses`, by name; BlockLosses are the crop network's."""
-    if not isinstance(losses, Losses):
-        return {"loss": losses.total.detach(), **_named_crops(losses)}
-    named = {"loss": losses.total, **{name: getattr(losses, name) for name in _PARTS}}
-    if losses.table_m is not None:
-        named["table_m"] = losses.table_m
-    if losses.crops is not None:
-        named |= _named_crops(losses.crops)
+def numbers_of(losses: Losses) -> dict[str, Tensor]:
+    """The logged values of `losses`, by name."""
+    named = {"loss": losses.total, "heat": losses.finding.heat, "window": losses.finding.window}
+    if losses.looking is not None:
+        looking = losses.looking
+        named |= {name: getattr(looking, name) for name in ("kind", "sized", "keypoints", "right", "miss")}
     return {name: value.detach() for name, value in named.items()}
-
-
-def _named_crops(losses: BlockLosses) -> dict[str, Tensor]:
-    return {f"crop_{name}": getattr(losses, name).detach() for name in _CROP_PARTS}
 
 
 def _blend_of(average: float) -> Callable[[Any, Any, Tensor | int], None]:
@@ -165,9 +136,9 @@ def _blend_of(average: float) -> Callable[[Any, Any, Tensor | int], None]:
     return blend
 
 
-def describe_keypoints(config: KeypointConfig, blocks: BlockSet) -> dict[str, Any]:
+def describe_keypoints(config: KeypointConfig, blocks: BlockSet, *, sides: bool) -> dict[str, Any]:
     """The keys that a keypoint model adds to a Lightning checkpoint."""
-    return {"simgen_train": KEYPOINTS, "model": asdict(config), "blocks": json.dumps(blocks.to_json())}
+    return {"simgen_train": KEYPOINTS, "model": asdict(config), "sides": sides, "blocks": json.dumps(blocks.to_json())}
 
 
 def train_keypoints(config: TrainConfig) -> None:
@@ -180,14 +151,12 @@ def train_keypoints(config: TrainConfig) -> None:
     sources = sources_of(config)
     folder = Path(config.out)
     about = {"blocks": sources.blocks.names, "code": code_versions(), **sources.described}
-    if config.model.start is not None:
-        about["start_sha256"] = sha256_of(place_of(config.model.start))
     last = claim(folder, {**asdict(config), **about})
     done = epochs_done(last)
     say(sources.summary)
 
     torch.manual_seed(config.seed)
-    module = KeypointTraining(config, sources.blocks, sources.size)
+    module = KeypointTraining(config, sources.blocks, sources.size, sides=sources.sides)
     checkpoints = Checkpoints(folder, "val_loss", _NOTED)
     trainer = make_trainer(config, folder, checkpoints, deal_out=False)
     rank, world = trainer.global_rank, trainer.world_size

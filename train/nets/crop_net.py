@@ -2,8 +2,13 @@
 
 The first stage's maps have the same coarse cells for distant blocks as for near ones. A crop has a fixed size in pixels,
 whatever the block's size in the picture, and is cut from the picture at its original resolution. (The head of He et al.
-2017, "Mask R-CNN", does the same with features.) If the camera is known, the network also gets the table's normal in the
-crop. The tilt removes an ambiguity: it determines what a square on the table looks like.
+2017, "Mask R-CNN", does the same with features.)
+
+If the table's plane is known, the network also gets the plane as the crop shows it: its normal and its scale. The normal
+determines what a square on the table looks like, the scale how large a block is: of two cubes only one has the right size.
+
+Each coordinate of a keypoint is predicted as a distribution over positions (Li et al. 2022, "SimCC"). Where two positions
+are possible it has two peaks, and its width is the uncertainty.
 """
 
 from dataclasses import dataclass
@@ -15,92 +20,107 @@ from torchvision.ops import roi_align
 
 from simgen.distortion import straighten
 from train.blocks.stances import Stances
-from train.nets.layers import layer, normalized, stages
+from train.nets.backbone import CHANNELS, Backbone
+from train.nets.layers import normalized
 
+SIZE = 96  # px: a crop's side
 MARGIN = 1.5  # a window's side, in sides of the keypoints' box: the surroundings show where the block ends
+POSITIONS = 64  # of each coordinate of a keypoint
+REACH = 0.6  # sides: the positions are spread from -REACH to REACH around the window's center
 _LEAST_SIDE, _MOST_SIDE = 8.0, 4096.0  # px: limits of a window's side
-_SHIFT = 0.15  # sides: the greatest shift of a window in training, along each axis
-_GROW = 0.25  # the greatest change of the logarithm of its side
-_SHIFTS = (0, 0), (0.045, 0.045), (-0.045, 0.045), (0.045, -0.045), (-0.045, -0.045)  # sides: windows to average over
-_AGREE = 0.08  # sides: keypoints farther than this from those of the middle window are outliers
-_LEVELS = 4  # at which the resolution is halved
-_HIDDEN = 512  # units of each hidden layer
-_TILT = 128  # units of the layers that process the table's normal
-UNKNOWN_TABLE = 0.1  # fraction of the training windows whose table normal is withheld
+_STAGES = 5  # of the backbone: down to a 16th of the resolution
+_STRIDE = 16
+_NARROW = 64  # channels of the features that the fully connected layers get
+_HIDDEN = 384  # units of each hidden layer
+PLANE = 5  # numbers that describe the table's plane: see `planes_of`
+_PLANE_UNITS = 128  # of the layers that process them
+_USUAL = 0.1  # m: the side of a usual window on the table
+_AROUND = 4  # positions on each side of the best that count in the mean and the deviation
 
 
 @dataclass(frozen=True)
 class CropOutput:
-    """The crop network's output for P crops: stance (P, S), logits of the classes; keypoints (P, T, 2) px of the picture,
-    those of all classes; log_scale (P, K), the logarithm of the scale in px of their errors' Laplace distribution."""
+    """The crop network's output for P crops: stance (P, S + 1), logits of the classes and, last, of no block; `sized` (P,),
+    the logit of the block having the size of its kind; hidden (P, n), from which `CropNet.places` computes the keypoints of
+    a class."""
 
     stance: Tensor
-    keypoints: Tensor
-    log_scale: Tensor
-
-    def keypoints_of(self, stance: Tensor, stances: Stances) -> Tensor:
-        """(P, K, 2) px: those of the classes `stance` (P,)."""
-        return self.keypoints.gather(1, stances.rows[stance][..., None].expand(-1, -1, 2))
+    sized: Tensor
+    hidden: Tensor
 
 
 class CropNet(nn.Module):
-    """Residual blocks, as in KeypointNet, from crops of `size` px down to a 16th of the resolution, and fully connected
-    layers from there to the classes and keypoints of `stances`. `widths` are the channels at 1/2, 1/4, 1/8 and 1/16,
-    `depths` the residual blocks at the last three.
+    """EfficientNet-Lite0 down to a 16th of the resolution, and fully connected layers from there to the classes of `stances`
+    and, given a class, to its keypoints.
 
-    The table's normal scales and shifts the activations of both hidden layers (Perez et al. 2018, "FiLM").
+    The table's plane, and the class, scale and shift the activations of hidden layers (Perez et al. 2018, "FiLM").
     """
 
-    def __init__(self, stances: Stances, size: int, widths: list[int], depths: list[int]) -> None:
+    def __init__(self, stances: Stances, *, pretrained: bool) -> None:
         super().__init__()
-        self.size, self.widths = size, widths
-        self.parts = [len(stances), 2 * stances.total, stances.rows.shape[1]]
-        self.stem = layer(3, widths[0], kernel=5, stride=2)
-        self.down = stages(widths, depths)
-        cells = (size >> _LEVELS) ** 2
-        self.all = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * cells, _HIDDEN))
+        self.backbone = Backbone(_STAGES, pretrained=pretrained)
+        self.narrow = nn.Conv2d(CHANNELS[_STAGES - 1], _NARROW, 1)
+        self.all = nn.Linear(_NARROW * (SIZE // _STRIDE) ** 2, _HIDDEN)
         self.more = nn.ModuleList(nn.Linear(_HIDDEN, _HIDDEN) for _ in range(2))
-        self.out = nn.Linear(_HIDDEN, sum(self.parts))
-        nn.init.normal_(self.out.weight, std=0.01)
-        self.tilt = nn.Sequential(
-            nn.Linear(3, _TILT), nn.ReLU(inplace=True), nn.Linear(_TILT, _TILT), nn.ReLU(inplace=True)
+        self.plane = nn.Sequential(
+            nn.Linear(PLANE, _PLANE_UNITS),
+            nn.ReLU(inplace=True),
+            nn.Linear(_PLANE_UNITS, _PLANE_UNITS),
+            nn.ReLU(inplace=True),
         )
-        self.film = nn.Linear(_TILT, 4 * _HIDDEN)
-        for weights in (*self.more[1].parameters(), *self.film.parameters()):
-            nn.init.zeros_(weights)  # at first these layers have no effect
+        self.film = nn.Linear(_PLANE_UNITS, 4 * _HIDDEN)
+        self.out = nn.Linear(_HIDDEN, len(stances) + 2)
+        self.given = nn.Embedding(len(stances), 2 * _HIDDEN)
+        self.keypoints = nn.Linear(_HIDDEN, _HIDDEN)
+        self.positions = nn.Linear(_HIDDEN, 2 * POSITIONS * stances.most)
+        for weights in (*self.more[1].parameters(), *self.film.parameters(), *self.given.parameters()):
+            nn.init.normal_(weights, std=1e-3)  # at first these layers have hardly any effect
 
-    def forward(self, crops: Tensor, upward: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The raw output, which `predict` decodes: class logits (P, S), keypoints (P, T, 2) in sides from the window's
-        center, and log scales (P, K) in sides. `crops` (P, 3, size, size) are of `crops_of`, `upward` (P, 3) of
-        `table_normals`."""
-        x = self.stem(crops.contiguous(memory_format=torch.channels_last))
-        for down in self.down:
-            x = down(x)
-        stretch, shift, stretch_more, shift_more = self.film(self.tilt(upward)).chunk(4, 1)
-        x = functional.relu(self.all(x) * (1 + stretch) + shift)
+    def forward(self, crops: Tensor, plane: Tensor) -> tuple[Tensor, Tensor]:
+        """The classes' logits (P, S + 2), the last that of `sized`, and the hidden units (P, n). `crops` (P, 3, SIZE, SIZE)
+        are of `crops_of`, `plane` (P, PLANE) of `planes_of`."""
+        x = functional.relu(self.narrow(self.backbone(crops)[-1]))
+        stretch, shift, stretch_more, shift_more = self.film(self.plane(plane)).chunk(4, 1)
+        x = functional.relu(self.all(x.flatten(1)) * (1 + stretch) + shift)
         x = x + self.more[1](functional.relu(self.more[0](x) * (1 + stretch_more) + shift_more))
-        stance, keypoints, log_scale = self.out(x).float().split(self.parts, 1)
-        return stance, keypoints.unflatten(1, (-1, 2)), log_scale
+        return self.out(x).float(), x
 
-    def predict(self, images: Tensor, picture: Tensor, windows: Tensor, upward: Tensor) -> CropOutput:
+    def predict(self, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor) -> CropOutput:
         """The prediction for the `windows` (P, 3) px, each in image number `picture` (P,) of `images` (B, 3, H, W), RGB in
-        [0, 255], with the table's normals `upward` (P, 3) of `table_normals`."""
-        stance, keypoints, log_scale = self(crops_of(images, picture, windows, self.size), upward)
-        side = windows[:, 2:]
-        return CropOutput(stance, windows[:, None, :2] + side[..., None] * keypoints, log_scale + torch.log(side))
+        [0, 255], with the `plane` (P, PLANE) of `planes_of`."""
+        out, hidden = self(crops_of(images, picture, windows, SIZE, SIZE), plane)
+        return CropOutput(out[:, :-1], out[:, -1], hidden)
 
-    def predict_averaged(self, images: Tensor, picture: Tensor, windows: Tensor, upward: Tensor) -> CropOutput:
-        """As `predict`, averaged over each window and four shifted ones; stance then holds log probabilities. Each keypoint
-        is averaged over the windows that agree with the middle one: others may predict it for another symmetric pose."""
-        shift = windows.new_tensor(_SHIFTS)[:, None] * windows[:, 2:]  # (W, P, 2)
-        shifted = torch.cat([windows[:, :2] + shift, windows[:, 2:].expand(len(shift), -1, -1)], 2)
-        times = len(shift)
-        outputs = self.predict(images, picture.repeat(times), shifted.flatten(0, 1), upward.repeat(times, 1))
-        stance, keypoints, log_scale = (
-            part.reshape(times, -1, *part.shape[1:]) for part in (outputs.stance, outputs.keypoints, outputs.log_scale)
-        )
-        agree = (keypoints - keypoints[:1]).norm(dim=-1, keepdim=True) < _AGREE * windows[:, 2, None, None]
-        return CropOutput(stance.log_softmax(2).mean(0), (keypoints * agree).sum(0) / agree.sum(0), log_scale.mean(0))
+    def places(self, hidden: Tensor, stance: Tensor) -> Tensor:
+        """(P, K, 2, POSITIONS) log probabilities: where the keypoints of the classes `stance` (P,) are along u and v, for
+        the crops with the `hidden` units (P, n)."""
+        stretch, shift = self.given(stance).chunk(2, 1)
+        x = functional.relu(self.keypoints(hidden) * (1 + stretch) + shift)
+        places = self.positions(x).float().reshape(len(x), -1, 2, POSITIONS)
+        return torch.log_softmax(places, -1)
+
+
+def log_density(places: Tensor, at: Tensor) -> Tensor:
+    """(...) the logarithm of the density at the positions `at` (...), in sides from the window's center, given the log
+    probabilities `places` (..., POSITIONS): linear between the positions. Beyond the outermost it is theirs."""
+    place = ((at / REACH + 1) / 2 * (POSITIONS - 1)).clamp(0, POSITIONS - 1 - 1e-3)
+    left = place.floor().long()
+    part = (place - left).clamp(1e-6, 1)
+    first, second = (places.gather(-1, (left + k)[..., None])[..., 0] for k in range(2))
+    return torch.logaddexp(first + torch.log1p(-part), second + part.log())
+
+
+def read_places(places: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """The keypoints (P, K, 2) px of the picture that the log probabilities `places` (P, K, 2, POSITIONS) in the `windows`
+    (P, 3) state, and their standard deviations (P, K) px: means and deviations around the best position."""
+    position = torch.linspace(-REACH, REACH, POSITIONS, device=places.device)
+    step = torch.arange(POSITIONS, device=places.device)
+    near = (step - places.argmax(-1, keepdim=True)).abs() <= _AROUND
+    weight = places.masked_fill(~near, -torch.inf).softmax(-1)
+    mean = (weight * position).sum(-1)
+    variance = (weight * (position - mean[..., None]) ** 2).sum(-1)
+    side = windows[:, 2:, None]
+    return windows[:, None, :2] + side * mean, side[..., 0] * variance.mean(-1).sqrt()
 
 
 def windows_of(keypoints: Tensor, real: Tensor) -> Tensor:
@@ -113,22 +133,21 @@ def windows_of(keypoints: Tensor, real: Tensor) -> Tensor:
     return torch.cat([(low + high) / 2, side], 1)
 
 
-def jittered(windows: Tensor, jitter: Tensor) -> Tensor:
-    """`windows` (P, 3) shifted and scaled by the first three of `jitter` (P, 4) in [-1, 1], about as far as the first
-    stage's windows are off."""
-    side = windows[:, 2:]
-    return torch.cat([windows[:, :2] + _SHIFT * side * jitter[:, :2], side * torch.exp(_GROW * jitter[:, 2:3])], 1)
-
-
-def table_normals(
-    windows: Tensor, intrinsics: Tensor, camera_from_table: Tensor, distortion: Tensor | None = None
+def planes_of(
+    windows: Tensor,
+    intrinsics: Tensor,
+    camera_from_table: Tensor,
+    distortion: Tensor | None = None,
+    size: Tensor | None = None,
 ) -> Tensor:
-    """(P, 3): the unit normal of the table, pointing up, in the OpenCV axes of a camera that is rotated, by the smallest
-    rotation, so that its optical axis goes through the center of each of `windows` (P, 3) px. 0 where `camera_from_table`
-    (P, 4, 4) is unknown, that is, NaN.
+    """(P, PLANE): the table's plane as each of `windows` (P, 3) px shows it: its unit normal, pointing up, in the OpenCV
+    axes of a camera that is rotated, by the smallest rotation, so that its optical axis goes through the window's center; the
+    logarithm of the window's side on the plane, in usual sides; and 1. All 0 where `camera_from_table` (P, 4, 4) is unknown,
+    that is, NaN, or where the window's center is at or above the horizon.
 
     `intrinsics` (P, 3, 3) px; `distortion` (P, 9) or None. Only a fisheye's distortion is removed: any other lens changes a
-    ray's direction by a degree or less, except in the corners.
+    ray's direction by a degree or less, except in the corners. `size` (P,) is the size of the block that is looked for,
+    relative to its size in training, if they differ.
     """
     pixels = torch.cat([windows[:, :2], torch.ones_like(windows[:, :1])], 1)
     ray = torch.linalg.solve(intrinsics, pixels)
@@ -136,17 +155,24 @@ def table_normals(
         fisheye = distortion[:, 8] > 0
         flat = straighten(ray[:, 0], ray[:, 1], distortion.unbind(1), torch)
         ray[:, :2] = torch.where(fisheye[:, None], torch.stack(flat, 1), ray[:, :2])
-    ray = functional.normalize(ray, dim=1)
     normal = camera_from_table[:, :3, 2]
+    depth = (normal * camera_from_table[:, :3, 3]).sum(1) / (normal * ray).sum(1)
+    side = windows[:, 2] * depth / intrinsics[:, 0, 0] / _USUAL
+    side = side if size is None else side / size
+    ray = functional.normalize(ray, dim=1)
     forward = ray.new_tensor([0.0, 0, 1]).expand_as(ray)
     both = ray + forward  # Rodrigues' formula for the rotation from one to the other, about their cross product
     turned = normal - (normal * both).sum(1, keepdim=True) / (1 + ray[:, 2:]) * both
-    return (turned + 2 * (normal * ray).sum(1, keepdim=True) * forward).nan_to_num(0)
+    turned = turned + 2 * (normal * ray).sum(1, keepdim=True) * forward
+    described = torch.cat([turned, side.log()[:, None], torch.ones_like(side)[:, None]], 1)
+    return described.where(torch.isfinite(described).all(1, keepdim=True), 0)
 
 
-def crops_of(images: Tensor, picture: Tensor, windows: Tensor, size: int) -> Tensor:
-    """(P, 3, size, size) float32: the `windows` (P, 3) px, each of image number `picture` (P,) of `images` (B, 3, H, W),
-    normalized; 0 beyond the border. Each pixel of a crop is the mean of the area that it covers."""
-    middle, half = windows[:, :2] + 0.5, windows[:, 2:] / 2  # roi_align counts from the corner of the first pixel
+def crops_of(images: Tensor, picture: Tensor, windows: Tensor, width: int, height: int) -> Tensor:
+    """(P, 3, height, width) float32: the `windows` (P, 3) px, whose sides are those along u, each of image number `picture`
+    (P,) of `images` (B, 3, H, W), normalized; 0 beyond the border. Each pixel of a crop is the mean of the area that it
+    covers."""
+    # roi_align counts from the corner of the first pixel
+    middle, half = windows[:, :2] + 0.5, windows[:, 2:] / 2 * windows.new_tensor([1, height / width])
     boxes = torch.cat([picture[:, None].float(), middle - half, middle + half], 1)
-    return torch.as_tensor(roi_align(normalized(images), boxes, size, 1.0, -1, True))
+    return torch.as_tensor(roi_align(normalized(images), boxes, (height, width), 1.0, -1, True))

@@ -1,9 +1,9 @@
 """Writes and reads checkpoints. They contain tensors and plain values only, so that loading one cannot run code.
 
-A checkpoint is Lightning's with keys of our own: `simgen_train` (1 for a position model, 2 for a keypoint model) and `model`
+A checkpoint is Lightning's with keys of our own: `simgen_train` (1 for a position model, 3 for a keypoint model) and `model`
 (its configuration as a dict). A position model adds `target` (the block's name); the normalization of positions is among
-its weights. A keypoint model adds `blocks`, `picture`, `calibration`, `inflation`, `edges` (whether poses are refined by the
-picture's edges) and `origin` (its run's config.json). Keypoint models are distributed as safetensors files: the averaged
+its weights. A keypoint model adds `blocks`, `sides` (whether sides are classes), `picture`, `calibration`, `inflation` and
+`origin` (its run's config.json). Keypoint models are distributed as safetensors files: the averaged
 weights alone, in half precision, and these keys as JSON in the metadata.
 """
 
@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 
 from simgen.errors import CheckpointError
 
-POSITION, KEYPOINTS = FORMATS = (1, 2)
+POSITION, KEYPOINTS = FORMATS = (1, 3)  # 2 was a keypoint model up to version 0.x
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 WEIGHTS_SUFFIX = ".safetensors"
 SHIPPED = {"shipped": "keypoints", "shipped-blocks": "blocks"}  # names of the bundled models, and their files
 AVERAGED = "average.module."  # the prefix of the names of a keypoint model's averaged weights
-_KEYS = ("simgen_train", "model", "blocks", "picture", "calibration", "inflation", "edges")
+_KEYS = ("simgen_train", "model", "blocks", "sides", "picture", "calibration", "inflation")
 
 
 def place_of(checkpoint: Path | str) -> Path:

@@ -30,8 +30,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     Raises CheckpointError, DatasetError and ConfigError.
     """
-    if config.nominal_fov_deg is not None:
-        raise ConfigError("nominal_fov_deg: has no effect on a position model, which uses no camera; remove it")
     if config.zoom != 1:
         raise ConfigError("zoom: a position model accepts pictures of one size only; remove it")
     trained = load_checkpoint(config.checkpoint)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.config import ModelConfig
-from train.nets.layers import layer, normalized
+from train.nets.layers import layer
+
+_MEAN, _DEVIATION = 127.5, 63.75  # of pixel values in [0, 255], roughly
 
 
 class Prediction(NamedTuple):
@@ -46,7 +48,9 @@ class PoseNet(nn.Module):
 
     def forward(self, images: Tensor) -> Prediction:
         """The prediction for `images` (B, 3, height, width), RGB, uint8 or float in [0, 255]."""
-        features, heatmap = self.backbone(normalized(images).contiguous(memory_format=torch.channels_last))
+        features, heatmap = self.backbone(
+            ((images.float() - _MEAN) / _DEVIATION).contiguous(memory_format=torch.channels_last)
+        )
         return Prediction(self.mean + self.scale * self.head(features).float(), heatmap)
 
 

@@ -1,0 +1,145 @@
+"""What a training step computes: the losses of both networks for a batch of pictures.
+
+The detection network learns from one cut of each picture at about the scale at which it later sees whole pictures, because
+a cut costs little and shows blocks at many scales. The crop network learns from a window around each block, moved about as
+far as the detection network's windows are off, and from the detection network's best peaks where there is no block.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from train.blocks.kinds import BlockSet
+from train.data.batch import Batch
+from train.data.targets import STRIDE, Targets
+from train.nets.crop_net import crops_of, planes_of
+from train.nets.detection_net import PIXELS, KeypointNet, Maps, find_peaks, maps_of
+from train.nets.losses import Centers, Finding, Looking, finding_loss, looking_loss
+from train.nets.truth import detectable, truth_of
+
+CUT = 320, 240  # px: width and height of its input in training
+_SCALES = 0.7, 1.4  # of a cut, relative to that of a whole picture
+_OFF_CENTER = 0.35  # cuts: the greatest distance of the chosen block's center from the cut's, along each axis
+_SHIFT = 0.12  # sides: the greatest shift of a block's window, along each axis
+_GROW = 0.22  # the greatest change of the logarithm of its side
+# The windows of the crop network's second pass, which follow from its first pass, are off by this fraction of what the
+# first stage's are; so are those of every second block.
+_SECOND_PASS = 0.3
+_UNKNOWN_TABLE = 0.15  # fraction of the windows whose table is withheld
+_WRONG = 3  # peaks in each cut of which those that are no block are shown to the crop network
+_LEAST_WRONG = 0.02  # their least heat
+_CLEAR = 0.5  # of a window's side: a peak is no block if it is farther than this from the centers of all
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` is the sum of the losses of `finding` and, if the batch shows a block, of `looking`."""
+
+    total: Tensor
+    finding: Finding
+    looking: Looking | None
+
+
+def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
+    """The losses of `net` on `batch`; a training minimizes `total`."""
+    targets, truth = batch.targets, truth_of(batch.targets, blocks, net.stances)
+    cuts = cuts_of(batch)
+    images = crops_of(batch.images, torch.arange(len(cuts), device=cuts.device), cuts, *CUT)
+    maps = maps_of(net.detection(images))
+    windows = _in_cuts(truth.windows, cuts[truth.picture])
+    finding = finding_loss(maps, _centers(targets, cuts), truth.picture, truth.slot, windows)
+    if not len(truth):
+        return Losses(finding.total, finding, None)
+    moves = batch.jitter[truth.picture, truth.slot]
+    wrong_picture, wrong_windows = _wrong_windows(maps, cuts, targets)
+    windows, picture = (
+        torch.cat([_moved(truth.windows, moves), wrong_windows]),
+        torch.cat([truth.picture, wrong_picture]),
+    )
+    plane = planes_of(
+        windows, targets.intrinsics[picture], targets.camera_from_world[picture], targets.distortion[picture]
+    )
+    told = torch.cat([moves[:, 3] >= 2 * _UNKNOWN_TABLE - 1, torch.ones_like(wrong_picture, dtype=torch.bool)])
+    output = net.crops.predict(batch.images, picture, windows, plane * told[:, None])
+    count = len(truth)
+    places = net.crops.places(output.hidden[:count], truth.stance)
+    looking = looking_loss(output, places, windows[:count], truth, count)
+    return Losses(finding.total + looking.total, finding, looking)
+
+
+def cuts_of(batch: Batch) -> Tensor:
+    """(B, 3) px [u, v, width]: the part of each picture of `batch` that is cut out, at the scale and around the block that
+    `batch.cut` selects. A cut is no larger than the picture."""
+    height, width = batch.images.shape[2:]
+    scale, choice, along, down = batch.cut.unbind(1)
+    usual = math.sqrt(PIXELS / (width * height))
+    least = max(CUT[0] / width, CUT[1] / height)
+    low, high = (math.log(part) for part in _SCALES)
+    factor = (usual * torch.exp(low + (high - low) * (scale + 1) / 2)).clamp_min(least)
+    size = torch.stack([CUT[0] / factor, CUT[1] / factor], 1)
+    boxes = batch.targets.box
+    there = batch.targets.present & (batch.targets.seen > 0)
+    wanted = there & batch.targets.labelled
+    wanted = wanted.where(wanted.any(1, keepdim=True), there)
+    order = wanted.cumsum(1) - 1  # the number of each block among those that are wanted
+    chosen = ((choice + 1) / 2 * wanted.sum(1)).floor().clamp(max=wanted.sum(1) - 1)
+    picked = wanted & (order == chosen[:, None])
+    middle = ((boxes[..., :2] + boxes[..., 2:]) / 2).nan_to_num() * picked[..., None]
+    offset = torch.stack([along, down], 1)
+    whole = boxes.new_tensor([width - 1, height - 1])
+    center = torch.where(picked.any(1, keepdim=True), middle.sum(1), whole / 2) + _OFF_CENTER * size * offset
+    center = torch.maximum(torch.minimum(center, whole + 0.5 - size / 2), size / 2 - 0.5)
+    return torch.cat([center, size[:, :1]], 1)
+
+
+def _in_cuts(windows: Tensor, cuts: Tensor) -> Tensor:
+    """`windows` (P, 3) px of a picture in the pixels of its cut, `cuts` (P, 3)."""
+    scale = CUT[0] / cuts[:, 2:]
+    middle = windows.new_tensor([(CUT[0] - 1) / 2, (CUT[1] - 1) / 2])
+    return torch.cat([(windows[:, :2] - cuts[:, :2]) * scale + middle, windows[:, 2:] * scale], 1)
+
+
+def _from_cuts(windows: Tensor, cuts: Tensor) -> Tensor:
+    """The inverse of `_in_cuts`."""
+    scale = cuts[:, 2:] / CUT[0]
+    middle = windows.new_tensor([(CUT[0] - 1) / 2, (CUT[1] - 1) / 2])
+    return torch.cat([(windows[:, :2] - middle) * scale + cuts[:, :2], windows[:, 2:] * scale], 1)
+
+
+def _centers(targets: Targets, cuts: Tensor) -> Centers:
+    """Where blocks are in the cuts. A block whose center is outside its cut is ignored."""
+    scale = (CUT[0] / cuts[:, 2])[:, None, None]
+    shift = cuts.new_tensor(CUT) / 2 - 0.5
+    corners = (targets.box - cuts[:, None, [0, 1, 0, 1]]) * scale + shift[[0, 1, 0, 1]]
+    corners = (corners + 0.5) / STRIDE
+    center = ((corners[..., :2] + corners[..., 2:]) / 2 - 0.5).nan_to_num(-1e3)
+    cells = cuts.new_tensor(CUT) / STRIDE
+    inside = ((center > -0.5) & (center < cells - 0.5)).all(-1)
+    visible = targets.present & (targets.model >= 0) & (targets.seen > 0)
+    detected = detectable(targets) & inside
+    return Centers(center, detected, corners, visible & ~detected)
+
+
+def _moved(windows: Tensor, moves: Tensor) -> Tensor:
+    """`windows` (P, 3) shifted and scaled by the first three of `moves` (P, 5) in [-1, 1]; every second one only as far as
+    those of the second pass."""
+    reach = torch.where(moves[:, 4:] < 0, 1.0, _SECOND_PASS)
+    side = windows[:, 2:]
+    shift, grow = _SHIFT * reach * moves[:, :2], _GROW * reach * moves[:, 2:3]
+    return torch.cat([windows[:, :2] + side * shift, side * grow.exp()], 1)
+
+
+@torch.no_grad()
+def _wrong_windows(maps: Maps, cuts: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """The picture (Q,) and the windows (Q, 3) px of the best peaks that are no block."""
+    peaks = find_peaks(maps, _WRONG)
+    picture = torch.arange(len(cuts), device=cuts.device)[:, None].expand_as(peaks.score)
+    windows = _from_cuts(peaks.windows.flatten(0, 1), cuts[picture.flatten()]).reshape(*picture.shape, 3)
+    center = (targets.box[..., :2] + targets.box[..., 2:]) / 2
+    distance = (windows[:, :, None, :2] - center[:, None]).norm(dim=-1).nan_to_num(torch.inf)  # (B, D, N)
+    known = targets.present & (targets.model >= 0)
+    near = ((distance < _CLEAR * windows[..., 2:]) & known[:, None]).any(2)
+    wrong = ~near & (peaks.score > _LEAST_WRONG)
+    return picture[wrong], windows[wrong]
