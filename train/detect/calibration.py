@@ -55,14 +55,14 @@ class Calibration:
 
 
 def features_of(
-    chances: Array, misfit: float, sigma_px: float, extent_px: float, place_m: float, diameter_m: float
+    probabilities: Array, misfit: float, sigma_px: float, extent_px: float, place_m: float, diameter_m: float
 ) -> Array:
-    """(7,) the FEATURES: the logits of Detection.chances (4,); the logarithms of the pose's misfit in sigmas, of the
+    """(7,) the FEATURES: the logits of Detection.probabilities (4,); the logarithms of the pose's misfit in sigmas, of the
     keypoints' mean sigma over the block's extent in the picture, and of the standard deviation of the pose's position over
     the diameter."""
-    chances = np.clip(chances, 1e-4, 1 - 1e-4)
+    probabilities = np.clip(probabilities, 1e-4, 1 - 1e-4)
     ratios = misfit, sigma_px / max(extent_px, 1.0), place_m / diameter_m
-    return np.concatenate([np.log(chances / (1 - chances)), np.log(np.clip(ratios, 1e-4, 1e4))])
+    return np.concatenate([np.log(probabilities / (1 - probabilities)), np.log(np.clip(ratios, 1e-4, 1e4))])
 
 
 def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array, where: str = "") -> Calibration:

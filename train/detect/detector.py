@@ -33,12 +33,12 @@ _DUPLICATE = 0.35  # of a block's extent in the picture: a second detection near
 
 
 class _Proposals(NamedTuple):
-    """The networks' output for D blocks in a picture, best score first: stance (D,), the class; chances (D, 4), in [0, 1]:
-    the heat, the probabilities of being a block, of the class's kind, and of having its size; keypoints (D, K, 2) px and
+    """The networks' output for D blocks in a picture, best score first: stance (D,), the class; probabilities (D, 4): the
+    heat, and the probabilities of being a block, of the class's kind, and of having its size; keypoints (D, K, 2) px and
     their standard deviations sigma (D, K) px."""
 
     stance: NDArray[np.int64]
-    chances: Array
+    probabilities: Array
     keypoints: Array
     sigma: Array
 
@@ -58,7 +58,7 @@ class Detector:
     def sized(self, sizes: Mapping[str, Array]) -> "Detector":
         """The same detector for blocks of other sizes: (3,) m of the bounding box, by kind. Other kinds keep theirs.
 
-        The network sees shapes in pictures; the scale of the table that it is told is divided by that of the blocks.
+        The network sees shapes in pictures; the table's scale in its input is divided by that of the blocks.
         """
         kinds = [kind.resized(sizes[kind.name]) if kind.name in sizes else kind for kind in self.blocks.kinds]
         before = np.ones(len(kinds)) if self.ratios is None else self.ratios
@@ -130,13 +130,15 @@ class Detector:
             keypoints, sigma = read_places(net.places(output.hidden[kept], stance), windows)
             sized = output.sized[kept].sigmoid()
             windows, ratio = windows_of(keypoints, real[stances.kind[stance]]), ratios[stances.kind[stance]]
-        chances = torch.stack([score, block, share, sized], 1)
-        return _Proposals(stance.cpu().numpy(), *(part.cpu().double().numpy() for part in (chances, keypoints, sigma)))
+        probabilities = torch.stack([score, block, share, sized], 1)
+        return _Proposals(
+            stance.cpu().numpy(), *(part.cpu().double().numpy() for part in (probabilities, keypoints, sigma))
+        )
 
     def _detections(self, proposals: _Proposals, view: View) -> list[Detection]:
         """The `proposals` with poses, without duplicates; greatest confidence first."""
         detections: list[Detection] = []
-        for row in np.argsort(-proposals.chances.prod(1), kind="stable"):
+        for row in np.argsort(-proposals.probabilities.prod(1), kind="stable"):
             detection = self._detection(proposals, row, view)
             if detection is None:
                 continue
@@ -158,9 +160,9 @@ class Detector:
         on_table = on_table and on_table.inflated(self.inflation.on_table)
         if (free is None and on_table is None) or (on_table is not None and view.off_table(on_table)):
             return None
-        chances = proposals.chances[row]
-        score = float(chances.prod())
-        detection = Detection(kind, score, score, chances, pixels, sigma, free, on_table)
+        probabilities = proposals.probabilities[row]
+        score = float(probabilities.prod())
+        detection = Detection(kind, score, score, probabilities, pixels, sigma, free, on_table)
         calibration = self.calibration.free if on_table is None else self.calibration.on_table
         if calibration is None:
             return detection

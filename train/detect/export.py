@@ -50,8 +50,8 @@ class ExportedCrops(nn.Module):
     """The crop network with the inputs and outputs of its ONNX file.
 
     Inputs: crops (P, 3, SIZE, SIZE) float32 RGB in [0, 255], and plane (P, PLANE), that of train.nets.crop_net.planes_of,
-    zeros without a known table. Outputs: stance (P, S + 1), the logits of the classes and, last, of no block; sized (P,), the
-    logit of the block having the size of its kind; and for the most probable class the log probabilities (P, K, 2,
+    zeros without a known table. Outputs: stance (P, S + 1), the logits of the classes and, last, of no block; sized (P,),
+    the logit of the block having the size of its kind; and for the most probable class the log probabilities (P, K, 2,
     POSITIONS) of the positions of its keypoints.
     """
 

@@ -169,8 +169,8 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
 
 def _overfit(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -> tuple[str, list[str]]:
     def learned(losses: Losses) -> bool:
-        there = losses.looking is not None and float(losses.looking.miss) < OVERFIT_MISS
-        return there and float(losses.finding.heat.detach()) < OVERFIT_HEAT
+        there = losses.crops is not None and float(losses.crops.miss) < OVERFIT_MISS
+        return there and float(losses.detection.heat.detach()) < OVERFIT_HEAT
 
     trace = Trial.of(config, sources.blocks, sides=sources.sides).learn(repeat(batch), config.steps or STEPS, learned)
     _draw(trace, out / "overfit.png")

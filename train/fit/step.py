@@ -16,7 +16,7 @@ from train.data.batch import Batch
 from train.data.targets import STRIDE, Targets
 from train.nets.crop_net import crops_of, planes_of
 from train.nets.detection_net import PIXELS, KeypointNet, Maps, find_peaks, maps_of
-from train.nets.losses import Centers, Finding, Looking, finding_loss, looking_loss
+from train.nets.losses import Centers, CropLosses, DetectionLosses, crop_losses, detection_losses
 from train.nets.truth import detectable, truth_of
 
 CUT = 320, 240  # px: width and height of its input in training
@@ -28,18 +28,18 @@ _GROW = 0.22  # the greatest change of the logarithm of its side
 # first stage's are; so are those of every second block.
 _SECOND_PASS = 0.3
 _UNKNOWN_TABLE = 0.15  # fraction of the windows whose table is withheld
-_WRONG = 3  # peaks in each cut of which those that are no block are shown to the crop network
-_LEAST_WRONG = 0.02  # their least heat
+_PEAKS = 3  # peaks in each cut of which those that are no block are shown to the crop network
+_LEAST_HEAT = 0.02  # their least heat
 _CLEAR = 0.5  # of a window's side: a peak is no block if it is farther than this from the centers of all
 
 
 @dataclass(frozen=True)
 class Losses:
-    """`total` is the sum of the losses of `finding` and, if the batch shows a block, of `looking`."""
+    """`total` is the sum of the losses of the detection network and, if the batch shows a block, of the crop network."""
 
     total: Tensor
-    finding: Finding
-    looking: Looking | None
+    detection: DetectionLosses
+    crops: CropLosses | None
 
 
 def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
@@ -49,24 +49,24 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
     images = crops_of(batch.images, torch.arange(len(cuts), device=cuts.device), cuts, *CUT)
     maps = maps_of(net.detection(images))
     windows = _in_cuts(truth.windows, cuts[truth.picture])
-    finding = finding_loss(maps, _centers(targets, cuts), truth.picture, truth.slot, windows)
+    detection = detection_losses(maps, _centers(targets, cuts), truth.picture, truth.slot, windows)
     if not len(truth):
-        return Losses(finding.total, finding, None)
+        return Losses(detection.total, detection, None)
     moves = batch.jitter[truth.picture, truth.slot]
-    wrong_picture, wrong_windows = _wrong_windows(maps, cuts, targets)
+    false_picture, false_windows = _false_positives(maps, cuts, targets)
     windows, picture = (
-        torch.cat([_moved(truth.windows, moves), wrong_windows]),
-        torch.cat([truth.picture, wrong_picture]),
+        torch.cat([_moved(truth.windows, moves), false_windows]),
+        torch.cat([truth.picture, false_picture]),
     )
     plane = planes_of(
         windows, targets.intrinsics[picture], targets.camera_from_world[picture], targets.distortion[picture]
     )
-    told = torch.cat([moves[:, 3] >= 2 * _UNKNOWN_TABLE - 1, torch.ones_like(wrong_picture, dtype=torch.bool)])
-    output = net.crops.predict(batch.images, picture, windows, plane * told[:, None])
+    known = torch.cat([moves[:, 3] >= 2 * _UNKNOWN_TABLE - 1, torch.ones_like(false_picture, dtype=torch.bool)])
+    output = net.crops.predict(batch.images, picture, windows, plane * known[:, None])
     count = len(truth)
     places = net.crops.places(output.hidden[:count], truth.stance)
-    looking = looking_loss(output, places, windows[:count], truth, count)
-    return Losses(finding.total + looking.total, finding, looking)
+    crops = crop_losses(output, places, windows[:count], truth, count)
+    return Losses(detection.total + crops.total, detection, crops)
 
 
 def cuts_of(batch: Batch) -> Tensor:
@@ -132,14 +132,14 @@ def _moved(windows: Tensor, moves: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _wrong_windows(maps: Maps, cuts: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+def _false_positives(maps: Maps, cuts: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
     """The picture (Q,) and the windows (Q, 3) px of the best peaks that are no block."""
-    peaks = find_peaks(maps, _WRONG)
+    peaks = find_peaks(maps, _PEAKS)
     picture = torch.arange(len(cuts), device=cuts.device)[:, None].expand_as(peaks.score)
     windows = _from_cuts(peaks.windows.flatten(0, 1), cuts[picture.flatten()]).reshape(*picture.shape, 3)
     center = (targets.box[..., :2] + targets.box[..., 2:]) / 2
     distance = (windows[:, :, None, :2] - center[:, None]).norm(dim=-1).nan_to_num(torch.inf)  # (B, D, N)
-    known = targets.present & (targets.model >= 0)
-    near = ((distance < _CLEAR * windows[..., 2:]) & known[:, None]).any(2)
-    wrong = ~near & (peaks.score > _LEAST_WRONG)
+    blocks = targets.present & (targets.model >= 0)
+    near = ((distance < _CLEAR * windows[..., 2:]) & blocks[:, None]).any(2)
+    wrong = ~near & (peaks.score > _LEAST_HEAT)
     return picture[wrong], windows[wrong]

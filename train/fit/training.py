@@ -117,10 +117,9 @@ def optimizer_of(net: KeypointNet, config: KeypointConfig) -> torch.optim.AdamW:
 
 def numbers_of(losses: Losses) -> dict[str, Tensor]:
     """The logged values of `losses`, by name."""
-    named = {"loss": losses.total, "heat": losses.finding.heat, "window": losses.finding.window}
-    if losses.looking is not None:
-        looking = losses.looking
-        named |= {name: getattr(looking, name) for name in ("kind", "sized", "keypoints", "right", "miss")}
+    named = {"loss": losses.total, "heat": losses.detection.heat, "window": losses.detection.window}
+    if losses.crops is not None:
+        named |= {name: getattr(losses.crops, name) for name in ("kind", "sized", "keypoints", "right", "miss")}
     return {name: value.detach() for name, value in named.items()}
 
 

@@ -141,9 +141,9 @@ def planes_of(
     size: Tensor | None = None,
 ) -> Tensor:
     """(P, PLANE): the table's plane as each of `windows` (P, 3) px shows it: its unit normal, pointing up, in the OpenCV
-    axes of a camera that is rotated, by the smallest rotation, so that its optical axis goes through the window's center; the
-    logarithm of the window's side on the plane, in usual sides; and 1. All 0 where `camera_from_table` (P, 4, 4) is unknown,
-    that is, NaN, or where the window's center is at or above the horizon.
+    axes of a camera that is rotated, by the smallest rotation, so that its optical axis goes through the window's center;
+    the logarithm of the window's side on the plane, in usual sides; and 1. All 0 where `camera_from_table` (P, 4, 4) is
+    unknown, that is, NaN, or where the window's center is at or above the horizon.
 
     `intrinsics` (P, 3, 3) px; `distortion` (P, 9) or None. Only a fisheye's distortion is removed: any other lens changes a
     ray's direction by a degree or less, except in the corners. `size` (P,) is the size of the block that is looked for,

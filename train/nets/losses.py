@@ -16,7 +16,7 @@ _SOFT = 0.1  # sides: the loss of a window is quadratic below this error
 
 
 @dataclass(frozen=True)
-class Finding:
+class DetectionLosses:
     """The losses of the detection network, and their sum."""
 
     total: Tensor
@@ -25,7 +25,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Looking:
+class CropLosses:
     """The losses of the crop network, means over blocks: `total` is their sum; `right`, the share of crops whose class is
     the most probable; `miss`, the keypoints' mean distance from the nearest symmetric pose, in sides of the window."""
 
@@ -48,7 +48,7 @@ class Centers:
     ignored: Tensor
 
 
-def finding_loss(maps: Maps, centers: Centers, picture: Tensor, slot: Tensor, windows: Tensor) -> Finding:
+def detection_losses(maps: Maps, centers: Centers, picture: Tensor, slot: Tensor, windows: Tensor) -> DetectionLosses:
     """The losses of `maps`; the blocks (picture, slot) (P,) have the `windows` (P, 3) px of the input image."""
     heat = _heat_loss(maps.heat, centers)
     inside = centers.detected[picture, slot]
@@ -65,10 +65,10 @@ def finding_loss(maps: Maps, centers: Centers, picture: Tensor, slot: Tensor, wi
         functional.smooth_l1_loss(off, torch.zeros_like(off), beta=_SOFT, reduction="none").sum((1, 2)) / _AROUND**2
     )
     window = window.sum() / max(1, len(windows))
-    return Finding(heat + window, heat, window)
+    return DetectionLosses(heat + window, heat, window)
 
 
-def looking_loss(output: CropOutput, places: Tensor, windows: Tensor, truth: Truth, count: int) -> Looking:
+def crop_losses(output: CropOutput, places: Tensor, windows: Tensor, truth: Truth, count: int) -> CropLosses:
     """The losses of the crop network's `output` for crops of which the first `count` show the blocks of `truth` in `windows`
     (P, 3) px and the others no block. `places` are its log probabilities for the true classes of those blocks."""
     none = output.stance.shape[1] - 1
@@ -85,7 +85,7 @@ def looking_loss(output: CropOutput, places: Tensor, windows: Tensor, truth: Tru
         distance = ((found[:, None] - at).norm(dim=-1) * truth.real[:, None]).sum(2) / truth.real.sum(1, keepdim=True)
         miss = distance.masked_fill(~truth.members, torch.inf).amin(1).mean()
         right = (output.stance.argmax(1) == target).float().mean()
-    return Looking(kind + sized + keypoints, kind, sized, keypoints, right, miss)
+    return CropLosses(kind + sized + keypoints, kind, sized, keypoints, right, miss)
 
 
 def _heat_loss(heat: Tensor, centers: Centers) -> Tensor:
