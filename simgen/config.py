@@ -87,7 +87,12 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
                 if setting not in plain:
                     OmegaConf.update(config, setting.key.path, _literal(setting.value), merge=False)
             del config._content["hydra"]
-            missing = sorted(path for path in OmegaConf.missing_keys(config) if path in keys)
+            # Not OmegaConf.missing_keys, which resolves references, such as ${scene}, to missing keys.
+            missing = sorted(
+                path
+                for path, found in keys.items()
+                if OmegaConf.is_missing(OmegaConf.select(config, path.rpartition(".")[0] or "."), found.name)
+            )
             if missing:
                 raise ConfigError(_missing(keys[missing[0]], place))
             value = OmegaConf.to_object(config)

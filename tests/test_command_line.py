@@ -189,7 +189,7 @@ def test_a_sweep_runs_each_combination(call: Any) -> None:
         ("simgen render num=many", "num: got many; expected a whole number"),
         ("simgen render num=1.5", "num: got 1.5; expected a whole number"),
         ("simgen render width=wide", "width: got wide; expected a whole number, or null"),
-        ("train train model.stances=perhaps", "model.stances: got perhaps; expected true or false"),
+        ("train train data.photographs=perhaps", "data.photographs: got perhaps; expected true or false"),
         ("simgen render seed=2=3", "seed: cannot read '2=3'; expected a number"),
         ("simgen render randomize.blocks.scale=[uniform,0,1", "randomize.blocks.scale: cannot read '[uniform,0,1'"),
         ("train predict image=a camera=c out=${nowhere}", "Interpolation key 'nowhere' not found"),

@@ -141,6 +141,10 @@ class TrainerConfig:
 
 @dataclass
 class TrainConfig:
+    experiment: str = key(
+        "a recipe, a file of conf/experiment/: blocks, kuka (a benchmark's scene), or own, for your own scene=", "none"
+    )
+    scene: str | None = key("your scene file, a name of scenes/*.yaml or a path", MISSING, needs="experiment=own")
     model: Any = key(_MODEL_HELP, MISSING, options=_MODELS)
     data: Any = key(_DATA_HELP, MISSING, options=_DATA)
     trainer: TrainerConfig = key("the training", TrainerConfig)

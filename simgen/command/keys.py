@@ -98,6 +98,8 @@ def _walk(schema: type, groups: Mapping[str, str], above: str, needs: tuple[str,
             yield _key_of(item, path, kind, expects, False, below)
             if inner is not None:
                 yield from _walk(inner, groups, f"{path}.", below)  # type: ignore[arg-type]
+        elif path in groups:  # its files set keys of the whole command
+            yield _key_of(item, path, "group", f"one of {', '.join(choices_of(path))}", False, below)
         else:
             yield _key_of(item, path, *_values_of(hint, item), below)
 

@@ -18,7 +18,8 @@ from train.config import KeypointConfig
 from train.data.images import resized
 from train.data.targets import STRIDE
 from train.detect.calibration import Calibrations, Inflation
-from train.detect.types import Detection, Image
+from train.detect.familiarity import Familiarity, features_of_levels
+from train.detect.types import Detection, Image, Seen
 from train.nets.crop_net import planes_of, read_places, windows_of
 from train.nets.detection_net import LEAST_SIDE, PIXELS, KeypointNet, Peaks, find_peaks, maps_of
 from train.nets.layers import normalized
@@ -53,6 +54,7 @@ class Detector:
     zoom: float = 1.0
     calibration: Calibrations = field(default_factory=Calibrations)
     inflation: Inflation = field(default_factory=Inflation)
+    familiarity: Familiarity | None = None
     ratios: Array | None = None
 
     def sized(self, sizes: Mapping[str, Array]) -> "Detector":
@@ -71,20 +73,31 @@ class Detector:
         return replace(self, zoom=self.zoom * factor)
 
     def find(self, pictures: Sequence[Image], views: Sequence[View]) -> list[list[Detection]]:
-        """The detected blocks in each of `pictures` (H, W, 3), RGB, of any size, taken by the cameras `views`; greatest
-        confidence first. If a view has a table, blocks lie on it, and detections beyond its edge are dropped."""
+        """The detections of `look` alone."""
+        return [seen.detections for seen in self.look(pictures, views)]
+
+    def look(self, pictures: Sequence[Image], views: Sequence[View]) -> list[Seen]:
+        """What each of `pictures` (H, W, 3), RGB, of any size, taken by the cameras `views`, shows. If a view has a table,
+        blocks lie on it, and detections beyond its edge are dropped."""
         # torch takes no arrays with negative strides, such as BGR reversed to RGB.
         pictures = [np.ascontiguousarray(picture) for picture in pictures]
-        detections: list[list[Detection]] = [[] for _ in pictures]
+        found: dict[int, Seen] = {}
         sizes = [self._size(picture) for picture in pictures]
         with torch.inference_mode():
             for size in dict.fromkeys(sizes):
                 rows = [row for row, other in enumerate(sizes) if other == size]
-                peaks = self._peaks(np.stack([resized(pictures[row], *size) for row in rows]))
+                peaks, features = self._peaks(np.stack([resized(pictures[row], *size) for row in rows]))
                 for place, row in enumerate(rows):
                     proposals = self._proposals(pictures[row], peaks, place, size, views[row])
-                    detections[row] = self._detections(proposals, views[row])
-        return detections
+                    detections = self._detections(proposals, views[row])
+                    known = None if self.familiarity is None else self.familiarity.of(features[place])
+                    found[row] = Seen(detections, features[place], known)
+        return [found[row] for row in range(len(pictures))]
+
+    def features(self, pictures: Sequence[Image]) -> Array:
+        """(B, F) the features of `pictures` (H, W, 3) that train.detect.familiarity compares."""
+        with torch.inference_mode():
+            return np.concatenate([self._peaks(resized(one, *self._size(one))[None])[1] for one in pictures])
 
     @property
     def device(self) -> torch.device:
@@ -97,10 +110,12 @@ class Detector:
         least = LEAST_SIDE // STRIDE
         return max(least, round(width * factor)) * STRIDE, max(least, round(height * factor)) * STRIDE
 
-    def _peaks(self, images: Image) -> Peaks:
-        """The peaks in each of `images` (B, height, width, 3) of one size."""
+    def _peaks(self, images: Image) -> tuple[Peaks, Array]:
+        """The peaks in each of `images` (B, height, width, 3) of one size, and the images' features (B, F)."""
         given = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
-        return find_peaks(maps_of(self.net.detection(normalized(given))), MOST)
+        levels = self.net.detection.backbone(normalized(given))
+        peaks = find_peaks(maps_of(self.net.detection.decode(levels)), MOST)
+        return peaks, features_of_levels(levels).double().cpu().numpy()
 
     def _proposals(self, picture: Image, peaks: Peaks, place: int, size: tuple[int, int], view: View) -> _Proposals:
         """The proposals for number `place` of `peaks`, those of `picture`, which was resized to `size`."""
@@ -203,9 +218,11 @@ def load_detector(path: Path | str, *, calibrated: bool = True) -> Detector:
     try:
         calibration = Calibrations.from_json(content.get("calibration") or {})
         inflation = Inflation(**content.get("inflation", {}))
+        stored = content.get("familiarity")
+        familiarity = None if stored is None else Familiarity.from_json(stored)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: its calibration was written by another version ({type(error).__name__}); expected what "
             "`python -m train calibrate` writes: run that on this checkpoint"
         ) from error
-    return replace(detector, calibration=calibration, inflation=inflation)
+    return replace(detector, calibration=calibration, inflation=inflation, familiarity=familiarity)

@@ -51,3 +51,13 @@ class Detection:
             float(np.sqrt(np.trace(self.pose.covariance[3:, 3:]))),
             self.kind.diameter,
         )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a picture shows: its `detections`, greatest confidence first; its `features` (F,), see train.detect.familiarity;
+    and its `familiarity` in [0, 1], None if the detector has no held-out pictures to compare with."""
+
+    detections: list[Detection]
+    features: Array
+    familiarity: float | None

@@ -13,7 +13,7 @@ import torch
 from scipy.stats import chi2
 from torch.utils.data import Dataset
 
-from simgen.dataset.read import BopDataset
+from simgen.dataset.read import BopDataset, read_rgb
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array, inverse
 from train.config import CalibrateConfig
@@ -22,7 +22,8 @@ from train.data.dataset import open_source
 from train.data.images import check_simulated
 from train.detect.calibration import BINS, RIGHT, Inflation, calibrate, inflation
 from train.detect.detector import Detector, load_detector
-from train.detect.types import Detection
+from train.detect.familiarity import LEAST, fit_familiarity
+from train.detect.types import Detection, Image
 from train.evaluate.matching import BlockResult, match_dataset, misses, nearest_symmetric_pose, sized_as_in
 from train.metrics import brier_skill, expected_calibration_error, match
 from train.pose.view import Pose, pose_or_nan
@@ -54,17 +55,21 @@ def evaluate_batches(detector: Detector, batches: Iterable[Batch]) -> Iterator[E
     not a labeled block, even if it is of a known kind: it has another size, which a pose on the table can reveal."""
     for batch in batches:
         targets = batch.targets
-        pictures = list(batch.images.permute(0, 2, 3, 1).cpu().numpy())
         tables, poses = (p.double().cpu().numpy() for p in (targets.camera_from_world, targets.camera_from_block))
         there = (targets.present & targets.labelled & (targets.model >= 0) & (targets.seen > 0)).cpu().numpy()
         model = targets.model.cpu().numpy()
-        for row, detections in enumerate(detector.find(pictures, views_of(targets, batch.tables))):
+        for row, detections in enumerate(detector.find(pictures_of(batch), views_of(targets, batch.tables))):
             slots = np.flatnonzero(there[row])
             truths = [(detector.blocks.names[model[row, slot]], poses[row, slot]) for slot in slots]
             matched = match(np.array([one.confidence for one in detections]), misses(detections, truths), RIGHT)
             for one, j in zip(detections, matched, strict=True):
                 truth = nearest_symmetric_pose(truths[j][1], one.kind, one.pose.camera_from_block) if j >= 0 else None
                 yield EvaluatedDetection(one, truth is not None, truth, tables[row])
+
+
+def pictures_of(batch: Batch) -> list[Image]:
+    """The pictures (H, W, 3) of `batch`."""
+    return list(batch.images.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def evaluate_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[EvaluatedDetection]:
@@ -135,6 +140,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     evaluate = evaluate_on(learn)
     detector = _fit_covariance_scale(detector, evaluate)
     detector = _fit_confidence_or_warn(_fit_confidence(detector, evaluate, True), evaluate, False)
+    detector = _fit_familiarity_or_warn(detector, *(_features(detector, part) for part in (learn, check)))
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(detector, config.checkpoint, out)
     result = report_calibration(detector, evaluate_on(check))
@@ -164,6 +170,8 @@ def add_confidence(path: Path, held_out: Dataset[Batch], learn: range, check: ra
         print(f"WARNING: {error}; until then covariances are propagated from the keypoints unscaled", file=sys.stderr)
     for known in (True, False):
         detector = _fit_confidence_or_warn(detector, evaluate, known)
+    pictures = ([one for k in items for one in pictures_of(held_out[k])] for items in (learn, check))
+    detector = _fit_familiarity_or_warn(detector, *(detector.features(part) for part in pictures))
     _write(detector, path, path)
     return report_calibration(detector, evaluate_on(check))
 
@@ -242,10 +250,29 @@ def _fit_confidence_or_warn(detector: Detector, evaluate: Evaluate, known: bool)
         return detector
 
 
+def _features(detector: Detector, dataset: BopDataset) -> Array:
+    """(B, F) the features of the pictures of `dataset`."""
+    return np.concatenate([detector.features([read_rgb(picture.path)]) for picture in dataset.pictures])
+
+
+def _fit_familiarity_or_warn(detector: Detector, features: Array, others: Array) -> Detector:
+    """`detector` with the familiarity of pictures, fitted to the `features` (M, F) of some held-out pictures and those (N,
+    F) of others; with too few it prints a warning and returns `detector` unchanged."""
+    fitted = fit_familiarity(features, others)
+    if fitted is None:
+        print(
+            f"WARNING: familiarity: {len(features)} and {len(others)} held-out pictures; expected at least {LEAST} of each; "
+            "until then predictions do not state it",
+            file=sys.stderr,
+        )
+    return replace(detector, familiarity=fitted)
+
+
 def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:
     """Writes the `checkpoint` with the calibration of `detector` to `out`."""
     calibration, inflation = detector.calibration.to_json(), asdict(detector.inflation)
-    fitted = {"inflation": inflation, "calibration": calibration}
+    familiarity = None if detector.familiarity is None else detector.familiarity.to_json()
+    fitted = {"inflation": inflation, "calibration": calibration, "familiarity": familiarity}
     content = read_checkpoint(checkpoint)
     content |= {"origin": origin_of(checkpoint, content), **fitted}
     part = out.with_suffix(".part")

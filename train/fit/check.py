@@ -113,7 +113,16 @@ def doctor(config: DoctorConfig) -> None:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     trainer = TrainerConfig(epochs=1, batch_size=config.batch_size, accelerator=config.accelerator)
-    sources = sources_of(TrainConfig(config.model, config.data, trainer, config.seed, config.out, config.randomize))
+    sources = sources_of(
+        TrainConfig(
+            model=config.model,
+            data=config.data,
+            trainer=trainer,
+            seed=config.seed,
+            out=config.out,
+            randomize=config.randomize,
+        )
+    )
     batch = sources.training[0]
     warnings = [
         *_check("1 of 4, one step", lambda: _one_step(config, sources, batch, out)),

@@ -62,7 +62,10 @@ class DetectionNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, 4, h, w): the raw output, which `maps_of` decodes. `images` (B, 3, H, W) are normalized; H and W are multiples
         of STRIDE, h = H / STRIDE."""
-        levels = self.backbone(images)
+        return self.decode(self.backbone(images))
+
+    def decode(self, levels: list[Tensor]) -> Tensor:
+        """The raw output, from those of the stages of `backbone`."""
         up = self.narrow[-1](levels[_LEVELS[-1]])
         for k in reversed(range(len(_LEVELS) - 1)):
             level = levels[_LEVELS[k]]
