@@ -1,20 +1,26 @@
-"""The classes of a keypoint model: the kinds, or each kind on each of its sides ("stances"), with keypoints for each class.
+"""The classes of a keypoint model: for each kind the sides on which it may lie, each seen from several directions.
 
-An upright prism and a lying one have little in common in a picture, and their keypoints nothing.
+An upright prism and a lying one have little in common in a picture, and their keypoints nothing. Of the symmetric poses of a
+block, which look the same, one is to be predicted. Which one must follow from the picture without ambiguity: a class is a
+range of angles about the vertical so small that exactly one of the symmetric poses is in it. Between two ranges two classes
+are about equally probable, and each has its own keypoints.
 """
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from simgen.geometry import Array
 from train.blocks.kinds import BlockSet, Kind, frame_about
 
 _SAME = 0.02  # distance of unit vectors: below it a symmetry maps one side to the other
+_RANGE = np.radians(30)  # of the angles of a class, about
 
 
 class Stances(nn.Module):
-    """The S classes of a network for `blocks`: if `apart`, each kind's resting poses that look different, else the kinds.
+    """The S classes of a network for `blocks`: if `apart`, the ranges of angles of each kind's resting poses that look
+    different, else the kinds.
 
     `kinds`: the number of kinds; `most`: the largest number K of keypoints of a kind; `rests`: for each class the numbers of
     its kind's resting poses. As a buffer, which moves with the network: kind (S,), the place of each class's kind in
@@ -22,9 +28,14 @@ class Stances(nn.Module):
     """
 
     kind: Tensor
+    up: Tensor
+    across: Tensor
+    period: Tensor
+    ranges: Tensor
     _ups: Tensor
     _there: Tensor
-    _class: Tensor
+    _side: Tensor
+    _first: Tensor
     _frame: Tensor
 
     def __init__(self, blocks: BlockSet, apart: bool) -> None:
@@ -33,20 +44,32 @@ class Stances(nn.Module):
         self.apart = apart
         self.kinds = len(blocks)
         self.most = blocks.keypoints.shape[1]
-        self.rests = [members for each in groups for members in each]
-        owners = [number for number, each in enumerate(groups) for _ in each]
+        sides = [(owner, members) for owner, each in enumerate(groups) for members in each]
+        described = [_side_of(blocks.kinds[owner], members[0]) for owner, members in sides]
+        ranges = [max(1, round(period / _RANGE)) if apart else 1 for _, _, period in described]
+        # Only one of the resting poses that look the same is predicted.
+        self.rests = [
+            members[:1] if apart else members for (_, members), n in zip(sides, ranges, strict=True) for _ in range(n)
+        ]
+        owners = [owner for (owner, _), count in zip(sides, ranges, strict=True) for _ in range(count)]
         room = max(len(kind.rests) for kind in blocks.kinds)
         ups = np.zeros((len(blocks), room, 3))
-        classes = np.zeros((len(blocks), room), dtype=np.int64)
-        for number, (owner, members) in enumerate(zip(owners, self.rests, strict=True)):
+        side_of = np.zeros((len(blocks), room), dtype=np.int64)
+        for number, (owner, members) in enumerate(sides):
             block = blocks.kinds[owner]
-            classes[owner, members] = number
+            side_of[owner, members] = number
             ups[owner, members] = [_upward(block.axis, up) for up in block.rests[members, 2, :3]]
         there = np.array([[k < len(kind.rests) for k in range(room)] for kind in blocks.kinds])
-        tables = {"kind": torch.tensor(owners), "_class": torch.tensor(classes)}
-        tables |= {
+        tables = {
+            "kind": torch.tensor(owners),
+            "up": torch.tensor(np.array([up for up, _, _ in described])).float(),
+            "across": torch.tensor(np.array([across for _, across, _ in described])).float(),
+            "period": torch.tensor([period for _, _, period in described]).float(),
+            "ranges": torch.tensor(ranges),
             "_ups": torch.tensor(ups).float(),
             "_there": torch.tensor(there),
+            "_side": torch.tensor(side_of),
+            "_first": torch.tensor(np.cumsum([0, *ranges[:-1]])),
             "_frame": blocks.frame,
         }
         for name, table in tables.items():
@@ -62,15 +85,63 @@ class Stances(nn.Module):
         share, kind = kinds.max(-1)
         return probability.masked_fill(self.kind != kind[..., None], -1).argmax(-1), share
 
-    def of(self, kind: Tensor, up: Tensor) -> Tensor:
-        """(P,) the classes of blocks of `kind` (P,), by the rest nearest to the vertical `up` (P, 3) in its frame."""
+    def of(self, kind: Tensor, up: Tensor, stands: Tensor, members: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """The classes (P,) of blocks of `kind` (P,), and which of their symmetric poses are to be predicted, (P, G) bool, at
+        least one of `members` (P, G).
+
+        `up` (P, 3) is the vertical in the block's frame, `stands` (P, G, 3, 3) the rotations camera_from_block of the
+        symmetric poses, and `frame` (P, 2, 3) the vertical and the direction towards the viewer in the camera's frame.
+        """
+        axis = self._frame[kind, 2]  # 0 if the kind is not round
+        side = self._side[kind, self._nearest(kind, up)]
+        if not self.apart:
+            return self._first[side], members
+        # The symmetric poses that lie on the first of the sides that look the same.
+        own = (stands.mT @ frame[:, None, 0, :, None])[..., 0]  # (P, G, 3): the vertical in the frame of each
+        along, true = (own * axis[:, None]).sum(2), (self.up[side] * axis).sum(1)
+        is_round = axis.norm(dim=1, keepdim=True) > 0
+        off = torch.where(is_round, (along - true[:, None]).abs(), 1 - (own * self.up[side][:, None]).sum(2))
+        off = off.masked_fill(~members, torch.inf)
+        lies = off <= off.amin(1, keepdim=True) + _SAME
+        # Of these the one whose angle is in the first period.
+        vertical, toward = frame[:, None].unbind(2)
+        points = (stands @ self.across[side][:, None, :, None])[..., 0]
+        sine = (vertical * torch.linalg.cross(toward.expand_as(points), points)).sum(2)
+        cosine = (toward * points).sum(2) - (toward * vertical).sum(2) * (points * vertical).sum(2)
+        angle = torch.atan2(sine, cosine).remainder(2 * torch.pi).masked_fill(~lies, torch.inf)
+        chosen = angle.argmin(1)
+        least = angle.gather(1, chosen[:, None])[:, 0]
+        count, period = self.ranges[side], self.period[side]
+        place = (least / period * count).floor().long().clamp_min(0)
+        place = torch.minimum(place, count - 1)
+        return self._first[side] + place, functional.one_hot(chosen, members.shape[1]).bool()
+
+    def _nearest(self, kind: Tensor, up: Tensor) -> Tensor:
+        """(P,) the number of the resting pose of blocks of `kind` (P,) that is nearest to the vertical `up` (P, 3) in its
+        frame."""
         across, _, axis = self._frame[kind].unbind(1)  # 0 if the kind is not round
         along = (up * axis).sum(1, keepdim=True)
         # Of a round block only the angle to its axis counts.
         round_up = along * axis + (up - along * axis).norm(dim=1, keepdim=True) * across
         up = torch.where(axis.norm(dim=1, keepdim=True) > 0, round_up, up)
         near = (self._ups[kind] @ up[:, :, None])[..., 0].masked_fill(~self._there[kind], -torch.inf)
-        return self._class[kind, near.argmax(1)]
+        return near.argmax(1)
+
+
+def _side_of(kind: Kind, rest: int) -> tuple[Array, Array, float]:
+    """The vertical and a horizontal direction in the frame of a block of `kind` in its resting pose number `rest`, and the
+    angle about the vertical after which the block looks the same."""
+    up = kind.rests[rest, 2, :3]
+    across = kind.rests[rest, 0, :3]
+    keeps = [turn[:3, :3] for turn in kind.symmetries if np.linalg.norm(turn[:3, :3].T @ up - up) < _SAME]
+    if kind.sphere or (kind.axis is not None and abs(kind.axis @ up) > 1 - _SAME):
+        return up, across, _RANGE  # it faces the viewer, whatever its angle
+    if kind.axis is not None:
+        across = kind.axis - (kind.axis @ up) * up
+        across = across / np.linalg.norm(across)
+        ends = any(np.linalg.norm(turn[:3, :3] @ kind.axis + kind.axis) < _SAME for turn in kind.symmetries)
+        return up, across, np.pi if ends else 2 * np.pi
+    return up, across, 2 * np.pi / len(keeps)
 
 
 def alike(kind: Kind) -> list[Array]:

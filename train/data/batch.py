@@ -33,7 +33,7 @@ def _known(values: Array) -> Array | None:
 @dataclass(frozen=True)
 class Batch:
     """A training batch: images (B, 3, H, W) uint8, and targets, whose `model` is the kind's place in the source's BlockSet.
-    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN if unknown. The numbers `cut` (B, 4) and `jitter`
+    `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN if unknown. The numbers `cut` (B, 6) and `jitter`
     (B, N, 5) in [-1, 1] select the parts of the pictures that the networks see (see train.fit.step).
     """
 
@@ -49,8 +49,8 @@ class Batch:
 
 def chances_of(draws: Draws, slots: int) -> tuple[Tensor, Tensor]:
     """Batch.cut and Batch.jitter for the samples of `draws` with `slots` slots each."""
-    numbers = torch.tensor(2 * (draws / "train" / "window").uniform(4 + 5 * slots) - 1).float()
-    return numbers[:, :4], numbers[:, 4:].reshape(-1, slots, 5)
+    numbers = torch.tensor(2 * (draws / "train" / "window").uniform(6 + 5 * slots) - 1).float()
+    return numbers[:, :6], numbers[:, 6:].reshape(-1, slots, 5)
 
 
 def tables_of(table: Array | None, count: int) -> Tensor:

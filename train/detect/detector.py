@@ -142,7 +142,7 @@ class Detector:
             kept = block >= _LEAST_BLOCK
             score, windows, block = score[kept], windows[kept], block[kept]
             stance, share = stances.likeliest(probability[kept, :-1] / block[:, None])
-            keypoints, sigma = read_places(net.places(output.hidden[kept], stance), windows)
+            keypoints, sigma = read_places(net.places(output.features[kept], stance), windows)
             sized = output.sized[kept].sigmoid()
             windows, ratio = windows_of(keypoints, real[stances.kind[stance]]), ratios[stances.kind[stance]]
         probabilities = torch.stack([score, block, share, sized], 1)

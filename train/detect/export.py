@@ -19,7 +19,7 @@ from simgen.files import read_json, write_json
 from train.config import ExportConfig
 from train.data.targets import STRIDE
 from train.detect.detector import load_detector
-from train.nets.crop_net import MARGIN, PLANE, REACH, SIZE
+from train.nets.crop_net import MARGIN, PLANE, SIZE
 from train.nets.detection_net import HEIGHT, LEAST_SIDE, WIDTH, KeypointNet, maps_of
 from train.nets.layers import normalized
 from train.runs.checkpoint import WEIGHTS_SUFFIX, read_checkpoint, write_weights
@@ -51,8 +51,8 @@ class ExportedCrops(nn.Module):
 
     Inputs: crops (P, 3, SIZE, SIZE) float32 RGB in [0, 255], and plane (P, PLANE), that of train.nets.crop_net.planes_of,
     zeros without a known table. Outputs: stance (P, S + 1), the logits of the classes and, last, of no block; sized (P,),
-    the logit of the block having the size of its kind; and for the most probable class the log probabilities (P, K, 2,
-    POSITIONS) of the positions of its keypoints.
+    the logit of the block having the size of its kind; and for the most probable class the log probabilities (P, K,
+    CELLS, CELLS) of the cells in which its keypoints are.
     """
 
     def __init__(self, net: KeypointNet) -> None:
@@ -60,9 +60,9 @@ class ExportedCrops(nn.Module):
         self.net = net.crops
 
     def forward(self, crops: Tensor, plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        out, hidden = self.net(normalized(crops), plane)
+        out, features = self.net(normalized(crops), plane)
         stance, sized = out[:, :-1], out[:, -1]
-        return stance, sized, self.net.places(hidden, stance[:, :-1].argmax(1))
+        return stance, sized, self.net.places(features, stance[:, :-1].argmax(1))
 
 
 def export(config: ExportConfig) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
             for kind, rests in zip(stances.kind, stances.rests, strict=True)
         ],
         "kinds": detector.blocks.to_json(),
-        "crops": {"file": beside.name, "size": SIZE, "margin": MARGIN, "reach": REACH},
+        "crops": {"file": beside.name, "size": SIZE, "margin": MARGIN},
     }
     result = {
         "difference": first.difference,

@@ -1,7 +1,7 @@
 """What a training step computes: the losses of both networks for a batch of pictures.
 
-The detection network learns from one cut of each picture at about the scale at which it later sees whole pictures, because
-a cut costs little and shows blocks at many scales. The crop network learns from a window around each block, moved about as
+The detection network learns from one cut of every second picture at about the scale at which it later sees whole pictures,
+because a cut costs little and shows blocks at many scales. The crop network learns from a window around each block, moved about as
 far as the detection network's windows are off, and from the detection network's best peaks where there is no block.
 """
 
@@ -20,6 +20,8 @@ from train.nets.losses import Centers, CropLosses, DetectionLosses, crop_losses,
 from train.nets.truth import detectable, truth_of
 
 CUT = 320, 240  # px: width and height of its input in training
+_CUT_SHARE = 0.5  # of the pictures of a batch: the detection network needs fewer than the crop network
+_GRAY = 0.1  # share of the pictures that lose their color
 _SCALES = 0.7, 1.4  # of a cut, relative to that of a whole picture
 _OFF_CENTER = 0.35  # cuts: the greatest distance of the chosen block's center from the cut's, along each axis
 _SHIFT = 0.12  # sides: the greatest shift of a block's window, along each axis
@@ -45,15 +47,19 @@ class Losses:
 def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
     """The losses of `net` on `batch`; a training minimizes `total`."""
     targets, truth = batch.targets, truth_of(batch.targets, blocks, net.stances)
+    images = _some_gray(batch)
     cuts = cuts_of(batch)
-    images = crops_of(batch.images, torch.arange(len(cuts), device=cuts.device), cuts, *CUT)
-    maps = maps_of(net.detection(images))
-    windows = _in_cuts(truth.windows, cuts[truth.picture])
-    detection = detection_losses(maps, _centers(targets, cuts), truth.picture, truth.slot, windows)
+    rows = batch.cut[:, 4].argsort()[: max(1, round(_CUT_SHARE * len(cuts)))]  # the pictures that are cut
+    maps = maps_of(net.detection(crops_of(images, rows, cuts[rows], *CUT)))
+    place = torch.full_like(batch.cut[:, 0], -1, dtype=torch.long).index_copy(0, rows, torch.arange(len(rows)).to(rows))
+    cut = (place[truth.picture] >= 0).nonzero()[:, 0]
+    picture = truth.picture[cut]
+    windows = _in_cuts(truth.windows[cut], cuts[picture])
+    detection = detection_losses(maps, _centers(targets, cuts, rows), place[picture], truth.slot[cut], windows)
     if not len(truth):
         return Losses(detection.total, detection, None)
     moves = batch.jitter[truth.picture, truth.slot]
-    false_picture, false_windows = _false_positives(maps, cuts, targets)
+    false_picture, false_windows = _false_positives(maps, cuts, targets, rows)
     windows, picture = (
         torch.cat([_moved(truth.windows, moves), false_windows]),
         torch.cat([truth.picture, false_picture]),
@@ -62,9 +68,9 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
         windows, targets.intrinsics[picture], targets.camera_from_world[picture], targets.distortion[picture]
     )
     known = torch.cat([moves[:, 3] >= 2 * _UNKNOWN_TABLE - 1, torch.ones_like(false_picture, dtype=torch.bool)])
-    output = net.crops.predict(batch.images, picture, windows, plane * known[:, None])
+    output = net.crops.predict(images, picture, windows, plane * known[:, None])
     count = len(truth)
-    places = net.crops.places(output.hidden[:count], truth.stance)
+    places = net.crops.places(output.features[:count], truth.stance)
     crops = crop_losses(output, places, windows[:count], truth, count)
     return Losses(detection.total + crops.total, detection, crops)
 
@@ -73,7 +79,7 @@ def cuts_of(batch: Batch) -> Tensor:
     """(B, 3) px [u, v, width]: the part of each picture of `batch` that is cut out, at the scale and around the block that
     `batch.cut` selects. A cut is no larger than the picture."""
     height, width = batch.images.shape[2:]
-    scale, choice, along, down = batch.cut.unbind(1)
+    scale, choice, along, down, _, _ = batch.cut.unbind(1)
     usual = math.sqrt(PIXELS / (width * height))
     least = max(CUT[0] / width, CUT[1] / height)
     low, high = (math.log(part) for part in _SCALES)
@@ -108,8 +114,14 @@ def _from_cuts(windows: Tensor, cuts: Tensor) -> Tensor:
     return torch.cat([(windows[:, :2] - middle) * scale + cuts[:, :2], windows[:, 2:] * scale], 1)
 
 
-def _centers(targets: Targets, cuts: Tensor) -> Centers:
-    """Where blocks are in the cuts. A block whose center is outside its cut is ignored."""
+def _some_gray(batch: Batch) -> Tensor:
+    """The images of `batch`, some of them without color, as of a gray camera."""
+    gray = batch.images.float().mean(1, keepdim=True).round().to(batch.images.dtype).expand_as(batch.images)
+    return torch.where((batch.cut[:, 5] < 2 * _GRAY - 1)[:, None, None, None], gray, batch.images)
+
+
+def _centers(targets: Targets, cuts: Tensor, rows: Tensor) -> Centers:
+    """Where blocks are in the `cuts` (B, 3) of the pictures `rows`. A block whose center is outside its cut is ignored."""
     scale = (CUT[0] / cuts[:, 2])[:, None, None]
     shift = cuts.new_tensor(CUT) / 2 - 0.5
     corners = (targets.box - cuts[:, None, [0, 1, 0, 1]]) * scale + shift[[0, 1, 0, 1]]
@@ -119,7 +131,7 @@ def _centers(targets: Targets, cuts: Tensor) -> Centers:
     inside = ((center > -0.5) & (center < cells - 0.5)).all(-1)
     visible = targets.present & (targets.model >= 0) & (targets.seen > 0)
     detected = detectable(targets) & inside
-    return Centers(center, detected, corners, visible & ~detected)
+    return Centers(center[rows], detected[rows], corners[rows], (visible & ~detected)[rows])
 
 
 def _moved(windows: Tensor, moves: Tensor) -> Tensor:
@@ -132,14 +144,15 @@ def _moved(windows: Tensor, moves: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _false_positives(maps: Maps, cuts: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-    """The picture (Q,) and the windows (Q, 3) px of the best peaks that are no block."""
+def _false_positives(maps: Maps, cuts: Tensor, targets: Targets, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the pictures `rows`, to which `maps` belong, the picture (Q,) and the windows (Q, 3) px of the best peaks that are
+    no block."""
     peaks = find_peaks(maps, _PEAKS)
-    picture = torch.arange(len(cuts), device=cuts.device)[:, None].expand_as(peaks.score)
+    picture = rows[:, None].expand_as(peaks.score)
     windows = _from_cuts(peaks.windows.flatten(0, 1), cuts[picture.flatten()]).reshape(*picture.shape, 3)
     center = (targets.box[..., :2] + targets.box[..., 2:]) / 2
-    distance = (windows[:, :, None, :2] - center[:, None]).norm(dim=-1).nan_to_num(torch.inf)  # (B, D, N)
+    distance = (windows[:, :, None, :2] - center[rows][:, None]).norm(dim=-1).nan_to_num(torch.inf)  # (B, D, N)
     blocks = targets.present & (targets.model >= 0)
-    near = ((distance < _CLEAR * windows[..., 2:]) & blocks[:, None]).any(2)
+    near = ((distance < _CLEAR * windows[..., 2:]) & blocks[rows][:, None]).any(2)
     wrong = ~near & (peaks.score > _LEAST_HEAT)
     return picture[wrong], windows[wrong]

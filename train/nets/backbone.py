@@ -27,10 +27,12 @@ _STAGES = (
 )
 CHANNELS = tuple(stage[4] for stage in _STAGES)  # of the stages' outputs, at 1/2, 1/4, 1/8, 1/16, 1/16 and 1/32
 _STEM = 32
+_FROZEN = 2  # stages: the costliest ones, whose filters (edges, colors) are of general use
 
 
 class Backbone(nn.Module):
-    """The first `stages` stages. With `pretrained` the weights of ImageNet; else random ones, with batch normalization."""
+    """The first `stages` stages. With `pretrained` the weights of ImageNet, of which the first _FROZEN stages do not learn;
+    else random ones, with batch normalization."""
 
     def __init__(self, stages: int, *, pretrained: bool) -> None:
         super().__init__()
@@ -44,6 +46,9 @@ class Backbone(nn.Module):
                 blocks.append(_Block(inputs, outputs, expansion, kernel, strides, fused=pretrained))
                 inputs = outputs
             self.stages.append(nn.Sequential(*blocks))
+        if pretrained:
+            for part in (self.stem, *self.stages[:_FROZEN]):
+                part.requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The output of each stage. `x` (B, 3, H, W) is the output of train.nets.layers.normalized."""

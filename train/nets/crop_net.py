@@ -7,8 +7,8 @@ whatever the block's size in the picture, and is cut from the picture at its ori
 If the table's plane is known, the network also gets the plane as the crop shows it: its normal and its scale. The normal
 determines what a square on the table looks like, the scale how large a block is: of two cubes only one has the right size.
 
-Each coordinate of a keypoint is predicted as a distribution over positions (Li et al. 2022, "SimCC"). Where two positions
-are possible it has two peaks, and its width is the uncertainty.
+Each keypoint is predicted as a distribution over the cells of a map (as in Tompson et al. 2014, "Joint Training of a
+Convolutional Network and a Graphical Model"), which depends on the class. Its width is the uncertainty.
 """
 
 from dataclasses import dataclass
@@ -21,106 +21,132 @@ from torchvision.ops import roi_align
 from simgen.distortion import straighten
 from train.blocks.stances import Stances
 from train.nets.backbone import CHANNELS, Backbone
-from train.nets.layers import normalized
+from train.nets.layers import layer, normalized
 
 SIZE = 96  # px: a crop's side
 MARGIN = 1.5  # a window's side, in sides of the keypoints' box: the surroundings show where the block ends
-POSITIONS = 64  # of each coordinate of a keypoint
-REACH = 0.6  # sides: the positions are spread from -REACH to REACH around the window's center
+CELLS = SIZE // 4  # of a keypoint's map, across and down
 _LEAST_SIDE, _MOST_SIDE = 8.0, 4096.0  # px: limits of a window's side
-_STAGES = 5  # of the backbone: down to a 16th of the resolution
-_STRIDE = 16
-_NARROW = 64  # channels of the features that the fully connected layers get
-_HIDDEN = 384  # units of each hidden layer
+_LEVELS = 1, 2, 4  # the backbone's stages whose outputs are used: at 1/4, 1/8 and 1/16
+_WIDE = 64  # channels at 1/16
+_FEATURES = 48  # channels of the decoder
+_HIDDEN = 384  # units from which the classes are predicted
 PLANE = 5  # numbers that describe the table's plane: see `planes_of`
 _PLANE_UNITS = 128  # of the layers that process them
 _USUAL = 0.1  # m: the side of a usual window on the table
-_AROUND = 4  # positions on each side of the best that count in the mean and the deviation
+_POWERS = 5  # of a cell's place: u, v, u^2, v^2, u v
+_AROUND = 2  # cells on each side of the best that count in a keypoint's mean and deviation
 
 
 @dataclass(frozen=True)
 class CropOutput:
     """The crop network's output for P crops: stance (P, S + 1), logits of the classes and, last, of no block; `sized` (P,),
-    the logit of the block having the size of its kind; hidden (P, n), from which `CropNet.places` computes the keypoints of
-    a class."""
+    the logit of the block having the size of its kind; features (P, n, CELLS, CELLS), from which `CropNet.places` computes
+    the keypoints of a class."""
 
     stance: Tensor
     sized: Tensor
-    hidden: Tensor
+    features: Tensor
 
 
 class CropNet(nn.Module):
-    """EfficientNet-Lite0 down to a 16th of the resolution, and fully connected layers from there to the classes of `stances`
-    and, given a class, to its keypoints.
+    """EfficientNet-Lite0 down to a 16th of the resolution; from there a fully connected layer to the classes of `stances`,
+    and a feature pyramid back up to a quarter. A class's keypoints are linear functions of the pyramid's features and of the
+    cell's place.
 
-    The table's plane, and the class, scale and shift the activations of hidden layers (Perez et al. 2018, "FiLM").
+    The table's plane scales and shifts the activations at a 16th (Perez et al. 2018, "FiLM").
     """
+
+    powers: Tensor
 
     def __init__(self, stances: Stances, *, pretrained: bool) -> None:
         super().__init__()
-        self.backbone = Backbone(_STAGES, pretrained=pretrained)
-        self.narrow = nn.Conv2d(CHANNELS[_STAGES - 1], _NARROW, 1)
-        self.all = nn.Linear(_NARROW * (SIZE // _STRIDE) ** 2, _HIDDEN)
-        self.more = nn.ModuleList(nn.Linear(_HIDDEN, _HIDDEN) for _ in range(2))
+        self.most = stances.most
+        self.backbone = Backbone(_LEVELS[-1] + 1, pretrained=pretrained)
+        self.narrow = nn.ModuleList(
+            nn.Conv2d(CHANNELS[level], width, 1)
+            for level, width in zip(_LEVELS, (_FEATURES, _FEATURES, _WIDE), strict=True)
+        )
+        self.wide, self.top = layer(_WIDE, _WIDE), layer(_WIDE, _FEATURES, kernel=1)
+        self.merge = nn.ModuleList(layer(_FEATURES, _FEATURES) for _ in _LEVELS[1:])
         self.plane = nn.Sequential(
             nn.Linear(PLANE, _PLANE_UNITS),
             nn.ReLU(inplace=True),
             nn.Linear(_PLANE_UNITS, _PLANE_UNITS),
             nn.ReLU(inplace=True),
         )
-        self.film = nn.Linear(_PLANE_UNITS, 4 * _HIDDEN)
+        self.film = nn.Linear(_PLANE_UNITS, 2 * (_WIDE + _HIDDEN))
+        self.all = nn.Linear(_WIDE * (SIZE // 16) ** 2, _HIDDEN)
         self.out = nn.Linear(_HIDDEN, len(stances) + 2)
-        self.given = nn.Embedding(len(stances), 2 * _HIDDEN)
-        self.keypoints = nn.Linear(_HIDDEN, _HIDDEN)
-        self.positions = nn.Linear(_HIDDEN, 2 * POSITIONS * stances.most)
-        for weights in (*self.more[1].parameters(), *self.film.parameters(), *self.given.parameters()):
-            nn.init.normal_(weights, std=1e-3)  # at first these layers have hardly any effect
+        self.keypoints = nn.Embedding(len(stances), self.most * (_FEATURES + _POWERS + 1))
+        nn.init.normal_(self.keypoints.weight, std=0.05)
+        for weights in self.film.parameters():
+            nn.init.normal_(weights, std=1e-3)  # at first the plane has hardly any effect
+        place = 2 * (torch.arange(CELLS) + 0.5) / CELLS - 1
+        v, u = torch.meshgrid(place, place, indexing="ij")
+        self.register_buffer("powers", 4 * torch.stack([u, v, u * u, v * v, u * v]), persistent=False)
 
     def forward(self, crops: Tensor, plane: Tensor) -> tuple[Tensor, Tensor]:
-        """The classes' logits (P, S + 2), the last that of `sized`, and the hidden units (P, n). `crops` (P, 3, SIZE, SIZE)
-        are of `crops_of`, `plane` (P, PLANE) of `planes_of`."""
-        x = functional.relu(self.narrow(self.backbone(crops)[-1]))
-        stretch, shift, stretch_more, shift_more = self.film(self.plane(plane)).chunk(4, 1)
-        x = functional.relu(self.all(x.flatten(1)) * (1 + stretch) + shift)
-        x = x + self.more[1](functional.relu(self.more[0](x) * (1 + stretch_more) + shift_more))
-        return self.out(x).float(), x
+        """The classes' logits (P, S + 2), the last that of `sized`, and the features (P, n, CELLS, CELLS). `crops` (P, 3,
+        SIZE, SIZE) are of `crops_of`, `plane` (P, PLANE) of `planes_of`."""
+        levels = self.backbone(crops)
+        quarter, eighth, sixteenth = (narrow(levels[level]) for narrow, level in zip(self.narrow, _LEVELS, strict=True))
+        film = self.film(self.plane(plane))
+        stretch, shift, stretch_all, shift_all = film.split([_WIDE, _WIDE, _HIDDEN, _HIDDEN], 1)
+        x = functional.relu(sixteenth * (1 + stretch[..., None, None]) + shift[..., None, None])
+        x = x + self.wide(x)
+        hidden = functional.relu(self.all(x.flatten(1)) * (1 + stretch_all) + shift_all)
+        up = self.merge[1](eighth + functional.interpolate(self.top(x), scale_factor=2.0, mode="nearest"))
+        up = self.merge[0](quarter + functional.interpolate(up, scale_factor=2.0, mode="nearest"))
+        return self.out(hidden).float(), up
 
     def predict(self, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor) -> CropOutput:
         """The prediction for the `windows` (P, 3) px, each in image number `picture` (P,) of `images` (B, 3, H, W), RGB in
         [0, 255], with the `plane` (P, PLANE) of `planes_of`."""
-        out, hidden = self(crops_of(images, picture, windows, SIZE, SIZE), plane)
-        return CropOutput(out[:, :-1], out[:, -1], hidden)
+        out, features = self(crops_of(images, picture, windows, SIZE, SIZE), plane)
+        return CropOutput(out[:, :-1], out[:, -1], features)
 
-    def places(self, hidden: Tensor, stance: Tensor) -> Tensor:
-        """(P, K, 2, POSITIONS) log probabilities: where the keypoints of the classes `stance` (P,) are along u and v, for
-        the crops with the `hidden` units (P, n)."""
-        stretch, shift = self.given(stance).chunk(2, 1)
-        x = functional.relu(self.keypoints(hidden) * (1 + stretch) + shift)
-        places = self.positions(x).float().reshape(len(x), -1, 2, POSITIONS)
-        return torch.log_softmax(places, -1)
+    def places(self, features: Tensor, stance: Tensor) -> Tensor:
+        """(P, K, CELLS, CELLS) log probabilities of the cell in which each keypoint of the classes `stance` (P,) is, for the
+        crops with the `features` (P, n, CELLS, CELLS)."""
+        parts = self.keypoints(stance).reshape(len(stance), self.most, -1).split([_FEATURES, _POWERS, 1], 2)
+        logits = torch.einsum("pkf,pfvu->pkvu", parts[0], features) + parts[2][..., None]
+        logits = logits + torch.einsum("pkf,fvu->pkvu", parts[1], self.powers)
+        return torch.log_softmax(logits.float().flatten(2), 2).reshape(len(stance), self.most, CELLS, CELLS)
 
 
 def log_density(places: Tensor, at: Tensor) -> Tensor:
-    """(...) the logarithm of the density at the positions `at` (...), in sides from the window's center, given the log
-    probabilities `places` (..., POSITIONS): linear between the positions. Beyond the outermost it is theirs."""
-    place = ((at / REACH + 1) / 2 * (POSITIONS - 1)).clamp(0, POSITIONS - 1 - 1e-3)
-    left = place.floor().long()
-    part = (place - left).clamp(1e-6, 1)
-    first, second = (places.gather(-1, (left + k)[..., None])[..., 0] for k in range(2))
-    return torch.logaddexp(first + torch.log1p(-part), second + part.log())
+    """(P, G, K) the logarithm of the density, per cell, at the positions `at` (P, G, K, 2), in sides from the window's
+    center, given the log probabilities `places` (P, K, CELLS, CELLS): bilinear between the cells' centers. A position
+    outside them counts as at the border."""
+    place = ((at + 0.5) * CELLS - 0.5).clamp(0, CELLS - 1 - 1e-3)
+    cell = place.floor().long()
+    part = (place - cell).clamp(1e-6, 1 - 1e-6)
+    flat = places.flatten(2)[:, None].expand(-1, at.shape[1], -1, -1)
+    corners = []
+    for down in (0, 1):
+        for across in (0, 1):
+            number = (cell[..., 1] + down) * CELLS + cell[..., 0] + across
+            weight = (part[..., 0] if across else 1 - part[..., 0]) * (part[..., 1] if down else 1 - part[..., 1])
+            corners.append(flat.gather(3, number[..., None])[..., 0] + weight.log())
+    return torch.stack(corners).logsumexp(0)
 
 
 def read_places(places: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-    """The keypoints (P, K, 2) px of the picture that the log probabilities `places` (P, K, 2, POSITIONS) in the `windows`
-    (P, 3) state, and their standard deviations (P, K) px: means and deviations around the best position."""
-    position = torch.linspace(-REACH, REACH, POSITIONS, device=places.device)
-    step = torch.arange(POSITIONS, device=places.device)
-    near = (step - places.argmax(-1, keepdim=True)).abs() <= _AROUND
-    weight = places.masked_fill(~near, -torch.inf).softmax(-1)
-    mean = (weight * position).sum(-1)
-    variance = (weight * (position - mean[..., None]) ** 2).sum(-1)
+    """The keypoints (P, K, 2) px of the picture that the log probabilities `places` (P, K, CELLS, CELLS) in the `windows`
+    (P, 3) state, and the standard deviations (P, K) px of each coordinate: means and deviations around the best cell."""
+    best = places.flatten(2).argmax(2)
+    step = torch.arange(CELLS, device=places.device)
+    down = (step - (best // CELLS)[..., None]).abs() <= _AROUND
+    across = (step - (best % CELLS)[..., None]).abs() <= _AROUND
+    near = down[..., None] & across[..., None, :]
+    weight = places.masked_fill(~near, -torch.inf).flatten(2).softmax(2).reshape(places.shape)
+    place = (step + 0.5) / CELLS - 0.5
+    sums = weight.sum(2), weight.sum(3)  # along v, and along u
+    mean = torch.stack([(part * place).sum(2) for part in sums], -1)
+    variance = torch.stack([(part * place**2).sum(2) for part in sums], -1) - mean**2
     side = windows[:, 2:, None]
-    return windows[:, None, :2] + side * mean, side[..., 0] * variance.mean(-1).sqrt()
+    return windows[:, None, :2] + side * mean, side[..., 0] * variance.mean(2).clamp_min(0).sqrt()
 
 
 def windows_of(keypoints: Tensor, real: Tensor) -> Tensor:

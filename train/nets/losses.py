@@ -76,10 +76,9 @@ def crop_losses(output: CropOutput, places: Tensor, windows: Tensor, truth: Trut
     kind = functional.cross_entropy(output.stance, target)
     sized = functional.binary_cross_entropy_with_logits(output.sized[:count], truth.sized)
     at = (truth.keypoints - windows[:, None, None, :2]) / windows[:, None, None, 2:]  # (P, G, K, 2) sides
-    density = log_density(places[:, None].expand(-1, at.shape[1], -1, -1, -1), at)
-    density = (density.sum(3) * truth.real[:, None]).sum(2).masked_fill(~truth.members, -torch.inf)  # (P, G)
-    coordinates = 2 * truth.real.sum(1)
-    keypoints = -(density.logsumexp(1) / coordinates).mean()
+    density = log_density(places, at)
+    density = (density * truth.real[:, None]).sum(2).masked_fill(~truth.members, -torch.inf)  # (P, G)
+    keypoints = -(density.logsumexp(1) / truth.real.sum(1)).mean()
     with torch.no_grad():
         found = (read_places(places, windows)[0] - windows[:, None, :2]) / windows[:, None, 2:]
         distance = ((found[:, None] - at).norm(dim=-1) * truth.real[:, None]).sum(2) / truth.real.sum(1, keepdim=True)

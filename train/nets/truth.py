@@ -46,17 +46,23 @@ def truth_of(targets: Targets, blocks: BlockSet, stances: Stances) -> Truth:
     detected."""
     picture, slot = detectable(targets).nonzero(as_tuple=True)
     kind = targets.model[picture, slot]
-    keypoints, angle = candidates(targets, picture, slot, kind, blocks)
-    members = blocks.members[kind]
-    angle = angle.masked_fill(~members, torch.inf)
-    members = angle <= angle.amin(1, keepdim=True) + _SLACK
+    keypoints, stands = candidates(targets, picture, slot, kind, blocks)
+    shift = targets.camera_from_block[picture, slot, :3, 3]
+    upright = _upright(shift)
+    angle = _angle(stands, upright[:, None]).masked_fill(~blocks.members[kind], torch.inf)
+    near = angle <= angle.amin(1, keepdim=True) + _SLACK
+    vertical = targets.camera_from_world[picture, :3, 2]
+    frame = torch.stack([vertical, -(upright[:, :, 1])], 1)
+    stance, members = stances.of(
+        kind, _up(targets, picture, slot), stands, blocks.members[kind] if stances.apart else near, frame
+    )
     real = blocks.real[kind]
     nearest = keypoints[torch.arange(len(kind), device=kind.device), angle.argmin(1)]
     return Truth(
         picture,
         slot,
         kind,
-        stances.of(kind, _up(targets, picture, slot)),
+        stance,
         ((targets.scale[picture, slot] - 1).abs() < _SAME_SIZE).float(),
         real,
         members,
@@ -74,9 +80,9 @@ def detectable(targets: Targets) -> Tensor:
 def candidates(
     targets: Targets, picture: Tensor, slot: Tensor, kind: Tensor, blocks: BlockSet
 ) -> tuple[Tensor, Tensor]:
-    """The keypoints of the blocks (picture, slot) (P,) of `kind` (P,) in each symmetric pose, (P, G, K, 2) px, and the angle
-    (P, G) between each pose and `_upright`. A block with a continuous symmetry is first rotated to face the camera, so that
-    the keypoints follow from what is visible."""
+    """The keypoints of the blocks (picture, slot) (P,) of `kind` (P,) in each symmetric pose, (P, G, K, 2) px, and the
+    rotations (P, G, 3, 3) of these poses, camera_from_block. A block with a continuous symmetry is first rotated to face the
+    camera, so that the keypoints follow from what is visible."""
     pose = targets.camera_from_block[picture, slot]
     turn, shift = pose[:, :3, :3], pose[:, :3, 3]
     # All rotations of a sphere are the same pose: its keypoints are placed as the camera sees it.
@@ -95,8 +101,12 @@ def candidates(
     faced = turn @ facing
     seen = moved @ faced[:, None].transpose(-1, -2) + shift[:, None, None]
     stands = faced[:, None] @ group[..., :3, :3]
-    cosine = ((stands * _upright(shift)[:, None]).sum((2, 3)) - 1) / 2
-    return _project(seen, targets.intrinsics[picture], targets.distortion[picture]), cosine.clamp(-1, 1).acos()
+    return _project(seen, targets.intrinsics[picture], targets.distortion[picture]), stands
+
+
+def _angle(one: Tensor, other: Tensor) -> Tensor:
+    """(...) the angle in rad between the rotations `one` and `other` (..., 3, 3)."""
+    return (((one * other).sum((-2, -1)) - 1) / 2).clamp(-1, 1).acos()
 
 
 def _up(targets: Targets, picture: Tensor, slot: Tensor) -> Tensor:
