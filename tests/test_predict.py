@@ -14,9 +14,11 @@ import pytest
 
 import train.detect.predict
 from simgen.config import Command, main
+from simgen.distortion import padded
 from simgen.errors import ConfigError, FileError, PartialError, PictureError
+from simgen.geometry import inverse, look_at, matrix_from_quaternion, rigid, rotation_about
 from simgen.shapes.solids import make_solid
-from train.blocks.kinds import Kind
+from train.blocks.kinds import BlockSet, Kind
 from train.config import PredictConfig, check_predict
 from train.detect.inputs import inputs_of
 from train.detect.overlays import Predictions
@@ -26,7 +28,14 @@ from train.pose.view import Pose, View
 
 SIZE = (64, 48)  # px
 CUBE = Kind.of(make_solid("cube", "cube", np.array([0.05, 0.05, 0.05])))
+BRICK = Kind.of(make_solid("brick", "rectangular_prism", np.array([0.04, 0.08, 0.03])))
 BLUE = np.zeros((SIZE[1], SIZE[0], 3), np.uint8) + np.array([10, 20, 200], np.uint8)
+
+
+def detection_of(kind: Kind, free: Pose, confidence: float = 0.9) -> Detection:
+    """A detection whose `keypoints` are not those of its pose."""
+    count = len(kind.keypoints)
+    return Detection(kind, 0.9, confidence, np.full(4, 0.9), np.zeros((count, 2)), np.ones(count), free, None)
 
 
 class Detector:
@@ -35,6 +44,7 @@ class Detector:
     def __init__(self) -> None:
         self.seen: list[np.ndarray] = []
         self.net = self
+        self.blocks = BlockSet([CUBE, BRICK])
         self.stop_at: int | None = None
 
     def zoomed(self, factor: float) -> "Detector":
@@ -50,7 +60,7 @@ class Detector:
         pose = np.eye(4)
         pose[2, 3] = 0.5
         free = Pose(pose, np.eye(6) * 1e-4, 1.0)
-        return [[Detection(CUBE, c, c, np.zeros((9, 2)), np.ones(9), free, None) for c in (0.9, 0.08, 0.02)]]
+        return [[detection_of(CUBE, free, confidence) for confidence in (0.9, 0.08, 0.02)]]
 
 
 @pytest.fixture
