@@ -11,7 +11,7 @@ from simgen.catalogue import load_world
 from simgen.geometry import Array, inverse, look_at, rigid, rotation_about, transform_points
 from simgen.shapes.solids import make_solid
 from train.blocks.kinds import BlockSet, Kind, turns_about
-from train.detect.equivalent import MOST_MISSED, Seen, canonical_pose, equivalent, equivalent_poses
+from train.detect.equivalent import MOST_MISSED, Reported, canonical_pose, equivalent, equivalent_poses
 from train.detect.types import Detection
 from train.pose.view import Pose, View
 
@@ -47,7 +47,7 @@ def angle(a: Array, b: Array) -> float:
 
 def reported(frames: list[list[Detection]], view: View = VIEW) -> list[list[Array]]:
     """The poses reported for the detections of each frame of a video."""
-    seen: list[Seen] = []
+    seen: list[Reported] = []
     result = []
     for detections in frames:
         chosen, seen = equivalent_poses(detections, view, seen)
@@ -153,7 +153,7 @@ def test_blocks_match_one_to_one_by_kind_and_within_a_diameter() -> None:
     farther away than a diameter, and another kind at the place."""
     cube, prism = KINDS["cube"], KINDS["rectangular_prism"]
     before = rigid(Rotation.from_rotvec([0, 0, np.pi / 2]).as_matrix(), AHEAD)  # not the canonical pose
-    seen = [Seen(cube, before)]
+    seen = [Reported(cube, before)]
 
     def pose_of(kind: Kind, shift: float) -> tuple[Detection, Array]:
         detection = detection_of(kind, rigid(np.eye(3), moved(shift, 0, 0)))

@@ -29,7 +29,7 @@ NOMINAL = inverse(look_at(np.array([0.0, -0.5, 0.75**0.5]), np.zeros(3)))
 
 
 @dataclass(frozen=True)
-class Seen:
+class Reported:
     """A block of an earlier frame: its kind, the `camera_from_block` (4, 4) that was reported, and how many frames ago."""
 
     kind: Kind
@@ -64,8 +64,8 @@ def canonical_pose(kind: Kind, camera_from_block: Array, view: View) -> Array:
 
 
 def equivalent_poses(
-    detections: Sequence[Detection], view: View, seen: Sequence[Seen] = ()
-) -> tuple[list[Detection], list[Seen]]:
+    detections: Sequence[Detection], view: View, seen: Sequence[Reported] = ()
+) -> tuple[list[Detection], list[Reported]]:
     """The `detections` of a picture taken by `view`, in the same order, each in that of its equivalent poses which is to be
     reported; and the blocks seen so far, which are `seen` for the next frame of the video.
 
@@ -85,11 +85,11 @@ def equivalent_poses(
         chosen = matched[row].camera_from_block if row in matched else canonical_pose(detection.kind, pose, view)
         result.append(_moved(detection, chosen))
     missed = [replace(block, frames=block.frames + 1) for place, block in enumerate(seen) if place not in taken]
-    shown = [Seen(detection.kind, detection.pose.camera_from_block) for detection in result]
+    shown = [Reported(detection.kind, detection.pose.camera_from_block) for detection in result]
     return result, [*shown, *(block for block in missed if block.frames <= MOST_MISSED)]
 
 
-def _pairs(detections: Sequence[Detection], seen: Sequence[Seen]) -> Iterable[_Pair]:
+def _pairs(detections: Sequence[Detection], seen: Sequence[Reported]) -> Iterable[_Pair]:
     """All detections and blocks that may be the same. A symmetry may move the origin, so positions are compared in the
     equivalent pose."""
     for row, detection in enumerate(detections):

@@ -15,7 +15,7 @@ from simgen.pictures import Image, read_picture
 from train.config import PredictConfig
 from train.detect.detector import load_detector
 from train.detect.drawing import draw_detections
-from train.detect.equivalent import Seen, equivalent_poses
+from train.detect.equivalent import Reported, equivalent_poses
 from train.detect.inputs import Input, inputs_of, video_frames
 from train.detect.overlays import Predictions, VideoOverlay, check_outputs, overlay_path, write_overlay
 from train.detect.types import Detection
@@ -51,7 +51,7 @@ def predict(config: PredictConfig) -> None:
     try:
         for one, overlay in zip(inputs, overlays, strict=True):
             try:
-                seen: list[Seen] = []
+                seen: list[Reported] = []
                 with VideoOverlay(overlay) as video:
                     for name, picture, view, rate in _pictures(one, camera, config.camera):
                         _print_notices(camera, picture, config.camera, noticed)
