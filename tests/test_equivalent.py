@@ -47,10 +47,10 @@ def angle(a: Array, b: Array) -> float:
 
 def reported(frames: list[list[Detection]], view: View = VIEW) -> list[list[Array]]:
     """The poses reported for the detections of each frame of a video."""
-    seen: list[Reported] = []
+    earlier: list[Reported] = []
     result = []
     for detections in frames:
-        chosen, seen = equivalent_poses(detections, view, seen)
+        chosen, earlier = equivalent_poses(detections, view, earlier)
         result.append([one.pose.camera_from_block for one in chosen])
     return result
 
@@ -153,7 +153,7 @@ def test_blocks_match_one_to_one_by_kind_and_within_a_diameter() -> None:
     farther away than a diameter, and another kind at the place."""
     cube, prism = KINDS["cube"], KINDS["rectangular_prism"]
     before = rigid(Rotation.from_rotvec([0, 0, np.pi / 2]).as_matrix(), AHEAD)  # not the canonical pose
-    seen = [Reported(cube, before)]
+    earlier = [Reported(cube, before)]
 
     def pose_of(kind: Kind, shift: float) -> tuple[Detection, Array]:
         detection = detection_of(kind, rigid(np.eye(3), moved(shift, 0, 0)))
@@ -162,11 +162,11 @@ def test_blocks_match_one_to_one_by_kind_and_within_a_diameter() -> None:
     (far, usual), (near, _), (beyond, elsewhere) = (pose_of(cube, x) for x in (0.02, 0.01, 1.01 * cube.diameter))
     other, canonical = pose_of(prism, 0)
     assert angle(before, usual) > 45
-    chosen, after = equivalent_poses([far, near], VIEW, seen)
+    chosen, after = equivalent_poses([far, near], VIEW, earlier)
     np.testing.assert_allclose(chosen[0].pose.camera_from_block, usual, atol=1e-12)
     np.testing.assert_allclose(chosen[1].pose.camera_from_block[:3, :3], before[:3, :3], atol=1e-12)
     assert [block.frames for block in after] == [1, 1]
-    chosen, after = equivalent_poses([beyond, other], VIEW, seen)
+    chosen, after = equivalent_poses([beyond, other], VIEW, earlier)
     np.testing.assert_allclose([one.pose.camera_from_block for one in chosen], [elsewhere, canonical], atol=1e-12)
     assert [block.frames for block in after] == [1, 1, 2]
 

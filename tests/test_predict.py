@@ -46,6 +46,7 @@ class Detector:
         self.seen: list[np.ndarray] = []
         self.net = self
         self.blocks = BlockSet([CUBE, BRICK])
+        self.views: list[View] = []
         self.stop_at: int | None = None
         self.shown: list[list[Detection]] = []
 
@@ -59,6 +60,7 @@ class Detector:
         if len(self.seen) == self.stop_at:
             raise KeyboardInterrupt
         self.seen += pictures
+        self.views += views
         if self.shown:
             return [self.shown[len(self.seen) - 1]]
         pose = np.eye(4)
@@ -423,6 +425,24 @@ def test_only_the_kinds_that_are_asked_for_are_reported(
         with pytest.raises(ConfigError, match=f"^kinds: {error}"):
             run("a.png", out="elsewhere", kinds=unknown)
     assert not Path("elsewhere").exists()
+
+
+def test_a_camera_of_another_resolution_is_scaled_or_refused(
+    detector: Detector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The camera file is of 64 x 48 px. The border of the picture, half a pixel beyond its first pixel, stays the border."""
+    for name, (width, height) in {"a": (128, 96), "b": (16, 12), "c": (128, 96)}.items():
+        save(f"in/{name}.png", np.zeros((height, width, 3), np.uint8))
+    run("in")
+    for view, factor in zip(detector.views, (2, 0.25, 2), strict=True):
+        focal, center = 60 * factor, (np.array([32, 24]) + 0.5) * factor - 0.5
+        np.testing.assert_allclose(view.intrinsics, [[focal, 0, center[0]], [0, focal, center[1]], [0, 0, 1]])
+    notices = [line for line in capsys.readouterr().err.splitlines() if line.startswith("camera: ")]
+    assert [line.rpartition(" by ")[2] for line in notices] == ["2", "0.25"]  # once for each size
+    for name, shape, reason in (("d", (100, 64), "cropped"), ("e", (64, 48), "rotated by 90 degrees")):
+        save(f"{name}.png", np.zeros((*shape, 3), np.uint8))
+        with pytest.raises(ConfigError, match=rf"^{name}\.png: camera: camera\.json: is of 64 x 48 px, .*{reason}"):
+            run(f"{name}.png")
 
 
 def test_names_do_not_lead_out_of_the_output_folder(detector: Detector) -> None:

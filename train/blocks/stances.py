@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from simgen.errors import SceneError
 from simgen.geometry import Array
 from train.blocks.kinds import BlockSet, Kind, frame_about
 
+MOST_SIDES = 100  # of a kind: one with more is curved everywhere, and its sides cannot be told apart
 _SAME = 0.02  # distance of unit vectors: below it a symmetry maps one side to the other
 
 
@@ -71,6 +73,17 @@ class Stances(nn.Module):
         up = torch.where(axis.norm(dim=1, keepdim=True) > 0, round_up, up)
         near = (self._ups[kind] @ up[:, :, None])[..., 0].masked_fill(~self._there[kind], -torch.inf)
         return self._class[kind, near.argmax(1)]
+
+
+def check_sides(blocks: BlockSet) -> None:
+    """Raises SceneError for a kind that has too many sides for each to be a class."""
+    for kind in blocks.kinds:
+        least = len(kind.rests) // len(kind.symmetries)  # symmetries map at most so many resting poses to one
+        if least > MOST_SIDES:
+            raise SceneError(
+                f"block '{kind.name}': lies on {least} or more different sides, because its surface is curved everywhere; "
+                f"expected at most {MOST_SIDES}: use a mesh with flat sides or fewer triangles, or shape: sphere"
+            )
 
 
 def alike(kind: Kind) -> list[Array]:

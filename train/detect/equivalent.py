@@ -38,7 +38,7 @@ class Reported:
 
 
 class _Pair(NamedTuple):
-    """Detection number `row` may be the block number `place` of those seen, in the pose `camera_from_block` (4, 4). Pairs
+    """Detection number `row` may be block number `place` of the earlier ones, in the pose `camera_from_block` (4, 4). Pairs
     are sorted: the latest block first, then the nearest."""
 
     frames: int
@@ -64,18 +64,18 @@ def canonical_pose(kind: Kind, camera_from_block: Array, view: View) -> Array:
 
 
 def equivalent_poses(
-    detections: Sequence[Detection], view: View, seen: Sequence[Reported] = ()
+    detections: Sequence[Detection], view: View, earlier: Sequence[Reported] = ()
 ) -> tuple[list[Detection], list[Reported]]:
     """The `detections` of a picture taken by `view`, in the same order, each in that of its equivalent poses which is to be
-    reported; and the blocks seen so far, which are `seen` for the next frame of the video.
+    reported; and the blocks reported so far, which are `earlier` for the next frame of the video.
 
-    A detection that matches a block in `seen` gets the pose nearest to that block's, by rotation; any other gets the
+    A detection that matches a block in `earlier` gets the pose nearest to that block's, by rotation; any other gets the
     canonical one. They match one to one if they are of one kind and at most MOST_MOVED diameters apart in the camera frame,
     those of the last frame first, then the nearest first. Blocks have no identity beyond that, and no pose is smoothed.
     """
     matched: dict[int, _Pair] = {}
     taken: set[int] = set()
-    for pair in sorted(_pairs(detections, seen), key=lambda pair: pair[:4]):
+    for pair in sorted(_pairs(detections, earlier), key=lambda pair: pair[:4]):
         if pair.row not in matched and pair.place not in taken:
             matched[pair.row] = pair
             taken.add(pair.place)
@@ -84,17 +84,17 @@ def equivalent_poses(
         pose = detection.pose.camera_from_block
         chosen = matched[row].camera_from_block if row in matched else canonical_pose(detection.kind, pose, view)
         result.append(_moved(detection, chosen))
-    missed = [replace(block, frames=block.frames + 1) for place, block in enumerate(seen) if place not in taken]
+    missed = [replace(block, frames=block.frames + 1) for place, block in enumerate(earlier) if place not in taken]
     shown = [Reported(detection.kind, detection.pose.camera_from_block) for detection in result]
     return result, [*shown, *(block for block in missed if block.frames <= MOST_MISSED)]
 
 
-def _pairs(detections: Sequence[Detection], seen: Sequence[Reported]) -> Iterable[_Pair]:
+def _pairs(detections: Sequence[Detection], earlier: Sequence[Reported]) -> Iterable[_Pair]:
     """All detections and blocks that may be the same. A symmetry may move the origin, so positions are compared in the
     equivalent pose."""
     for row, detection in enumerate(detections):
         kind = detection.kind
-        for place, block in enumerate(seen):
+        for place, block in enumerate(earlier):
             if block.kind.name == kind.name:
                 pose = kind.facing(detection.pose.camera_from_block, block.camera_from_block)
                 distance = float(np.linalg.norm(pose[:3, 3] - block.camera_from_block[:3, 3]))

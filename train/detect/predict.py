@@ -51,13 +51,13 @@ def predict(config: PredictConfig) -> None:
     try:
         for one, overlay in zip(inputs, overlays, strict=True):
             try:
-                seen: list[Reported] = []
+                earlier: list[Reported] = []
                 with VideoOverlay(overlay) as video:
                     for name, picture, view, rate in _pictures(one, camera, config.camera):
                         _print_notices(camera, picture, config.camera, noticed)
                         detections = _of_kinds(detector.find([picture], [view])[0], config.kinds)
                         # The pictures of a folder are not a video: each is on its own.
-                        detections, seen = equivalent_poses(weak.without(detections), view, seen)
+                        detections, earlier = equivalent_poses(weak.without(detections), view, earlier)
                         line = describe_picture(name, picture, detections, view)
                         print(json.dumps(line, allow_nan=False), flush=True)
                         predictions.add(line)
@@ -211,4 +211,4 @@ def _transform(pose: Any) -> dict[str, list[float]]:
 
 
 def _rounded(values: Any, digits: int = 5) -> Any:
-    return np.round(np.asarray(values), digits).tolist()
+    return (np.round(np.asarray(values), digits) + 0.0).tolist()  # without -0.0
