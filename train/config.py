@@ -207,6 +207,9 @@ class PredictConfig:
     out: str = key("folder of predictions.json and of the images with the detections drawn in", "predictions")
     accelerator: str = key(_DEVICE, "auto", choices=ACCELERATORS)
     zoom: float = key(_SCALE, 1.0)
+    kinds: list[str] | None = key(
+        "names of the kinds of blocks to report, [cube,cone]; null: all that the model knows", None
+    )
 
 
 @dataclass
@@ -263,6 +266,8 @@ def check_predict(config: PredictConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
     _between("zoom", config.zoom, *_ZOOM)
     _between("confidence", config.confidence, 0, 1)
+    if config.kinds == []:
+        raise ConfigError("kinds: got none; expected names of blocks, or null for all that the model knows")
     _one_of("accelerator", config.accelerator, ACCELERATORS)
 
 

@@ -105,4 +105,4 @@ def rests_of(planes: Array, mass: Array, axis: Array | None, diameter: float) ->
                 continue
             seen.append(tilt)
         found.append((offset, rotation_between(normal, -_UP)))
-    return np.stack([rigid(turn, offset * _UP) for offset, turn in found])
+    return np.array([rigid(turn, offset * _UP) for offset, turn in found]).reshape(-1, 4, 4)

@@ -127,10 +127,19 @@ class Solid:
 
     @cached_property
     def rests(self) -> Array:
-        """(R, 4, 4) table_from_block: the stable resting poses on the plane z = 0; see hulls.rests_of. A sphere has one."""
+        """(R, 4, 4) table_from_block: the stable resting poses on the plane z = 0; see hulls.rests_of. A sphere has one.
+
+        Raises SceneError if there are none.
+        """
         if self.sphere:
             return rigid(np.eye(3), self.size[2] / 2 * _UP)[None]
-        return rests_of(self.planes, self.center_of_mass, self.axis, self.diameter)
+        rests = rests_of(self.planes, self.center_of_mass, self.axis, self.diameter)
+        if not len(rests):
+            raise SceneError(
+                f"block '{self.name}': has no side on which it rests; expected a flat side below its center of mass, or a "
+                "sphere (shape: sphere)"
+            )
+        return rests
 
     @cached_property
     def symmetries(self) -> Array:

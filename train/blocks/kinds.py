@@ -229,12 +229,17 @@ class BlockSet:
             setattr(moved, name, value.to(device) if isinstance(value, Tensor) else value)
         return moved
 
+    def check_names(self, names: Iterable[str], key: str) -> None:
+        """Raises ConfigError that begins with `key` if one of `names` is no kind of these."""
+        for name in names:
+            if name not in self.names:
+                raise ConfigError(f"{key}: the model has no block '{name}'; it has {', '.join(self.names)}")
+
     def classes_of(self, solids: Iterable[Solid]) -> list[int]:
         """The class of each of `solids`, by name. Raises ConfigError for an unknown or different block."""
         found = []
         for solid in solids:
-            if solid.name not in self.names:
-                raise ConfigError(f"blocks: the model has no block '{solid.name}'; it has {', '.join(self.names)}")
+            self.check_names([solid.name], "blocks")
             number = self.names.index(solid.name)
             if not np.allclose(Kind.of(solid).keypoints, self.kinds[number].keypoints, atol=1e-6):
                 raise ConfigError(

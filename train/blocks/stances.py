@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from simgen.errors import SceneError
 from simgen.geometry import Array
 from train.blocks.kinds import BlockSet, Kind, frame_about
 
+MOST_SIDES = 100  # of a kind: one with more is curved everywhere, and its sides cannot be told apart
 _SAME = 0.02  # distance of unit vectors: below it a symmetry maps one side to the other
 _RANGE = np.radians(30)  # of the angles of a class, about
 
@@ -142,6 +144,17 @@ def _side_of(kind: Kind, rest: int) -> tuple[Array, Array, float]:
         ends = any(np.linalg.norm(turn[:3, :3] @ kind.axis + kind.axis) < _SAME for turn in kind.symmetries)
         return up, across, np.pi if ends else 2 * np.pi
     return up, across, 2 * np.pi / len(keeps)
+
+
+def check_sides(blocks: BlockSet) -> None:
+    """Raises SceneError for a kind that has too many sides for each to be a class."""
+    for kind in blocks.kinds:
+        least = len(kind.rests) // len(kind.symmetries)  # symmetries map at most so many resting poses to one
+        if least > MOST_SIDES:
+            raise SceneError(
+                f"block '{kind.name}': lies on {least} or more different sides, because its surface is curved everywhere; "
+                f"expected at most {MOST_SIDES}: use a mesh with flat sides or fewer triangles, or shape: sphere"
+            )
 
 
 def alike(kind: Kind) -> list[Array]:

@@ -1,16 +1,18 @@
 """The pictures of a keypoint model's training: rendered on the fly or read from a dataset. `sources_of(TrainConfig)`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from simgen.catalogue import World
 from simgen.config import compose
 from simgen.errors import DatasetError
 from train.blocks.kinds import BlockSet
+from train.blocks.stances import check_sides
 from train.config import DataConfig, StreamConfig, TrainConfig
 from train.data.batch import Batch
 from train.data.bop import BopBatches, common_size
@@ -56,10 +58,13 @@ class Sources:
 
 
 def sources_of(config: TrainConfig) -> Sources:
-    """The pictures of a training. Raises a SimgenError that names the key or the file at fault."""
-    return (
+    """The pictures of a training. Raises a SimgenError that names the key, the file or the block at fault."""
+    made = (
         _of_stream(config, config.data) if isinstance(config.data, StreamConfig) else _of_dataset(config, config.data)
     )
+    if made.sides:
+        check_sides(made.blocks)
+    return made
 
 
 def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
@@ -71,6 +76,10 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         held_out = Mixed(held_out, Stream(data, photographs, config.seed + HELD_OUT, size, photographs=True))
     pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices
     used = "once" if data.passes == 1 else f"{data.passes} times"
+    notices = [notice for pipeline in stream.pipelines for notice in _notices(pipeline.world)]
+    summary = (
+        f"learns {', '.join(stream.blocks.names)} from {math.ceil(pictures / data.passes)} pictures, each used {used}"
+    )
     return Sources(
         training=stream,
         epoch=data.epoch,
@@ -81,10 +90,19 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         blocks=stream.blocks,
         sides=True,
         size=(data.width, data.height),
-        summary=(
-            f"learns {', '.join(stream.blocks.names)} from {math.ceil(pictures / data.passes)} pictures, each used {used}"
-        ),
+        summary="\n".join([*notices, summary]),
     )
+
+
+def _notices(world: World) -> Iterator[str]:
+    """Lines for the user about the blocks of `world`."""
+    yield from world.notes
+    for solid in world.solids:
+        if not solid.convex:
+            yield (
+                f"block '{solid.name}': is not convex: it is drawn as it is, but its keypoints, its resting poses and the "
+                "errors of poses are those of its convex hull"
+            )
 
 
 class Mixed(Dataset[Batch]):

@@ -10,11 +10,12 @@ import numpy as np
 
 from simgen.camera import Camera, fit_camera, read_camera
 from simgen.errors import ConfigError, PartialError, PictureError, SimgenError
-from simgen.geometry import inverse, quaternion_from_matrix, rigid
+from simgen.geometry import inverse, project, quaternion_from_matrix, rigid, transform_points
 from simgen.pictures import Image, read_picture
 from train.config import PredictConfig
 from train.detect.detector import load_detector
 from train.detect.drawing import draw_detections
+from train.detect.equivalent import Reported, equivalent_poses
 from train.detect.inputs import Input, inputs_of, video_frames
 from train.detect.overlays import Predictions, VideoOverlay, check_outputs, overlay_path, write_overlay
 from train.detect.types import Detection
@@ -22,6 +23,11 @@ from train.pose.view import View
 from train.runs.trainer import device_of
 
 _LISTED = 20  # greatest number of failures that the last line lists
+# The coordinate frames of each line of output: those that it uses, with these words. Lengths are in meters.
+_CAMERA = "OpenCV axes: X right, Y down, Z forward in the picture after its EXIF rotation; origin: center of projection"
+_BLOCK = "axes of the block set or mesh file; origin: center of the block's bounding box"
+_MESH = "axes and origin of the mesh file"
+_TABLE = "that of camera_from_table in the camera file: Z up, the table's top at Z = 0"
 
 
 def predict(config: PredictConfig) -> None:
@@ -36,6 +42,8 @@ def predict(config: PredictConfig) -> None:
     check_outputs(out, overlays, [one.path for one in inputs])
     camera = read_camera(config.camera)
     detector = load_detector(config.checkpoint).zoomed(config.zoom)
+    if config.kinds is not None:
+        detector.blocks.check_names(config.kinds, "kinds")
     detector.net.to(device_of(config.accelerator))
     predictions, weak = Predictions(out), _Weak(config.confidence)
     failures: list[SimgenError] = []
@@ -43,11 +51,14 @@ def predict(config: PredictConfig) -> None:
     try:
         for one, overlay in zip(inputs, overlays, strict=True):
             try:
+                earlier: list[Reported] = []
                 with VideoOverlay(overlay) as video:
                     for name, picture, view, rate in _pictures(one, camera, config.camera):
                         _print_notices(camera, picture, config.camera, noticed)
-                        detections = weak.without(detector.find([picture], [view])[0])
-                        line = {"image": name, "blocks": [describe(detection, view) for detection in detections]}
+                        detections = _of_kinds(detector.find([picture], [view])[0], config.kinds)
+                        # The pictures of a folder are not a video: each is on its own.
+                        detections, earlier = equivalent_poses(weak.without(detections), view, earlier)
+                        line = describe_picture(name, picture, detections, view)
                         print(json.dumps(line, allow_nan=False), flush=True)
                         predictions.add(line)
                         drawn = draw_detections(picture, detections, view)
@@ -106,9 +117,31 @@ class _Weak:
         )
 
 
+def describe_picture(name: str, picture: Image, detections: Sequence[Detection], view: View) -> dict[str, Any]:
+    """The line of output for `picture` (H, W, 3): its size after its EXIF rotation, the coordinate frames of the poses, and
+    the `detections`, as plain JSON values."""
+    frames = {"camera": _CAMERA, "block": _BLOCK}
+    if any(detection.kind.mesh_origin is not None for detection in detections):
+        frames["mesh"] = _MESH
+    if view.camera_from_table is not None:
+        frames["table"] = _TABLE
+    return {
+        "image": name,
+        "size_px": [picture.shape[1], picture.shape[0]],
+        "coordinate_frames": frames,
+        "blocks": [describe(detection, view) for detection in detections],
+    }
+
+
 def describe(detection: Detection, view: View) -> dict[str, Any]:
-    """`detection` as plain JSON values: meters, pixels, unit quaternions wxyz; `sigma` holds standard deviations."""
+    """`detection` as plain JSON values: meters, pixels, unit quaternions wxyz; `sigma` holds standard deviations.
+
+    `keypoints_px` are the projections of the kind's keypoints in the reported pose, not the network's predictions, which may
+    be of another equivalent pose; null for one that is not in front of the camera.
+    """
     pose = detection.pose
+    points = transform_points(pose.camera_from_block, detection.kind.keypoints)
+    pixels = project(points, view.intrinsics, view.distortion)
     deviation = np.sqrt(np.maximum(np.diag(pose.covariance), 0))
     result = {
         "kind": detection.kind.name,
@@ -116,7 +149,7 @@ def describe(detection: Detection, view: View) -> dict[str, Any]:
         "confidence": round(detection.confidence, 4),
         "camera_from_block": _transform(pose.camera_from_block),
         "sigma": {"rotation_deg": _rounded(np.degrees(deviation[:3]), 3), "translation_m": _rounded(deviation[3:])},
-        "keypoints_px": _rounded(detection.keypoints, 2),
+        "keypoints_px": [_rounded(pixel, 2) if np.isfinite(pixel).all() else None for pixel in pixels],
         "on_table": detection.on_table is not None,
     }
     if detection.kind.mesh_origin is not None:  # the pose of the user's own model, whose origin may differ
@@ -159,6 +192,10 @@ def _pictures(one: Input, camera: Camera, camera_name: str) -> Iterator[tuple[st
         yield name, picture, view, rate
 
 
+def _of_kinds(detections: list[Detection], kinds: Sequence[str] | None) -> list[Detection]:
+    return detections if kinds is None else [one for one in detections if one.kind.name in kinds]
+
+
 def _listed(failures: Sequence[SimgenError]) -> str:
     more = f"; and {len(failures) - _LISTED} more" if len(failures) > _LISTED else ""
     return "; ".join(str(error) for error in failures[:_LISTED]) + more
@@ -174,4 +211,4 @@ def _transform(pose: Any) -> dict[str, list[float]]:
 
 
 def _rounded(values: Any, digits: int = 5) -> Any:
-    return np.round(np.asarray(values), digits).tolist()
+    return (np.round(np.asarray(values), digits) + 0.0).tolist()  # without -0.0

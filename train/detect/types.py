@@ -22,6 +22,7 @@ class Detection:
     calibrated for such poses. keypoints (K, 2) and their standard deviations
     `sigma` (K,) are in px of the picture. `free` is the pose from the keypoints alone, None where PnP fails, as for distant
     small blocks. `on_table` is the pose restricted to the table plane, None without a known table. At least one is a pose.
+    Of a symmetric block, `train.detect.equivalent` may replace both poses by equivalent ones, but not the keypoints.
     """
 
     kind: Kind

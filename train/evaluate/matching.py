@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from simgen.command.progress import Progress
 from simgen.dataset.read import BopDataset, read_rgb
 from simgen.dataset.scenes import Instance, Picture
-from simgen.errors import ConfigError
+from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import Array, inverse
 from train.blocks.kinds import Kind
 from train.detect.calibration import RIGHT
@@ -117,8 +117,16 @@ def match_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterat
 
 
 def sized_as_in(dataset: BopDataset, detector: Detector) -> Detector:
-    """`detector` for the sizes that `dataset` states of its blocks. Raises ConfigError for two objects of one name with
-    different sizes."""
+    """`detector` for the sizes that `dataset` states of its blocks. Raises DatasetError if the detector knows none of them,
+    and ConfigError for two objects of one name with different sizes."""
+    names = {number: model.name for number, model in sorted(dataset.models.items())}
+    if not set(names.values()) & set(detector.blocks.names):
+        first = next(iter(names))
+        raise DatasetError(
+            f"{dataset.root}: has no block that the model knows; it knows {', '.join(detector.blocks.names)}; the dataset "
+            f"has {', '.join(names.values())}; if these are the same blocks, rename them, e.g. data.names="
+            f"{{{first}:{detector.blocks.names[0]}}} for object {first}"
+        )
     sizes: dict[str, Array] = {}
     for model in dataset.models.values():
         if not np.allclose(model.size, sizes.setdefault(model.name, model.size), rtol=1e-3):

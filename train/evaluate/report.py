@@ -1,5 +1,6 @@
 """`python -m train evaluate` for a keypoint model: its detections in a dataset's pictures compared with the labels."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,17 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     """
     detector = load_detector(config.checkpoint).zoomed(config.zoom)
     detector.net.to(device_of(config.accelerator))
+    if config.data.target != "auto":
+        detector.blocks.check_names([config.data.target], "data.target")
     dataset = open_source(config.data)
     detector = sized_as_in(dataset, detector)
+    names = {model.name for model in dataset.models.values()}
+    known, unknown = names & set(detector.blocks.names), names - set(detector.blocks.names)
+    if unknown:
+        print(
+            f"{dataset.root}: the model does not know {', '.join(sorted(unknown))}: these blocks are left out",
+            file=sys.stderr,
+        )
     results: list[BlockResult] = []
     false_positives: list[FalsePositive] = []
     for one in match_dataset(detector, dataset, config.batch_size):
@@ -70,19 +80,11 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         ):
             results.append(one)
     if not results:
-        names = {number: model.name for number, model in sorted(dataset.models.items())}
-        known = ", ".join(sorted(set(names.values()) & set(detector.blocks.names)))
-        if known:
-            listed = f" that data.targets={config.data.targets} lists" if config.data.targets else ""
-            raise DatasetError(
-                f"{config.data.root}: no picture shows a block{listed} of the kinds that the model knows ({known}) with a "
-                f"visible fraction of data.min_visible={config.data.min_visible:g}"
-                + (f", and data.target={config.data.target}" if config.data.target != "auto" else "")
-            )
+        listed = f" that data.targets={config.data.targets} lists" if config.data.targets else ""
         raise DatasetError(
-            f"{config.data.root}: shows no block that the model knows; it knows {', '.join(detector.blocks.names)}; the "
-            f"dataset has {', '.join(names.values())}; if these are the same blocks, rename them, e.g. data.names="
-            f"{{{next(iter(names))}:{detector.blocks.names[0]}}} for object {next(iter(names))}"
+            f"{config.data.root}: no picture shows a block{listed} of the kinds that the model knows "
+            f"({', '.join(sorted(known))}) with a visible fraction of data.min_visible={config.data.min_visible:g}"
+            + (f", and data.target={config.data.target}" if config.data.target != "auto" else "")
         )
     result = {
         "checkpoint": str(config.checkpoint),

@@ -1,8 +1,8 @@
 """What a training step computes: the losses of both networks for a batch of pictures.
 
 The detection network learns from one cut of every second picture at about the scale at which it later sees whole pictures,
-because a cut costs little and shows blocks at many scales. The crop network learns from a window around each block, moved about as
-far as the detection network's windows are off, and from the detection network's best peaks where there is no block.
+because a cut costs little and shows blocks at many scales. The crop network learns from a window around each block, moved
+about as far as the detection network's windows are off, and from the detection network's best peaks where there is no block.
 """
 
 import math

@@ -109,7 +109,8 @@ class CropNet(nn.Module):
     def places(self, features: Tensor, stance: Tensor) -> Tensor:
         """(P, K, CELLS, CELLS) log probabilities of the cell in which each keypoint of the classes `stance` (P,) is, for the
         crops with the `features` (P, n, CELLS, CELLS)."""
-        parts = self.keypoints(stance).reshape(len(stance), self.most, -1).split([_FEATURES, _POWERS, 1], 2)
+        numbers = [_FEATURES, _POWERS, 1]
+        parts = self.keypoints(stance).reshape(len(stance), self.most, sum(numbers)).split(numbers, 2)
         logits = torch.einsum("pkf,pfvu->pkvu", parts[0], features) + parts[2][..., None]
         logits = logits + torch.einsum("pkf,fvu->pkvu", parts[1], self.powers)
         return torch.log_softmax(logits.float().flatten(2), 2).reshape(len(stance), self.most, CELLS, CELLS)

@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 
 from simgen.errors import CheckpointError
 
-POSITION, KEYPOINTS = FORMATS = (1, 3)  # 2 was a keypoint model up to version 0.x
+POSITION, KEYPOINTS = FORMATS = (1, 3)
+_OLD_KEYPOINTS = 2  # a keypoint model whose networks are no longer in this package
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 WEIGHTS_SUFFIX = ".safetensors"
@@ -38,8 +39,8 @@ def place_of(checkpoint: Path | str) -> Path:
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
-    """The content of the checkpoint `path`, on the CPU. Raises CheckpointError if it is missing, corrupt or not of this
-    package."""
+    """The content of the checkpoint `path`, on the CPU. Raises CheckpointError if it is missing, corrupt, not of this
+    package, or of another version of it."""
     path = place_of(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected a checkpoint that `python -m train` wrote, e.g. {BEST}")
@@ -55,11 +56,22 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
             f"{path}: truncated, damaged or not a checkpoint ({type(error).__name__}); expected one that "
             "`python -m train` wrote; restore the file or train again"
         ) from error
-    if not isinstance(content, dict) or content.get("simgen_train") not in FORMATS:
+    version = content.get("simgen_train") if isinstance(content, dict) else None
+    if version == _OLD_KEYPOINTS:
+        raise CheckpointError(
+            f"{path}: is a keypoint model of an older version of simgen, which this one cannot load; train it anew: "
+            "`python -m train experiment=blocks` for our blocks, `python -m train data.scenes=[my.yaml]` for your own"
+        )
+    if isinstance(version, int) and version > max(FORMATS):
+        raise CheckpointError(
+            f"{path}: was written by a newer version of simgen (simgen_train={version}); update simgen"
+        )
+    if version not in FORMATS:
         raise CheckpointError(
             f"{path}: not of this package's training; expected a checkpoint with simgen_train of {FORMATS} that "
             "`python -m train` wrote; name such a file or train again"
         )
+    assert isinstance(content, dict)
     return content
 
 
