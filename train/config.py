@@ -48,7 +48,7 @@ class KeypointConfig:
         choices=BACKBONES,
     )
     lr: float = key("peak learning rate of the layers that begin with random weights", 1e-3)
-    backbone_lr: float = key("peak learning rate of the weights of ImageNet", 3e-4, needs="model.backbone=imagenet")
+    backbone_lr: float = key("peak learning rate of the weights of ImageNet", 1e-3, needs="model.backbone=imagenet")
     weight_decay: float = key("weight decay of AdamW", 0.01)
     clip: float = key("greatest norm of the gradient of a step", 5.0)
     average: float = key(

@@ -35,6 +35,9 @@ PLANE = 5  # numbers that describe the table's plane: see `planes_of`
 _PLANE_UNITS = 128  # of the layers that process them
 _USUAL = 0.1  # m: the side of a usual window on the table
 _POWERS = 5  # of a cell's place: u, v, u^2, v^2, u v
+# The numbers of a class are its embedding times this. In 250 steps of 96 crops the keypoints' median error was 7.6% of a
+# window with it, and 13.2% with 1.
+_GAIN = 10.0
 _AROUND = 2  # cells on each side of the best that count in a keypoint's mean and deviation
 
 
@@ -79,7 +82,7 @@ class CropNet(nn.Module):
         self.all = nn.Linear(_WIDE * (SIZE // 16) ** 2, _HIDDEN)
         self.out = nn.Linear(_HIDDEN, len(stances) + 2)
         self.keypoints = nn.Embedding(len(stances), self.most * (_FEATURES + _POWERS + 1))
-        nn.init.normal_(self.keypoints.weight, std=0.05)
+        nn.init.normal_(self.keypoints.weight, std=0.05 / _GAIN)
         for weights in self.film.parameters():
             nn.init.normal_(weights, std=1e-3)  # at first the plane has hardly any effect
         place = 2 * (torch.arange(CELLS) + 0.5) / CELLS - 1
@@ -110,7 +113,7 @@ class CropNet(nn.Module):
         """(P, K, CELLS, CELLS) log probabilities of the cell in which each keypoint of the classes `stance` (P,) is, for the
         crops with the `features` (P, n, CELLS, CELLS)."""
         numbers = [_FEATURES, _POWERS, 1]
-        parts = self.keypoints(stance).reshape(len(stance), self.most, sum(numbers)).split(numbers, 2)
+        parts = (_GAIN * self.keypoints(stance)).reshape(len(stance), self.most, sum(numbers)).split(numbers, 2)
         logits = torch.einsum("pkf,pfvu->pkvu", parts[0], features) + parts[2][..., None]
         logits = logits + torch.einsum("pkf,fvu->pkvu", parts[1], self.powers)
         return torch.log_softmax(logits.float().flatten(2), 2).reshape(len(stance), self.most, CELLS, CELLS)

@@ -78,7 +78,7 @@ def crop_losses(output: CropOutput, places: Tensor, windows: Tensor, truth: Trut
     at = (truth.keypoints - windows[:, None, None, :2]) / windows[:, None, None, 2:]  # (P, G, K, 2) sides
     density = log_density(places, at)
     density = (density * truth.real[:, None]).sum(2).masked_fill(~truth.members, -torch.inf)  # (P, G)
-    keypoints = -(density.logsumexp(1) / truth.real.sum(1)).mean()
+    keypoints = -(density.logsumexp(1) / (2 * truth.real.sum(1))).mean()  # for each coordinate
     with torch.no_grad():
         found = (read_places(places, windows)[0] - windows[:, None, :2]) / windows[:, None, 2:]
         distance = ((found[:, None] - at).norm(dim=-1) * truth.real[:, None]).sum(2) / truth.real.sum(1, keepdim=True)
