@@ -35,11 +35,11 @@ _CLEAR = 0.5  # of a window's side: a peak is no block if it is farther than thi
 
 @dataclass(frozen=True)
 class Losses:
-    """`total` is the sum of the losses of the detection network and, if the batch shows a block, of the crop network."""
+    """`total` is the sum of the losses of both networks."""
 
     total: Tensor
     detection: DetectionLosses
-    crops: CropLosses | None
+    crops: CropLosses
 
 
 def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
@@ -50,10 +50,8 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
     maps = maps_of(net.detection(images))
     windows = _in_cuts(truth.windows, cuts[truth.picture])
     detection = detection_losses(maps, _centers(targets, cuts), truth.picture, truth.slot, windows)
-    if not len(truth):
-        return Losses(detection.total, detection, None)
     moves = batch.jitter[truth.picture, truth.slot]
-    false_picture, false_windows = _false_positives(maps, cuts, targets)
+    false_picture, number, false_windows = _false_positives(maps, cuts, targets)
     windows, picture = (
         torch.cat([_moved(truth.windows, moves), false_windows]),
         torch.cat([truth.picture, false_picture]),
@@ -61,7 +59,10 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
     plane = planes_of(
         windows, targets.intrinsics[picture], targets.camera_from_world[picture], targets.distortion[picture]
     )
-    known = torch.cat([moves[:, 3] >= 2 * _UNKNOWN_TABLE - 1, torch.ones_like(false_picture, dtype=torch.bool)])
+    # Also of false positives: else a window without a table would always be a block.
+    slots = torch.cat([truth.slot, number % batch.jitter.shape[1]])
+    known = batch.jitter[picture, slots, 3] >= 2 * _UNKNOWN_TABLE - 1
+    # Without any window this still gives every weight a gradient, of zero, for which other processes would wait.
     output = net.crops.predict(batch.images, picture, windows, plane * known[:, None])
     count = len(truth)
     places = net.crops.places(output.hidden[:count], truth.stance)
@@ -132,8 +133,9 @@ def _moved(windows: Tensor, moves: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _false_positives(maps: Maps, cuts: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-    """The picture (Q,) and the windows (Q, 3) px of the best peaks that are no block."""
+def _false_positives(maps: Maps, cuts: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+    """The picture (Q,), the number among the peaks of that picture (Q,), and the windows (Q, 3) px of the best peaks that are
+    no block."""
     peaks = find_peaks(maps, _PEAKS)
     picture = torch.arange(len(cuts), device=cuts.device)[:, None].expand_as(peaks.score)
     windows = _from_cuts(peaks.windows.flatten(0, 1), cuts[picture.flatten()]).reshape(*picture.shape, 3)
@@ -142,4 +144,4 @@ def _false_positives(maps: Maps, cuts: Tensor, targets: Targets) -> tuple[Tensor
     blocks = targets.present & (targets.model >= 0)
     near = ((distance < _CLEAR * windows[..., 2:]) & blocks[:, None]).any(2)
     wrong = ~near & (peaks.score > _LEAST_HEAT)
-    return picture[wrong], windows[wrong]
+    return picture[wrong], wrong.nonzero()[:, 1], windows[wrong]

@@ -96,7 +96,7 @@ class CropNet(nn.Module):
         the crops with the `hidden` units (P, n)."""
         stretch, shift = self.given(stance).chunk(2, 1)
         x = functional.relu(self.keypoints(hidden) * (1 + stretch) + shift)
-        places = self.positions(x).float().reshape(len(x), -1, 2, POSITIONS)
+        places = self.positions(x).float().unflatten(1, (-1, 2, POSITIONS))
         return torch.log_softmax(places, -1)
 
 
