@@ -91,7 +91,9 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
 def _with_photographs(config: TrainConfig, data: StreamConfig) -> Stream:
     """The held-out stream whose surfaces and surroundings show photographs; all other factors are those of the training.
     Raises ConfigError without the packages that hold the photographs."""
-    full, worn = (compose("train", TrainConfig, [f"randomize={preset}"]).randomize for preset in ("full", "photographs"))
+    full, worn = (
+        compose("train", TrainConfig, [f"randomize={preset}"]).randomize for preset in ("full", "photographs")
+    )
     randomize = _changed(config.randomize, full, worn)
     try:
         return Stream(data, randomize, config.seed + HELD_OUT, config.trainer.batch_size, photographs=True)
