@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from train.pose.refine import Hypothesis, _moved, blurred_lab, refine_on_table
 
 from simgen.command.progress import Progress
 from simgen.dataset.read import open_dataset, read_rgb
@@ -28,7 +29,6 @@ from train.detect.detector import Detector, load_detector
 from train.evaluate.matching import FalsePositive, match_dataset
 from train.metrics import adds
 from train.nets.detection_net import Peaks
-from train.pose.refine import Hypothesis, _moved, blurred_lab, refine_on_table
 from train.pose.view import Pose, View, table_of
 
 SEEN = 0.5

@@ -100,7 +100,7 @@ def test_the_tables_plane_is_that_of_a_ruler_on_it() -> None:
 
 
 def test_the_window_of_a_block_on_the_table_has_its_size_whatever_the_camera() -> None:
-    """A bar of 8 cm across the view: its window is 12 cm wide, to a centimeter; for a bar of twice the training's size, 6."""
+    """A bar of 8 cm across the view: its window is 12 cm wide, to a centimeter; if twice the training's size, 6."""
     for distance, elevation in ((0.5, 80), (0.9, 45), (1.4, 30)):
         angle = np.radians(elevation)
         pose = inverse(look_at(distance * np.array([0, -np.cos(angle), np.sin(angle)]), np.zeros(3)))

@@ -257,7 +257,7 @@ def _of_gradients(trace: Trace) -> list[str]:
 def _errors_on(trial: Trial, batch: Batch, per_scene: int, picture: Path) -> tuple[Array, float]:
     """The distance along the table, in cm, from each labeled block of the held-out `batch` to the nearest detection
     (infinite without), and the mean error of always predicting the scene's mean place. Without a known table both are in
-    space, in the camera's frame. Each `per_scene` pictures are of one scene. Draws the detections into the file `picture`."""
+    space, in the camera's frame. Each `per_scene` pictures are of one scene. The detections are drawn into `picture`."""
     targets = batch.targets
     detector = trial.detector()
     pictures = [np.ascontiguousarray(image) for image in batch.images.permute(0, 2, 3, 1).cpu().numpy()]

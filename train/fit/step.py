@@ -134,8 +134,8 @@ def _moved(windows: Tensor, moves: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _false_positives(maps: Maps, cuts: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
-    """The picture (Q,), the number among the peaks of that picture (Q,), and the windows (Q, 3) px of the best peaks that are
-    no block."""
+    """The picture (Q,), the number among that picture's peaks (Q,), and the windows (Q, 3) px of the best peaks that are no
+    block."""
     peaks = find_peaks(maps, _PEAKS)
     picture = torch.arange(len(cuts), device=cuts.device)[:, None].expand_as(peaks.score)
     windows = _from_cuts(peaks.windows.flatten(0, 1), cuts[picture.flatten()]).reshape(*picture.shape, 3)

@@ -26,9 +26,9 @@ class DetectionLosses:
 
 @dataclass(frozen=True)
 class CropLosses:
-    """The losses of the crop network, means over crops (`kind`) or over blocks, 0 of none: `total` is their sum; `right`, the
-    share of crops whose class is the most probable; `miss`, the keypoints' mean distance from the nearest symmetric pose, in
-    sides of the window."""
+    """The losses of the crop network, means over crops (`kind`, `right`) or over blocks, 0 of none: `total` is their sum;
+    `right`, the share of crops whose class is the most probable; `miss`, the keypoints' mean distance from the nearest
+    symmetric pose, in sides of the window."""
 
     total: Tensor
     kind: Tensor
