@@ -345,8 +345,8 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Known:
-    """Stands in for both networks: it detects the blocks of pictures that it knows, with keypoints that are about half a pixel
-    off. A fourth is detected elsewhere, with smaller probabilities; which one is a function of the picture."""
+    """Stands in for both networks: it detects the blocks of pictures that it knows, with keypoints about half a pixel off. A
+    fourth is detected elsewhere, with smaller probabilities; which one is a function of the picture."""
 
     def __init__(self) -> None:
         self.blocks: dict[bytes, list[tuple[str, Array, Array]]] = {}
