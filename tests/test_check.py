@@ -104,8 +104,10 @@ def test_a_rate_of_nothing_and_one_of_far_too_much(tmp_path: Path) -> None:
 
 def test_a_loss_that_does_not_fall_fails_the_last_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passed: tuple[str, list[str]] = "", []
-    for name in ("_overfit", "_toy"):
+    for name in ("_one_step", "_overfit", "_toy"):
         monkeypatch.setattr(f"train.fit.check.{name}", lambda *_: passed)
+    intact = Stream.__getitem__
+    monkeypatch.setattr(Stream, "__getitem__", lambda self, _: intact(self, 0))
     nothing = ["model.lr=1e-12", "model.backbone_lr=1e-12"]
     with pytest.raises(SimgenError, match=r"check 4 of 4, .*: fail: the loss went from .* in 4 steps; .*model\.lr"):
         doctor(steps_of(config_of(tmp_path / "out", *nothing), 4))

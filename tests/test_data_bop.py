@@ -332,7 +332,14 @@ def run(config: TrainConfig) -> None:
 
 def config_of(root: Path, out: Path, *overrides: str) -> TrainConfig:
     kept = [item for item in TINY if not item.startswith(("data", "randomize"))]
-    more = ["trainer.epochs=2", f"data.root={root}", "data.validation=0.3", f"out={out}", *overrides]
+    more = [
+        "trainer.epochs=2",
+        "trainer.batch_size=4",
+        f"data.root={root}",
+        "data.validation=0.3",
+        f"out={out}",
+        *overrides,
+    ]
     config = compose("train", TrainConfig, [*kept, *more])
     check_train(config)
     return config
@@ -341,6 +348,7 @@ def config_of(root: Path, out: Path, *overrides: str) -> TrainConfig:
 def test_a_run_on_a_dataset_resumes_and_ends_in_a_detector(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("train.fit.step.CUT", (64, 48))
     straight = config_of(root, tmp_path / "straight")
     sources = sources_of(straight)
     assert isinstance(straight.data, DataConfig) and sources.epoch == 2 and sources.size == (128, 96)
@@ -356,10 +364,10 @@ def test_a_run_on_a_dataset_resumes_and_ends_in_a_detector(
         if self.global_step == 3:
             raise MemoryError("killed")
 
-    monkeypatch.setattr(KeypointTraining, "on_train_batch_end", dies)
-    with pytest.raises(MemoryError):
-        train_keypoints(config_of(root, tmp_path / "killed"))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(KeypointTraining, "on_train_batch_end", dies)
+        with pytest.raises(MemoryError):
+            train_keypoints(config_of(root, tmp_path / "killed"))
     train_keypoints(config_of(root, tmp_path / "killed", "data.cache_gb=0", "data.workers=0"))
     a, b = (load(tmp_path / name / "last.ckpt") for name in ("straight", "killed"))
     assert_same(a["state_dict"], b["state_dict"])
