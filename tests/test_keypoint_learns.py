@@ -385,7 +385,7 @@ class Known:
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Known:
     stand_in = Known()
-    monkeypatch.setattr(Detector, "_peaks", lambda *_: None)
+    monkeypatch.setattr(Detector, "_peaks", lambda _, images: (None, np.zeros((len(images), 1))))
     monkeypatch.setattr(Detector, "_proposals", lambda self, *given: stand_in.proposals(self, *given))
     monkeypatch.setattr("train.detect.calibration.LEAST", 20)
     return stand_in
@@ -432,7 +432,7 @@ def test_calibrate_fits_every_second_picture_of_a_dataset(
     assert result is not None
     assert f"wrote {tmp_path / 'new.ckpt'}" in capsys.readouterr().out
     before, after = (torch.load(path, weights_only=True) for path in (untrained, tmp_path / "new.ckpt"))
-    assert before.keys() | {"calibration", "inflation", "origin"} == after.keys() and after["origin"] == ORIGIN
+    assert before.keys() | {"calibration", "inflation", "familiarity", "origin"} == after.keys() and after["origin"] == ORIGIN
     assert all(torch.equal(value, after["state_dict"][name]) for name, value in before["state_dict"].items())
 
     raw = load_detector(untrained, calibrated=False)
