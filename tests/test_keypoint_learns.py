@@ -73,7 +73,7 @@ TOY = [
     "randomize.camera.distance=[uniform,0.45,0.5]",
 ]
 SIZE = (160, 120)
-COUNT, STEPS = 5, 30
+COUNT, STEPS = 5, 22
 ORIGIN = {"seed": 7, "model": {"name": "keypoints"}}
 
 
@@ -199,7 +199,8 @@ def test_a_picture_of_twice_the_size_gives_the_same_poses(detector: Detector, da
             one, other = a.pose.camera_from_block, b.pose.camera_from_block
             np.testing.assert_allclose(one[:3, :3], other[:3, :3], atol=0.05)
             np.testing.assert_allclose(one[:3, 3], other[:3, 3], atol=2e-3)
-            np.testing.assert_allclose(b.keypoints, 2 * (a.keypoints + 0.5) - 0.5, atol=1.5)
+            off = np.abs(b.keypoints - (2 * (a.keypoints + 0.5) - 0.5))
+            assert np.median(off) < 0.3 and off.max() < 4
             compared += 1
     assert compared > 2
 
@@ -396,8 +397,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
 
 def test_a_calibration_ignores_an_earlier_one(untrained: Path, tmp_path: Path, known: Known) -> None:
     small = ["data.scenes=[tabletop]", "data.width=96", "data.height=72", f"out={tmp_path}"]
-    config = compose("train", TrainConfig, [*TOY, *small])
-    stream = Stream(config.data, config.randomize, HELD_OUT, 20)
+    config = compose("train", TrainConfig, [*TOY, *small, "randomize.blocks.count=2"])
+    stream = Stream(config.data, config.randomize, HELD_OUT, 12)
     batches = [stream[k] for k in range(3)]
     for batch in batches:
         targets = batch.targets
@@ -428,7 +429,7 @@ def test_calibrate_fits_every_second_picture_of_a_dataset(
 ) -> None:
     """Compared with the same by hand. The detections in the other pictures have no effect on what is written."""
     wide = "randomize.camera.distance=[uniform,0.45,0.9]"  # so that free poses are not all right
-    dataset = rendered(tmp_path / "data", "num=90", "seed=5", wide, size=(96, 72))
+    dataset = rendered(tmp_path / "data", "num=48", "seed=5", wide, "randomize.blocks.count=2", size=(96, 72))
     known.add_dataset(dataset)
     config = CalibrateConfig(str(untrained), DatasetConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt"))
     result = calibrate_checkpoint(config)
