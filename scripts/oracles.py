@@ -3,36 +3,37 @@
     python scripts/oracles.py shipped-blocks data/full data/photographs [--zoom 1.5]
 
 Each row gives the model more of the truth: nothing; the place of each block (the crops around its true keypoints); also its
-kind and the side that it lies on; its true pose plus noise (standard deviation 5% of the diameter along the table and 8
-degrees about the vertical), which is then refined against the picture's edges. Right is ADD-S under a tenth of the diameter,
-on 1,000 points of the surface and, as before, on the corners of the convex hull. Only blocks seen by over half count.
+kind and the side that it lies on. Right is ADD-S under a tenth of the diameter, on 1,000 points of the surface and, as
+before, on the corners of the convex hull. Only blocks seen by over half count.
 """
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from simgen.command.progress import Progress
 from simgen.dataset.read import open_dataset, read_rgb
 from simgen.dataset.scenes import Instance, Picture
-from simgen.draws import Draws
 from simgen.geometry import Array, inverse, project, transform_points
 from train.blocks.kinds import Kind
 from train.detect.calibration import RIGHT
 from train.detect.detector import Detector, load_detector
 from train.evaluate.matching import FalsePositive, match_dataset
 from train.metrics import adds
-from train.nets.detection_net import Peaks
-from train.pose.refine import Hypothesis, _moved, blurred_lab, refine_on_table
-from train.pose.view import Pose, View, table_of
+from train.nets.crop_net import CropNet, CropOutput, windows_of
+from train.nets.detection_net import KeypointNet, Peaks
+from train.pose.view import View, table_of
 
 SEEN = 0.5
-ROWS = ("nothing", "place", "place, kind and side", "pose plus noise, before refinement", "pose plus noise, refined")
+ROWS = ("nothing", "place", "place, kind and side")
 PIXELS = (0, 200, 400, 800, 1600, 10**9)
 
 
@@ -52,55 +53,42 @@ def scored(row: str, kind: Kind, one: Instance, pose: Array | None) -> Scored:
     return Scored(row, kind.name, errors[0], errors[1], one.visible_pixels)
 
 
+def of_class(net: KeypointNet, stance: int) -> SimpleNamespace:
+    """`net`, whose crop network is sure that each crop shows a block of the class `stance`, and of its size."""
+    crops: CropNet = net.crops
+
+    def predict(*given: Tensor) -> CropOutput:
+        output = crops.predict(*given)
+        sure = torch.full_like(output.stance, -40.0)
+        sure[:, stance] = 40
+        return replace(output, stance=sure, sized=torch.full_like(output.sized, 40.0))
+
+    forced = SimpleNamespace(predict=predict, places=crops.places)
+    return SimpleNamespace(crops=forced, stances=net.stances, parameters=net.parameters)
+
+
 def oracles(detector: Detector, picture: Picture, view: View, kinds: dict[int, Kind]) -> Iterator[Scored]:
     """The rows of ROWS but the first, for each block of one picture."""
     stances = detector.net.stances
     image = read_rgb(picture.path)
     known = [one for one in picture.instances if one.obj_id in kinds and one.visible_fraction > SEEN]
-    if not known or view.camera_from_table is None:
+    if view.camera_from_table is None:
         return
-    lab = blurred_lab(image)
-    most = detector.blocks.keypoints.shape[1]
-    keypoints, classes = [], []
+    size = image.shape[1], image.shape[0]
     for one in known:
         kind = kinds[one.obj_id]
         points = project(transform_points(one.camera_from_block, kind.keypoints), view.intrinsics, view.distortion)
-        keypoints.append(np.concatenate([points, np.repeat(points[-1:], most - len(points), axis=0)]))
+        window = windows_of(torch.from_numpy(points).float()[None], torch.ones(1, len(points), dtype=torch.bool))
+        peaks = Peaks(torch.ones(1, 1, device=detector.device), window[None].to(detector.device))
         up = (inverse(one.camera_from_block)[:3, :3] @ view.camera_from_table[:3, 2]).astype(np.float32)
-        number = torch.tensor([detector.blocks.names.index(kind.name)])
-        classes.append(int(stances.of(number, torch.from_numpy(up)[None])))
-    size = image.shape[1], image.shape[0]
-    stance = torch.tensor(classes)[None]
-    ones = torch.ones(1, len(known))
-    pixels = torch.from_numpy(np.stack(keypoints)).float()[None]
-    proposals = detector._proposals(
-        image, Peaks(ones, stance, ones, pixels, torch.ones(1, len(known), most)), size, view
-    )
-    draws = Draws(0, np.array([picture.image_id])) / "noise"
-    for row, one in enumerate(known):
-        kind = kinds[one.obj_id]
-        found = detector._detection(proposals, row, view, lab)
-        yield scored(ROWS[1], kind, one, None if found is None else found.pose.camera_from_block)
-        given = proposals._replace(stance=proposals.stance.copy(), share=np.ones(len(known)))
-        given.stance[row] = classes[row]
-        if proposals.probability is not None and proposals.all_keypoints is not None:
-            given = given._replace(probability=np.eye(len(stances))[classes], keypoints=proposals.keypoints.copy())
-            rows = stances.rows[classes[row]].cpu().numpy()
-            given.keypoints[row] = proposals.all_keypoints[row, rows]
-        found = detector._detection(given, row, view, lab)
-        yield scored(ROWS[2], kind, one, None if found is None else found.pose.camera_from_block)
-        shift_x, shift_y, turn = (draws / str(row)).normal(3)[0] * [0.05, 0.05, np.radians(8)]
-        table_from_block = inverse(view.camera_from_table) @ one.camera_from_block
-        noisy = _moved(
-            table_from_block[None],
-            np.array([[shift_x, shift_y]]) * kind.diameter,
-            np.array([turn]),
-            view.camera_from_table,
-        )[0]
-        yield scored(ROWS[3], kind, one, noisy)
-        start = Hypothesis(classes[row], kind, 1.0, keypoints[row][: len(kind.keypoints)], Pose(noisy, np.eye(6), 0.0))
-        refined = refine_on_table(lab, [start], view)
-        yield scored(ROWS[4], kind, one, None if refined is None else refined.hypothesis.pose.camera_from_block)
+        number = torch.tensor([detector.blocks.names.index(kind.name)], device=detector.device)
+        stance = int(stances.of(number, torch.from_numpy(up)[None].to(detector.device)))
+        for row, net in ((ROWS[1], detector.net), (ROWS[2], of_class(detector.net, stance))):
+            given = replace(detector, net=net)
+            with torch.inference_mode():
+                proposals = given._proposals(image, peaks, 0, size, view)
+            found = given._detection(proposals, 0, view) if len(proposals.stance) else None
+            yield scored(row, kind, one, None if found is None else found.pose.camera_from_block)
 
 
 def main() -> None:

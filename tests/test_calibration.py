@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 
 from simgen.errors import SimgenError
-from train.detect.calibration import Calibration, calibrate, features_of, inflation
+from train.detect.calibration import FEATURES, Calibration, calibrate, features_of, inflation
 from train.metrics import expected_calibration_error
 
 
@@ -45,8 +45,13 @@ def test_weights_of_separable_data_are_finite() -> None:
 
 
 def test_features_by_hand() -> None:
-    assert features_of(0.5, 1.0, 2.0, 20.0, 0.001, 0.1) == pytest.approx([0, 0, np.log(0.1), np.log(0.01)])
-    assert np.isfinite(features_of(1.0, 0.0, 0.0, 0.0, 0.0, 0.1)).all()
+    """Logits of the probabilities and logarithms of ratios; both are finite at their ends."""
+    probabilities = np.array([0.5, 0.9, 0.2, 0.75])
+    logits = [0, np.log(9), -np.log(4), np.log(3)]
+    got = features_of(probabilities, 1.0, 2.0, 20.0, 0.001, 0.1)
+    assert got == pytest.approx([*logits, 0, np.log(0.1), np.log(0.01)]) and len(got) == len(FEATURES)
+    ends = features_of(np.array([0.0, 1, 1, 0]), 0.0, 0.0, 0.0, np.inf, 0.1)
+    assert np.isfinite(ends).all() and ends[0] == pytest.approx(-ends[1])
 
 
 @pytest.mark.parametrize("right", [np.ones(100, bool), np.zeros(100, bool), np.arange(20) > 10])

@@ -321,7 +321,7 @@ def test_help_has_a_line_for_each_key(call: Any, capsys: pytest.CaptureFixture[s
         patch.setattr(sys, "argv", ["train", "model=tobin_small", "--help"])
         assert main("train", TRAIN, default="train") == 0
     text = capsys.readouterr().out
-    assert main_line in text and "  model.height=168 " in text and "model.crop" not in text
+    assert main_line in text and "  model.height=168 " in text and "model.backbone" not in text
     assert "  out=runs/${model.name} " in text and call_help.command in text
     assert "  randomize.light.count " in text
 

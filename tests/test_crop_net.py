@@ -1,41 +1,34 @@
-"""The crop network: crops lie where their windows are, the loss allows every symmetric pose, and a network learns."""
+"""The crop network: crops are where their windows are, the table's plane has the scale of a ruler on it, and a distribution
+over positions has the density, the mean and the deviation that it was made with."""
 
-from dataclasses import replace
+import math
 
 import numpy as np
 import pytest
 import torch
-from builders import OLD_TABLETOP, pipeline_of
 from scipy.spatial.transform import Rotation
 
 from simgen.catalogue import load_world
-from simgen.render import make_renderer
-from simgen.sensor import sense
+from simgen.distortion import padded
+from simgen.geometry import inverse, look_at, project, unproject
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import Stances
-from train.config import KeypointConfig
-from train.data.batch import views_of
-from train.data.targets import Targets, targets_of
-from train.detect.detector import Detector
-from train.nets.crop_net import CropNet, crops_of, jittered, table_normals, windows_of
-from train.nets.detection_net import Peaks, make_net
-from train.nets.losses import SECOND_PASS, Weights, _up, candidates, crop_losses, detectable
+from train.nets.crop_net import (
+    PLANE,
+    POSITIONS,
+    REACH,
+    SIZE,
+    CropNet,
+    crops_of,
+    log_density,
+    planes_of,
+    read_places,
+    windows_of,
+)
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
-WIDTHS, DEPTHS = [8, 16, 16, 32, 32], [1, 1, 1, 1]
-
-
-@pytest.fixture(scope="module")
-def drawn() -> tuple[torch.Tensor, Targets]:
-    """Four pictures (4, 3, 120, 160) of blocks, and their targets."""
-    size = ("width=160", "height=120")
-    pipeline = pipeline_of(*OLD_TABLETOP, "renderer=raycast", *size, "randomize.distractors.count=0")
-    renderer = make_renderer("raycast", pipeline.world, pipeline.images, pipeline.source.raycast)
-    scenes = pipeline.sampler.sample(0, range(4))
-    frames = renderer.render(scenes)
-    return torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2).contiguous(), targets_of(
-        scenes, frames
-    )
+LENS = np.array([[310.0, 2, 165], [0, 310, 118], [0, 0, 1]])
+STEP = 2 * REACH / (POSITIONS - 1)  # sides: between two positions
 
 
 def ramp(height: int, width: int) -> torch.Tensor:
@@ -45,211 +38,172 @@ def ramp(height: int, width: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("side", [7.0, 16.0, 40.0])  # larger than a crop's pixels, as large, smaller
-def test_a_crop_is_where_its_window_is(side: float) -> None:
+@pytest.mark.parametrize("height", [16, 12])
+def test_a_crop_is_where_its_window_is(side: float, height: int) -> None:
     windows = torch.tensor([[50.25, 41.5, side]])
-    crop = crops_of(ramp(90, 120), torch.tensor([0]), windows, 16)[0] * 63.75 + 127.5
-    place = (torch.arange(16) + 0.5) / 16 - 0.5  # of a crop's pixels, in sides from the middle
-    torch.testing.assert_close(crop[0], (50.25 + side * place).expand(16, 16), atol=1e-3, rtol=0)
-    torch.testing.assert_close(crop[1], (41.5 + side * place)[:, None].expand(16, 16), atol=1e-3, rtol=0)
+    crop = crops_of(ramp(90, 120), torch.tensor([0]), windows, 16, height)[0] * 128 + 127
+    u, v = ((torch.arange(n) + 0.5) / 16 - n / 32 for n in (16, height))  # of a crop's pixels, in sides from the middle
+    torch.testing.assert_close(crop[0], (50.25 + side * u).expand(height, 16), atol=2e-3, rtol=0)
+    torch.testing.assert_close(crop[1], (41.5 + side * v)[:, None].expand(height, 16), atol=2e-3, rtol=0)
 
 
 def test_a_crop_is_gray_beyond_the_border_and_of_its_own_picture() -> None:
     pictures = torch.cat([torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 255.0)])
-    crops = crops_of(pictures, torch.tensor([1, 0]), torch.tensor([[31.5, 15.5, 16.0]] * 2), 16)
-    assert float(crops[0, :, :, :7].min()) == float(crops[0, :, :, :7].max()) == 2
-    assert float(crops[1, :, :, :7].min()) == float(crops[1, :, :, :7].max()) == -2
+    crops = crops_of(pictures, torch.tensor([1, 0]), torch.tensor([[31.5, 15.5, 16.0]] * 2), 16, 16)
+    assert float(crops[0, :, :, :7].min()) == float(crops[0, :, :, :7].max()) == 1
+    assert float(crops[1, :, :, :7].min()) == float(crops[1, :, :, :7].max()) == -127 / 128
     assert float(crops[:, :, :, 9:].abs().max()) == 0
+
+
+def test_a_crop_averages_what_its_pixels_cover() -> None:
+    """Stripes finer than its pixels are gray, not a pattern of their own."""
+    stripes = torch.zeros(1, 3, 64, 64)
+    stripes[..., ::2] = 254
+    crop = crops_of(stripes, torch.tensor([0]), torch.tensor([[31.5, 31.5, 64.0]]), 16, 16)
+    assert float(crop.abs().max()) < 1e-6
 
 
 def test_a_window_is_around_the_real_keypoints() -> None:
     keypoints = torch.tensor([[[10.0, 20], [30, 26], [500, -500]], [[5, 5], [5, 6], [6, 5]]])
     real = torch.tensor([[True, True, False], [True, True, True]])
     torch.testing.assert_close(windows_of(keypoints, real), torch.tensor([[20.0, 23, 30], [5.5, 5.5, 8]]))
-    torch.testing.assert_close(
-        jittered(torch.tensor([[20.0, 23, 30]]), torch.tensor([[1.0, -1, 1, 0.3]])),
-        torch.tensor([[20 + 4.5, 23 - 4.5, 30 * float(np.exp(0.25))]]),
-    )
 
 
-def test_the_tables_normal_is_in_the_axes_of_a_camera_turned_towards_the_window() -> None:
+def given(windows: np.ndarray, poses: np.ndarray, lens: np.ndarray | None = None) -> tuple[torch.Tensor, ...]:
+    """The arguments of planes_of for one camera matrix."""
+    parts = [windows, np.broadcast_to(LENS, (len(windows), 3, 3)), poses]
+    parts += [] if lens is None else [np.broadcast_to(padded(lens), (len(windows), 9))]
+    return tuple(torch.tensor(part).float() for part in parts)
+
+
+def test_the_tables_plane_is_that_of_a_ruler_on_it() -> None:
+    """The corners of a window, unprojected: on the plane parallel to the image through the point on the table they are as
+    far apart as the plane's description states. The normal is in the axes of a camera turned towards the window."""
     rng = np.random.default_rng(0)
-    turns = Rotation.random(50, random_state=1).as_matrix()
-    lens = np.array([[310.0, 2, 165], [0, 290, 118], [0, 0, 1]])
-    pixels = rng.uniform([0, 0], [320, 240], (50, 2))
-    poses = np.zeros((50, 4, 4))
-    poses[:, :3, :3] = turns
-    windows = np.concatenate([pixels, np.full((50, 1), 30.0)], 1)
-    given = (torch.tensor(values).float() for values in (windows, np.broadcast_to(lens, (50, 3, 3)), poses))
-    upward = table_normals(*given).numpy()
-    for (u, v), turn, one in zip(pixels, turns, upward, strict=True):
-        ray = np.linalg.inv(lens) @ [u, v, 1]
+    eyes = rng.uniform([-0.5, -0.5, 0.4], [0.5, 0.5, 1.2], (50, 3))
+    poses = np.stack([inverse(look_at(eye, rng.uniform(-0.1, 0.1, 3) * [1, 1, 0], 0.3)) for eye in eyes])
+    windows = np.concatenate([rng.uniform([60, 60], [260, 180], (50, 2)), rng.uniform(8, 90, (50, 1))], 1)
+    planes = planes_of(*given(windows, poses)).double().numpy()
+    assert planes.shape == (50, PLANE) and (planes[:, 4] == 1).all()
+    for (u, v, side), pose, one in zip(windows, poses, planes, strict=True):
+        ray, *ends = unproject(np.array([[u, v], [u - side / 2, v], [u + side / 2, v]]), LENS)
+        table, eye = inverse(pose), inverse(pose)[:3, 3]
+        depth = -eye[2] / (table[:3, :3] @ ray)[2]  # z = 0 of the table
+        np.testing.assert_allclose((table[:3, :3] @ ray * depth + eye)[2], 0, atol=1e-12)
+        meters = np.linalg.norm(depth * (ends[1] - ends[0]))
+        assert 0.1 * np.exp(one[3]) == pytest.approx(meters, rel=1e-4)  # far better than a centimeter
         axis = np.cross(ray, [0, 0, 1])
         angle = np.arctan2(np.linalg.norm(axis), ray[2])
         straight = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
         np.testing.assert_allclose(straight.apply(ray)[:2], 0, atol=1e-9)
-        np.testing.assert_allclose(one, straight.apply(turn[:, 2]), atol=1e-5)
+        np.testing.assert_allclose(one[:3], straight.apply(pose[:3, 2]), atol=1e-5)
 
 
-def test_the_tables_normal_is_zero_without_a_camera_and_points_at_a_camera_straight_above() -> None:
-    down = torch.diag(torch.tensor([1.0, -1, -1, 1]))  # the camera looks straight down
-    poses = torch.stack([torch.full((4, 4), torch.nan), down])
-    lens = torch.tensor([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]).expand(2, 3, 3)
-    upward = table_normals(torch.tensor([[160.0, 120, 20]]).expand(2, 3), lens, poses)
-    torch.testing.assert_close(upward, torch.tensor([[0.0, 0, 0], [0, 0, -1]]))
+def test_the_window_of_a_block_on_the_table_has_its_size_whatever_the_camera() -> None:
+    """A bar of 8 cm across the view: its window is 12 cm wide, to a centimeter; if twice the training's size, 6."""
+    for distance, elevation in ((0.5, 80), (0.9, 45), (1.4, 30)):
+        angle = np.radians(elevation)
+        pose = inverse(look_at(distance * np.array([0, -np.cos(angle), np.sin(angle)]), np.zeros(3)))
+        ends = project(np.array([[-0.04, 0, 0], [0.04, 0, 0]]) @ pose[:3, :3].T + pose[:3, 3], LENS)
+        window = windows_of(torch.tensor(ends)[None], torch.ones(1, 2, dtype=torch.bool))
+        arguments = given(window.numpy(), pose[None])
+        assert 0.1 * math.exp(float(planes_of(*arguments)[0, 3])) == pytest.approx(0.12, abs=0.002)
+        double = planes_of(*arguments, size=torch.tensor([2.0]))
+        assert 0.1 * math.exp(float(double[0, 3])) == pytest.approx(0.06, abs=0.001)
+        torch.testing.assert_close(double[:, :3], planes_of(*arguments)[:, :3])
 
 
-def test_a_network_can_learn_from_the_tables_normal_alone() -> None:
-    torch.manual_seed(0)
-    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS[:4], DEPTHS[:3])
-    crops = torch.zeros(2, 3, 16, 16)  # alike
-    upward = torch.tensor([[0.0, -0.6, -0.8], [0, -0.8, -0.6]])
+def test_the_plane_is_zero_where_it_is_unknown_or_above_the_horizon() -> None:
+    down = np.diag([1.0, -1, -1, 1])  # the camera looks straight down
+    down[2, 3] = 0.62
+    level = inverse(look_at(np.array([0, -1, 0.3]), np.array([0, 0, 0.3])))  # horizontally: the horizon is at v = 118
+    poses = np.stack([np.full((4, 4), np.nan), down, level, level, level])
+    windows = np.array([[165.0, 118, 20]] * 2 + [[165, 60, 20], [165, 118, 20], [165, 160, 20]])
+    planes = planes_of(*given(windows, poses))
+    side = math.log(20 * 0.62 / 310 / 0.1)
+    torch.testing.assert_close(planes[:2], torch.tensor([[0.0, 0, 0, 0, 0], [0, 0, -1, side, 1]]))
+    assert (planes[2:4] == 0).all() and planes[4, 4] == 1
+    assert planes_of(*(part[:0] for part in given(windows, poses))).shape == (0, PLANE)
+
+
+def test_of_lenses_only_a_fisheyes_changes_the_plane() -> None:
+    pose = inverse(look_at(np.array([0, -0.5, 0.5]), np.zeros(3)))[None]
+    window = np.array([[40.0, 200, 30]])
+    plain = planes_of(*given(window, pose))
+    torch.testing.assert_close(planes_of(*given(window, pose, np.array([0.1, 0.02, 0, 0, 0]))), plain)
+
+
+def of_normal(mean: torch.Tensor, deviation: float) -> torch.Tensor:
+    """(..., POSITIONS) log probabilities of a normal distribution around `mean` (...), in sides."""
+    position = torch.linspace(-REACH, REACH, POSITIONS)
+    return torch.log_softmax(-((position - mean[..., None]) ** 2) / (2 * deviation**2), -1)
+
+
+def test_the_density_integrates_to_one_and_peaks_at_the_most_probable_position() -> None:
+    places = torch.log_softmax(3 * torch.randn(20, POSITIONS), -1)
+    at = torch.linspace(-REACH, REACH, 63 * 200 + 1).expand(20, -1)
+    density = log_density(places[:, None].expand(-1, at.shape[1], -1), at)
+    # In units of a step; what is beyond the outermost positions is half of their probability.
+    whole = torch.trapezoid(density.double().exp(), dx=1 / 200) + (places[:, 0].exp() + places[:, -1].exp()) / 2
+    torch.testing.assert_close(whole, torch.ones(20).double(), rtol=1e-4, atol=0)
+    best = at[0, density.argmax(1)]
+    position = torch.linspace(-REACH, REACH, POSITIONS)[places.argmax(1)]
+    torch.testing.assert_close(best, position, rtol=0, atol=STEP / 100)
+    # Between two positions it is linear, beyond the outermost constant.
+    half = log_density(places, torch.full((20,), -REACH + STEP / 2)).exp()
+    torch.testing.assert_close(half, (places[:, 0].exp() + places[:, 1].exp()) / 2)
+    for end, number in ((-3.0, 0), (3.0, -1)):
+        beyond = log_density(places, torch.full((20,), end)).exp()
+        torch.testing.assert_close(beyond, places[:, number].exp(), rtol=0, atol=1.1e-3)
+
+
+def test_the_density_has_finite_gradients_everywhere() -> None:
+    logits = (30 * torch.randn(6, POSITIONS)).requires_grad_()
+    at = torch.tensor([-2.0, -REACH, 0, STEP / 2, REACH, 2.0])
+    log_density(torch.log_softmax(logits, -1), at).sum().backward()
+    assert logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+def test_a_keypoint_is_read_from_the_distribution_that_was_made_of_it() -> None:
+    windows = torch.tensor([[100.0, 80, 60], [20, 30, 12]])
+    keypoints = windows[:, None, :2] + windows[:, None, 2:] * (torch.rand(2, 9, 2) - 0.5)
+    mean = (keypoints - windows[:, None, :2]) / windows[:, None, 2:]
+    pixels, sigma = read_places(of_normal(mean, 0.02), windows)
+    torch.testing.assert_close(pixels, keypoints, rtol=0, atol=0.02)
+    torch.testing.assert_close(sigma, (0.02 * windows[:, 2:]).expand(-1, 9), rtol=0.02, atol=0)
+    # Of two peaks the higher one is read, not a place between them.
+    two = torch.logaddexp(of_normal(mean, 0.02) + math.log(0.6), of_normal(-mean.sign() * 0.4, 0.02) + math.log(0.4))
+    torch.testing.assert_close(read_places(two, windows)[0], keypoints, rtol=0, atol=0.05)
+
+
+def test_a_network_can_learn_from_the_tables_plane_alone() -> None:
+    net = CropNet(Stances(BLOCKS, True), pretrained=True)
+    for weights in net.backbone.parameters():
+        weights.requires_grad_(False)
+    crops = torch.zeros(2, 3, SIZE, SIZE)  # alike
+    plane = torch.tensor([[0.0, -0.6, -0.8, -0.2, 1], [0, -0.6, -0.8, 0.2, 1]])  # two scales
     with torch.no_grad():
-        before = net(crops, upward)[0]
-        torch.testing.assert_close(before[0], before[1], rtol=0, atol=0)  # at first the normal has no effect
-    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
-    for _ in range(60):
-        loss = torch.nn.functional.cross_entropy(net(crops, upward)[0], torch.tensor([3, 5]))
+        before = net(crops, plane)[0]
+        assert float((before[0] - before[1]).abs().max()) < 1e-2  # at first the plane has hardly any effect
+    optimizer = torch.optim.AdamW([weights for weights in net.parameters() if weights.requires_grad], 3e-3)
+    for _ in range(40):
+        loss = torch.nn.functional.cross_entropy(net(crops, plane)[0], torch.tensor([3, 5]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert float(loss.detach()) < 0.05  # by the crops alone 0.69
 
 
-class Given(CropNet):
-    """Predicts given values: for each crop `keypoints` (P, K, 2) px of class `stance` (P,)."""
-
-    def __init__(self, stances: Stances, keypoints: torch.Tensor, stance: torch.Tensor, windows: torch.Tensor) -> None:
-        super().__init__(stances, 16, WIDTHS[:4], DEPTHS[:3])
-        self.stances, self.given, self.stance, self.windows = stances, keypoints, stance, windows
-
-    def forward(self, crops: torch.Tensor, upward: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        self.upward = upward
-        keypoints = torch.zeros(len(crops), self.stances.total, 2)
-        relative = (self.given - self.windows[:, None, :2]) / self.windows[:, None, 2:]
-        for one, rows in enumerate(self.stances.rows[self.stance].tolist()):
-            for row, place in zip(reversed(rows), reversed(relative[one]), strict=True):  # a real one comes last
-                keypoints[one, row] = place
-        named = torch.nn.functional.one_hot(self.stance, len(self.stances)) * 40.0
-        return named, keypoints, torch.full((len(crops), self.given.shape[1]), -8.0)
-
-
-@pytest.mark.parametrize("apart", [False, True])
-@pytest.mark.parametrize("member", [0, 1, 5])
-def test_the_loss_of_the_truth_is_zero_in_any_symmetric_pose(
-    drawn: tuple[torch.Tensor, Targets], member: int, apart: bool
-) -> None:
-    images, targets = drawn
-    stances = Stances(BLOCKS, apart)
-    picture, slot = detectable(targets).nonzero(as_tuple=True)
-    kind = targets.model[picture, slot]
-    truth, _ = candidates(targets, picture, slot, kind, BLOCKS)
-    jitter = torch.rand(*targets.model.shape, 2, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    # The first window is moved as far as the first stage's may be off, the second as far as those of the second pass.
-    shifts = (jitter[picture, slot] * torch.tensor([1, SECOND_PASS])[:, None]).flatten(0, 1)
-    windows = jittered(windows_of(truth[:, 0], BLOCKS.real[kind]).repeat_interleave(2, 0), shifts)
-    predicted = truth[torch.arange(len(kind)), member % BLOCKS.members[kind].sum(1)].repeat_interleave(2, 0)
-    stance = stances.of(kind, _up(targets, picture, slot)).repeat_interleave(2)
-    perfect = Given(stances, predicted, stance, windows)
-    losses = crop_losses(perfect, stances, images, jitter, targets, BLOCKS, Weights())
-    assert len(kind) > 5
-    # A tenth of the windows, selected by the last number of their jitter, are without the table's normal.
-    both = picture.repeat_interleave(2)
-    upward = table_normals(windows, targets.intrinsics[both], targets.camera_from_world[both])
-    withheld = jitter[picture, slot].flatten(0, 1)[:, 3] < -0.8
-    assert 0 < withheld.sum() < len(withheld) / 3
-    torch.testing.assert_close(perfect.upward, upward.masked_fill(withheld[:, None], 0))
-    assert float(losses.miss_px) < 1e-3
-    assert float(losses.kind) < 1e-6
-    off = Given(stances, predicted + torch.tensor([0.3, 0.4]), stance, windows)
-    wrong = crop_losses(off, stances, images, jitter, targets, BLOCKS, Weights())
-    assert float(wrong.miss_px) == pytest.approx(0.5, abs=1e-3)
-    assert float(wrong.keypoints) > 100 * float(losses.keypoints)
-
-
-def test_the_average_over_shifted_windows_leaves_outliers_out(drawn: tuple[torch.Tensor, Targets]) -> None:
-    images, _ = drawn
-    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS[:4], DEPTHS[:3])
+def test_keypoints_depend_on_the_class_and_none_is_an_empty_batch() -> None:
+    stances = Stances(BLOCKS, True)
+    net = CropNet(stances, pretrained=True)
+    torch.nn.init.normal_(net.given.weight)
     with torch.no_grad():
-        net.out.weight.mul_(1e-3)
-        net.out.bias.mul_(1e-3)
-        net.film.weight.normal_()
-    windows = torch.tensor([[60.0, 50, 20], [90, 70, 40]])
-    picture = torch.tensor([0, 2])
-    upward = torch.tensor([[0.0, -0.6, -0.8], [0, 0, 0]])
-    stances, keypoints = [], []
-    for shift in ((0, 0), (0.045, 0.045), (-0.045, 0.045), (0.045, -0.045), (-0.045, -0.045)):
-        shifted = windows.clone()
-        shifted[:, :2] += torch.tensor(shift) * windows[:, 2:]
-        one = net.predict(images, picture, shifted, upward)
-        stances.append(one.stance.log_softmax(1))
-        keypoints.append(one.keypoints)
-    averaged = net.predict_averaged(images, picture, windows, upward)
-    torch.testing.assert_close(averaged.stance, torch.stack(stances).mean(0))
-    # This network predicts all keypoints near the window's center, and the centers are less than 8% apart.
-    torch.testing.assert_close(averaged.keypoints, torch.stack(keypoints).mean(0), rtol=1e-4, atol=1e-3)
-    with torch.no_grad():
-        net.out.weight.mul_(1e7)
-    wild = net.predict_averaged(images, picture, windows, upward)
-    first = net.predict(images, picture, windows, upward)
-    assert float(((wild.keypoints - first.keypoints).detach().norm(dim=-1) / windows[:, 2:]).max()) < 0.08
-
-
-def test_pictures_without_blocks_have_no_loss_and_no_gradient(drawn: tuple[torch.Tensor, Targets]) -> None:
-    images, targets = drawn
-    net = CropNet(Stances(BLOCKS, True), 16, WIDTHS[:4], DEPTHS[:3])
-    none = replace(targets, present=torch.zeros_like(targets.present))
-    jitter = torch.zeros(*targets.model.shape, 1, 4)
-    losses = crop_losses(net, Stances(BLOCKS, True), images, jitter, none, BLOCKS, Weights())
-    losses.total.backward()  # type: ignore[no-untyped-call]
-    assert float(losses.total.detach()) == 0
-    assert all(float(weight.grad.abs().max()) == 0 for weight in net.parameters() if weight.grad is not None)
-
-
-def test_the_crop_network_overfits_one_batch_and_the_detector_returns_its_output(
-    drawn: tuple[torch.Tensor, Targets],
-) -> None:
-    """The first stage gives the blocks' places only; kinds and keypoints are the crop network's."""
-    images, targets = drawn
-    torch.manual_seed(0)
-    config = KeypointConfig(widths=WIDTHS, depths=DEPTHS, features=8, stances=True, crop=32)
-    net = make_net(config, BLOCKS)
-    assert net.crops is not None
-    optimizer = torch.optim.AdamW(net.crops.parameters(), 3e-3)
-    jitter = torch.zeros(*targets.model.shape, 1, 4)
-    for _ in range(250):
-        losses = crop_losses(net.crops, net.stances, images, jitter, targets, BLOCKS, Weights(kind=6.0))
-        optimizer.zero_grad()
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    assert float(losses.kind.detach()) < 0.05
-    assert float(losses.miss_px) < 1.0
-
-    # A first stage with the right places and always the same class.
-    picture, slot = detectable(targets).nonzero(as_tuple=True)
-    kind = targets.model[picture, slot]
-    truth, _ = candidates(targets, picture, slot, kind, BLOCKS)
-    stance = net.stances.of(kind, _up(targets, picture, slot))
-    detector, views = Detector(net.eval(), BLOCKS, 160, 120), views_of(targets)
-    # Arrays with negative strides, such as BGR reversed to RGB, give the same detections.
-    rgb = np.ascontiguousarray(images[0].permute(1, 2, 0))
-    reversed_view = np.ascontiguousarray(rgb[..., ::-1])[..., ::-1]
-    for found, same in zip(*detector.find([rgb, reversed_view], [views[0], views[0]]), strict=True):
-        assert np.array_equal(found.pose.camera_from_block, same.pose.camera_from_block)
-    for one in range(len(images)):
-        mine = picture == one
-        count = int(mine.sum())
-        box = windows_of(truth[mine, 0], BLOCKS.real[kind[mine]])
-        corners = torch.tensor([[-1.0, -1], [1, 1]]) / 3  # a window is 1.5 times its box
-        places = (box[:, None, :2] + box[:, None, 2:] * corners)[:, torch.arange(truth.shape[2]) % 2]
-        nothing = torch.zeros(1, count)
-        peaks = Peaks(nothing + 1, nothing.long(), nothing, places[None], torch.zeros(1, *places.shape[:2]))
-        for times in (1, 2):  # the picture may be larger than the first stage's input
-            image = np.asarray(images[one].permute(1, 2, 0)).repeat(times, 0).repeat(times, 1)
-            proposals = detector._proposals(image, peaks, (160, 120), views[one].resized(times, times))
-            assert proposals.stance.tolist() == stance[mine].tolist()
-            assert proposals.share.min() > 0.9
-            wanted = (truth[mine] + 0.5) * times - 0.5
-            miss = (wanted - torch.from_numpy(proposals.keypoints)[:, None]).norm(dim=-1)
-            real = BLOCKS.real[kind[mine]][:, None]
-            miss = ((miss * real).sum(2) / real.sum(2)).masked_fill(~BLOCKS.members[kind[mine]], torch.inf).amin(1)
-            assert float(miss.max()) < 3 * times
+        output = net.predict(ramp(50, 60), torch.tensor([0]), torch.tensor([[30.0, 20, 30]]), torch.zeros(1, PLANE))
+        every = net.places(output.hidden.expand(len(stances), -1), torch.arange(len(stances)))
+        none = net.predict(ramp(50, 60), torch.tensor([0])[:0], torch.zeros(0, 3), torch.zeros(0, PLANE))
+        assert net.places(none.hidden, torch.zeros(0, dtype=torch.long)).shape == (0, stances.most, 2, POSITIONS)
+    assert output.stance.shape == (1, len(stances) + 1) and output.sized.shape == (1,)
+    assert every.shape == (len(stances), stances.most, 2, POSITIONS)
+    torch.testing.assert_close(every.exp().sum(-1), torch.ones(every.shape[:-1]))
+    assert float((every[1:] - every[:1]).abs().amax((1, 2, 3)).min()) > 0.01

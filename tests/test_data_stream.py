@@ -12,9 +12,11 @@ from builders import ROOT, sampler_of
 from simgen.config import compose
 from simgen.errors import ConfigError
 from simgen.schema import Randomize, Render
-from train.config import StreamConfig
+from train.config import StreamConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
-from train.data.stream import Stream
+from train.data.sources import Mixed, sources_of
+from train.data.stream import HELD_OUT, Stream
+from train.data.targets import Targets
 
 CONFIG = StreamConfig(scenes=["tabletop", "kuka_table"], width=64, height=48, epoch=3, validation=4, workers=0)
 
@@ -23,11 +25,17 @@ def randomize() -> Randomize:
     return compose("render", Render).randomize
 
 
-def same(a: Batch, b: Batch) -> bool:
+def alike(a: Batch, b: Batch) -> bool:
+    """The same pictures with the same targets."""
     return torch.equal(a.images, b.images) and all(
         torch.equal(value.nan_to_num(-7), getattr(b.targets, name).nan_to_num(-7))
         for name, value in vars(a.targets).items()
     )
+
+
+def same(a: Batch, b: Batch) -> bool:
+    """The same parts of the same pictures."""
+    return alike(a, b) and torch.equal(a.cut, b.cut) and torch.equal(a.jitter, b.jitter)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,123 @@ def test_worker_processes_draw_the_same(forward: list[Batch]) -> None:
     drawn = list(batches(Stream(CONFIG, randomize(), 5, 2), items, workers=1))
     assert len(drawn) == 2
     assert all(same(*pair) for pair in zip(drawn, forward[:2], strict=True))
+
+
+@pytest.fixture
+def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Streams draw black pictures, whose first pixel is their batch's number; it is noted which are drawn."""
+    monkeypatch.setattr("train.data.stream._KEPT", 20)  # of batches of two: 8 are kept
+    numbers: list[int] = []
+
+    def draw(self: Stream, number: int) -> Batch:
+        numbers.append(number)
+        images = torch.zeros(2, 3, 48, 64, dtype=torch.uint8)
+        images[:, 0, 0, 0] = number
+        empty = {name: torch.zeros(2, 3) for name in Targets.__dataclass_fields__}
+        none = torch.zeros(0)
+        return self._seen_again(Batch(images, Targets(**empty), torch.zeros(2, 2, 2), none, none), number, 0)
+
+    monkeypatch.setattr(Stream, "_draw", draw)
+    return numbers
+
+
+def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int]) -> None:
+    """Each time other parts are seen. Eight batches are used in turn, then the next eight: steps 0 to 23, 24 to 47."""
+    stream = Stream(CONFIG, randomize(), 5, 2, passes=3)
+    items = [stream[k] for k in range(48)]
+    shown = [int(item.images[0, 0, 0, 0]) for item in items]
+    assert shown == 3 * [*range(8)] + 3 * [*range(8, 16)]
+    assert numbered == [*range(16)]  # each is drawn once
+    for number in range(16):
+        thrice = [item for item, one in zip(items, shown, strict=True) if one == number]
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            assert alike(thrice[a], thrice[b])
+            assert not (thrice[a].cut == thrice[b].cut).any() and not (thrice[a].jitter == thrice[b].jitter).any()
+    every = torch.cat([torch.cat([item.cut.flatten(), item.jitter.flatten()]) for item in items])
+    assert len(every.unique()) > 0.99 * len(every) and float(every.min()) < -0.9 and float(every.max()) > 0.9
+    # The first time it is what a stream without repetition shows.
+    once = Stream(CONFIG, randomize(), 5, 2)
+    assert all(same(once[k], items[k + 16 * (k // 8)]) for k in range(16))
+
+
+def test_any_step_is_the_same_from_a_new_stream_and_in_any_number_of_processes(numbered: list[int]) -> None:
+    """As after an interruption; and of four processes each draws a quarter of the batches, each of them once."""
+    whole = Stream(CONFIG, randomize(), 5, 2, passes=3)
+    items = [whole[k] for k in range(48)]
+    for k in (47, 0, 20, 24, 7):
+        assert same(Stream(CONFIG, randomize(), 5, 2, passes=3)[k], items[k])
+    back = [whole[k] for k in (3, 30, 3)]
+    assert same(back[0], back[2]) and same(back[0], items[3]) and same(back[1], items[30])
+    numbered.clear()
+    for rank in range(4):
+        mine = Stream(CONFIG, randomize(), 5, 2, passes=3)
+        assert all(same(mine[k], items[k]) for k in Items(12, rank, 4))
+    assert sorted(numbered) == [*range(16)]
+
+
+def test_what_a_process_keeps_is_not_what_it_sends(numbered: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent tensors stay in shared memory with an open file each: of some hundred batches more than a process may have."""
+    stream = Stream(CONFIG, randomize(), 5, 2, passes=3)
+    monkeypatch.setattr("train.data.stream.get_worker_info", lambda: object())
+    for item in (0, 8):  # where it is drawn, and where it is used again
+        batch = stream[item]
+        for value in (batch.images, batch.tables, *vars(batch.targets).values()):
+            value.share_memory_()
+    kept = stream._drawn[0]
+    assert not any(value.is_shared() for value in (kept.images, kept.tables, *vars(kept.targets).values()))
+    assert alike(kept, stream[16])
+
+
+def test_passes_of_drawn_pictures(stream: Stream, forward: list[Batch]) -> None:
+    again = Stream(CONFIG, randomize(), 5, 2, passes=2)
+    assert same(again[1], forward[1])
+    later = again[again.kept + 1]
+    assert alike(later, forward[1]) and not (later.cut == forward[1].cut).any()
+
+
+def train_config(*overrides: str) -> TrainConfig:
+    small = ["data.scenes=[tabletop]", "data.width=64", "data.height=48", "trainer.batch_size=2", "out=x"]
+    return compose("train", TrainConfig, [*small, *overrides])
+
+
+def test_half_of_the_held_out_pictures_wear_photographs() -> None:
+    """And are otherwise as those of the training: here one cube before a fixed camera. Model selection, calibration and its
+    test have as many of both, none in common."""
+    own = ["randomize.blocks.count=1", "randomize.blocks.model=cube", "randomize.camera.distance=0.5"]
+    sources = sources_of(train_config("data.validation=5", "data.passes=3", *own))
+    assert isinstance(sources.held_out, Mixed) and isinstance(sources.training, Stream) and sources.training.passes == 3
+    assert [list(part) for part in (sources.choose, sources.learn, sources.check)] == [
+        [*range(4)], [*range(4, 8)], [*range(8, 12)],
+    ]  # fmt: skip
+    plain, worn = sources.held_out.sources
+    assert isinstance(plain, Stream) and isinstance(worn, Stream) and plain.passes == worn.passes == 1
+    assert [one.pipelines[0].sampler.draws_photographs for one in (sources.training, plain, worn)] == [
+        False,
+        False,
+        True,
+    ]
+    for part in (sources.training, plain, worn):
+        leaves = part.pipelines[0].source.randomize
+        assert (leaves.blocks.count, leaves.blocks.model, leaves.camera.distance) == (1, "cube", 0.5)
+    preset = compose("train", TrainConfig, ["randomize=photographs"]).randomize
+    assert worn.pipelines[0].source.randomize.table == preset.table
+    assert worn.pipelines[0].source.seed == plain.pipelines[0].source.seed == HELD_OUT
+    for k in (0, 1, 2):
+        assert same(sources.held_out[k], (plain, worn)[k % 2][k // 2])
+    alone = sources_of(train_config("data.validation=5", "data.photographs=false", *own))
+    assert isinstance(alone.held_out, Stream) and alone.each == 3
+    assert same(alone.held_out[1], plain[1])
+    assert "each used 3 times" in sources.summary
+
+
+def test_without_the_photographs_a_training_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ConfigError("photographs: skimage/data/x.png is missing; install the packages with pip install x")
+
+    monkeypatch.setattr("simgen.pipeline.photographs", missing)
+    with pytest.raises(ConfigError, match=r"^data\.photographs: .*pip install x, or use data\.photographs=false$"):
+        sources_of(train_config())
+    sources_of(train_config("data.photographs=false"))
 
 
 def test_no_two_pictures_are_alike(forward: list[Batch]) -> None:

@@ -15,8 +15,8 @@ from simgen.render.pinhole import behind_lens
 from simgen.render.tracing import lens as lens_kernel
 from simgen.silhouette import silhouette
 from train.blocks.kinds import BlockSet
-from train.nets.crop_net import table_normals
-from train.nets.losses import _project
+from train.nets.crop_net import planes_of
+from train.nets.truth import _project
 from train.pose.solve import solve_free, solve_on_table
 from train.pose.view import View
 
@@ -161,17 +161,19 @@ def test_the_gradient_on_the_axis_of_a_fisheye_lens_is_finite() -> None:
     np.testing.assert_allclose(leaf.grad[0, 0, 0, :2], [230, 221], rtol=1e-5)
 
 
-def test_a_crop_gets_the_tables_normal_along_the_ray_of_a_fisheye_lens() -> None:
-    pixels = np.array([[20.0, 30], [300, 200]])
+def test_a_crop_gets_the_tables_plane_along_the_ray_of_a_fisheye_lens() -> None:
+    pixels = np.array([[60.0, 90], [300, 200]])
     windows = torch.tensor(np.c_[pixels, [30.0, 30]]).float()
     lens = torch.tensor(padded(LENSES["fisheye"])).float().expand(2, 9)
     camera = torch.tensor(CAMERA).float().expand(2, 3, 3)
-    upward = table_normals(windows, camera, torch.tensor(POSE).float().expand(2, 4, 4), lens).numpy()
-    for pixel, one in zip(pixels, upward, strict=True):
+    planes = planes_of(windows, camera, torch.tensor(POSE).float().expand(2, 4, 4), lens).numpy()
+    for pixel, one in zip(pixels, planes, strict=True):
         ray = unproject(pixel[None], CAMERA, LENSES["fisheye"])[0]
+        depth = POSE[:3, 2] @ POSE[:3, 3] / (POSE[:3, 2] @ ray)  # of the table along the optical axis
+        assert depth > 0 and 0.1 * np.exp(one[3]) == pytest.approx(30 * depth / CAMERA[0, 0], rel=1e-4)
         ray /= np.linalg.norm(ray)
         axis = np.cross(ray, [0, 0, 1])
         turn = Rotation.from_rotvec(np.arccos(ray[2]) * axis / np.linalg.norm(axis))
-        np.testing.assert_allclose(one, turn.apply(POSE[:3, 2]), atol=1e-5)
+        np.testing.assert_allclose(one[:3], turn.apply(POSE[:3, 2]), atol=1e-5)
     seen = project(unproject(pixels, CAMERA, LENSES["fisheye"]), CAMERA, LENSES["fisheye"])
     np.testing.assert_allclose(seen, pixels, atol=1e-9)

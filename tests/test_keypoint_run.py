@@ -1,8 +1,11 @@
 """Runs of model=keypoints: they are reproducible, resume exactly, and two processes do the work of one."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +16,30 @@ from builders import OLD_TABLETOP, ROOT, run_command
 from test_tobin_run import assert_same
 
 from simgen.config import compose, main
-from simgen.errors import CheckpointError
+from simgen.errors import CheckpointError, ConfigError, SimgenError
 from simgen.files import sha256_of
 from train.__main__ import COMMANDS
-from train.config import ExportConfig, TrainConfig, check_train
+from train.config import TrainConfig, check_train
 from train.data.sources import sources_of
 from train.detect.detector import load_detector
-from train.detect.export import export
+from train.fit import training
+from train.fit.step import Losses
 from train.fit.training import KeypointTraining, _blend_of, train_keypoints
+from train.pose.view import View
 from train.tobin.checkpoint import load_checkpoint
 
 TINY = [
     "model=keypoints",
     "data=stream",
-    "model.widths=[8,8,16,16,16]",
-    "model.depths=[1,1,1,1]",
-    "model.features=8",
     "data.scenes=[tabletop]",
     "data.width=64",
     "data.height=48",
-    "data.epoch=3",
-    "data.validation=4",
+    "data.epoch=2",
+    "data.passes=2",
+    "data.validation=2",
+    "data.photographs=false",
     "data.workers=0",
-    "trainer.batch_size=4",
+    "trainer.batch_size=2",
     "trainer.epochs=3",
     "trainer.accelerator=cpu",
     *OLD_TABLETOP,  # without clutter and generated pictures: what is drawn makes no difference to a run
@@ -46,6 +50,17 @@ def config_of(out: Path, *overrides: str) -> TrainConfig:
     config = compose("train", TrainConfig, [*TINY, *overrides, f"out={out}"])
     check_train(config)
     return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    """A detection network's input of 64 x 48 px, and two batches that are used again before others are drawn: each epoch
+    repeats pictures of the one before, or leaves some to the next."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.fit.step.CUT", (64, 48))
+        patch.setattr("train.data.stream._KEPT", 4)
+        patch.setattr("train.data.stream._TOGETHER", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +85,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
 
     def dies(self: KeypointTraining, *arguments: Any) -> None:
         original(self, *arguments)
-        if self.global_step == 3 * killed_after + 2:
+        if self.global_step == 2 * killed_after + 1:
             raise MemoryError("killed")
 
     monkeypatch.setattr(KeypointTraining, "on_train_batch_end", dies)
@@ -83,29 +98,82 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
     assert json.loads((out / "metrics.json").read_text()) == json.loads((straight / "metrics.json").read_text())
 
 
-def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
-    """DDP: two processes of batch 2 average their gradients of the pictures that one process of batch 4 sees.
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_epoch(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second epoch: last.ckpt is that of the first, and from there the run ends as one without the fault."""
 
-    The focal loss is a mean over the blocks of a process, so the two agree where both see as many; here they are made
-    to: one block in each picture, always seen.
+    def breaks(losses_of: Any, after: int) -> Any:
+        calls = 0
+
+        def broken(*given: Any) -> Losses:
+            nonlocal calls
+            calls += 1
+            losses: Losses = losses_of(*given)
+            object.__setattr__(losses, "total", losses.total * (torch.nan if calls > after else 1))
+            return losses
+
+        return broken
+
+    out, config = tmp_path / "run", config_of(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "losses_of", breaks(training.losses_of, 2 + 1 + 1))  # an epoch, its validation, a step
+        with pytest.raises(
+            SimgenError, match=r"^step 3: the training loss is nan; last\.ckpt .*model\.lr below 0\.001, or"
+        ):
+            train_keypoints(config)
+    content = load(out / "last.ckpt")
+    assert content["epoch"] == 0 and all(torch.isfinite(value).all() for value in content["state_dict"].values())
+    assert not list(out.glob("*.part")) and not (out / "metrics.json").exists()
+    before = sha256_of(out / "last.ckpt")
+    with monkeypatch.context() as patch:  # and of its validation
+        patch.setattr(training, "losses_of", breaks(training.losses_of, 2))
+        with pytest.raises(SimgenError, match=r"^epoch 2: the validation loss is nan; last\.ckpt .*"):
+            train_keypoints(config)
+    assert sha256_of(out / "last.ckpt") == before
+    train_keypoints(config)
+    assert_same(load(out / "last.ckpt")["state_dict"], load(straight / "last.ckpt")["state_dict"])
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+    """DDP: two processes of batch 1 average their gradients of the pictures that one process of batch 2 sees.
+
+    The losses are means over the crops of a process, so the two agree where both have as many; here they are made to: one
+    block in each picture, always seen, and no false positives.
     """
     overrides = [
-        *TINY, "data.width=96", "data.height=72", "data.epoch=2", "trainer.epochs=1", "randomize.blocks.count=1",
-        "randomize.distractors.count=0", "randomize.blocks.place=[0,0]", "randomize.blocks.model=cube",
-        "randomize.camera.aim=[0,0,0]", "randomize.camera.distance=0.45",
+        *TINY, "data.width=96", "data.height=72", "data.epoch=1", "data.passes=1", "trainer.epochs=1",
+        "randomize.blocks.count=1", "randomize.distractors.count=0", "randomize.blocks.place=[0,0]",
+        "randomize.blocks.model=cube", "randomize.camera.aim=[0,0,0]", "randomize.camera.distance=0.45",
     ]  # fmt: skip
-    arguments = [*overrides, "trainer.batch_size=4", f"out={tmp_path / 'one'}"]
-    alone = run_command(lambda: main("train", COMMANDS, default="train"), "train", *arguments)
-    arguments = [*overrides, "trainer.batch_size=2", "trainer.devices=2", f"out={tmp_path / 'two'}"]
-    command = [sys.executable, "-m", "train", *arguments]
-    both = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    arguments = [*overrides, "trainer.batch_size=2", f"out={tmp_path / 'one'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.fit.step._LEAST_HEAT", 2)
+        alone = run_command(lambda: main("train", COMMANDS, default="train"), "train", *arguments)
+    script = tmp_path / "patched.py"  # Lightning starts it again for the second process
+    script.write_text(
+        "import sys\n"
+        "import train.fit.step as step\n"
+        "from simgen.config import main\n"
+        "from train.__main__ import COMMANDS\n"
+        "step.CUT, step._LEAST_HEAT = (64, 48), 2\n"
+        "sys.exit(main('train', COMMANDS, default='train'))\n"
+    )
+    arguments = [*overrides, "trainer.batch_size=1", "trainer.devices=2", f"out={tmp_path / 'two'}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), *arguments]
+    both = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     for done in (alone, both):
         assert done.returncode == 0, done.stderr
-        assert "from 8 pictures" in done.stdout
-    one, two = (load(tmp_path / name / "last.ckpt")["state_dict"] for name in ("one", "two"))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-5, msg=name)
+        assert "from 2 pictures" in done.stdout
+    one, two = (load(tmp_path / name / "last.ckpt")["optimizer_states"][0]["state"] for name in ("one", "two"))
+    assert one.keys() == two.keys() and len(one) > 100
+    for (
+        number,
+        state,
+    ) in one.items():  # a tenth of the step's gradient; the weights' change is hardly more than its sign
+        off = two[number]["exp_avg"] - state["exp_avg"]
+        assert float(off.norm()) <= 1e-2 * float(state["exp_avg"].norm()) + 1e-7, number
 
 
 def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,17 +181,25 @@ def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch
     original = KeypointTraining.on_train_batch_end
 
     def notes(self: KeypointTraining, *arguments: Any) -> None:
-        seen.append(self.model.out.weight.detach().clone())
+        seen.append(self.model.crops.out.weight.detach().clone())
         original(self, *arguments)
 
     monkeypatch.setattr(KeypointTraining, "on_train_batch_end", notes)
-    train_keypoints(config_of(tmp_path / "run", "trainer.epochs=1", "model.average=0.9"))
+    # A network from scratch: its running statistics are the last ones.
+    more = ["trainer.epochs=1", "data.epoch=3", "model.average=0.9", "model.backbone=scratch"]
+    train_keypoints(config_of(tmp_path / "run", *more))
     average = seen[0]
     assert len(seen) == 3
     for weight, keep in zip(seen[1:], (2 / 11, 3 / 12), strict=True):  # short at first: 0.9 is reached at the 80th
         average = keep * average + (1 - keep) * weight
     state = load(tmp_path / "run" / "last.ckpt")["state_dict"]
-    torch.testing.assert_close(state["average.module.out.weight"], average)
+    torch.testing.assert_close(state["average.module.crops.out.weight"], average)
+    statistics = [name for name in state if name.endswith("running_mean") and name.startswith("model.")]
+    assert len(statistics) > 50
+    for name in statistics:
+        assert torch.equal(state[name.replace("model.", "average.module.", 1)], state[name]) and state[name].any()
+    net = load_detector(tmp_path / "run" / "best.ckpt").net
+    assert not net.training and torch.equal(net.crops.out.weight, state["average.module.crops.out.weight"])
 
 
 def test_the_initial_weights_have_no_part_in_the_average() -> None:
@@ -142,8 +218,11 @@ def test_the_initial_weights_have_no_part_in_the_average() -> None:
 
 def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_path: Path) -> None:
     detector = load_detector(straight / "best.ckpt")
-    assert (detector.width, detector.height) == (64, 48)
-    assert "cube" in detector.blocks.names
+    assert "cube" in detector.blocks.names and detector.net.stances.apart
+    # A picture in which it sees nothing, and one of noise.
+    noise = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3)).astype(np.uint8)
+    view = View(np.array([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]]), np.zeros(5))
+    assert len(detector.find([np.zeros_like(noise[0]), *noise], [view] * 3)) == 3
     with pytest.raises(CheckpointError, match=r"best\.ckpt"):
         load_checkpoint(straight / "best.ckpt")
     broken = load(straight / "best.ckpt")
@@ -151,110 +230,34 @@ def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_pa
     torch.save(broken, tmp_path / "broken.ckpt")
     with pytest.raises(CheckpointError, match="do not fit"):
         load_detector(tmp_path / "broken.ckpt")
+    older = load(straight / "best.ckpt")
+    older["model"] |= {"widths": [8, 8, 16, 16, 16], "crop": 32}  # keys of the networks up to now
+    torch.save(older, tmp_path / "older.ckpt")
+    with pytest.raises(CheckpointError, match=r"older\.ckpt: .* is of another version; train again"):
+        load_detector(tmp_path / "older.ckpt")
 
 
 def test_validation_pictures_are_never_trained_on(straight: Path) -> None:
     config = config_of(straight)
     sources = sources_of(config)
-    trained = np.concatenate([sources.training[k].images.flatten(1).numpy() for k in range(9)])
+    trained = np.concatenate([sources.training[k].images.flatten(1).numpy() for k in range(6)])
     parts = [[*part] for part in (sources.choose, sources.learn, sources.check)]
     assert parts == [[0], [1], [2]]
     validated = np.concatenate([sources.held_out[k].images.flatten(1).numpy() for k in range(3)])
     assert not any((trained == row).all(1).any() for row in validated)
 
 
-def test_a_training_begins_with_the_weights_of_another(straight: Path, tmp_path: Path) -> None:
-    """Its outputs are those of the other model; parts that the other lacks begin with random weights."""
-    detector = load_detector(straight / "best.ckpt")
-    config = config_of(tmp_path / "run", f"model.start={straight / 'best.ckpt'}", "model.table_weight=1")
-    sources = sources_of(config)
-    torch.manual_seed(3)
-    module = KeypointTraining(config, sources.blocks, sources.size)
-    images = sources.training[0].images
-    with torch.inference_mode():
-        expected = detector.net.maps(detector.net(images))
-        for net in (module.model, module.average.module):
-            maps = net.maps(net(images))
-            for name in ("heat", "stance", "log_scale"):
-                torch.testing.assert_close(getattr(maps, name), getattr(expected, name))
-            every = [which.all_keypoints(which(images)[0]) for which in (net, detector.net)]
-            torch.testing.assert_close(*every)
-            assert maps.table is not None and float(maps.table.abs().max()) < 0.5
-    train_keypoints(config)
-    described = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert described["start_sha256"] == sha256_of(straight / "best.ckpt")
-    # And back: the part that is not configured is left out.
-    back = config_of(tmp_path / "back", f"model.start={tmp_path / 'run' / 'best.ckpt'}")
-    begun = KeypointTraining(back, sources.blocks, sources.size).model
-    learnt = load_detector(tmp_path / "run" / "best.ckpt").net
-    torch.testing.assert_close(begun.maps(begun(images)).heat, learnt.maps(learnt(images)).heat)
+def test_another_configuration_does_not_resume_a_run(straight: Path, tmp_path: Path) -> None:
+    """Not even in how often each picture is used, nor with other weights at the beginning."""
+    shutil.copytree(straight, tmp_path / "run")
+    for override in ("data.passes=3", "model.backbone=scratch", "model.backbone_lr=1e-4", "model.clip=1"):
+        with pytest.raises(ConfigError, match=override.partition("=")[0].replace(".", r"\.")):
+            train_keypoints(config_of(tmp_path / "run", override))
 
 
-def test_the_crop_network_learns_while_the_first_stage_is_frozen(straight: Path, tmp_path: Path) -> None:
-    start = straight / "best.ckpt"
-    config = config_of(
-        tmp_path / "run", f"model.start={start}", "model.crop=32", "model.frozen=true", "data.validation=24"
-    )
-    sources = sources_of(config)
-    begun = KeypointTraining(config, sources.blocks, sources.size).model
-    assert begun.crops is not None
-    torch.testing.assert_close(begun.crops.down[2].state_dict(), begun.down[2].state_dict(), rtol=0, atol=0)
-    train_keypoints(config)
-    first, both = load_detector(start).net, load_detector(tmp_path / "run" / "best.ckpt").net
-    learnt = {name: value for name, value in both.state_dict().items() if not name.startswith("crops.")}
-    torch.testing.assert_close(learnt, dict(first.state_dict()), rtol=0, atol=0)
-    assert both.crops is not None
-    assert not torch.equal(both.crops.down[2][0].conv1.weight, first.down[2][0].conv1.weight)
-    last = json.loads((tmp_path / "run" / "metrics.json").read_text())["history"][-1]
-    assert last["val_loss"] > 0
-    exported = export(ExportConfig(str(tmp_path / "run" / "best.ckpt"), str(tmp_path / "both.onnx")))
-    assert max(exported["difference"], exported["crops"]["difference"]) <= 1e-4
-    described = json.loads((tmp_path / "both.json").read_text())["crops"]
-    assert (described["size"], described["margin"]) == (32, 1.5)
-    assert (tmp_path / described["file"]).stat().st_size == exported["crops"]["bytes"]
-    assert {path.name for path in tmp_path.glob("*.onnx*")} == {"both.onnx", "both.crops.onnx"}
-    # The next run starts from both stages, and one without a crop network leaves that out.
-    again = config_of(tmp_path / "again", f"model.start={tmp_path / 'run' / 'best.ckpt'}", "model.crop=32")
-    torch.testing.assert_close(
-        KeypointTraining(again, sources.blocks, sources.size).model.state_dict(), both.state_dict(), rtol=0, atol=0
-    )
-    alone = config_of(tmp_path / "alone", f"model.start={tmp_path / 'run' / 'best.ckpt'}")
-    assert KeypointTraining(alone, sources.blocks, sources.size).model.crops is None
-    other = config_of(tmp_path / "other", f"model.start={tmp_path / 'run' / 'best.ckpt'}", "model.crop=48")
-    with pytest.raises(CheckpointError, match=r"^model\.start: .*a network of another size, by its crops\."):
-        KeypointTraining(other, sources.blocks, sources.size)
-    # The crop network of another width or depth does not start from it.
-    double = [2 * width for width in config.model.widths[:4]]
-    other = config_of(
-        tmp_path / "other",
-        f"model.start={tmp_path / 'run' / 'best.ckpt'}",
-        "model.crop=32",
-        f"model.crop_widths={double}",
-    )
-    with pytest.raises(CheckpointError, match=r"^model\.start: .*a network of another size, by its crops\."):
-        KeypointTraining(other, sources.blocks, sources.size)
-    for widths in ([], double):
-        deeper = config_of(
-            tmp_path / "other",
-            f"model.start={tmp_path / 'run' / 'best.ckpt'}",
-            "model.crop=32",
-            f"model.crop_widths={widths}",
-            "model.depths=[1,1,2,2]",
-        )
-        with pytest.raises(CheckpointError, match=r"^model\.start: .*a network of another size, by its "):
-            KeypointTraining(deeper, sources.blocks, sources.size)
-
-
-@pytest.mark.parametrize(
-    ("override", "reason"),
-    [
-        ("model.features=16", "a network of another size"),
-        ("model.depths=[1,1,2,1]", r"a network of another size, by its down\."),
-        ("data.scenes=[kuka_table]", "expected the kinds and sizes"),
-    ],
-)
-def test_a_start_of_another_kind_is_refused(straight: Path, tmp_path: Path, override: str, reason: str) -> None:
-    config = config_of(tmp_path / "run", f"model.start={straight / 'best.ckpt'}", override)
-    sources = sources_of(config)
-    with pytest.raises(CheckpointError, match=rf"^model\.start: .*{reason}"):
-        KeypointTraining(config, sources.blocks, sources.size)
+def test_pictures_without_any_block_are_trained_on(tmp_path: Path) -> None:
+    """By one process and, because each weight has a gradient, by several; there is nothing to calibrate on."""
+    more = ["randomize.blocks.count=0", "randomize.distractors.count=0", "trainer.epochs=1", "data.epoch=1"]
+    train_keypoints(config_of(tmp_path / "run", *more))
+    (row,) = json.loads((tmp_path / "run" / "metrics.json").read_text())["history"]
+    assert row["val_miss"] == 0 and np.isfinite(row["val_loss"])

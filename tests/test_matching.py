@@ -13,7 +13,7 @@ from simgen.config import compose
 from simgen.dataset.read import BopDataset, open_dataset
 from simgen.dataset.scenes import Instance
 from simgen.errors import DatasetError
-from simgen.geometry import Array, inverse, rigid, rotation_about
+from simgen.geometry import Array, rigid, rotation_about
 from simgen.schema import Render
 from simgen.workers import render
 from train.blocks.kinds import BlockSet, Kind
@@ -34,7 +34,6 @@ class Given:
 
     detections: list[list[Detection]]
     blocks: BlockSet = field(default_factory=lambda: BLOCKS)
-    located: list[View | None] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
 
     def find(self, pictures: Sequence[object], views: Sequence[View]) -> list[list[Detection]]:
@@ -42,15 +41,11 @@ class Given:
         first, self.detections = self.detections[: len(pictures)], self.detections[len(pictures) :]
         return first
 
-    def locate(self, picture: object, guess: View, eye: Array | None = None) -> View | None:
-        located, self.located = self.located[0], self.located[1:]
-        return located
-
 
 def detection(kind: Kind, pose: Array, confidence: float, score: float | None = None) -> Detection:
     one, count = Pose(pose, np.eye(6), 1.0), len(kind.keypoints)
     score = confidence if score is None else score
-    return Detection(kind, score, confidence, np.zeros((count, 2)), np.ones(count), one, one)
+    return Detection(kind, score, confidence, np.ones(4), np.zeros((count, 2)), np.ones(count), one, one)
 
 
 @pytest.fixture(scope="module")
@@ -115,26 +110,6 @@ def test_a_more_confident_detection_elsewhere_is_a_false_positive_but_may_be_the
     assert alone
     for result in alone:
         assert result.xy > 0.5 * result.kind.diameter if score > 0.6 else result.xy < 1e-6
-
-
-def test_places_follow_from_the_estimated_camera(dataset: BopDataset) -> None:
-    """A camera half a meter off shifts them by half a meter; without a camera there are no detections."""
-    shift = rigid(np.eye(3), np.array([0.5, 0, 0]))
-    detections = [
-        [detection(kind_of(dataset, o), o.camera_from_block, 0.9) for o in p.instances] for p in dataset.pictures
-    ]
-    located = [
-        View(p.intrinsics, p.distortion, p.camera_from_world @ inverse(shift)) if k % 2 else None
-        for k, p in enumerate(dataset.pictures)
-    ]
-    detector = Given(detections, located=located)
-    for result in match_dataset(detector, dataset, 5, 45.0):  # type: ignore[arg-type]
-        if not isinstance(result, BlockResult):
-            continue
-        if result.picture.image_id % 2:
-            assert result.xy == pytest.approx(0.5)
-        else:
-            assert result.detection is None and result.predicted is dataset.table_center
 
 
 def test_the_predicted_place_of_a_missed_block_is_the_tables_center(dataset: BopDataset) -> None:
@@ -291,20 +266,18 @@ def test_the_worst_are_shown_first(dataset: BopDataset) -> None:
     assert not has(draw_overlays(pictures, [beside_it], [], 0.51), RED)
 
 
-def test_with_an_estimated_camera_the_tables_edges_have_a_margin(dataset: BopDataset) -> None:
-    """An error of some centimeters in the camera shifts all detections, also of a block on the table's edge."""
+def test_the_detector_gets_the_camera_and_the_table_of_each_picture(dataset: BopDataset) -> None:
     assert dataset.table_center is not None and dataset.table_size is not None
-    least, greatest = dataset.table_center - dataset.table_size / 2, dataset.table_center + dataset.table_size / 2
-    known = Given([[] for _ in dataset.pictures])
-    list(match_dataset(known, dataset, 5))  # type: ignore[arg-type]
-    unknown = Given(
-        [[] for _ in dataset.pictures], located=[View(p.intrinsics, p.distortion) for p in dataset.pictures]
-    )
-    list(match_dataset(unknown, dataset, 5, nominal_fov=45.0))  # type: ignore[arg-type]
-    for views, margin in ((known.views, 0.0), (unknown.views, 0.1)):
-        assert len(views) == len(dataset.pictures)
-        for view in views:
-            np.testing.assert_allclose(view.table, [least - margin, greatest + margin])
+    ends = [dataset.table_center - dataset.table_size / 2, dataset.table_center + dataset.table_size / 2]
+    unknown = replace(dataset, pictures=tuple(replace(one, camera_from_table=None) for one in dataset.pictures))
+    for data in (dataset, unknown):
+        detector = Given([[] for _ in data.pictures])
+        results = [one for one in match_dataset(detector, data, 5) if isinstance(one, BlockResult)]  # type: ignore[arg-type]
+        assert len(detector.views) == len(data.pictures)
+        for view, picture in zip(detector.views, data.pictures, strict=True):
+            assert view.camera_from_table is picture.camera_from_table and view.intrinsics is picture.intrinsics
+            np.testing.assert_allclose(view.table, ends)
+        assert {bool(np.isnan(one.xy)) for one in results} == {data is unknown}
 
 
 def test_medians_are_of_all_blocks(dataset: BopDataset) -> None:

@@ -172,15 +172,14 @@ def test_a_distant_block_is_detected_by_its_pose_on_the_table() -> None:
     assert view.camera_from_table is not None
     truth = view.camera_from_table @ rigid(np.eye(3), np.array([0.3, 0.1, 0])) @ kind.rests[0]
     pixels = project(transform_points(truth, kind.keypoints), view.intrinsics, view.distortion)
-    proposals = _Proposals(np.array([number]), np.ones(1), np.ones(1), pixels[None], np.full((1, len(pixels)), 0.5))
+    proposals = _Proposals(np.array([number]), np.ones((1, 4)), pixels[None], np.full((1, len(pixels)), 0.5))
     net = SimpleNamespace(stances=Stances(BLOCKS, apart=False))
-    detector = Detector(net, BLOCKS, 640, 480)  # type: ignore[arg-type]
-    picture = np.zeros((480, 640, 3), np.uint8)
-    (detection,) = detector._detections(proposals, view, picture)
+    detector = Detector(net, BLOCKS)  # type: ignore[arg-type]
+    (detection,) = detector._detections(proposals, view)
     assert detection.free is None and detection.on_table is detection.pose
     np.testing.assert_allclose(detection.pose.camera_from_block, truth, atol=1e-9)
     assert np.isfinite(detection.features).all()
     line = json.loads(json.dumps(describe(detection, view), allow_nan=False))
     assert line["on_table"] is True
     # Without a table there is no pose at all.
-    assert detector._detections(proposals, View(view.intrinsics, view.distortion), picture) == []
+    assert detector._detections(proposals, View(view.intrinsics, view.distortion)) == []

@@ -39,13 +39,25 @@ def test_each_rest_belongs_to_one_class_of_its_kind(apart: bool) -> None:
         assert sorted(np.concatenate(own).tolist()) == list(range(len(kind.rests)))
 
 
-def test_separate_classes_share_no_keypoint() -> None:
-    counts = [len(BLOCKS.kinds[int(kind)].keypoints) for kind in APART.kind]
-    rows = [row for own, count in zip(APART.rows.tolist(), counts, strict=True) for row in own[:count]]
-    assert sorted(rows) == list(range(APART.total))
+def test_the_likeliest_class_is_of_the_likeliest_kind() -> None:
+    """A cylinder that stands with 0.3 or lies with 0.3 is likelier than a cube with 0.4."""
+    probability = torch.zeros(2, len(APART))
+    cylinder, cube = ((APART.kind == BLOCKS.names.index(name)).nonzero()[:, 0] for name in ("cylinder", "cube"))
+    probability[0, cylinder] = torch.tensor([0.29, 0.31])
+    probability[:, cube[0]] = torch.tensor([0.4, 1])
+    stance, share = APART.likeliest(probability)
+    assert stance.tolist() == [int(cylinder[1]), int(cube[0])]
+    torch.testing.assert_close(share, torch.tensor([0.6, 1.0]))
     kinds = Stances(BLOCKS, apart=False)
-    assert len(kinds) == len(BLOCKS) and kinds.total == BLOCKS.keypoints.shape[1]
-    assert (kinds.rows == torch.arange(kinds.total)).all()
+    assert len(kinds) == kinds.kinds == APART.kinds == len(BLOCKS)
+    assert kinds.most == APART.most == max(len(kind.keypoints) for kind in BLOCKS.kinds)
+    assert kinds.likeliest(torch.zeros(0, len(kinds)))[0].shape == (0,)
+
+
+def test_a_block_whose_table_is_unknown_is_of_its_kind() -> None:
+    kinds = Stances(BLOCKS, apart=False)
+    every = torch.arange(len(BLOCKS))
+    assert torch.equal(kinds.of(every, torch.full((len(BLOCKS), 3), torch.nan)), every)
 
 
 def test_a_block_is_of_the_class_of_the_side_it_lies_on() -> None:

@@ -113,28 +113,41 @@ def test_a_value_out_of_range_is_named(override: str, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("override", "key"),
     [
-        (["model.crop=40"], r"model\.crop: got 40; expected 0 or a multiple of 16"),
-        (["model.crop=-16"], r"model\.crop: got -16; expected"),
-        (["model.crop_widths=[8,16,16,32]"], r"model\.crop_widths: got \[8, 16, 16, 32\] without a second stage"),
-        (["model.crop=32", "model.crop_widths=[8,16]"], r"model\.crop_widths: got \[8, 16\]; expected 4 numbers"),
-        (["model.crop=32", "model.crop_widths=[8,16,16,12]"], r"model\.crop_widths: got 12; expected multiples of 8"),
-        (
-            ["model.frozen=true", "model.start=shipped"],
-            r"model\.frozen: without a second stage .* expected model\.crop",
-        ),
-        (["model.frozen=true", "model.crop=64"], r"model\.frozen: .* expected .* a model\.start"),
+        ("model.backbone=resnet", "model.backbone"),
+        ("model.lr=0", "model.lr"),
+        ("model.backbone_lr=-1", "model.backbone_lr"),
+        ("model.backbone_lr=inf", "model.backbone_lr"),
+        ("model.weight_decay=-0.1", "model.weight_decay"),
+        ("model.weight_decay=nan", "model.weight_decay"),
+        ("model.clip=0", "model.clip"),
+        ("model.average=1", "model.average"),
+        ("model.average=-0.1", "model.average"),
+        ("data.width=30", "data.width"),
+        ("data.height=50", "data.height"),
+        ("data.epoch=0", "data.epoch"),
+        ("data.passes=0", "data.passes"),
+        ("data.validation=0", "data.validation"),
+        ("data.workers=-1", "data.workers"),
+        ("data.scenes=[]", "data.scenes"),
     ],
 )
-def test_an_invalid_crop_network_is_refused(overrides: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        check_train(compose("train", TrainConfig, ["model=keypoints", "data.root=d", *overrides]))
+def test_a_value_out_of_range_of_a_keypoint_model_is_named(override: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}: got .*; expected "):
+        check_train(compose("train", TrainConfig, ["model=keypoints", "data=stream", override]))
+
+
+@pytest.mark.parametrize("gone", ["start=shipped", "frozen=true", "crop=64", "widths=[8]", "stances=true"])
+def test_keys_of_earlier_versions_are_unknown(gone: str) -> None:
+    with pytest.raises(ConfigError, match=gone.partition("=")[0]):
+        compose("train", TrainConfig, [f"model.{gone}"])
 
 
 def test_valid_configurations_are_accepted() -> None:
     check_train(compose("train", TrainConfig, ["data.root=d"]))
-    check_train(compose("train", TrainConfig, ["model=keypoints", "data.root=d", "model.crop=64"]))
+    check_train(compose("train", TrainConfig, ["model=keypoints", "data.root=d", "model.weight_decay=0"]))
+    check_train(compose("train", TrainConfig, ["model.backbone=scratch", "model.average=0", "data.passes=1"]))
 
 
 def test_the_other_commands_check_too() -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from simgen.catalogue import World
 from simgen.config import compose
-from simgen.errors import DatasetError
+from simgen.errors import ConfigError, DatasetError
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import check_sides
 from train.config import DataConfig, StreamConfig, TrainConfig
@@ -71,9 +71,10 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     size = config.trainer.batch_size
     stream = Stream(data, config.randomize, config.seed, size, passes=data.passes)
     held_out: Dataset[Batch] = Stream(data, config.randomize, config.seed + HELD_OUT, size)
+    each = math.ceil(data.validation / size)
     if data.photographs:
-        photographs = compose("train", TrainConfig, ["randomize=photographs"]).randomize
-        held_out = Mixed(held_out, Stream(data, photographs, config.seed + HELD_OUT, size, photographs=True))
+        held_out = Mixed(held_out, _with_photographs(config, data))
+        each += each % 2  # so that model selection, calibration and test have as many batches of both, and others
     pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices
     used = "once" if data.passes == 1 else f"{data.passes} times"
     notices = [notice for pipeline in stream.pipelines for notice in _notices(pipeline.world)]
@@ -85,7 +86,7 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         epoch=data.epoch,
         workers=data.workers,
         held_out=held_out,
-        each=math.ceil(data.validation / size),
+        each=each,
         per_scene=stream.each,
         blocks=stream.blocks,
         sides=True,
@@ -103,6 +104,31 @@ def _notices(world: World) -> Iterator[str]:
                 f"block '{solid.name}': is not convex: it is drawn as it is, but its keypoints, its resting poses and the "
                 "errors of poses are those of its convex hull"
             )
+
+
+def _with_photographs(config: TrainConfig, data: StreamConfig) -> Stream:
+    """The held-out stream whose surfaces and surroundings show photographs; all other factors are those of the training.
+    Raises ConfigError without the packages that hold the photographs."""
+    full, worn = (
+        compose("train", TrainConfig, [f"randomize={preset}"]).randomize for preset in ("full", "photographs")
+    )
+    randomize = _changed(config.randomize, full, worn)
+    try:
+        return Stream(data, randomize, config.seed + HELD_OUT, config.trainer.batch_size, photographs=True)
+    except ConfigError as error:
+        if not str(error).startswith("photographs: "):
+            raise
+        raise ConfigError(f"data.photographs: {error}, or use data.photographs=false") from error
+
+
+def _changed(value: Any, before: Any, after: Any) -> Any:
+    """`value`, a tree of dataclasses, with the leaves of `after` where those differ from `before`."""
+    if not is_dataclass(value):
+        return value if before == after else after
+    names = [item.name for item in fields(value)]
+    return replace(
+        value, **{name: _changed(*(getattr(part, name) for part in (value, before, after))) for name in names}
+    )  # type: ignore[type-var]
 
 
 class Mixed(Dataset[Batch]):

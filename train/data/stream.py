@@ -4,6 +4,7 @@ Each is used in `passes` steps, because rendering a picture takes about as long 
 it are seen. Item i of a stream is a function of (configuration, seed, i) only.
 """
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -89,7 +90,9 @@ class Stream(Dataset[Batch]):
             self._drawn.clear()
         if number not in self._drawn:
             self._drawn[number] = self._draw(number)
-        return self._seen_again(self._drawn[number], number, again)
+        kept = self._drawn[number]
+        # What a process sends moves to shared memory, with an open file for each tensor, until it is let go: only a copy is.
+        return self._seen_again(kept if get_worker_info() is None else deepcopy(kept), number, again)
 
     def _draw(self, number: int) -> Batch:
         """Batch `number` of those that are drawn."""

@@ -112,7 +112,7 @@ class Detector:
 
     def _peaks(self, images: Image) -> tuple[Peaks, Array]:
         """The peaks in each of `images` (B, height, width, 3) of one size, and the images' features (B, F)."""
-        given = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
+        given = torch.tensor(images).permute(0, 3, 1, 2).to(self.device)  # a copy: some pictures are read-only
         levels = self.net.detection.backbone(normalized(given))
         peaks = find_peaks(maps_of(self.net.detection.decode(levels)), MOST)
         return peaks, features_of_levels(levels).double().cpu().numpy()

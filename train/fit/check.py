@@ -51,12 +51,13 @@ TOY = [
 GAIN = 0.8  # a held-out error above this share of the baseline's counts as nothing learned
 SHOWN = 6  # pictures
 FEW = 0.1  # share of labels without support in the pixels that is normal where colors are random
+_TABLE = "crops.plane."  # the layers that process the table's plane
 _ENDS = 10  # steps at each end of the last check whose losses are compared
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Values at each of N steps: loss, loss of the heat map, mean keypoint error in sides of the window (NaN if no block is
+    """Values at each of N steps: loss, loss of the heat map, mean keypoint error in sides of the window (0 if no block is
     visible), norm of the gradients."""
 
     loss: Array
@@ -94,7 +95,7 @@ class Trial:
             losses.total.backward()  # type: ignore[no-untyped-call]
             numbers = numbers_of(losses)
             norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.model.clip)
-            rows.append([*(float(numbers.get(name, torch.nan)) for name in ("loss", "heat", "miss")), float(norm)])
+            rows.append([*(float(numbers[name]) for name in ("loss", "heat", "miss")), float(norm)])
             if enough(losses):
                 break
             optimizer.step()
@@ -152,12 +153,15 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
     if not bool(blocks.any()):
         raise SimgenError(f"no block is visible in {len(targets)} pictures; look at {out / 'batch.png'}")
     trial = Trial.of(config, sources.blocks, sides=sources.sides)
-    before = [weight.detach().clone() for weight in trial.net.parameters()]
+    blind = bool(targets.camera_from_world.isnan().any((1, 2)).all())
+    # Where no table is known, its description is 0, and the weights that process it learn nothing.
+    used = {name: weight for name, weight in trial.net.named_parameters() if not (blind and name.startswith(_TABLE))}
+    before = [weight.detach().clone() for weight in used.values()]
     trace = trial.learn([batch], 1)
-    dead = dead_parts(trial.net)
+    dead = [name for name in dead_parts(trial.net) if name in used]
     if dead:
         raise SimgenError(f"no gradient reaches {', '.join(dead)}; the network is cut there, or its units are dead")
-    still = sum(bool(torch.equal(old, new)) for old, new in zip(before, trial.net.parameters(), strict=True))
+    still = sum(bool(torch.equal(old, new)) for old, new in zip(before, used.values(), strict=True))
     if still:
         raise SimgenError(f"{still} of {len(before)} weights did not move; is model.lr={config.model.lr:g} right?")
     warnings = []
@@ -178,8 +182,7 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
 
 def _overfit(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -> tuple[str, list[str]]:
     def learned(losses: Losses) -> bool:
-        there = losses.crops is not None and float(losses.crops.miss) < OVERFIT_MISS
-        return there and float(losses.detection.heat.detach()) < OVERFIT_HEAT
+        return float(losses.crops.miss) < OVERFIT_MISS and float(losses.detection.heat.detach()) < OVERFIT_HEAT
 
     trace = Trial.of(config, sources.blocks, sides=sources.sides).learn(repeat(batch), config.steps or STEPS, learned)
     _draw(trace, out / "overfit.png")
@@ -253,8 +256,8 @@ def _of_gradients(trace: Trace) -> list[str]:
 
 def _errors_on(trial: Trial, batch: Batch, per_scene: int, picture: Path) -> tuple[Array, float]:
     """The distance along the table, in cm, from each labeled block of the held-out `batch` to the nearest detection
-    (infinite without), and the mean error of always predicting the scene's mean place. Each `per_scene` pictures are of one
-    scene. Draws the detections into the file `picture`."""
+    (infinite without), and the mean error of always predicting the scene's mean place. Without a known table both are in
+    space, in the camera's frame. Each `per_scene` pictures are of one scene. The detections are drawn into `picture`."""
     targets = batch.targets
     detector = trial.detector()
     pictures = [np.ascontiguousarray(image) for image in batch.images.permute(0, 2, 3, 1).cpu().numpy()]
@@ -263,20 +266,17 @@ def _errors_on(trial: Trial, batch: Batch, per_scene: int, picture: Path) -> tup
     shown = [draw_detections(*one) for one in list(zip(pictures, detected, views, strict=True))[:SHOWN]]
     write_png(picture, sheet(shown))
     errors, distances = [], []
-    places: dict[int, list[Array]] = {}  # by scene: their tables may be elsewhere
+    places: dict[tuple[int, int], list[Array]] = {}  # by scene: their tables may be elsewhere
     for row, (detections, view) in enumerate(zip(detected, views, strict=True)):
-        if view.camera_from_table is None:  # a dataset without camera poses
-            continue
-        table_from_camera = inverse(view.camera_from_table)
-        predicted = [(table_from_camera @ one.pose.camera_from_block)[:2, 3] for one in detections]
+        pose = view.camera_from_table
+        frame, axes = (np.eye(4), 3) if pose is None else (inverse(pose), 2)
+        predicted = [(frame @ one.pose.camera_from_block)[:axes, 3] for one in detections]
         for slot in (detectable(targets)[row] & targets.labelled[row]).nonzero()[:, 0].tolist():
-            true = (table_from_camera @ targets.camera_from_block[row, slot].double().cpu().numpy())[:2, 3]
-            places.setdefault(row // per_scene, []).append(true)
+            true = (frame @ targets.camera_from_block[row, slot].double().cpu().numpy())[:axes, 3]
+            places.setdefault((row // per_scene, axes), []).append(true)
             errors.append(100 * min((float(np.linalg.norm(place - true)) for place in predicted), default=np.inf))
     if not places:
-        raise SimgenError(
-            f"no block with a known place on the table is visible in the {len(targets)} held-out pictures; look at {picture}"
-        )
+        raise SimgenError(f"no labeled block is visible in the {len(targets)} held-out pictures; look at {picture}")
     for spots in places.values():
         distances += [100 * float(np.linalg.norm(spot - np.mean(spots, axis=0))) for spot in spots]
     return np.array(errors), float(np.mean(distances))

@@ -37,11 +37,11 @@ _CLEAR = 0.5  # of a window's side: a peak is no block if it is farther than thi
 
 @dataclass(frozen=True)
 class Losses:
-    """`total` is the sum of the losses of the detection network and, if the batch shows a block, of the crop network."""
+    """`total` is the sum of the losses of both networks."""
 
     total: Tensor
     detection: DetectionLosses
-    crops: CropLosses | None
+    crops: CropLosses
 
 
 def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
@@ -56,10 +56,8 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
     picture = truth.picture[cut]
     windows = _in_cuts(truth.windows[cut], cuts[picture])
     detection = detection_losses(maps, _centers(targets, cuts, rows), place[picture], truth.slot[cut], windows)
-    if not len(truth):
-        return Losses(detection.total, detection, None)
     moves = batch.jitter[truth.picture, truth.slot]
-    false_picture, false_windows = _false_positives(maps, cuts, targets, rows)
+    false_picture, number, false_windows = _false_positives(maps, cuts, targets, rows)
     windows, picture = (
         torch.cat([_moved(truth.windows, moves), false_windows]),
         torch.cat([truth.picture, false_picture]),
@@ -67,7 +65,10 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
     plane = planes_of(
         windows, targets.intrinsics[picture], targets.camera_from_world[picture], targets.distortion[picture]
     )
-    known = torch.cat([moves[:, 3] >= 2 * _UNKNOWN_TABLE - 1, torch.ones_like(false_picture, dtype=torch.bool)])
+    # Also of false positives: else a window without a table would always be a block.
+    slots = torch.cat([truth.slot, number % batch.jitter.shape[1]])
+    known = batch.jitter[picture, slots, 3] >= 2 * _UNKNOWN_TABLE - 1
+    # Without any window this still gives every weight a gradient, of zero, for which other processes would wait.
     output = net.crops.predict(images, picture, windows, plane * known[:, None])
     count = len(truth)
     places = net.crops.places(output.features[:count], truth.stance)
@@ -144,9 +145,9 @@ def _moved(windows: Tensor, moves: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _false_positives(maps: Maps, cuts: Tensor, targets: Targets, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the pictures `rows`, to which `maps` belong, the picture (Q,) and the windows (Q, 3) px of the best peaks that are
-    no block."""
+def _false_positives(maps: Maps, cuts: Tensor, targets: Targets, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the pictures `rows`, to which `maps` belong: the picture (Q,), the number among that picture's peaks (Q,), and the
+    windows (Q, 3) px of the best peaks that are no block."""
     peaks = find_peaks(maps, _PEAKS)
     picture = rows[:, None].expand_as(peaks.score)
     windows = _from_cuts(peaks.windows.flatten(0, 1), cuts[picture.flatten()]).reshape(*picture.shape, 3)
@@ -155,4 +156,4 @@ def _false_positives(maps: Maps, cuts: Tensor, targets: Targets, rows: Tensor) -
     blocks = targets.present & (targets.model >= 0)
     near = ((distance < _CLEAR * windows[..., 2:]) & blocks[rows][:, None]).any(2)
     wrong = ~near & (peaks.score > _LEAST_HEAT)
-    return picture[wrong], windows[wrong]
+    return picture[wrong], wrong.nonzero()[:, 1], windows[wrong]

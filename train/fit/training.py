@@ -118,8 +118,7 @@ def optimizer_of(net: KeypointNet, config: KeypointConfig) -> torch.optim.AdamW:
 def numbers_of(losses: Losses) -> dict[str, Tensor]:
     """The logged values of `losses`, by name."""
     named = {"loss": losses.total, "heat": losses.detection.heat, "window": losses.detection.window}
-    if losses.crops is not None:
-        named |= {name: getattr(losses.crops, name) for name in ("kind", "sized", "keypoints", "right", "miss")}
+    named |= {name: getattr(losses.crops, name) for name in ("kind", "sized", "keypoints", "right", "miss")}
     return {name: value.detach() for name, value in named.items()}
 
 

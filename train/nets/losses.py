@@ -26,8 +26,9 @@ class DetectionLosses:
 
 @dataclass(frozen=True)
 class CropLosses:
-    """The losses of the crop network, means over blocks: `total` is their sum; `right`, the share of crops whose class is
-    the most probable; `miss`, the keypoints' mean distance from the nearest symmetric pose, in sides of the window."""
+    """The losses of the crop network, means over crops (`kind`, `right`) or over blocks, 0 of none: `total` is their sum;
+    `right`, the share of crops whose class is the most probable; `miss`, the keypoints' mean distance from the nearest
+    symmetric pose, in sides of the window."""
 
     total: Tensor
     kind: Tensor
@@ -73,18 +74,23 @@ def crop_losses(output: CropOutput, places: Tensor, windows: Tensor, truth: Trut
     (P, 3) px and the others no block. `places` are its log probabilities for the true classes of those blocks."""
     none = output.stance.shape[1] - 1
     target = torch.cat([truth.stance, truth.stance.new_full((len(output.stance) - count,), none)])
-    kind = functional.cross_entropy(output.stance, target)
-    sized = functional.binary_cross_entropy_with_logits(output.sized[:count], truth.sized)
+    kind = _mean(functional.cross_entropy(output.stance, target, reduction="none"))
+    sized = _mean(functional.binary_cross_entropy_with_logits(output.sized[:count], truth.sized, reduction="none"))
     at = (truth.keypoints - windows[:, None, None, :2]) / windows[:, None, None, 2:]  # (P, G, K, 2) sides
     density = log_density(places, at)
     density = (density * truth.real[:, None]).sum(2).masked_fill(~truth.members, -torch.inf)  # (P, G)
-    keypoints = -(density.logsumexp(1) / (2 * truth.real.sum(1))).mean()  # for each coordinate
+    keypoints = -_mean(density.logsumexp(1) / (2 * truth.real.sum(1)))  # for each coordinate
     with torch.no_grad():
         found = (read_places(places, windows)[0] - windows[:, None, :2]) / windows[:, None, 2:]
         distance = ((found[:, None] - at).norm(dim=-1) * truth.real[:, None]).sum(2) / truth.real.sum(1, keepdim=True)
-        miss = distance.masked_fill(~truth.members, torch.inf).amin(1).mean()
-        right = (output.stance.argmax(1) == target).float().mean()
+        miss = _mean(distance.masked_fill(~truth.members, torch.inf).amin(1))
+        right = _mean((output.stance.argmax(1) == target).float())
     return CropLosses(kind + sized + keypoints, kind, sized, keypoints, right, miss)
+
+
+def _mean(values: Tensor) -> Tensor:
+    """The mean of `values` (N,), 0 if there are none."""
+    return values.sum() / max(1, len(values))
 
 
 def _heat_loss(heat: Tensor, centers: Centers) -> Tensor:
