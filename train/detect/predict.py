@@ -16,6 +16,7 @@ from train.config import PredictConfig
 from train.detect.detector import load_detector
 from train.detect.drawing import draw_detections
 from train.detect.equivalent import Reported, equivalent_poses
+from train.detect.familiarity import STRANGE
 from train.detect.inputs import Input, inputs_of, video_frames
 from train.detect.overlays import Predictions, VideoOverlay, check_outputs, overlay_path, write_overlay
 from train.detect.types import Detection
@@ -45,7 +46,7 @@ def predict(config: PredictConfig) -> None:
     if config.kinds is not None:
         detector.blocks.check_names(config.kinds, "kinds")
     detector.net.to(device_of(config.accelerator))
-    predictions, weak = Predictions(out), _Weak(config.confidence)
+    predictions, weak, strange = Predictions(out), _Weak(config.confidence), _Strange()
     failures: list[SimgenError] = []
     noticed: set[str] = set()
     try:
@@ -55,10 +56,12 @@ def predict(config: PredictConfig) -> None:
                 with VideoOverlay(overlay) as video:
                     for name, picture, view, rate in _pictures(one, camera, config.camera):
                         _print_notices(camera, picture, config.camera, noticed)
-                        detections = _of_kinds(detector.find([picture], [view])[0], config.kinds)
+                        seen = detector.look([picture], [view])[0]
+                        detections = _of_kinds(seen.detections, config.kinds)
+                        strange.note(name, seen.familiarity)
                         # The pictures of a folder are not a video: each is on its own.
                         detections, earlier = equivalent_poses(weak.without(detections), view, earlier)
-                        line = describe_picture(name, picture, detections, view)
+                        line = describe_picture(name, picture, detections, view, seen.familiarity)
                         print(json.dumps(line, allow_nan=False), flush=True)
                         predictions.add(line)
                         drawn = draw_detections(picture, detections, view)
@@ -74,6 +77,7 @@ def predict(config: PredictConfig) -> None:
     finally:
         predictions.close()
     weak.report(config.camera, on_table=camera.camera_from_table is not None)
+    strange.report()
     if failures and not predictions.lines:
         raise (
             failures[0] if len(failures) == 1 else ConfigError(f"image: no picture could be used: {_listed(failures)}")
@@ -117,9 +121,11 @@ class _Weak:
         )
 
 
-def describe_picture(name: str, picture: Image, detections: Sequence[Detection], view: View) -> dict[str, Any]:
-    """The line of output for `picture` (H, W, 3): its size after its EXIF rotation, the coordinate frames of the poses, and
-    the `detections`, as plain JSON values."""
+def describe_picture(
+    name: str, picture: Image, detections: Sequence[Detection], view: View, familiarity: float | None
+) -> dict[str, Any]:
+    """The line of output for `picture` (H, W, 3): its size after its EXIF rotation, how familiar it is to the model, the
+    coordinate frames of the poses, and the `detections`, as plain JSON values."""
     frames = {"camera": _CAMERA, "block": _BLOCK}
     if any(detection.kind.mesh_origin is not None for detection in detections):
         frames["mesh"] = _MESH
@@ -128,9 +134,34 @@ def describe_picture(name: str, picture: Image, detections: Sequence[Detection],
     return {
         "image": name,
         "size_px": [picture.shape[1], picture.shape[0]],
+        "familiarity": None if familiarity is None else round(familiarity, 4),
         "coordinate_frames": frames,
         "blocks": [describe(detection, view) for detection in detections],
     }
+
+
+class _Strange:
+    """Counts pictures unlike those of the training."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._count = 0
+
+    def note(self, name: str, familiarity: float | None) -> None:
+        """Counts the picture `name`."""
+        self._count += 1
+        if familiarity is not None and familiarity < STRANGE:
+            self._names.append(name)
+
+    def report(self) -> None:
+        """Prints a line on stderr if a picture had a familiarity below STRANGE."""
+        if self._names:
+            print(
+                f"{len(self._names)} of {_counted(self._count, 'picture')} unlike those of the training (familiarity below "
+                f"{STRANGE:g}), so the confidence may be wrong: {', '.join(self._names[:_LISTED])}"
+                f"{', ...' if len(self._names) > _LISTED else ''}",
+                file=sys.stderr,
+            )
 
 
 def describe(detection: Detection, view: View) -> dict[str, Any]:
