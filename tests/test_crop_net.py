@@ -173,8 +173,8 @@ def test_a_keypoint_is_read_from_the_distribution_that_was_made_of_it() -> None:
     torch.testing.assert_close(pixels, keypoints, rtol=0, atol=0.05)
     torch.testing.assert_close(sigma, (deviation * windows[:, 2:]).expand(-1, 9), rtol=0.05, atol=0)
     # Of two peaks the higher one is read, not a place between them.
-    other = of_normal(-mean.sign() * 0.4, deviation) + math.log(0.4)
-    two = torch.logaddexp(of_normal(mean, deviation) + math.log(0.6), other)
+    other = of_normal(-mean.sign() * 0.4, deviation) + math.log(0.1)
+    two = torch.logaddexp(of_normal(mean, deviation) + math.log(0.9), other)
     far = ((mean + mean.sign() * 0.4).abs() > 6 / CELLS).all(-1)
     torch.testing.assert_close(read_places(two, windows)[0][far], keypoints[far], rtol=0, atol=0.1)
 
