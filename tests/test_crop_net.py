@@ -14,9 +14,8 @@ from simgen.geometry import inverse, look_at, project, unproject
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import Stances
 from train.nets.crop_net import (
+    CELLS,
     PLANE,
-    POSITIONS,
-    REACH,
     SIZE,
     CropNet,
     crops_of,
@@ -28,7 +27,6 @@ from train.nets.crop_net import (
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
 LENS = np.array([[310.0, 2, 165], [0, 310, 118], [0, 0, 1]])
-STEP = 2 * REACH / (POSITIONS - 1)  # sides: between two positions
 
 
 def ramp(height: int, width: int) -> torch.Tensor:
@@ -134,46 +132,51 @@ def test_of_lenses_only_a_fisheyes_changes_the_plane() -> None:
 
 
 def of_normal(mean: torch.Tensor, deviation: float) -> torch.Tensor:
-    """(..., POSITIONS) log probabilities of a normal distribution around `mean` (...), in sides."""
-    position = torch.linspace(-REACH, REACH, POSITIONS)
-    return torch.log_softmax(-((position - mean[..., None]) ** 2) / (2 * deviation**2), -1)
+    """(P, K, CELLS, CELLS) log probabilities of a normal distribution around `mean` (P, K, 2), in sides."""
+    place = (torch.arange(CELLS) + 0.5) / CELLS - 0.5
+    off = (place - mean[..., None]) ** 2 / (2 * deviation**2)
+    logits = -off[..., 1, :, None] - off[..., 0, None, :]
+    return torch.log_softmax(logits.flatten(2), 2).reshape(*mean.shape[:2], CELLS, CELLS)
 
 
-def test_the_density_integrates_to_one_and_peaks_at_the_most_probable_position() -> None:
-    places = torch.log_softmax(3 * torch.randn(20, POSITIONS), -1)
-    at = torch.linspace(-REACH, REACH, 63 * 200 + 1).expand(20, -1)
-    density = log_density(places[:, None].expand(-1, at.shape[1], -1), at)
-    # In units of a step; what is beyond the outermost positions is half of their probability.
-    whole = torch.trapezoid(density.double().exp(), dx=1 / 200) + (places[:, 0].exp() + places[:, -1].exp()) / 2
-    torch.testing.assert_close(whole, torch.ones(20).double(), rtol=1e-4, atol=0)
-    best = at[0, density.argmax(1)]
-    position = torch.linspace(-REACH, REACH, POSITIONS)[places.argmax(1)]
-    torch.testing.assert_close(best, position, rtol=0, atol=STEP / 100)
-    # Between two positions it is linear, beyond the outermost constant.
-    half = log_density(places, torch.full((20,), -REACH + STEP / 2)).exp()
-    torch.testing.assert_close(half, (places[:, 0].exp() + places[:, 1].exp()) / 2)
-    for end, number in ((-3.0, 0), (3.0, -1)):
-        beyond = log_density(places, torch.full((20,), end)).exp()
-        torch.testing.assert_close(beyond, places[:, number].exp(), rtol=0, atol=1.1e-3)
+def test_the_density_integrates_to_one_and_peaks_at_the_most_probable_cell() -> None:
+    """Per cell; bilinear between the cells' centers. Of a distribution that is 0 at the border nothing is beyond it."""
+    logits = 3 * torch.randn(1, 2, CELLS, CELLS)
+    logits[..., [0, -1], :] = logits[..., [0, -1]] = -60
+    places = torch.log_softmax(logits.flatten(2), 2).reshape(1, 2, CELLS, CELLS)
+    fine = ((torch.arange(CELLS * 8) + 0.5) / 8 - 0.5 + 0.5) / CELLS - 0.5  # eight points to a cell
+    v, u = torch.meshgrid(fine, fine, indexing="ij")
+    at = torch.stack([u, v], -1).reshape(1, -1, 1, 2).expand(-1, -1, 2, -1)
+    density = log_density(places, at)[0].double().exp()
+    torch.testing.assert_close(density.mean(0) * CELLS**2, torch.ones(2).double(), rtol=1e-3, atol=0)
+    best = places.flatten(2).argmax(2)[0]
+    cell = torch.stack([best % CELLS, best // CELLS], -1)
+    there = log_density(places, ((cell + 0.5) / CELLS - 0.5)[None, None])[0, 0]
+    torch.testing.assert_close(there, places.flatten(2).amax(2)[0], rtol=0, atol=1e-3)
+    assert (density.amax(0).log() <= there + 1e-6).all()
 
 
 def test_the_density_has_finite_gradients_everywhere() -> None:
-    logits = (30 * torch.randn(6, POSITIONS)).requires_grad_()
-    at = torch.tensor([-2.0, -REACH, 0, STEP / 2, REACH, 2.0])
-    log_density(torch.log_softmax(logits, -1), at).sum().backward()
+    logits = (30 * torch.randn(1, 3, CELLS, CELLS)).requires_grad_()
+    at = torch.tensor([[[[-2.0, 0.1], [0.5, -0.5], [0, 2.0]]]])
+    places = torch.log_softmax(logits.flatten(2), 2).reshape(logits.shape)
+    log_density(places, at).sum().backward()
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
 
 
 def test_a_keypoint_is_read_from_the_distribution_that_was_made_of_it() -> None:
     windows = torch.tensor([[100.0, 80, 60], [20, 30, 12]])
-    keypoints = windows[:, None, :2] + windows[:, None, 2:] * (torch.rand(2, 9, 2) - 0.5)
+    keypoints = windows[:, None, :2] + windows[:, None, 2:] * 0.8 * (torch.rand(2, 9, 2) - 0.5)
     mean = (keypoints - windows[:, None, :2]) / windows[:, None, 2:]
-    pixels, sigma = read_places(of_normal(mean, 0.02), windows)
-    torch.testing.assert_close(pixels, keypoints, rtol=0, atol=0.02)
-    torch.testing.assert_close(sigma, (0.02 * windows[:, 2:]).expand(-1, 9), rtol=0.02, atol=0)
+    deviation = 0.6 / CELLS  # sides
+    pixels, sigma = read_places(of_normal(mean, deviation), windows)
+    torch.testing.assert_close(pixels, keypoints, rtol=0, atol=0.05)
+    torch.testing.assert_close(sigma, (deviation * windows[:, 2:]).expand(-1, 9), rtol=0.05, atol=0)
     # Of two peaks the higher one is read, not a place between them.
-    two = torch.logaddexp(of_normal(mean, 0.02) + math.log(0.6), of_normal(-mean.sign() * 0.4, 0.02) + math.log(0.4))
-    torch.testing.assert_close(read_places(two, windows)[0], keypoints, rtol=0, atol=0.05)
+    other = of_normal(-mean.sign() * 0.4, deviation) + math.log(0.1)
+    two = torch.logaddexp(of_normal(mean, deviation) + math.log(0.9), other)
+    far = ((mean + mean.sign() * 0.4).abs() > 6 / CELLS).all(-1)
+    torch.testing.assert_close(read_places(two, windows)[0][far], keypoints[far], rtol=0, atol=0.1)
 
 
 def test_a_network_can_learn_from_the_tables_plane_alone() -> None:
@@ -197,13 +200,12 @@ def test_a_network_can_learn_from_the_tables_plane_alone() -> None:
 def test_keypoints_depend_on_the_class_and_none_is_an_empty_batch() -> None:
     stances = Stances(BLOCKS, True)
     net = CropNet(stances, pretrained=True)
-    torch.nn.init.normal_(net.given.weight)
     with torch.no_grad():
         output = net.predict(ramp(50, 60), torch.tensor([0]), torch.tensor([[30.0, 20, 30]]), torch.zeros(1, PLANE))
-        every = net.places(output.hidden.expand(len(stances), -1), torch.arange(len(stances)))
+        every = net.places(output.features.expand(len(stances), -1, -1, -1), torch.arange(len(stances)))
         none = net.predict(ramp(50, 60), torch.tensor([0])[:0], torch.zeros(0, 3), torch.zeros(0, PLANE))
-        assert net.places(none.hidden, torch.zeros(0, dtype=torch.long)).shape == (0, stances.most, 2, POSITIONS)
+        assert net.places(none.features, torch.zeros(0, dtype=torch.long)).shape == (0, stances.most, CELLS, CELLS)
     assert output.stance.shape == (1, len(stances) + 1) and output.sized.shape == (1,)
-    assert every.shape == (len(stances), stances.most, 2, POSITIONS)
-    torch.testing.assert_close(every.exp().sum(-1), torch.ones(every.shape[:-1]))
+    assert every.shape == (len(stances), stances.most, CELLS, CELLS)
+    torch.testing.assert_close(every.exp().sum((2, 3)), torch.ones(every.shape[:2]))
     assert float((every[1:] - every[:1]).abs().amax((1, 2, 3)).min()) > 0.01

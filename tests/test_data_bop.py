@@ -68,7 +68,7 @@ def drawn() -> Batch:
     targets = targets_of(scenes, renderer.render(scenes))
     images = np.stack([sample.rgb for sample in pipeline.samples(renderer, range(COUNT))])
     tables = torch.tensor([[-0.6, -0.4], [0.6, 0.4]]).expand(COUNT, 2, 2)  # scenes/tabletop.yaml: 1.2 by 0.8 m
-    cut, jitter = numbers(COUNT, 4), torch.zeros(*targets.model.shape, 5)
+    cut, jitter = numbers(COUNT, 6), torch.zeros(*targets.model.shape, 5)
     return Batch(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), targets, tables, cut, jitter)
 
 

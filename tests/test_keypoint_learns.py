@@ -82,6 +82,7 @@ def _small() -> Iterator[None]:
     """The detection network sees whole pictures at their own size, in training and in use: a tenth of the usual pixels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.fit.step.CUT", SIZE)
+        patch.setattr("train.fit.step._CUT_SHARE", 1)
         for module in ("train.fit.step", "train.detect.detector"):
             patch.setattr(f"{module}.PIXELS", SIZE[0] * SIZE[1])
         yield
@@ -114,7 +115,8 @@ def learned(dataset: BopDataset) -> tuple[KeypointNet, BlockSet, list[dict[str, 
     torch.manual_seed(0)
     net = new_net(config, source.blocks, sides=True)
     optimizer, values = optimizer_of(net, config), []
-    whole = torch.full((COUNT, 4), -1.0)  # the cut of a whole picture
+    whole = torch.full((COUNT, 6), -1.0)  # the cut of a whole picture
+    whole[:, 5] = 1  # in color
     for number in range(STEPS):
         jitter = numbers(*batch.jitter.shape, seed=number)
         jitter[..., 3], jitter[..., 4] = 1 - 2 * (number % 2), 1  # every second step without the table
@@ -301,7 +303,7 @@ def test_onnx_agrees_with_torch(run: Path, tmp_path: Path, monkeypatch: pytest.M
     assert (described["width"], described["height"]) == SIZE
     assert described["kinds"][1]["name"] == "cube"
     crops = described["crops"]
-    assert (crops["size"], crops["margin"], crops["reach"]) == (96, 1.5, 0.6)
+    assert (crops["size"], crops["margin"]) == (96, 1.5)
     assert (tmp_path / crops["file"]).stat().st_size == result["crops"]["bytes"]
     assert {path.name for path in tmp_path.iterdir()} == {"toy.onnx", "toy.json", "toy.crops.onnx"}
 
@@ -372,14 +374,17 @@ class Known:
         stances, rows = detector.net.stances, []
         for name, pose, up in self.blocks[picture.tobytes()]:
             kind = detector.blocks.names.index(name)
-            points = transform_points(pose, detector.blocks.kinds[kind].keypoints)
+            block, stance = detector.blocks.kinds[kind], int((stances.kind == kind).nonzero()[0])
+            # The symmetric pose that lies on the side of the class.
+            same = pose @ block.symmetries
+            side = block.rests[stances.rests[stance][0], 2, :3]
+            points = transform_points(same[(np.swapaxes(same[:, :3, :3], 1, 2) @ up @ side).argmax()], block.keypoints)
             pixels = project(points, view.intrinsics, view.distortion) + rng.normal(0, 0.5, (len(points), 2))
             wrong = rng.uniform() < 0.25
             pixels += 20 * wrong
             probabilities = rng.uniform(0.6 - 0.2 * wrong, 1 - 0.2 * wrong, 4)
-            in_block = torch.tensor(pose[:3, :3].T @ up).float()[None]
             pixels = np.concatenate([pixels, np.zeros((stances.most - len(pixels), 2))])
-            rows.append((int(stances.of(torch.tensor([kind]), in_block)), probabilities, pixels))
+            rows.append((stance, probabilities, pixels))
         stance = np.array([row[0] for row in rows], dtype=np.int64)
         keypoints = np.array([row[2] for row in rows]).reshape(-1, stances.most, 2)
         sigma = np.full(keypoints.shape[:2], 0.4)

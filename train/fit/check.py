@@ -155,7 +155,11 @@ def _one_step(config: DoctorConfig, sources: Sources, batch: Batch, out: Path) -
     trial = Trial.of(config, sources.blocks, sides=sources.sides)
     blind = bool(targets.camera_from_world.isnan().any((1, 2)).all())
     # Where no table is known, its description is 0, and the weights that process it learn nothing.
-    used = {name: weight for name, weight in trial.net.named_parameters() if not (blind and name.startswith(_TABLE))}
+    used = {
+        name: weight
+        for name, weight in trial.net.named_parameters()
+        if weight.requires_grad and not (blind and name.startswith(_TABLE))
+    }
     before = [weight.detach().clone() for weight in used.values()]
     trace = trial.learn([batch], 1)
     dead = [name for name in dead_parts(trial.net) if name in used]
