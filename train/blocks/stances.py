@@ -83,9 +83,12 @@ class Stances(nn.Module):
     def likeliest(self, probability: Tensor) -> tuple[Tensor, Tensor]:
         """The most probable class of the most probable kind, (...), and that kind's probability, (...), from the
         `probability` (..., S) of each class."""
-        kinds = probability.new_zeros(*probability.shape[:-1], self.kinds).index_add(-1, self.kind, probability)
-        share, kind = kinds.max(-1)
+        share, kind = self.of_kinds(probability).max(-1)
         return probability.masked_fill(self.kind != kind[..., None], -1).argmax(-1), share
+
+    def of_kinds(self, probability: Tensor) -> Tensor:
+        """(..., kinds) the probability of each kind, from the `probability` (..., S) of each class."""
+        return probability.new_zeros(*probability.shape[:-1], self.kinds).index_add(-1, self.kind, probability)
 
     def of(self, kind: Tensor, up: Tensor, stands: Tensor, members: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         """The classes (P,) of blocks of `kind` (P,), and which of their symmetric poses are to be predicted, (P, G) bool, at

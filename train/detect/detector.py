@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from simgen.distortion import padded
 from simgen.errors import CheckpointError
-from simgen.geometry import Array, rigid
+from simgen.geometry import Array, project, rigid, transform_points
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig
 from train.data.images import resized
@@ -20,7 +21,7 @@ from train.data.targets import STRIDE
 from train.detect.calibration import Calibrations, Inflation
 from train.detect.familiarity import Familiarity, features_of_levels
 from train.detect.types import Detection, Image, Seen
-from train.nets.crop_net import planes_of, read_places, windows_of
+from train.nets.crop_net import CropOutput, log_density, planes_of, read_places, windows_of
 from train.nets.detection_net import LEAST_SIDE, PIXELS, KeypointNet, Peaks, find_peaks, maps_of
 from train.nets.layers import normalized
 from train.pose.solve import solve_free, solve_on_table
@@ -30,18 +31,27 @@ from train.runs.checkpoint import AVERAGED, KEYPOINTS, fits_its_description, rea
 MOST = 20  # blocks in a picture
 LEAST_SCORE = 0.1  # of a peak that is processed
 _LEAST_BLOCK = 0.1  # the least probability of being a block at all
+_CLASSES = 3  # of a proposal whose poses are compared
+_LEAST_SHARE = 0.05  # the least probability of those after the first
+_WEIGHT = 1.0  # of a keypoint's mean log density relative to the logarithm of a class's probability
 _DUPLICATE = 0.35  # of a block's extent in the picture: a second detection nearer than this is the same block
 
 
 class _Proposals(NamedTuple):
-    """The networks' output for D blocks in a picture, best score first: stance (D,), the class; probabilities (D, 4): the
-    heat, and the probabilities of being a block, of the class's kind, and of having its size; keypoints (D, K, 2) px and
-    their standard deviations sigma (D, K) px."""
+    """The networks' output for D blocks in a picture: windows (D, 3) px; probabilities (D, 3), the heat, and the
+    probabilities of being a block and of having the size of its kind. For the C most probable classes of each, the most
+    probable first: stance (D, C), the class; share (D, C) and kind_share (D, C), the probabilities of the class and of its
+    kind; keypoints (D, C, K, 2) px and their standard deviations sigma (D, C, K) px; places (D, C, K, CELLS, CELLS), the log
+    probabilities of CropNet.places."""
 
-    stance: NDArray[np.int64]
+    windows: Array
     probabilities: Array
+    stance: NDArray[np.int64]
+    share: Array
+    kind_share: Array
     keypoints: Array
     sigma: Array
+    places: Tensor
 
 
 @dataclass(frozen=True)
@@ -127,36 +137,48 @@ class Detector:
         image = torch.tensor(picture, device=self.device).permute(2, 0, 1)[None]
         real = self.blocks.real.to(self.device)
         ratios = windows.new_tensor(np.ones(len(self.blocks)) if self.ratios is None else self.ratios)
-        ratio = ratios.median().expand(count)
-        keypoints = windows.new_zeros(count, stances.most, 2)
-        # Two passes: the second one's windows are around the keypoints that the first one predicts.
-        for _ in range(2):
+
+        def predict(ratio: Tensor) -> tuple[CropOutput, Tensor]:
             lens, pose, distortion = (
                 windows.new_tensor(part).expand(len(windows), *part.shape)
                 for part in (view.intrinsics, pose_or_nan(view.camera_from_table), padded(view.distortion))
             )
             plane = planes_of(windows, lens, pose, distortion, ratio)
             output = net.predict(image, torch.zeros_like(score, dtype=torch.long), windows, plane)
-            probability = output.stance.softmax(1)
-            block = 1 - probability[:, -1]
-            kept = block >= _LEAST_BLOCK
-            score, windows, block = score[kept], windows[kept], block[kept]
-            stance, share = stances.likeliest(probability[kept, :-1] / block[:, None])
-            keypoints, sigma = read_places(net.places(output.features[kept], stance), windows)
-            sized = output.sized[kept].sigmoid()
-            windows, ratio = windows_of(keypoints, real[stances.kind[stance]]), ratios[stances.kind[stance]]
-        probabilities = torch.stack([score, block, share, sized], 1)
+            return output, output.stance.softmax(1)
+
+        output, probability = predict(ratios.median().expand(count))
+        kept = 1 - probability[:, -1] >= _LEAST_BLOCK
+        score, windows = score[kept], windows[kept]
+        stance, _ = stances.likeliest(probability[kept, :-1])
+        keypoints, _ = read_places(net.places(output.features[kept], stance), windows)
+        # The second pass's windows are around the keypoints that the first one predicts.
+        kind = stances.kind[stance]
+        windows = windows_of(keypoints, real[kind])
+        output, probability = predict(ratios[kind])
+        block = 1 - probability[:, -1]
+        given = probability[:, :-1] / block[:, None].clamp_min(1e-6)
+        share, stance = given.topk(min(_CLASSES, len(stances)), 1)
+        kind_share = stances.of_kinds(given).gather(1, stances.kind[stance])
+        rows = torch.arange(len(windows), device=self.device)[:, None].expand_as(stance).flatten()
+        places = net.places(output.features[rows], stance.flatten())
+        keypoints, sigma = read_places(places, windows[rows])
         return _Proposals(
-            stance.cpu().numpy(), *(part.cpu().double().numpy() for part in (probabilities, keypoints, sigma))
+            windows=_array(windows),
+            probabilities=_array(torch.stack([score, block, output.sized.sigmoid()], 1)),
+            stance=stance.cpu().numpy(),
+            share=_array(share),
+            kind_share=_array(kind_share),
+            keypoints=_array(keypoints.reshape(*stance.shape, *keypoints.shape[1:])),
+            sigma=_array(sigma.reshape(*stance.shape, *sigma.shape[1:])),
+            places=places.reshape(*stance.shape, *places.shape[1:]).cpu(),
         )
 
     def _detections(self, proposals: _Proposals, view: View) -> list[Detection]:
         """The `proposals` with poses, without duplicates; greatest confidence first."""
+        found = [self._detection(proposals, row, view) for row in range(len(proposals.windows))]
         detections: list[Detection] = []
-        for row in np.argsort(-proposals.probabilities.prod(1), kind="stable"):
-            detection = self._detection(proposals, row, view)
-            if detection is None:
-                continue
+        for detection in sorted((one for one in found if one is not None), key=lambda one: -one.score):
             pixels = detection.keypoints
             extent = np.ptp(pixels, axis=0).max()
             if not any(np.linalg.norm(pixels[0] - other.keypoints[0]) < _DUPLICATE * extent for other in detections):
@@ -165,23 +187,54 @@ class Detector:
 
     def _detection(self, proposals: _Proposals, row: int, view: View) -> Detection | None:
         """Proposal number `row` with its poses and confidence; None if it has no pose or lies beyond the table's edge."""
-        stance = int(proposals.stance[row])
-        kind = self.blocks.kinds[int(self.net.stances.kind[stance])]
-        pixels, sigma = (part[row, : len(kind.keypoints)] for part in (proposals.keypoints, proposals.sigma))
-        on_table = self._pose_on_table(stance, pixels, sigma, view)
+        best: tuple[float, Pose, int] | None = None
+        for number, share in enumerate(proposals.share[row]):
+            if number and share < _LEAST_SHARE:
+                break
+            pose = self._pose(proposals, row, number, view)
+            if pose is not None:
+                evidence = float(np.log(max(share, 1e-9))) + _WEIGHT * self._agreement(
+                    proposals, row, number, pose, view
+                )
+                if best is None or evidence > best[0]:
+                    best = evidence, pose, number
+        if best is None:
+            return None
+        _, pose, number = best
+        kind = self.blocks.kinds[int(self.net.stances.kind[proposals.stance[row, number]])]
+        pixels, sigma = (part[row, number, : len(kind.keypoints)] for part in (proposals.keypoints, proposals.sigma))
+        on_table = None if view.camera_from_table is None else pose
         # PnP fails for small blocks in the distance; a pose on the table may still be good.
-        free = solve_free(kind.keypoints, pixels, sigma, view)
+        free = pose if on_table is None else solve_free(kind.keypoints, pixels, sigma, view)
         free = free and free.inflated(self.inflation.free)
         on_table = on_table and on_table.inflated(self.inflation.on_table)
-        if (free is None and on_table is None) or (on_table is not None and view.off_table(on_table)):
+        if on_table is not None and view.off_table(on_table):
             return None
-        probabilities = proposals.probabilities[row]
+        heat, block, sized = proposals.probabilities[row]
+        probabilities = np.array([heat, block, proposals.kind_share[row, number], sized])
         score = float(probabilities.prod())
         detection = Detection(kind, score, score, probabilities, pixels, sigma, free, on_table)
         calibration = self.calibration.free if on_table is None else self.calibration.on_table
         if calibration is None:
             return detection
         return replace(detection, confidence=float(calibration.probability(detection.features)))
+
+    def _pose(self, proposals: _Proposals, row: int, number: int, view: View) -> Pose | None:
+        """The pose of proposal `row` if it is of its class `number`: on the table if that is known, else free."""
+        stance = int(proposals.stance[row, number])
+        kind = self.blocks.kinds[int(self.net.stances.kind[stance])]
+        pixels, sigma = (part[row, number, : len(kind.keypoints)] for part in (proposals.keypoints, proposals.sigma))
+        if view.camera_from_table is None:
+            return solve_free(kind.keypoints, pixels, sigma, view)
+        return self._pose_on_table(stance, pixels, sigma, view)
+
+    def _agreement(self, proposals: _Proposals, row: int, number: int, pose: Pose, view: View) -> float:
+        """The mean log density of the keypoints of proposal `row`, if it is of its class `number`, in `pose`."""
+        kind = self.blocks.kinds[int(self.net.stances.kind[proposals.stance[row, number]])]
+        pixels = project(transform_points(pose.camera_from_block, kind.keypoints), view.intrinsics, view.distortion)
+        at = (pixels - proposals.windows[row, :2]) / proposals.windows[row, 2]
+        places = proposals.places[row, number, None, : len(kind.keypoints)]
+        return float(log_density(places, torch.tensor(at).float()[None, None]).mean())
 
     def _pose_on_table(self, stance: int, pixels: Array, sigma: Array, view: View) -> Pose | None:
         """The pose on the table of a block of the class `stance`; None if the view has no table."""
@@ -197,6 +250,10 @@ class Detector:
             turn = view.camera_from_table[:3, :3].T @ free.camera_from_block[:3, :3]
             rests = rigid(turn, rests[0, :3, 3])[None]
         return solve_on_table(kind.keypoints, pixels, sigma, view, rests, kind.axis)
+
+
+def _array(values: Tensor) -> Array:
+    return np.asarray(values.cpu().double().numpy())
 
 
 def load_detector(path: Path | str, *, calibrated: bool = True) -> Detector:
