@@ -14,7 +14,7 @@ from torch import Tensor
 from simgen.distortion import padded
 from simgen.errors import CheckpointError
 from simgen.geometry import Array, project, rigid, transform_points
-from train.blocks.kinds import BlockSet
+from train.blocks.kinds import BlockSet, Kind
 from train.config import KeypointConfig
 from train.data.images import resized
 from train.data.targets import STRIDE
@@ -24,7 +24,7 @@ from train.detect.types import Detection, Image, Seen
 from train.nets.crop_net import CropOutput, log_density, planes_of, read_places, windows_of
 from train.nets.detection_net import LEAST_SIDE, PIXELS, KeypointNet, Peaks, find_peaks, maps_of
 from train.nets.layers import normalized
-from train.pose.solve import solve_free, solve_on_table
+from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
 from train.pose.view import Pose, View, pose_or_nan
 from train.runs.checkpoint import AVERAGED, KEYPOINTS, fits_its_description, read_checkpoint, weights_below
 
@@ -176,80 +176,98 @@ class Detector:
 
     def _detections(self, proposals: _Proposals, view: View) -> list[Detection]:
         """The `proposals` with poses, without duplicates; greatest confidence first."""
-        found = [self._detection(proposals, row, view) for row in range(len(proposals.windows))]
+        candidates = [
+            (row, number)
+            for row, shares in enumerate(proposals.share)
+            for number, share in enumerate(shares)
+            if number == 0 or share >= _LEAST_SHARE
+        ]
+        best: dict[int, tuple[float, int, Pose]] = {}  # by row: evidence, number of the class, pose
+        for (row, number), pose in zip(candidates, self._poses(proposals, candidates, view), strict=True):
+            if pose is None:
+                continue
+            share = np.log(max(proposals.share[row, number], 1e-9))
+            evidence = float(share + _WEIGHT * self._agreement(proposals, row, number, pose, view))
+            if row not in best or evidence > best[row][0]:
+                best[row] = evidence, number, pose
+        chosen = [(row, number) for row, (_, number, _) in best.items()]
+        # PnP fails for small blocks in the distance; a pose on the table may still be good.
+        known = view.camera_from_table is not None
+        free = solve_free([self._keypoints(proposals, *one) for one in chosen], view) if known else [None] * len(chosen)
+        found = []
+        for (row, number), other in zip(chosen, free, strict=True):
+            pose = best[row][2]
+            detection = self._detection(proposals, row, number, *((other, pose) if known else (pose, None)))
+            if detection.on_table is None or not view.off_table(detection.on_table):
+                found.append(detection)
         detections: list[Detection] = []
-        for detection in sorted((one for one in found if one is not None), key=lambda one: -one.score):
+        for detection in sorted(found, key=lambda one: -one.score):
             pixels = detection.keypoints
             extent = np.ptp(pixels, axis=0).max()
             if not any(np.linalg.norm(pixels[0] - other.keypoints[0]) < _DUPLICATE * extent for other in detections):
                 detections.append(detection)
         return sorted(detections, key=lambda detection: -detection.confidence)
 
-    def _detection(self, proposals: _Proposals, row: int, view: View) -> Detection | None:
-        """Proposal number `row` with its poses and confidence; None if it has no pose or lies beyond the table's edge."""
-        best: tuple[float, Pose, int] | None = None
-        for number, share in enumerate(proposals.share[row]):
-            if number and share < _LEAST_SHARE:
-                break
-            pose = self._pose(proposals, row, number, view)
-            if pose is not None:
-                evidence = float(np.log(max(share, 1e-9))) + _WEIGHT * self._agreement(
-                    proposals, row, number, pose, view
-                )
-                if best is None or evidence > best[0]:
-                    best = evidence, pose, number
-        if best is None:
-            return None
-        _, pose, number = best
-        kind = self.blocks.kinds[int(self.net.stances.kind[proposals.stance[row, number]])]
-        pixels, sigma = (part[row, number, : len(kind.keypoints)] for part in (proposals.keypoints, proposals.sigma))
-        on_table = None if view.camera_from_table is None else pose
-        # PnP fails for small blocks in the distance; a pose on the table may still be good.
-        free = pose if on_table is None else solve_free(kind.keypoints, pixels, sigma, view)
-        free = free and free.inflated(self.inflation.free)
-        on_table = on_table and on_table.inflated(self.inflation.on_table)
-        if on_table is not None and view.off_table(on_table):
-            return None
+    def _detection(
+        self, proposals: _Proposals, row: int, number: int, free: Pose | None, on_table: Pose | None
+    ) -> Detection:
+        """Proposal number `row`, of its class `number`, with its poses and confidence."""
+        seen = self._keypoints(proposals, row, number)
         heat, block, sized = proposals.probabilities[row]
         probabilities = np.array([heat, block, proposals.kind_share[row, number], sized])
         score = float(probabilities.prod())
-        detection = Detection(kind, score, score, probabilities, pixels, sigma, free, on_table)
+        detection = Detection(
+            self._kind(proposals, row, number),
+            score,
+            score,
+            probabilities,
+            seen.pixels,
+            seen.sigma,
+            free and free.inflated(self.inflation.free),
+            on_table and on_table.inflated(self.inflation.on_table),
+        )
         calibration = self.calibration.free if on_table is None else self.calibration.on_table
         if calibration is None:
             return detection
         return replace(detection, confidence=float(calibration.probability(detection.features)))
 
-    def _pose(self, proposals: _Proposals, row: int, number: int, view: View) -> Pose | None:
-        """The pose of proposal `row` if it is of its class `number`: on the table if that is known, else free."""
-        stance = int(proposals.stance[row, number])
-        kind = self.blocks.kinds[int(self.net.stances.kind[stance])]
-        pixels, sigma = (part[row, number, : len(kind.keypoints)] for part in (proposals.keypoints, proposals.sigma))
+    def _poses(self, proposals: _Proposals, candidates: Sequence[tuple[int, int]], view: View) -> list[Pose | None]:
+        """The pose of each of `candidates`, a proposal's row and the number of its class: on the table if that is known,
+        else free."""
+        seen = [self._keypoints(proposals, *one) for one in candidates]
         if view.camera_from_table is None:
-            return solve_free(kind.keypoints, pixels, sigma, view)
-        return self._pose_on_table(stance, pixels, sigma, view)
+            return solve_free(seen, view)
+        kinds = [self._kind(proposals, *one) for one in candidates]
+        # The keypoints of a sphere are predicted relative to the camera, whatever its rotation.
+        spheres = [place for place, kind in enumerate(kinds) if kind.sphere]
+        turns = dict(zip(spheres, solve_free([seen[place] for place in spheres], view), strict=True))
+        resting = []
+        for place, (row, number) in enumerate(candidates):
+            kind = kinds[place]
+            rests = kind.rests_like(self.net.stances.rests[int(proposals.stance[row, number])])
+            if kind.sphere:
+                free = turns[place]
+                turn = np.eye(3) if free is None else view.camera_from_table[:3, :3].T @ free.camera_from_block[:3, :3]
+                rests = rigid(turn, rests[0, :3, 3])[None]
+            resting.append(Resting(seen[place], rests, kind.axis))
+        return solve_on_table(resting, view)
+
+    def _kind(self, proposals: _Proposals, row: int, number: int) -> Kind:
+        return self.blocks.kinds[int(self.net.stances.kind[proposals.stance[row, number]])]
+
+    def _keypoints(self, proposals: _Proposals, row: int, number: int) -> Keypoints:
+        """The keypoints of proposal `row`, if it is of its class `number`."""
+        points = self._kind(proposals, row, number).keypoints
+        pixels, sigma = (part[row, number, : len(points)] for part in (proposals.keypoints, proposals.sigma))
+        return Keypoints(points, pixels, sigma)
 
     def _agreement(self, proposals: _Proposals, row: int, number: int, pose: Pose, view: View) -> float:
         """The mean log density of the keypoints of proposal `row`, if it is of its class `number`, in `pose`."""
-        kind = self.blocks.kinds[int(self.net.stances.kind[proposals.stance[row, number]])]
-        pixels = project(transform_points(pose.camera_from_block, kind.keypoints), view.intrinsics, view.distortion)
+        points = self._kind(proposals, row, number).keypoints
+        pixels = project(transform_points(pose.camera_from_block, points), view.intrinsics, view.distortion)
         at = (pixels - proposals.windows[row, :2]) / proposals.windows[row, 2]
-        places = proposals.places[row, number, None, : len(kind.keypoints)]
+        places = proposals.places[row, number, None, : len(points)]
         return float(log_density(places, torch.tensor(at).float()[None, None]).mean())
-
-    def _pose_on_table(self, stance: int, pixels: Array, sigma: Array, view: View) -> Pose | None:
-        """The pose on the table of a block of the class `stance`; None if the view has no table."""
-        if view.camera_from_table is None:
-            return None
-        stances = self.net.stances
-        kind = self.blocks.kinds[int(stances.kind[stance])]
-        rests = kind.rests_like(stances.rests[stance])
-        if kind.sphere:  # its keypoints are predicted relative to the camera, whatever its rotation
-            free = solve_free(kind.keypoints, pixels, sigma, view)
-            if free is None:
-                return None
-            turn = view.camera_from_table[:3, :3].T @ free.camera_from_block[:3, :3]
-            rests = rigid(turn, rests[0, :3, 3])[None]
-        return solve_on_table(kind.keypoints, pixels, sigma, view, rests, kind.axis)
 
 
 def _array(values: Tensor) -> Array:
