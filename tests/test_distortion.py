@@ -17,7 +17,7 @@ from simgen.silhouette import silhouette
 from train.blocks.kinds import BlockSet
 from train.nets.crop_net import planes_of
 from train.nets.truth import _project
-from train.pose.solve import solve_free, solve_on_table
+from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
 from train.pose.view import View
 
 # The coefficients of cameras that people have: an industrial one, Azure Kinect's, Luxonis OAK's, wide ones and fisheyes.
@@ -139,10 +139,9 @@ def test_masks_poses_and_losses_see_through_the_lens(name: str) -> None:
     assert not np.any(drawn & ~grown) and drawn.sum() > 0.9 * outline.sum() > 100
     # Poses from keypoints.
     view, sigma = View(CAMERA, lens, POSE), np.ones(len(pixels))
-    for solved in (
-        solve_free(kind.keypoints, pixels, sigma, view),
-        solve_on_table(kind.keypoints, pixels, sigma, view, kind.rests, kind.axis),
-    ):
+    keypoints = Keypoints(kind.keypoints, pixels, sigma)
+    resting = Resting(keypoints, kind.rests, kind.axis)
+    for solved in (*solve_free([keypoints], view), *solve_on_table([resting], view)):
         assert solved is not None
         np.testing.assert_allclose(transform_points(solved.camera_from_block, kind.keypoints), points, atol=2e-5)
     # What the losses compare with, with its gradient.

@@ -14,7 +14,7 @@ from train.blocks.kinds import BlockSet, Kind
 from train.blocks.stances import Stances
 from train.detect.detector import Detector, _Proposals
 from train.detect.predict import describe
-from train.pose.solve import solve_free, solve_on_table
+from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
 from train.pose.view import Pose, View
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids, load_world("kuka_table").solids])
@@ -27,6 +27,18 @@ VIEW = View(CAMERA, LENS, inverse(WORLD_FROM_CAMERA))
 def lying(kind: Kind, rest: int, place: tuple[float, float], yaw: float) -> Array:
     table_from_block = rigid(rotation_about(2, yaw), np.array([*place, 0])) @ kind.rests[rest]
     return np.asarray(VIEW.camera_from_table @ table_from_block)
+
+
+def free(points: Array, pixels: Array, sigma: Array, view: View) -> Pose | None:
+    """The free pose of one block."""
+    return solve_free([Keypoints(points, pixels, sigma)], view)[0]
+
+
+def on_table(
+    points: Array, pixels: Array, sigma: Array, view: View, rests: Array, axis: Array | None = None
+) -> Pose | None:
+    """The pose on the table of one block."""
+    return solve_on_table([Resting(Keypoints(points, pixels, sigma), rests, axis)], view)[0]
 
 
 def seen(kind: Kind, pose: Array) -> Array:
@@ -42,8 +54,8 @@ def test_exact_keypoints_give_the_pose_back(kind: Kind, rest: int) -> None:
         pose = lying(kind, rest, (0.15 - 0.1 * number, 0.07 * number - 0.1), 0.9 * number + 0.2)
         pixels, sigma = seen(kind, pose), np.ones(len(kind.keypoints))
         for solved in (
-            solve_free(kind.keypoints, pixels, sigma, VIEW),
-            solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests, kind.axis),
+            free(kind.keypoints, pixels, sigma, VIEW),
+            on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests, kind.axis),
         ):
             assert solved is not None
             np.testing.assert_allclose(solved.camera_from_block, pose, atol=2e-5)
@@ -57,9 +69,7 @@ def test_a_round_block_on_its_side_is_solved_at_any_roll(kind: Kind, rest: int) 
     for roll in np.linspace(0.1, 6.2, 9):
         turn = rigid(Rotation.from_rotvec(roll * kind.axis).as_matrix(), np.zeros(3))
         pose = lying(kind, rest, (0.1, -0.05), 0.7) @ turn
-        solved = solve_on_table(
-            kind.keypoints, seen(kind, pose), np.ones(len(kind.keypoints)), VIEW, kind.rests, kind.axis
-        )
+        solved = on_table(kind.keypoints, seen(kind, pose), np.ones(len(kind.keypoints)), VIEW, kind.rests, kind.axis)
         assert solved is not None
         np.testing.assert_allclose(solved.camera_from_block, pose, atol=1e-4)
         # Height and tilt are known: only the place along the table is uncertain.
@@ -73,8 +83,8 @@ def test_the_uncertainty_is_that_of_repeated_measurements() -> None:
     rng = np.random.default_rng(0)
     exact, sigma = seen(kind, pose), rng.uniform(0.3, 0.8, len(kind.keypoints))
     for solve in (
-        lambda pixels: solve_free(kind.keypoints, pixels, sigma, VIEW),
-        lambda pixels: solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests[:1]),
+        lambda pixels: free(kind.keypoints, pixels, sigma, VIEW),
+        lambda pixels: on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests[:1]),
     ):
         results: list[Pose] = [solve(exact + sigma[:, None] * rng.normal(size=exact.shape)) for _ in range(600)]
         shifts = np.array([one.camera_from_block[:3, 3] - pose[:3, 3] for one in results])
@@ -89,8 +99,8 @@ def test_the_uncertainty_is_that_of_repeated_measurements() -> None:
             if variance > 1e-3 * spread[-1] or variance > 1e-9:
                 assert 0.75 < np.sqrt(axis @ measured @ axis / variance) < 1.3
         # The mean square residual in sigmas is as expected: 1 less the fitted parameters per measurement.
-        free = 6 if solve(exact).covariance[2, 2] and np.linalg.matrix_rank(stated, tol=1e-12) == 6 else 3
-        expected = 1 - free / (2 * len(kind.keypoints))
+        degrees = 6 if solve(exact).covariance[2, 2] and np.linalg.matrix_rank(stated, tol=1e-12) == 6 else 3
+        expected = 1 - degrees / (2 * len(kind.keypoints))
         assert np.mean([one.misfit**2 for one in results]) == pytest.approx(expected, rel=0.15)
 
 
@@ -103,8 +113,8 @@ def test_the_table_determines_the_distance() -> None:
     for _ in range(100):
         pixels = seen(kind, pose) + sigma[:, None] * rng.normal(size=(len(sigma), 2))
         for name, solved in (
-            ("free", solve_free(kind.keypoints, pixels, sigma, VIEW)),
-            ("table", solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests)),
+            ("free", free(kind.keypoints, pixels, sigma, VIEW)),
+            ("table", on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests)),
         ):
             assert solved is not None
             misses[name].append(float(np.linalg.norm(solved.camera_from_block[:3, 3] - pose[:3, 3])))
@@ -116,16 +126,39 @@ def test_one_outlier_does_not_spoil_the_pose() -> None:
     pose = lying(kind, 0, (0.0, 0.0), 0.3)
     pixels, sigma = seen(kind, pose), np.full(len(kind.keypoints), 0.5)
     pixels[4] += [25, -10]
-    on_table = solve_on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests[:1])
-    assert on_table is not None
-    assert np.linalg.norm(on_table.camera_from_block[:3, 3] - pose[:3, 3]) < 0.003
-    assert on_table.misfit > 5  # and the misfit shows it
+    solved = on_table(kind.keypoints, pixels, sigma, VIEW, kind.rests[:1])
+    assert solved is not None
+    assert np.linalg.norm(solved.camera_from_block[:3, 3] - pose[:3, 3]) < 0.003
+    assert solved.misfit > 5  # and the misfit shows it
+
+
+def test_blocks_that_are_solved_together_do_not_disturb_each_other() -> None:
+    rng = np.random.default_rng(2)
+    chosen = [CASES[k] for k in rng.permutation(len(CASES))[:9]]
+    blocks = []
+    for kind, rest in chosen:
+        pixels = seen(kind, lying(kind, rest, (rng.uniform(-0.2, 0.2), 0.1), rng.uniform(0, 6)))
+        pixels += rng.normal(0, 0.6, pixels.shape)
+        blocks.append(
+            Resting(Keypoints(kind.keypoints, pixels, rng.uniform(0.3, 2, len(pixels))), kind.rests, kind.axis)
+        )
+    blocks[4] = replace(blocks[4], seen=replace(blocks[4].seen, pixels=np.full_like(blocks[4].seen.pixels, -4000.0)))
+    for together, alone in (
+        (solve_free([one.seen for one in blocks], VIEW), [solve_free([one.seen], VIEW)[0] for one in blocks]),
+        (solve_on_table(blocks, VIEW), [solve_on_table([one], VIEW)[0] for one in blocks]),
+    ):
+        assert [one is None for one in together] == [number == 4 for number in range(9)]
+        for one, other in zip(together, alone, strict=True):
+            if one is not None and other is not None:
+                np.testing.assert_allclose(one.camera_from_block, other.camera_from_block, atol=1e-4)
+                assert one.misfit == pytest.approx(other.misfit, abs=1e-3)
+    assert solve_free([], VIEW) == solve_on_table([], VIEW) == []
 
 
 def test_rays_that_miss_the_table_give_no_pose() -> None:
     kind = BLOCKS.kinds[0]
     above = np.full((len(kind.keypoints), 2), -4000.0)  # rays that never meet the table
-    assert solve_on_table(kind.keypoints, above, np.ones(len(above)), VIEW, kind.rests) is None
+    assert on_table(kind.keypoints, above, np.ones(len(above)), VIEW, kind.rests) is None
 
 
 def test_the_camera_of_a_resized_picture() -> None:
@@ -159,7 +192,7 @@ def test_a_distant_block_has_a_free_pose_while_its_keypoints_are_apart() -> None
     kind = next(kind for kind in BLOCKS.kinds if kind.name == "cube")
     for distance, solved in ((5.0, True), (50.0, False)):
         pixels = project(kind.keypoints + np.array([0, 0, distance]), VIEW.intrinsics, VIEW.distortion)
-        pose = solve_free(kind.keypoints, pixels, np.ones(len(pixels)), VIEW)
+        pose = free(kind.keypoints, pixels, np.ones(len(pixels)), VIEW)
         assert (pose is not None) == solved
 
 
