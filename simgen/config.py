@@ -253,8 +253,8 @@ def _literal(value: str | list[str] | None) -> str | list[str] | None:
 
 
 def _check_recipes(place: Place, groups: Mapping[str, str], keys: Mapping[str, Key]) -> None:
-    """Raises ConfigError if a recipe, a file that sets keys of the whole command, sets a key that the choice of another group
-    lacks: experiment=kuka sets data.scenes, a key of data=stream."""
+    """Raises ConfigError if a recipe, a file that sets keys of the whole command, sets a key that the choice of another
+    group lacks: experiment=kuka sets data.scenes, a key of data=stream."""
     for recipe, choice in groups.items():
         if any(path.startswith(f"{recipe}.") for path in keys):  # its file sets its own keys alone
             continue

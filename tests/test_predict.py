@@ -398,7 +398,8 @@ def test_each_line_states_the_size_and_the_coordinate_frames(
     run("a.png")
     (line,) = predictions()
     assert json.loads(capsys.readouterr().out) == line
-    assert list(line) == ["image", "size_px", "coordinate_frames", "blocks"] and line["size_px"] == list(SIZE)
+    assert list(line) == ["image", "size_px", "familiarity", "coordinate_frames", "blocks"]
+    assert line["size_px"] == list(SIZE)
     assert list(line["coordinate_frames"]) == ["camera", "block"]
     assert "OpenCV" in line["coordinate_frames"]["camera"] and "center" in line["coordinate_frames"]["block"]
     pixels, pose = (line["blocks"][0][key] for key in ("keypoints_px", "camera_from_block"))
