@@ -109,7 +109,7 @@ def oracles(detector: Detector, picture: Picture, view: View, kinds: dict[int, K
             given = replace(detector, net=net)
             with torch.inference_mode():
                 proposals = given._proposals(image, peaks, 0, size, view)
-            found = given._detection(proposals, 0, view) if len(proposals.stance) else None
+            found = next(iter(given._detections(proposals, view)), None)
             yield scored(row, kind, one, None if found is None else found.pose.camera_from_block)
 
 
