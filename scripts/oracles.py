@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,14 +22,17 @@ from torch import Tensor
 from simgen.command.progress import Progress
 from simgen.dataset.read import open_dataset, read_rgb
 from simgen.dataset.scenes import Instance, Picture
-from simgen.geometry import Array, inverse, project, transform_points
+from simgen.distortion import padded
+from simgen.geometry import Array
 from train.blocks.kinds import Kind
+from train.data.targets import Targets
 from train.detect.calibration import RIGHT
 from train.detect.detector import Detector, load_detector
 from train.evaluate.matching import FalsePositive, match_dataset
 from train.metrics import adds
-from train.nets.crop_net import CropNet, CropOutput, windows_of
+from train.nets.crop_net import CropNet, CropOutput
 from train.nets.detection_net import KeypointNet, Peaks
+from train.nets.truth import LEAST_PIXELS, Truth, truth_of
 from train.pose.view import View, table_of
 
 SEEN = 0.5
@@ -67,9 +70,32 @@ def of_class(net: KeypointNet, stance: int) -> SimpleNamespace:
     return SimpleNamespace(crops=forced, stances=net.stances, parameters=net.parameters)
 
 
+def truth_about(detector: Detector, view: View, kind: Kind, camera_from_block: Array) -> Truth:
+    """The class and the window that the networks are to predict for a visible block of `kind`."""
+
+    def alone(values: Any) -> Tensor:
+        """`values` as those of the only block, or the camera, of the only picture."""
+        made = torch.as_tensor(values, device=detector.device)[None]
+        return made.float() if made.is_floating_point() else made
+
+    targets = Targets(
+        present=alone([True]),
+        labelled=alone([True]),
+        model=alone([detector.blocks.names.index(kind.name)]),
+        scale=alone([1.0]),
+        camera_from_block=alone(camera_from_block[None]),
+        intrinsics=alone(view.intrinsics),
+        distortion=alone(padded(view.distortion)),
+        camera_from_world=alone(view.camera_from_table),
+        box=alone([[np.nan] * 4]),
+        seen=alone([LEAST_PIXELS]),
+        share=alone([1.0]),
+    )
+    return truth_of(targets, detector.blocks.to(detector.device), detector.net.stances)
+
+
 def oracles(detector: Detector, picture: Picture, view: View, kinds: dict[int, Kind]) -> Iterator[Scored]:
     """The rows of ROWS but the first, for each block of one picture."""
-    stances = detector.net.stances
     image = read_rgb(picture.path)
     known = [one for one in picture.instances if one.obj_id in kinds and one.visible_fraction > SEEN]
     if view.camera_from_table is None:
@@ -77,17 +103,13 @@ def oracles(detector: Detector, picture: Picture, view: View, kinds: dict[int, K
     size = image.shape[1], image.shape[0]
     for one in known:
         kind = kinds[one.obj_id]
-        points = project(transform_points(one.camera_from_block, kind.keypoints), view.intrinsics, view.distortion)
-        window = windows_of(torch.from_numpy(points).float()[None], torch.ones(1, len(points), dtype=torch.bool))
-        peaks = Peaks(torch.ones(1, 1, device=detector.device), window[None].to(detector.device))
-        up = (inverse(one.camera_from_block)[:3, :3] @ view.camera_from_table[:3, 2]).astype(np.float32)
-        number = torch.tensor([detector.blocks.names.index(kind.name)], device=detector.device)
-        stance = int(stances.of(number, torch.from_numpy(up)[None].to(detector.device)))
-        for row, net in ((ROWS[1], detector.net), (ROWS[2], of_class(detector.net, stance))):
+        truth = truth_about(detector, view, kind, one.camera_from_block)
+        peaks = Peaks(torch.ones(1, 1, device=detector.device), truth.windows[None])
+        for row, net in ((ROWS[1], detector.net), (ROWS[2], of_class(detector.net, int(truth.stance)))):
             given = replace(detector, net=net)
             with torch.inference_mode():
                 proposals = given._proposals(image, peaks, 0, size, view)
-            found = given._detection(proposals, 0, view) if len(proposals.stance) else None
+            found = next(iter(given._detections(proposals, view)), None)
             yield scored(row, kind, one, None if found is None else found.pose.camera_from_block)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from simgen.command.arguments import Place, Setting, Typed, given_twice, jobs_of, take_apart
 from simgen.command.effects import without_effect
 from simgen.command.help import command_help, commands_help
-from simgen.command.keys import Key, groups_of, keys_of
+from simgen.command.keys import Key, choices_of, groups_of, keys_of, read_conf
 from simgen.errors import ConfigError, SimgenError
 from simgen.resources import resource_folder
 
@@ -78,6 +78,7 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
             raise ConfigError(
                 f"{path}: no such key with {', '.join(f'{key}={value}' for key, value in groups.items())}"
             )
+    _check_recipes(place, groups, keys)
     plain = [s for s in settings if s.key.kind in ("group", "section", "value")]
     try:
         with _hydra() as hydra_compose:
@@ -249,6 +250,36 @@ def _literal(value: str | list[str] | None) -> str | list[str] | None:
     if value is None or "${" not in value or _REFERENCE.search(value):
         return value
     return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", value)
+
+
+def _check_recipes(place: Place, groups: Mapping[str, str], keys: Mapping[str, Key]) -> None:
+    """Raises ConfigError if a recipe, a file that sets keys of the whole command, sets a key that the choice of another
+    group lacks: experiment=kuka sets data.scenes, a key of data=stream."""
+    for recipe, choice in groups.items():
+        if any(path.startswith(f"{recipe}.") for path in keys):  # its file sets its own keys alone
+            continue
+        for path in _paths(read_conf(f"{recipe}/{choice}"), keys):
+            group = path.partition(".")[0]
+            able = [
+                f"{group}={other}"
+                for other in choices_of(group)
+                if path not in keys and path in keys_of(place.schema, {**groups, group: other})
+            ]
+            if able:
+                raise ConfigError(
+                    f"{recipe}={choice}: is for {' or '.join(able)}, because it sets {path}, not for "
+                    f"{group}={groups[group]}: leave out one of the two"
+                )
+
+
+def _paths(content: Mapping[str, Any], keys: Mapping[str, Key], above: str = "") -> Iterator[str]:
+    """The keys that a file of conf/ with this `content` sets, and those of its keys that are unknown."""
+    for name, value in content.items():
+        path = f"{above}{name}"
+        if isinstance(value, dict) and path in keys and keys[path].kind in ("group", "section"):
+            yield from _paths(value, keys, f"{path}.")
+        elif path != "defaults":
+            yield path
 
 
 def _missing(key: Key, place: Place) -> str:

@@ -185,6 +185,9 @@ def test_a_sweep_runs_each_combination(call: Any) -> None:
         ("train evaluate root=x checkpoint=c", "did you mean data.root?"),
         ("train evaluate data=bop", "data: got bop; that is a section: set the keys data.*"),
         ("train train data.root=x data.epoch=3", "data.epoch: no such key with data=bop; it is a key of data=stream"),
+        ("train train experiment=kuka data.root=x", "experiment=kuka: is for data=stream, because it sets data.scenes, not"),
+        ("train train experiment=own", "scene: missing (your scene file, a name of scenes/*.yaml or a path); write scene="),
+        ("train train experiment=cuca", "experiment: got cuca; expected one of blocks, kuka, none, own"),
         ("train train data=bop", "data.root: missing (folder of the BOP dataset); write data.root=...;"),
         ("simgen render num=many", "num: got many; expected a whole number"),
         ("simgen render num=1.5", "num: got 1.5; expected a whole number"),
@@ -231,6 +234,8 @@ def test_a_setting_without_effect_is_reported(call: Any) -> None:
     assert notes("simgen", "preview", "vary=camera", "randomize=none")[0].startswith(
         "randomize has no effect with vary"
     )
+    assert notes("train", "train", "scene=x") == ["scene has no effect with experiment=none; it needs experiment=own"]
+    assert notes("train", "train", "experiment=own", "scene=x") == []
     assert notes("train", "train", "data.root=d", "randomize.walls=0", "trainer.jitter=0") == [
         "randomize.walls has no effect with data=bop; it needs data=stream"
     ]

@@ -1,6 +1,8 @@
 """Every YAML file composes, and every preset renders in every scene."""
 
+from dataclasses import replace
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -58,6 +60,44 @@ def test_every_command_has_its_configuration() -> None:
     with pytest.raises(ConfigError, match=r"^data\.root: missing"):
         compose("train", TrainConfig, ["data=bop"])
     assert compose("train", TrainConfig, ["data.root=x"]) == compose("train", TrainConfig, ["data=bop", "data.root=x"])
+
+
+def test_recipes_set_scenes_and_folders_and_the_command_line_wins() -> None:
+    """All other values are those without a recipe."""
+    plain = compose("train", TrainConfig)
+    both = ["tabletop", "kuka_table"]
+    assert (plain.experiment, plain.scene, plain.data.scenes, plain.out) == ("none", None, both, "runs/keypoints")
+    for name, given, scenes in (
+        ("none", [], both),
+        ("blocks", [], ["tabletop"]),
+        ("kuka", [], ["kuka_table"]),
+        ("own", ["scene=mine/desk.yaml"], ["mine/desk.yaml"]),
+    ):
+        recipe = compose("train", TrainConfig, [f"experiment={name}", *given])
+        check_train(recipe)
+        assert recipe.data.scenes == scenes
+        out = "runs/keypoints" if name == "none" else f"runs/{name}"
+        assert recipe == replace(
+            plain, experiment=name, scene=scenes[0] if given else None, data=replace(plain.data, scenes=scenes), out=out
+        )
+        own = compose(
+            "train",
+            TrainConfig,
+            ["data.scenes=[closeup]", "data.epoch=3", "out=there", f"experiment={name}", *given, "trainer.epochs=7"],
+        )
+        assert (own.data.scenes, own.data.epoch, own.out, own.trainer.epochs) == (["closeup"], 3, "there", 7)
+
+
+def test_recipes_are_refused_where_they_cannot_be_used() -> None:
+    with pytest.raises(ConfigError, match=r"^scene: missing \(your scene file.*; write scene=\.\.\.;"):
+        compose("train", TrainConfig, ["experiment=own"])
+    for name, data in product(("blocks", "kuka", "own"), (["data.root=x"], ["data=bop", "data.root=x"])):
+        line = (
+            f"^experiment={name}: is for data=stream, because it sets data.scenes, not for data=bop: leave out one of"
+        )
+        with pytest.raises(ConfigError, match=line):
+            compose("train", TrainConfig, [f"experiment={name}", "scene=x", *data])
+    assert compose("train", TrainConfig, ["experiment=none", "data.root=x"]).data.root == "x"
 
 
 def test_every_block_set_loads() -> None:

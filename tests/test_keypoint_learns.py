@@ -1,5 +1,6 @@
 """Networks learn a few pictures from a fixed seed, and every command works with them."""
 
+import importlib.util
 import json
 import zlib
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from builders import ROOT
 from safetensors import safe_open
 from streams import numbers
 
@@ -40,6 +42,7 @@ from train.detect.calibration import Calibrations, Inflation, calibrate, inflati
 from train.detect.detector import Detector, _Proposals, load_detector
 from train.detect.drawing import draw_detections
 from train.detect.export import export
+from train.detect.familiarity import fit_familiarity
 from train.detect.predict import predict, view_of
 from train.detect.types import Detection
 from train.draw.overlay import label
@@ -308,6 +311,29 @@ def test_onnx_agrees_with_torch(run: Path, tmp_path: Path, monkeypatch: pytest.M
     assert {path.name for path in tmp_path.iterdir()} == {"toy.onnx", "toy.json", "toy.crops.onnx"}
 
 
+def test_the_oracles_are_given_the_truth(run: Path, dataset: BopDataset) -> None:
+    """The class, and the window around the keypoints, of each block; a network that is sure of the class is no worse."""
+    spec = importlib.util.spec_from_file_location("oracles", ROOT / "scripts" / "oracles.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    detector, views = load_detector(run / "best.ckpt"), views_of(dataset)
+    kinds = {number: detector.blocks.kinds[k] for k, number in enumerate(dataset.models)}
+    rows = []
+    for picture, view in zip(dataset.pictures, views, strict=True):
+        rows += script.oracles(detector, picture, view, kinds)
+        for one in picture.instances:
+            truth = script.truth_about(detector, view, kinds[one.obj_id], one.camera_from_block)
+            points = project(transform_points(one.camera_from_block, kinds[one.obj_id].corners), view.intrinsics, None)
+            middle = (points.min(0) + points.max(0)) / 2
+            np.testing.assert_allclose(truth.windows[0, :2].numpy(), middle, atol=2)
+    blocks = sum(one.visible_fraction > 0.5 for picture in dataset.pictures for one in picture.instances)
+    place, side = ([one for one in rows if one.row == name] for name in script.ROWS[1:])
+    assert len(place) == len(side) == blocks > 3
+    right = [sum(one.surface < 0.1 for one in part) for part in (place, side)]
+    assert right[1] >= right[0] > 0
+
+
 def test_exported_weights_give_the_same_detections(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     result = export(ExportConfig(str(run / "best.ckpt"), str(path)))
@@ -394,9 +420,12 @@ class Known:
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Known:
     stand_in = Known()
-    monkeypatch.setattr(Detector, "_peaks", lambda _, images: (None, np.zeros((len(images), 1))))
+    monkeypatch.setattr(
+        Detector, "_peaks", lambda _, images: (None, images[:, ::24, ::24].reshape(len(images), -1) / 255)
+    )
     monkeypatch.setattr(Detector, "_proposals", lambda self, *given: stand_in.proposals(self, *given))
-    monkeypatch.setattr("train.detect.calibration.LEAST", 20)
+    for module in ("calibration", "familiarity"):
+        monkeypatch.setattr(f"train.detect.{module}.LEAST", 20)
     return stand_in
 
 
@@ -464,6 +493,9 @@ def test_calibrate_fits_every_second_picture_of_a_dataset(
         again = _fit_confidence(scaled, lambda *_: every, table).calibration.to_json()
         np.testing.assert_allclose(again[name]["weights"], after["calibration"][name]["weights"], rtol=1e-6)
     assert after["inflation"] == asdict(factors) == result["inflation"]
+    of_halves = (raw.features([read_rgb(p.path) for p in half.pictures]) for half in halves)
+    expected_familiarity = fit_familiarity(*of_halves)
+    assert expected_familiarity is not None and after["familiarity"] == expected_familiarity.to_json()
     for measured, pictures in ((result, halves[1]), (result["no_table"], without_table(halves[1]))):
         others = list(evaluate_dataset(load_detector(tmp_path / "new.ckpt"), pictures, 32))
         assert measured["finds"] == len(others) > 20

@@ -147,12 +147,12 @@ def sharp(at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def losses_at(truth: Truth, predicted: torch.Tensor, windows: torch.Tensor) -> tuple[CropLosses, float]:
     """The losses of a network that is sure of the true classes and of the keypoints `predicted` (P, K, 2) px, and the
-    keypoints' loss if these are the true ones."""
+    keypoints' loss, for each coordinate, if these are the true ones."""
     count, classes = len(truth), len(SIDES) + 1
     stance = 40.0 * torch.nn.functional.one_hot(torch.cat([truth.stance, torch.tensor([classes - 1])]), classes)
     output = CropOutput(stance, 40 * (2 * torch.cat([truth.sized, torch.zeros(1)]) - 1), torch.zeros(count + 1, 1))
     places, best = sharp((predicted - windows[:, None, :2]) / windows[:, None, 2:])
-    best = (best * truth.real).sum(1) / truth.real.sum(1)
+    best = (best * truth.real).sum(1) / (2 * truth.real.sum(1))
     return crop_losses(output, places, windows, truth, count), -float(best.mean())
 
 

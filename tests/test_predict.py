@@ -24,7 +24,7 @@ from train.config import PredictConfig, check_predict
 from train.detect.inputs import inputs_of
 from train.detect.overlays import Predictions
 from train.detect.predict import predict
-from train.detect.types import Detection
+from train.detect.types import Detection, Seen
 from train.pose.view import Pose, View
 
 SIZE = (64, 48)  # px
@@ -49,6 +49,7 @@ class Detector:
         self.views: list[View] = []
         self.stop_at: int | None = None
         self.shown: list[list[Detection]] = []
+        self.familiar: list[float | None] = []
 
     def zoomed(self, factor: float) -> "Detector":
         return self
@@ -56,17 +57,22 @@ class Detector:
     def to(self, device: object) -> None:
         pass
 
-    def find(self, pictures: Sequence[np.ndarray], views: Sequence[View]) -> list[list[Detection]]:
+    def look(self, pictures: Sequence[np.ndarray], views: Sequence[View]) -> list[Seen]:
+        detections = self.detections(pictures, views)
+        known = self.familiar[len(self.seen) - 1] if self.familiar else None
+        return [Seen(detections, np.zeros(1), known)]
+
+    def detections(self, pictures: Sequence[np.ndarray], views: Sequence[View]) -> list[Detection]:
         if len(self.seen) == self.stop_at:
             raise KeyboardInterrupt
         self.seen += pictures
         self.views += views
         if self.shown:
-            return [self.shown[len(self.seen) - 1]]
+            return self.shown[len(self.seen) - 1]
         pose = np.eye(4)
         pose[2, 3] = 0.5
         free = Pose(pose, np.eye(6) * 1e-4, 1.0)
-        return [[detection_of(CUBE, free, confidence) for confidence in (0.9, 0.08, 0.02)]]
+        return [detection_of(CUBE, free, confidence) for confidence in (0.9, 0.08, 0.02)]
 
 
 @pytest.fixture
@@ -392,7 +398,8 @@ def test_each_line_states_the_size_and_the_coordinate_frames(
     run("a.png")
     (line,) = predictions()
     assert json.loads(capsys.readouterr().out) == line
-    assert list(line) == ["image", "size_px", "coordinate_frames", "blocks"] and line["size_px"] == list(SIZE)
+    assert list(line) == ["image", "size_px", "familiarity", "coordinate_frames", "blocks"]
+    assert line["size_px"] == list(SIZE)
     assert list(line["coordinate_frames"]) == ["camera", "block"]
     assert "OpenCV" in line["coordinate_frames"]["camera"] and "center" in line["coordinate_frames"]["block"]
     pixels, pose = (line["blocks"][0][key] for key in ("keypoints_px", "camera_from_block"))
@@ -453,3 +460,27 @@ def test_names_do_not_lead_out_of_the_output_folder(detector: Detector) -> None:
     assert one.name == "a.png"
     both = inputs_of(["../../in/a.png", str(save("b.png"))])
     assert [one.name for one in both] == ["in/a.png", "deep/down/b.png"]
+
+
+def test_pictures_unlike_those_of_the_training_are_named(
+    detector: Detector, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line at the end; none where all are familiar, or where the model does not know."""
+    monkeypatch.setattr(train.detect.predict, "_LISTED", 2)
+    for name in "abcdef":
+        save(f"in/{name}.png")
+    detector.familiar = [0.5, 0.0099, 0.01, 0.0, 0.123456, 0.002]
+    run("in")
+    printed, errors = capsys.readouterr()
+    assert [json.loads(line)["familiarity"] for line in printed.splitlines()] == [0.5, 0.0099, 0.01, 0.0, 0.1235, 0.002]
+    assert [line["familiarity"] for line in predictions()] == [0.5, 0.0099, 0.01, 0.0, 0.1235, 0.002]
+    (line,) = [line for line in errors.splitlines() if "unlike" in line]
+    assert line == (
+        "3 of 6 pictures unlike those of the training (familiarity below 0.01), so the confidence may be wrong: b.png, "
+        "d.png, ..."
+    )
+    for familiar in ([0.01], []):
+        detector.seen, detector.familiar = [], familiar
+        run("in/a.png", out="other")
+        assert predictions("other")[0]["familiarity"] == (familiar[0] if familiar else None)
+        assert "unlike" not in capsys.readouterr().err

@@ -155,7 +155,7 @@ def test_lettering_fills_the_length_that_it_states() -> None:
 INSTALLED = all(importlib.util.find_spec(name) for name in {photograph.package for photograph in real.PHOTOGRAPHS})
 
 
-@pytest.mark.skipif(not INSTALLED, reason="needs pip install 'simgen[photographs]'")
+@pytest.mark.skipif(not INSTALLED, reason="PyBullet, which contains some of them, is not installed")
 def test_photographs_are_the_listed_files_and_their_crops_differ() -> None:
     files = real.photographs()
     assert len(files) == len(real.PHOTOGRAPHS) >= 20
@@ -178,10 +178,10 @@ def test_a_missing_photograph_is_named_with_the_remedy(
         (tmp_path / "album" / "__init__.py").write_text("raise RuntimeError('imported')", encoding="ascii")
     if fault == "bytes":
         (tmp_path / "album" / "cat.png").write_bytes(b"another cat")
+    monkeypatch.setitem(real._DISTRIBUTIONS, "album", "photo-album")
     monkeypatch.setattr(real, "PHOTOGRAPHS", (real.Photograph("album", "cat.png", 64 * "0", "CC0"),))
     real.photographs.cache_clear()
-    with pytest.raises(
-        ConfigError, match=r"^photographs: album/cat.png (is missing|has other bytes).*'simgen\[photographs\]'$"
-    ):
+    line = r"^photographs: album/cat.png (is missing|has other bytes).*; pip install --force-reinstall photo-album$"
+    with pytest.raises(ConfigError, match=line):
         real.photograph_of(0)
     real.photographs.cache_clear()

@@ -7,6 +7,7 @@ packages are never imported.
 
 import importlib.util
 import math
+import sys
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,13 @@ from simgen.textures.numbers import Numbers
 _PIXELS = 1024 * 1024  # that are kept of a photograph
 _SKIMAGE = "source not stated; distributed with scikit-image (BSD-3-Clause)"
 _BULLET = "source not stated; distributed with PyBullet (zlib)"
+# The name by which pip knows each package.
+_DISTRIBUTIONS = {
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+    "pybullet_data": "pybullet" if sys.version_info < (3, 12) else "pybullet-arm64",
+}
 
 
 class Photograph(NamedTuple):
@@ -129,8 +137,8 @@ def _file_of(photograph: Photograph) -> Path:
         what = f"has other bytes than expected (sha256 {photograph.sha256[:8]}...)"
     else:
         return path
-    limits = " (PyBullet: Python 3.11 to 3.13)" if photograph.package == "pybullet_data" else ""
+    limits = ", for Python 3.11 to 3.13" if photograph.package == "pybullet_data" else ""
     raise ConfigError(
-        f"photographs: {photograph.package}/{photograph.path} {what}; install the packages that contain the photographs "
-        f"with pip install --upgrade 'simgen[photographs]'{limits}"
+        f"photographs: {photograph.package}/{photograph.path} {what}; pip install --force-reinstall "
+        f"{_DISTRIBUTIONS[photograph.package]}{limits}"
     )

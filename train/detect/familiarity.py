@@ -39,7 +39,9 @@ class Familiarity:
         return float(np.mean(self.distances >= _distance(self, features)))
 
     def to_json(self) -> dict[str, Any]:
-        return {name: np.asarray(value).round(5).tolist() for name, value in vars(self).items()}
+        """JSON values with six significant digits."""
+        short = np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])
+        return {name: short(value).tolist() for name, value in vars(self).items()}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "Familiarity":
