@@ -203,7 +203,8 @@ class BlockSet:
     """The kinds of a model, in the order of its classes, and their tables padded to one length.
 
     keypoints (C, K, 3) m with `real` (C, K) bool; group (C, G, 4, 4), the discrete symmetries, with `members` (C, G) bool;
-    `frame` (C, 3, 3): for a round kind rows e1, e2, axis, for any other zeros; `sphere` (C,) bool.
+    `center` (C, 3) m, the point that all of them leave in its place; `frame` (C, 3, 3): for a round kind rows e1, e2, axis,
+    for any other zeros; `sphere` (C,) bool.
     """
 
     def __init__(self, kinds: Iterable[Kind]) -> None:
@@ -211,6 +212,8 @@ class BlockSet:
         points, groups = [kind.keypoints for kind in self.kinds], [kind.symmetries for kind in self.kinds]
         self.keypoints, self.real = _padded(points, np.zeros(3))
         self.group, self.members = _padded(groups, np.eye(4))
+        # The mean of the places to which a group moves the origin is a place that it leaves alone.
+        self.center = torch.tensor(np.stack([one[:, :3, 3].mean(0) for one in groups])).float()
         self.frame = torch.tensor(
             np.stack([np.zeros((3, 3)) if kind.axis is None else frame_about(kind.axis) for kind in self.kinds])
         ).float()

@@ -47,8 +47,10 @@ def truth_of(targets: Targets, blocks: BlockSet, stances: Stances) -> Truth:
     picture, slot = detectable(targets).nonzero(as_tuple=True)
     kind = targets.model[picture, slot]
     keypoints, stands = candidates(targets, picture, slot, kind, blocks)
-    shift = targets.camera_from_block[picture, slot, :3, 3]
-    upright = _upright(shift)
+    # Not the origin, which a symmetry may move: the direction to the viewer must be the same for all symmetric poses.
+    pose = targets.camera_from_block[picture, slot]
+    center = targets.scale[picture, slot, None] * blocks.center[kind]
+    upright = _upright((pose[:, :3, :3] @ center[:, :, None])[..., 0] + pose[:, :3, 3])
     angle = _angle(stands, upright[:, None]).masked_fill(~blocks.members[kind], torch.inf)
     near = angle <= angle.amin(1, keepdim=True) + _SLACK
     vertical = targets.camera_from_world[picture, :3, 2]
