@@ -29,13 +29,13 @@ from train.data.targets import Targets
 from train.detect.calibration import RIGHT
 from train.detect.detector import Detector, load_detector
 from train.evaluate.matching import FalsePositive, match_dataset
+from train.evaluate.report import SEEN
 from train.metrics import adds
 from train.nets.crop_net import CropNet, CropOutput
 from train.nets.detection_net import KeypointNet, Peaks
 from train.nets.truth import LEAST_PIXELS, Truth, truth_of
 from train.pose.view import View, table_of
 
-SEEN = 0.5
 ROWS = ("nothing", "place", "place, kind and side")
 PIXELS = (0, 200, 400, 800, 1600, 10**9)
 

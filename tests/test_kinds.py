@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from proposals import proposal_of
 from scipy.spatial.transform import Rotation
 
 from simgen.catalogue import load_world
 from simgen.errors import ConfigError
 from simgen.geometry import rigid
 from simgen.shapes.solids import make_solid
-from train.blocks.kinds import TURNS, BlockSet, Kind
+from train.blocks.kinds import BlockSet, Kind
 from train.blocks.stances import Stances
 from train.data.targets import Targets
 from train.detect.detector import Detector
@@ -20,6 +21,8 @@ from train.evaluate.matching import nearest_symmetric_pose
 from train.metrics import adds, rotation_error
 from train.nets.truth import candidates
 from train.pose.view import View
+
+TURNS = 12  # rotations that stand for a continuous symmetry
 
 TOBIN, KUKA = load_world("tabletop").solids, load_world("kuka_table").solids
 BLOCKS = BlockSet.of_worlds([TOBIN, KUKA])
@@ -46,12 +49,12 @@ def test_it_is_written_and_read_back() -> None:
 
 @pytest.mark.parametrize("kind", BLOCKS.kinds, ids=lambda kind: kind.name)
 def test_every_member_of_the_group_maps_the_block_onto_itself(kind: Kind) -> None:
-    for member in kind.group:
+    for member in kind.group_of(TURNS):
         moved = kind.corners @ member[:3, :3].T + member[:3, 3]
         gaps = np.linalg.norm(moved[:, None] - kind.corners, axis=2).min(axis=1)
         # A round block is drawn with 64 corners, which a turn puts between each other.
         assert gaps.max() < (1e-6 if kind.axis is None else 0.06 * kind.diameter)
-    assert len(kind.group) == len(kind.symmetries) * (1 if kind.axis is None else TURNS)
+    assert len(kind.group_of(TURNS)) == len(kind.symmetries) * (1 if kind.axis is None else TURNS)
 
 
 @pytest.mark.parametrize("solid", TOBIN, ids=lambda solid: solid.name)
@@ -149,8 +152,8 @@ def test_a_sphere_has_one_orientation() -> None:
     view = View(targets[0].intrinsics[0].double().numpy(), np.zeros(5), _OVER_TABLE)
     pixels = seen[0][0, 0, : len(ball.keypoints)].double().numpy()
     net = SimpleNamespace(stances=Stances(blocks, True))
-    detector = SimpleNamespace(net=net, blocks=blocks)
-    pose = Detector._pose_on_table(detector, 0, pixels, np.full(len(pixels), 0.5), view)  # type: ignore[arg-type]
+    detector = Detector(net, blocks)  # type: ignore[arg-type]
+    (pose,) = detector._poses(proposal_of(0, pixels, 0.5), [(0, 0)], view)
     assert pose is not None
     np.testing.assert_allclose(pose.camera_from_block[:3, 3], [0.02, -0.01, 0.6], atol=1e-4)
 

@@ -16,6 +16,8 @@ from train.nets.detection_net import Maps, find_peaks, maps_of
 from train.nets.losses import Centers, CropLosses, crop_losses, detection_losses
 from train.nets.truth import Truth, _upright, candidates, truth_of
 
+TURNS = 12  # rotations that stand for a continuous symmetry
+
 BATCH, BLOCKS = batch_of("randomize.distractors.count=0")
 TARGETS = BATCH.targets
 SIDES, KINDS = Stances(BLOCKS, True), Stances(BLOCKS, False)
@@ -203,7 +205,9 @@ def test_the_loss_is_the_same_for_every_symmetric_label() -> None:
     for number in (1, 7, 17):
         symmetry = torch.stack(
             [
-                torch.tensor(BLOCKS.kinds[kind].group[number % len(BLOCKS.kinds[kind].group)]).float()
+                torch.tensor(
+                    BLOCKS.kinds[kind].group_of(TURNS)[number % len(BLOCKS.kinds[kind].group_of(TURNS))]
+                ).float()
                 for kind in TARGETS.model.flatten().tolist()
             ]
         ).reshape(*TARGETS.model.shape, 4, 4)

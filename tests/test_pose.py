@@ -6,13 +6,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from proposals import proposal_of
 from scipy.spatial.transform import Rotation
 
 from simgen.catalogue import load_world
 from simgen.geometry import Array, inverse, look_at, project, rigid, rotation_about, transform_points
 from train.blocks.kinds import BlockSet, Kind
 from train.blocks.stances import Stances
-from train.detect.detector import Detector, _Proposals
+from train.detect.detector import Detector
 from train.detect.predict import describe
 from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
 from train.pose.view import Pose, View
@@ -205,7 +206,7 @@ def test_a_distant_block_is_detected_by_its_pose_on_the_table() -> None:
     assert view.camera_from_table is not None
     truth = view.camera_from_table @ rigid(np.eye(3), np.array([0.3, 0.1, 0])) @ kind.rests[0]
     pixels = project(transform_points(truth, kind.keypoints), view.intrinsics, view.distortion)
-    proposals = _Proposals(np.array([number]), np.ones((1, 4)), pixels[None], np.full((1, len(pixels)), 0.5))
+    proposals = proposal_of(number, pixels, 0.5)
     net = SimpleNamespace(stances=Stances(BLOCKS, apart=False))
     detector = Detector(net, BLOCKS)  # type: ignore[arg-type]
     (detection,) = detector._detections(proposals, view)

@@ -19,22 +19,7 @@ from simgen.shapes.solids import Solid
 from simgen.shapes.surface import surface_points
 from simgen.shapes.symmetry import Shape
 
-TURNS = 12  # rotations that approximate a continuous symmetry
 SPHERE_CORNERS = 642  # points that approximate a sphere to 0.4% of its radius
-_SHARP = np.cos(np.radians(25))  # between the normals of facets: facets at a smaller angle approximate a round side
-
-
-@dataclass(frozen=True)
-class Edges:
-    """The E edges of a convex block with F facets: `ends` (E, 2), indices into Kind.corners; `sides` (E, 2), the facets on
-    both sides; `facets` (F, 4), half-spaces n.x <= d as rows [n, d]; `sharp` (E,), False for edges between facets that
-    approximate a round side; `longest`, the length in m of the longest edge."""
-
-    ends: NDArray[np.int64]
-    sides: NDArray[np.int64]
-    facets: Array
-    sharp: NDArray[np.bool_]
-    longest: float
 
 
 @dataclass(frozen=True)
@@ -159,28 +144,10 @@ class Kind:
         return np.asarray((downs @ own.T).argmax(axis=1))
 
     @cached_property
-    def group(self) -> Array:
-        """(G, 4, 4) all symmetries, as used in the loss: TURNS rotations for a continuous one."""
-        return self.group_of(TURNS)
-
-    @cached_property
     def surface(self) -> Array:
         """(simgen.shapes.surface.POINTS, 3) m: points spread over the surface of the convex hull, for ADD-S."""
         hull = ConvexHull(self.corners)
         return surface_points(hull.points[hull.simplices])
-
-    @cached_property
-    def edges(self) -> Edges:
-        hull = ConvexHull(self.corners)
-        facets, number = np.unique(np.round(hull.equations, 5), axis=0, return_inverse=True)
-        pairs = hull.simplices[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
-        ends, edge = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
-        beside = np.repeat(number.ravel(), 3)[np.argsort(edge.ravel(), kind="stable")].reshape(-1, 2)
-        ends, beside = ends[real := beside[:, 0] != beside[:, 1]], beside[real]  # not within a facet
-        normals = facets[:, :3] / np.linalg.norm(facets[:, :3], axis=1, keepdims=True)
-        sharp = (normals[beside[:, 0]] * normals[beside[:, 1]]).sum(1) < _SHARP
-        longest = float(np.linalg.norm(self.corners[ends[:, 0]] - self.corners[ends[:, 1]], axis=1).max())
-        return Edges(ends, beside, np.concatenate([facets[:, :3], -facets[:, 3:]], 1), sharp, longest)
 
     def group_of(self, turns: int) -> Array:
         """(G, 4, 4) all symmetries: `turns` rotations for a continuous one, times each discrete one."""
@@ -298,8 +265,9 @@ class BlockSet:
 
 
 def turns_about(axis: Array, angle: Array) -> Array:
-    """The rotations (N, 4, 4) by `angle` (N,) radians about `axis` (3,) through the origin; Rodrigues' formula."""
-    skew, angle = np.cross(np.eye(3), axis), angle[:, None, None]
+    """The rotations (N, 4, 4) by `angle` (N,) radians about `axis` (3,), or one for each (N, 3), through the origin; the
+    identity for an axis of length 0. Rodrigues' formula."""
+    skew, angle = np.cross(np.eye(3), axis[..., None, :]), angle[:, None, None]
     return rigid(np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew, np.zeros((len(angle), 3)))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -12,6 +13,11 @@ from simgen.draws import Draws
 from simgen.geometry import Array
 from train.data.targets import Targets
 from train.pose.view import View
+
+
+def pictures_of(batch: "Batch") -> list[NDArray[np.uint8]]:
+    """The pictures (H, W, 3) of `batch`."""
+    return [np.ascontiguousarray(one) for one in batch.images.permute(0, 2, 3, 1).cpu().numpy()]
 
 
 def views_of(targets: Targets, tables: Tensor | None = None) -> list[View]:

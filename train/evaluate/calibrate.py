@@ -17,13 +17,13 @@ from simgen.dataset.read import BopDataset, read_rgb
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array, inverse
 from train.config import CalibrateConfig
-from train.data.batch import Batch, views_of
+from train.data.batch import Batch, pictures_of, views_of
 from train.data.dataset import open_source
 from train.data.images import check_simulated
 from train.detect.calibration import BINS, RIGHT, Inflation, calibrate, inflation
 from train.detect.detector import Detector, load_detector
 from train.detect.familiarity import LEAST, fit_familiarity
-from train.detect.types import Detection, Image
+from train.detect.types import Detection
 from train.evaluate.matching import BlockResult, match_dataset, misses, nearest_symmetric_pose, sized_as_in
 from train.metrics import brier_skill, expected_calibration_error, match
 from train.pose.view import Pose, pose_or_nan
@@ -65,11 +65,6 @@ def evaluate_batches(detector: Detector, batches: Iterable[Batch]) -> Iterator[E
             for one, j in zip(detections, matched, strict=True):
                 truth = nearest_symmetric_pose(truths[j][1], one.kind, one.pose.camera_from_block) if j >= 0 else None
                 yield EvaluatedDetection(one, truth is not None, truth, tables[row])
-
-
-def pictures_of(batch: Batch) -> list[Image]:
-    """The pictures (H, W, 3) of `batch`."""
-    return list(batch.images.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def evaluate_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[EvaluatedDetection]:

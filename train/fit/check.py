@@ -17,7 +17,7 @@ from simgen.errors import SimgenError
 from simgen.geometry import Array, inverse
 from train.blocks.kinds import BlockSet
 from train.config import DoctorConfig, StreamConfig, TrainConfig, TrainerConfig
-from train.data.batch import Batch, views_of
+from train.data.batch import Batch, pictures_of, views_of
 from train.data.sources import Sources, sources_of
 from train.data.stream import HELD_OUT, Stream
 from train.detect.detector import Detector
@@ -264,7 +264,7 @@ def _errors_on(trial: Trial, batch: Batch, per_scene: int, picture: Path) -> tup
     space, in the camera's frame. Each `per_scene` pictures are of one scene. The detections are drawn into `picture`."""
     targets = batch.targets
     detector = trial.detector()
-    pictures = [np.ascontiguousarray(image) for image in batch.images.permute(0, 2, 3, 1).cpu().numpy()]
+    pictures = pictures_of(batch)
     views = views_of(targets, batch.tables)
     detected = detector.find(pictures, views)
     shown = [draw_detections(*one) for one in list(zip(pictures, detected, views, strict=True))[:SHOWN]]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from simgen.geometry import NEAR, Array, inverse, project, rigid, rotation_about, transform_points, unproject
+from train.blocks.kinds import turns_about
 from train.pose.view import Pose, View
 
 ROUNDS = 12  # iterations of the optimizer; most starts need four
@@ -126,7 +127,7 @@ def solve_on_table(blocks: Sequence[Resting], view: View) -> list[Pose | None]:
         place = np.concatenate([change[:, :2], np.zeros((len(change), 1))], 1)
         stands = camera_from_table @ rigid(rotation_about(2, change[:, 2]), place) @ np.repeat(rests, times, axis=0)
         if rolls.any():
-            stands = stands @ _turns(np.repeat(axes, times, axis=0), change[:, 3])
+            stands = stands @ turns_about(np.repeat(axes, times, axis=0), change[:, 3])
         return np.asarray(stands)
 
     change, hessian, misfit = _optimize(pose_of, np.concatenate([begin, np.zeros((len(begin), 1))], 1), starts, view)
@@ -167,20 +168,12 @@ def _rests_of(blocks: Sequence[Resting]) -> tuple[Array, Array, NDArray[np.int64
             upright = np.abs(one[:, 2, :3] @ block.axis) >= _UPRIGHT
             angle = np.tile(2 * np.pi * np.arange(_ROLLS) / _ROLLS, int((~upright).sum()))
             about = np.broadcast_to(block.axis, (len(angle), 3))
-            rolled = np.repeat(one[~upright], _ROLLS, axis=0) @ _turns(about, angle)
+            rolled = np.repeat(one[~upright], _ROLLS, axis=0) @ turns_about(about, angle)
             one, axis = np.concatenate([one[upright], rolled]), np.concatenate([axis[upright], about])
         rests.append(one)
         axes.append(axis)
         owner += [number] * len(one)
     return np.concatenate(rests), np.concatenate(axes), np.array(owner, dtype=np.int64)
-
-
-def _turns(axes: Array, angle: Array) -> Array:
-    """The rotations (S, 4, 4) by `angle` (S,) radians about `axes` (S, 3) through the origin, the identity for an axis of
-    length 0; Rodrigues' formula."""
-    skew = np.cross(np.eye(3), axes[:, None])
-    sine, cosine = np.sin(angle)[:, None, None], np.cos(angle)[:, None, None]
-    return rigid(np.eye(3) + sine * skew + (1 - cosine) * skew @ skew, np.zeros((len(axes), 3)))
 
 
 def _initial_places(resting: Array, starts: _Starts, view: View) -> Array:
