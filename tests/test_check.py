@@ -95,7 +95,7 @@ def test_cubes_that_are_not_detected_fail_the_toy(tmp_path: Path, monkeypatch: p
 
 
 def test_a_rate_of_nothing_and_one_of_far_too_much(tmp_path: Path) -> None:
-    nothing = ["model.lr=1e-30", "model.backbone_lr=1e-30", "model.weight_decay=0"]
+    nothing = ["model.lr=1e-30", "model.weight_decay=0"]
     with pytest.raises(SimgenError, match=r"check 1 of 4, one step: fail: .* weights did not move"):
         doctor(config_of(tmp_path / "a", *nothing))
     with pytest.raises(SimgenError, match=r"check 2 of 4, overfit one batch: fail: .*model\.lr"):
@@ -108,7 +108,7 @@ def test_a_loss_that_does_not_fall_fails_the_last_check(tmp_path: Path, monkeypa
         monkeypatch.setattr(f"train.fit.check.{name}", lambda *_: passed)
     intact = Stream.__getitem__
     monkeypatch.setattr(Stream, "__getitem__", lambda self, _: intact(self, 0))
-    nothing = ["model.lr=1e-12", "model.backbone_lr=1e-12"]
+    nothing = ["model.lr=1e-12"]
     with pytest.raises(SimgenError, match=r"check 4 of 4, .*: fail: the loss went from .* in 4 steps; .*model\.lr"):
         doctor(steps_of(config_of(tmp_path / "out", *nothing), 4))
 

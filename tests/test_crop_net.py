@@ -24,6 +24,7 @@ from train.nets.crop_net import (
     read_places,
     windows_of,
 )
+from train.nets.layers import normalized
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
 LENS = np.array([[310.0, 2, 165], [0, 310, 118], [0, 0, 1]])
@@ -39,7 +40,7 @@ def ramp(height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("height", [16, 12])
 def test_a_crop_is_where_its_window_is(side: float, height: int) -> None:
     windows = torch.tensor([[50.25, 41.5, side]])
-    crop = crops_of(ramp(90, 120), torch.tensor([0]), windows, 16, height)[0] * 128 + 127
+    crop = crops_of(normalized(ramp(90, 120)), torch.tensor([0]), windows, 16, height)[0] * 128 + 127
     u, v = ((torch.arange(n) + 0.5) / 16 - n / 32 for n in (16, height))  # of a crop's pixels, in sides from the middle
     torch.testing.assert_close(crop[0], (50.25 + side * u).expand(height, 16), atol=2e-3, rtol=0)
     torch.testing.assert_close(crop[1], (41.5 + side * v)[:, None].expand(height, 16), atol=2e-3, rtol=0)
@@ -47,7 +48,7 @@ def test_a_crop_is_where_its_window_is(side: float, height: int) -> None:
 
 def test_a_crop_is_gray_beyond_the_border_and_of_its_own_picture() -> None:
     pictures = torch.cat([torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 255.0)])
-    crops = crops_of(pictures, torch.tensor([1, 0]), torch.tensor([[31.5, 15.5, 16.0]] * 2), 16, 16)
+    crops = crops_of(normalized(pictures), torch.tensor([1, 0]), torch.tensor([[31.5, 15.5, 16.0]] * 2), 16, 16)
     assert float(crops[0, :, :, :7].min()) == float(crops[0, :, :, :7].max()) == 1
     assert float(crops[1, :, :, :7].min()) == float(crops[1, :, :, :7].max()) == -127 / 128
     assert float(crops[:, :, :, 9:].abs().max()) == 0
@@ -57,7 +58,7 @@ def test_a_crop_averages_what_its_pixels_cover() -> None:
     """Stripes finer than its pixels are gray, not a pattern of their own."""
     stripes = torch.zeros(1, 3, 64, 64)
     stripes[..., ::2] = 254
-    crop = crops_of(stripes, torch.tensor([0]), torch.tensor([[31.5, 31.5, 64.0]]), 16, 16)
+    crop = crops_of(normalized(stripes), torch.tensor([0]), torch.tensor([[31.5, 31.5, 64.0]]), 16, 16)
     assert float(crop.abs().max()) < 1e-6
 
 
@@ -201,9 +202,10 @@ def test_keypoints_depend_on_the_class_and_none_is_an_empty_batch() -> None:
     stances = Stances(BLOCKS, True)
     net = CropNet(stances, pretrained=True)
     with torch.no_grad():
-        output = net.predict(ramp(50, 60), torch.tensor([0]), torch.tensor([[30.0, 20, 30]]), torch.zeros(1, PLANE))
+        image = normalized(ramp(50, 60))
+        output = net.predict(image, torch.tensor([0]), torch.tensor([[30.0, 20, 30]]), torch.zeros(1, PLANE))
         every = net.places(output.features.expand(len(stances), -1, -1, -1), torch.arange(len(stances)))
-        none = net.predict(ramp(50, 60), torch.tensor([0])[:0], torch.zeros(0, 3), torch.zeros(0, PLANE))
+        none = net.predict(image, torch.tensor([0])[:0], torch.zeros(0, 3), torch.zeros(0, PLANE))
         assert net.places(none.features, torch.zeros(0, dtype=torch.long)).shape == (0, stances.most, CELLS, CELLS)
     assert output.stance.shape == (1, len(stances) + 1) and output.sized.shape == (1,)
     assert every.shape == (len(stances), stances.most, CELLS, CELLS)

@@ -16,6 +16,7 @@ from train.fit.step import Losses, cuts_of, losses_of
 from train.fit.training import new_net, numbers_of
 from train.nets.crop_net import MARGIN, CropOutput, crops_of, planes_of
 from train.nets.detection_net import PIXELS, KeypointNet, Maps
+from train.nets.layers import normalized
 from train.nets.truth import truth_of
 
 BATCH, BLOCKS = batch_of("randomize.distractors.count=0")
@@ -126,7 +127,7 @@ def test_what_a_picture_shows_is_in_its_cut_where_the_mapping_puts_it() -> None:
     )
     batch = replace(batch, images=images, targets=targets)
     cuts = cuts_of(batch)
-    shown = crops_of(batch.images, torch.arange(12), cuts, *step.CUT)[:, 0] * 128 + 127
+    shown = crops_of(normalized(batch.images), torch.arange(12), cuts, *step.CUT)[:, 0] * 128 + 127
     assert shown.shape == (12, 240, 320)
     middle = (box[:, 0, :2] + box[:, 0, 2:]) / 2
     windows = torch.cat([middle, (box[:, 0, 2:] - box[:, 0, :2]).amax(1, keepdim=True)], 1)

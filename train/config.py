@@ -48,7 +48,6 @@ class KeypointConfig:
         choices=BACKBONES,
     )
     lr: float = key("peak learning rate of the layers that begin with random weights", 1e-3)
-    backbone_lr: float = key("peak learning rate of the weights of ImageNet", 1e-3, needs="model.backbone=imagenet")
     weight_decay: float = key("weight decay of AdamW", 0.01)
     clip: float = key("greatest norm of the gradient of a step", 5.0)
     average: float = key(
@@ -295,7 +294,7 @@ def _check_model(model: ModelConfig) -> None:
 
 def _check_keypoints(model: KeypointConfig) -> None:
     _one_of("model.backbone", model.backbone, BACKBONES)
-    for name in ("lr", "backbone_lr", "clip"):
+    for name in ("lr", "clip"):
         _above_zero(f"model.{name}", getattr(model, name))
     _between("model.average", model.average, 0, 0.99999)
     if not (model.weight_decay >= 0 and math.isfinite(model.weight_decay)):

@@ -134,7 +134,7 @@ class Detector:
         back = windows.new_tensor([picture.shape[1] / size[0], picture.shape[0] / size[1]])
         windows = torch.cat([(windows[:, :2] + 0.5) * back - 0.5, windows[:, 2:] * back.mean()], 1)
         net, stances = self.net.crops, self.net.stances
-        image = torch.tensor(picture, device=self.device).permute(2, 0, 1)[None]
+        image = normalized(torch.tensor(picture, device=self.device).permute(2, 0, 1)[None])
         real = self.blocks.real.to(self.device)
         ratios = windows.new_tensor(np.ones(len(self.blocks)) if self.ratios is None else self.ratios)
 

@@ -16,6 +16,7 @@ from train.data.batch import Batch
 from train.data.targets import STRIDE, Targets
 from train.nets.crop_net import crops_of, planes_of
 from train.nets.detection_net import PIXELS, KeypointNet, Maps, find_peaks, maps_of
+from train.nets.layers import normalized
 from train.nets.losses import Centers, CropLosses, DetectionLosses, crop_losses, detection_losses
 from train.nets.truth import detectable, truth_of
 
@@ -47,7 +48,7 @@ class Losses:
 def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
     """The losses of `net` on `batch`; a training minimizes `total`."""
     targets, truth = batch.targets, truth_of(batch.targets, blocks, net.stances)
-    images = _some_gray(batch)
+    images = normalized(_some_gray(batch))
     cuts = cuts_of(batch)
     rows = batch.cut[:, 4].argsort()[: max(1, round(_CUT_SHARE * len(cuts)))]  # the pictures that are cut
     maps = maps_of(net.detection(crops_of(images, rows, cuts[rows], *CUT)))

@@ -107,12 +107,8 @@ def new_net(config: KeypointConfig, blocks: BlockSet, *, sides: bool) -> Keypoin
 
 
 def optimizer_of(net: KeypointNet, config: KeypointConfig) -> torch.optim.AdamW:
-    """The optimizer of `net`: the weights of ImageNet learn more slowly than the others."""
-    given = [weights for name, weights in net.named_parameters() if ".backbone." in name]
-    new = [weights for name, weights in net.named_parameters() if ".backbone." not in name]
-    slow = config.backbone_lr if config.backbone == "imagenet" else config.lr
-    groups = [{"params": given, "lr": slow}, {"params": new, "lr": config.lr}]
-    return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+    """The optimizer of `net`."""
+    return torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay)
 
 
 def numbers_of(losses: Losses) -> dict[str, Tensor]:

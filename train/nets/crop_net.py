@@ -21,7 +21,7 @@ from torchvision.ops import roi_align
 from simgen.distortion import straighten
 from train.blocks.stances import Stances
 from train.nets.backbone import CHANNELS, Backbone
-from train.nets.layers import layer, normalized
+from train.nets.layers import layer
 
 SIZE = 96  # px: a crop's side
 MARGIN = 1.5  # a window's side, in sides of the keypoints' box: the surroundings show where the block ends
@@ -104,8 +104,8 @@ class CropNet(nn.Module):
         return self.out(hidden).float(), up
 
     def predict(self, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor) -> CropOutput:
-        """The prediction for the `windows` (P, 3) px, each in image number `picture` (P,) of `images` (B, 3, H, W), RGB in
-        [0, 255], with the `plane` (P, PLANE) of `planes_of`."""
+        """The prediction for the `windows` (P, 3) px, each in image number `picture` (P,) of the `normalized` `images`
+        (B, 3, H, W), with the `plane` (P, PLANE) of `planes_of`."""
         out, features = self(crops_of(images, picture, windows, SIZE, SIZE), plane)
         return CropOutput(out[:, :-1], out[:, -1], features)
 
@@ -113,10 +113,10 @@ class CropNet(nn.Module):
         """(P, K, CELLS, CELLS) log probabilities of the cell in which each keypoint of the classes `stance` (P,) is, for the
         crops with the `features` (P, n, CELLS, CELLS)."""
         numbers = [_FEATURES, _POWERS, 1]
-        parts = (_GAIN * self.keypoints(stance)).reshape(len(stance), self.most, sum(numbers)).split(numbers, 2)
+        parts = (_GAIN * self.keypoints(stance)).unflatten(1, (self.most, sum(numbers))).split(numbers, 2)
         logits = torch.einsum("pkf,pfvu->pkvu", parts[0], features) + parts[2][..., None]
         logits = logits + torch.einsum("pkf,fvu->pkvu", parts[1], self.powers)
-        return torch.log_softmax(logits.float().flatten(2), 2).reshape(len(stance), self.most, CELLS, CELLS)
+        return torch.log_softmax(logits.float().flatten(2), 2).unflatten(2, (CELLS, CELLS))
 
 
 def log_density(places: Tensor, at: Tensor) -> Tensor:
@@ -200,9 +200,9 @@ def planes_of(
 
 def crops_of(images: Tensor, picture: Tensor, windows: Tensor, width: int, height: int) -> Tensor:
     """(P, 3, height, width) float32: the `windows` (P, 3) px, whose sides are those along u, each of image number `picture`
-    (P,) of `images` (B, 3, H, W), normalized; 0 beyond the border. Each pixel of a crop is the mean of the area that it
+    (P,) of the `normalized` `images` (B, 3, H, W); 0 beyond the border. Each pixel of a crop is the mean of the area that it
     covers."""
     # roi_align counts from the corner of the first pixel
     middle, half = windows[:, :2] + 0.5, windows[:, 2:] / 2 * windows.new_tensor([1, height / width])
     boxes = torch.cat([picture[:, None].float(), middle - half, middle + half], 1)
-    return torch.as_tensor(roi_align(normalized(images), boxes, (height, width), 1.0, -1, True))
+    return torch.as_tensor(roi_align(images, boxes, (height, width), 1.0, -1, True))
