@@ -1,6 +1,6 @@
 """Which stage of a keypoint model owes what: the share of right poses when a stage is given the truth.
 
-    python scripts/oracles.py shipped-blocks data/full data/photographs [--zoom 1.5]
+    python scripts/oracles.py shipped data/full data/photographs [--zoom 1.5]
 
 Each row gives the model more of the truth: nothing; the place of each block (the crops around its true keypoints); also its
 kind and the side that it lies on. Right is ADD-S under a tenth of the diameter, on 1,000 points of the surface and, as

@@ -138,8 +138,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_epoch(
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     """DDP: two processes of batch 1 average their gradients of the pictures that one process of batch 2 sees.
 
-    The losses are means over the crops of a process, so the two agree where both have as many; here they are made to: one
-    block in each picture, always seen, and no false positives.
+    The losses are means over the cuts and crops of a process, so the two agree where both have as many; here they are made to:
+    a cut of each picture, one block in each, always seen, and no false positives.
     """
     overrides = [
         *TINY, "data.width=96", "data.height=72", "data.epoch=1", "data.passes=1", "trainer.epochs=1",
@@ -149,6 +149,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     arguments = [*overrides, "trainer.batch_size=2", f"out={tmp_path / 'one'}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.fit.step._LEAST_HEAT", 2)
+        patch.setattr("train.fit.step._CUT_SHARE", 1)
         alone = run_command(lambda: main("train", COMMANDS, default="train"), "train", *arguments)
     script = tmp_path / "patched.py"  # Lightning starts it again for the second process
     script.write_text(
@@ -156,7 +157,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
         "import train.fit.step as step\n"
         "from simgen.config import main\n"
         "from train.__main__ import COMMANDS\n"
-        "step.CUT, step._LEAST_HEAT = (64, 48), 2\n"
+        "step.CUT, step._LEAST_HEAT, step._CUT_SHARE = (64, 48), 2, 1\n"
         "sys.exit(main('train', COMMANDS, default='train'))\n"
     )
     arguments = [*overrides, "trainer.batch_size=1", "trainer.devices=2", f"out={tmp_path / 'two'}"]

@@ -18,7 +18,7 @@ PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu")
 BACKBONES = ("imagenet", "scratch")
 _ZOOM = 0.25, 8
-_CHECKPOINT = "written by `python -m train`, or a bundled model: shipped or shipped-blocks (train/weights/README.md)"
+_CHECKPOINT = "written by `python -m train`, or the bundled model: shipped (train/weights/README.md)"
 _DEVICE = "auto, cpu or gpu"
 _SCALE = (
     "resize factor: image width and height at the network's input, as multiples of the training's; for blocks that are "

@@ -27,15 +27,16 @@ _OLD_KEYPOINTS = 2  # a keypoint model whose networks are no longer in this pack
 LAST = "last.ckpt"
 BEST = "best.ckpt"
 WEIGHTS_SUFFIX = ".safetensors"
-SHIPPED = {"shipped": "keypoints", "shipped-blocks": "blocks"}  # names of the bundled models, and their files
+SHIPPED = "shipped"  # the name of the bundled model
 AVERAGED = "average.module."  # the prefix of the names of a keypoint model's averaged weights
 _KEYS = ("simgen_train", "model", "blocks", "sides", "picture", "calibration", "inflation", "familiarity")
 
 
 def place_of(checkpoint: Path | str) -> Path:
-    """The file of `checkpoint`: a path, or the name of a bundled model."""
-    name = SHIPPED.get(str(checkpoint))
-    return Path(checkpoint) if name is None else Path(__file__).parent.parent / "weights" / f"{name}{WEIGHTS_SUFFIX}"
+    """The file of `checkpoint`: a path, or SHIPPED."""
+    if str(checkpoint) == SHIPPED:
+        return Path(__file__).parent.parent / "weights" / f"blocks{WEIGHTS_SUFFIX}"
+    return Path(checkpoint)
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Any]:
