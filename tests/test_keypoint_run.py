@@ -138,8 +138,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_epoch(
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     """DDP: two processes of batch 1 average their gradients of the pictures that one process of batch 2 sees.
 
-    The losses are means over the cuts and crops of a process, so the two agree where both have as many; here they are made to:
-    a cut of each picture, one block in each, always seen, and no false positives.
+    The losses are means over the cuts and crops of a process, so the two agree where both have as many; here they are made
+    to: a cut of each picture, one block in each, always seen, and no false positives.
     """
     overrides = [
         *TINY, "data.width=96", "data.height=72", "data.epoch=1", "data.passes=1", "trainer.epochs=1",

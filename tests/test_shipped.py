@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from simgen.render import make_renderer
 from simgen.sensor import sense
-from train.data.batch import Batch, views_of
+from train.data.batch import Batch
 from train.data.targets import targets_of
 from train.detect.detector import Detector, load_detector
 from train.evaluate.calibrate import evaluate_batches
