@@ -26,7 +26,8 @@ PHOTOGRAPHS = ROOT.parent / "shared" / "real"
 SMALL = ("width=160", "height=120")
 
 # Restores the factors of randomize=full at data version 7: no clutter, no pictures on surfaces or around the table, no
-# windows, and no dropped blocks. For a test of a property that these would hide, and for pictures like those of earlier results.
+# windows, and no dropped blocks. For a test of a property that these would hide, and for pictures like those of earlier
+# results.
 _PATTERNS = "gradient,checker,stripes,noise"
 OLD_WORLD = (
     "randomize.settle=0",
