@@ -99,7 +99,7 @@ def views_of(dataset: BopDataset) -> list[View]:
 def test_a_few_pictures_are_learned(learned: tuple[Any, Any, list[dict[str, float]]]) -> None:
     first, last = learned[2][0], learned[2][-1]
     assert last["miss"] < 0.05 < 0.3 < first["miss"]
-    assert last["heat"] < 0.3 and last["window"] < 0.2 and last["kind"] < 0.1
+    assert last["heat"] < 0.3 and last["window"] < 0.2 and last["stance"] < 0.1
     assert last["loss"] < 0.2 * first["loss"]
 
 

@@ -172,7 +172,7 @@ def test_the_loss_is_least_for_each_symmetric_pose_that_may_be_predicted(number:
 
     losses, least = losses_at(truth, at(truth.members), windows)
     step = 1 / CELLS
-    assert float(losses.kind) < 1e-6 and float(losses.sized) < 1e-6 and float(losses.right) == 1
+    assert float(losses.stance) < 1e-6 and float(losses.sized) < 1e-6 and float(losses.right) == 1
     assert float(losses.miss) < step
     assert float(losses.keypoints) == pytest.approx(least, abs=1e-3)
     # Another symmetric pose: right, but not the one that the network learns to predict.

@@ -207,7 +207,7 @@ def test_a_distant_block_is_detected_by_its_pose_on_the_table() -> None:
     truth = view.camera_from_table @ rigid(np.eye(3), np.array([0.3, 0.1, 0])) @ kind.rests[0]
     pixels = project(transform_points(truth, kind.keypoints), view.intrinsics, view.distortion)
     proposals = proposal_of(number, pixels, 0.5)
-    net = SimpleNamespace(stances=Stances(BLOCKS, apart=False))
+    net = SimpleNamespace(stances=Stances(BLOCKS, sides=False))
     detector = Detector(net, BLOCKS)  # type: ignore[arg-type]
     (detection,) = detector._detections(proposals, view)
     assert detection.free is None and detection.on_table is detection.pose
@@ -217,3 +217,17 @@ def test_a_distant_block_is_detected_by_its_pose_on_the_table() -> None:
     assert line["on_table"] is True
     # Without a table there is no pose at all.
     assert detector._detections(proposals, View(view.intrinsics, view.distortion)) == []
+
+
+def test_a_keypoint_behind_the_camera_is_no_error() -> None:
+    """A block of which a corner is beside the lens, as in a closeup: its keypoint has no place in the picture."""
+    number = BLOCKS.names.index("cube")
+    kind = BLOCKS.kinds[number]
+    pose = rigid(np.eye(3), np.array([0.0, 0, 0.5 * kind.size[2] - 0.002]))
+    pixels = np.array([[300.0, 200 + 9 * k] for k in range(len(kind.keypoints))])
+    net = SimpleNamespace(stances=Stances(BLOCKS, sides=False))
+    detector = Detector(net, BLOCKS)  # type: ignore[arg-type]
+    points = project(transform_points(pose, kind.keypoints), VIEW.intrinsics, VIEW.distortion)
+    assert np.isnan(points).any() and np.isfinite(points).any()
+    proposals = proposal_of(number, pixels, 0.5)
+    assert np.isfinite(detector._agreement(proposals, 0, 0, Pose(pose, np.eye(6), 1.0), VIEW))

@@ -244,7 +244,7 @@ def test_a_batch_without_blocks_or_without_anything_is_learned_from(net: Keypoin
             losses = losses_of(net, batch, BLOCKS)
             finite(net, losses, every=False)
             assert float(losses.detection.window.detach()) == float(losses.crops.miss) == 0
-            assert (float(losses.crops.kind.detach()) > 0) == peaks
+            assert (float(losses.crops.stance.detach()) > 0) == peaks
             assert net.crops.out.weight.grad is not None and bool(net.crops.out.weight.grad.any()) == peaks
     with torch.no_grad():
         net.detection.out.bias[0] = -4.0
@@ -323,3 +323,15 @@ def test_distractors_of_another_size_are_blocks_without_their_size() -> None:
     assert (whole & ~labelled).sum() > 2
     ratio = truth.windows[whole, 2] / MARGIN / extent[whole]
     assert (ratio < 1.15).all() and (ratio > 0.6).all()
+
+
+def test_labels_stay_in_single_precision_where_the_networks_do_not(net: KeypointNet, small: None) -> None:
+    """As in a training with trainer.precision=bf16-mixed."""
+    expected, losses = truth_of(BATCH.targets, BLOCKS, net.stances), losses_of(net, BATCH, BLOCKS)
+    with torch.autocast("cpu", torch.bfloat16):
+        labels, mixed = truth_of(BATCH.targets, BLOCKS, net.stances), losses_of(net, BATCH, BLOCKS)
+    for name, value in vars(expected).items():
+        assert torch.equal(getattr(labels, name), value), name
+    assert mixed.total.dtype == torch.float32
+    for part, other in ((losses.detection, mixed.detection), (losses.crops, mixed.crops)):
+        torch.testing.assert_close(other.total, part.total, rtol=0.05, atol=0)

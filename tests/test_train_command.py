@@ -228,3 +228,7 @@ def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"^out: .*notes\.ckpt exists and is no checkpoint"):
         calibrate_checkpoint(CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / "notes.ckpt")))
     assert (tmp_path / "notes.ckpt").read_text() == "mine"
+    with pytest.raises(ConfigError, match=r"^out: got .*new\.safetensors; expected a name that ends in \.ckpt"):
+        calibrate_checkpoint(
+            CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / "new.safetensors"))
+        )

@@ -47,7 +47,7 @@ class KeypointConfig:
         "imagenet",
         choices=BACKBONES,
     )
-    lr: float = key("peak learning rate of the layers that begin with random weights", 1e-3)
+    lr: float = key("peak learning rate", 1e-3)
     weight_decay: float = key("weight decay of AdamW", 0.01)
     clip: float = key("greatest norm of the gradient of a step", 5.0)
     average: float = key(
@@ -84,7 +84,7 @@ class SourceConfig(DatasetConfig):
     )
     min_visible: float = key(
         "least visible share of a block: with less, position models leave the image out and keypoint models ignore the "
-        "block",
+        "block; these also learn from none of which less than 0.1 is visible",
         0.1,
         unit="0 to 1",
     )
@@ -107,7 +107,7 @@ class StreamConfig:
     raycast: Raycast = key("settings of the ray caster that draws the images", Raycast)
     epoch: int = key("batches between two validations", 250)
     passes: int = key("steps in which each image is used, each time other parts of it", 3)
-    validation: int = key("images of the held-out stream; the same at each validation", 256)
+    validation: int = key("held-out images of each validation; calibration and its test use as many others", 256)
     photographs: bool = key(
         "every second held-out batch has surfaces and surroundings of photographs, as with randomize=photographs", True
     )

@@ -1,9 +1,9 @@
 """The classes of a keypoint model: for each kind the sides on which it may lie, each seen from several directions.
 
-An upright prism and a lying one have little in common in a picture, and their keypoints nothing. Of the symmetric poses of a
-block, which look the same, one is to be predicted. Which one must follow from the picture without ambiguity: a class is a
-range of angles about the vertical so small that exactly one of the symmetric poses is in it. Between two ranges two classes
-are about equally probable, and each has its own keypoints.
+An upright prism and a lying one look different, and their keypoints are in other places. Of the symmetric poses of a block,
+which look the same, one is to be predicted. Which one must follow from the picture without ambiguity: a class is a range of
+angles about the vertical so small that exactly one of the symmetric poses is in it. Between two ranges two classes are about
+equally probable, and each has its own keypoints.
 """
 
 import numpy as np
@@ -21,12 +21,13 @@ _RANGE = np.radians(30)  # of the angles of a class, about
 
 
 class Stances(nn.Module):
-    """The S classes of a network for `blocks`: if `apart`, the ranges of angles of each kind's resting poses that look
+    """The S classes of a network for `blocks`: if `sides`, the ranges of angles of each kind's resting poses that look
     different, else the kinds.
 
     `kinds`: the number of kinds; `most`: the largest number K of keypoints of a kind; `rests`: for each class the numbers of
-    its kind's resting poses. As a buffer, which moves with the network: kind (S,), the place of each class's kind in
-    `blocks`.
+    its kind's resting poses. Buffers, which move with the network: kind (S,), the place of each class's kind in `blocks`;
+    for each of the M sides up (M, 3), the vertical in the block's frame, across (M, 3), the horizontal direction of angle 0,
+    period (M,) rad, after which the block looks the same, and ranges (M,), the number of its classes.
     """
 
     kind: Tensor
@@ -40,24 +41,26 @@ class Stances(nn.Module):
     _first: Tensor
     _frame: Tensor
 
-    def __init__(self, blocks: BlockSet, apart: bool) -> None:
+    def __init__(self, blocks: BlockSet, sides: bool) -> None:
         super().__init__()
-        groups = [alike(kind) if apart else [np.arange(len(kind.rests))] for kind in blocks.kinds]
-        self.apart = apart
+        groups = [alike(kind) if sides else [np.arange(len(kind.rests))] for kind in blocks.kinds]
+        self.sides = sides
         self.kinds = len(blocks)
         self.most = blocks.keypoints.shape[1]
-        sides = [(owner, members) for owner, each in enumerate(groups) for members in each]
-        described = [_side_of(blocks.kinds[owner], members[0]) for owner, members in sides]
-        ranges = [max(1, round(period / _RANGE)) if apart else 1 for _, _, period in described]
+        all_sides = [(owner, members) for owner, each in enumerate(groups) for members in each]
+        described = [_side_of(blocks.kinds[owner], members[0]) for owner, members in all_sides]
+        ranges = [max(1, round(period / _RANGE)) if sides else 1 for _, _, period in described]
         # Only one of the resting poses that look the same is predicted.
         self.rests = [
-            members[:1] if apart else members for (_, members), n in zip(sides, ranges, strict=True) for _ in range(n)
+            members[:1] if sides else members
+            for (_, members), n in zip(all_sides, ranges, strict=True)
+            for _ in range(n)
         ]
-        owners = [owner for (owner, _), count in zip(sides, ranges, strict=True) for _ in range(count)]
+        owners = [owner for (owner, _), count in zip(all_sides, ranges, strict=True) for _ in range(count)]
         room = max(len(kind.rests) for kind in blocks.kinds)
         ups = np.zeros((len(blocks), room, 3))
         side_of = np.zeros((len(blocks), room), dtype=np.int64)
-        for number, (owner, members) in enumerate(sides):
+        for number, (owner, members) in enumerate(all_sides):
             block = blocks.kinds[owner]
             side_of[owner, members] = number
             ups[owner, members] = [_upward(block.axis, up) for up in block.rests[members, 2, :3]]
@@ -80,29 +83,28 @@ class Stances(nn.Module):
     def __len__(self) -> int:
         return len(self.rests)
 
-    def likeliest(self, probability: Tensor) -> tuple[Tensor, Tensor]:
-        """The most probable class of the most probable kind, (...), and that kind's probability, (...), from the
-        `probability` (..., S) of each class."""
-        share, kind = self.of_kinds(probability).max(-1)
-        return probability.masked_fill(self.kind != kind[..., None], -1).argmax(-1), share
+    def likeliest(self, probability: Tensor) -> Tensor:
+        """(...) the most probable class of the most probable kind, from the `probability` (..., S) of each class."""
+        kind = self.of_kinds(probability).argmax(-1)
+        return probability.masked_fill(self.kind != kind[..., None], -1).argmax(-1)
 
     def of_kinds(self, probability: Tensor) -> Tensor:
         """(..., kinds) the probability of each kind, from the `probability` (..., S) of each class."""
         return probability.new_zeros(*probability.shape[:-1], self.kinds).index_add(-1, self.kind, probability)
 
-    def of(self, kind: Tensor, up: Tensor, stands: Tensor, members: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+    def of(self, kind: Tensor, up: Tensor, rotations: Tensor, members: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         """The classes (P,) of blocks of `kind` (P,), and which of their symmetric poses are to be predicted, (P, G) bool, at
         least one of `members` (P, G).
 
-        `up` (P, 3) is the vertical in the block's frame, `stands` (P, G, 3, 3) the rotations camera_from_block of the
+        `up` (P, 3) is the vertical in the block's frame, `rotations` (P, G, 3, 3) the rotations camera_from_block of the
         symmetric poses, and `frame` (P, 2, 3) the vertical and the direction towards the viewer in the camera's frame.
         """
         axis = self._frame[kind, 2]  # 0 if the kind is not round
         side = self._side[kind, self._nearest(kind, up)]
-        if not self.apart:
+        if not self.sides:
             return self._first[side], members
         # The symmetric poses that lie on the first of the sides that look the same.
-        own = (stands.mT @ frame[:, None, 0, :, None])[..., 0]  # (P, G, 3): the vertical in the frame of each
+        own = (rotations.mT @ frame[:, None, 0, :, None])[..., 0]  # (P, G, 3): the vertical in the frame of each
         along, true = (own * axis[:, None]).sum(2), (self.up[side] * axis).sum(1)
         is_round = axis.norm(dim=1, keepdim=True) > 0
         off = torch.where(is_round, (along - true[:, None]).abs(), 1 - (own * self.up[side][:, None]).sum(2))
@@ -110,7 +112,7 @@ class Stances(nn.Module):
         lies = off <= off.amin(1, keepdim=True) + _SAME
         # Of these the one whose angle is in the first period.
         vertical, toward = frame[:, None].unbind(2)
-        points = (stands @ self.across[side][:, None, :, None])[..., 0]
+        points = (rotations @ self.across[side][:, None, :, None])[..., 0]
         sine = (vertical * torch.linalg.cross(toward.expand_as(points), points)).sum(2)
         cosine = (toward * points).sum(2) - (toward * vertical).sum(2) * (points * vertical).sum(2)
         angle = torch.atan2(sine, cosine).remainder(2 * torch.pi).masked_fill(~lies, torch.inf)

@@ -28,8 +28,7 @@ class Sources:
 
     `held_out`: batches for model selection (`choose`, the first `each`), calibration (`learn`, as many) and the test of the
     calibration (`check`, as many). Every `per_scene` consecutive pictures of a batch are of one scene. With `sides` the
-    network also classifies on which side a block lies. `size` (width, height) px; a run prints `summary` and records
-    `described`.
+    classes are those of Stances with sides. A run prints `summary` and records `described`.
     """
 
     training: Dataset[Batch]
@@ -40,7 +39,6 @@ class Sources:
     per_scene: int
     blocks: BlockSet
     sides: bool
-    size: tuple[int, int]
     summary: str
     described: Mapping[str, Any] = field(default_factory=dict)
 
@@ -90,7 +88,6 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         per_scene=stream.each,
         blocks=stream.blocks,
         sides=True,
-        size=(data.width, data.height),
         summary="\n".join([*notices, summary]),
     )
 
@@ -191,7 +188,6 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
         per_scene=count,
         blocks=classes.blocks,
         sides=sides,
-        size=(training.width, training.height),
         summary=(
             f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(validation)} are held out{scaled}"
         ),

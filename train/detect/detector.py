@@ -134,6 +134,8 @@ class Detector:
         back = windows.new_tensor([picture.shape[1] / size[0], picture.shape[0] / size[1]])
         windows = torch.cat([(windows[:, :2] + 0.5) * back - 0.5, windows[:, 2:] * back.mean()], 1)
         net, stances = self.net.crops, self.net.stances
+        # A network that never saw a table in training does not know what a plane means.
+        table = pose_or_nan(view.camera_from_table if stances.sides else None)
         image = normalized(torch.tensor(picture, device=self.device).permute(2, 0, 1)[None])
         real = self.blocks.real.to(self.device)
         ratios = windows.new_tensor(np.ones(len(self.blocks)) if self.ratios is None else self.ratios)
@@ -141,7 +143,7 @@ class Detector:
         def predict(ratio: Tensor) -> tuple[CropOutput, Tensor]:
             lens, pose, distortion = (
                 windows.new_tensor(part).expand(len(windows), *part.shape)
-                for part in (view.intrinsics, pose_or_nan(view.camera_from_table), padded(view.distortion))
+                for part in (view.intrinsics, table, padded(view.distortion))
             )
             plane = planes_of(windows, lens, pose, distortion, ratio)
             output = net.predict(image, torch.zeros_like(score, dtype=torch.long), windows, plane)
@@ -150,7 +152,7 @@ class Detector:
         output, probability = predict(ratios.median().expand(count))
         kept = 1 - probability[:, -1] >= _LEAST_BLOCK
         score, windows = score[kept], windows[kept]
-        stance, _ = stances.likeliest(probability[kept, :-1])
+        stance = stances.likeliest(probability[kept, :-1])
         keypoints, _ = read_places(net.places(output.features[kept], stance), windows)
         # The second pass's windows are around the keypoints that the first one predicts.
         kind = stances.kind[stance]
@@ -266,6 +268,7 @@ class Detector:
         points = self._kind(proposals, row, number).keypoints
         pixels = project(transform_points(pose.camera_from_block, points), view.intrinsics, view.distortion)
         at = (pixels - proposals.windows[row, :2]) / proposals.windows[row, 2]
+        at = np.where(np.isfinite(at), at, 1.0)  # a keypoint behind the camera counts as one outside the window
         places = proposals.places[row, number, None, : len(points)]
         return float(log_density(places, torch.tensor(at).float()[None, None]).mean())
 

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from simgen.geometry import Array
 
-LEAST = 50  # pictures, for the axes and for the distances
+LEAST = 100  # pictures, for the axes and for the distances
 STRANGE = 0.01  # a picture with a lower familiarity is reported
 _AXES = 32  # the greatest number of directions
+_FLAT = 1e-6  # the least standard deviation, so that pictures which are all alike have distances, too
 _LEVELS = 3, 4, 5  # the backbone's stages whose outputs are averaged
 
 
@@ -66,6 +67,7 @@ def fit_familiarity(features: Array, others: Array) -> Familiarity | None:
     mean = features.mean(0)
     _, spread, rows = np.linalg.svd((features - mean) / np.sqrt(len(features)), full_matrices=False)
     count = min(_AXES, len(features) // 4)
+    spread = spread.clip(_FLAT)
     fitted = Familiarity(mean, rows[:count].T, spread[:count], float((spread[count:] ** 2).sum()), np.zeros(0))
     return replace(fitted, distances=np.sort([_distance(fitted, one) for one in others]))
 

@@ -27,7 +27,7 @@ from train.detect.types import Detection
 from train.evaluate.matching import BlockResult, match_dataset, misses, nearest_symmetric_pose, sized_as_in
 from train.metrics import brier_skill, expected_calibration_error, match
 from train.pose.view import Pose, pose_or_nan
-from train.runs.checkpoint import read_checkpoint
+from train.runs.checkpoint import WEIGHTS_SUFFIX, read_checkpoint
 from train.runs.folder import origin_of
 from train.runs.trainer import device_of
 
@@ -117,6 +117,10 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     known table, which are rare, only cause a warning.
     """
     out = Path(config.out)
+    if out.suffix == WEIGHTS_SUFFIX:
+        raise ConfigError(
+            f"out: got {out}; expected a name that ends in .ckpt; `python -m train export` makes a {WEIGHTS_SUFFIX} of it"
+        )
     if out.exists():
         try:
             read_checkpoint(out)

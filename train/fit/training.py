@@ -34,14 +34,14 @@ _NOTED = ("train_loss", "val_miss", "val_right")
 
 
 class KeypointTraining(pl.LightningModule):
-    """One training of a KeypointNet for pictures of `size` (width, height) px. Model selection is by the loss of its
-    averaged weights on held-out pictures. With `sides` it also classifies the side on which a block lies."""
+    """One training of a KeypointNet. Model selection is by the loss of its averaged weights on held-out pictures. `sides`:
+    see Stances."""
 
-    def __init__(self, config: TrainConfig, blocks: BlockSet, size: tuple[int, int], *, sides: bool) -> None:
+    def __init__(self, config: TrainConfig, blocks: BlockSet, *, sides: bool) -> None:
         super().__init__()
-        self.config, self.blocks, self.size, self.sides = config, blocks, size, sides
+        self.config, self.blocks, self.sides = config, blocks, sides
         self.model = new_net(config.model, blocks, sides=sides)
-        self.average = AveragedModel(self.model, multi_avg_fn=_blend_of(config.model.average))
+        self.average = AveragedModel(self.model, multi_avg_fn=_blend_of(config.model.average), use_buffers=True)
         self.average.requires_grad_(False)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -87,7 +87,6 @@ class KeypointTraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(describe_keypoints(self.config.model, self.blocks, sides=self.sides))
-        checkpoint["picture"] = list(self.size)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
         return batch.to(device)
@@ -114,16 +113,20 @@ def optimizer_of(net: KeypointNet, config: KeypointConfig) -> torch.optim.AdamW:
 def numbers_of(losses: Losses) -> dict[str, Tensor]:
     """The logged values of `losses`, by name."""
     named = {"loss": losses.total, "heat": losses.detection.heat, "window": losses.detection.window}
-    named |= {name: getattr(losses.crops, name) for name in ("kind", "sized", "keypoints", "right", "miss")}
+    named |= {name: getattr(losses.crops, name) for name in ("stance", "sized", "keypoints", "right", "miss")}
     return {name: value.detach() for name, value in named.items()}
 
 
 def _blend_of(average: float) -> Callable[[Any, Any, Tensor | int], None]:
     """An exponential moving average for AveragedModel. At first it averages over about count / 9 steps, so that the initial
-    weights are soon forgotten, until that is as many as the factor `average` gives."""
+    weights are soon forgotten, until that is as many as the factor `average` gives. Statistics of batches, which `scratch`
+    has, are averaged too; of whole numbers the last are kept."""
 
     @torch.no_grad()
     def blend(averaged: Any, current: Any, count: Tensor | int) -> None:
+        if not averaged[0].is_floating_point():
+            torch._foreach_copy_(averaged, current)
+            return
         keep = min(average, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(averaged, current, 1 - keep)
 
@@ -150,7 +153,7 @@ def train_keypoints(config: TrainConfig) -> None:
     say(sources.summary)
 
     torch.manual_seed(config.seed)
-    module = KeypointTraining(config, sources.blocks, sources.size, sides=sources.sides)
+    module = KeypointTraining(config, sources.blocks, sides=sources.sides)
     checkpoints = Checkpoints(folder, "val_loss", _NOTED)
     trainer = make_trainer(config, folder, checkpoints, deal_out=False)
     rank, world = trainer.global_rank, trainer.world_size

@@ -113,10 +113,10 @@ class CropNet(nn.Module):
         """(P, K, CELLS, CELLS) log probabilities of the cell in which each keypoint of the classes `stance` (P,) is, for the
         crops with the `features` (P, n, CELLS, CELLS)."""
         numbers = [_FEATURES, _POWERS, 1]
-        parts = (_GAIN * self.keypoints(stance)).unflatten(1, (self.most, sum(numbers))).split(numbers, 2)
+        parts = (_GAIN * self.keypoints(stance)).reshape(-1, self.most, sum(numbers)).split(numbers, 2)
         logits = torch.einsum("pkf,pfvu->pkvu", parts[0], features) + parts[2][..., None]
         logits = logits + torch.einsum("pkf,fvu->pkvu", parts[1], self.powers)
-        return torch.log_softmax(logits.float().flatten(2), 2).unflatten(2, (CELLS, CELLS))
+        return torch.log_softmax(logits.float().flatten(2), 2).reshape(logits.shape)
 
 
 def log_density(places: Tensor, at: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the networks of model=keypoints share: the scale of their input, and a convolution with GroupNorm.
+"""What networks share: the scale of their input, and a convolution with GroupNorm.
 
 With BatchNorm an image's output would depend on the rest of its batch in training, and on training statistics, which
 photographs do not have, in evaluation. GroupNorm treats every image alike.

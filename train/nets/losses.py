@@ -26,12 +26,12 @@ class DetectionLosses:
 
 @dataclass(frozen=True)
 class CropLosses:
-    """The losses of the crop network, means over crops (`kind`, `right`) or over blocks, 0 of none: `total` is their sum;
+    """The losses of the crop network, means over crops (`stance`, `right`) or over blocks, 0 of none: `total` is their sum;
     `right`, the share of crops whose class is the most probable; `miss`, the keypoints' mean distance from the nearest
     symmetric pose, in sides of the window."""
 
     total: Tensor
-    kind: Tensor
+    stance: Tensor
     sized: Tensor
     keypoints: Tensor
     right: Tensor
@@ -74,7 +74,7 @@ def crop_losses(output: CropOutput, places: Tensor, windows: Tensor, truth: Trut
     (P, 3) px and the others no block. `places` are its log probabilities for the true classes of those blocks."""
     none = output.stance.shape[1] - 1
     target = torch.cat([truth.stance, truth.stance.new_full((len(output.stance) - count,), none)])
-    kind = _mean(functional.cross_entropy(output.stance, target, reduction="none"))
+    stance = _mean(functional.cross_entropy(output.stance, target, reduction="none"))
     sized = _mean(functional.binary_cross_entropy_with_logits(output.sized[:count], truth.sized, reduction="none"))
     at = (truth.keypoints - windows[:, None, None, :2]) / windows[:, None, None, 2:]  # (P, G, K, 2) sides
     density = log_density(places, at)
@@ -85,7 +85,7 @@ def crop_losses(output: CropOutput, places: Tensor, windows: Tensor, truth: Trut
         distance = ((found[:, None] - at).norm(dim=-1) * truth.real[:, None]).sum(2) / truth.real.sum(1, keepdim=True)
         miss = _mean(distance.masked_fill(~truth.members, torch.inf).amin(1))
         right = _mean((output.stance.argmax(1) == target).float())
-    return CropLosses(kind + sized + keypoints, kind, sized, keypoints, right, miss)
+    return CropLosses(stance + sized + keypoints, stance, sized, keypoints, right, miss)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from train.nets.crop_net import windows_of
 
 LEAST_SHARE = 0.1  # visible share of a block that is a target
 LEAST_PIXELS = 16  # its visible pixels
-# Of the symmetric poses of a block those are right whose angle to an upright one exceeds the least by less than this. All
-# others would do, too, but a network that may choose begins with the average of all of them, and stays there for long.
+# Where the table is not known in training, a class is a kind, and of a block's symmetric poses those are right whose angle
+# to an upright one exceeds the least by less than this. With all of them a network predicts their average for long.
 _SLACK = 0.26  # rad: 15 degrees
 _SAME_SIZE = 0.1  # relative difference: distractors are never within 20% of a labeled block's size
 
@@ -43,23 +43,28 @@ class Truth:
 
 def truth_of(targets: Targets, blocks: BlockSet, stances: Stances) -> Truth:
     """The blocks of `targets`, whose `model` is the place of the kind in `blocks`, -1 for objects that are not to be
-    detected."""
+    detected. Always in single precision: pixels have more digits than bfloat16."""
+    with torch.autocast(targets.model.device.type, enabled=False):
+        return _truth_of(targets, blocks, stances)
+
+
+def _truth_of(targets: Targets, blocks: BlockSet, stances: Stances) -> Truth:
     picture, slot = detectable(targets).nonzero(as_tuple=True)
     kind = targets.model[picture, slot]
-    keypoints, stands = candidates(targets, picture, slot, kind, blocks)
+    keypoints, rotations = candidates(targets, picture, slot, kind, blocks)
     # Not the origin, which a symmetry may move: the direction to the viewer must be the same for all symmetric poses.
     pose = targets.camera_from_block[picture, slot]
     center = targets.scale[picture, slot, None] * blocks.center[kind]
     upright = _upright((pose[:, :3, :3] @ center[:, :, None])[..., 0] + pose[:, :3, 3])
-    angle = _angle(stands, upright[:, None]).masked_fill(~blocks.members[kind], torch.inf)
-    near = angle <= angle.amin(1, keepdim=True) + _SLACK
+    angle = _angle(rotations, upright[:, None]).masked_fill(~blocks.members[kind], torch.inf)
     vertical = targets.camera_from_world[picture, :3, 2]
     frame = torch.stack([vertical, -(upright[:, :, 1])], 1)
-    stance, members = stances.of(
-        kind, _up(targets, picture, slot), stands, blocks.members[kind] if stances.apart else near, frame
-    )
+    near = angle <= angle.amin(1, keepdim=True) + _SLACK
+    members = blocks.members[kind] if stances.sides else near
+    stance, members = stances.of(kind, _up(targets, picture, slot), rotations, members, frame)
     real = blocks.real[kind]
-    nearest = keypoints[torch.arange(len(kind), device=kind.device), angle.argmin(1)]
+    around = members.int() if stances.sides else -angle
+    one = keypoints[torch.arange(len(kind), device=kind.device), around.argmax(1)]
     return Truth(
         picture,
         slot,
@@ -69,7 +74,7 @@ def truth_of(targets: Targets, blocks: BlockSet, stances: Stances) -> Truth:
         real,
         members,
         keypoints,
-        windows_of(nearest, real),
+        windows_of(one, real),
     )
 
 
@@ -102,8 +107,8 @@ def candidates(
     )
     faced = turn @ facing
     seen = moved @ faced[:, None].transpose(-1, -2) + shift[:, None, None]
-    stands = faced[:, None] @ group[..., :3, :3]
-    return _project(seen, targets.intrinsics[picture], targets.distortion[picture]), stands
+    rotations = faced[:, None] @ group[..., :3, :3]
+    return _project(seen, targets.intrinsics[picture], targets.distortion[picture]), rotations
 
 
 def _angle(one: Tensor, other: Tensor) -> Tensor:

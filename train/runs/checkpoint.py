@@ -2,7 +2,7 @@
 
 A checkpoint is Lightning's with keys of our own: `simgen_train` (1 for a position model, 3 for a keypoint model) and `model`
 (its configuration as a dict). A position model adds `target` (the block's name); the normalization of positions is among
-its weights. A keypoint model adds `blocks`, `sides` (whether sides are classes), `picture`, `calibration`, `inflation`,
+its weights. A keypoint model adds `blocks`, `sides` (of Stances), `calibration`, `inflation`,
 `familiarity` and `origin` (its run's config.json). Keypoint models are distributed as safetensors files: the averaged
 weights alone, in half precision, and these keys as JSON in the metadata.
 """
@@ -29,7 +29,7 @@ BEST = "best.ckpt"
 WEIGHTS_SUFFIX = ".safetensors"
 SHIPPED = "shipped"  # the name of the bundled model
 AVERAGED = "average.module."  # the prefix of the names of a keypoint model's averaged weights
-_KEYS = ("simgen_train", "model", "blocks", "sides", "picture", "calibration", "inflation", "familiarity")
+_KEYS = ("simgen_train", "model", "blocks", "sides", "calibration", "inflation", "familiarity")
 
 
 def place_of(checkpoint: Path | str) -> Path:
