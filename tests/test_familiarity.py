@@ -93,7 +93,7 @@ def test_features_are_means_and_logarithms_of_deviations() -> None:
 def test_the_end_of_a_training_stores_it(
     each: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the batches of the calibration and those of its test, 20 pictures each: too few of either are a warning."""
+    """From the batches of the calibration and those of its test, 40 pictures each: too few of either are a warning."""
     blocks = BlockSet.of_worlds([load_world("kuka_table").solids])
     config = KeypointConfig(backbone="scratch")
     net = new_net(config, blocks, sides=True)
@@ -106,8 +106,8 @@ def test_the_end_of_a_training_stores_it(
 
     monkeypatch.setattr(Detector, "features", features)
     monkeypatch.setattr("train.evaluate.calibrate.evaluate_batches", lambda *_: iter(()))
-    numbers = torch.arange(2 * each * 20).to(torch.uint8)
-    images = numbers.reshape(2 * each, 20, 1, 1, 1).expand(-1, -1, 3, 2, 2)
+    numbers = torch.arange(2 * each * 40).to(torch.uint8)
+    images = numbers.reshape(2 * each, 40, 1, 1, 1).expand(-1, -1, 3, 2, 2)
     batches: Any = [SimpleNamespace(images=one, targets=None) for one in images]
     monkeypatch.setattr("train.evaluate.calibrate._without_table", lambda batch: batch)
     assert add_confidence(path, batches, range(each), range(each, 2 * each)) is None
@@ -115,9 +115,9 @@ def test_the_end_of_a_training_stores_it(
     again = load_detector(path).familiarity
     if each == 2:
         assert stored is None and again is None
-        assert "WARNING: familiarity: 40 and 40 held-out pictures; expected at least 50 of each" in warned
+        assert "WARNING: familiarity: 80 and 80 held-out pictures; expected at least 100 of each" in warned
         return
-    learn, check = (np.concatenate([drawn(1, k) for k in part]) for part in (range(60), range(60, 120)))
+    learn, check = (np.concatenate([drawn(1, k) for k in part]) for part in (range(120), range(120, 240)))
     expected = fit_familiarity(learn, check)
     assert expected is not None and again is not None and "familiarity" not in warned
     assert stored == expected.to_json() and again.of(learn[0]) == expected.of(learn[0])

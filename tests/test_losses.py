@@ -244,7 +244,7 @@ def test_without_blocks_only_no_block_is_learned() -> None:
         losses.total.backward()  # type: ignore[no-untyped-call]
         assert (float(losses.sized), float(losses.keypoints), float(losses.miss)) == (0, 0, 0)
         expected = -stance.log_softmax(1)[:, -1].mean() if count else torch.tensor(0.0)
-        torch.testing.assert_close(losses.kind, expected)
+        torch.testing.assert_close(losses.stance, expected)
         assert stance.grad is not None and torch.isfinite(stance.grad).all()
 
 

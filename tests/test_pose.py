@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from proposals import proposal_of
 from scipy.spatial.transform import Rotation
 
@@ -15,6 +16,7 @@ from train.blocks.kinds import BlockSet, Kind
 from train.blocks.stances import Stances
 from train.detect.detector import Detector
 from train.detect.predict import describe
+from train.nets.detection_net import KeypointNet, Peaks
 from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
 from train.pose.view import Pose, View
 
@@ -231,3 +233,20 @@ def test_a_keypoint_behind_the_camera_is_no_error() -> None:
     assert np.isnan(points).any() and np.isfinite(points).any()
     proposals = proposal_of(number, pixels, 0.5)
     assert np.isfinite(detector._agreement(proposals, 0, 0, Pose(pose, np.eye(6), 1.0), VIEW))
+
+
+@pytest.mark.parametrize("sides", [True, False])
+def test_a_network_that_never_saw_a_table_is_told_of_none(sides: bool) -> None:
+    torch.manual_seed(0)
+    net = KeypointNet(BLOCKS, sides=sides, pretrained=True).eval()
+    torch.nn.init.normal_(net.crops.film.weight, std=0.1)
+    peaks = Peaks(torch.ones(1, 1), torch.tensor([[[300.0, 220, 60]]]))
+    picture = np.full((480, 640, 3), 128, np.uint8)
+    pose = inverse(look_at(np.array([0.0, -0.6, 0.5]), np.zeros(3), 0.0))
+    with torch.inference_mode():
+        known, unknown = (
+            Detector(net, BLOCKS)._proposals(picture, peaks, 0, (512, 384), View(VIEW.intrinsics, np.zeros(5), table))
+            for table in (pose, None)
+        )
+    assert len(known.share) == 1
+    assert np.array_equal(known.share, unknown.share) == (not sides)

@@ -224,7 +224,7 @@ def test_every_weight_learns(net: KeypointNet, small: None) -> None:
     losses = losses_of(net, BATCH, BLOCKS)
     finite(net, losses)
     values = {name: float(value) for name, value in numbers_of(losses).items()}
-    parts = sum(values[name] for name in ("heat", "window", "kind", "sized", "keypoints"))
+    parts = sum(values[name] for name in ("heat", "window", "stance", "sized", "keypoints"))
     assert values["loss"] == pytest.approx(parts, rel=1e-5)
     assert 0 < values["miss"] < 1 and 0 <= values["right"] <= 1
     # A step is a function of its batch and the weights.
