@@ -24,9 +24,9 @@ EPOCHS = 4
 
 def config_of(root: Path, out: Path, **trainer: Any) -> TrainConfig:
     return TrainConfig(
-        ModelConfig("tobin_small", 48, 64, lr=2e-3),
-        DataConfig(str(root), validation=0.2, workers=0),
-        TrainerConfig(**{"epochs": EPOCHS, "batch_size": 8, "accelerator": "cpu", **trainer}),
+        model=ModelConfig("tobin_small", 48, 64, lr=2e-3),
+        data=DataConfig(str(root), validation=0.2, workers=0),
+        trainer=TrainerConfig(**{"epochs": EPOCHS, "batch_size": 8, "accelerator": "cpu", **trainer}),
         seed=0,
         out=str(out),
     )
