@@ -236,7 +236,7 @@ def test_a_keypoint_behind_the_camera_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("sides", [True, False])
-def test_a_network_that_never_saw_a_table_is_told_of_none(sides: bool) -> None:
+def test_a_network_that_never_saw_a_table_gets_none(sides: bool) -> None:
     torch.manual_seed(0)
     net = KeypointNet(BLOCKS, sides=sides, pretrained=True).eval()
     torch.nn.init.normal_(net.crops.film.weight, std=0.1)
