@@ -43,3 +43,17 @@ def _render_in_this_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simgen.workers, "ProcessPoolExecutor", SameProcess)
         yield
+
+
+@pytest.fixture(scope="module")
+def small_input() -> Iterator[None]:
+    """The detection network sees whole pictures of toy_cubes at their own size, in training and in use: a tenth of the usual
+    pixels."""
+    from toy_cubes import SIZE  # not for all tests: it imports the training
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.fit.step.CUT", SIZE)
+        patch.setattr("train.fit.step._CUT_SHARE", 1)
+        for module in ("train.fit.step", "train.detect.detector"):
+            patch.setattr(f"{module}.PIXELS", SIZE[0] * SIZE[1])
+        yield

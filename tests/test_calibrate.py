@@ -1,7 +1,6 @@
 """`python -m train calibrate`, with a stand-in for the networks whose deviations and mistakes are known."""
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from proposals import joined, proposal_of
-from toy_cubes import ORIGIN, TOY, rendered, small_input, without_table, written
+from toy_cubes import ORIGIN, TOY, rendered, without_table, written
 
 from simgen.catalogue import load_world
 from simgen.config import compose
@@ -42,11 +41,7 @@ from train.fit.training import new_net
 from train.metrics import expected_calibration_error
 from train.pose.view import Pose, View
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _small() -> Iterator[None]:
-    with small_input():
-        yield
+pytestmark = pytest.mark.usefixtures("small_input")
 
 
 @pytest.fixture(scope="module")

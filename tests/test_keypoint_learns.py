@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from builders import ROOT
 from safetensors import safe_open
 from streams import numbers
-from toy_cubes import ORIGIN, SIZE, rendered, small_input, written
+from toy_cubes import ORIGIN, SIZE, rendered, written
 
 from simgen.camera import read_camera
 from simgen.dataset.read import BopDataset, read_rgb
@@ -44,11 +43,7 @@ from train.runs.checkpoint import read_checkpoint
 
 COUNT, STEPS = 5, 22
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _small() -> Iterator[None]:
-    with small_input():
-        yield
+pytestmark = pytest.mark.usefixtures("small_input")
 
 
 @pytest.fixture(scope="module")

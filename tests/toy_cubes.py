@@ -1,12 +1,9 @@
 """Small pictures of one or two cubes, from which networks learn in seconds, and checkpoints of such networks."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 
 from simgen.config import compose
@@ -33,17 +30,6 @@ TOY = [
 ]
 SIZE = (160, 120)
 ORIGIN = {"seed": 7, "model": {"name": "keypoints"}}
-
-
-@contextmanager
-def small_input() -> Iterator[None]:
-    """The detection network sees whole pictures at their own size, in training and in use: a tenth of the usual pixels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.fit.step.CUT", SIZE)
-        patch.setattr("train.fit.step._CUT_SHARE", 1)
-        for module in ("train.fit.step", "train.detect.detector"):
-            patch.setattr(f"{module}.PIXELS", SIZE[0] * SIZE[1])
-        yield
 
 
 def rendered(out: Path, *options: str, size: tuple[int, int] = SIZE) -> BopDataset:

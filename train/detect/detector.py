@@ -278,8 +278,8 @@ def _array(values: Tensor) -> Array:
 
 
 def load_detector(path: Path | str, *, calibrated: bool = True) -> Detector:
-    """The detector in the checkpoint `path`, with its averaged weights; "shipped" is bundled with the
-    package. With `calibrated` off its stored calibration is ignored. Raises CheckpointError."""
+    """The detector in the checkpoint `path`, with its averaged weights; "shipped" is bundled with the package. With
+    `calibrated` off its stored calibration is ignored. Raises CheckpointError."""
     content = read_checkpoint(path)
     if content["simgen_train"] != KEYPOINTS:
         raise CheckpointError(

@@ -19,13 +19,8 @@ from simgen.files import write_file, write_json, writing
 from simgen.pictures import OVERLAY, Image, is_drawn_by, png_bytes
 
 PREDICTIONS = "predictions.json"
-_KEYS = {
-    "image",
-    "size_px",
-    "familiarity",
-    "coordinate_frames",
-    "blocks",
-}  # of its entries; earlier versions wrote the first and last
+# The keys of its entries; earlier versions wrote the first and the last.
+_KEYS = {"image", "size_px", "familiarity", "coordinate_frames", "blocks"}
 _GROWTH = 1.1  # predictions.json is rewritten whenever it has grown by this share, so the total time is linear.
 _MARK = "simgen predict"
 _MARKED_VIDEO = b"JUNK" + len(_MARK).to_bytes(4, "little") + _MARK.encode()  # an unknown RIFF chunk, which players skip
