@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+from simgen.board.schema import BoardConfig, CameraConfig, TableConfig
 from simgen.config import Command, main
 from simgen.schema import Preview, Render
 
@@ -19,9 +20,30 @@ def _preview(config: Any) -> None:
     preview(config)
 
 
+def _board(config: Any) -> None:
+    from simgen.board.commands import board
+
+    board(config)
+
+
+def _camera(config: Any) -> None:
+    from simgen.board.commands import camera
+
+    camera(config)
+
+
+def _table(config: Any) -> None:
+    from simgen.board.commands import table
+
+    table(config)
+
+
 COMMANDS = {
     "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
+    "board": Command("draw a board to print, and the outlines of blocks", BoardConfig, _board),
+    "camera": Command("calibrate a camera from photographs of a board", CameraConfig, _camera),
+    "table": Command("find the camera's pose over the table from one photograph", TableConfig, _table),
 }
 
 if __name__ == "__main__":

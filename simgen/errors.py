@@ -31,6 +31,10 @@ class SceneError(SimgenError):
     """A scene, block set, mesh or image folder on disk is missing or malformed; the message names the file."""
 
 
+class BoardError(SimgenError):
+    """A printed board's file is malformed, or a photograph does not show the board as it should."""
+
+
 class PlacementError(SimgenError):
     """The blocks of a sample could not be placed without overlap, or did not come to rest; the message states sample and
     remedies."""

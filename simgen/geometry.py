@@ -152,3 +152,10 @@ def unproject(pixels: Array, camera: Array, distortion: Array | None = None) -> 
     if distortion is not None:
         plane = undistort(plane, distortion)
     return np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], -1)
+
+
+def frame_about(axis: Array) -> Array:
+    """(3, 3) an orthonormal frame as rows: two directions normal to `axis` (3,), and the axis."""
+    first = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
+    first = first / np.linalg.norm(first)
+    return np.stack([first, np.cross(axis, first), axis])

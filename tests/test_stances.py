@@ -6,8 +6,9 @@ import torch
 
 from simgen.catalogue import load_world
 from simgen.geometry import Array, inverse, look_at, rigid, rotation_about
+from simgen.shapes.sides import alike
 from train.blocks.kinds import BlockSet, turns_about
-from train.blocks.stances import Stances, alike
+from train.blocks.stances import Stances
 from train.data.targets import Targets
 from train.nets.truth import truth_of
 

@@ -37,7 +37,7 @@ _SHARED = (
     ("distortionmodel", "distortiontype", "lensmodel"),
     ("width", "imagewidth", "height", "imageheight", "resolution", "imagesize", "imgsize", "imsize"),
 )
-_OWN = ("width", "height", "intrinsics", "distortion", "distortion_model", "model", *_POSES)
+_OWN = ("width", "height", "intrinsics", "distortion", "distortion_model", "model", *_POSES, "calibration")
 
 
 def camera_of(data: Any, choice: str | None) -> Camera:

@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from simgen.errors import ConfigError
-from simgen.geometry import Array, rigid
+from simgen.geometry import Array, frame_about, rigid
 from simgen.shapes.hulls import diameter_of, planes_of, rests_of
 from simgen.shapes.solids import Solid
 from simgen.shapes.surface import surface_points
@@ -269,13 +269,6 @@ def turns_about(axis: Array, angle: Array) -> Array:
     identity for an axis of length 0. Rodrigues' formula."""
     skew, angle = np.cross(np.eye(3), axis[..., None, :]), angle[:, None, None]
     return rigid(np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew, np.zeros((len(angle), 3)))
-
-
-def frame_about(axis: Array) -> Array:
-    """(3, 3) an orthonormal frame as rows: two directions normal to `axis` (3,), and the axis."""
-    first = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-    first = first / np.linalg.norm(first)
-    return np.stack([first, np.cross(axis, first), axis])
 
 
 def _padded(rows: list[Array], filler: Array) -> tuple[Tensor, Tensor]:

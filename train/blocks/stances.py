@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from simgen.errors import SceneError
 from simgen.geometry import Array
-from train.blocks.kinds import BlockSet, Kind, frame_about
+from simgen.shapes.sides import alike, upward
+from train.blocks.kinds import BlockSet, Kind
 
 MOST_SIDES = 100  # of a kind: one with more is curved everywhere, and its sides cannot be told apart
 _SAME = 0.02  # distance of unit vectors: below it a symmetry maps one side to the other
@@ -63,7 +64,7 @@ class Stances(nn.Module):
         for number, (owner, members) in enumerate(all_sides):
             block = blocks.kinds[owner]
             side_of[owner, members] = number
-            ups[owner, members] = [_upward(block.axis, up) for up in block.rests[members, 2, :3]]
+            ups[owner, members] = [upward(block.axis, up) for up in block.rests[members, 2, :3]]
         there = np.array([[k < len(kind.rests) for k in range(room)] for kind in blocks.kinds])
         tables = {
             "kind": torch.tensor(owners),
@@ -160,26 +161,3 @@ def check_sides(blocks: BlockSet) -> None:
                 f"block '{kind.name}': lies on {least} or more different sides, because its surface is curved everywhere; "
                 f"expected at most {MOST_SIDES}: use a mesh with flat sides or fewer triangles, or shape: sphere"
             )
-
-
-def alike(kind: Kind) -> list[Array]:
-    """The numbers of the rests of `kind`, in groups that look the same because of its symmetries."""
-    ups = kind.rests[:, 2, :3]
-    groups: list[list[int]] = []
-    for number, up in enumerate(ups):
-        turned_ups = [_upward(kind.axis, turn[:3, :3] @ up) for turn in kind.symmetries]
-        for group in groups:
-            if min(np.linalg.norm(_upward(kind.axis, ups[group[0]]) - turned) for turned in turned_ups) < _SAME:
-                group.append(number)
-                break
-        else:
-            groups.append([number])
-    return [np.array(group) for group in groups]
-
-
-def _upward(axis: Array | None, up: Array) -> Array:
-    """`up` (3,); for a round block rotated about its `axis` into a fixed half-plane, where vectors can be compared."""
-    if axis is None:
-        return up
-    along = float(up @ axis)
-    return np.asarray(along * axis + np.linalg.norm(up - along * axis) * frame_about(axis)[0])

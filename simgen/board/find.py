@@ -1,0 +1,153 @@
+"""Finds the pages of a board in a picture, with OpenCV."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from simgen.board.refine import refine
+from simgen.board.value import DICTIONARIES, Board, Page, dictionary_of, page_of
+from simgen.geometry import Array
+
+_LEAST = 2  # markers of a page, unless it has fewer: of a single one a false detection is too likely
+_SMALL = 3_000_000  # px: a smaller picture is looked at once more in twice its size if nothing is found
+_OFF = 0.15  # of a marker's side: farther from where the others place it, a marker is not one of this page
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """Page number `page` of a board in a picture: its points (N, 3) m in the page's frame, and where they are seen, `pixels`
+    (N, 2). Of a ChArUco board they are the inner corners of its squares, else the corners of markers. `legacy` is the layout
+    that a ChArUco board turned out to have."""
+
+    page: int
+    points: Array
+    pixels: Array
+    legacy: bool = False
+
+
+def find_pages(picture: NDArray[np.uint8], board: Board) -> list[Sighting]:
+    """The pages of `board` in `picture` (H, W, 3) or (H, W), in order. Raises BoardError for a board whose markers are those of
+    `board` in other places."""
+    gray = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    found = _pages(gray, board, _markers(gray, board.dictionary))
+    if not found and gray.size < _SMALL:
+        found = _pages(gray, board, _markers(gray, board.dictionary, 2))
+    return found
+
+
+def _pages(gray: NDArray[np.uint8], board: Board, seen: dict[int, Array]) -> list[Sighting]:
+    found = []
+    for number, page in enumerate(board.pages):
+        own = {key: corners for key, corners in seen.items() if key in page.markers}
+        if len(own) < min(_LEAST, len(page.markers)):
+            continue
+        if page.grid is not None:
+            sighting = _grid(gray, board, number, own)
+        else:
+            sighting = _frame(gray, board, number, own)
+        if sighting is not None:
+            found.append(sighting)
+    return found
+
+
+def why_not(picture: NDArray[np.uint8], board: Board) -> str:
+    """What `picture`, in which find_pages finds nothing, shows in place of `board`, for a message."""
+    gray = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    wanted = {number for page in board.pages for number in page.markers}
+    seen = set(_markers(gray, board.dictionary))
+    if len(wanted & set(_markers(np.ascontiguousarray(gray[:, ::-1]), board.dictionary))) >= _LEAST:
+        return "the picture is mirrored, as by a webcam's selfie mode: switch that off"
+    if seen & wanted:
+        return (
+            f"only {len(seen & wanted)} marker of the board is seen; show it larger, sharper or without a hand or a block "
+            "over it"
+        )
+    for name in DICTIONARIES:
+        others = set(_markers(gray, name)) if name != board.dictionary else seen
+        if len(others) >= _LEAST:
+            return (
+                f"another board is seen, with markers of {name} (numbers {min(others)} to {max(others)}); name its file "
+                "with board="
+            )
+    return "no board is seen; it must be whole enough, sharp and evenly lit, and each marker 20 px or more wide"
+
+
+def _markers(gray: NDArray[np.uint8], dictionary: str, larger: int = 1) -> dict[int, Array]:
+    """The corners (4, 2) px of the markers in `gray`, looked for in a picture that is `larger`, by number; those that are seen
+    twice are left out."""
+    if larger > 1:
+        gray = cv2.resize(gray, None, fx=larger, fy=larger, interpolation=cv2.INTER_CUBIC)
+    parameters = cv2.aruco.DetectorParameters()
+    detector = cv2.aruco.ArucoDetector(dictionary_of(dictionary), parameters)
+    corners, numbers, _ = detector.detectMarkers(gray)
+    names = [] if numbers is None else [int(number) for number in np.ravel(numbers)]
+    return {
+        name: (np.asarray(corner, dtype=np.float64).reshape(4, 2) + 0.5) / larger - 0.5
+        for name, corner in zip(names, corners, strict=True)
+        if names.count(name) == 1
+    }
+
+
+def _frame(gray: NDArray[np.uint8], board: Board, number: int, seen: dict[int, Array]) -> Sighting | None:
+    """A page of markers: their corners."""
+    page = board.pages[number]
+    kept = _consistent(page, seen)
+    if len(kept) < min(_LEAST, len(page.markers)):
+        return None
+    points = np.concatenate([page.markers[name] for name in kept])
+    return _refined(gray, board, number, page, points, np.concatenate([seen[name] for name in kept]))
+
+
+def _grid(gray: NDArray[np.uint8], board: Board, number: int, seen: dict[int, Array]) -> Sighting | None:
+    """A ChArUco board, in whichever of OpenCV's two layouts its markers are: the inner corners of its squares."""
+    grid = board.pages[number].grid
+    assert grid is not None
+    layouts = [grid] if grid.rows % 2 else [grid, replace(grid, legacy=not grid.legacy)]
+    pages = [page_of(layout, board.dictionary) for layout in layouts]
+    counts = [len(_consistent(page, seen)) for page in pages]
+    best = int(np.argmax(counts))
+    if counts[best] < _LEAST:
+        return None
+    layout, kept = layouts[best], _consistent(pages[best], seen)
+    detector = cv2.aruco.CharucoDetector(layout.pattern(dictionary_of(board.dictionary)))
+    given = [seen[name].astype(np.float32)[None] for name in kept]
+    pixels, numbers, *_ = detector.detectBoard(
+        gray, markerCorners=given, markerIds=np.array(kept, dtype=np.int32)[:, None]
+    )
+    if numbers is None or len(numbers) < 4:
+        return None
+    corners = layout.placed(
+        np.array(layout.pattern(dictionary_of(board.dictionary)).getChessboardCorners(), dtype=np.float64)
+    )
+    found = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
+    return _refined(gray, board, number, pages[best], corners[np.ravel(numbers), :2], found)
+
+
+def _refined(
+    gray: NDArray[np.uint8], board: Board, number: int, page: Page, points: Array, pixels: Array
+) -> Sighting | None:
+    at, sure = refine(gray, page, points, pixels)
+    if sure.sum() < 4:
+        return None
+    legacy = page.grid is not None and page.grid.legacy
+    return Sighting(number, np.pad(points[sure], ((0, 0), (0, 1))), at[sure], legacy)
+
+
+def _consistent(page: Page, seen: dict[int, Array]) -> list[int]:
+    """The numbers of the markers of `page` that lie where a homography from the page places them. Raises BoardError if most do
+    not."""
+    names = sorted(name for name in seen if name in page.markers)
+    if len(names) < 2:
+        return names
+    points = np.concatenate([page.markers[name] for name in names])
+    pixels = np.concatenate([seen[name] for name in names])
+    side = np.linalg.norm(np.diff(pixels.reshape(-1, 4, 2), axis=1), axis=2).mean()
+    homography, _ = cv2.findHomography(points, pixels, cv2.RANSAC, _OFF * float(side))
+    if homography is None:
+        return []
+    moved = cv2.perspectiveTransform(points[:, None], homography)[:, 0]
+    off = np.linalg.norm(moved - pixels, axis=1).reshape(-1, 4).max(1)
+    sides = np.linalg.norm(np.diff(pixels.reshape(-1, 4, 2), axis=1), axis=2).mean(1)
+    return [name for name, one, size in zip(names, off, sides, strict=True) if one < _OFF * size]

@@ -1,0 +1,59 @@
+"""The configurations of `python -m simgen board`, `camera` and `table`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from simgen.command.keys import MISSING, key
+
+PAPERS = {"a4": (0.210, 0.297), "letter": (0.2159, 0.2794), "a3": (0.297, 0.420)}  # m
+LENSES = ("standard", "rational", "fisheye")
+RULER_MM = 100.0  # the length of the printed ruler
+_RULER = "length that the printed ruler of 100 mm has in truth, by which the whole print is scaled"
+_FILE = (
+    "file of the printed board: the .json that `python -m simgen board` writes, or one of your own, such as "
+    '{"columns": 5, "rows": 7, "square": 0.035, "marker": 0.026, "dictionary": "DICT_4X4_50"} in m'
+)
+
+
+@dataclass
+class BoardConfig:
+    scene: str = key(
+        "scene file whose blocks get outlines: a name of scenes/*.yaml, or the path of your own", "tabletop"
+    )
+    blocks: list[str] | None = key("names of the blocks that get outlines; null: all, []: none", None)
+    paper: str = key("format of the paper", "a4", choices=tuple(PAPERS))
+    out: str = key("file of the board, .pdf; beside it a .json of the same name describes it", "board.pdf")
+
+
+@dataclass
+class CameraConfig:
+    photos: str = key("folder of photographs of the board, from one camera", MISSING)
+    board: str = key(_FILE, "board.json")
+    ruler_mm: float = key(_RULER, RULER_MM, unit="mm")
+    lens: str = key(
+        "distortion model: standard (k1, k2, p1, p2), rational (k3 to k6 beside them, for wide lenses) or fisheye",
+        "standard",
+        choices=LENSES,
+    )
+    out: str = key("camera file, .json; beside it a .png of the same name shows the corners", "camera.json")
+
+
+@dataclass
+class TableConfig:
+    photo: str = key("photograph by the camera in its place", MISSING)
+    camera: str = key("calibration of the camera, a file of any known format", "camera.json")
+    board: str | None = key(f"{_FILE}, which lies on the table; null: `corners` are used", "board.json")
+    ruler_mm: float = key(_RULER, RULER_MM, unit="mm", needs="board!=null")
+    corners: Any = key(
+        "the four corners of the table's top in the photograph, [[u, v], ...] px, in order around it; or click, to mark them "
+        "in a window",
+        None,
+        needs="board=null",
+    )
+    size: Any = key(
+        "size of the table's top, [length from the first to the second corner, width]; with a board, the table lies around "
+        "its middle and parallel to it; null: unknown",
+        None,
+        unit="m",
+    )
+    out: str = key("camera file with the table, .json", "table.json")
