@@ -32,8 +32,8 @@ def photograph(
     dpi: int = DPI,
     seed: int = 0,
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) a picture of `size` (width, height) px of the `print_` on a gray table, with a `blur` and a `noise` of so many
-    px and levels of standard deviation."""
+    """(H, W, 3) a picture of `size` (width, height) px of the `print_` on a gray table, with a `blur` and a `noise` of so
+    many px and levels of standard deviation."""
     width, height = size
     step = (np.arange(width * _RAYS) + 0.5) / _RAYS - 0.5, (np.arange(height * _RAYS) + 0.5) / _RAYS - 0.5
     picture = np.zeros((height, width))

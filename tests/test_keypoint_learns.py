@@ -15,7 +15,7 @@ from safetensors import safe_open
 from streams import numbers
 from toy_cubes import ORIGIN, SIZE, rendered, written
 
-from simgen.camera import read_camera
+from simgen.camera import fit_camera, read_camera
 from simgen.dataset.read import BopDataset, read_rgb
 from simgen.errors import CheckpointError, ConfigError
 from simgen.geometry import inverse, project, transform_points
@@ -32,7 +32,7 @@ from train.data.bop_labels import classes_of
 from train.detect.detector import Detector, load_detector
 from train.detect.drawing import draw_detections
 from train.detect.export import export
-from train.detect.predict import predict, view_of
+from train.detect.predict import predict
 from train.evaluate.report import evaluate_keypoints
 from train.fit import step
 from train.fit.training import new_net, numbers_of, optimizer_of
@@ -221,7 +221,7 @@ def test_the_command_predict(
 def test_bad_pictures_are_refused(run: Path, dataset: BopDataset, tmp_path: Path) -> None:
     camera = camera_file(dataset, 0, tmp_path / "camera.json")
     with pytest.raises(ConfigError, match="a crop"):
-        view_of(read_camera(camera), np.zeros((96, 96, 3), np.uint8), "camera.json")
+        fit_camera(read_camera(camera), 96, 96, "camera.json")
     (tmp_path / "empty").mkdir()
     for image in ("empty", "nowhere.jpg", "nowhere.mp4"):
         config = PredictConfig(

@@ -202,6 +202,18 @@ class PredictConfig:
     checkpoint: str = key(_CHECKPOINT, "shipped")
     image: Any = key("a photograph, a folder of them, a video, or a list of these", MISSING, texts=True)
     camera: str = key("file of the camera's calibration", MISSING)
+    board: str | None = key(
+        "file of a printed board (see `python -m simgen board`) that lies on the table: its plane is found in each "
+        "picture, as for a "
+        "camera in the hand; null: the table is that of the camera's file",
+        None,
+    )
+    ruler_mm: float = key(
+        "length that the printed ruler of 100 mm has in truth, by which the whole print is scaled",
+        100.0,
+        unit="mm",
+        needs="board!=null",
+    )
     confidence: float = key("detections below this are left out", 0.5, unit="0 to 1")
     out: str = key("folder of predictions.json and of the images with the detections drawn in", "predictions")
     accelerator: str = key(_DEVICE, "auto", choices=ACCELERATORS)

@@ -54,15 +54,17 @@ class Calibration:
 
 
 def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Calibration:
-    """The camera that took the `views`, pictures of `width` x `height` px, with the distortion model `lens`, one of simgen.board.schema.LENSES:
-    k1, k2, p1 and p2; k3 to k6 beside them; or OpenCV's fisheye model. Its deviations are those of a jackknife: what changes
-    if a view is left out (Efron and Stein 1981).
+    """The camera that took the `views`, pictures of `width` x `height` px, with the distortion model `lens`, one of
+    simgen.board.schema.LENSES: k1, k2, p1 and p2; k3 to k6 beside them; or OpenCV's fisheye model. Its deviations are those
+    of a jackknife: what changes if a view is left out (Efron and Stein 1981).
 
-    Raises BoardError, which says what to photograph, for views that do not determine the camera, and for an error over WORST.
+    Raises BoardError, which says what to photograph, for views that do not determine the camera, and for an error over
+    WORST.
     """
     if len(views) < LEAST:
         raise BoardError(
-            f"the board is found in {len(views)} photograph{'s' if len(views) != 1 else ''}; take at least {LEAST}, better 12"
+            f"the board is found in {len(views)} photograph{'s' if len(views) != 1 else ''}; take at least {LEAST}, "
+            f"better 12"
         )
     matrix, coefficients, poses = _solved(views, (width, height), lens)
     residuals = _residuals(views, matrix, coefficients, poses)
@@ -74,7 +76,8 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
     if total > WORST:
         worst = ", ".join(f"{views[k].name} ({errors[k]:.1f} px)" for k in np.argsort(-errors)[:3])
         raise BoardError(
-            f"the corners are off by {total:.2f} px, over {WORST:g}: most in {worst}; the paper must lie flat, the focus and the "
+            f"the corners are off by {total:.2f} px, over {WORST:g}: most in {worst}; the paper must lie flat, the focus "
+            f"and the "
             "zoom must stay as they are, and the lens may need lens=rational or lens=fisheye"
         )
     left_out = np.array(
@@ -84,7 +87,8 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
     deviations = np.sqrt((count - 1) / count * ((left_out - left_out.mean(0)) ** 2).sum(0))
     if deviations[:2].max() > _FOCAL * matrix[0, 0]:
         raise BoardError(
-            f"the focal length is known to {100 * deviations[0] / matrix[0, 0]:.1f}% only, over {100 * _FOCAL:g}%: take more "
+            f"the focal length is known to {100 * deviations[0] / matrix[0, 0]:.1f}% only, over {100 * _FOCAL:g}%: take "
+            f"more "
             "photographs, with the board tilted by 30 to 45 degrees in all directions and large in the picture"
         )
     camera = Camera(matrix, width, height, coefficients)
@@ -96,11 +100,12 @@ def _solved(views: Sequence[View], size: tuple[int, int], lens: str) -> tuple[Ar
     pages = [sighting for view in views for sighting in view.sightings]
     try:
         if lens == "fisheye":
-            flags = cv2.fisheye.CALIB_RECOMPUTE_EXTRINSIC | cv2.fisheye.CALIB_FIX_SKEW
+            names = ("CALIB_RECOMPUTE_EXTRINSIC", "CALIB_FIX_SKEW", "CALIB_USE_INTRINSIC_GUESS")
+            # OpenCV 5 has them elsewhere, with other values.
+            flags = sum(getattr(cv2.fisheye, name, None) or getattr(cv2, name) for name in names)
             points = [page.points[None] for page in pages]
             pixels = [page.pixels[None] for page in pages]
             start = np.array([[0.5 * size[0], 0, size[0] / 2], [0, 0.5 * size[0], size[1] / 2], [0, 0, 1]])
-            flags |= cv2.fisheye.CALIB_USE_INTRINSIC_GUESS
             _, matrix, numbers, turns, shifts = cv2.fisheye.calibrate(
                 points, pixels, size, start, np.zeros((4, 1)), flags=flags
             )
@@ -115,11 +120,15 @@ def _solved(views: Sequence[View], size: tuple[int, int], lens: str) -> tuple[Ar
             found = full if full[5:].any() else full[:5]
     except cv2.error as error:
         raise BoardError(
-            f"no camera with lens={lens} fits the photographs ({' '.join(str(error.err).split())}); is it the right model, and "
+            f"no camera with lens={lens} fits the photographs ({' '.join(str(error.err).split())}); is it the right "
+            f"model, and "
             "are all photographs from one camera?"
         ) from error
     poses = np.stack(
-        [rigid(cv2.Rodrigues(turn)[0], np.ravel(shift)) for turn, shift in zip(turns, shifts, strict=True)]
+        [
+            rigid(np.asarray(cv2.Rodrigues(turn)[0], dtype=np.float64), np.ravel(shift))
+            for turn, shift in zip(turns, shifts, strict=True)
+        ]
     )
     return np.asarray(matrix), found, poses
 
@@ -158,7 +167,8 @@ def _check_views(views: Sequence[View], poses: Array, covered: NDArray[np.bool_]
             seen.append(pose)
     if len(seen) < LEAST:
         raise BoardError(
-            f"only {len(seen)} of {len(views)} photographs differ: move the camera between them, so that the board is seen from "
+            f"only {len(seen)} of {len(views)} photographs differ: move the camera between them, so that the board is "
+            f"seen from "
             f"{LEAST} sides or more"
         )
     normals = np.stack([pose[:3, 2] for pose in seen])
@@ -166,11 +176,11 @@ def _check_views(views: Sequence[View], poses: Array, covered: NDArray[np.bool_]
     tilted = int((tilts > _TILT).sum())
     if tilted < _TILTED:
         raise BoardError(
-            f"{tilted} of {len(seen)} views are tilted by over {_TILT:g} degrees: hold the camera so that the board leans to one "
-            "side and to the other, toward it and away, by 30 to 45 degrees each"
+            f"{tilted} of {len(seen)} views are tilted by over {_TILT:g} degrees: hold the camera so that the board "
+            "leans to one side and to the other, toward it and away, by 30 to 45 degrees each"
         )
     if covered.mean() < _COVERED:
-        columns = covered.any(0)
+        columns = np.asarray(covered.any(axis=0))
         sides = {
             "left": not columns[0],
             "right": not columns[-1],
@@ -180,7 +190,8 @@ def _check_views(views: Sequence[View], poses: Array, covered: NDArray[np.bool_]
         missing = [name for name, empty in sides.items() if empty]
         raise BoardError(
             f"corners are seen in {100 * covered.mean():.0f}% of the picture"
-            f"{', none near its ' + ' and '.join(missing) + ' border' if missing else ''}: take photographs in which the board "
+            f"{', none near its ' + ' and '.join(missing) + ' border' if missing else ''}: take photographs in which the "
+            f"board "
             "reaches into each corner of the picture"
         )
 

@@ -12,21 +12,20 @@ import numpy as np
 
 from simgen.board.calibrate import Calibration, View, calibrate
 from simgen.board.figures import calibration_figure, clicked_corners
+from simgen.board.files import read_board
 from simgen.board.find import find_pages, why_not
 from simgen.board.layout import board_for
 from simgen.board.pdf import board_pdf
 from simgen.board.place import Placed, corners_of_table, place_camera, place_over
-from simgen.board.schema import RULER_MM, BoardConfig, CameraConfig, TableConfig
-from simgen.board.value import Board, read_board
-from simgen.camera import Camera, fit_camera, read_camera
+from simgen.board.schema import BoardConfig, CameraConfig, TableConfig
+from simgen.board.value import Board
+from simgen.camera import fit_camera, read_camera
 from simgen.catalogue import load_world
 from simgen.command.progress import Progress
 from simgen.errors import BoardError, ConfigError, PictureError
 from simgen.files import write_file, write_json
 from simgen.geometry import Array
 from simgen.pictures import list_pictures, read_picture
-
-_SCALES = 0.9, 1.1  # a print that is farther from its true size is more likely a slip of the ruler
 
 
 def board(config: BoardConfig) -> None:
@@ -51,7 +50,7 @@ def board(config: BoardConfig) -> None:
 
 def camera(config: CameraConfig) -> None:
     """Calibrates a camera from the photographs in a folder."""
-    printed = scaled_board(config.board, config.ruler_mm)
+    printed = read_board(config.board, config.ruler_mm)
     out = _absent(_new(config.out, ".json"))
     figure = _absent(out.with_suffix(".png"))
     views, size = _views(Path(config.photos), printed)
@@ -71,11 +70,11 @@ def table(config: TableConfig) -> None:
     height, width = picture.shape[:2]
     seen_by = fit_camera(read_camera(config.camera), width, height, config.camera)
     size = None if config.size is None else _numbers(config.size, (2,), "size", "[length, width] in m")
-    if size is not None and not (0 < size.min() and size.max() < 20):
+    if size is not None and (size.min() <= 0 or size.max() > 20):
         raise ConfigError(f"size: got {config.size}; expected the length and the width in m")
     try:
         if config.board is not None:
-            printed = scaled_board(config.board, config.ruler_mm)
+            printed = read_board(config.board, config.ruler_mm)
             sightings = find_pages(picture, printed)
             if not sightings:
                 raise BoardError(why_not(picture, printed))
@@ -98,17 +97,6 @@ def table(config: TableConfig) -> None:
     half = None if size is None else np.stack([-size, size]) / 2
     write_json(out, replace(seen_by, camera_from_table=placed.pose, table=half).to_json(), indent=1)
     print(f"{out}: {_placed(placed)}")
-
-
-def scaled_board(path: str, ruler_mm: float) -> Board:
-    """The board in the file `path`, printed so that its ruler has the length `ruler_mm`. Raises BoardError and ConfigError."""
-    factor = ruler_mm / RULER_MM
-    if not _SCALES[0] <= factor <= _SCALES[1]:
-        low, high = (RULER_MM * scale for scale in _SCALES)
-        raise ConfigError(
-            f"ruler_mm: got {ruler_mm:g}; expected {low:g} to {high:g}, the length of the printed ruler in mm"
-        )
-    return read_board(path).scaled(factor) if factor != 1 else read_board(path)
 
 
 def _views(folder: Path, printed: Board) -> tuple[list[View], tuple[int, int]]:
@@ -142,7 +130,8 @@ def _views(folder: Path, printed: Board) -> tuple[list[View], tuple[int, int]]:
             " (a phone that was turned takes another picture: hold it one way)" if sizes[odd] == (height, width) else ""
         )
         raise PictureError(
-            f"{folder / odd}: is of {sizes[odd][0]} x {sizes[odd][1]} px, most are of {width} x {height}{turned}; calibrate with "
+            f"{folder / odd}: is of {sizes[odd][0]} x {sizes[odd][1]} px, most are of {width} x {height}{turned}; "
+            f"calibrate with "
             "pictures of one camera, size and zoom"
         )
     if True in layouts and any(
@@ -171,7 +160,8 @@ def _report(found: Calibration, out: Path) -> None:
     focal = found.camera.intrinsics[0, 0]
     print(
         f"{out}: {len(found.views)} photographs, corners off by {found.error:.3f} px (most in {found.views[worst].name}: "
-        f"{found.errors[worst]:.3f} px); focal length {focal:.1f} px +- {100 * found.deviations[0] / focal:.2f}%; corners in "
+        f"{found.errors[worst]:.3f} px); focal length {focal:.1f} px +- {100 * found.deviations[0] / focal:.2f}%; "
+        f"corners in "
         f"{100 * found.covered.mean():.0f}% of the picture"
     )
     print(f"{out.with_suffix('.png')}: where the corners are and how far they are off")

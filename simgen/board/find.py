@@ -1,5 +1,6 @@
 """Finds the pages of a board in a picture, with OpenCV."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -28,13 +29,17 @@ class Sighting:
 
 
 def find_pages(picture: NDArray[np.uint8], board: Board) -> list[Sighting]:
-    """The pages of `board` in `picture` (H, W, 3) or (H, W), in order. Raises BoardError for a board whose markers are those of
-    `board` in other places."""
-    gray = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    found = _pages(gray, board, _markers(gray, board.dictionary))
+    """The pages of `board` in `picture` (H, W, 3) or (H, W), in order. Raises BoardError for a board whose markers are those
+    of `board` in other places."""
+    gray = _gray(picture)
+    found = _pages(gray, board, _markers(gray, *board.wanted))
     if not found and gray.size < _SMALL:
-        found = _pages(gray, board, _markers(gray, board.dictionary, 2))
+        found = _pages(gray, board, _markers(gray, *board.wanted, 2))
     return found
+
+
+def _gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 def _pages(gray: NDArray[np.uint8], board: Board, seen: dict[int, Array]) -> list[Sighting]:
@@ -43,10 +48,7 @@ def _pages(gray: NDArray[np.uint8], board: Board, seen: dict[int, Array]) -> lis
         own = {key: corners for key, corners in seen.items() if key in page.markers}
         if len(own) < min(_LEAST, len(page.markers)):
             continue
-        if page.grid is not None:
-            sighting = _grid(gray, board, number, own)
-        else:
-            sighting = _frame(gray, board, number, own)
+        sighting = _grid(gray, board, number, own) if page.grid is not None else _frame(gray, board, number, own)
         if sighting is not None:
             found.append(sighting)
     return found
@@ -54,18 +56,19 @@ def _pages(gray: NDArray[np.uint8], board: Board, seen: dict[int, Array]) -> lis
 
 def why_not(picture: NDArray[np.uint8], board: Board) -> str:
     """What `picture`, in which find_pages finds nothing, shows in place of `board`, for a message."""
-    gray = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    wanted = {number for page in board.pages for number in page.markers}
-    seen = set(_markers(gray, board.dictionary))
-    if len(wanted & set(_markers(np.ascontiguousarray(gray[:, ::-1]), board.dictionary))) >= _LEAST:
+    gray = _gray(picture)
+    if len(_markers(np.ascontiguousarray(gray[:, ::-1]), *board.wanted)) >= _LEAST:
         return "the picture is mirrored, as by a webcam's selfie mode: switch that off"
-    if seen & wanted:
+    count = len(_markers(gray, *board.wanted))
+    if count:
         return (
-            f"only {len(seen & wanted)} marker of the board is seen; show it larger, sharper or without a hand or a block "
-            "over it"
+            f"only {count} of the board's markers {'is' if count == 1 else 'are'} seen well; show it larger, sharper or "
+            f"without "
+            "a hand or a block over it"
         )
     for name in DICTIONARIES:
-        others = set(_markers(gray, name)) if name != board.dictionary else seen
+        every = dictionary_of(name)
+        others = _markers(gray, every, range(len(every.bytesList)))
         if len(others) >= _LEAST:
             return (
                 f"another board is seen, with markers of {name} (numbers {min(others)} to {max(others)}); name its file "
@@ -74,19 +77,20 @@ def why_not(picture: NDArray[np.uint8], board: Board) -> str:
     return "no board is seen; it must be whole enough, sharp and evenly lit, and each marker 20 px or more wide"
 
 
-def _markers(gray: NDArray[np.uint8], dictionary: str, larger: int = 1) -> dict[int, Array]:
-    """The corners (4, 2) px of the markers in `gray`, looked for in a picture that is `larger`, by number; those that are seen
-    twice are left out."""
+def _markers(
+    gray: NDArray[np.uint8], dictionary: "cv2.aruco.Dictionary", names: Sequence[int], larger: int = 1
+) -> dict[int, Array]:
+    """The corners (4, 2) px of the markers in `gray`, looked for in a picture that is `larger`, by name, where `names` are
+    those of the markers of `dictionary`; those that are seen twice are left out."""
     if larger > 1:
-        gray = cv2.resize(gray, None, fx=larger, fy=larger, interpolation=cv2.INTER_CUBIC)
-    parameters = cv2.aruco.DetectorParameters()
-    detector = cv2.aruco.ArucoDetector(dictionary_of(dictionary), parameters)
-    corners, numbers, _ = detector.detectMarkers(gray)
-    names = [] if numbers is None else [int(number) for number in np.ravel(numbers)]
+        size = larger * gray.shape[1], larger * gray.shape[0]
+        gray = np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    corners, numbers, _ = cv2.aruco.ArucoDetector(dictionary).detectMarkers(gray)
+    found = [] if numbers is None else [names[int(number)] for number in np.ravel(numbers)]
     return {
         name: (np.asarray(corner, dtype=np.float64).reshape(4, 2) + 0.5) / larger - 0.5
-        for name, corner in zip(names, corners, strict=True)
-        if names.count(name) == 1
+        for name, corner in zip(found, corners, strict=True)
+        if found.count(name) == 1
     }
 
 
@@ -136,8 +140,8 @@ def _refined(
 
 
 def _consistent(page: Page, seen: dict[int, Array]) -> list[int]:
-    """The numbers of the markers of `page` that lie where a homography from the page places them. Raises BoardError if most do
-    not."""
+    """The numbers of the markers of `page` that lie where a homography from the page places them. Raises BoardError if most
+    do not."""
     names = sorted(name for name in seen if name in page.markers)
     if len(names) < 2:
         return names

@@ -29,8 +29,8 @@ _LINE = 0.1  # of its length: a narrower part that touches the page is a line
 
 @dataclass(frozen=True)
 class _Piece:
-    """An outline to be arranged: page_from_block with the middle of what is seen from above at the origin, its size (2,) m and
-    the corners (4, 2) m of its tag."""
+    """An outline to be arranged: page_from_block with the middle of what is seen from above at the origin, its size (2,) m
+    and the corners (4, 2) m of its tag."""
 
     block: str
     pose: Array
@@ -54,7 +54,8 @@ def board_for(paper: str, solids: Sequence[Solid]) -> Board:
             )
         markers = {number + k: corners for k, corners in enumerate(frame)}
         number += len(frame)
-        outlines, tags = [], {}
+        outlines: list[Outline] = []
+        tags: dict[int, Array] = {}
         for piece, middle in placed:
             tag = number + len(tags)
             tags[tag] = piece.tag + middle
@@ -66,7 +67,8 @@ def board_for(paper: str, solids: Sequence[Solid]) -> Board:
 
 
 def seen_from_above(solid: Solid, pose: Array) -> Array:
-    """(P, 2) m: the corners, counterclockwise, of the outline of `solid` at `pose` (4, 4) page_from_block, seen from above."""
+    """(P, 2) m: the corners, counterclockwise, of the outline of `solid` at `pose` (4, 4) page_from_block, seen from
+    above."""
     points = solid.vertices @ pose[:3, :3].T + pose[:3, 3]
     return np.asarray(points[ConvexHull(points[:, :2]).vertices, :2])
 
@@ -114,8 +116,10 @@ def _pieces(solid: Solid, paper: str) -> Iterator[_Piece]:
         else:
             width, height = 1e3 * np.sort(np.ptp(outline, axis=0))
             raise BoardError(
-                f"block '{solid.name}': its outline of {width:.0f} x {height:.0f} mm does not fit between the markers of paper={paper} "
-                f"({1e3 * room[0]:.0f} x {1e3 * room[1]:.0f} mm); take a larger paper ({', '.join(PAPERS)}), or name the blocks with blocks=[...]"
+                f"block '{solid.name}': its outline of {width:.0f} x {height:.0f} mm does not fit between the markers of "
+                f"paper={paper} "
+                f"({1e3 * room[0]:.0f} x {1e3 * room[1]:.0f} mm); take a larger paper ({', '.join(PAPERS)}), or name the "
+                f"blocks with blocks=[...]"
             )
 
 

@@ -41,7 +41,7 @@ def place_camera(camera: Camera, points: Array, pixels: Array) -> Placed:
     found = []
     for turn, shift in zip(turns, shifts, strict=True):
         turn, shift = cv2.solvePnPRefineLM(points, rays[:, None], np.eye(3), None, np.array(turn), np.array(shift))
-        pose = rigid(cv2.Rodrigues(turn)[0], np.ravel(shift))
+        pose = rigid(np.asarray(cv2.Rodrigues(turn)[0], dtype=np.float64), np.ravel(shift))
         # Below the plane it would be seen from behind.
         if pose[:3, 2] @ pose[:3, 3] < 0:
             found.append((_error(camera, pose, points, pixels), pose))
@@ -53,12 +53,14 @@ def place_camera(camera: Camera, points: Array, pixels: Array) -> Placed:
     error, pose = found[0]
     if error > _WORST:
         raise BoardError(
-            f"the board's corners are off by {error:.1f} px: is this the calibration of this camera at this zoom and size, and the "
+            f"the board's corners are off by {error:.1f} px: is this the calibration of this camera at this zoom and "
+            f"size, and the "
             "file of this board?"
         )
     if len(found) > 1 and found[1][0] < _AMBIGUOUS * max(error, _LEAST_ERROR) and _apart(pose, found[1][1]) > 2:
         raise BoardError(
-            f"the picture fits two tilts of the board, {_apart(pose, found[1][1]):.0f} degrees apart: show it larger, or take the "
+            f"the picture fits two tilts of the board, {_apart(pose, found[1][1]):.0f} degrees apart: show it larger, or "
+            f"take the "
             "picture from another side"
         )
     height, tilt = _deviations(camera, pose, points, max(error, _LEAST_ERROR))
@@ -72,8 +74,8 @@ def place_over(camera: Camera, sightings: Sequence[Sighting]) -> Placed:
 
 
 def corners_of_table(pixels: Array, size: tuple[float, float]) -> tuple[Array, Array]:
-    """The corners (4, 3) m of a table of `size` m around the origin, seen at `pixels` (4, 2), which are in order around it, and
-    these pixels, both counterclockwise as seen from above; `size[0]` is the length from the first to the second."""
+    """The corners (4, 3) m of a table of `size` m around the origin, seen at `pixels` (4, 2), which are in order around it,
+    and these pixels, both counterclockwise as seen from above; `size[0]` is the length from the first to the second."""
     x, y = pixels.T
     area = float(
         (x * np.roll(y, -1) - np.roll(x, -1) * y).sum()

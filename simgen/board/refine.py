@@ -28,10 +28,10 @@ def refine(gray: NDArray[np.uint8], page: Page, points: Array, pixels: Array) ->
     homography, _ = cv2.findHomography(points, pixels, cv2.RANSAC, 3.0)
     if homography is None:
         return pixels, np.zeros(len(pixels), np.bool_)
-    drawn = cv2.perspectiveTransform(points[:, None], homography)[:, 0]
+    drawn = np.asarray(cv2.perspectiveTransform(points[:, None], homography), dtype=np.float64)[:, 0]
     low = np.floor(drawn.min(0) - 2 * _HALF).astype(int)
     size = np.ceil(drawn.max(0) + 2 * _HALF).astype(int) - low + 1
-    sharp = _as_seen(page, homography, low, size)
+    sharp = _as_seen(page, np.asarray(homography, dtype=np.float64), low, size)
     offsets = np.stack(np.meshgrid(*2 * [np.arange(-_HALF, _HALF + 1.0)]), -1)
     some = np.unique(np.linspace(0, len(points) - 1, _SOME).astype(int))
     errors = [
@@ -61,10 +61,10 @@ def _as_seen(page: Page, homography: Array, low: NDArray[np.int64], size: NDArra
     middle, *beside = cv2.perspectiveTransform(corner, whole)[:, 0]
     density = np.linalg.norm(beside - middle, axis=1).max()
     while density < 0.5:  # as an average, not by leaving out
-        sheet = cv2.resize(
-            sheet, (max(1, sheet.shape[1] // 2), max(1, sheet.shape[0] // 2)), interpolation=cv2.INTER_AREA
-        )
-        halved = np.array([[2.0, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
+        smaller = max(1, sheet.shape[1] // 2), max(1, sheet.shape[0] // 2)
+        across, down = sheet.shape[1] / smaller[0], sheet.shape[0] / smaller[1]
+        halved = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
+        sheet = np.asarray(cv2.resize(sheet, smaller, interpolation=cv2.INTER_AREA), dtype=np.float32)
         whole, density = whole @ halved, 2 * density
     drawn = cv2.warpPerspective(sheet, whole, tuple(int(2 * n) for n in size), flags=cv2.INTER_LINEAR, borderValue=1.0)
     return np.asarray(cv2.resize(drawn, tuple(int(n) for n in size), interpolation=cv2.INTER_AREA))
@@ -73,8 +73,8 @@ def _as_seen(page: Page, homography: Array, low: NDArray[np.int64], size: NDArra
 def _aligned(
     gray: NDArray[np.uint8], page: Array, drawn: Array, pixels: Array, offsets: Array, steps: int
 ) -> tuple[Array, Array, Array, Array]:
-    """The positions (N, 2) px in `gray` of the places `drawn` (N, 2) of `page`, from about `pixels` (N, 2) on; the mean square
-    (N,) of what remains, the standard deviations (N,) px and the correlations (N,)."""
+    """The positions (N, 2) px in `gray` of the places `drawn` (N, 2) of `page`, from about `pixels` (N, 2) on; the mean
+    square (N,) of what remains, the standard deviations (N,) px and the correlations (N,)."""
 
     def windows(image: NDArray[np.float32], middles: Array) -> Array:
         places = (middles[:, None, None] + offsets).astype(np.float32)

@@ -45,7 +45,8 @@ class TableConfig:
     board: str | None = key(f"{_FILE}, which lies on the table; null: `corners` are used", "board.json")
     ruler_mm: float = key(_RULER, RULER_MM, unit="mm", needs="board!=null")
     corners: Any = key(
-        "the four corners of the table's top in the photograph, [[u, v], ...] px, in order around it; or click, to mark them "
+        "the four corners of the table's top in the photograph, [[u, v], ...] px, in order around it; or click, to mark "
+        "them "
         "in a window",
         None,
         needs="board=null",

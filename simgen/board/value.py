@@ -1,22 +1,19 @@
-"""`Board`: the markers, corners and outlines on printed pages, and the JSON file that describes them.
+"""`Board`: the markers, corners and outlines on printed pages.
 
-The frame of a page has its origin in the middle of the page, X to the right and Y up as one reads it, and Z out of the paper.
-Lengths are meters. A marker's corners are in OpenCV's order: top left, top right, bottom right, bottom left as one reads it.
+The frame of a page has its origin in the middle of the page, X to the right and Y up as one reads it, and Z out of the
+paper. Lengths are meters. A marker's corners are in OpenCV's order: top left, top right, bottom right, bottom left as one
+reads it.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simgen.errors import BoardError, FileError
-from simgen.files import read_json
 from simgen.geometry import Array
 
 DICTIONARIES: Mapping[str, int] = {
@@ -24,16 +21,14 @@ DICTIONARIES: Mapping[str, int] = {
     for name in sorted(dir(cv2.aruco))
     if name.startswith("DICT_") and not name.endswith(("h5", "h9", "h10", "h11", "h12"))  # spelled twice
 }
-_SMALLEST, _LARGEST = 1e-3, 2.0  # m: a square's side outside this range is in another unit
 SHARP = 8000  # px per m of a page as it is drawn
 _WHITE = 0.01  # m: drawn around its parts
-_GRID = ("columns", "rows", "square", "marker")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A ChArUco board: `columns` x `rows` squares with the side `square` m, of which the white ones show markers with the side
-    `marker` m, whose identifiers count from `first` on. `legacy` is the layout of OpenCV before 4.6, whose first square
+    """A ChArUco board: `columns` x `rows` squares with the side `square` m, of which the white ones show markers with the
+    side `marker` m, whose identifiers count from `first` on. `legacy` is the layout of OpenCV before 4.6, whose first square
     is white if the number of rows is even."""
 
     columns: int
@@ -59,8 +54,8 @@ class Grid:
 
 @dataclass(frozen=True)
 class Outline:
-    """The place of a block on a page: its `block` and `page_from_block` (4, 4) of the block at rest there; `name` is the letter
-    that is printed beside it. The marker `tag` in its middle is visible if no block is there."""
+    """The place of a block on a page: its `block` and `page_from_block` (4, 4) of the block at rest there; `name` is the
+    letter that is printed beside it. The marker `tag` in its middle is visible if no block is there."""
 
     name: str
     block: str
@@ -89,8 +84,8 @@ class Page:
 
     @cached_property
     def drawn(self) -> tuple[NDArray[np.float32], Array]:
-        """The page as an image (H, W), 1 where it is white, whose rows go up, with SHARP pixels per m; and (2,) m, the position
-        of its first pixel's corner."""
+        """The page as an image (H, W), 1 where it is white, whose rows go up, with SHARP pixels per m; and (2,) m, the
+        position of its first pixel's corner."""
         first, last = (
             f(np.concatenate(self.black), axis=0) + margin for f, margin in ((np.min, -_WHITE), (np.max, _WHITE))
         )
@@ -106,12 +101,20 @@ class Page:
 
 @dataclass(frozen=True)
 class Board:
-    """Pages with markers of one `dictionary`; no two markers are the same. `paper` is the format it is printed on, None if it
-    is not simgen's."""
+    """Pages with markers of one `dictionary`; no two markers are the same. `paper` is the format it is printed on, None if
+    it is not simgen's."""
 
     dictionary: str
     pages: tuple[Page, ...]
     paper: str | None = None
+
+    @cached_property
+    def wanted(self) -> tuple["cv2.aruco.Dictionary", list[int]]:
+        """OpenCV's dictionary of the markers of all pages alone, in which fewer are mistaken and all are found sooner, and
+        the number of each in the whole dictionary."""
+        names = sorted(number for page in self.pages for number in page.markers)
+        whole = dictionary_of(self.dictionary)
+        return cv2.aruco.Dictionary(whole.bytesList[names], whole.markerSize, whole.maxCorrectionBits), names
 
     def scaled(self, factor: float) -> "Board":
         """The board as a printer printed it that scales by `factor`."""
@@ -144,7 +147,7 @@ def page_of(grid: Grid, dictionary: str) -> Page:
     """The page that shows `grid` alone, in its middle."""
     pattern = grid.pattern(dictionary_of(dictionary))
     corners = grid.placed(np.array(pattern.getObjPoints(), dtype=np.float64))[..., :2]
-    return Page(dictionary, dict(zip(pattern.getIds().tolist(), corners, strict=True)), grid)
+    return Page(dictionary, dict(zip(np.ravel(pattern.getIds()).tolist(), corners, strict=True)), grid)
 
 
 def marker_square(side: float, middle: tuple[float, float]) -> Array:
@@ -156,7 +159,7 @@ def marker_square(side: float, middle: tuple[float, float]) -> Array:
 def _covered(start: float, end: float) -> Array:
     """The share of each pixel, from that of `start` to that of `end`, that lies between them."""
     edges = np.arange(int(start), int(end) + 2)
-    return np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0, 1)
+    return np.asarray(np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0, 1))
 
 
 def _cells(dictionary: "cv2.aruco.Dictionary", number: int, corners: Array) -> list[Array]:
@@ -184,7 +187,7 @@ def _squares(grid: Grid) -> list[Array]:
     for row in range(grid.rows):
         for column in range(grid.columns):
             if (row + column) % 2 == first:
-                points = (corners + [column, row]) * grid.square
+                points = (corners + np.array([column, row])) * grid.square
                 squares.append(grid.placed(np.pad(points, ((0, 0), (0, 1))))[:, :2])
     return squares
 
@@ -200,116 +203,3 @@ def _scaled(page: Page, factor: float) -> Page:
         outlines.append(replace(outline, page_from_block=pose))
     grid = page.grid and replace(page.grid, square=factor * page.grid.square, marker=factor * page.grid.marker)
     return Page(page.dictionary, larger(page.markers), grid, tuple(outlines), larger(page.tags))
-
-
-def read_board(path: str | Path, key: str = "board") -> Board:
-    """The board in the file `path`: one that `python -m simgen board` wrote, a ChArUco board of your own as {"columns": 5,
-    "rows": 7, "square": 0.035, "marker": 0.026, "dictionary": "DICT_4X4_50"}, or a single marker as {"tag": 7, "side": 0.08,
-    "dictionary": "DICT_APRILTAG_36h11"}; lengths in m. Raises BoardError that begins with `key`."""
-    try:
-        return _board_of(read_json(Path(path)))
-    except FileError as error:
-        raise BoardError(f"{key}: {error}") from error
-    except BoardError as error:
-        raise BoardError(f"{key}: {path}: {error}") from error
-
-
-def _board_of(data: Any) -> Board:
-    if not isinstance(data, Mapping) or not {"pages", "tag", "columns"} & set(data):
-        raise BoardError("is not a board; expected the .json that `python -m simgen board` writes beside the PDF")
-    name = data.get("dictionary")
-    if name not in DICTIONARIES:
-        near = difflib.get_close_matches(str(name), DICTIONARIES, 1, 0)[0]
-        raise BoardError(f"dictionary: got {name}; expected a dictionary of OpenCV: {near} or another")
-    pages: tuple[Page, ...]
-    if "tag" in data:
-        side, number = _length(data, "side"), _whole(data, "tag", 0)
-        pages = (Page(name, {number: marker_square(side, (0, 0))}),)
-    elif "columns" in data:
-        pages = (_grid_page(data, name),)
-    else:
-        if not isinstance(data["pages"], list):
-            raise BoardError("pages: expected a list")
-        pages = tuple(_page(entry, name) for entry in data["pages"])
-    known = len(dictionary_of(name).bytesList)
-    numbers = [number for page in pages for number in (*page.markers, *page.tags)]
-    if not numbers or max(numbers) >= known or len(set(numbers)) < len(numbers):
-        raise BoardError(
-            f"markers: got {len(numbers)}, up to number {max(numbers, default=-1)}; expected different ones from 0 to {known - 1}, as {name} has"
-        )
-    return Board(name, pages, data.get("paper"))
-
-
-def _page(entry: Any, dictionary: str) -> Page:
-    if not isinstance(entry, Mapping):
-        raise BoardError("pages: expected a mapping for each page")
-    if "markers" not in entry:
-        return _grid_page(entry, dictionary)
-    outlines = []
-    for one in entry.get("outlines", []):
-        if not isinstance(one, Mapping) or set(one) != set(Outline.__dataclass_fields__):
-            raise BoardError(f"outlines: got {one}; expected {', '.join(Outline.__dataclass_fields__)} for each")
-        outlines.append(
-            Outline(
-                str(one["name"]),
-                str(one["block"]),
-                _array(one["page_from_block"], (4, 4), "page_from_block"),
-                _whole(one, "tag", 0),
-            )
-        )
-    tags = _corners(entry.get("tags", {}), "tags")
-    if {outline.tag for outline in outlines} != set(tags):
-        raise BoardError("tags: expected one for each outline")
-    return Page(dictionary, _corners(entry["markers"], "markers"), None, tuple(outlines), tags)
-
-
-def _grid_page(data: Mapping[str, Any], dictionary: str) -> Page:
-    for key in _GRID:
-        if key not in data:
-            raise BoardError(f"{key}: missing; a ChArUco board has {', '.join(_GRID)}")
-    legacy = data.get("legacy", False)
-    if not isinstance(legacy, bool):
-        raise BoardError(f"legacy: got {legacy}; expected true or false")
-    grid = Grid(
-        _whole(data, "columns", 2), _whole(data, "rows", 2), _length(data, "square"), _length(data, "marker"),
-        _whole({"first": 0, **data}, "first", 0), legacy,
-    )  # fmt: skip
-    if grid.marker >= grid.square:
-        raise BoardError(f"marker: got {grid.marker} m; expected less than the side of a square, {grid.square} m")
-    known = len(dictionary_of(dictionary).bytesList)
-    if grid.first + (grid.columns * grid.rows) // 2 > known:
-        raise BoardError(
-            f"columns and rows: {grid.columns} x {grid.rows} squares need more markers than the {known} of {dictionary}"
-        )
-    return page_of(grid, dictionary)
-
-
-def _corners(data: Any, key: str) -> dict[int, Array]:
-    if not isinstance(data, Mapping) or not all(str(name).isdecimal() for name in data):
-        raise BoardError(f"{key}: expected four corners for each number of a marker")
-    return {int(name): _array(value, (4, 2), f"{key}: {name}") for name, value in data.items()}
-
-
-def _array(value: Any, shape: tuple[int, ...], key: str) -> Array:
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.zeros(0)
-    if array.shape != shape or not np.isfinite(array).all() or np.abs(array).max() > _LARGEST:
-        raise BoardError(f"{key}: got {value}; expected {' x '.join(map(str, shape))} numbers in m")
-    return array
-
-
-def _length(data: Mapping[str, Any], key: str) -> float:
-    value = data.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not _SMALLEST <= value <= _LARGEST:
-        hint = " (in mm?)" if isinstance(value, int | float) and value > _LARGEST else ""
-        raise BoardError(f"{key}: got {value}{hint}; expected a length in m, {_SMALLEST} to {_LARGEST}")
-    return float(value)
-
-
-def _whole(data: Mapping[str, Any], key: str, least: int) -> int:
-    value = data.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 10_000:
-        raise BoardError(f"{key}: got {value}; expected a whole number from {least} on")
-    return value

@@ -13,6 +13,7 @@ from simgen.errors import ConfigError, PartialError, PictureError, SimgenError
 from simgen.geometry import inverse, project, quaternion_from_matrix, rigid, transform_points
 from simgen.pictures import Image, read_picture
 from train.config import PredictConfig
+from train.detect.board import BoardOnTable
 from train.detect.detector import load_detector
 from train.detect.drawing import draw_detections
 from train.detect.equivalent import Reported, equivalent_poses
@@ -42,6 +43,7 @@ def predict(config: PredictConfig) -> None:
     overlays = [overlay_path(out, one.name, video=one.video) for one in inputs]
     check_outputs(out, overlays, [one.path for one in inputs])
     camera = read_camera(config.camera)
+    board = None if config.board is None else BoardOnTable(config.board, config.ruler_mm)
     detector = load_detector(config.checkpoint).zoomed(config.zoom)
     if config.kinds is not None:
         detector.blocks.check_names(config.kinds, "kinds")
@@ -54,14 +56,18 @@ def predict(config: PredictConfig) -> None:
             try:
                 earlier: list[Reported] = []
                 with VideoOverlay(overlay) as video:
-                    for name, picture, view, rate in _pictures(one, camera, config.camera):
-                        _print_notices(camera, picture, config.camera, noticed)
+                    for name, picture, fitted, rate in _pictures(one, camera, config.camera):
+                        _print_notices(fitted, config.camera, noticed)
+                        table = _TABLE
+                        if board is not None:
+                            fitted, table = board.place(fitted, picture, name)
+                        view = View(fitted.intrinsics, fitted.distortion, fitted.camera_from_table, fitted.table)
                         seen = detector.look([picture], [view])[0]
                         detections = _of_kinds(seen.detections, config.kinds)
                         strange.note(name, seen.familiarity)
                         # The pictures of a folder are not a video: each is on its own.
                         detections, earlier = equivalent_poses(weak.without(detections), view, earlier)
-                        line = describe_picture(name, picture, detections, view, seen.familiarity)
+                        line = describe_picture(name, picture, detections, view, seen.familiarity, table)
                         print(json.dumps(line, allow_nan=False), flush=True)
                         predictions.add(line)
                         drawn = draw_detections(picture, detections, view)
@@ -76,7 +82,9 @@ def predict(config: PredictConfig) -> None:
         raise
     finally:
         predictions.close()
-    weak.report(config.camera, on_table=camera.camera_from_table is not None)
+    weak.report(config.camera, on_table=board is not None or camera.camera_from_table is not None)
+    if board is not None:
+        board.report()
     strange.report()
     if failures and not predictions.lines:
         raise (
@@ -122,15 +130,20 @@ class _Weak:
 
 
 def describe_picture(
-    name: str, picture: Image, detections: Sequence[Detection], view: View, familiarity: float | None
+    name: str,
+    picture: Image,
+    detections: Sequence[Detection],
+    view: View,
+    familiarity: float | None,
+    table: str = _TABLE,
 ) -> dict[str, Any]:
     """The line of output for `picture` (H, W, 3): its size after its EXIF rotation, how familiar it is to the model, the
-    coordinate frames of the poses, and the `detections`, as plain JSON values."""
+    coordinate frames of the poses, of which `table` is the table's, and the `detections`, as plain JSON values."""
     frames = {"camera": _CAMERA, "block": _BLOCK}
     if any(detection.kind.mesh_origin is not None for detection in detections):
         frames["mesh"] = _MESH
     if view.camera_from_table is not None:
-        frames["table"] = _TABLE
+        frames["table"] = table
     return {
         "image": name,
         "size_px": [picture.shape[1], picture.shape[0]],
@@ -191,23 +204,15 @@ def describe(detection: Detection, view: View) -> dict[str, Any]:
     return result
 
 
-def view_of(camera: Camera, picture: Image, name: str) -> View:
-    """The View of `picture` (H, W, 3) taken by `camera`, which was read from the file `name` and may be for another
-    resolution. Raises ConfigError if its aspect ratio differs."""
-    height, width = picture.shape[:2]
-    fitted = fit_camera(camera, width, height, name)
-    return View(fitted.intrinsics, fitted.distortion, fitted.camera_from_table, fitted.table)
-
-
-def _print_notices(camera: Camera, picture: Image, name: str, noticed: set[str]) -> None:
-    """Prints on stderr, once each, the assumptions by which `camera` was adapted to `picture`."""
-    for notice in fit_camera(camera, picture.shape[1], picture.shape[0], name).notices:
+def _print_notices(fitted: Camera, name: str, noticed: set[str]) -> None:
+    """Prints on stderr, once each, the assumptions by which a camera of the file `name` was adapted to a picture."""
+    for notice in fitted.notices:
         if notice not in noticed:
             noticed.add(notice)
             print(f"camera: {name}: {notice}", file=sys.stderr)
 
 
-def _pictures(one: Input, camera: Camera, camera_name: str) -> Iterator[tuple[str, Image, View, float | None]]:
+def _pictures(one: Input, camera: Camera, camera_name: str) -> Iterator[tuple[str, Image, Camera, float | None]]:
     """Name, pixels and camera of each picture in `one`, and the frames per second if it is a video. Raises PictureError, and
     ConfigError if the camera does not fit the pictures; both name the file."""
     frames: Iterable[tuple[str, Image, float | None]] = (
@@ -217,10 +222,10 @@ def _pictures(one: Input, camera: Camera, camera_name: str) -> Iterator[tuple[st
     )
     for name, picture, rate in frames:
         try:
-            view = view_of(camera, picture, camera_name)
+            fitted = fit_camera(camera, picture.shape[1], picture.shape[0], camera_name)
         except ConfigError as error:
             raise ConfigError(f"{one.path}: {error}") from error
-        yield name, picture, view, rate
+        yield name, picture, fitted, rate
 
 
 def _of_kinds(detections: list[Detection], kinds: Sequence[str] | None) -> list[Detection]:
