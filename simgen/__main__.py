@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from simgen.board.schema import BoardConfig, CameraConfig, TableConfig
+from simgen.board.schema import BoardConfig, CameraConfig, SceneConfig, TableConfig
 from simgen.config import Command, main
 from simgen.schema import Preview, Render
 
@@ -38,12 +38,19 @@ def _table(config: Any) -> None:
     table(config)
 
 
+def _scene(config: Any) -> None:
+    from simgen.board.cell import scene
+
+    scene(config)
+
+
 COMMANDS = {
     "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
     "board": Command("draw a board to print, and the outlines of blocks", BoardConfig, _board),
     "camera": Command("calibrate a camera from photographs of a board", CameraConfig, _camera),
     "table": Command("find the camera's pose over the table from one photograph", TableConfig, _table),
+    "scene": Command("write the scene file of a calibrated camera over a table", SceneConfig, _scene),
 }
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def table(config: TableConfig) -> None:
     except BoardError as error:
         raise BoardError(f"photo: {config.photo}: {error}") from error
     half = None if size is None else np.stack([-size, size]) / 2
-    write_json(out, replace(seen_by, camera_from_table=placed.pose, table=half).to_json(), indent=1)
+    content = replace(seen_by, camera_from_table=placed.pose, table=half).to_json()
+    write_json(out, {**content, **_calibration_in(Path(config.camera))}, indent=1)
     print(f"{out}: {_placed(placed)}")
 
 
@@ -153,6 +154,15 @@ def _record(found: Calibration) -> Mapping[str, Any]:
         "deviations_px": dict(zip(("fx", "fy", "cx", "cy"), found.deviations.round(4).tolist(), strict=True)),
         "covered": round(float(found.covered.mean()), 3),
     }
+
+
+def _calibration_in(path: Path) -> dict[str, Any]:
+    """What the camera file `path` says of its calibration, if `python -m simgen camera` wrote it."""
+    try:
+        content = json.loads(path.read_bytes())
+        return {"calibration": content["calibration"]}
+    except (ValueError, TypeError, KeyError):
+        return {}
 
 
 def _report(found: Calibration, out: Path) -> None:

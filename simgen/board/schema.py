@@ -58,3 +58,20 @@ class TableConfig:
         unit="m",
     )
     out: str = key("camera file with the table, .json", "table.json")
+
+
+@dataclass
+class SceneConfig:
+    camera: str = key("camera file with the table, as `python -m simgen table` writes it", "table.json")
+    blocks: str = key("file of your blocks: NAME: {shape, size} or NAME: {mesh, scale} for each", MISSING)
+    size: Any = key(
+        "size of the table's top, [length, width], around the origin; null: that of the camera's file", None, unit="m"
+    )
+    place: Any = key(
+        "where blocks lie, [[least X, least Y], [greatest X, greatest Y]]; null: where the camera sees the table",
+        None,
+        unit="m",
+    )
+    moves_mm: float = key("by how much the camera may be moved from its place, on each side", 10.0, unit="mm")
+    turns_deg: float = key("by how much it may be turned, on each side", 1.0, unit="degrees")
+    out: str = key("the scene file, .yaml", "scenes/mine.yaml")
