@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from simgen.board.schema import BoardConfig, CameraConfig, SceneConfig, TableConfig
+from simgen.board.schema import BoardConfig, CameraConfig, CaptureConfig, SceneConfig, TableConfig
 from simgen.config import Command, main
 from simgen.schema import Preview, Render
 
@@ -44,6 +44,12 @@ def _scene(config: Any) -> None:
     scene(config)
 
 
+def _capture(config: Any) -> None:
+    from simgen.board.capture import capture
+
+    capture(config)
+
+
 COMMANDS = {
     "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
@@ -51,6 +57,7 @@ COMMANDS = {
     "camera": Command("calibrate a camera from photographs of a board", CameraConfig, _camera),
     "table": Command("find the camera's pose over the table from one photograph", TableConfig, _table),
     "scene": Command("write the scene file of a calibrated camera over a table", SceneConfig, _scene),
+    "capture": Command("turn photographs of blocks on their outlines into a dataset", CaptureConfig, _capture),
 }
 
 if __name__ == "__main__":

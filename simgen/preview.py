@@ -60,7 +60,7 @@ def preview(config: Preview) -> None:
 def draw_labels(sample: Sample, world: World) -> NDArray[np.uint8]:
     """The sample's image (H, W, 3) with, for each labeled block, its visible outline, amodal box, axes, keypoints
     (filled where visible, hollow where occluded), name and visible fraction."""
-    image = np.ascontiguousarray(sample.rgb)
+    image = np.array(sample.rgb)
     for k, label in enumerate(sample.labels):
         color = COLORS[k % len(COLORS)]
         contours, _ = cv2.findContours(label.visible.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -66,11 +66,19 @@ def photograph(
         )
         sampled = np.where((rays[..., 2] < 0) & np.isfinite(x), sampled, table).astype(np.float64)
         picture[start : start + 64] = sampled.reshape(len(v) // _RAYS, _RAYS, width, _RAYS).mean((1, 3))
-    picture = 20 + picture * 0.8
+    levels = np.repeat((20 + picture * 0.8)[..., None], 3, -1)
+    return sensed(levels, blur=blur, noise=noise, jpeg=jpeg, seed=seed)
+
+
+def sensed(
+    levels: Array, *, blur: float = 0.0, noise: float = 0.0, jpeg: int | None = None, seed: int = 0
+) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) that a camera makes of `levels` (H, W, 3), 0 to 255."""
+    levels = np.asarray(levels, dtype=np.float64)
     if blur:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur)
-    picture = picture + np.random.default_rng(seed).normal(size=picture.shape) * noise
-    levels = np.repeat(np.clip(np.round(picture), 0, 255).astype(np.uint8)[..., None], 3, -1)
+        levels = cv2.GaussianBlur(levels, (0, 0), blur)
+    grain = np.random.default_rng(seed).normal(size=levels.shape[:2])[..., None] * noise
+    picture = np.clip(np.round(levels + grain), 0, 255).astype(np.uint8)
     if jpeg is not None:
-        levels = cv2.imdecode(cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, jpeg])[1], cv2.IMREAD_COLOR)
-    return np.asarray(levels)
+        picture = cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, jpeg])[1], cv2.IMREAD_COLOR)
+    return np.asarray(picture)

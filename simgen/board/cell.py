@@ -28,6 +28,7 @@ _LENS = 0.1, 0.003  # of a coefficient, relative and absolute: its range
 _FITS = 0.5  # px: five coefficients may be farther than this from the lens nowhere
 _ASPECT = 0.01  # relative difference of fx and fy that the scene's one field of view may hide
 _MOST_BLOCKS = 6
+_MIDDLE = 0.08, 0.92  # quantiles of the visible places: where blocks are
 _BORDER = 0.03  # m: blocks lie so far inside the table
 _STEEP = 89.0  # degrees: a camera that looks straight down has no direction
 # Of distractors: never within 20% of a block's size, and smaller ones for a table on which the others find no place.
@@ -152,7 +153,7 @@ def _position(aim: Array, distance: float, azimuth: float, elevation: float) -> 
 
 
 def _visible(camera: Camera, table: Array) -> Array:
-    """(2, 2) m: the box around the part of the table that the camera sees, inside the table's border."""
+    """(2, 2) m: the box around most of what the camera sees of the table, inside its border."""
     assert camera.width is not None and camera.height is not None and camera.camera_from_table is not None
     pose = inverse(camera.camera_from_table)
     u, v = np.meshgrid(np.linspace(0, camera.width - 1, 33), np.linspace(0, camera.height - 1, 25))
@@ -165,7 +166,7 @@ def _visible(camera: Camera, table: Array) -> Array:
         raise ConfigError(
             "camera: sees hardly any of the table; is the table's size right, and its middle the origin? Or give place="
         )
-    return np.stack([inside.min(0), inside.max(0)])
+    return np.quantile(inside, _MIDDLE, axis=0)  # most of the box is then inside what the picture shows, a quadrangle
 
 
 def _box(value: Any, key: str) -> Array:

@@ -31,14 +31,15 @@ class Sighting:
 def find_pages(picture: NDArray[np.uint8], board: Board) -> list[Sighting]:
     """The pages of `board` in `picture` (H, W, 3) or (H, W), in order. Raises BoardError for a board whose markers are those
     of `board` in other places."""
-    gray = _gray(picture)
+    gray = gray_of(picture)
     found = _pages(gray, board, _markers(gray, *board.wanted))
     if not found and gray.size < _SMALL:
         found = _pages(gray, board, _markers(gray, *board.wanted, 2))
     return found
 
 
-def _gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def gray_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) of `picture` (H, W, 3) or (H, W)."""
     return picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
@@ -56,7 +57,7 @@ def _pages(gray: NDArray[np.uint8], board: Board, seen: dict[int, Array]) -> lis
 
 def why_not(picture: NDArray[np.uint8], board: Board) -> str:
     """What `picture`, in which find_pages finds nothing, shows in place of `board`, for a message."""
-    gray = _gray(picture)
+    gray = gray_of(picture)
     if len(_markers(np.ascontiguousarray(gray[:, ::-1]), *board.wanted)) >= _LEAST:
         return "the picture is mirrored, as by a webcam's selfie mode: switch that off"
     count = len(_markers(gray, *board.wanted))

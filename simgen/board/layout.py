@@ -42,7 +42,7 @@ def board_for(paper: str, solids: Sequence[Solid]) -> Board:
     """The board for `paper`, a key of PAPERS, with an outline for each side on which one of `solids` lies, but for spheres,
     which have no outline to stand on. Raises BoardError for a block that is too large for the paper, or too many blocks."""
     pages = [page_of(_GRIDS[paper], _DICTIONARY)]
-    number = len(pages[0].markers)
+    number, letters = len(pages[0].markers), 0
     pieces = [piece for solid in solids if not solid.sphere for piece in _pieces(solid, paper)]
     most = len(dictionary_of(_DICTIONARY).bytesList)
     for count, placed in enumerate(_sheets(pieces, _room(paper))):
@@ -60,8 +60,9 @@ def board_for(paper: str, solids: Sequence[Solid]) -> Board:
             tag = number + len(tags)
             tags[tag] = piece.tag + middle
             pose = rigid(piece.pose[:3, :3], piece.pose[:3, 3] + [*middle, 0])
-            outlines.append(Outline(_letter(len(outlines)), piece.block, pose, tag))
+            outlines.append(Outline(_letter(letters + len(outlines)), piece.block, pose, tag))
         number += len(tags)
+        letters += len(outlines)
         pages.append(Page(_DICTIONARY, markers, None, tuple(outlines), tags))
     return Board(_DICTIONARY, tuple(pages), paper)
 

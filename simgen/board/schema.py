@@ -75,3 +75,18 @@ class SceneConfig:
     moves_mm: float = key("by how much the camera may be moved from its place, on each side", 10.0, unit="mm")
     turns_deg: float = key("by how much it may be turned, on each side", 1.0, unit="degrees")
     out: str = key("the scene file, .yaml", "scenes/mine.yaml")
+
+
+@dataclass
+class CaptureConfig:
+    photos: str = key("folder of photographs of blocks on their outlines", MISSING)
+    camera: str = key("calibration of the camera, a file of any known format", "camera.json")
+    board: str = key("file of the printed board: the .json that `python -m simgen board` wrote", "board.json")
+    ruler_mm: float = key(_RULER, RULER_MM, unit="mm")
+    scene: str = key(
+        "scene file that the board was made for: a name of scenes/*.yaml, or the path of your own", "tabletop"
+    )
+    blocks: list[str] | None = key(
+        "letters of the outlines that hold a block, [A,C]; null: those in whose middle no marker is seen", None
+    )
+    out: str = key("folder of the dataset in BOP's format", "data/captured")

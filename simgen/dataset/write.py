@@ -97,8 +97,8 @@ def write_sample(out: Path, sample: Sample, image_format: str) -> None:
     valid = depth > 0
     record = {
         "camera": _camera(sample.scene, depth_scale),
-        "gt": [_truth(label) for label in sample.labels],
-        "gt_info": [_info(label, valid) for label in sample.labels],
+        "gt": [truth_of(label) for label in sample.labels],
+        "gt_info": [info_of(label, valid) for label in sample.labels],
         "keypoints": [_keypoints(label) for label in sample.labels],
         "recipe": to_json(sample.scene),
         "files": files,
@@ -214,12 +214,14 @@ def _camera(scene: Scenes, depth_scale: float) -> dict[str, Any]:
     return {**camera, **bop_pose(inverse(cameras.world_from_camera[0]), "cam_R_w2c", "cam_t_w2c")}
 
 
-def _truth(label: Label) -> dict[str, Any]:
+def truth_of(label: Label) -> dict[str, Any]:
+    """The entry of `label` in scene_gt.json."""
     pose = bop_pose(label.camera_from_block, "cam_R_m2c", "cam_t_m2c")
     return {**pose, "obj_id": label.model + 1, "size_mm": (label.size * 1000).tolist()}
 
 
-def _info(label: Label, valid: NDArray[np.bool_]) -> dict[str, Any]:
+def info_of(label: Label, valid: NDArray[np.bool_]) -> dict[str, Any]:
+    """The entry of `label` in scene_gt_info.json; `valid` (H, W) are the pixels with a depth."""
     return {
         "bbox_obj": list(label.box_amodal),
         "bbox_visib": list(label.box_visible),
