@@ -49,7 +49,7 @@ def _pages(gray: NDArray[np.uint8], board: Board, seen: dict[int, Array]) -> lis
         own = {key: corners for key, corners in seen.items() if key in page.markers}
         if len(own) < min(_LEAST, len(page.markers)):
             continue
-        sighting = _grid(gray, board, number, own) if page.grid is not None else _frame(gray, board, number, own)
+        sighting = _sighting(gray, number, page, own)
         if sighting is not None:
             found.append(sighting)
     return found
@@ -95,49 +95,46 @@ def _markers(
     }
 
 
-def _frame(gray: NDArray[np.uint8], board: Board, number: int, seen: dict[int, Array]) -> Sighting | None:
-    """A page of markers: their corners."""
-    page = board.pages[number]
+def _sighting(gray: NDArray[np.uint8], number: int, page: Page, seen: dict[int, Array]) -> Sighting | None:
+    """Page number `number`, of which the markers `seen` are seen."""
+    page = _layout(page, seen)
     kept = _consistent(page, seen)
     if len(kept) < min(_LEAST, len(page.markers)):
         return None
-    points = np.concatenate([page.markers[name] for name in kept])
-    return _refined(gray, board, number, page, points, np.concatenate([seen[name] for name in kept]))
-
-
-def _grid(gray: NDArray[np.uint8], board: Board, number: int, seen: dict[int, Array]) -> Sighting | None:
-    """A ChArUco board, in whichever of OpenCV's two layouts its markers are: the inner corners of its squares."""
-    grid = board.pages[number].grid
-    assert grid is not None
-    layouts = [grid] if grid.rows % 2 else [grid, replace(grid, legacy=not grid.legacy)]
-    pages = [page_of(layout, board.dictionary) for layout in layouts]
-    counts = [len(_consistent(page, seen)) for page in pages]
-    best = int(np.argmax(counts))
-    if counts[best] < _LEAST:
-        return None
-    layout, kept = layouts[best], _consistent(pages[best], seen)
-    detector = cv2.aruco.CharucoDetector(layout.pattern(dictionary_of(board.dictionary)))
-    given = [seen[name].astype(np.float32)[None] for name in kept]
-    pixels, numbers, *_ = detector.detectBoard(
-        gray, markerCorners=given, markerIds=np.array(kept, dtype=np.int32)[:, None]
-    )
-    if numbers is None or len(numbers) < 4:
-        return None
-    corners = layout.placed(
-        np.array(layout.pattern(dictionary_of(board.dictionary)).getChessboardCorners(), dtype=np.float64)
-    )
-    found = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
-    return _refined(gray, board, number, pages[best], corners[np.ravel(numbers), :2], found)
-
-
-def _refined(
-    gray: NDArray[np.uint8], board: Board, number: int, page: Page, points: Array, pixels: Array
-) -> Sighting | None:
-    at, sure = refine(gray, page, points, pixels)
-    if sure.sum() < 4:
-        return None
+    known = np.concatenate([page.markers[name] for name in kept])
+    at = np.concatenate([seen[name] for name in kept])
+    sure = np.zeros(0, np.bool_)
+    # The second time also those that the first could not foresee, because of the lens.
+    for _ in range(2):
+        start = _foreseen(page.corners, known, at)
+        found, sure = refine(gray, page, page.corners, start)
+        if sure.sum() < 4:
+            return None
+        known, at = page.corners[sure], found[sure]
+        if sure.all():
+            break
     legacy = page.grid is not None and page.grid.legacy
-    return Sighting(number, np.pad(points[sure], ((0, 0), (0, 1))), at[sure], legacy)
+    return Sighting(number, np.pad(known, ((0, 0), (0, 1))), at, legacy)
+
+
+def _layout(page: Page, seen: dict[int, Array]) -> Page:
+    """`page`, a ChArUco board in whichever of OpenCV's two layouts its markers are."""
+    if page.grid is None or page.grid.rows % 2:
+        return page
+    pages = [page, page_of(replace(page.grid, legacy=not page.grid.legacy), page.dictionary)]
+    return max(pages, key=lambda one: len(_consistent(one, seen)))
+
+
+def _foreseen(points: Array, known: Array, at: Array) -> Array:
+    """Where `points` (N, 2) m of a page are seen, about: (N, 2) px, given that the points `known` (M, 2) m are seen `at`
+    (M, 2) px. What a homography leaves of the nearest of these, as a lens does, is added."""
+    homography = np.asarray(cv2.findHomography(known, at)[0], dtype=np.float64)
+
+    def moved(some: Array) -> Array:
+        return np.asarray(cv2.perspectiveTransform(some[:, None], homography), dtype=np.float64)[:, 0]
+
+    nearest = np.linalg.norm(points[:, None] - known, axis=2).argmin(1)
+    return moved(points) + (at - moved(known))[nearest]
 
 
 def _consistent(page: Page, seen: dict[int, Array]) -> list[int]:

@@ -19,6 +19,7 @@ _STEPS = 6
 _SOME = 16  # corners by which the blur is chosen
 _FAR = 4.0  # px: a corner that moves farther is not the one that was looked for
 _ALIKE = 0.8  # least correlation of a window with the page as it was drawn
+_CONTRAST = 10.0  # levels between black and white, at least
 _UNSURE = 0.25  # px: greatest standard deviation of a corner that is used
 
 
@@ -29,11 +30,16 @@ def refine(gray: NDArray[np.uint8], page: Page, points: Array, pixels: Array) ->
     if homography is None:
         return pixels, np.zeros(len(pixels), np.bool_)
     drawn = np.asarray(cv2.perspectiveTransform(points[:, None], homography), dtype=np.float64)[:, 0]
-    low = np.floor(drawn.min(0) - 2 * _HALF).astype(int)
-    size = np.ceil(drawn.max(0) + 2 * _HALF).astype(int) - low + 1
+    end = np.array(gray.shape[::-1])
+    inside = np.all((pixels > 0) & (pixels < end - 1), axis=1)
+    # The part of the picture in which the page is.
+    low = np.floor(np.maximum(drawn.min(0), 0) - 2 * _HALF).astype(int)
+    size = np.ceil(np.minimum(drawn.max(0), end) + 2 * _HALF).astype(int) - low + 1
+    if size.min() <= 4 * _HALF or inside.sum() < 4:
+        return pixels, np.zeros(len(pixels), np.bool_)
     sharp = _as_seen(page, np.asarray(homography, dtype=np.float64), low, size)
     offsets = np.stack(np.meshgrid(*2 * [np.arange(-_HALF, _HALF + 1.0)]), -1)
-    some = np.unique(np.linspace(0, len(points) - 1, _SOME).astype(int))
+    some = np.flatnonzero(inside)[np.unique(np.linspace(0, inside.sum() - 1, _SOME).astype(int))]
     errors = [
         np.median(_aligned(gray, _blurred(sharp, blur), drawn[some] - low, pixels[some], offsets, 3)[1])
         for blur in _BLURS
@@ -41,7 +47,7 @@ def refine(gray: NDArray[np.uint8], page: Page, points: Array, pixels: Array) ->
     seen = _blurred(sharp, _BLURS[int(np.argmin(errors))])
     at, _, deviation, likeness = _aligned(gray, seen, drawn - low, pixels, offsets, _STEPS)
     moved = np.linalg.norm(at - pixels, axis=1)
-    return at, (moved < _FAR) & (deviation < _UNSURE) & (likeness > _ALIKE)
+    return at, inside & (moved < _FAR) & (deviation < _UNSURE) & (likeness > _ALIKE)
 
 
 def _blurred(image: Array, deviation: float) -> Array:
@@ -96,5 +102,6 @@ def _aligned(
     left = values - (jacobian @ solved[..., None])[..., 0]
     error = (left**2).mean(1)
     spread = np.linalg.inv(normal)[:, [0, 1], [0, 1]].max(1) * error / np.maximum(contrast[:, 0] ** 2, 1e-12)
-    likeness = 1 - error / np.maximum(values.var(1), 1e-9)
-    return at, error, np.sqrt(spread), np.sqrt(np.clip(likeness, 0, 1))
+    likeness = np.sqrt(np.clip(1 - error / np.maximum(values.var(1), 1e-9), 0, 1))
+    likeness[solved[:, 2] < _CONTRAST] = 0  # a uniform window is like anything
+    return at, error, np.sqrt(spread), likeness

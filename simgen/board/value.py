@@ -75,6 +75,15 @@ class Page:
     tags: Mapping[int, Array] = field(default_factory=dict)
 
     @cached_property
+    def corners(self) -> Array:
+        """(N, 2) m: the points that are looked for: the inner corners of the squares of a ChArUco board, else all corners of
+        all markers."""
+        if self.grid is None:
+            return np.concatenate(list(self.markers.values()))
+        pattern = self.grid.pattern(dictionary_of(self.dictionary))
+        return self.grid.placed(np.array(pattern.getChessboardCorners(), dtype=np.float64))[:, :2]
+
+    @cached_property
     def black(self) -> list[Array]:
         """What is black but for lines and text: upright rectangles (4, 2) m."""
         parts = _squares(self.grid) if self.grid else []
@@ -96,7 +105,7 @@ class Page:
             right, bottom = (part.max(0) - first) * SHARP
             rows, columns = slice(int(top), int(bottom) + 1), slice(int(left), int(right) + 1)
             image[rows, columns] -= np.outer(_covered(top, bottom), _covered(left, right))
-        return image, first
+        return np.maximum(image, 0), first  # sums of parts may exceed 1 by a rounding
 
 
 @dataclass(frozen=True)
