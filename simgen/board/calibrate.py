@@ -1,7 +1,7 @@
 """Calibrates a camera from photographs of a board, and says whether they determine it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ _TILTED = 3  # photographs that must be
 _SAME = 4.0, 0.06  # degrees, and share of the distance: two views that differ by less are one
 _CELLS = 6, 4  # into which the picture is divided: where corners are
 _COVERED = 0.5  # share of them that must have corners
+_OUTLIER = 4.0  # times the median distance: a corner that is farther off is left out
 _FOCAL = 0.01  # relative standard deviation of the focal length that is still accepted
 _FLAGS = {"standard": cv2.CALIB_FIX_K3, "rational": cv2.CALIB_RATIONAL_MODEL}
 
@@ -66,6 +67,9 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
             f"the board is found in {len(views)} photograph{'s' if len(views) != 1 else ''}; take at least {LEAST}, "
             f"better 12"
         )
+    matrix, coefficients, poses = _solved(views, (width, height), lens)
+    residuals = _residuals(views, matrix, coefficients, poses)
+    views = _without_outliers(views, residuals)
     matrix, coefficients, poses = _solved(views, (width, height), lens)
     residuals = _residuals(views, matrix, coefficients, poses)
     errors = np.array([np.sqrt((part**2).sum(1).mean()) for part in residuals])
@@ -143,6 +147,21 @@ def _residuals(views: Sequence[View], matrix: Array, lens: Array, poses: Array) 
             pose = next(each)
             parts.append(page.pixels - project(page.points @ pose[:3, :3].T + pose[:3, 3], matrix, lens))
         found.append(np.concatenate(parts))
+    return found
+
+
+def _without_outliers(views: Sequence[View], residuals: Sequence[Array]) -> list[View]:
+    """The views without the corners that are far off beside the others, such as those under the edge of a shadow."""
+    off = [np.linalg.norm(part, axis=1) for part in residuals]
+    most = _OUTLIER * float(np.median(np.concatenate(off)))
+    found = []
+    for view, distances in zip(views, off, strict=True):
+        pages, start = [], 0
+        for page in view.sightings:
+            near = distances[start : start + len(page.points)] < most
+            start += len(page.points)
+            pages.append(replace(page, points=page.points[near], pixels=page.pixels[near]) if near.sum() >= 6 else page)
+        found.append(replace(view, sightings=tuple(pages)))
     return found
 
 
