@@ -166,7 +166,9 @@ def _visible(camera: Camera, table: Array) -> Array:
         raise ConfigError(
             "camera: sees hardly any of the table; is the table's size right, and its middle the origin? Or give place="
         )
-    return np.quantile(inside, _MIDDLE, axis=0)  # most of the box is then inside what the picture shows, a quadrangle
+    return np.asarray(
+        np.quantile(inside, _MIDDLE, axis=0)
+    )  # most of the box is then inside what the picture shows, a quadrangle
 
 
 def _box(value: Any, key: str) -> Array:

@@ -134,7 +134,7 @@ def _foreseen(points: Array, known: Array, at: Array) -> Array:
         return np.asarray(cv2.perspectiveTransform(some[:, None], homography), dtype=np.float64)[:, 0]
 
     nearest = np.linalg.norm(points[:, None] - known, axis=2).argmin(1)
-    return moved(points) + (at - moved(known))[nearest]
+    return np.asarray(moved(points) + (at - moved(known))[nearest])
 
 
 def _consistent(page: Page, seen: dict[int, Array]) -> list[int]:
