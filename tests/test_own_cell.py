@@ -1,8 +1,9 @@
 """From a print to labeled photographs: board, camera, table, scene, capture and predict board=, as one calls them."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from train.detect.predict import predict
 
 SIZE = 640, 480
 MATRIX = np.array([[620.0, 0, 325], [0, 620.6, 236], [0, 0, 1]])
+FINE = 12 * 25.4  # px of a print to the inch: 12 to a mm
 LENS = np.array([-0.2, 0.06, 0.001, -0.0008, 0])
 # Of the photographs with blocks: those on outlines A and B of page 2, only B, none, and C, D and E of page 3.
 SHOWN = {"two.jpg": (1, "AB"), "one.jpg": (1, "B"), "none.jpg": (1, ""), "three.jpg": (2, "CDE")}
@@ -73,34 +75,55 @@ class Cell:
     poses: dict[str, Array]
 
 
-@pytest.fixture(scope="module")
-def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
-    folder = tmp_path_factory.mktemp("cell")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        done("board")
-        prints = [printed(Path("board.pdf").read_bytes(), page) for page in range(3)]
-        rng = np.random.default_rng(2)
-        poses = {}
-        for k in range(9):
-            corner = 0.06 * np.array([np.cos(2.4 * k), np.sin(2.4 * k)])
-            poses[f"photos/{k}.jpg"] = view(rng.uniform(0.26, 0.33), 12 + 6 * (k % 6), 137.5 * k, *corner)
-        poses["table.jpg"] = view(0.6, 40, 200, 0.02, 0.01)
-        for name, pose in poses.items():
-            seed = len(name) + len(list(folder.rglob("*.jpg")))
-            save(name, photograph(prints[0], SIZE, MATRIX, pose, LENS, blur=rng.uniform(0.4, 1), noise=3, seed=seed))
-        scenes, board = _Scenes("tabletop"), read_board("board.json")
-        for k, (name, (page, letters)) in enumerate(SHOWN.items()):
-            pose = view(0.5, 30 - 6 * k, 70 + 100 * k)
-            there = [outline for outline in board.pages[page].outlines if outline.name in letters]
-            levels = photograph(prints[page], SIZE, MATRIX, pose, LENS).astype(np.float64)
-            if there:
-                camera = Camera(MATRIX, *SIZE, LENS, pose)
-                for label in scenes.sample(levels.astype(np.uint8), camera, there, 0).labels:
-                    levels[label.visible] = rng.uniform(30, 220, 3)
-            save(f"shots/{name}", sensed(levels, blur=0.7, noise=3, seed=k))
-            poses[name] = pose
-        yield Cell(folder, prints, poses)
+@pytest.fixture(scope="session")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
+    """Made once for all processes that run tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cell"
+    poses = poses_of_cell()
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not (folder / "done").exists():
+            time.sleep(0.1)
+    else:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            make_cell(poses)
+    prints = [
+        np.asarray(cv2.imread(str(folder / f"page{page}.png"), cv2.IMREAD_GRAYSCALE), np.uint8) for page in range(3)
+    ]
+    return Cell(folder, prints, poses)
+
+
+def poses_of_cell() -> dict[str, Array]:
+    rng = np.random.default_rng(2)
+    poses = {}
+    for k in range(9):
+        corner = 0.06 * np.array([np.cos(2.4 * k), np.sin(2.4 * k)])
+        poses[f"photos/{k}.jpg"] = view(rng.uniform(0.26, 0.33), 12 + 6 * (k % 6), 137.5 * k, *corner)
+    poses["table.jpg"] = view(0.6, 40, 200, 0.02, 0.01)
+    return poses | {name: view(0.5, 30 - 6 * k, 70 + 100 * k) for k, name in enumerate(SHOWN)}
+
+
+def make_cell(poses: dict[str, Array]) -> None:
+    """Writes the board, its pages and the photographs into the current folder."""
+    done("board")
+    prints = [printed(Path("board.pdf").read_bytes(), page, FINE) for page in range(3)]
+    for page, shown in enumerate(prints):
+        cv2.imwrite(f"page{page}.png", shown, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    scenes, board, rng = _Scenes("tabletop"), read_board("board.json"), np.random.default_rng(3)
+    for seed, (name, pose) in enumerate(poses.items()):
+        page, letters = SHOWN.get(name, (0, ""))
+        levels = photograph(prints[page], SIZE, MATRIX, pose, LENS, dpi=FINE).astype(np.float64)
+        there = [outline for outline in board.pages[page].outlines if outline.name in letters]
+        if there:
+            camera = Camera(MATRIX, *SIZE, LENS, pose)
+            for label in scenes.sample(levels.astype(np.uint8), camera, there, 0).labels:
+                levels[label.visible] = rng.uniform(30, 220, 3)
+        picture = sensed(levels, blur=rng.uniform(0.4, 1), noise=3, seed=seed)
+        save(f"shots/{name}" if name in SHOWN else name, picture)
+    Path("done").touch()
 
 
 def save(name: str, picture: NDArray[np.uint8]) -> None:
@@ -111,7 +134,7 @@ def save(name: str, picture: NDArray[np.uint8]) -> None:
 @pytest.fixture
 def here(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cell:
     """A copy of the cell in the current folder."""
-    shutil.copytree(cell.folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(cell.folder, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("page*.png", "done"))
     monkeypatch.chdir(tmp_path)
     return Cell(tmp_path, cell.prints, cell.poses)
 
@@ -170,7 +193,7 @@ def test_the_plane_at_one_meter_is_known_to_a_millimeter(tilt: float, here: Cell
     """And 0.2 degrees, from one photograph of 1280 x 960 px by a known camera."""
     size, matrix = (1280, 960), 2 * MATRIX - np.diag([0, 0, 1.0])
     pose = view(1.0, tilt, 77 + tilt)
-    save("one.png", photograph(here.prints[0], size, matrix, pose, LENS, blur=0.8, noise=3))
+    save("one.png", photograph(here.prints[0], size, matrix, pose, LENS, blur=0.8, noise=3, dpi=FINE))
     Path("large.json").write_text(json.dumps(Camera(matrix, *size, LENS).to_json()))
     done("table", "photo=one.png", "camera=large.json")
     found = read_camera("table.json").camera_from_table
@@ -372,7 +395,7 @@ def test_an_empty_outline_behind_a_block_is_not_guessed(here: Cell) -> None:
     gap = outlines[0].page_from_block[:2, 3] - outlines[1].page_from_block[:2, 3]
     azimuth = float(np.degrees(np.arctan2(-gap[1], -gap[0])))
     pose = view(0.45, 68, azimuth)
-    levels = photograph(here.prints[1], SIZE, MATRIX, pose, LENS).astype(np.float64)
+    levels = photograph(here.prints[1], SIZE, MATRIX, pose, LENS, dpi=FINE).astype(np.float64)
     for label in scenes.sample(levels.astype(np.uint8), Camera(MATRIX, *SIZE, LENS, pose), outlines[1:2], 0).labels:
         levels[label.visible] = (40, 160, 60)
     save("low/low.jpg", sensed(levels, blur=0.5, noise=2))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from simgen.board.value import SHARP, Page
 from simgen.geometry import Array
 
+_RAYS = 3  # along each side of a pixel of the page as it is drawn
 _HALF = 7  # px: half of a window
 _BLURS = (0.45, 0.7, 1.0, 1.4, 2.0, 2.8)  # px: standard deviations that are tried
 _STEPS = 6
@@ -59,20 +60,23 @@ def _as_seen(page: Page, homography: Array, low: NDArray[np.int64], size: NDArra
     sheet, first = page.drawn
     height, width = sheet.shape
     scale = float(SHARP)
-    # Page pixels (x right, y up) to meters, to the picture, two rays for each of its pixels and side.
+    # Page pixels (x right, y up) to meters, to the picture, _RAYS rays for each of its pixels and side.
     to_meters = np.array([[1 / scale, 0, first[0] + 0.5 / scale], [0, 1 / scale, first[1] + 0.5 / scale], [0, 0, 1]])
-    rays = np.array([[2.0, 0, 0.5 - 2 * low[0]], [0, 2, 0.5 - 2 * low[1]], [0, 0, 1]])
+    first_ray = (_RAYS - 1) / 2 - _RAYS * low
+    rays = np.array([[_RAYS, 0, first_ray[0]], [0, _RAYS, first_ray[1]], [0, 0, 1]])
     whole = rays @ homography @ to_meters
     corner = np.array([[[width / 2 + x, height / 2 + y]] for x, y in ((0, 0), (1, 0), (0, 1))])
     middle, *beside = cv2.perspectiveTransform(corner, whole)[:, 0]
     density = np.linalg.norm(beside - middle, axis=1).max()
-    while density < 0.5:  # as an average, not by leaving out
+    while density < 1:  # as an average, not by leaving out
         smaller = max(1, sheet.shape[1] // 2), max(1, sheet.shape[0] // 2)
         across, down = sheet.shape[1] / smaller[0], sheet.shape[0] / smaller[1]
         halved = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
         sheet = np.asarray(cv2.resize(sheet, smaller, interpolation=cv2.INTER_AREA), dtype=np.float32)
         whole, density = whole @ halved, 2 * density
-    drawn = cv2.warpPerspective(sheet, whole, tuple(int(2 * n) for n in size), flags=cv2.INTER_LINEAR, borderValue=1.0)
+    drawn = cv2.warpPerspective(
+        sheet, whole, tuple(int(_RAYS * n) for n in size), flags=cv2.INTER_LINEAR, borderValue=1.0
+    )
     return np.asarray(cv2.resize(drawn, tuple(int(n) for n in size), interpolation=cv2.INTER_AREA))
 
 
