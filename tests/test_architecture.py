@@ -20,7 +20,8 @@ ORDER = [
     "errors", "engine", "files", "pictures", "resources", "command", "command.keys", "schema", "command.arguments",
     "command.effects", "command.help", "command.progress", "config", "distortion", "geometry", "camera.lenses",
     "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",
-    "distributions", "shapes", "shapes.hulls", "shapes.symmetry", "shapes.surface", "shapes.polygons", "shapes.meshfile",
+    "distributions", "shapes", "shapes.hulls", "shapes.symmetry", "shapes.sides", "shapes.surface",
+    "shapes.polygons", "shapes.meshfile",
     "shapes.meshrepair", "shapes.solids", "shapes.bodies", "shapes.parts", "shapes.dice", "shapes.desk",
     "shapes.clutter", "shapes.meshfolder", "scene", "yamlfile", "catalogue", "textures", "textures.color",
     "textures.images", "textures.numbers", "textures.fields", "textures.lettering", "textures.collage",
@@ -31,7 +32,10 @@ ORDER = [
     "render.texturing", "render.shading", "render.lighting", "render.raycast", "jpeg", "sensor", "labels", "dataset",
     "dataset.layout",
     "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.write",
-    "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview", "__init__", "__main__",
+    "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview",
+    "board", "board.schema", "board.value", "board.files", "board.refine", "board.find", "board.layout", "board.pdf",
+    "board.calibrate", "board.figures", "board.place", "board.commands", "board.cell", "board.capture", "__init__",
+    "__main__",
 ]  # fmt: skip
 # The packages of train/, likewise.
 TRAIN = [

@@ -67,11 +67,11 @@ def test_the_camera_is_found(name: str, lens: Array) -> None:
 
 
 def test_deviations_are_those_of_repeated_calibrations() -> None:
-    """With other noise ten times: the spread of the focal length is what the jackknife states, within a factor of two."""
+    """With other noise seven times: the spread of the focal length is what the jackknife states, within a factor of two."""
     rng = np.random.default_rng(0)
     plain = views(STANDARD)
     focal, stated = [], []
-    for _ in range(10):
+    for _ in range(7):
         noisy = [
             View(
                 view.name,

@@ -185,7 +185,9 @@ def test_the_command_predict(
     )
     picture = dataset.pictures[number]
     camera = camera_file(dataset, number, tmp_path / "camera.json")
-    config = PredictConfig(str(run / "best.ckpt"), str(picture.path), str(camera), 0.5, str(tmp_path / "out"), "cpu")
+    config = PredictConfig(
+        str(run / "best.ckpt"), str(picture.path), str(camera), out=str(tmp_path / "out"), accelerator="cpu"
+    )
     predict(config)
     line = json.loads(capsys.readouterr().out)
     assert line["image"] == picture.path.name

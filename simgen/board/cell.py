@@ -38,7 +38,7 @@ _SCALES = (
     "[loguniform, 0.4, 0.8]",
     "[loguniform, 0.25, 0.5]",
 )
-_TRIED = 128  # scenes that are sampled before a file counts as good
+_TRIED = 64  # scenes that are sampled before a file counts as good
 
 
 @dataclass(frozen=True)
