@@ -283,9 +283,9 @@ def soak(renderer: str, number: int) -> None:
     eighth = len(rest) // 8
     first, last = (statistics.median(megabytes[k] for k in part) for part in (rest[:eighth], rest[-eighth:]))
     print(
-        f"{renderer:5} soak: {number} samples, 2 workers, {time.perf_counter() - begin:.0f} s, exit {run.returncode}; all "
-        f"processes {first:.0f} MB after 1,000, {last:.0f} MB at the end, at most {max(megabytes):.0f} MB; "
-        f"slope {slope:+.1f} MB per 1,000",
+        f"{renderer:5} soak: {number} samples, 2 workers, {time.perf_counter() - begin:.0f} s, exit {run.returncode}; "
+        f"all processes {first:.0f} MB after 1,000, {last:.0f} MB at the end, at most {max(megabytes):.0f} MB; slope "
+        f"{slope:+.1f} MB per 1,000",
         flush=True,
     )
     shutil.rmtree(out.parent)

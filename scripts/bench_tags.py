@@ -268,7 +268,6 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
     np.ravel(figure.axes)[0].set_ylabel("share of right poses")
     figure.axes[-1].legend(loc="lower right")
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
 
 
@@ -279,6 +278,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="shipped")
     parser.add_argument("--look", type=Path, help="folder for the pictures of the first scene of each value")
     given = parser.parse_args()
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     results = measure(load_detector(given.checkpoint), given.num, given.look)
     given.out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     draw(results, given.out)

@@ -1,13 +1,30 @@
 """Fixtures for all tests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
-import simgen.workers
+import simgen.config
+
+
+@cache
+def _composed(name: str, schema: type, overrides: tuple[str, ...]) -> Any:
+    return _compose(name, schema, overrides)
+
+
+def _compose_once(name: str, schema: type, overrides: Sequence[str] = ()) -> Any:
+    """simgen.config.compose, which takes half a second: each configuration once in a process of tests."""
+    return deepcopy(_composed(name, schema, tuple(overrides)))
+
+
+_compose = simgen.config.compose
+simgen.config.compose = _compose_once  # before any other module imports it
+import simgen.workers  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -182,6 +182,18 @@ def test_a_board_that_is_none_is_refused(content: object, message: str, tmp_path
         read_board(path)
 
 
+@pytest.mark.parametrize("name", ["DICT_APRILTAG_36h11", "DICT_APRILTAG_36H11", "dict_4x4_50"])
+def test_a_single_tag_is_found(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "tag.json"
+    path.write_text(json.dumps({"tag": 7, "side": 0.08, "dictionary": name}))
+    board = read_board(path)
+    shown = np.ascontiguousarray(np.round(255 * board.pages[0].drawn[0][::-1]).astype(np.uint8))
+    pose = view(0.5, 35)
+    (found,) = find_pages(photograph(shown, (640, 480), MATRIX, pose, blur=0.5, noise=2, dpi=SHARP * 0.0254), board)
+    seen = project(found.points @ pose[:3, :3].T + pose[:3, 3], MATRIX)
+    assert len(seen) == 4 and np.linalg.norm(seen - found.pixels, axis=1).max() < 0.2
+
+
 def test_a_missing_file_and_a_wrong_ruler(tmp_path: Path) -> None:
     with pytest.raises(BoardError, match=r"^board: .*board\.json: missing"):
         read_board(tmp_path / "board.json")
@@ -243,6 +255,18 @@ def test_a_hand_over_the_board_takes_corners_away_and_moves_none(board: Board, p
     assert 4 <= len(part.points) < len(whole.points)
     seen = project(part.points @ pose[:3, :3].T + pose[:3, 3], MATRIX)
     assert np.linalg.norm(seen - part.pixels, axis=1).max() < 0.3
+
+
+def test_corners_in_one_line_determine_nothing(board: Board, prints: list[NDArray[np.uint8]]) -> None:
+    """All but one row of squares is covered."""
+    pose = view(0.45, 25, 90)
+    picture = photograph(prints[0], (640, 480), MATRIX, pose, blur=0.6)
+    band = np.array([[-0.09, 0.05, 0], [0.09, 0.05, 0], [0.09, -0.13, 0], [-0.09, -0.13, 0]])
+    band = np.concatenate([band, band * [1, 1, 0] + [0, 0.0, 0]])
+    outline = project(band[:4] @ pose[:3, :3].T + pose[:3, 3], MATRIX)
+    cv2.fillPoly(picture, [np.round(outline).astype(np.int32)], (90, 90, 90))
+    for found in find_pages(picture, board):
+        assert np.linalg.matrix_rank(found.points[:, :2] - found.points[0, :2], tol=1e-3) == 2
 
 
 @pytest.mark.parametrize("legacy", [False, True])

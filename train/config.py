@@ -204,8 +204,7 @@ class PredictConfig:
     camera: str = key("file of the camera's calibration", MISSING)
     board: str | None = key(
         "file of a printed board (see `python -m simgen board`) that lies on the table: its plane is found in each "
-        "picture, as for a "
-        "camera in the hand; null: the table is that of the camera's file",
+        "picture, as for a camera in the hand; null: the table is that of the camera's file",
         None,
     )
     ruler_mm: float = key(

@@ -80,9 +80,9 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
     if total > WORST:
         worst = ", ".join(f"{views[k].name} ({errors[k]:.1f} px)" for k in np.argsort(-errors)[:3])
         raise BoardError(
-            f"the corners are off by {total:.2f} px, over {WORST:g}: most in {worst}; the paper must lie flat, the focus "
-            f"and the "
-            "zoom must stay as they are, and the lens may need lens=rational or lens=fisheye"
+            f"the RMS reprojection error is {total:.2f} px, over the limit of {WORST:g} px, and largest in {worst}; the "
+            "paper must lie flat, the focus and the zoom must stay as they are, and the lens may need lens=rational or "
+            "lens=fisheye"
         )
     left_out = np.array(
         [_four(_solved([*views[:k], *views[k + 1 :]], (width, height), lens)[0]) for k in range(len(views))]
@@ -91,9 +91,9 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
     deviations = np.sqrt((count - 1) / count * ((left_out - left_out.mean(0)) ** 2).sum(0))
     if deviations[:2].max() > _FOCAL * matrix[0, 0]:
         raise BoardError(
-            f"the focal length is known to {100 * deviations[0] / matrix[0, 0]:.1f}% only, over {100 * _FOCAL:g}%: take "
-            f"more "
-            "photographs, with the board tilted by 30 to 45 degrees in all directions and large in the picture"
+            f"the focal length has a standard deviation of {100 * deviations[:2].max() / matrix[0, 0]:.1f}%, over "
+            f"{100 * _FOCAL:g}%: take more photographs, with the board tilted by 30 to 45 degrees in all directions and "
+            "large in the picture"
         )
     camera = Camera(matrix, width, height, coefficients)
     return Calibration(camera, tuple(views), errors, tuple(residuals), poses, deviations, covered)
@@ -125,8 +125,7 @@ def _solved(views: Sequence[View], size: tuple[int, int], lens: str) -> tuple[Ar
     except cv2.error as error:
         raise BoardError(
             f"no camera with lens={lens} fits the photographs ({' '.join(str(error.err).split())}); is it the right "
-            f"model, and "
-            "are all photographs from one camera?"
+            "model, and are all photographs from one camera?"
         ) from error
     poses = np.stack(
         [
@@ -187,8 +186,7 @@ def _check_views(views: Sequence[View], poses: Array, covered: NDArray[np.bool_]
     if len(seen) < LEAST:
         raise BoardError(
             f"only {len(seen)} of {len(views)} photographs differ: move the camera between them, so that the board is "
-            f"seen from "
-            f"{LEAST} sides or more"
+            f"seen from {LEAST} sides or more"
         )
     normals = np.stack([pose[:3, 2] for pose in seen])
     tilts = np.degrees(np.arccos(np.clip(-normals[:, 2], -1, 1)))
@@ -208,10 +206,9 @@ def _check_views(views: Sequence[View], poses: Array, covered: NDArray[np.bool_]
         }
         missing = [name for name, empty in sides.items() if empty]
         raise BoardError(
-            f"corners are seen in {100 * covered.mean():.0f}% of the picture"
-            f"{', none near its ' + ' and '.join(missing) + ' border' if missing else ''}: take photographs in which the "
-            f"board "
-            "reaches into each corner of the picture"
+            f"corners are seen in {100 * covered.mean():.0f}% of the "
+            f"picture{', none near its ' + ' and '.join(missing) + ' border' if missing else ''}: take photographs in "
+            "which the board reaches into each corner of the picture"
         )
 
 

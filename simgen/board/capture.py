@@ -1,6 +1,6 @@
 """`python -m simgen capture`: photographs of blocks on their printed outlines become labeled samples of a BOP dataset.
 
-The page's markers give the camera, the outline gives the block's pose: nobody clicks. An outline is empty if the marker in
+The page's markers give the camera, the outline gives the block's pose. An outline is empty if the marker in
 its middle is seen.
 """
 
@@ -35,20 +35,25 @@ from simgen.preview import draw_labels
 from simgen.render import Renderer, make_renderer
 from simgen.scene import Materials, Scenes
 from simgen.schema import Render
+from simgen.shapes.solids import Solid
+from simgen.silhouette import silhouette
 
 SPLIT = "test"
 _WORST = 1.0  # px: corners of a page that are farther off on average are not of a flat page and this camera
 _HEIGHT, _TILT = 1.0, 0.5  # mm and degrees: the plane must be known to this, by its standard deviations
 _EMPTY = 0.5  # correlation of a tag with the picture: above it the outline is empty
 _RAYS = 3  # along each side of a cell of a tag
+_CELL = 1.5  # px: the least side of a cell of a tag that can be told from a block
+_SHOWS = 0.25  # share of a tag that a block must hide, at least, so that it is missed
+_LIES = 5e-4  # m: a block whose lowest point is farther from the page has another size than the outline
 _HIDDEN = 0.3  # share of a tag that another block may hide
 _TILE = 640  # px: the width of a picture on the sheet
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A photograph with its labels: `placed` is the camera over the page number `page`, `outlines` are those with a "
-    "block."""
+    """A photograph with its labels: `placed` is the camera over the page number `page`, `outlines` are those with
+    a block."""
 
     path: Path
     name: str
@@ -75,7 +80,7 @@ def capture(config: CaptureConfig) -> None:
     camera = read_camera(config.camera)
     scenes = _Scenes(config.scene)
     for outline in (outline for page in board.pages for outline in page.outlines):
-        scenes.number_of(outline.block)  # the board and the scene are of the same blocks
+        scenes.check(outline)
     shots: list[Shot] = []
     failures: list[SimgenError] = []
     with Progress("looked at", len(paths), "photographs", ending=False) as progress:
@@ -93,13 +98,12 @@ def capture(config: CaptureConfig) -> None:
     counts = [len(shot.outlines) for shot in shots]
     worst = max(shots, key=lambda shot: shot.placed.error)
     print(
-        f"{out}: {len(shots)} photographs, {sum(counts)} blocks; corners off by up to {worst.placed.error:.2f} px "
-        f"({worst.name}); "
-        f"the plane known to {1e3 * max(shot.placed.height for shot in shots):.1f} mm and "
+        f"{out}: {len(shots)} photographs, {sum(counts)} blocks; RMS reprojection errors up to {worst.placed.error:.2f} "
+        f"px ({worst.name}); the plane known to {1e3 * max(shot.placed.height for shot in shots):.1f} mm and "
         f"{max(shot.placed.tilt for shot in shots):.2f} degrees"
     )
     print(f"{out / 'overlays.png'}: look at it: every block must lie where it is drawn")
-    print(f"measure a model on it with: python -m train evaluate checkpoint=shipped data.root={out} data.table=true")
+    print(f"measure a model on it with: python -m train evaluate checkpoint=FILE data.root={out} data.table=true")
     if failures:
         raise PartialError(f"{len(failures)} of {len(paths)} photographs could not be used: see above")
 
@@ -122,10 +126,22 @@ class _Scenes:
         if block not in names:
             raise ConfigError(
                 f"scene: has no block '{block}', of which the board has an outline; it has {', '.join(names)}: give the "
-                f"scene that "
-                "the board was made for"
+                "scene that the board was made for"
             )
         return names.index(block)
+
+    def solid_of(self, outline: Outline) -> Solid:
+        return self.world.solids[self.number_of(outline.block)]
+
+    def check(self, outline: Outline) -> None:
+        """Raises ConfigError if the block of `outline` is not in the scene, or has another size there."""
+        solid, pose = self.solid_of(outline), outline.page_from_block
+        low = float((solid.vertices @ pose[2, :3] + pose[2, 3]).min())
+        if abs(low) > _LIES:
+            raise ConfigError(
+                f"scene: block '{outline.block}' does not lie on its outline {outline.name}, by {1e3 * abs(low):.1f} mm: "
+                "its size has changed since the board was made; print the board again"
+            )
 
     def sample(self, picture: Image, camera: Camera, outlines: Sequence[Outline], index: int) -> Sample:
         """The sample number `index`: `picture`, taken by `camera`, with a block on each of `outlines`."""
@@ -156,7 +172,9 @@ class _Scenes:
             width=width,
             height=height,
         )
-        scene: Scenes = replace(self._plain, index=np.array([index]), blocks=blocks, cameras=cameras)
+        # The scene's fixtures are not where the page is.
+        fixtures = replace(self._plain.fixtures, present=np.zeros_like(self._plain.fixtures.present))
+        scene: Scenes = replace(self._plain, index=np.array([index]), blocks=blocks, cameras=cameras, fixtures=fixtures)
         frames = self._renderer.render(scene)
         (labels,) = labels_of(scene, frames, self.world)
         return Sample(scene, picture, np.asarray(frames.depth)[0], labels)
@@ -187,6 +205,9 @@ def _shot(
     fitted = fit_camera(camera, picture.shape[1], picture.shape[0], camera_name)
     pages = [page for page in find_pages(picture, board) if board.pages[page.page].outlines]
     if not pages:
+        others = find_pages(picture, board)
+        if others:
+            raise BoardError(f"page {others[0].page + 1} is seen, which has no outlines")
         raise BoardError(why_not(picture, board))
     if len(pages) > 1:
         raise BoardError(
@@ -197,18 +218,17 @@ def _shot(
     if placed.error > _WORST:
         raise BoardError(
             f"the page's corners are off by {placed.error:.1f} px, over {_WORST:g}: it must lie flat, and the camera "
-            f"must be that of "
-            f"{camera_name}"
+            f"must be that of {camera_name}"
         )
     if 1e3 * placed.height > _HEIGHT or placed.tilt > _TILT:
         raise BoardError(
             f"the page's plane is known to {1e3 * placed.height:.1f} mm and {placed.tilt:.2f} degrees only; show it "
-            f"larger, and more of "
-            "its markers"
+            "larger, and more of its markers"
         )
-    over = replace(fitted, camera_from_table=placed.pose, table=None)
+    # With the page as the table: a pose whose origin is not in the picture is right here, and a doubt in a file.
+    over = replace(fitted, camera_from_table=placed.pose, table=_extent(page))
     if chosen is None:
-        there = _occupied(gray_of(picture), over, page)
+        there = _occupied(gray_of(picture), over, page, scenes)
     else:
         there = tuple(outline for outline in page.outlines if outline.name in chosen)
     if not there:
@@ -221,18 +241,42 @@ def _shot(
     return Shot(path, name, pages[0].page, placed, there, sample)
 
 
-def _occupied(gray: NDArray[np.uint8], camera: Camera, page: Page) -> tuple[Outline, ...]:
-    """The outlines of `page` whose tags are not seen in `gray`."""
+def _extent(page: Page) -> Array:
+    """(2, 2) m: the least and greatest X and Y of the markers of `page`."""
+    corners = np.concatenate(list(page.markers.values()))
+    return np.stack([corners.min(0), corners.max(0)])
+
+
+def _occupied(gray: NDArray[np.uint8], camera: Camera, page: Page, scenes: _Scenes) -> tuple[Outline, ...]:
+    """The outlines of `page` with a block: of the tag in its middle, what a block there would hide is not seen in `gray`.
+    Raises BoardError where that cannot be told."""
+    assert camera.camera_from_table is not None
+    height, width = gray.shape
     found = []
     for outline in page.outlines:
         pixels, white = _tag(camera, page, outline)
-        values = cv2.remap(
-            gray.astype(np.float32),
-            pixels[..., 0].astype(np.float32),
-            pixels[..., 1].astype(np.float32),
-            cv2.INTER_LINEAR,
-        )
-        likeness = np.corrcoef(np.ravel(values), white.ravel())[0, 1] if np.std(values) > 1e-6 else 0.0
+        cell = np.linalg.norm(np.diff(pixels[::_RAYS, ::_RAYS], axis=0), axis=-1).min()
+        cell = min(float(cell), float(np.linalg.norm(np.diff(pixels[::_RAYS, ::_RAYS], axis=1), axis=-1).min()))
+        if not cell >= _CELL:
+            raise BoardError(
+                f"the marker in outline {outline.name} is too small in the picture to tell whether a block is there; go "
+                "nearer, or name the outlines with blocks, such as blocks=[A,C]"
+            )
+        pose = camera.camera_from_table @ outline.page_from_block
+        covered = silhouette(
+            scenes.solid_of(outline), 1.0, pose, camera.intrinsics, camera.distortion, width, height
+        ).mask(width, height)
+        u, v = (np.rint(part).astype(int) for part in np.moveaxis(pixels, -1, 0))
+        inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        hidden = inside & covered[v.clip(0, height - 1), u.clip(0, width - 1)]
+        if hidden.mean() < _SHOWS:
+            raise BoardError(
+                f"outline {outline.name} is cut off, or its block would not hide the marker in it from this side; "
+                "photograph it from higher up, or name the outlines with blocks, such as blocks=[A,C]"
+            )
+        places = (np.ascontiguousarray(part, dtype=np.float32) for part in np.moveaxis(pixels, -1, 0))
+        values = np.asarray(cv2.remap(gray.astype(np.float32), *places, cv2.INTER_LINEAR))[hidden]
+        likeness = np.corrcoef(values, white[hidden])[0, 1] if values.std() > 1e-6 else 0.0
         if likeness < _EMPTY:
             found.append(outline)
     return tuple(found)
@@ -257,7 +301,7 @@ def _tag(camera: Camera, page: Page, outline: Outline) -> tuple[Array, NDArray[n
 
 
 def _check_hidden(sample: Sample, camera: Camera, page: Page, there: Sequence[Outline]) -> None:
-    """Raises BoardError if a block hides the tag of another outline, so that nobody knows whether there is a block."""
+    """Raises BoardError if a block hides the tag of another outline, so that it is unknown whether a block is there."""
     for number, outline in enumerate(there):
         pixels, _ = _tag(camera, page, outline)
         u, v = np.rint(np.nan_to_num(pixels.reshape(-1, 2), nan=-1)).astype(int).T
@@ -272,8 +316,7 @@ def _check_hidden(sample: Sample, camera: Camera, page: Page, there: Sequence[Ou
             if label.slot != number and label.visible[v[inside], u[inside]].mean() > _HIDDEN:
                 raise BoardError(
                     f"the block on outline {other.name} hides outline {outline.name}, which may be empty; photograph it "
-                    f"from another "
-                    "side, or name the outlines with blocks, such as blocks=[A,C]"
+                    "from another side, or name the outlines with blocks, such as blocks=[A,C]"
                 )
 
 

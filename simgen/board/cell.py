@@ -30,7 +30,6 @@ _ASPECT = 0.01  # relative difference of fx and fy that the scene's one field of
 _MOST_BLOCKS = 6
 _MIDDLE = 0.08, 0.92  # quantiles of the visible places: where blocks are
 _BORDER = 0.03  # m: blocks lie so far inside the table
-_STEEP = 89.0  # degrees: a camera that looks straight down has no direction
 # Of distractors: never within 20% of a block's size, and smaller ones for a table on which the others find no place.
 _SCALES = (
     "[choice, [loguniform, 0.5, 0.8], [loguniform, 1.2, 1.5]]",
@@ -55,18 +54,21 @@ class _Viewpoint:
 def scene(config: SceneConfig) -> None:
     """Writes a scene file with the camera, the table and the blocks of `config`."""
     out = Path(config.out)
-    if out.suffix.lower() not in (".yaml", ".yml"):
+    if out.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"out: got {config.out}; expected the name of a .yaml file")
     if out.exists():
         raise ConfigError(f"out: {out} exists; name another file or move it")
+    for key in ("moves_mm", "turns_deg"):
+        value = getattr(config, key)
+        if not 0 <= value < 1000:
+            raise ConfigError(f"{key}: got {value}; expected at least 0")
     camera = read_camera(config.camera)
     if camera.width is None or camera.height is None:
         raise ConfigError(f"camera: {config.camera}: states no width and height; add them, in px")
     if camera.camera_from_table is None:
         raise ConfigError(
-            f"camera: {config.camera}: states no camera_from_table, so nobody knows where the camera is; python -m "
-            f"simgen table "
-            "finds it from one photograph"
+            f"camera: {config.camera}: states no camera_from_table, so the camera's place is unknown; python -m simgen "
+            "table finds it from one photograph"
         )
     blocks = Path(config.blocks)
     names = [solid.name for solid in load_block_set(blocks)]
@@ -85,10 +87,9 @@ def scene(config: SceneConfig) -> None:
             out.unlink()
             if scales == _SCALES[-1]:
                 raise ConfigError(
-                    f"blocks: {config.blocks}: six of them and ten distractors do not fit on a table of "
+                    f"blocks: {config.blocks}: as many as randomize=full has slots for do not fit on a table of "
                     f"{' x '.join(f'{side:g}' for side in table[1] - table[0])} m, most of it in view; name a larger "
-                    f"size or "
-                    f"place, or smaller blocks ({error})"
+                    f"size or place, or smaller blocks ({error})"
                 ) from error
         except BaseException:
             out.unlink()
@@ -96,8 +97,7 @@ def scene(config: SceneConfig) -> None:
     low, high = place
     print(
         f"{out}: a camera {view.distance:.2f} m from the table, {view.elevation:.0f} degrees above it; "
-        f"{', '.join(names)} on "
-        f"X {low[0]:.2f} to {high[0]:.2f} m, Y {low[1]:.2f} to {high[1]:.2f} m"
+        f"{', '.join(names)} on X {low[0]:.2f} to {high[0]:.2f} m, Y {low[1]:.2f} to {high[1]:.2f} m"
     )
     print(
         f"look at it with: python -m simgen preview scene={out}; train with: python -m train experiment=own scene={out}"
@@ -112,17 +112,19 @@ def _try_out(path: Path) -> None:
 
 
 def _table(camera: Camera, config: SceneConfig) -> Array:
-    """(2, 2) m: the table's least and greatest X and Y."""
+    """(2, 2) m: the table's least and greatest X and Y. Raises ConfigError."""
     if config.size is None:
         if camera.table is None:
             raise ConfigError(
                 f"size: missing, and {config.camera} states no table; write size=[length, width] in m: the table then "
-                f"lies around "
-                "the origin"
+                "lies around the origin"
             )
         return camera.table
-    size = np.array(config.size, dtype=np.float64).ravel()
-    if size.shape != (2,) or not np.isfinite(size).all() or size.min() <= 0:
+    try:
+        size = np.array(config.size, dtype=np.float64)
+    except (TypeError, ValueError):
+        size = np.zeros(0)
+    if size.shape != (2,) or not np.isfinite(size).all() or size.min() <= 0 or size.max() > 20:
         raise ConfigError(f"size: got {config.size}; expected [length, width] of the table in m")
     return np.stack([-size, size]) / 2
 
@@ -138,8 +140,6 @@ def _viewpoint(camera_from_table: Array, name: str) -> _Viewpoint:
     elevation = float(np.degrees(np.arcsin(-forward[2])))
     azimuth = float(np.degrees(np.arctan2(-forward[1], -forward[0])))
     aim = position + distance * forward
-    if elevation > _STEEP:  # as look_at has it, a camera that looks straight down has X to its right
-        elevation, azimuth = _STEEP, azimuth if elevation < 90 - 1e-3 else -90.0
     straight = look_at(_position(aim, distance, azimuth, elevation), aim)
     turn = straight[:3, :3].T @ pose[:3, :3]
     roll = float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))
@@ -199,8 +199,7 @@ def _five(camera: Camera) -> Array:
     if is_fisheye(camera.distortion) or worst > _FITS:
         raise ConfigError(
             f"camera: its lens is {worst:.1f} px from the nearest with k1, k2, p1, p2 and k3, which are all that a scene "
-            f"varies; "
-            "take a scene of yours and add randomize.camera.file=FILE, which uses the lens as it is"
+            "varies; take a scene of yours and add randomize.camera.file=FILE, which uses the lens as it is"
         )
     return np.asarray(fitted)
 
@@ -238,8 +237,7 @@ def _text(
     if abs(fx / fy - 1) > _ASPECT:
         raise ConfigError(
             f"camera: fx = {fx:g} and fy = {fy:g} differ by over {100 * _ASPECT:g}%, and a scene's cameras have square "
-            f"pixels; resize "
-            "the pictures, or calibrate again"
+            "pixels; resize the pictures, or calibrate again"
         )
     focal = (fx + fy) / 2
     fov = np.degrees(2 * np.arctan(height / 2 / focal))
@@ -292,7 +290,7 @@ varied:
     face: [uniform, 0, 1]
     # A distractor of a labeled kind is never within 20% of its size: nothing could tell the two apart.
     scale: {scales}
-  # The camera within {config.moves_mm:g} mm and {turns:g} degrees of its place, and its lens as calibrated.
+  # Its aim and distance within {config.moves_mm:g} mm, its directions within {turns:g} degrees; its lens as calibrated.
   camera:
     aim: {_uniform(view.aim - moves, view.aim + moves)}
     distance: {_uniform(view.distance - moves, view.distance + moves)}

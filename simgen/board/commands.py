@@ -39,9 +39,11 @@ def board(config: BoardConfig) -> None:
     made = board_for(config.paper, [known[name] for name in names])
     out = _new(config.out, ".pdf")
     text = _text(made.to_json()).encode()
-    for path, data in ((out, board_pdf(made, known)), (out.with_suffix(".json"), text)):
+    files = {out: board_pdf(made, known), out.with_suffix(".json"): text}
+    for path, data in files.items():
         if path.exists() and path.read_bytes() != data:
             raise ConfigError(f"out: {path} exists, and is not this board; name another file or move it")
+    for path, data in files.items():
         write_file(path, data)
     outlines = sum(len(page.outlines) for page in made.pages)
     print(f"{out}: {len(made.pages)} pages: a board to calibrate with, and {outlines} outlines of {len(names)} blocks")
@@ -69,6 +71,8 @@ def table(config: TableConfig) -> None:
     picture = read_picture(Path(config.photo))
     height, width = picture.shape[:2]
     seen_by = fit_camera(read_camera(config.camera), width, height, config.camera)
+    for notice in seen_by.notices:
+        print(f"camera: {config.camera}: {notice}", file=sys.stderr)
     size = None if config.size is None else _numbers(config.size, (2,), "size", "[length, width] in m")
     if size is not None and (size.min() <= 0 or size.max() > 20):
         raise ConfigError(f"size: got {config.size}; expected the length and the width in m")
@@ -79,6 +83,7 @@ def table(config: TableConfig) -> None:
             if not sightings:
                 raise BoardError(why_not(picture, printed))
             placed = place_over(seen_by, sightings)
+            what = f"page {min(sighting.page for sighting in sightings) + 1} of {config.board}"
         else:
             if size is None:
                 raise ConfigError(
@@ -92,12 +97,18 @@ def table(config: TableConfig) -> None:
             pixels = _numbers(given, (4, 2), "corners", "[[u, v], ...] px of four corners, or click")
             points, pixels = corners_of_table(pixels, (float(size[0]), float(size[1])))
             placed = place_camera(seen_by, points, pixels)
+            what = "the table's middle"
     except BoardError as error:
         raise BoardError(f"photo: {config.photo}: {error}") from error
     half = None if size is None else np.stack([-size, size]) / 2
-    content = replace(seen_by, camera_from_table=placed.pose, table=half).to_json()
-    write_json(out, {**content, **_calibration_in(Path(config.camera))}, indent=1)
-    print(f"{out}: {_placed(placed)}")
+    try:
+        content = replace(seen_by, camera_from_table=placed.pose, table=half).to_json()
+    except ConfigError as error:
+        raise BoardError(
+            f"photo: {config.photo}: {error}; photograph {what} whole, in the middle of the picture"
+        ) from error
+    write_json(out, {**content, **_calibration_in(Path(config.camera), width)}, indent=1)
+    print(f"{out}: the origin is {what}; {_placed(placed)}")
 
 
 def _views(folder: Path, printed: Board) -> tuple[list[View], tuple[int, int]]:
@@ -112,7 +123,12 @@ def _views(folder: Path, printed: Board) -> tuple[list[View], tuple[int, int]]:
     with Progress("looked at", len(paths), "photographs", ending=False) as progress:
         for path in paths:
             name = path.relative_to(folder).as_posix()
-            picture = read_picture(path)
+            try:
+                picture = read_picture(path)
+            except PictureError as error:
+                without.append((name, str(error)))
+                progress.update()
+                continue
             sizes[name] = (picture.shape[1], picture.shape[0])
             pages = find_pages(picture, printed)
             layouts |= {page.legacy for page in pages}
@@ -123,6 +139,8 @@ def _views(folder: Path, printed: Board) -> tuple[list[View], tuple[int, int]]:
             progress.update()
     for name, reason in without:
         print(f"{name}: not used: {reason}", file=sys.stderr)
+    if not views:
+        raise BoardError(f"photos: {folder}: the board is in none of {len(paths)} pictures; {without[0][1]}")
     counts = Counter(sizes[view.name] for view in views)
     if len(counts) > 1:
         (width, height), _ = counts.most_common(1)[0]
@@ -132,15 +150,12 @@ def _views(folder: Path, printed: Board) -> tuple[list[View], tuple[int, int]]:
         )
         raise PictureError(
             f"{folder / odd}: is of {sizes[odd][0]} x {sizes[odd][1]} px, most are of {width} x {height}{turned}; "
-            f"calibrate with "
-            "pictures of one camera, size and zoom"
+            "calibrate with pictures of one camera, size and zoom"
         )
     if True in layouts and any(
         page.grid and page.grid.rows % 2 == 0 and not page.grid.legacy for page in printed.pages
     ):
         print('the board is of the layout of OpenCV before 4.6: write "legacy": true into its file', file=sys.stderr)
-    if not views:
-        raise BoardError(f"photos: {folder}: the board is in none of {len(paths)} pictures; {without[0][1]}")
     return views, counts.most_common(1)[0][0]
 
 
@@ -156,12 +171,16 @@ def _record(found: Calibration) -> Mapping[str, Any]:
     }
 
 
-def _calibration_in(path: Path) -> dict[str, Any]:
-    """What the camera file `path` says of its calibration, if `python -m simgen camera` wrote it."""
+def _calibration_in(path: Path, width: int) -> dict[str, Any]:
+    """What the camera file `path` states of its calibration, if `python -m simgen camera` wrote it, for pictures of `width`
+    px."""
     try:
         content = json.loads(path.read_bytes())
-        return {"calibration": content["calibration"]}
-    except (ValueError, TypeError, KeyError):
+        stated = content["calibration"]
+        scale = width / content["width"]
+        deviations = {name: round(scale * value, 4) for name, value in stated["deviations_px"].items()}
+        return {"calibration": {**stated, "deviations_px": deviations}}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # a file of another tool
         return {}
 
 
@@ -169,10 +188,9 @@ def _report(found: Calibration, out: Path) -> None:
     worst = int(found.errors.argmax())
     focal = found.camera.intrinsics[0, 0]
     print(
-        f"{out}: {len(found.views)} photographs, corners off by {found.error:.3f} px (most in {found.views[worst].name}: "
-        f"{found.errors[worst]:.3f} px); focal length {focal:.1f} px +- {100 * found.deviations[0] / focal:.2f}%; "
-        f"corners in "
-        f"{100 * found.covered.mean():.0f}% of the picture"
+        f"{out}: {len(found.views)} photographs, RMS reprojection error {found.error:.3f} px (largest in "
+        f"{found.views[worst].name}: {found.errors[worst]:.3f} px); focal length {focal:.1f} px +- "
+        f"{100 * found.deviations[0] / focal:.2f}%; corners in {100 * found.covered.mean():.0f}% of the picture"
     )
     print(f"{out.with_suffix('.png')}: where the corners are and how far they are off")
 
@@ -180,8 +198,9 @@ def _report(found: Calibration, out: Path) -> None:
 def _placed(placed: Placed) -> str:
     return (
         f"the camera is {np.linalg.norm(placed.pose[:3, 3]):.3f} m from the origin and "
-        f"{-placed.pose[:3, 2] @ placed.pose[:3, 3]:.3f} m above the table; corners off by {placed.error:.2f} px, the plane "
-        f"known to {1e3 * placed.height:.1f} mm and {placed.tilt:.2f} degrees (standard deviations)"
+        f"{-placed.pose[:3, 2] @ placed.pose[:3, 3]:.3f} m above the table; RMS reprojection error {placed.error:.2f} "
+        f"px; the plane's height and tilt have standard deviations of {1e3 * placed.height:.1f} mm and {placed.tilt:.2f} "
+        "degrees"
     )
 
 

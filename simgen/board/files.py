@@ -42,10 +42,12 @@ def read_board(path: str | Path, ruler_mm: float = RULER_MM, key: str = "board")
 def _board_of(data: Any) -> Board:
     if not isinstance(data, Mapping) or not {"pages", "tag", "columns"} & set(data):
         raise BoardError("is not a board; expected the .json that `python -m simgen board` writes beside the PDF")
-    name = str(data.get("dictionary"))
+    name = str(data.get("dictionary")).upper()
     if name not in DICTIONARIES:
         near = difflib.get_close_matches(name, DICTIONARIES, 1, 0)[0]
-        raise BoardError(f"dictionary: got {name}; expected a dictionary of OpenCV: {near} or another")
+        raise BoardError(
+            f"dictionary: got {data.get('dictionary')}; expected a dictionary of OpenCV: {near} or another"
+        )
     pages: tuple[Page, ...]
     if "tag" in data:
         side, number = _length(data, "side"), _whole(data, "tag", 0)

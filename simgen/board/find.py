@@ -13,6 +13,9 @@ from simgen.geometry import Array
 
 _LEAST = 2  # markers of a page, unless it has fewer: of a single one a false detection is too likely
 _SMALL = 3_000_000  # px: a smaller picture is looked at once more in twice its size if nothing is found
+_LINE = 0.05  # of their length: points that spread less across it are in a line
+_MANY = 6  # markers: so many are not seen by mistake
+_ENOUGH = 2000  # px: larger pictures are reduced where only a message depends on them
 _OFF = 0.15  # of a marker's side: farther from where the others place it, a marker is not one of this page
 
 
@@ -29,8 +32,7 @@ class Sighting:
 
 
 def find_pages(picture: NDArray[np.uint8], board: Board) -> list[Sighting]:
-    """The pages of `board` in `picture` (H, W, 3) or (H, W), in order. Raises BoardError for a board whose markers are those
-    of `board` in other places."""
+    """The pages of `board` in `picture` (H, W, 3) or (H, W), in order."""
     gray = gray_of(picture)
     found = _pages(gray, board, _markers(gray, *board.wanted))
     if not found and gray.size < _SMALL:
@@ -57,15 +59,20 @@ def _pages(gray: NDArray[np.uint8], board: Board, seen: dict[int, Array]) -> lis
 
 def why_not(picture: NDArray[np.uint8], board: Board) -> str:
     """What `picture`, in which find_pages finds nothing, shows in place of `board`, for a message."""
-    gray = gray_of(picture)
-    if len(_markers(np.ascontiguousarray(gray[:, ::-1]), *board.wanted)) >= _LEAST:
+    gray = _reduced(gray_of(picture))
+    least = min(_LEAST, min(len(page.markers) for page in board.pages))
+    if len(_markers(np.ascontiguousarray(gray[:, ::-1]), *board.wanted)) >= least:
         return "the picture is mirrored, as by a webcam's selfie mode: switch that off"
-    count = len(_markers(gray, *board.wanted))
-    if count:
+    seen = _markers(gray, *board.wanted)
+    if len(seen) >= _MANY:
         return (
-            f"only {count} of the board's markers {'is' if count == 1 else 'are'} seen well; show it larger, sharper or "
-            f"without "
-            "a hand or a block over it"
+            f"{len(seen)} markers of the board are seen, but not where its file has them: it is the file of another "
+            "board, or the paper is folded"
+        )
+    if seen:
+        return (
+            f"only {len(seen)} of the board's markers {'is' if len(seen) == 1 else 'are'} seen well; show it larger, "
+            "sharper or without a hand or a block over it"
         )
     for name in DICTIONARIES:
         every = dictionary_of(name)
@@ -76,6 +83,15 @@ def why_not(picture: NDArray[np.uint8], board: Board) -> str:
                 "with board="
             )
     return "no board is seen; it must be whole enough, sharp and evenly lit, and each marker 20 px or more wide"
+
+
+def _reduced(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`gray`, or a smaller picture of at most _ENOUGH px along each side."""
+    scale = _ENOUGH / max(gray.shape)
+    if scale >= 1:
+        return gray
+    size = round(gray.shape[1] * scale), round(gray.shape[0] * scale)
+    return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _markers(
@@ -110,8 +126,10 @@ def _sighting(gray: NDArray[np.uint8], number: int, page: Page, seen: dict[int, 
     # The second time also those that the first could not foresee, because of the lens.
     for _ in range(2):
         start = _foreseen(page.corners, known, at)
+        if start is None:
+            return None
         found, sure = refine(gray, page, page.corners, start)
-        if sure.sum() < 4:
+        if sure.sum() < 4 or _in_a_line(page.corners[sure]):
             return None
         known, at = page.corners[sure], found[sure]
         if sure.all():
@@ -128,10 +146,19 @@ def _layout(page: Page, seen: dict[int, Array]) -> Page:
     return max(pages, key=lambda one: len(_consistent(one, seen)))
 
 
-def _foreseen(points: Array, known: Array, at: Array) -> Array:
+def _in_a_line(points: Array) -> bool:
+    """Whether `points` (N, 2) lie about in one line, so that they determine no plane."""
+    spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    return bool(spread[1] < _LINE * spread[0])
+
+
+def _foreseen(points: Array, known: Array, at: Array) -> Array | None:
     """Where `points` (N, 2) m of a page are seen, about: (N, 2) px, given that the points `known` (M, 2) m are seen `at`
-    (M, 2) px. What a homography leaves of the nearest of these, as a lens does, is added."""
-    homography = np.asarray(cv2.findHomography(known, at)[0], dtype=np.float64)
+    (M, 2) px. What a homography leaves of the nearest of these, as a lens does, is added. None if there is no homography."""
+    found, _ = cv2.findHomography(known, at)
+    if found is None:
+        return None
+    homography = np.asarray(found, dtype=np.float64)
 
     def moved(some: Array) -> Array:
         return np.asarray(cv2.perspectiveTransform(some[:, None], homography), dtype=np.float64)[:, 0]
@@ -141,8 +168,8 @@ def _foreseen(points: Array, known: Array, at: Array) -> Array:
 
 
 def _consistent(page: Page, seen: dict[int, Array]) -> list[int]:
-    """The numbers of the markers of `page` that lie where a homography from the page places them. Raises BoardError if most
-    do not."""
+    """The numbers of the markers of `page` that lie where a homography from the page places them; none if they are those of
+    another board, whose markers are in other places."""
     names = sorted(name for name in seen if name in page.markers)
     if len(names) < 2:
         return names

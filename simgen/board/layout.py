@@ -118,9 +118,8 @@ def _pieces(solid: Solid, paper: str) -> Iterator[_Piece]:
             width, height = 1e3 * np.sort(np.ptp(outline, axis=0))
             raise BoardError(
                 f"block '{solid.name}': its outline of {width:.0f} x {height:.0f} mm does not fit between the markers of "
-                f"paper={paper} "
-                f"({1e3 * room[0]:.0f} x {1e3 * room[1]:.0f} mm); take a larger paper ({', '.join(PAPERS)}), or name the "
-                f"blocks with blocks=[...]"
+                f"paper={paper} ({1e3 * room[0]:.0f} x {1e3 * room[1]:.0f} mm); take a larger paper "
+                f"({', '.join(PAPERS)}), or name the blocks with blocks=[...]"
             )
 
 

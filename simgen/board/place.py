@@ -51,38 +51,36 @@ def place_camera(camera: Camera, points: Array, pixels: Array) -> Placed:
         )
     found.sort(key=lambda one: one[0])
     error, pose = found[0]
-    if error > _WORST:
+    if not error <= _WORST:
         raise BoardError(
-            f"the board's corners are off by {error:.1f} px: is this the calibration of this camera at this zoom and "
-            f"size, and the "
-            "file of this board?"
+            f"the corners' reprojection error is {error:.1f} px: is this the calibration of this camera at this zoom and "
+            "size, and the file of this board?"
         )
     if len(found) > 1 and found[1][0] < _AMBIGUOUS * max(error, _LEAST_ERROR) and _apart(pose, found[1][1]) > 2:
         raise BoardError(
             f"the picture fits two tilts of the board, {_apart(pose, found[1][1]):.0f} degrees apart: show it larger, or "
-            f"take the "
-            "picture from another side"
+            "take the picture from another side"
         )
     height, tilt = _deviations(camera, pose, points, max(error, _LEAST_ERROR))
     return Placed(pose, error, height, tilt)
 
 
 def place_over(camera: Camera, sightings: Sequence[Sighting]) -> Placed:
-    """`place_camera` for the page of `sightings` with the most corners."""
-    best = max(sightings, key=lambda sighting: len(sighting.points))
-    return place_camera(camera, best.points, best.pixels)
+    """`place_camera` for the first page of the board that is among `sightings`, so that it is the same from picture to
+    picture."""
+    first = min(sightings, key=lambda sighting: sighting.page)
+    return place_camera(camera, first.points, first.pixels)
 
 
 def corners_of_table(pixels: Array, size: tuple[float, float]) -> tuple[Array, Array]:
     """The corners (4, 3) m of a table of `size` m around the origin, seen at `pixels` (4, 2), which are in order around it,
-    and these pixels, both counterclockwise as seen from above; `size[0]` is the length from the first to the second."""
+    and these pixels; `size[0]` is the length from the first to the second, which is along X."""
     x, y = pixels.T
-    area = float(
-        (x * np.roll(y, -1) - np.roll(x, -1) * y).sum()
-    )  # v points down: negative if counterclockwise from above
+    # Seen from above, a table is seen counterclockwise if its corners are in this order.
+    area = float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
     across, along = size[0] / 2, size[1] / 2
     points = np.array([[-across, -along, 0], [across, -along, 0], [across, along, 0], [-across, along, 0]])
-    return points, pixels if area < 0 else pixels[[1, 0, 3, 2]]
+    return (points if area < 0 else points * [1, -1, 1]), pixels  # v points down: a negative area is counterclockwise
 
 
 def _error(camera: Camera, pose: Array, points: Array, pixels: Array) -> float:
@@ -109,7 +107,9 @@ def _deviations(camera: Camera, pose: Array, points: Array, error: float) -> tup
         ]
         columns.append(((both[0] - both[1]) / step).ravel())
     jacobian = np.stack(columns, 1)
-    covariance = np.linalg.inv(jacobian.T @ jacobian) * error**2 / 2
+    # Six of the residuals' degrees of freedom are fitted.
+    freedom = 2 * len(points) / max(2 * len(points) - 6, 1)
+    covariance = np.linalg.inv(jacobian.T @ jacobian) * freedom * error**2 / 2
     normal = pose[:3, 2]
     middle = points.mean(0) @ pose[:3, :3].T
     # The middle moves by cross(rotation, middle) + shift; along the normal that is (cross(middle, normal), normal).

@@ -46,8 +46,7 @@ class TableConfig:
     ruler_mm: float = key(_RULER, RULER_MM, unit="mm", needs="board!=null")
     corners: Any = key(
         "the four corners of the table's top in the photograph, [[u, v], ...] px, in order around it; or click, to mark "
-        "them "
-        "in a window",
+        "them in a window",
         None,
         needs="board=null",
     )
@@ -72,8 +71,16 @@ class SceneConfig:
         None,
         unit="m",
     )
-    moves_mm: float = key("by how much the camera may be moved from its place, on each side", 10.0, unit="mm")
-    turns_deg: float = key("by how much it may be turned, on each side", 1.0, unit="degrees")
+    moves_mm: float = key(
+        "by how much the point at which the camera looks, and its distance from there, may differ, on each side",
+        10.0,
+        unit="mm",
+    )
+    turns_deg: float = key(
+        "by how much the direction from there to the camera, and its roll, may differ, on each side",
+        1.0,
+        unit="degrees",
+    )
     out: str = key("the scene file, .yaml", "scenes/mine.yaml")
 
 

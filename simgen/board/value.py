@@ -19,7 +19,7 @@ from simgen.geometry import Array
 DICTIONARIES: Mapping[str, int] = {
     name: getattr(cv2.aruco, name)
     for name in sorted(dir(cv2.aruco))
-    if name.startswith("DICT_") and not name.endswith(("h5", "h9", "h10", "h11", "h12"))  # spelled twice
+    if name.startswith("DICT_") and name == name.upper()  # some are spelled twice
 }
 SHARP = 8000  # px per m of a page as it is drawn
 _WHITE = 0.01  # m: drawn around its parts

@@ -1,7 +1,6 @@
 """The table of each picture of predict, from a printed board that lies on it."""
 
 import sys
-from dataclasses import replace
 
 from simgen.board.files import read_board
 from simgen.board.find import find_pages
@@ -9,6 +8,7 @@ from simgen.board.place import place_over
 from simgen.camera import Camera
 from simgen.errors import BoardError
 from simgen.pictures import Image
+from train.pose.view import View
 
 _LISTED = 20  # greatest number of pictures that the last line lists
 
@@ -21,8 +21,8 @@ class BoardOnTable:
         self._count = 0
         self._without: list[tuple[str, str]] = []
 
-    def place(self, camera: Camera, picture: Image, name: str) -> tuple[Camera, str]:
-        """`camera` over the table of `picture` (H, W, 3), and what the table's coordinate frame is. Where the board is not
+    def view(self, camera: Camera, picture: Image, name: str) -> tuple[View, str]:
+        """The view of `picture` (H, W, 3) by `camera`, and what the table's coordinate frame is. Where the board is not
         found the table is unknown, and so is its frame: ""."""
         self._count += 1
         try:
@@ -33,13 +33,12 @@ class BoardOnTable:
             pose = place_over(camera, [first]).pose
         except BoardError as error:
             self._without.append((name, str(error)))
-            return replace(camera, camera_from_table=None, table=None), ""
+            return View(camera.intrinsics, camera.distortion), ""
         frame = (
             f"that of page {first.page + 1} of {self._path}: origin in the middle of the page, X right and Y up as one "
-            f"reads it, "
-            "Z up; the table's top at Z = 0"
+            "reads it, Z up; the table's top at Z = 0"
         )
-        return replace(camera, camera_from_table=pose, table=None), frame
+        return View(camera.intrinsics, camera.distortion, pose), frame
 
     def report(self) -> None:
         """Prints a line on stderr if the board was not found in a picture."""
@@ -47,7 +46,7 @@ class BoardOnTable:
             listed = ", ".join(f"{name} ({reason})" for name, reason in self._without[:_LISTED])
             print(
                 f"{self._path} is not seen in {len(self._without)} of {self._count} picture{'s' * (self._count != 1)}, "
-                f"so poses "
-                f"there are free and their confidence is low: {listed}{', ...' if len(self._without) > _LISTED else ''}",
+                "so poses there are free and their confidence is low: "
+                f"{listed}{', ...' if len(self._without) > _LISTED else ''}",
                 file=sys.stderr,
             )

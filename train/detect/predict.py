@@ -58,10 +58,9 @@ def predict(config: PredictConfig) -> None:
                 with VideoOverlay(overlay) as video:
                     for name, picture, fitted, rate in _pictures(one, camera, config.camera):
                         _print_notices(fitted, config.camera, noticed)
-                        table = _TABLE
-                        if board is not None:
-                            fitted, table = board.place(fitted, picture, name)
-                        view = View(fitted.intrinsics, fitted.distortion, fitted.camera_from_table, fitted.table)
+                        view, table = (
+                            board.view(fitted, picture, name) if board is not None else (_view_of(fitted), _TABLE)
+                        )
                         seen = detector.look([picture], [view])[0]
                         detections = _of_kinds(seen.detections, config.kinds)
                         strange.note(name, seen.familiarity)
@@ -202,6 +201,10 @@ def describe(detection: Detection, view: View) -> dict[str, Any]:
     if view.camera_from_table is not None:
         result["table_from_block"] = _transform(inverse(view.camera_from_table) @ pose.camera_from_block)
     return result
+
+
+def _view_of(camera: Camera) -> View:
+    return View(camera.intrinsics, camera.distortion, camera.camera_from_table, camera.table)
 
 
 def _print_notices(fitted: Camera, name: str, noticed: set[str]) -> None:
