@@ -274,8 +274,8 @@ def _occupied(gray: NDArray[np.uint8], camera: Camera, page: Page, scenes: _Scen
                 f"outline {outline.name} is cut off, or its block would not hide the marker in it from this side; "
                 "photograph it from higher up, or name the outlines with blocks, such as blocks=[A,C]"
             )
-        places = (np.ascontiguousarray(part, dtype=np.float32) for part in np.moveaxis(pixels, -1, 0))
-        values = np.asarray(cv2.remap(gray.astype(np.float32), *places, cv2.INTER_LINEAR))[hidden]
+        across, down = (np.ascontiguousarray(part, dtype=np.float32) for part in np.moveaxis(pixels, -1, 0))
+        values = np.asarray(cv2.remap(gray.astype(np.float32), across, down, cv2.INTER_LINEAR))[hidden]
         likeness = np.corrcoef(values, white[hidden])[0, 1] if values.std() > 1e-6 else 0.0
         if likeness < _EMPTY:
             found.append(outline)
