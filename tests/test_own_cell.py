@@ -427,6 +427,7 @@ def test_an_empty_outline_behind_a_block_is_not_guessed(here: Cell) -> None:
         levels[label.visible] = (40, 160, 60)
     save("low/low.jpg", sensed(levels, blur=0.5, noise=2))
     line = refused("capture", "photos=low", "out=low_set")
+    assert not list(Path().glob(".*unfinished"))
     assert "the block on outline B hides outline A, which may be empty" in line
     assert not Path("low_set").exists()
     result = simgen("capture", "photos=low", "out=low_set", "blocks=[B]")

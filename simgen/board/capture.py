@@ -81,26 +81,34 @@ def capture(config: CaptureConfig) -> None:
     scenes = _Scenes(config.scene)
     for outline in (outline for page in board.pages for outline in page.outlines):
         scenes.check(outline)
-    shots: list[Shot] = []
+    used: list[tuple[str, int, Placed]] = []  # name, number of blocks and camera of each photograph
     failures: list[SimgenError] = []
-    with Progress("looked at", len(paths), "photographs", ending=False) as progress:
-        for path in paths:
-            name = path.relative_to(folder).as_posix()
-            try:
-                shots.append(_shot(path, name, board, chosen, camera, config.camera, scenes, len(shots)))
-            except SimgenError as error:
-                failures.append(error)
-                print(f"{name}: not used: {error}", file=sys.stderr)
-            progress.update()
-    if not shots:
-        raise DatasetError(f"photos: {folder}: none of {len(paths)} photographs could be used; {failures[0]}")
-    _write(out, shots, scenes.world)
-    counts = [len(shot.outlines) for shot in shots]
-    worst = max(shots, key=lambda shot: shot.placed.error)
+    writer = _Writer(out, scenes.world)
+    try:
+        with Progress("looked at", len(paths), "photographs", ending=False) as progress:
+            for path in paths:
+                name = path.relative_to(folder).as_posix()
+                try:
+                    shot = _shot(path, name, board, chosen, camera, config.camera, scenes, len(used))
+                except SimgenError as error:
+                    failures.append(error)
+                    print(f"{name}: not used: {error}", file=sys.stderr)
+                else:
+                    writer.add(shot)
+                    used.append((name, len(shot.outlines), shot.placed))
+                progress.update()
+        if not used:
+            raise DatasetError(f"photos: {folder}: none of {len(paths)} photographs could be used; {failures[0]}")
+        writer.finish()
+    except BaseException:
+        writer.discard()
+        raise
+    worst, _, placed = max(used, key=lambda one: one[2].error)
     print(
-        f"{out}: {len(shots)} photographs, {sum(counts)} blocks; RMS reprojection errors up to {worst.placed.error:.2f} "
-        f"px ({worst.name}); the plane known to {1e3 * max(shot.placed.height for shot in shots):.1f} mm and "
-        f"{max(shot.placed.tilt for shot in shots):.2f} degrees"
+        f"{out}: {len(used)} photographs, {sum(count for _, count, _ in used)} blocks; RMS reprojection errors up to "
+        f"{placed.error:.2f} px ({worst}); standard deviations of the plane's height up to "
+        f"{1e3 * max(one.height for _, _, one in used):.1f} mm, of its tilt up to "
+        f"{max(one.tilt for _, _, one in used):.2f} degrees"
     )
     print(f"{out / 'overlays.png'}: look at it: every block must lie where it is drawn")
     print(f"measure a model on it with: python -m train evaluate checkpoint=FILE data.root={out} data.table=true")
@@ -320,38 +328,52 @@ def _check_hidden(sample: Sample, camera: Camera, page: Page, there: Sequence[Ou
                 )
 
 
-def _write(out: Path, shots: Sequence[Shot], world: World) -> None:
-    """The dataset, whole or not at all."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    with writing(out):
-        shutil.rmtree(unfinished, ignore_errors=True)
-        folder = unfinished / SPLIT / "000000"
-        write_models(unfinished / "models", world.solids)
-        parts: dict[str, dict[str, Any]] = {"camera": {}, "gt": {}, "gt_info": {}}
-        for shot in shots:
-            sample = shot.sample
-            index = int(sample.scene.index[0])
-            write_file(folder / "rgb" / f"{index:06d}.png", png_bytes(sample.rgb))
-            cameras = sample.scene.cameras
-            entry: dict[str, Any] = {"cam_K": cameras.intrinsics[0].ravel().tolist(), "depth_scale": 1.0}
-            if np.any(cameras.distortion[0]):
-                entry.update(bop_lens(cameras.distortion[0]))
-            entry.update(bop_pose(shot.placed.pose, "cam_R_w2c", "cam_t_w2c"))
-            parts["camera"][str(index)] = entry
-            parts["gt"][str(index)] = [truth_of(label) for label in sample.labels]
-            nothing = np.zeros(sample.depth.shape, np.bool_)  # a photograph has no depth
-            parts["gt_info"][str(index)] = [info_of(label, nothing) for label in sample.labels]
-            for k, label in enumerate(sample.labels):
-                for kind, mask in (("mask", label.amodal), ("mask_visib", label.visible)):
-                    write_file(folder / kind / f"{index:06d}_{k:06d}.png", png_bytes(mask.astype(np.uint8) * 255))
-        for part, content in parts.items():
-            write_json(folder / f"scene_{part}.json", content, indent=1)
-        write_json(unfinished / "capture.json", [_record(shot) for shot in shots], indent=1)
-        tiles = [_tile(shot, world) for shot in shots]
-        write_file(unfinished / "overlays.png", png_bytes(contact_sheet(tiles)))
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
+class _Writer:
+    """Writes the dataset `out` in a folder beside it, photograph by photograph, because a few from a phone fill the memory.
+    It gets its name when it is whole."""
+
+    def __init__(self, out: Path, world: World) -> None:
+        self._out, self._world = out, world
+        self._folder = out.with_name(f".{out.name}.unfinished")
+        self._parts: dict[str, dict[str, Any]] = {"camera": {}, "gt": {}, "gt_info": {}}
+        self._records: list[dict[str, Any]] = []
+        self._tiles: list[Image] = []
+        with writing(out):
+            shutil.rmtree(self._folder, ignore_errors=True)
+        write_models(self._folder / "models", world.solids)
+
+    def add(self, shot: Shot) -> None:
+        sample, folder = shot.sample, self._folder / SPLIT / "000000"
+        index = int(sample.scene.index[0])
+        write_file(folder / "rgb" / f"{index:06d}.png", png_bytes(sample.rgb))
+        cameras = sample.scene.cameras
+        entry: dict[str, Any] = {"cam_K": cameras.intrinsics[0].ravel().tolist(), "depth_scale": 1.0}
+        if np.any(cameras.distortion[0]):
+            entry.update(bop_lens(cameras.distortion[0]))
+        entry.update(bop_pose(shot.placed.pose, "cam_R_w2c", "cam_t_w2c"))
+        nothing = np.zeros(sample.depth.shape, np.bool_)  # a photograph has no depth
+        self._parts["camera"][str(index)] = entry
+        self._parts["gt"][str(index)] = [truth_of(label) for label in sample.labels]
+        self._parts["gt_info"][str(index)] = [info_of(label, nothing) for label in sample.labels]
+        for k, label in enumerate(sample.labels):
+            for kind, mask in (("mask", label.amodal), ("mask_visib", label.visible)):
+                write_file(folder / kind / f"{index:06d}_{k:06d}.png", png_bytes(mask.astype(np.uint8) * 255))
+        self._records.append(_record(shot))
+        self._tiles.append(_tile(shot, self._world))
+
+    def finish(self) -> None:
+        for part, content in self._parts.items():
+            write_json(self._folder / SPLIT / "000000" / f"scene_{part}.json", content, indent=1)
+        write_json(self._folder / "capture.json", self._records, indent=1)
+        write_file(self._folder / "overlays.png", png_bytes(contact_sheet(self._tiles)))
+        with writing(self._out):
+            if self._out.exists():
+                self._out.rmdir()
+            self._folder.rename(self._out)
+
+    def discard(self) -> None:
+        """Removes what was written."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _record(shot: Shot) -> dict[str, Any]:
