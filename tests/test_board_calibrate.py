@@ -1,5 +1,7 @@
 """Calibration of a camera and its pose over the table, from corners whose places are known."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -107,11 +109,34 @@ def test_a_bent_page_and_another_camera_are_refused_and_named() -> None:
     page = bent[7].sightings[0]
     off = np.random.default_rng(0).normal(size=page.pixels.shape) * 8
     bent[7] = View("bent.jpg", (Sighting(0, page.points, page.pixels + off),))
-    with pytest.raises(
-        BoardError,
-        match=r"^the RMS reprojection error is \d\.\d\d px, over the limit of 1 px, and largest in bent\.jpg",
-    ):
+    with pytest.raises(BoardError, match=r"^bent\.jpg: \d+ of its \d+ corners do not fit the other photographs"):
         calibrate(bent, *SIZE, "standard")
+    rng = np.random.default_rng(1)
+
+    def noisy(view: View) -> View:
+        pages = [
+            replace(page, pixels=page.pixels + 1.2 * rng.normal(size=page.pixels.shape)) for page in view.sightings
+        ]
+        return View(view.name, tuple(pages))
+
+    with pytest.raises(
+        BoardError, match=r"^the RMS reprojection error is 1\.\d\d px, over the limit of 1 px, and largest"
+    ):
+        calibrate([noisy(view) for view in views(STANDARD)], *SIZE, "standard")
+
+
+def test_corners_that_are_far_off_are_left_out_and_counted() -> None:
+    """Two corners of one photograph are off by 5 px: the camera is as without them."""
+    plain = views(STANDARD)
+    most = max(range(len(plain)), key=lambda k: len(plain[k].sightings[0].points))
+    page = plain[most].sightings[0]
+    pixels = page.pixels.copy()
+    pixels[[2, 9]] += [[5, 0], [0, -5]]
+    torn = [*plain]
+    torn[most] = View("torn.jpg", (Sighting(0, page.points, pixels),))
+    one, other = (calibrate(given, *SIZE, "standard") for given in (plain, torn))
+    assert one.left_out.sum() == 0 and other.left_out.tolist() == [2 * (k == most) for k in range(12)]
+    assert other.camera.intrinsics == pytest.approx(one.camera.intrinsics, rel=1e-3)
 
 
 # ---- over the table

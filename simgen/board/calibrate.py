@@ -20,6 +20,9 @@ _TILTED = 3  # photographs that must be
 _SAME = 4.0, 0.06  # degrees, and share of the distance: two views that differ by less are one
 _CELLS = 6, 4  # into which the picture is divided: where corners are
 _COVERED = 0.5  # share of them that must have corners
+_ROUNDS = 6  # in which outliers are left out, at most
+_WORST_OF = 0.7  # of a view's greatest distance: what is left out at once
+_MOST_LEFT_OUT = 1 / 3  # share of the corners of a photograph
 _OUTLIER = 4.0  # times the median distance: a corner that is farther off is left out
 _FOCAL = 0.01  # relative standard deviation of the focal length that is still accepted
 _FLAGS = {"standard": cv2.CALIB_FIX_K3, "rational": cv2.CALIB_RATIONAL_MODEL}
@@ -36,13 +39,15 @@ class View:
 @dataclass(frozen=True)
 class Calibration:
     """A camera; errors (V,) px, the root mean square distance of corners in each of `views`; residuals, (N, 2) px for each
-    of them; poses (P, 4, 4), camera_from_page for each page in each view, in order; deviations (4,) px of fx, fy, cx and cy;
+    of them; left_out (V,), the number of corners in each that are not used, because they are far off beside the others;
+    poses (P, 4, 4), camera_from_page for each page in each view, in order; deviations (4,) px of fx, fy, cx and cy;
     `covered` (rows, columns) bool, the parts of the picture in which there are corners."""
 
     camera: Camera
     views: tuple[View, ...]
     errors: Array
     residuals: tuple[Array, ...]
+    left_out: NDArray[np.int64]
     poses: Array
     deviations: Array
     covered: NDArray[np.bool_]
@@ -67,9 +72,25 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
             f"the board is found in {len(views)} photograph{'s' if len(views) != 1 else ''}; take at least {LEAST}, "
             f"better 12"
         )
+    every = views
     matrix, coefficients, poses = _solved(views, (width, height), lens)
     residuals = _residuals(views, matrix, coefficients, poses)
-    views = _without_outliers(views, residuals)
+    for _ in range(_ROUNDS):
+        fewer = _without_worst(views, residuals)
+        if all(_count(one) == _count(other) for one, other in zip(views, fewer, strict=True)):
+            break
+        views = fewer
+        matrix, coefficients, poses = _solved(views, (width, height), lens)
+        residuals = _residuals(views, matrix, coefficients, poses)
+    left_out = np.array([_count(one) - _count(other) for one, other in zip(every, views, strict=True)])
+    shares = left_out / [_count(view) for view in every]
+    worst_view = int(shares.argmax())
+    if shares[worst_view] > _MOST_LEFT_OUT:
+        raise BoardError(
+            f"{every[worst_view].name}: {left_out[worst_view]} of its {_count(every[worst_view])} corners do not fit the "
+            f"other "
+            "photographs: the paper is bent there, or the picture is not sharp; remove it"
+        )
     matrix, coefficients, poses = _solved(views, (width, height), lens)
     residuals = _residuals(views, matrix, coefficients, poses)
     errors = np.array([np.sqrt((part**2).sum(1).mean()) for part in residuals])
@@ -84,11 +105,11 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
             "paper must lie flat, the focus and the zoom must stay as they are, and the lens may need lens=rational or "
             "lens=fisheye"
         )
-    left_out = np.array(
+    without = np.array(
         [_four(_solved([*views[:k], *views[k + 1 :]], (width, height), lens)[0]) for k in range(len(views))]
     )
     count = len(views)
-    deviations = np.sqrt((count - 1) / count * ((left_out - left_out.mean(0)) ** 2).sum(0))
+    deviations = np.sqrt((count - 1) / count * ((without - without.mean(0)) ** 2).sum(0))
     if deviations[:2].max() > _FOCAL * matrix[0, 0]:
         raise BoardError(
             f"the focal length has a standard deviation of {100 * deviations[:2].max() / matrix[0, 0]:.1f}%, over "
@@ -96,7 +117,7 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
             "large in the picture"
         )
     camera = Camera(matrix, width, height, coefficients)
-    return Calibration(camera, tuple(views), errors, tuple(residuals), poses, deviations, covered)
+    return Calibration(camera, tuple(views), errors, tuple(residuals), left_out, poses, deviations, covered)
 
 
 def _solved(views: Sequence[View], size: tuple[int, int], lens: str) -> tuple[Array, Array, Array]:
@@ -149,15 +170,21 @@ def _residuals(views: Sequence[View], matrix: Array, lens: Array, poses: Array) 
     return found
 
 
-def _without_outliers(views: Sequence[View], residuals: Sequence[Array]) -> list[View]:
-    """The views without the corners that are far off beside the others, such as those under the edge of a shadow."""
+def _count(view: View) -> int:
+    return sum(len(page.points) for page in view.sightings)
+
+
+def _without_worst(views: Sequence[View], residuals: Sequence[Array]) -> list[View]:
+    """The views without the corners that are far off beside the others, such as those at the edge of a shadow; of each
+    view only the worst, as they draw others along."""
     off = [np.linalg.norm(part, axis=1) for part in residuals]
     most = _OUTLIER * float(np.median(np.concatenate(off)))
     found = []
     for view, distances in zip(views, off, strict=True):
         pages, start = [], 0
+        limit = max(most, _WORST_OF * float(distances.max()))
         for page in view.sightings:
-            near = distances[start : start + len(page.points)] < most
+            near = distances[start : start + len(page.points)] < limit
             start += len(page.points)
             pages.append(replace(page, points=page.points[near], pixels=page.pixels[near]) if near.sum() >= 6 else page)
         found.append(replace(view, sightings=tuple(pages)))

@@ -81,6 +81,7 @@ def capture(config: CaptureConfig) -> None:
     scenes = _Scenes(config.scene)
     for outline in (outline for page in board.pages for outline in page.outlines):
         scenes.check(outline)
+    noticed: set[str] = set()
     used: list[tuple[str, int, Placed]] = []  # name, number of blocks and camera of each photograph
     failures: list[SimgenError] = []
     writer = _Writer(out, scenes.world)
@@ -89,7 +90,7 @@ def capture(config: CaptureConfig) -> None:
             for path in paths:
                 name = path.relative_to(folder).as_posix()
                 try:
-                    shot = _shot(path, name, board, chosen, camera, config.camera, scenes, len(used))
+                    shot = _shot(path, name, board, chosen, camera, config.camera, scenes, len(used), noticed)
                 except SimgenError as error:
                     failures.append(error)
                     print(f"{name}: not used: {error}", file=sys.stderr)
@@ -208,9 +209,13 @@ def _shot(
     camera_name: str,
     scenes: _Scenes,
     index: int,
+    noticed: set[str],
 ) -> Shot:
     picture = read_picture(path)
     fitted = fit_camera(camera, picture.shape[1], picture.shape[0], camera_name)
+    for notice in set(fitted.notices) - noticed:
+        noticed.add(notice)
+        print(f"camera: {camera_name}: {notice}", file=sys.stderr)
     pages = [page for page in find_pages(picture, board) if board.pages[page.page].outlines]
     if not pages:
         others = find_pages(picture, board)

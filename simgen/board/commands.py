@@ -167,6 +167,7 @@ def _record(found: Calibration) -> Mapping[str, Any]:
             view.name: round(float(error), 4) for view, error in zip(found.views, found.errors, strict=True)
         },
         "deviations_px": dict(zip(("fx", "fy", "cx", "cy"), found.deviations.round(4).tolist(), strict=True)),
+        "corners_left_out": int(found.left_out.sum()),
         "covered": round(float(found.covered.mean()), 3),
     }
 
@@ -192,6 +193,13 @@ def _report(found: Calibration, out: Path) -> None:
         f"{found.views[worst].name}: {found.errors[worst]:.3f} px); focal length {focal:.1f} px +- "
         f"{100 * found.deviations[0] / focal:.2f}%; corners in {100 * found.covered.mean():.0f}% of the picture"
     )
+    if found.left_out.any():
+        most = int(found.left_out.argmax())
+        print(
+            f"{found.left_out.sum()} corners are far off beside the others and were left out, {found.left_out[most]} of "
+            f"them in {found.views[most].name}: is the paper flat there, and all of it sharp?",
+            file=sys.stderr,
+        )
     print(f"{out.with_suffix('.png')}: where the corners are and how far they are off")
 
 
