@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.board.value import marker_cells
 from simgen.command.progress import Progress
 from simgen.config import compose
 from simgen.files import write_file
@@ -77,20 +78,13 @@ class Case:
     kind: Kind
 
 
-def bits_of(dictionary: int, number: int) -> NDArray[np.bool_]:
-    """The cells of a tag with its black border, True where it is white."""
-    tags = cv2.aruco.getPredefinedDictionary(dictionary)
-    bits = cv2.aruco.Dictionary.getBitsFromByteList(tags.bytesList[number : number + 1], tags.markerSize)
-    return np.pad(np.asarray(bits), 1).astype(np.bool_)
-
-
 def reflectance(points: Array, half: float, dictionary: int) -> Array:
     """(N,) how much light a cube with a tag on each side reflects at `points` (N, 3) m of its surface, 0 to 1."""
     side = np.stack([points @ normal for normal, _, _ in SIDES], 1).argmax(1)
     result = np.ones(len(points))
     for number, (_, right, up) in enumerate(SIDES):
         rows = np.flatnonzero(side == number)
-        cells = bits_of(dictionary, number)
+        cells = marker_cells(cv2.aruco.getPredefinedDictionary(dictionary), number)
         across = (points[rows] @ right / (half * COVERS) + 1) / 2 * len(cells)
         down = (1 - points[rows] @ up / (half * COVERS)) / 2 * len(cells)
         inside = (across >= 0) & (across < len(cells)) & (down >= 0) & (down < len(cells))

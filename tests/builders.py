@@ -1,6 +1,7 @@
 """Helpers of several test files."""
 
 import contextlib
+import importlib.util
 import io
 import runpy
 import sys
@@ -109,6 +110,15 @@ def run_script(name: str, *arguments: str) -> Done:
     """The result of scripts/`name` called with `arguments`."""
     path = str(ROOT / "scripts" / name)
     return run_command(lambda: runpy.run_path(path, run_name="__main__"), path, *arguments)
+
+
+def script_module(name: str) -> Any:
+    """scripts/`name`.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def tree(folder: Path, skip: Sequence[str] = ()) -> dict[str, bytes]:

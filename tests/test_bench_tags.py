@@ -1,6 +1,5 @@
 """scripts/bench_tags.py: the tags that it draws are found where they are, on every side of a cube."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from builders import ROOT
+from builders import script_module
 
 from simgen.geometry import Array, inverse, look_at
 from simgen.shapes.solids import make_solid
@@ -21,11 +20,7 @@ MATRIX = np.array([[900.0, 0, 159.5], [0, 900, 119.5], [0, 0, 1]])
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location("bench_tags", ROOT / "scripts" / "bench_tags.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module("bench_tags")
 
 
 def drawn(script: Any, pose: Array, dictionary: int) -> Array:

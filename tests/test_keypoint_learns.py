@@ -1,6 +1,5 @@
 """Networks learn a few pictures from a fixed seed, and every command works with them."""
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from builders import ROOT
+from builders import script_module
 from safetensors import safe_open
 from streams import numbers
 from toy_cubes import ORIGIN, SIZE, rendered, written
@@ -251,10 +250,7 @@ def test_onnx_agrees_with_torch(run: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_oracles_are_given_the_truth(run: Path, dataset: BopDataset) -> None:
     """The class, and the window around the keypoints, of each block; a network that is sure of the class is no worse."""
-    spec = importlib.util.spec_from_file_location("oracles", ROOT / "scripts" / "oracles.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = script_module("oracles")
     detector, views = load_detector(run / "best.ckpt"), views_of(dataset)
     kinds = {number: detector.blocks.kinds[k] for k, number in enumerate(dataset.models)}
     rows = []

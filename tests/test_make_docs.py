@@ -1,11 +1,10 @@
 """docs/randomization.md is the output of scripts/make_docs.py, and its statements about the presets are true."""
 
-import importlib.util
 from dataclasses import fields, is_dataclass
 from types import ModuleType
 
 import pytest
-from builders import ROOT
+from builders import ROOT, script_module
 
 from simgen.command.keys import groups_of, keys_of
 from simgen.schema import Preview, Render
@@ -14,11 +13,7 @@ from train.__main__ import COMMANDS
 
 @pytest.fixture(scope="module")
 def make_docs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "scripts" / "make_docs.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module("make_docs")
 
 
 def test_the_page_of_factors_is_current(make_docs: ModuleType) -> None:

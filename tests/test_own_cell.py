@@ -16,7 +16,7 @@ import pytest
 import yaml
 from builders import Done, run_command
 from numpy.typing import NDArray
-from photographs import photograph, printed, sensed
+from photographs import looking, photograph, printed, sensed
 
 from simgen.__main__ import COMMANDS
 from simgen.board.capture import _Scenes
@@ -25,7 +25,7 @@ from simgen.board.find import find_pages
 from simgen.camera import Camera, read_camera
 from simgen.config import compose, main
 from simgen.dataset.read import open_dataset
-from simgen.geometry import Array, inverse, look_at, project
+from simgen.geometry import Array, inverse, project
 from simgen.pipeline import make_resized_pipeline
 from simgen.schema import Render
 from train.config import PredictConfig
@@ -38,14 +38,6 @@ FINE = 12 * 25.4  # px of a print to the inch: 12 to a mm
 LENS = np.array([-0.2, 0.06, 0.001, -0.0008, 0])
 # Of the photographs with blocks: those on outlines A and B of page 2, only B, none, and C, D and E of page 3.
 SHOWN = {"two.jpg": (1, "AB"), "one.jpg": (1, "B"), "none.jpg": (1, ""), "three.jpg": (2, "CDE")}
-
-
-def view(distance: float, tilt_deg: float, azimuth_deg: float, x: float = 0, y: float = 0) -> Array:
-    """camera_from_page (4, 4)."""
-    tilt, azimuth = np.radians([tilt_deg, azimuth_deg])
-    away = np.array([np.cos(azimuth) * np.sin(tilt), np.sin(azimuth) * np.sin(tilt), np.cos(tilt)])
-    target = np.array([x, y, 0])
-    return inverse(look_at(target + distance * away, target))
 
 
 def simgen(*words: str) -> Done:
@@ -103,9 +95,9 @@ def poses_of_cell() -> dict[str, Array]:
     poses = {}
     for k in range(9):
         corner = 0.06 * np.array([np.cos(2.4 * k), np.sin(2.4 * k)])
-        poses[f"photos/{k}.jpg"] = view(rng.uniform(0.26, 0.33), 12 + 6 * (k % 6), 137.5 * k, *corner)
-    poses["table.jpg"] = view(0.6, 40, 200, 0.02, 0.01)
-    return poses | {name: view(0.5, 30 - 6 * k, 70 + 100 * k) for k, name in enumerate(SHOWN)}
+        poses[f"photos/{k}.jpg"] = looking(rng.uniform(0.26, 0.33), 12 + 6 * (k % 6), 137.5 * k, *corner)
+    poses["table.jpg"] = looking(0.6, 40, 200, 0.02, 0.01)
+    return poses | {name: looking(0.5, 30 - 6 * k, 70 + 100 * k) for k, name in enumerate(SHOWN)}
 
 
 def make_cell(poses: dict[str, Array]) -> None:
@@ -199,7 +191,7 @@ def plane_off(found: Array, true: Array) -> tuple[float, float]:
 def test_the_plane_at_one_meter_is_known_to_a_millimeter(tilt: float, here: Cell) -> None:
     """And 0.2 degrees, from one photograph of 1280 x 960 px by a known camera."""
     size, matrix = (1280, 960), 2 * MATRIX - np.diag([0, 0, 1.0])
-    pose = view(1.0, tilt, 77 + tilt)
+    pose = looking(1.0, tilt, 77 + tilt)
     save("one.png", photograph(here.prints[0], size, matrix, pose, LENS, blur=0.8, noise=3, dpi=FINE))
     Path("large.json").write_text(json.dumps(Camera(matrix, *size, LENS).to_json()))
     done("table", "photo=one.png", "camera=large.json")
@@ -386,7 +378,10 @@ def test_masks_are_where_blocks_are_seen(here: Cell) -> None:
 def test_a_marker_that_is_too_small_to_be_read_is_no_block(here: Cell) -> None:
     """From 1.25 m its cells are a pixel wide: whether it is covered cannot be seen, while the page itself is found."""
     write_true_camera()
-    save("far/far.jpg", photograph(here.prints[1], SIZE, MATRIX, view(1.25, 25, 40), LENS, blur=0.5, noise=2, dpi=FINE))
+    save(
+        "far/far.jpg",
+        photograph(here.prints[1], SIZE, MATRIX, looking(1.25, 25, 40), LENS, blur=0.5, noise=2, dpi=FINE),
+    )
     line = refused("capture", "photos=far", "out=far_set")
     assert "is too small in the picture to tell whether a block is there" in line and not Path("far_set").exists()
 
@@ -421,7 +416,7 @@ def test_an_empty_outline_behind_a_block_is_not_guessed(here: Cell) -> None:
     outlines = board.pages[1].outlines
     gap = outlines[0].page_from_block[:2, 3] - outlines[1].page_from_block[:2, 3]
     azimuth = float(np.degrees(np.arctan2(-gap[1], -gap[0])))
-    pose = view(0.42, 63, azimuth)
+    pose = looking(0.42, 63, azimuth)
     levels = photograph(here.prints[1], SIZE, MATRIX, pose, LENS, dpi=FINE).astype(np.float64)
     for label in scenes.sample(levels.astype(np.uint8), Camera(MATRIX, *SIZE, LENS, pose), outlines[1:2], 0).labels:
         levels[label.visible] = (40, 160, 60)

@@ -95,7 +95,7 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
     residuals = _residuals(views, matrix, coefficients, poses)
     errors = np.array([np.sqrt((part**2).sum(1).mean()) for part in residuals])
     covered = _covered(views, width, height)
-    # What is missing among the photographs is said before what follows from it.
+    # The error for missing views comes first: it is the cause of the others.
     _check_views(views, poses, covered)
     total = float(np.sqrt((np.concatenate(residuals) ** 2).sum(1).mean()))
     if total > WORST:

@@ -19,7 +19,7 @@ from simgen.board.files import read_board
 from simgen.board.find import find_pages, gray_of, why_not
 from simgen.board.place import Placed, place_camera
 from simgen.board.schema import CaptureConfig
-from simgen.board.value import Board, Outline, Page, dictionary_of
+from simgen.board.value import Board, Outline, Page, dictionary_of, marker_cells
 from simgen.camera import Camera, bop_lens, fit_camera, read_camera
 from simgen.catalogue import World
 from simgen.command.progress import Progress
@@ -43,7 +43,7 @@ _WORST = 1.0  # px: corners of a page that are farther off on average are not of
 _HEIGHT, _TILT = 1.0, 0.5  # mm and degrees: the plane must be known to this, by its standard deviations
 _EMPTY = 0.5  # correlation of a tag with the picture: above it the outline is empty
 _RAYS = 3  # along each side of a cell of a tag
-_CELL = 1.5  # px: the least side of a cell of a tag that can be told from a block
+_CELL = 1.5  # px: the least side of a cell of a tag that can be read
 _SHOWS = 0.25  # share of a tag that a block must hide, at least, so that it is missed
 _LIES = 5e-4  # m: a block whose lowest point is farther from the page has another size than the outline
 _HIDDEN = 0.3  # share of a tag that another block may hide
@@ -262,7 +262,7 @@ def _extent(page: Page) -> Array:
 
 def _occupied(gray: NDArray[np.uint8], camera: Camera, page: Page, scenes: _Scenes) -> tuple[Outline, ...]:
     """The outlines of `page` with a block: of the tag in its middle, what a block there would hide is not seen in `gray`.
-    Raises BoardError where that cannot be told."""
+    Raises BoardError where that is undecided."""
     assert camera.camera_from_table is not None
     height, width = gray.shape
     found = []
@@ -297,11 +297,7 @@ def _occupied(gray: NDArray[np.uint8], camera: Camera, page: Page, scenes: _Scen
 
 def _tag(camera: Camera, page: Page, outline: Outline) -> tuple[Array, NDArray[np.bool_]]:
     """Points (R, C, 2) px in all cells of the tag of `outline`, and which of them are white."""
-    dictionary = dictionary_of(page.dictionary)
-    bits = cv2.aruco.Dictionary.getBitsFromByteList(
-        dictionary.bytesList[outline.tag : outline.tag + 1], dictionary.markerSize
-    )
-    cells = np.pad(np.asarray(bits), 1).astype(np.bool_)
+    cells = marker_cells(dictionary_of(page.dictionary), outline.tag)
     count = _RAYS * len(cells)
     share = (np.arange(count) + 0.5) / count
     corners = page.tags[outline.tag]

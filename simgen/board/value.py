@@ -159,6 +159,12 @@ def page_of(grid: Grid, dictionary: str) -> Page:
     return Page(dictionary, dict(zip(np.ravel(pattern.getIds()).tolist(), corners, strict=True)), grid)
 
 
+def marker_cells(dictionary: "cv2.aruco.Dictionary", number: int) -> NDArray[np.bool_]:
+    """The cells (R, R) of marker `number` with its border, from the top left, True where they are white."""
+    bits = cv2.aruco.Dictionary.getBitsFromByteList(dictionary.bytesList[number : number + 1], dictionary.markerSize)
+    return np.pad(np.asarray(bits), 1).astype(np.bool_)
+
+
 def marker_square(side: float, middle: tuple[float, float]) -> Array:
     """(4, 2) m: the corners of an upright marker with the `side` m around `middle`."""
     half = side / 2
@@ -173,14 +179,13 @@ def _covered(start: float, end: float) -> Array:
 
 def _cells(dictionary: "cv2.aruco.Dictionary", number: int, corners: Array) -> list[Array]:
     """The black parts of marker `number` with the `corners` (4, 2): quadrilaterals (4, 2), each a run of black cells."""
-    bits = cv2.aruco.Dictionary.getBitsFromByteList(dictionary.bytesList[number : number + 1], dictionary.markerSize)
-    cells = np.pad(1 - bits, 1, constant_values=1)  # 1 is black, as is the border
+    cells = ~marker_cells(dictionary, number)  # True is black, as is the border
     count = len(cells)
     top_left, top_right, _, bottom_left = corners
     right, down = (top_right - top_left) / count, (bottom_left - top_left) / count
     found = []
     for row, line in enumerate(cells):
-        ends = np.flatnonzero(np.diff(np.pad(line, 1)))
+        ends = np.flatnonzero(np.diff(np.pad(line.astype(int), 1)))
         for start, end in zip(ends[::2], ends[1::2], strict=True):
             found.append(
                 top_left + np.array([[start, row], [end, row], [end, row + 1], [start, row + 1]]) @ [right, down]
