@@ -7,9 +7,11 @@ eight answers; `lanes3` are eight points, directions or colors. The operators wo
 
 # mypy: disable-error-code="no-redef, empty-body"
 
+import os
+
 import warp as wp
 
-LANES = 8
+LANES = int(os.environ.get("SIMGEN_LANES", 8))
 
 lanes = wp.types.vector(length=LANES, dtype=wp.float32)
 wholes = wp.types.vector(length=LANES, dtype=wp.int32)
@@ -105,9 +107,9 @@ def dot(a: wp.vec3, b: lanes3):
     return a[0] * b.x + a[1] * b.y + a[2] * b.z
 
 
-@wp.func_native("""
-    wp::vec_t<8, int> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, int> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = a.c[i] < b.c[i];
     return r;
 """)
@@ -115,9 +117,9 @@ def less(a: lanes, b: lanes) -> wholes:
     """1 where a < b, else 0."""
 
 
-@wp.func_native("""
-    wp::vec_t<8, float> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, float> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = c.c[i] ? a.c[i] : b.c[i];
     return r;
 """)
@@ -130,9 +132,9 @@ def where(c: wholes, a: lanes3, b: lanes3):
     return xyz(where(c, a.x, b.x), where(c, a.y, b.y), where(c, a.z, b.z))
 
 
-@wp.func_native("""
-    wp::vec_t<8, int> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, int> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = a.c[i] == b;
     return r;
 """)
@@ -140,9 +142,9 @@ def equal(a: wholes, b: int) -> wholes:
     """1 where a = b, else 0."""
 
 
-@wp.func_native("""
-    wp::vec_t<8, int> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, int> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = a.c[i] < b;
     return r;
 """)
@@ -153,7 +155,10 @@ def below(a: wholes, b: int) -> wholes:
 @wp.func
 def counted(start: int):
     """`start` and the seven whole numbers after it."""
-    return wholes(start, start + 1, start + 2, start + 3, start + 4, start + 5, start + 6, start + 7)
+    r = wholes(start)
+    for i in range(LANES):
+        r[i] = start + i
+    return r
 
 
 @wp.func
@@ -162,19 +167,19 @@ def no(c: wholes):
     return wholes(1) - c
 
 
-@wp.func_native("""
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    for (int i = 0; i < {LANES}; ++i)
         if (c.c[i] != 0)
             return i;
-    return 8;
+    return {LANES};
 """)
 def first_of(c: wholes) -> int:
     """The first lane that does not hold 0; LANES if there is none."""
 
 
-@wp.func_native("""
+@wp.func_native(f"""
     int r = 0;
-    for (int i = 0; i < 8; ++i)
+    for (int i = 0; i < {LANES}; ++i)
         r |= c.c[i];
     return r != 0;
 """)
@@ -182,27 +187,27 @@ def anywhere(c: wholes) -> bool:
     """Whether any lane holds something other than 0."""
 
 
-@wp.func_native("""
-    wp::vec_t<8, float> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, float> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = wp::sqrt(a.c[i]);
     return r;
 """)
 def root(a: lanes) -> lanes: ...
 
 
-@wp.func_native("""
-    wp::vec_t<8, float> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, float> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = wp::floor(a.c[i]);
     return r;
 """)
 def floor(a: lanes) -> lanes: ...
 
 
-@wp.func_native("""
-    wp::vec_t<8, int> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, int> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = (int)a.c[i];
     return r;
 """)
@@ -210,27 +215,27 @@ def whole(a: lanes) -> wholes:
     """The integer parts."""
 
 
-@wp.func_native("""
-    wp::vec_t<8, short> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, short> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = (short)a.c[i];
     return r;
 """)
 def short(a: wholes) -> shorts: ...
 
 
-@wp.func_native("""
-    wp::vec_t<8, float> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, float> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = (float)a.c[i];
     return r;
 """)
 def real(a: wholes) -> lanes: ...
 
 
-@wp.func_native("""
-    wp::vec_t<8, float> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, float> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = table.data[index.c[i]];
     return r;
 """)

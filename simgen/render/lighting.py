@@ -272,9 +272,9 @@ def shade_group(
     return color
 
 
-@wp.func_native("""
-    wp::vec_t<8, unsigned> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, unsigned> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = key + (unsigned)(pixel + i) * 9781u;
     return r;
 """)

@@ -148,22 +148,22 @@ def occluders(
         count[tile, AMBIENT] = n
 
 
-@wp.func_native("""
-    wp::vec_t<8, unsigned> r;
-    for (int i = 0; i < 8; ++i) {
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, unsigned> r;
+    for (int i = 0; i < {LANES}; ++i) {{
         unsigned state = value.c[i] * 747796405u + 2891336453u;
         unsigned word = ((state >> ((state >> 28) + 4)) ^ state) * 277803737u;
         r.c[i] = (word >> 22) ^ word;
-    }
+    }}
     return r;
 """)
 def hashed(value: words) -> words:
     """Well-mixed 32-bit numbers: the PCG output function (Jarzynski and Olano 2020, "Hash Functions for GPU Rendering")."""
 
 
-@wp.func_native("""
-    wp::vec_t<8, float> r;
-    for (int i = 0; i < 8; ++i)
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, float> r;
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = (float)(int)(word.c[i] >> 8) * (1.0f / 16777216.0f);
     return r;
 """)

@@ -7,6 +7,7 @@ import warp as wp
 
 from simgen.render.device import Material, Pictures
 from simgen.render.lanes import (
+    LANES,
     add,
     anywhere,
     div,
@@ -100,10 +101,10 @@ def mirrored(x: lanes):
     return wp.min(x, lanes(2.0) - x)
 
 
-@wp.func_native("""
-    wp::vec_t<8, float> r;
+@wp.func_native(f"""
+    wp::vec_t<{LANES}, float> r;
     const wp::vec_t<3, wp::uint8>* picture = &wp::index(pool, layer, 0);
-    for (int i = 0; i < 8; ++i)
+    for (int i = 0; i < {LANES}; ++i)
         r.c[i] = (float)picture[place.c[i]].c[channel];
     return r;
 """)

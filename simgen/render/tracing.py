@@ -126,7 +126,7 @@ def directions_of(scene: Scene, nodes: wp.array3d(dtype=wp.vec2), s: int, x: int
     between the nodes of the lens' grid, of which every lens' cell spans four pixels."""
     column = x // STEP
     row = y // STEP
-    fx = lanes(0.0, 0.25, 0.5, 0.75, 0.0, 0.25, 0.5, 0.75)
+    fx = within_cells(x)
     fy = float(y - row * STEP) / float(STEP)
     a = nodes[s, row, column]
     b = nodes[s, row, column + 1]
@@ -148,10 +148,29 @@ def directions_of(scene: Scene, nodes: wp.array3d(dtype=wp.vec2), s: int, x: int
     )
 
 
-@wp.func
-def halves(a: float, b: float):
-    """`a` in the left four lanes, `b` in the right ones."""
-    return lanes(a, a, a, a, b, b, b, b)
+if LANES == 1:
+
+    @wp.func
+    def within_cells(x: int):
+        """Where the pixel at `x` is within its cell of the lens' grid."""
+        return lanes(float(x % STEP) / float(STEP))
+
+    @wp.func
+    def halves(a: float, b: float):
+        """`a`: one pixel is within one cell."""
+        return lanes(a)
+
+else:
+
+    @wp.func
+    def within_cells(x: int):
+        """Where eight pixels are within the two cells of the lens' grid that begin at `x`."""
+        return lanes(0.0, 0.25, 0.5, 0.75, 0.0, 0.25, 0.5, 0.75)
+
+    @wp.func
+    def halves(a: float, b: float):
+        """`a` in the left four lanes, `b` in the right ones."""
+        return lanes(a, a, a, a, b, b, b, b)
 
 
 @wp.kernel

@@ -4,6 +4,7 @@ Each is used in `passes` steps, because rendering a picture takes about as long 
 it are seen. Item i of a stream is a function of (configuration, seed, i) only.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from simgen.draws import Draws
 from simgen.errors import ConfigError
 from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.render import Renderer, make_renderer
+from simgen.scene import Scenes
 from simgen.schema import Randomize, Source
 from simgen.sensor import sense
 from train.blocks.kinds import BlockSet
@@ -80,30 +82,57 @@ class Stream(Dataset[Batch]):
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that renders
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether its pictures are drawn on a CUDA device."""
+        return any(pipeline.source.raycast.device != "cpu" for pipeline in self.pipelines)
+
     def __getitem__(self, item: int) -> Batch:
-        group, rest = divmod(item, self.kept * self.passes)
-        again, place = divmod(rest, self.kept)
-        number = group * self.kept + place
+        return self.batch(item, self.sampled)
+
+    def batch(self, item: int, sampled: Callable[[int], list[Scenes]]) -> Batch:
+        """Batch `item`. The scenes of a batch that has not been drawn yet are `sampled` of its number."""
+        number, again = self._place(item)
         if self.passes == 1:
-            return self._draw(number)
-        if any(other // self.kept != group for other in self._drawn):
+            return self._draw(number, sampled(number))
+        if any(other // self.kept != number // self.kept for other in self._drawn):
             self._drawn.clear()
         if number not in self._drawn:
-            self._drawn[number] = self._draw(number)
+            self._drawn[number] = self._draw(number, sampled(number))
         kept = self._drawn[number]
         # What a process sends moves to shared memory, with an open file for each tensor, until it is let go: only a copy is.
         return self._seen_again(kept if get_worker_info() is None else deepcopy(kept), number, again)
 
-    def _draw(self, number: int) -> Batch:
-        """Batch `number` of those that are drawn."""
+    def drawn_for(self, items: Iterable[int]) -> Iterator[int]:
+        """The numbers of the batches that are drawn when `items` are asked for in this order."""
+        held = set(self._drawn)
+        for item in items:
+            number, _ = self._place(item)
+            if self.passes == 1 or any(other // self.kept != number // self.kept for other in held):
+                held.clear()
+            if number not in held:
+                yield number
+            held.add(number)
+
+    def sampled(self, number: int) -> list[Scenes]:
+        """The scenes of batch `number` of those that are drawn, of each pipeline."""
+        return [p.sampler.sample(p.source.seed, self._samples(number)) for p in self.pipelines]
+
+    def _place(self, item: int) -> tuple[int, int]:
+        """The number of the batch that item `item` uses, among those that are drawn, and how often it was used before."""
+        group, rest = divmod(item, self.kept * self.passes)
+        again, place = divmod(rest, self.kept)
+        return group * self.kept + place, again
+
+    def _draw(self, number: int, scenes: list[Scenes]) -> Batch:
+        """Batch `number` of those that are drawn, which shows `scenes`."""
         if self._renderers is None:
             threads = None if get_worker_info() is None else 1  # processes share the cores
             self._renderers = [
                 make_renderer("raycast", p.world, p.images, p.source.raycast, threads=threads) for p in self.pipelines
             ]
         parts = [
-            self._render(pipeline, renderer, classes, self._samples(number))
-            for pipeline, renderer, classes in zip(self.pipelines, self._renderers, self.classes, strict=True)
+            self._render(*each) for each in zip(self.pipelines, self._renderers, self.classes, scenes, strict=True)
         ]
         images, tables = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "tables"))
         targets = joined([part.targets for part in parts])
@@ -120,8 +149,7 @@ class Stream(Dataset[Batch]):
         cut, jitter = (torch.cat(parts).to(device) for parts in zip(*chances, strict=True))
         return replace(batch, cut=cut, jitter=jitter)
 
-    def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, index: range) -> "_Part":
-        scenes = pipeline.sampler.sample(pipeline.source.seed, index)
+    def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, scenes: Scenes) -> "_Part":
         frames = renderer.render(scenes)
         targets = targets_of(scenes, frames)
         images = torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2).contiguous()

@@ -21,7 +21,8 @@ from simgen.errors import SimgenError
 from simgen.files import write_json
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig, TrainConfig
-from train.data.batch import Batch, Items, batches
+from train.data.batch import Batch, Items
+from train.data.drawing import loader_of
 from train.data.sources import sources_of
 from train.evaluate.calibrate import add_confidence
 from train.fit.step import Losses, losses_of
@@ -161,7 +162,7 @@ def train_keypoints(config: TrainConfig) -> None:
     items.set_epoch(done)
     # Kept in memory: a few pictures, which are needed after every epoch.
     kept = Kept(sources.held_out, Items(max(1, len(sources.choose) // world), rank, world))
-    training = batches(sources.training, items, workers=sources.workers)
+    training = loader_of(sources.training, items, workers=sources.workers)
     fit(trainer, module, (training, DataLoader(kept, batch_size=None)), last)
     if trainer.is_global_zero:
         best = min(checkpoints.history, key=lambda row: row["val_loss"])
