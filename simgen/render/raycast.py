@@ -16,6 +16,7 @@ import math
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ from simgen.schema import Raycast
 from simgen.textures.color import decode
 from simgen.textures.grime import grime_of
 from simgen.textures.images import ImageFolder
-from simgen.textures.pool import SIDE, TEXELS, Key, Pool
+from simgen.textures.pool import MOST, SIDE, TEXELS, Key, Pool
 from simgen.textures.procedural import lattice, picture
 
 BATCH = {"cpu": 4, "cuda": 256}  # scenes in one call: more on a CPU only cost memory
@@ -235,8 +236,11 @@ class RaycastRenderer:
 def _picture_of(key: Key, images: ImageFolder) -> Image:
     """The picture that the pool's `key` names."""
     name, number = key
-    if name == "image":
-        return images.square(number, SIDE)
+    return images.square(number, SIDE) if name == "image" else _generated(name, number)
+
+
+@lru_cache(maxsize=MOST)  # the renderers of a process make each once
+def _generated(name: str, number: int) -> Image:
     if name == "grime":
         return np.repeat(grime_of(number, SIDE)[..., None], 3, axis=2)
     return picture(name, number)
