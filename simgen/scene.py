@@ -81,7 +81,7 @@ def _arrays_of(kind: type) -> dict[str, tuple[Any, list[str]]]:
 
 @dataclass(frozen=True)
 class Materials(_Checked):
-    """Materials: the arguments of textures/procedural.py and of the reflection model in render/shading.py.
+    """Materials: the arguments of textures/procedural.py and of the reflection model in render/kernels/shading.py.
 
     Colors are sRGB values in [0, 1], angles radians.
     """

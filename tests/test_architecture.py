@@ -28,8 +28,9 @@ ORDER = [
     "textures.prints", "textures.wood", "textures.stone", "textures.fabric", "textures.fractal", "textures.grime",
     "textures.families", "textures.photographs", "textures.pool", "textures.procedural", "factors", "viewpoints",
     "clutter", "randomize", "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet",
-    "render.lanes", "render.device", "render.buffers", "render.intersect", "render.tracing", "render.occlusion",
-    "render.texturing", "render.shading", "render.lighting", "render.raycast", "jpeg", "sensor", "labels", "dataset",
+    "render.kernels", "render.kernels.lanes", "render.kernels.device", "render.kernels.intersect",
+    "render.kernels.tracing", "render.kernels.occlusion", "render.kernels.texturing", "render.kernels.shading",
+    "render.kernels.lighting", "render.buffers", "render.raycast", "jpeg", "sensor", "labels", "dataset",
     "dataset.layout",
     "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.write",
     "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview",
@@ -70,9 +71,16 @@ def imports(path: Path, *, lazy: bool = True) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
+            found.add(absolute(path, node))
     return found
+
+
+def absolute(path: Path, node: ast.ImportFrom) -> str:
+    """The name of the module that `path` imports from. Only kernels, which are imported twice, import relatively."""
+    if node.level == 0:
+        return node.module or ""
+    assert node.level == 1 and path.parent.name == "kernels", f"{path}: relative import"
+    return ".".join(["simgen.render.kernels", *([node.module] if node.module else [])])
 
 
 def name_of(path: Path) -> str:

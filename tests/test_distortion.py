@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from simgen.catalogue import load_world
 from simgen.distortion import Array, bend, distort, fisheye_lens, lens_reach, padded, straighten, undistort
 from simgen.geometry import inverse, look_at, project, rigid, rotation_about, transform_points, unproject
-from simgen.render.device import STEP
+from simgen.render.kernels.device import STEP
+from simgen.render.kernels.tracing import lens as lens_kernel
 from simgen.render.pinhole import behind_lens
-from simgen.render.tracing import lens as lens_kernel
 from simgen.silhouette import silhouette
 from train.blocks.kinds import BlockSet
 from train.nets.crop_net import planes_of

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simgen.catalogue import World
 from simgen.geometry import Array
-from simgen.render.device import BOX, Light, Material, Part, Scene
+from simgen.render.kernels.device import BOX, Light, Material, Part, Scene
 from simgen.scene import GENERATED, LIGHTS, PICTURES, SURFACES, TEXTURES, Materials, Scenes
 from simgen.shapes.bodies import MESH, POLYTOPE, QUADRIC, Body, body_of, make_body
 from simgen.shapes.solids import Solid

@@ -27,27 +27,10 @@ from simgen.command.progress import announce
 from simgen.distortion import padded
 from simgen.errors import ConfigError, RenderError
 from simgen.pictures import Image
-from simgen.render import Frames, lighting, occlusion, tracing
+from simgen.render import Frames
 from simgen.render.buffers import Buffers, Shapes, buffers_of
-from simgen.render.device import (
-    ACROSS,
-    DIRECTIONS,
-    LISTS,
-    PACKETS,
-    STEP,
-    TILE,
-    Bodies,
-    Light,
-    Material,
-    Part,
-    Pictures,
-    Scene,
-    Tables,
-)
-from simgen.render.lanes import lanes, shorts, wholes
-from simgen.render.lighting import shade
-from simgen.render.occlusion import occluders
-from simgen.render.tracing import candidates, lens, trace
+from simgen.render.kernels import RAYS, kernels
+from simgen.render.kernels.device import DIRECTIONS, LISTS, STEP, TILE
 from simgen.scene import Scenes
 from simgen.schema import Raycast
 from simgen.textures.color import decode
@@ -64,13 +47,21 @@ _SLOW = 2.0  # s: what takes longer than this to load is being compiled
 class RaycastRenderer:
     """A Renderer in Warp. Raises ConfigError for a setting out of range, RenderError where its device does not exist.
 
-    `threads` is the number of CPU threads that share a batch.
+    `threads` is the number of CPU threads that share a batch, and `rays` the number of rays that a thread of the kernels
+    follows, None for what is fast on the device.
     """
 
     name = "raycast"
     ignored: tuple[str, ...] = ()
 
-    def __init__(self, world: World, images: ImageFolder, settings: Raycast, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        images: ImageFolder,
+        settings: Raycast,
+        threads: int | None = None,
+        rays: int | None = None,
+    ) -> None:
         self.device = _device(settings.device)
         for key, value in (("supersample", settings.supersample), ("light_samples", settings.light_samples)):
             if not 1 <= value <= 64:
@@ -81,6 +72,7 @@ class RaycastRenderer:
                 f"raycast.light_samples: got {settings.light_samples}; expected a square number: 1, 4, 9, ..."
             )
         self._on_cpu = self.device == "cpu"
+        self._kernels = kernels(rays or (RAYS if self._on_cpu else 1))
         self.batch = BATCH["cpu" if self._on_cpu else "cuda"]
         self._world, self._images, self._samples = world, images, settings.supersample
         self._shapes = Shapes(self.device)
@@ -89,7 +81,8 @@ class RaycastRenderer:
         self._workers = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self._scratch: dict[str, Any] = {}
         self._uploaded: tuple[int, int] = (-1, -1)
-        self._tables, self._bodies, self._pictures = Tables(), Bodies(), Pictures()
+        device = self._kernels.device
+        self._tables, self._bodies, self._pictures = device.Tables(), device.Bodies(), device.Pictures()
         self._pictures.lattice = self._array(lattice(), float)
         turn = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
         self._tables.circle = self._array(np.stack([np.cos(turn), np.sin(turn)], 1), wp.vec2)
@@ -97,7 +90,7 @@ class RaycastRenderer:
         room = world.room
         self._tables.room_low = wp.vec3(*room.low, room.floor)
         self._tables.room_high = wp.vec3(*room.high, room.floor + room.height)
-        _load(self.device)
+        _load(self._kernels, self.device)
 
     def render(self, scenes: Scenes) -> Frames:
         try:
@@ -120,9 +113,10 @@ class RaycastRenderer:
         self._upload(width, height)
         slots = scenes.blocks.model.shape[1]
         # Rows are whole numbers of tiles long. All but the masks of blocks is written everywhere.
-        row = (batch, height, self._tables.across * ACROSS)
+        lanes = self._kernels.lanes
+        row = (batch, height, self._tables.across * self._kernels.device.ACROSS)
         rgb = wp.empty((batch, height, width), dtype=wp.vec3, device=self.device)
-        depth, slot = (wp.empty(row, dtype=kind, device=self.device) for kind in (lanes, shorts))
+        depth, slot = (wp.empty(row, dtype=kind, device=self.device) for kind in (lanes.lanes, lanes.shorts))
         amodal = wp.zeros((batch, slots, height, width), dtype=wp.bool, device=self.device)
         self._draw(scenes, buffers, rgb, depth, slot, amodal)
         results: list[Any] = [rgb, depth, slot, amodal]
@@ -131,12 +125,14 @@ class RaycastRenderer:
         return Frames(*arrays)
 
     def _draw(self, scenes: Scenes, buffers: Buffers, rgb: Any, depth: Any, slot: Any, amodal: Any) -> None:
+        k = self._kernels
         batch, height = rgb.shape[:2]
         tiles = batch * self._tables.tiles
         rows = (-(-height // TILE) * TILE) // STEP + 1
         columns = self._tables.across * TILE // STEP + 1
-        scene, part = self._array(buffers.scenes, Scene), self._array(buffers.parts, Part)
-        light, material = self._array(buffers.lights, Light), self._array(buffers.materials, Material)
+        scene, part = self._array(buffers.scenes, k.device.Scene), self._array(buffers.parts, k.device.Part)
+        light = self._array(buffers.lights, k.device.Light)
+        material = self._array(buffers.materials, k.device.Material)
         spheres = self._array(buffers.spheres, wp.vec4)
         optics = self._array(buffers.intrinsics, wp.float64)
         glass = self._array(padded(scenes.cameras.distortion), wp.float64)
@@ -145,32 +141,33 @@ class RaycastRenderer:
         near = self._kept("near", (tiles, most), wp.int16)
         number = self._kept("number", (tiles, LISTS), int)
         shading = self._kept("shading", (tiles, LISTS, most), wp.int16)
-        packets = (batch, -(-height // TILE) * TILE, self._tables.across * ACROSS)
-        reach, hit = self._kept("reach", packets, lanes), self._kept("hit", packets, wholes)
-        face = self._kept("face", packets, wholes)
+        packets = (batch, -(-height // TILE) * TILE, self._tables.across * k.device.ACROSS)
+        reach = self._kept("reach", packets, k.lanes.lanes)
+        hit, face = (self._kept(name, packets, k.lanes.wholes) for name in ("hit", "face"))
         side = self._samples
         steps = [((j % side + 0.5) / side - 0.5, (j // side + 0.5) / side - 0.5) for j in range(side * side)]
         # Masks and depth are those of the pixels' centers; with an even number of samples that is a pass of its own.
         passes = steps if (0.0, 0.0) in steps else [(0.0, 0.0), *steps]
         nodes = [self._kept(f"nodes {j}", (batch, rows, columns), wp.vec2) for j in range(len(passes))]
         for (u, v), grid in zip(passes, nodes, strict=True):
-            self._launch(lens, grid.shape, [optics, glass, rows, columns, u, v], [grid])
+            self._launch(k.tracing.lens, grid.shape, [optics, glass, rows, columns, u, v], [grid])
 
         def share(first: int, last: int) -> None:
             """All passes of the tiles `first` to `last`."""
             n, tables, bodies = last - first, self._tables, self._bodies
-            each = PACKETS if self._on_cpu else 1  # of a thread: to start one costs as much as a ray
-            threads = n * PACKETS // each
+            packets = k.device.PACKETS
+            each = packets if self._on_cpu else 1  # of a thread: to start one costs as much as a ray
+            threads = n * packets // each
             middle = nodes[passes.index((0.0, 0.0))]
-            self._launch(candidates, n, [first, tables, scene, middle, spheres], [count, near])
+            self._launch(k.tracing.candidates, n, [first, tables, scene, middle, spheres], [count, near])
             for j, (step, grid) in enumerate(zip(passes, nodes, strict=True)):
                 labels = int(step == (0.0, 0.0))
                 seen = [first, each, tables, bodies, scene, grid, part, light, count, near, labels]
-                self._launch(trace, threads, seen, [reach, hit, face, depth, slot, amodal])
+                self._launch(k.tracing.trace, threads, seen, [reach, hit, face, depth, slot, amodal])
                 if step not in steps:
                     continue
                 seen = [first, tables, bodies, scene, grid, part, spheres, light, reach, hit]
-                self._launch(occluders, n, seen, [number, shading])
+                self._launch(k.occlusion.occluders, n, seen, [number, shading])
                 seen = [
                     first,
                     each,
@@ -190,7 +187,7 @@ class RaycastRenderer:
                     shading,
                 ]
                 self._launch(
-                    shade,
+                    k.lighting.shade,
                     threads,
                     [*seen, self._side, j, self._samples, 1.0 / len(steps), int(step != steps[0])],
                     [rgb],
@@ -246,15 +243,20 @@ def _generated(name: str, number: int) -> Image:
     return picture(name, number)
 
 
-def _load(device: str) -> None:
-    """Compiles the kernels for `device`, or loads them from the cache of an earlier run."""
+def _load(modules: Any, device: str) -> None:
+    """Compiles the kernels of `modules` for `device`, or loads them from the cache of an earlier run."""
     notice = threading.Timer(_SLOW, announce, ["compiling the ray caster, once on this machine: some 20 s"])
     notice.daemon = True
     notice.start()
     try:
         # Each module is compiled by itself; a compiler runs in C, so that two of them use two cores.
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda module: wp.load_module(module, device=device), (lighting, occlusion, tracing)))
+            list(
+                pool.map(
+                    lambda module: wp.load_module(module, device=device),
+                    (modules.lighting, modules.occlusion, modules.tracing),
+                )
+            )
     finally:
         notice.cancel()
 

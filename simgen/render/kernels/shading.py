@@ -5,8 +5,8 @@ Intensities omit the factor pi: a white matte surface that faces a light of inte
 
 import warp as wp
 
-from simgen.render.device import Material
-from simgen.render.lanes import add, div, dot, lanes, lanes3, mul, root, spread, sub, xyz
+from .device import Material
+from .lanes import add, div, dot, lanes, lanes3, mul, root, spread, sub, xyz
 
 
 @wp.struct

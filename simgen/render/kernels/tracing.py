@@ -3,7 +3,8 @@
 import warp as wp
 
 from simgen.geometry import NEAR
-from simgen.render.device import (
+
+from .device import (
     FLOOR,
     NOTHING,
     OPTIONS,
@@ -22,8 +23,8 @@ from simgen.render.device import (
     pixel_of,
     place_of,
 )
-from simgen.render.intersect import FAR, crossing, turned
-from simgen.render.lanes import (
+from .intersect import FAR, crossing, turned
+from .lanes import (
     LANES,
     add,
     anywhere,

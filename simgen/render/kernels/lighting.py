@@ -2,7 +2,9 @@
 
 import warp as wp
 
-from simgen.render.device import (
+from simgen.scene import TEXTURES
+
+from .device import (
     AMBIENT,
     DIRECTIONAL,
     FLOOR,
@@ -24,8 +26,8 @@ from simgen.render.device import (
     pixel_of,
     place_of,
 )
-from simgen.render.intersect import FAR, clearance, mapped, normal_at, rounded, turned_back
-from simgen.render.lanes import (
+from .intersect import FAR, clearance, mapped, normal_at, rounded, turned_back
+from .lanes import (
     LANES,
     add,
     anywhere,
@@ -54,11 +56,10 @@ from simgen.render.lanes import (
     words,
     xyz,
 )
-from simgen.render.occlusion import visible_share
-from simgen.render.shading import ambient_light, mirror_direction, mixed, reflected, surface_of
-from simgen.render.texturing import surface_color
-from simgen.render.tracing import directions_of
-from simgen.scene import TEXTURES
+from .occlusion import visible_share
+from .shading import ambient_light, mirror_direction, mixed, reflected, surface_of
+from .texturing import surface_color
+from .tracing import directions_of
 
 wp.set_module_options(OPTIONS)
 

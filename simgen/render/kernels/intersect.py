@@ -6,8 +6,11 @@ at once (lanes.py); branches are then choices, of which both sides are computed.
 
 import warp as wp
 
-from simgen.render.device import BOX, Bodies, Part, mat34
-from simgen.render.lanes import (
+from simgen.shapes.bodies import CAPSULE, MESH, QUADRIC
+from simgen.textures.procedural import ROUND_FACE
+
+from .device import BOX, Bodies, Part, mat34
+from .lanes import (
     LANES,
     add,
     anywhere,
@@ -24,8 +27,6 @@ from simgen.render.lanes import (
     where,
     xyz,
 )
-from simgen.shapes.bodies import CAPSULE, MESH, QUADRIC
-from simgen.textures.procedural import ROUND_FACE
 
 FAR = wp.constant(1.0e9)
 ROUND = wp.constant(-1)  # the face of a curved surface

@@ -1,17 +1,16 @@
-"""Numbers in eight lanes: the ray caster's kernels follow eight rays at once, those of eight pixels side by side.
+"""Numbers in lanes: a thread follows the rays of LANES pixels side by side, eight on a CPU and one on a GPU.
 
-A CPU computes with eight numbers in the time of one. `lanes` are eight floats, `wholes` eight integers or, with 0 and 1,
-eight answers; `lanes3` are eight points, directions or colors. The operators work lane by lane: a module that uses them on
-`lanes` or `lanes3` imports their names, `add`, `sub`, `mul` and `div`.
+`lanes` are as many floats, `wholes` integers or, with 0 and 1, answers; `lanes3` are points, directions or colors. The
+operators work lane by lane: a module that uses them on `lanes` or `lanes3` imports their names, `add`, `sub`, `mul`, `div`.
 """
 
 # mypy: disable-error-code="no-redef, empty-body"
 
-import os
-
 import warp as wp
 
-LANES = int(os.environ.get("SIMGEN_LANES", 8))
+from . import RAYS
+
+LANES = RAYS
 
 lanes = wp.types.vector(length=LANES, dtype=wp.float32)
 wholes = wp.types.vector(length=LANES, dtype=wp.int32)
@@ -154,7 +153,7 @@ def below(a: wholes, b: int) -> wholes:
 
 @wp.func
 def counted(start: int):
-    """`start` and the seven whole numbers after it."""
+    """`start` and the whole numbers after it."""
     r = wholes(start)
     for i in range(LANES):
         r[i] = start + i

@@ -11,8 +11,9 @@ from typing import Any
 import warp as wp
 
 from simgen.engine import silence
-from simgen.render.lanes import LANES
 from simgen.scene import LIGHTS, MOST_LIGHTS
+
+from .lanes import LANES
 
 wp.config.log_level = wp.LOG_WARNING  # no banner
 with silence():  # its C code warns where there is no CUDA driver, which only raycast.device=cuda needs

@@ -2,7 +2,7 @@
 
 import warp as wp
 
-from simgen.render.device import (
+from .device import (
     AMBIENT,
     DIRECTIONAL,
     DIRECTIONS,
@@ -22,8 +22,8 @@ from simgen.render.device import (
     pixel_of,
     place_of,
 )
-from simgen.render.intersect import FAR, clearance, hides, mapped, plane_at, turned
-from simgen.render.lanes import (
+from .intersect import FAR, clearance, hides, mapped, plane_at, turned
+from .lanes import (
     LANES,
     add,
     anywhere,
@@ -45,7 +45,7 @@ from simgen.render.lanes import (
     words,
     xyz,
 )
-from simgen.render.tracing import directions_of
+from .tracing import directions_of
 
 wp.set_module_options(OPTIONS)
 

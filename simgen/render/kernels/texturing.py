@@ -5,8 +5,12 @@ u and v are coordinates on a surface, 0 in the middle and 0.5 at the borders of 
 
 import warp as wp
 
-from simgen.render.device import Material, Pictures
-from simgen.render.lanes import (
+from simgen.scene import TEXTURES
+from simgen.textures.pool import LEVELS, SIDE
+from simgen.textures.procedural import FACES, LATTICE, OCTAVES
+
+from .device import Material, Pictures
+from .lanes import (
     LANES,
     add,
     anywhere,
@@ -26,9 +30,6 @@ from simgen.render.lanes import (
     wholes,
     xyz,
 )
-from simgen.scene import TEXTURES
-from simgen.textures.pool import LEVELS, SIDE
-from simgen.textures.procedural import FACES, LATTICE, OCTAVES
 
 _GRADIENT, _CHECKER = wp.constant(TEXTURES.index("gradient")), wp.constant(TEXTURES.index("checker"))
 _NOISE, _FACES = wp.constant(TEXTURES.index("noise")), wp.constant(TEXTURES.index("faces"))
