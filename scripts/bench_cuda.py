@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+import warp as wp
 
 from simgen.config import compose
 from simgen.pipeline import Pipeline, make_pipeline
@@ -24,6 +25,7 @@ from simgen.sensor import sense
 from simgen.textures.color import encode
 
 STAGES = ("wait for scenes", "render", "sense", "label")
+KERNELS = "of which kernels"
 
 
 def fractions(frames: Frames) -> torch.Tensor:
@@ -53,22 +55,24 @@ def measure(pipeline: Pipeline, batch: int, seconds: float) -> None:
         return pipeline.sampler.sample(0, range(number * batch, (number + 1) * batch))
 
     renderer = make_renderer("raycast", pipeline.world, pipeline.images, Raycast(device="cuda"))
-    spent: dict[str, list[float]] = {name: [] for name in STAGES}
+    spent: dict[str, list[float]] = {name: [] for name in (*STAGES, KERNELS)}
     torch.cuda.reset_peak_memory_stats()
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(draw, 0)
         begin, number = 0.0, 0
         while number < 4 or time.perf_counter() - begin < seconds:
             if number == 3:  # the first ones are warm-up
-                spent = {name: [] for name in STAGES}
+                spent = {name: [] for name in (*STAGES, KERNELS)}
                 begin = time.perf_counter()
             times = [time.perf_counter()]
             scenes = ahead.result()
             ahead = pool.submit(draw, number + 1)
             times.append(time.perf_counter())
+            wp.timing_begin(cuda_filter=wp.TIMING_KERNEL)
             frames = renderer.render(scenes)
             torch.cuda.synchronize()
             times.append(time.perf_counter())
+            spent[KERNELS].append(sum(result.elapsed for result in wp.timing_end()) / 1000)
             sense(frames.rgb, scenes.sensor)
             torch.cuda.synchronize()
             times.append(time.perf_counter())
@@ -79,7 +83,7 @@ def measure(pipeline: Pipeline, batch: int, seconds: float) -> None:
                 spent[name].append(end - start)
             number += 1
     parts = ", ".join(f"{name} {statistics.median(values) / batch * 1e6:.1f} us" for name, values in spent.items())
-    totals = [batch / sum(step) for step in zip(*spent.values(), strict=True)]
+    totals = [batch / sum(step) for step in zip(*(spent[name] for name in STAGES), strict=True)]
     free, whole = torch.cuda.mem_get_info()
     print(
         f"batch {batch}: {statistics.median(totals):.0f} ({min(totals):.0f}-{max(totals):.0f}) images/s; an image: {parts}; "

@@ -81,6 +81,7 @@ class RaycastRenderer:
         self._workers = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self._scratch: dict[str, Any] = {}
         self._uploaded: tuple[int, int] = (-1, -1)
+        self._texels: Any = None
         device = self._kernels.device
         self._tables, self._bodies, self._pictures = device.Tables(), device.Bodies(), device.Pictures()
         self._pictures.lattice = self._array(lattice(), float)
@@ -223,11 +224,21 @@ class RaycastRenderer:
             self._bodies.planes = self._array(shapes.planes, wp.vec4)
             self._bodies.faces = self._array(shapes.faces, int)
             self._bodies.meshes = self._array(shapes.meshes, wp.uint64)
-            self._pictures.pool = self._array(pool.texels.reshape(-1, TEXELS, 3), wp.vec3ub)
+            self._upload_pictures(self._uploaded[1])
             self._uploaded = (shapes.version, pool.version)
         tables.width, tables.height = width, height
         tables.across = -(-width // TILE)
         tables.tiles = tables.across * -(-height // TILE)
+
+    def _upload_pictures(self, version: int) -> None:
+        """Brings the pictures up to date, which were those of the pool's `version`. On a GPU only others are copied: all
+        are 134 MB."""
+        texels = self._pool.texels.reshape(-1, TEXELS, 3)
+        if self._on_cpu or self._texels is None or len(self._texels) != len(texels):
+            self._texels = self._pictures.pool = self._array(texels, wp.vec3ub)
+            return
+        for layer in self._pool.written_since(version):
+            self._texels[layer].assign(texels[layer])
 
 
 def _picture_of(key: Key, images: ImageFolder) -> Image:

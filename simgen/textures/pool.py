@@ -26,6 +26,7 @@ class Pool:
         self.texels = self._room[:8]
         self.version = 0  # changes whenever `texels` does
         self._make = make
+        self._written: dict[int, int] = {}  # layer: the version since which it is as it is
         self._layer: dict[Key, int] = {}  # in the order of their last use
 
     def layers(self, keys: Iterable[Key]) -> dict[Key, int]:
@@ -40,7 +41,12 @@ class Pool:
                 self.texels[layer] = texels
                 self._layer[key] = layer
                 self.version += 1
+                self._written[layer] = self.version
         return {key: self._layer[key] for key in wanted}
+
+    def written_since(self, version: int) -> list[int]:
+        """The layers of `texels` that are others than at `version`."""
+        return [layer for layer, since in self._written.items() if since > version]
 
     def _free(self, wanted: dict[Key, None]) -> int:
         """A place in `texels` for one more picture."""

@@ -1,7 +1,9 @@
 """Training batches of any source: pictures, targets, and the order of the batches."""
 
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,14 +86,20 @@ class Items(Sampler[int]):
 
 
 def batches(source: Dataset[Batch], items: Items, *, workers: int) -> DataLoader[Batch]:
-    """The batches of `source` with the numbers `items`, made by `workers` processes, or by this one if `workers` is 0, as on
-    a GPU."""
-    return DataLoader(
-        source,
-        batch_size=None,
-        sampler=items,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=4 if workers else None,
-        multiprocessing_context="spawn" if workers else None,
-    )
+    """The batches of `source` with the numbers `items`, made by `workers` processes, or by this one if `workers` is 0."""
+    return DataLoader(source, batch_size=None, sampler=items, **processes(workers))
+
+
+def processes(workers: int) -> dict[str, Any]:
+    """The arguments of a DataLoader with `workers` processes. They are forked from one that has imported what they need,
+    because importing torch takes seconds, and without CUDA's state, which a forked process cannot use."""
+    if workers == 0:
+        return {"num_workers": 0}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train.data.stream"])
+    return {
+        "num_workers": workers,
+        "persistent_workers": True,
+        "prefetch_factor": 4,
+        "multiprocessing_context": context,
+    }

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from simgen.scene import Scenes
-from train.data.batch import Batch, Items, batches
+from train.data.batch import Batch, Items, batches, processes
 from train.data.stream import Stream
 
 
@@ -31,10 +31,7 @@ class Drawing:
             batch_size=None,
             sampler=_Numbers(stream, items),
             collate_fn=_as_it_is,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            prefetch_factor=4 if workers else None,
-            multiprocessing_context="spawn" if workers else None,
+            **processes(workers),
         )
 
     def __len__(self) -> int:
