@@ -269,6 +269,17 @@ def test_objects_that_do_not_fit_are_refused_in_one_line() -> None:
     assert "\n" not in str(e.value) and "lower randomize.clutter.size" in str(e.value)
 
 
+def test_an_object_that_finds_no_place_is_left_out() -> None:
+    """Once in some 10,000 pictures: no reason to end a night's training."""
+    overrides = ("scene=closeup", "physics=place", "width=64", "height=48")
+    made = pipeline_of(*overrides)
+    index, seed = 4559, 3 << 48  # clutter[10] has no place in front of the camera
+    scenes = made.sampler.sample(seed, [index])
+    wanted = int(made.sampler.leaves["clutter/count"].sample(Draws(seed, np.array([index])) / "clutter/count")[0, 0])
+    slots = np.arange(scenes.clutter.present.shape[1])
+    assert np.array_equal(scenes.clutter.present[0], (slots < wanted) & (slots != 10)) and wanted > 10
+
+
 def test_clutter_that_a_dropped_block_reached_is_taken_out() -> None:
     scenes, world = sampled("tabletop", num=8)
     assert np.array_equal(clear_of_blocks(scenes, world).clutter.present, scenes.clutter.present)

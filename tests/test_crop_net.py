@@ -13,12 +13,14 @@ from simgen.distortion import padded
 from simgen.geometry import inverse, look_at, project, unproject
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import Stances
+from train.nets import crop_net
 from train.nets.crop_net import (
     CELLS,
     PLANE,
     SIZE,
     CropNet,
     crops_of,
+    filled_up,
     log_density,
     planes_of,
     read_places,
@@ -196,6 +198,24 @@ def test_a_network_can_learn_from_the_tables_plane_alone() -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert float(loss.detach()) < 0.05  # by the crops alone 0.69
+
+
+def test_crops_that_fill_up_a_multiple_change_no_prediction_and_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert filled_up(5, 4).tolist() == [0, 1, 2, 3, 4, 4, 4, 4] and filled_up(4, 4).tolist() == [0, 1, 2, 3]
+    assert filled_up(0, 64).tolist() == [] and filled_up(3, 1).tolist() == [0, 1, 2]
+    net = CropNet(Stances(BLOCKS, True), pretrained=True)
+    image, windows = normalized(ramp(50, 60)), torch.tensor([[30.0, 20, 30], [20, 25, 20], [40, 30, 25]])
+    results = []
+    for together in (1, 8):
+        monkeypatch.setattr(crop_net, "_TOGETHER", {"cpu": together})
+        net.zero_grad()
+        output = net.predict(image, torch.zeros(3, dtype=torch.long), windows, torch.zeros(3, PLANE))
+        assert len(output.stance) == len(output.sized) == len(output.features) == 3
+        (output.stance.square().sum() + output.sized.sum() + output.features.square().mean()).backward()
+        gradients = [weights.grad for weights in net.parameters() if weights.grad is not None]
+        results.append([output.stance.detach(), output.features.detach(), *gradients])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * float(one.abs().max()) + 1e-7)
 
 
 def test_keypoints_depend_on_the_class_and_none_is_an_empty_batch() -> None:

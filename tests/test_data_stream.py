@@ -14,6 +14,7 @@ from simgen.errors import ConfigError
 from simgen.schema import Randomize, Render
 from train.config import StreamConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
+from train.data.drawing import Drawing, loader_of
 from train.data.sources import Mixed, sources_of
 from train.data.stream import HELD_OUT, Stream
 from train.data.targets import Targets
@@ -69,7 +70,8 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr("train.data.stream._KEPT", 20)  # of batches of two: 8 are kept
     numbers: list[int] = []
 
-    def draw(self: Stream, number: int) -> Batch:
+    def draw(self: Stream, number: int, scenes: list[int]) -> Batch:
+        assert scenes == [number]
         numbers.append(number)
         images = torch.zeros(2, 3, 48, 64, dtype=torch.uint8)
         images[:, 0, 0, 0] = number
@@ -78,6 +80,7 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return self._seen_again(Batch(images, Targets(**empty), torch.zeros(2, 2, 2), none, none), number, 0)
 
     monkeypatch.setattr(Stream, "_draw", draw)
+    monkeypatch.setattr(Stream, "sampled", lambda _, number: [number])
     return numbers
 
 
@@ -113,6 +116,39 @@ def test_any_step_is_the_same_from_a_new_stream_and_in_any_number_of_processes(n
         mine = Stream(CONFIG, randomize(), 5, 2, passes=3)
         assert all(same(mine[k], items[k]) for k in Items(12, rank, 4))
     assert sorted(numbered) == [*range(16)]
+
+
+@pytest.mark.parametrize(("length", "first"), [(10, 0), (7, 1), (16, 2)])
+def test_scenes_that_others_sample_are_those_of_the_batch_that_is_drawn(
+    numbered: list[int], length: int, first: int
+) -> None:
+    """Of any epochs, whose ends may be within a group of batches that are kept; also where a run is resumed."""
+    whole = Stream(CONFIG, randomize(), 5, 2, passes=3)
+    wanted = [whole[k] for k in range(first * length, 3 * length)]
+    once = list(numbered)
+    numbered.clear()
+    items = Items(length)
+    drawing = Drawing(Stream(CONFIG, randomize(), 5, 2, passes=3), items, workers=0)
+    assert len(drawing) == length
+    found = []
+    for epoch in range(first, 3):
+        drawing.sampler.set_epoch(epoch)  # as Lightning does
+        found += list(drawing)
+    assert all(same(*pair) for pair in zip(found, wanted, strict=True))
+    assert numbered == once and len(set(once)) == len(once)
+
+
+def test_scenes_that_processes_sampled_give_the_same_pictures(forward: list[Batch]) -> None:
+    drawn = list(Drawing(Stream(CONFIG, randomize(), 5, 2), Items(2), workers=1))
+    assert all(same(*pair) for pair in zip(drawn, forward[:2], strict=True))
+
+
+def test_only_pictures_that_a_gpu_draws_are_drawn_by_the_training_itself() -> None:
+    stream = Stream(CONFIG, randomize(), 5, 2)
+    assert not isinstance(loader_of(stream, Items(2), workers=0), Drawing)
+    on_gpu = replace(CONFIG, raycast=replace(CONFIG.raycast, device="cuda"))
+    loader = loader_of(Stream(on_gpu, randomize(), 5, 2), Items(2), workers=0)
+    assert isinstance(loader, Drawing) and len(loader) == 2
 
 
 def test_what_a_process_keeps_is_not_what_it_sends(numbered: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

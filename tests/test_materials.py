@@ -18,7 +18,8 @@ from scipy.ndimage import map_coordinates
 
 from simgen.catalogue import World
 from simgen.geometry import look_at, rigid
-from simgen.render import Frames, device, lighting, make_renderer, occlusion, tracing
+from simgen.render import Frames, make_renderer
+from simgen.render.kernels import device, lighting, occlusion, tracing
 from simgen.scene import SURFACES, Scenes, take
 from simgen.shapes.bodies import POLYTOPE, Body, make_body
 from simgen.textures.color import decode

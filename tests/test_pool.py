@@ -53,11 +53,13 @@ def test_a_picture_is_made_once_and_keeps_its_place(monkeypatch: pytest.MonkeyPa
     pool = Pool(make)
     assert shown(pool, keys(1, 2, 1, 3)) == [1, 2, 1, 3]
     version, places = pool.version, pool.layers(keys(1, 2, 3))
+    assert pool.written_since(version) == [] and set(pool.written_since(0)) == set(places.values())
     assert pool.layers(keys(3, 2)) == {key: places[key] for key in keys(3, 2)}
     assert (made, pool.version) == ([1, 2, 3], version)
     # 1 was used least recently: it makes way for the fifth.
     assert shown(pool, keys(4, 5)) == [4, 5]
     assert pool.version > version
+    assert set(pool.written_since(version)) == set(pool.layers(keys(4, 5)).values())
     assert shown(pool, keys(2, 3, 4, 5)) == [2, 3, 4, 5]
     assert made == [1, 2, 3, 4, 5]
     assert shown(pool, keys(1)) == [1]

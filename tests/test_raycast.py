@@ -16,13 +16,15 @@ from rays import BARE, PINHOLE, around, drawn, lights, on_table, overhead, same,
 from simgen.distortion import distort, fisheye_lens, padded
 from simgen.distortion import undistort as numpy_undistort
 from simgen.errors import ConfigError, RenderError
-from simgen.render import Frames, make_renderer, tracing
+from simgen.render import Frames, make_renderer
+from simgen.render.kernels import tracing
+from simgen.render.raycast import RaycastRenderer
 from simgen.resources import resource_folder
 from simgen.scene import take
 from simgen.schema import Raycast
 from simgen.silhouette import silhouette
 from simgen.textures.color import decode, encode
-from simgen.textures.images import open_image_folder
+from simgen.textures.images import ImageFolder, open_image_folder
 from simgen.textures.procedural import lattice, mix
 
 # ---- energy
@@ -363,6 +365,14 @@ def test_the_same_bytes_in_any_batch_and_number_of_threads() -> None:
     assert same(
         drawn(take(scenes, [8, 0, 3])), Frames(*(getattr(whole, n)[[8, 0, 3]] for n in whole.__dataclass_fields__))
     )
+
+
+def test_a_thread_may_follow_any_number_of_rays() -> None:
+    """Those of a GPU follow one, those of a CPU eight. The width is a multiple of neither's tiles."""
+    sampler, world = sampler_of("width=100", "height=70")
+    scenes = sampler.sample(5, range(4))
+    one, eight = (RaycastRenderer(world, ImageFolder(), Raycast(), rays=rays).render(scenes) for rays in (1, 8))
+    assert same(one, eight)
 
 
 def test_a_renderer_that_has_drawn_other_scenes_gives_the_same_bytes() -> None:

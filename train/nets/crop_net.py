@@ -38,8 +38,8 @@ _POWERS = 5  # of a cell's place: u, v, u^2, v^2, u v
 # The numbers of a class are its embedding times this. In 250 steps of 96 crops the keypoints' median error was 7.6% of a
 # window with it, and 13.2% with 1.
 _GAIN = 10.0
-# Crops on a GPU: cuDNN plans each convolution anew for each number of crops, which takes longer than to compute it.
-_TOGETHER = 64
+# Crops that go through the network at once are a multiple: cuDNN plans each convolution anew for each number of crops.
+_TOGETHER = {"cuda": 64}
 _AROUND = 2  # cells on each side of the best that count in a keypoint's mean and deviation
 
 
@@ -109,7 +109,7 @@ class CropNet(nn.Module):
         """The prediction for the `windows` (P, 3) px, each in image number `picture` (P,) of the `normalized` `images`
         (B, 3, H, W), with the `plane` (P, PLANE) of `planes_of`."""
         count = len(windows)
-        rows = filled_up(count, _TOGETHER if windows.is_cuda else 1).to(windows.device)
+        rows = filled_up(count, _TOGETHER.get(windows.device.type, 1)).to(windows.device)
         out, features = self(crops_of(images, picture[rows], windows[rows], SIZE, SIZE), plane[rows])
         return CropOutput(out[:count, :-1], out[:count, -1], features[:count])
 
