@@ -16,6 +16,7 @@ _SMALL = 3_000_000  # px: a smaller picture is looked at once more in twice its 
 _LINE = 0.05  # of their length: points that spread less across it are in a line
 _MANY = 6  # markers: so many are not seen by mistake
 _ENOUGH = 2000  # px: larger pictures are reduced where only a message depends on them
+_FEW, _ROUNDS, _STAYS = 8, 6, 0.02  # corners, rounds, px
 _OFF = 0.15  # of a marker's side: farther from where the others place it, a marker is not one of this page
 
 
@@ -123,8 +124,9 @@ def _sighting(gray: NDArray[np.uint8], number: int, page: Page, seen: dict[int, 
     known = np.concatenate([page.markers[name] for name in kept])
     at = np.concatenate([seen[name] for name in kept])
     sure = np.zeros(0, np.bool_)
-    # The second time also those that the first could not foresee, because of the lens.
-    for _ in range(2):
+    # The second time also those that the first could not foresee, because of the lens. Where few determine how the page is
+    # drawn, it is drawn again until they stay where they are.
+    for _ in range(2 if len(page.corners) > _FEW else _ROUNDS):
         start = _foreseen(page.corners, known, at)
         if start is None:
             return None
@@ -132,7 +134,7 @@ def _sighting(gray: NDArray[np.uint8], number: int, page: Page, seen: dict[int, 
         if sure.sum() < 4 or _in_a_line(page.corners[sure]):
             return None
         known, at = page.corners[sure], found[sure]
-        if sure.all():
+        if sure.all() and (len(at) > _FEW or np.abs(at - start).max() < _STAYS):
             break
     legacy = page.grid is not None and page.grid.legacy
     return Sighting(number, np.pad(known, ((0, 0), (0, 1))), at, legacy)

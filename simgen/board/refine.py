@@ -1,9 +1,9 @@
 """Refines the corners of a printed page to a tenth of a pixel: the surroundings of each are aligned with the picture.
 
 The page is drawn as the camera sees it, with its markers, and blurred like the picture. Then the shift, the contrast and the
-brightness of a window around each corner follow by least squares (Lucas and Kanade 1981, "An Iterative Image Registration
-Technique"; Baker and Matthews 2004). A corner detector that knows nothing of the markers nearby is off by up to a pixel when
-the page is seen at 60 degrees.
+brightness of a window around each corner, as far as it shows the page, follow by least squares (Lucas and Kanade 1981, "An
+Iterative Image Registration Technique"; Baker and Matthews 2004). A corner detector that knows nothing of the markers nearby
+is off by up to a pixel when the page is seen at 60 degrees.
 """
 
 import cv2
@@ -21,6 +21,7 @@ _SOME = 16  # corners by which the blur is chosen
 _FAR = 4.0  # px: a corner that moves farther is not the one that was looked for
 _ALIKE = 0.8  # least correlation of a window with the page as it was drawn
 _CONTRAST = 10.0  # levels between black and white, at least
+_WHOLE = 0.95  # of a pixel's light comes from the page, or the pixel does not count
 _UNSURE = 0.25  # px: greatest standard deviation of a corner that is used
 
 
@@ -38,7 +39,7 @@ def refine(gray: NDArray[np.uint8], page: Page, points: Array, pixels: Array) ->
     size = np.ceil(np.minimum(drawn.max(0), end) + 2 * _HALF).astype(int) - low + 1
     if size.min() <= 4 * _HALF or inside.sum() < 4:
         return pixels, np.zeros(len(pixels), np.bool_)
-    sharp = _as_seen(page, np.asarray(homography, dtype=np.float64), low, size)
+    sharp = _as_seen(page, np.asarray(homography, dtype=np.float64), low, size)  # (H, W, 2)
     offsets = np.stack(np.meshgrid(*2 * [np.arange(-_HALF, _HALF + 1.0)]), -1)
     some = np.flatnonzero(inside)[np.unique(np.linspace(0, inside.sum() - 1, _SOME).astype(int))]
     errors = [
@@ -56,9 +57,11 @@ def _blurred(image: Array, deviation: float) -> Array:
 
 
 def _as_seen(page: Page, homography: Array, low: NDArray[np.int64], size: NDArray[np.int64]) -> Array:
-    """`page`, 1 where it is white, in a part of the picture: `size` (2,) px from `low` (2,) px on."""
-    sheet, first = page.drawn
-    height, width = sheet.shape
+    """(H, W, 2): `page`, 1 where it is white, in a part of the picture, `size` (2,) px from `low` (2,) px on; and the share
+    of each pixel that shows it."""
+    white, first = page.drawn
+    sheet = np.stack([white, np.ones_like(white)], -1)
+    height, width = white.shape
     scale = float(SHARP)
     # Page pixels (x right, y up) to meters, to the picture, _RAYS rays for each of its pixels and side.
     to_meters = np.array([[1 / scale, 0, first[0] + 0.5 / scale], [0, 1 / scale, first[1] + 0.5 / scale], [0, 0, 1]])
@@ -75,7 +78,7 @@ def _as_seen(page: Page, homography: Array, low: NDArray[np.int64], size: NDArra
         sheet = np.asarray(cv2.resize(sheet, smaller, interpolation=cv2.INTER_AREA), dtype=np.float32)
         whole, density = whole @ halved, 2 * density
     drawn = cv2.warpPerspective(
-        sheet, whole, tuple(int(_RAYS * n) for n in size), flags=cv2.INTER_LINEAR, borderValue=1.0
+        sheet, whole, tuple(int(_RAYS * n) for n in size), flags=cv2.INTER_LINEAR, borderValue=(1.0, 0.0)
     )
     return np.asarray(cv2.resize(drawn, tuple(int(n) for n in size), interpolation=cv2.INTER_AREA))
 
@@ -83,8 +86,8 @@ def _as_seen(page: Page, homography: Array, low: NDArray[np.int64], size: NDArra
 def _aligned(
     gray: NDArray[np.uint8], page: Array, drawn: Array, pixels: Array, offsets: Array, steps: int
 ) -> tuple[Array, Array, Array, Array]:
-    """The positions (N, 2) px in `gray` of the places `drawn` (N, 2) of `page`, from about `pixels` (N, 2) on; the mean
-    square (N,) of what remains, the standard deviations (N,) px and the correlations (N,)."""
+    """The positions (N, 2) px in `gray` of the places `drawn` (N, 2) of `page` (H, W, 2), from about `pixels` (N, 2) on; the
+    mean square (N,) of what remains, the standard deviations (N,) px and the correlations (N,)."""
 
     def windows(image: NDArray[np.float32], middles: Array) -> Array:
         places = (middles[:, None, None] + offsets).astype(np.float32)
@@ -92,20 +95,26 @@ def _aligned(
         values = cv2.remap(image, flat[..., 0], flat[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(values, dtype=np.float64).reshape(len(middles), -1)
 
-    slopes = [np.ascontiguousarray(part, dtype=np.float32) for part in np.gradient(page.astype(np.float32))[::-1]]
+    white, share = (np.ascontiguousarray(page[..., k], dtype=np.float32) for k in (0, 1))
+    slopes = [np.ascontiguousarray(part) for part in np.gradient(white)[::-1]]
     image = gray.astype(np.float32)
-    ideal = windows(page.astype(np.float32), drawn)
+    ideal = windows(white, drawn)
+    counts = (windows(share, drawn) > _WHOLE).astype(np.float64)  # (N, P)
+    many = np.maximum(counts.sum(1), 1)
     jacobian = np.stack([*(windows(slope, drawn) for slope in slopes), ideal, np.ones_like(ideal)], -1)  # (N, P, 4)
-    normal = np.swapaxes(jacobian, 1, 2) @ jacobian + 1e-9 * np.eye(4)
+    weighted = np.swapaxes(jacobian * counts[..., None], 1, 2)
+    normal = weighted @ jacobian + 1e-9 * np.eye(4)
     at = pixels.copy()
     for _ in range(steps):
         values = windows(image, at)
-        solved = np.linalg.solve(normal, (np.swapaxes(jacobian, 1, 2) @ values[..., None]))[..., 0]
+        solved = np.linalg.solve(normal, (weighted @ values[..., None]))[..., 0]
         contrast = np.where(np.abs(solved[:, 2:3]) > 1e-6, solved[:, 2:3], np.inf)
         at = at - np.clip(solved[:, :2] / contrast, -1, 1)
     left = values - (jacobian @ solved[..., None])[..., 0]
-    error = (left**2).mean(1)
+    error = (counts * left**2).sum(1) / many
+    mean = (counts * values).sum(1) / many
+    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / many
     spread = np.linalg.inv(normal)[:, [0, 1], [0, 1]].max(1) * error / np.maximum(contrast[:, 0] ** 2, 1e-12)
-    likeness = np.sqrt(np.clip(1 - error / np.maximum(values.var(1), 1e-9), 0, 1))
+    likeness = np.sqrt(np.clip(1 - error / np.maximum(variance, 1e-9), 0, 1))
     likeness[solved[:, 2] < _CONTRAST] = 0  # a uniform window is like anything
     return at, error, np.sqrt(spread), likeness

@@ -22,7 +22,6 @@ DICTIONARIES: Mapping[str, int] = {
     if name.startswith("DICT_") and name == name.upper()  # some are spelled twice
 }
 SHARP = 8000  # px per m of a page as it is drawn
-_WHITE = 0.01  # m: drawn around its parts
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,12 @@ class Page:
     @cached_property
     def drawn(self) -> tuple[NDArray[np.float32], Array]:
         """The page as an image (H, W), 1 where it is white, whose rows go up, with SHARP pixels per m; and (2,) m, the
-        position of its first pixel's corner."""
-        first, last = (
-            f(np.concatenate(self.black), axis=0) + margin for f, margin in ((np.min, -_WHITE), (np.max, _WHITE))
-        )
+        position of its first pixel's corner. It ends one cell of its smallest marker beyond its black parts: so much white
+        any print has, and beyond it the paper may end."""
+        dictionary = dictionary_of(self.dictionary)
+        sides = [np.linalg.norm(corners[1] - corners[0]) for corners in (*self.markers.values(), *self.tags.values())]
+        margin = min(sides) / (dictionary.markerSize + 2)
+        first, last = (f(np.concatenate(self.black), axis=0) + way * margin for f, way in ((np.min, -1), (np.max, 1)))
         width, height = np.ceil((last - first) * SHARP).astype(int)
         image = np.ones((height, width), np.float32)
         for part in self.black:
