@@ -130,6 +130,23 @@ TILTS = (0, 20, 40, 60)
 _LENS = np.array([-0.2, 0.06, 0.001, -0.0008, 0])
 
 
+def _large(board: Board, shown: NDArray[np.uint8]) -> str:
+    """What is found of the board in pictures of a phone, of which one pixel is less than its blur."""
+    size, matrix = (4000, 3000), np.array([[3200.0, 0, 2000], [0, 3200, 1500], [0, 0, 1]])
+    parts = []
+    for blur in (1.5, 3.0, 5.0):
+        pose = looking(0.4, 25, 40)
+        picture = photograph(shown, size, matrix, pose, blur=blur, noise=4, jpeg=90)
+        start = time.perf_counter()
+        found = find_pages(picture, board)
+        spent = time.perf_counter() - start
+        true = [project(one.points @ pose[:3, :3].T + pose[:3, 3], matrix) for one in found]
+        off = [np.linalg.norm(at - one.pixels, axis=1) for at, one in zip(true, found, strict=True)]
+        median = f"median {np.median(np.concatenate(off)):.2f} px" if off else "none"
+        parts.append(f"{blur:g} px: {sum(map(len, off))} corners, {median}, {spent:.1f} s")
+    return "; ".join(parts)
+
+
 def _label_errors(board: Board, shown: NDArray[np.uint8]) -> str:
     """The greatest errors of the poses of blocks on the outlines of page 2, half of which is covered."""
     size, matrix = (1280, 960), np.array([[1240.0, 0, 650], [0, 1240, 472], [0, 0, 1]])
@@ -182,6 +199,7 @@ def main() -> None:
             f"  page {page + 1}: median {np.median(every):.3f}, 90% {np.quantile(every, 0.9):.3f} of {len(every)} corners"
         )
     print(f"  not found: {missed} of {2 * 3 * len(CAMERAS) * len(TILTS)} photographs")
+    print(f"  a phone's picture of 4000 x 3000 px, blurred: {_large(board, prints[0])}")
     errors = []
     for seed in range(5):
         rng, views, size = np.random.default_rng(seed), [], (640, 480)

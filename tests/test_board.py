@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from photographs import DPI, photograph, printed
 
 from simgen.board.files import read_board
-from simgen.board.find import find_pages, why_not
+from simgen.board.find import error_limit, find_pages, why_not
 from simgen.board.layout import board_for, seen_from_above
 from simgen.board.pdf import board_pdf
 from simgen.board.schema import PAPERS
@@ -263,6 +263,10 @@ def test_corners_are_found_to_a_tenth_of_a_pixel(page: int, board: Board, prints
         off.append(np.linalg.norm(seen - found.pixels, axis=1))
     assert np.median(np.concatenate(off)) < 0.1
     assert np.quantile(np.concatenate(off), 0.9) < 0.3
+
+
+def test_limits_of_errors_grow_with_large_pictures() -> None:
+    assert [error_limit(1.0, *size) for size in ((640, 480), (2000, 1500), (4000, 3000), (3000, 4000))] == [1, 1, 2, 2]
 
 
 def test_a_hand_over_the_board_takes_corners_away_and_moves_none(board: Board, prints: list[NDArray[np.uint8]]) -> None:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simgen.board.find import Sighting
+from simgen.board.find import Sighting, error_limit
 from simgen.camera import Camera
 from simgen.distortion import fisheye_lens, padded
 from simgen.errors import BoardError
@@ -98,10 +98,11 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str) -> Cali
     # The error for missing views comes first: it is the cause of the others.
     _check_views(views, poses, covered)
     total = float(np.sqrt((np.concatenate(residuals) ** 2).sum(1).mean()))
-    if total > WORST:
+    limit = error_limit(WORST, width, height)
+    if total > limit:
         worst = ", ".join(f"{views[k].name} ({errors[k]:.1f} px)" for k in np.argsort(-errors)[:3])
         raise BoardError(
-            f"the RMS reprojection error is {total:.2f} px, over the limit of {WORST:g} px, and largest in {worst}; the "
+            f"the RMS reprojection error is {total:.2f} px, over the limit of {limit:.2g} px, and largest in {worst}; the "
             "paper must lie flat, the focus and the zoom must stay as they are, and the lens may need lens=rational or "
             "lens=fisheye"
         )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.board.files import read_board
-from simgen.board.find import find_pages, gray_of, why_not
+from simgen.board.find import error_limit, find_pages, gray_of, why_not
 from simgen.board.place import Placed, place_camera
 from simgen.board.schema import CaptureConfig
 from simgen.board.value import Board, Outline, Page, dictionary_of, marker_cells
@@ -228,9 +228,10 @@ def _shot(
         )
     page = board.pages[pages[0].page]
     placed = place_camera(fitted, pages[0].points, pages[0].pixels)
-    if placed.error > _WORST:
+    limit = error_limit(_WORST, fitted.width, fitted.height)
+    if placed.error > limit:
         raise BoardError(
-            f"the page's corners are off by {placed.error:.1f} px, over {_WORST:g}: it must lie flat, and the camera "
+            f"the page's corners are off by {placed.error:.1f} px, over {limit:g}: it must lie flat, and the camera "
             f"must be that of {camera_name}"
         )
     if 1e3 * placed.height > _HEIGHT or placed.tilt > _TILT:

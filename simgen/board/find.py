@@ -41,6 +41,12 @@ def find_pages(picture: NDArray[np.uint8], board: Board) -> list[Sighting]:
     return found
 
 
+def error_limit(limit: float, width: int | None, height: int | None) -> float:
+    """px: the `limit` of the errors of corners in a picture of `width` x `height` px, if its size is known. It is meant for
+    pictures of up to 2000 px, and grows with larger ones, as what paper and lens add to the errors does."""
+    return limit * max(1.0, max(width or 0, height or 0) / _ENOUGH)
+
+
 def gray_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W) of `picture` (H, W, 3) or (H, W)."""
     return picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from simgen.board.find import Sighting
+from simgen.board.find import Sighting, error_limit
 from simgen.camera import Camera
 from simgen.distortion import undistort
 from simgen.errors import BoardError
@@ -51,7 +51,7 @@ def place_camera(camera: Camera, points: Array, pixels: Array) -> Placed:
         )
     found.sort(key=lambda one: one[0])
     error, pose = found[0]
-    if not error <= _WORST:
+    if not error <= error_limit(_WORST, camera.width, camera.height):
         raise BoardError(
             f"the corners' reprojection error is {error:.1f} px: is this the calibration of this camera at this zoom and "
             "size, and the file of this board?"
