@@ -8,20 +8,21 @@ import cv2
 import numpy as np
 import pypdfium2
 import pytest
+import trimesh
 from matplotlib.path import Path as Polygon
 from numpy.typing import NDArray
 from photographs import DPI, photograph, printed
 
 from simgen.board.files import read_board
 from simgen.board.find import error_limit, find_pages, why_not
-from simgen.board.layout import board_for, seen_from_above
+from simgen.board.layout import board_for, seen_from_above, standing_on
 from simgen.board.pdf import board_pdf
 from simgen.board.schema import PAPERS
 from simgen.board.value import SHARP, Board, Grid, dictionary_of, page_of
 from simgen.catalogue import load_world
 from simgen.errors import BoardError, ConfigError
 from simgen.geometry import Array, inverse, look_at, project
-from simgen.shapes.solids import make_solid
+from simgen.shapes.solids import Solid, make_solid
 
 WORLD = load_world("tabletop")
 SOLIDS = {solid.name: solid for solid in WORLD.solids}
@@ -132,13 +133,73 @@ def test_an_outline_for_every_side_that_no_marker_touches(paper: str) -> None:
             points = solid.vertices @ outline.page_from_block[:3, :3].T + outline.page_from_block[:3, 3]
             assert points[:, 2].min() == pytest.approx(0, abs=1e-6)  # it lies on the page
             assert min(np.abs(solid.rests[:, 2, 3] - outline.page_from_block[2, 3])) < 1e-9
-            above = seen_from_above(solid, outline.page_from_block)
+            (above,) = seen_from_above(solid, outline.page_from_block)
             assert Polygon(above).contains_points(page.tags[outline.tag]).all()
             boxes.append(np.stack([above.min(0), above.max(0)]))
         for k, box in enumerate(boxes):
             assert np.all(box[1] <= far) and np.all(box[0] >= -far)
             for other in boxes[:k]:
                 assert np.any(box[0] > other[1]) or np.any(other[0] > box[1])
+
+
+def covered(solid: Solid, pose: Array, shape: tuple[int, int], touching: bool) -> NDArray[np.uint8]:
+    """1 where `solid` is above the pixels of a print of `shape`, or where it touches the paper, triangle by triangle."""
+    points = solid.vertices @ pose[:3, :3].T + pose[:3, 3]
+    image = np.zeros(shape, np.uint8)
+    for triangle in points[solid.triangles]:
+        if not touching or triangle[:, 2].max() < 3e-4:
+            u = triangle[:, 0] * DPI / 0.0254 + shape[1] / 2 - 0.5
+            v = shape[0] / 2 - 0.5 - triangle[:, 1] * DPI / 0.0254
+            cv2.fillConvexPoly(image, np.round(np.stack([u, v], 1) * 256).astype(np.int32), 1, shift=8)
+    return image
+
+
+def hollow(name: str, *boxes: tuple[tuple[float, float, float], tuple[float, float, float]]) -> Solid:
+    """A block of `boxes`, each its least and greatest corner in mm, that is not convex."""
+    parts = [trimesh.creation.box(bounds=np.array(box) / 1000) for box in boxes]
+    mesh = trimesh.util.concatenate(parts)
+    middle = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
+    return Solid(name, "mesh", mesh.vertices - middle, np.asarray(mesh.faces), None, False)
+
+
+L = hollow("l", ((0, 0, 0), (60, 20, 30)), ((0, 20, 0), (20, 70, 30)))
+FRAME = hollow(
+    "frame",
+    ((0, 0, 0), (60, 15, 12)),
+    ((0, 45, 0), (60, 60, 12)),
+    ((0, 15, 0), (15, 45, 12)),
+    ((45, 15, 0), (60, 45, 12)),
+)
+BRIDGE = hollow("bridge", ((0, 0, 0), (15, 40, 20)), ((55, 0, 0), (70, 40, 20)), ((0, 0, 20), (70, 40, 35)))
+
+
+@pytest.mark.parametrize("name", [*SOLIDS, "l", "frame", "bridge"])
+def test_the_lines_of_the_pdf_are_the_outlines_of_the_blocks(name: str) -> None:
+    """What a block covers as seen from above, whose border is drawn with dashes, and what stands on the paper."""
+    solid = {**SOLIDS, "l": L, "frame": FRAME, "bridge": BRIDGE}[name]
+    made = board_for("a4", [solid])
+    file = board_pdf(made, {name: solid})
+    for number, page in enumerate(made.pages[1:], 1):
+        dark = printed(file, number) < 128
+        distance = cv2.distanceTransform((~dark).astype(np.uint8), cv2.DIST_L2, 5) * 25.4 / DPI  # mm to what is printed
+        for outline in page.outlines:
+            pose = outline.page_from_block
+            whole, stands = (covered(solid, pose, dark.shape, touching) for touching in (False, True))
+            tag = page.tags[outline.tag]
+            u, v = tag[:, 0] * DPI / 0.0254 + dark.shape[1] / 2, dark.shape[0] / 2 - tag[:, 1] * DPI / 0.0254
+            rows, columns = (slice(int(part.min()) + 1, int(part.max()) - 1) for part in (v, u))
+            assert whole[rows, columns].all() and np.ptp(tag, axis=0).min() > 0.004  # the block hides its tag
+            clear = np.ones(dark.shape, np.bool_)
+            clear[tuple(slice(int(p.min() - 0.2 * np.ptp(p)), int(p.max() + 0.2 * np.ptp(p))) for p in (v, u))] = False
+            a_line = len(standing_on(solid, pose)[0]) == 2  # of a round side
+            for mask, share in ((whole, 0.5), *(() if a_line else [(stands, 0.99)])):
+                contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+                if not contours:  # it stands on edges, with hollows between
+                    assert mask is stands and not solid.convex
+                    continue
+                columns, rows = np.concatenate([one[:, 0] for one in contours]).T
+                shown = clear[rows, columns]  # lines end where the white around the tag begins
+                assert (distance[rows, columns][shown] < 0.2).mean() > share and shown.mean() > 0.8, outline.name
 
 
 def test_a_block_that_is_larger_than_the_paper_and_too_many_blocks() -> None:

@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from simgen.board.schema import PAPERS
@@ -25,6 +27,8 @@ _APART = 0.016  # m: between outlines
 _TAG = 0.7  # of the largest square around an outline's middle that is inside it: the side of the marker there
 _LARGEST_TAG = 0.022  # m
 _LINE = 0.1  # of its length: a narrower part that touches the page is a line
+_FINE = 20_000  # px per m, in which outlines of blocks that are not convex are found
+_SPECK, _STRAIGHT = 400.0, 2.0  # px: the area of an outline that is left out, and what a line may be off
 
 
 @dataclass(frozen=True)
@@ -67,22 +71,46 @@ def board_for(paper: str, solids: Sequence[Solid]) -> Board:
     return Board(_DICTIONARY, tuple(pages), paper)
 
 
-def seen_from_above(solid: Solid, pose: Array) -> Array:
-    """(P, 2) m: the corners, counterclockwise, of the outline of `solid` at `pose` (4, 4) page_from_block, seen from
-    above."""
+def seen_from_above(solid: Solid, pose: Array) -> list[Array]:
+    """The outlines (P, 2) m of `solid` at `pose` (4, 4) page_from_block, seen from above: of a convex block one,
+    counterclockwise, of any other also those of its parts and holes."""
     points = solid.vertices @ pose[:3, :3].T + pose[:3, 3]
-    return np.asarray(points[ConvexHull(points[:, :2]).vertices, :2])
+    if solid.convex:
+        return [np.asarray(points[ConvexHull(points[:, :2]).vertices, :2])]
+    return _outlines(points[solid.triangles, :2])
 
 
-def standing_on(solid: Solid, pose: Array) -> Array:
-    """(P, 2) m: the corners of the part of `solid` at `pose` (4, 4) that touches the page; two for a round side."""
+def standing_on(solid: Solid, pose: Array) -> list[Array]:
+    """The outlines (P, 2) m of what touches the page of `solid` at `pose` (4, 4); a line (2, 2) for a round side."""
     points = solid.vertices @ pose[:3, :3].T + pose[:3, 3]
-    low = points[points[:, 2] < 2e-3 * solid.diameter, :2]
+    touches = points[:, 2] < 2e-3 * solid.diameter
+    low = points[touches, :2]
     spread = np.linalg.svd(low - low.mean(0), compute_uv=False)
     if len(low) < 3 or spread[1] < _LINE * spread[0]:
         along = (low - low.mean(0)) @ np.linalg.svd(low - low.mean(0))[2][0]
-        return np.asarray(low[[int(along.argmin()), int(along.argmax())]])
-    return np.asarray(low[ConvexHull(low).vertices])
+        return [np.asarray(low[[int(along.argmin()), int(along.argmax())]])]
+    faces = solid.triangles[touches[solid.triangles].all(1)]
+    if solid.convex or not len(faces):
+        return [np.asarray(low[ConvexHull(low).vertices])]
+    return _outlines(points[faces, :2])
+
+
+def _raster(triangles: Array) -> tuple[NDArray[np.uint8], Array]:
+    """(H, W), 1 where one of `triangles` (T, 3, 2) m is, _FINE pixels to the meter, and (2,) m, where its first pixel is."""
+    first = triangles.min((0, 1)) - 2 / _FINE
+    size = np.ceil((triangles.max((0, 1)) - first) * _FINE).astype(int) + 3
+    image = np.zeros(size[::-1], np.uint8)
+    for corners in np.round((triangles - first) * _FINE * 256).astype(np.int32):
+        cv2.fillConvexPoly(image, corners, 1, shift=8)
+    return image, first
+
+
+def _outlines(triangles: Array) -> list[Array]:
+    """The outlines (P, 2) m of the union of `triangles` (T, 3, 2) m, to a tenth of a mm."""
+    image, first = _raster(triangles)
+    contours, _ = cv2.findContours(image, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    large = (one for one in contours if cv2.contourArea(one) > _SPECK)
+    return [first + cv2.approxPolyDP(one, _STRAIGHT, True)[:, 0] / _FINE for one in large]
 
 
 def _room(paper: str) -> Array:
@@ -108,14 +136,14 @@ def _pieces(solid: Solid, paper: str) -> Iterator[_Piece]:
         # Its longest edge along X or Y, whichever is narrower in the other.
         for turn in (0, np.pi / 2):
             turned = rigid(rotation_about(2, turn) @ pose[:3, :3], np.array([0, 0, pose[2, 3]]))
-            outline = seen_from_above(solid, turned)
-            turned[:2, 3] = -(outline.min(0) + outline.max(0)) / 2
-            size = np.ptp(outline, axis=0)
+            seen = (solid.vertices @ turned[:3, :3].T)[:, :2]
+            turned[:2, 3] = -(seen.min(0) + seen.max(0)) / 2
+            size = np.ptp(seen, axis=0)
             if np.all(size <= room):
-                yield _Piece(solid.name, turned, size, _tag(seen_from_above(solid, turned)))
+                yield _Piece(solid.name, turned, size, _tag(solid, turned))
                 break
         else:
-            width, height = 1e3 * np.sort(np.ptp(outline, axis=0))
+            width, height = 1e3 * np.sort(np.ptp(seen, axis=0))
             raise BoardError(
                 f"block '{solid.name}': its outline of {width:.0f} x {height:.0f} mm does not fit between the markers of "
                 f"paper={paper} ({1e3 * room[0]:.0f} x {1e3 * room[1]:.0f} mm); take a larger paper "
@@ -123,14 +151,25 @@ def _pieces(solid: Solid, paper: str) -> Iterator[_Piece]:
             )
 
 
-def _tag(outline: Array) -> Array:
-    """The corners (4, 2) m of the marker inside the convex `outline` (P, 2), counterclockwise."""
-    edges = np.roll(outline, -1, axis=0) - outline
-    cross = outline[:, 0] * np.roll(outline[:, 1], -1) - np.roll(outline[:, 0], -1) * outline[:, 1]
-    middle = ((outline + np.roll(outline, -1, axis=0)) * cross[:, None]).sum(0) / (3 * cross.sum())  # its centroid
-    inward = np.stack([-edges[:, 1], edges[:, 0]], 1) / np.linalg.norm(edges, axis=1, keepdims=True)
-    fits = (2 * ((middle - outline) * inward).sum(1) / np.abs(inward).sum(1)).min()
-    return marker_square(min(_TAG * float(fits), _LARGEST_TAG), (float(middle[0]), float(middle[1])))
+def _tag(solid: Solid, pose: Array) -> Array:
+    """The corners (4, 2) m of the marker that `solid` at `pose` (4, 4) covers: in the middle of its outline, or as near to
+    it as a block that is not convex is wide enough."""
+    if solid.convex:
+        (outline,) = seen_from_above(solid, pose)
+        edges = np.roll(outline, -1, axis=0) - outline
+        cross = outline[:, 0] * np.roll(outline[:, 1], -1) - np.roll(outline[:, 0], -1) * outline[:, 1]
+        middle = ((outline + np.roll(outline, -1, axis=0)) * cross[:, None]).sum(0) / (3 * cross.sum())  # its centroid
+        inward = np.stack([-edges[:, 1], edges[:, 0]], 1) / np.linalg.norm(edges, axis=1, keepdims=True)
+        fits = float((2 * ((middle - outline) * inward).sum(1) / np.abs(inward).sum(1)).min())
+    else:
+        points = solid.vertices @ pose[:3, :3].T + pose[:3, 3]
+        image, first = _raster(points[solid.triangles, :2])
+        # Half the side of the greatest square around each pixel that is inside.
+        away = cv2.distanceTransform(image, cv2.DIST_C, 3)
+        wide = np.argwhere(away >= min(float(away.max()), _LARGEST_TAG / _TAG / 2 * _FINE))
+        row, column = wide[np.linalg.norm(wide - np.argwhere(image).mean(0), axis=1).argmin()]
+        middle, fits = first + np.array([column, row]) / _FINE, 2 * float(away[row, column]) / _FINE
+    return marker_square(min(_TAG * fits, _LARGEST_TAG), (float(middle[0]), float(middle[1])))
 
 
 def _sheets(pieces: Sequence[_Piece], room: Array) -> Iterator[list[tuple[_Piece, Array]]]:

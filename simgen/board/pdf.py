@@ -63,13 +63,19 @@ def _black(axes: "Axes", page: Page) -> None:
 
 def _outline(axes: "Axes", outline: Outline, solid: Solid) -> None:
     """What stands on the page as a line, what of the block is beyond it as a dashed line, and the names below."""
-    above = _MM * seen_from_above(solid, outline.page_from_block)
-    below = _MM * standing_on(solid, outline.page_from_block)
-    same = len(above) == len(below) and np.abs(np.sort(above, 0) - np.sort(below, 0)).max() < 0.05
-    axes.fill(*above.T, fill=False, edgecolor="black", linewidth=_LINE, linestyle="-" if same else (0, (6, 4)))
-    if not same:
-        axes.fill(*below.T, fill=False, edgecolor="black", linewidth=_LINE)
-    middle, bottom = (above[:, 0].min() + above[:, 0].max()) / 2, above[:, 1].min()
+    above, below = (
+        [_MM * part for part in parts(solid, outline.page_from_block)] for parts in (seen_from_above, standing_on)
+    )
+    same = len(above) == len(below) and all(
+        len(one) == len(other) and np.abs(np.sort(one, 0) - np.sort(other, 0)).max() < 0.05
+        for one, other in zip(above, below, strict=True)
+    )
+    for part in above:
+        axes.fill(*part.T, fill=False, edgecolor="black", linewidth=_LINE, linestyle="-" if same else (0, (6, 4)))
+    for part in () if same else below:
+        axes.fill(*part.T, fill=False, edgecolor="black", linewidth=_LINE)
+    every = np.concatenate(above)
+    middle, bottom = (every[:, 0].min() + every[:, 0].max()) / 2, every[:, 1].min()
     axes.text(middle, bottom - 1.5, f"{outline.name}  {outline.block}", ha="center", va="top", fontsize=8)
 
 
