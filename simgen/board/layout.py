@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from simgen.board.schema import PAPERS
-from simgen.board.value import Board, Grid, Outline, Page, dictionary_of, marker_square, page_of
+from simgen.board.value import EDGE, Board, Grid, Outline, Page, dictionary_of, marker_square, page_of
 from simgen.errors import BoardError
 from simgen.geometry import Array, rigid, rotation_about
 from simgen.shapes.sides import alike
@@ -20,7 +20,6 @@ from simgen.shapes.solids import Solid
 _DICTIONARY = "DICT_5X5_1000"
 # An odd number of rows: OpenCV's layout before 4.6 is the same.
 _GRIDS = {"a4": Grid(5, 7, 0.035, 0.026), "letter": Grid(5, 7, 0.034, 0.025), "a3": Grid(5, 7, 0.052, 0.039)}
-_EDGE = 0.010  # m: what a printer leaves white along the paper's edge
 _SIDE, _QUIET = 0.022, 0.006  # m: of the frame's markers, and the white around them
 _TEXT = 0.022  # m: the height of the lines at the top, and of those at the bottom
 _APART = 0.016  # m: between outlines
@@ -115,12 +114,12 @@ def _outlines(triangles: Array) -> list[Array]:
 
 def _room(paper: str) -> Array:
     """(2,) m: the size of the part of a page where outlines may be."""
-    return np.array(PAPERS[paper]) - 2 * (_EDGE + _SIDE + _QUIET) - [0, 2 * _TEXT]
+    return np.array(PAPERS[paper]) - 2 * (EDGE + _SIDE + _QUIET) - [0, 2 * _TEXT]
 
 
 def _frame(paper: str) -> list[Array]:
     """The corners (4, 2) m of the markers along the paper's edges."""
-    far = np.array(PAPERS[paper]) / 2 - _EDGE - _SIDE / 2
+    far = np.array(PAPERS[paper]) / 2 - EDGE - _SIDE / 2
     counts = [math.floor(2 * reach / (_SIDE + _QUIET)) + 1 for reach in far]
     across, down = (np.linspace(-reach, reach, count) for reach, count in zip(far, counts, strict=True))
     middles = [(x, y) for y in (far[1], -far[1]) for x in across] + [

@@ -14,6 +14,7 @@ from simgen.geometry import Array, project, rigid
 
 _LEAST_ERROR = 0.1  # px: corners are not known better than this
 _AMBIGUOUS = 2.0  # times the error: a mirrored pose that fits no worse may be the true one
+_OUTLIER, _USUAL, _FEW = 5.0, 1.0, 0.9  # times the median distance, px, and the share of the corners that are kept
 _WORST = 3.0  # px: a greater error is not that of this camera or of this board
 
 
@@ -32,7 +33,8 @@ def place_camera(camera: Camera, points: Array, pixels: Array) -> Placed:
     """The pose of `camera` over the plane z = 0 in which `points` (N, 3) m are seen at `pixels` (N, 2); at least four.
 
     A plane has two poses that look much alike from afar (Collins and Bartoli 2014, "Infinitesimal Plane-Based Pose
-    Estimation"). Raises BoardError where the picture does not tell them apart, and where neither fits.
+    Estimation"). Of at least ten, a few corners that are far off, such as those at the edge of a hand, are left out. Raises
+    BoardError where the picture does not tell them apart, and where neither fits.
     """
     matrix = camera.intrinsics
     plane = (pixels - matrix[:2, 2]) / np.diag(matrix)[:2]
@@ -51,6 +53,10 @@ def place_camera(camera: Camera, points: Array, pixels: Array) -> Placed:
         )
     found.sort(key=lambda one: one[0])
     error, pose = found[0]
+    off = np.linalg.norm(_seen(camera, pose, points) - pixels, axis=1)
+    near = off < max(_OUTLIER * float(np.median(off)), _USUAL)
+    if _FEW * len(off) <= near.sum() < len(off):
+        return place_camera(camera, points[near], pixels[near])
     if not error <= error_limit(_WORST, camera.width, camera.height):
         raise BoardError(
             f"the corners' reprojection error is {error:.1f} px: is this the calibration of this camera at this zoom and "
@@ -84,8 +90,11 @@ def corners_of_table(pixels: Array, size: tuple[float, float]) -> tuple[Array, A
 
 
 def _error(camera: Camera, pose: Array, points: Array, pixels: Array) -> float:
-    seen = project(points @ pose[:3, :3].T + pose[:3, 3], camera.intrinsics, camera.distortion)
-    return float(np.sqrt(((seen - pixels) ** 2).sum(1).mean()))
+    return float(np.sqrt(((_seen(camera, pose, points) - pixels) ** 2).sum(1).mean()))
+
+
+def _seen(camera: Camera, pose: Array, points: Array) -> Array:
+    return project(points @ pose[:3, :3].T + pose[:3, 3], camera.intrinsics, camera.distortion)
 
 
 def _apart(one: Array, other: Array) -> float:
@@ -102,9 +111,7 @@ def _deviations(camera: Camera, pose: Array, points: Array, error: float) -> tup
         change = np.zeros(6)
         change[k] = step
         moved = rigid(cv2.Rodrigues(change[:3])[0] @ pose[:3, :3], pose[:3, 3] + change[3:])
-        both = [
-            project(points @ one[:3, :3].T + one[:3, 3], camera.intrinsics, camera.distortion) for one in (moved, pose)
-        ]
+        both = [_seen(camera, one, points) for one in (moved, pose)]
         columns.append(((both[0] - both[1]) / step).ravel())
     jacobian = np.stack(columns, 1)
     # Six of the residuals' degrees of freedom are fitted.

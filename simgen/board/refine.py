@@ -21,7 +21,7 @@ _SOME = 16  # corners by which the blur is chosen
 _FAR = 4.0  # px: a corner that moves farther is not the one that was looked for
 _ALIKE = 0.8  # least correlation of a window with the page as it was drawn
 _CONTRAST = 10.0  # levels between black and white, at least
-_WHOLE = 0.95  # of a pixel's light comes from the page, or the pixel does not count
+_BESIDE, _WHOLE = 1.0, 0.95  # px: a pixel counts if so much of what a Gaussian around it covers is the page
 _UNSURE = 0.25  # px: greatest standard deviation of a corner that is used
 
 
@@ -39,15 +39,15 @@ def refine(gray: NDArray[np.uint8], page: Page, points: Array, pixels: Array) ->
     size = np.ceil(np.minimum(drawn.max(0), end) + 2 * _HALF).astype(int) - low + 1
     if size.min() <= 4 * _HALF or inside.sum() < 4:
         return pixels, np.zeros(len(pixels), np.bool_)
-    sharp = _as_seen(page, np.asarray(homography, dtype=np.float64), low, size)  # (H, W, 2)
+    sharp, shows = _as_seen(page, np.asarray(homography, dtype=np.float64), low, size)
     offsets = np.stack(np.meshgrid(*2 * [np.arange(-_HALF, _HALF + 1.0)]), -1)
     some = np.flatnonzero(inside)[np.unique(np.linspace(0, inside.sum() - 1, _SOME).astype(int))]
     errors = [
-        np.median(_aligned(gray, _blurred(sharp, blur), drawn[some] - low, pixels[some], offsets, 3)[1])
+        np.median(_aligned(gray, _blurred(sharp, blur), shows, drawn[some] - low, pixels[some], offsets, 3)[1])
         for blur in _BLURS
     ]
     seen = _blurred(sharp, _BLURS[int(np.argmin(errors))])
-    at, _, deviation, likeness = _aligned(gray, seen, drawn - low, pixels, offsets, _STEPS)
+    at, _, deviation, likeness = _aligned(gray, seen, shows, drawn - low, pixels, offsets, _STEPS)
     moved = np.linalg.norm(at - pixels, axis=1)
     return at, inside & (moved < _FAR) & (deviation < _UNSURE) & (likeness > _ALIKE)
 
@@ -56,17 +56,23 @@ def _blurred(image: Array, deviation: float) -> Array:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), deviation))
 
 
-def _as_seen(page: Page, homography: Array, low: NDArray[np.int64], size: NDArray[np.int64]) -> Array:
-    """(H, W, 2): `page`, 1 where it is white, in a part of the picture, `size` (2,) px from `low` (2,) px on; and the share
-    of each pixel that shows it."""
-    white, first = page.drawn
-    sheet = np.stack([white, np.ones_like(white)], -1)
-    height, width = white.shape
+def _as_seen(
+    page: Page, homography: Array, low: NDArray[np.int64], size: NDArray[np.int64]
+) -> tuple[Array, NDArray[np.float32]]:
+    """`page`, 1 where it is white, in a part of the picture, `size` (2,) px from `low` (2,) px on, (H, W); and (H, W), 1
+    where a pixel and what is beside it show nothing else."""
+    sheet, first = page.drawn
+    height, width = sheet.shape
     scale = float(SHARP)
     # Page pixels (x right, y up) to meters, to the picture, _RAYS rays for each of its pixels and side.
     to_meters = np.array([[1 / scale, 0, first[0] + 0.5 / scale], [0, 1 / scale, first[1] + 0.5 / scale], [0, 0, 1]])
     first_ray = (_RAYS - 1) / 2 - _RAYS * low
     rays = np.array([[_RAYS, 0, first_ray[0]], [0, _RAYS, first_ray[1]], [0, 0, 1]])
+    ends = np.array([[[x, y]] for x, y in ((0, 0), (width, 0), (width, height), (0, height))]) - 0.5
+    border = cv2.perspectiveTransform(ends, homography @ to_meters)[:, 0] - low
+    shows = np.zeros(size[::-1], np.uint8)
+    cv2.fillConvexPoly(shows, np.round(border * 256).astype(np.int32), 1, shift=8)
+    inner = cv2.GaussianBlur(shows.astype(np.float32), (0, 0), _BESIDE) > _WHOLE
     whole = rays @ homography @ to_meters
     corner = np.array([[[width / 2 + x, height / 2 + y]] for x, y in ((0, 0), (1, 0), (0, 1))])
     middle, *beside = cv2.perspectiveTransform(corner, whole)[:, 0]
@@ -78,16 +84,24 @@ def _as_seen(page: Page, homography: Array, low: NDArray[np.int64], size: NDArra
         sheet = np.asarray(cv2.resize(sheet, smaller, interpolation=cv2.INTER_AREA), dtype=np.float32)
         whole, density = whole @ halved, 2 * density
     drawn = cv2.warpPerspective(
-        sheet, whole, tuple(int(_RAYS * n) for n in size), flags=cv2.INTER_LINEAR, borderValue=(1.0, 0.0)
+        sheet, whole, tuple(int(_RAYS * n) for n in size), flags=cv2.INTER_LINEAR, borderValue=1.0
     )
-    return np.asarray(cv2.resize(drawn, tuple(int(n) for n in size), interpolation=cv2.INTER_AREA))
+    white = cv2.resize(drawn, tuple(int(n) for n in size), interpolation=cv2.INTER_AREA)
+    return np.asarray(white), np.asarray(inner, dtype=np.float32)
 
 
 def _aligned(
-    gray: NDArray[np.uint8], page: Array, drawn: Array, pixels: Array, offsets: Array, steps: int
+    gray: NDArray[np.uint8],
+    page: Array,
+    shows: NDArray[np.float32],
+    drawn: Array,
+    pixels: Array,
+    offsets: Array,
+    steps: int,
 ) -> tuple[Array, Array, Array, Array]:
-    """The positions (N, 2) px in `gray` of the places `drawn` (N, 2) of `page` (H, W, 2), from about `pixels` (N, 2) on; the
-    mean square (N,) of what remains, the standard deviations (N,) px and the correlations (N,)."""
+    """The positions (N, 2) px in `gray` of the places `drawn` (N, 2) of `page` (H, W), from about `pixels` (N, 2) on; the
+    mean square (N,) of what remains, the standard deviations (N,) px and the correlations (N,), all where `shows` (H, W) is
+    1."""
 
     def windows(image: NDArray[np.float32], middles: Array) -> Array:
         places = (middles[:, None, None] + offsets).astype(np.float32)
@@ -95,11 +109,10 @@ def _aligned(
         values = cv2.remap(image, flat[..., 0], flat[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(values, dtype=np.float64).reshape(len(middles), -1)
 
-    white, share = (np.ascontiguousarray(page[..., k], dtype=np.float32) for k in (0, 1))
-    slopes = [np.ascontiguousarray(part) for part in np.gradient(white)[::-1]]
+    slopes = [np.ascontiguousarray(part, dtype=np.float32) for part in np.gradient(page.astype(np.float32))[::-1]]
     image = gray.astype(np.float32)
-    ideal = windows(white, drawn)
-    counts = (windows(share, drawn) > _WHOLE).astype(np.float64)  # (N, P)
+    ideal = windows(page.astype(np.float32), drawn)
+    counts = (windows(shows, drawn) > 0.5).astype(np.float64)  # (N, P)
     many = np.maximum(counts.sum(1), 1)
     jacobian = np.stack([*(windows(slope, drawn) for slope in slopes), ideal, np.ones_like(ideal)], -1)  # (N, P, 4)
     weighted = np.swapaxes(jacobian * counts[..., None], 1, 2)

@@ -21,6 +21,7 @@ DICTIONARIES: Mapping[str, int] = {
     for name in sorted(dir(cv2.aruco))
     if name.startswith("DICT_") and name == name.upper()  # some are spelled twice
 }
+EDGE = 0.010  # m: what a printer leaves white along the paper's edge
 SHARP = 8000  # px per m of a page as it is drawn
 
 
@@ -93,11 +94,11 @@ class Page:
     @cached_property
     def drawn(self) -> tuple[NDArray[np.float32], Array]:
         """The page as an image (H, W), 1 where it is white, whose rows go up, with SHARP pixels per m; and (2,) m, the
-        position of its first pixel's corner. It ends one cell of its smallest marker beyond its black parts: so much white
-        any print has, and beyond it the paper may end."""
+        position of its first pixel's corner. It ends where the paper may end: where outlines are simgen printed it, with a
+        white edge; of any other page it is known that a marker has a cell of white around it."""
         dictionary = dictionary_of(self.dictionary)
-        sides = [np.linalg.norm(corners[1] - corners[0]) for corners in (*self.markers.values(), *self.tags.values())]
-        margin = min(sides) / (dictionary.markerSize + 2)
+        sides = [float(np.linalg.norm(corners[1] - corners[0])) for corners in self.markers.values()]
+        margin = EDGE if self.outlines else min(sides) / (dictionary.markerSize + 2)
         first, last = (f(np.concatenate(self.black), axis=0) + way * margin for f, way in ((np.min, -1), (np.max, 1)))
         width, height = np.ceil((last - first) * SHARP).astype(int)
         image = np.ones((height, width), np.float32)
