@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from simgen.board.schema import BoardConfig, CameraConfig, CaptureConfig, SceneConfig, TableConfig
+from simgen.check.schema import CheckConfig
 from simgen.config import Command, main
 from simgen.schema import Preview, Render
 
@@ -18,6 +19,12 @@ def _preview(config: Any) -> None:
     from simgen.preview import preview
 
     preview(config)
+
+
+def _check(config: Any) -> None:
+    from simgen.check.command import check
+
+    check(config)
 
 
 def _board(config: Any) -> None:
@@ -53,6 +60,7 @@ def _capture(config: Any) -> None:
 COMMANDS = {
     "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
+    "check": Command("find what is wrong with a dataset", CheckConfig, _check),
     "board": Command("draw a board to print, and the outlines of blocks", BoardConfig, _board),
     "camera": Command("calibrate a camera from photographs of a board", CameraConfig, _camera),
     "table": Command("find the camera's pose over the table from one photograph", TableConfig, _table),
