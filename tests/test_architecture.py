@@ -34,6 +34,8 @@ ORDER = [
     "dataset.layout",
     "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.write",
     "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview",
+    "check", "check.findings", "check.schema", "check.tree", "check.meshes", "check.models", "check.geometry",
+    "check.pictures", "check.command",
     "board", "board.schema", "board.value", "board.files", "board.refine", "board.find", "board.layout", "board.pdf",
     "board.calibrate", "board.figures", "board.place", "board.commands", "board.cell", "board.capture", "__init__",
     "__main__",

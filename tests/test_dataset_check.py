@@ -22,11 +22,17 @@ SCENE = Path("train/000000")
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pictures whose first block is large and wholly visible."""
+    """Two pictures whose first block is large and wholly visible."""
     root = tmp_path_factory.mktemp("clean") / "set"
-    small = ["num=6", "workers=1", "width=320", "height=240", "physics=place", "seed=11", "randomize=none"]
-    varied = ["randomize.blocks.count=2", "randomize.blocks.slots=2", "randomize.blocks.place=[uniform,[-0.2,-0.2],[0.2,0.2]]", "randomize.blocks.yaw_deg=[uniform,0,360]",
-              "randomize.camera.azimuth_deg=[uniform,0,360]", "randomize.camera.distance=0.7"]  # fmt: skip
+    small = ["num=2", "workers=1", "width=320", "height=240", "physics=place", "seed=11", "randomize=none"]
+    varied = [
+        "randomize.blocks.count=2",
+        "randomize.blocks.slots=2",
+        "randomize.blocks.place=[uniform,[-0.2,-0.2],[0.2,0.2]]",
+        "randomize.blocks.yaw_deg=[uniform,0,360]",
+        "randomize.camera.azimuth_deg=[uniform,0,360]",
+        "randomize.camera.distance=0.7",
+    ]
     render(compose("render", Render, [f"out={root}", *small, *varied]))
     return root
 
@@ -113,7 +119,10 @@ def truncated(name: str) -> Callable[[Path], None]:
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a matrix that is no rotation": (truth(times("cam_R_m2c", 1.02)), "not_a_rotation"),
-    "a mirrored pose": (truth(lambda entry: entry["cam_R_m2c"].__setitem__(slice(0, 3), [-x for x in entry["cam_R_m2c"][:3]])), "not_a_rotation"),
+    "a mirrored pose": (
+        truth(lambda entry: entry["cam_R_m2c"].__setitem__(slice(0, 3), [-x for x in entry["cam_R_m2c"][:3]])),
+        "not_a_rotation",
+    ),
     "meters": (truth(times("cam_t_m2c", 0.001)), "wrong_unit"),
     "behind the camera": (truth(times("cam_t_m2c", -1)), "behind_camera"),
     "a moved block": (truth(moved), "mask_unlike_pose"),
@@ -122,34 +131,61 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no pose": (truth(lambda entry: entry.pop("cam_t_m2c")), "bad_value"),
     "a pose that is not finite": (truth(lambda entry: entry["cam_t_m2c"].__setitem__(0, float("nan"))), "bad_value"),
     "an object without a model": (truth(lambda entry: entry.update(obj_id=99)), "unknown_object"),
-    "a box of another picture": (info(lambda entry: entry["bbox_visib"].__setitem__(0, 3 + entry["bbox_visib"][0])), "box_unlike_mask"),
-    "a box of the whole block": (info(lambda entry: entry["bbox_obj"].__setitem__(2, 9 + entry["bbox_obj"][2])), "box_unlike_mask"),
-    "a count of visible pixels": (info(lambda entry: entry.update(px_count_visib=entry["px_count_visib"] + 1)), "count_unlike_mask"),
+    "a box of another picture": (
+        info(lambda entry: entry["bbox_visib"].__setitem__(0, 3 + entry["bbox_visib"][0])),
+        "box_unlike_mask",
+    ),
+    "a box of the whole block": (
+        info(lambda entry: entry["bbox_obj"].__setitem__(2, 9 + entry["bbox_obj"][2])),
+        "box_unlike_mask",
+    ),
+    "a count of visible pixels": (
+        info(lambda entry: entry.update(px_count_visib=entry["px_count_visib"] + 1)),
+        "count_unlike_mask",
+    ),
     "a count of all pixels": (info(times("px_count_all", 2)), "count_unlike_mask"),
     "a visible fraction": (info(times("visib_fract", 0.9)), "count_unlike_mask"),
-    "an entry too many": (lambda root: edit(root, "scene_gt_info.json", lambda infos: infos["0"].append(infos["0"][0])), "unequal_counts"),
-    "a focal length of another size": (camera(lambda entry: entry["cam_K"].__setitem__(0, 1.2 * entry["cam_K"][0])), "mask_unlike_pose"),
+    "an entry too many": (
+        lambda root: edit(root, "scene_gt_info.json", lambda infos: infos["0"].append(infos["0"][0])),
+        "unequal_counts",
+    ),
+    "a focal length of another size": (
+        camera(lambda entry: entry["cam_K"].__setitem__(0, 1.2 * entry["cam_K"][0])),
+        "mask_unlike_pose",
+    ),
     "normalized intrinsics": (camera(times("cam_K", 1 / 320)), "camera_unlike_picture"),
     "a scale of depth": (camera(times("depth_scale", 10)), "depth_unlike_pose"),
     "no scale of depth": (camera(lambda entry: entry.pop("depth_scale")), "bad_value"),
-    "no entry of a picture": (lambda root: edit(root, "scene_camera.json", lambda cameras: cameras.pop("0") and cameras), "unlisted_picture"),
+    "no entry of a picture": (
+        lambda root: edit(root, "scene_camera.json", lambda cameras: cameras.pop("0") and cameras),
+        "unlisted_picture",
+    ),
     "a diameter": (model(times("diameter", 1.1)), "mesh_unlike_models_info"),
     "a model in meters": (model(in_meters), "wrong_unit"),
-    "a symmetry that is none": (model(lambda entry: entry.update(symmetries_discrete=[[1, 0, 0, 9, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]])), "symmetry_unlike_mesh"),
+    "a symmetry that is none": (
+        model(lambda entry: entry.update(symmetries_discrete=[[1, 0, 0, 9, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]])),
+        "symmetry_unlike_mesh",
+    ),
     "no mesh": (lambda root: next(iter(sorted((root / "models").glob("*.ply")))).unlink(), "missing_file"),
     "an empty mask": (picture("mask/*.png", lambda mask: 0 * mask), "visible_beyond_mask"),
     "a shifted mask": (picture("mask/*.png", lambda mask: np.roll(mask, 6, 1)), "mask_unlike_pose"),
     "a mask of half the size": (picture("mask/*.png", lambda mask: mask[::2, ::2].copy()), "mask_size"),
     "no mask": (gone("mask/*.png"), "missing_file"),
-    "two blocks in one pixel": (copied("mask_visib/000000_000000.png", "mask_visib/000000_000001.png"), "visible_twice"),
+    "two blocks in one pixel": (
+        copied("mask_visib/000000_000000.png", "mask_visib/000000_000001.png"),
+        "visible_twice",
+    ),
     "a truncated picture": (truncated("rgb/*"), "unreadable_file"),
     "a truncated JSON": (truncated("scene_gt.json"), "unreadable_file"),
     "no truth": (gone("scene_gt.json"), "missing_file"),
     "a blank picture": (picture("rgb/*", lambda image: np.full_like(image, 90)), "blank_picture"),
     "a dark picture": (picture("rgb/*", lambda image: image // 20), "dark_picture"),
     "the same picture twice": (copied("rgb/000000.*", "rgb/000001.jpg"), "same_picture"),
-    "a repeated picture in another split": (lambda root: shutil.copytree(root / "train", root / "test"), "same_picture"),
-}  # fmt: skip
+    "a repeated picture in another split": (
+        lambda root: shutil.copytree(root / "train", root / "test"),
+        "same_picture",
+    ),
+}
 
 
 def test_a_clean_dataset_has_no_findings(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
