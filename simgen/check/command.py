@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from simgen.check.findings import ERROR, ChangedFile, Finding, MissingFile, Report
+import cv2
+import numpy as np
+
+from simgen.check.findings import ERROR, ChangedFile, Finding, MissingFile, Report, UnreadableFile
 from simgen.check.geometry import check_shot
 from simgen.check.models import check_models
-from simgen.check.pictures import check_pictures
+from simgen.check.pictures import check_picture
 from simgen.check.schema import CheckConfig
 from simgen.check.tree import read_json, shots_of
 from simgen.command.progress import Progress
@@ -50,10 +53,15 @@ def findings_of(config: CheckConfig) -> list[Finding]:
     models = check_models(root, report)
     shots = shots_of(root, report)
     progress = Progress("checked", len(shots), "pictures")
+    first: dict[str, str] = {}
     for shot in shots:
-        check_shot(shot, models, config, report)
+        picture = cv2.imread(str(shot.picture), cv2.IMREAD_COLOR)
+        if picture is None:
+            report(UnreadableFile(shot.name, f"{shot.picture.name} cannot be decoded"))
+        else:
+            check_shot(shot, (picture.shape[1], picture.shape[0]), models, config, report)
+            check_picture(shot, np.asarray(picture, dtype=np.uint8), first, config, report)
         progress.update()
-    check_pictures(shots, config, report)
     return found
 
 

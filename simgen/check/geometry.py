@@ -37,13 +37,16 @@ _DISTANCES = 0.5, 1000.0  # of its diameter: how far an object is
 _FLOOR = 1.0  # mm: depth is not known better
 
 
-def check_shot(shot: Shot, models: Mapping[int, tuple[Mesh, float]], limits: CheckConfig, report: Report) -> None:
-    """Reports what does not agree in `shot`; `models` are a mesh and a diameter in mm for each obj_id."""
-    gray = cv2.imread(str(shot.picture), cv2.IMREAD_GRAYSCALE)
-    if gray is None:
-        report(UnreadableFile(shot.name, f"{shot.picture.name} cannot be decoded"))
-        return
-    height, width = gray.shape
+def check_shot(
+    shot: Shot,
+    size: tuple[int, int],
+    models: Mapping[int, tuple[Mesh, float]],
+    limits: CheckConfig,
+    report: Report,
+) -> None:
+    """Reports what does not agree in `shot`, a picture of `size` (width, height) px; `models` are a mesh and a diameter in
+    mm for each obj_id."""
+    width, height = size
     try:
         lens = lens_of(shot.camera)
     except (KeyError, TypeError, ValueError) as error:
