@@ -1,0 +1,138 @@
+"""Elementary functions and products of matrices whose last bit no processor changes.
+
+NumPy, BLAS and the C library choose their routines by the processor, and these round differently: on one with AVX-512, NumPy
+takes other routines for sine and logarithm. The functions here consist of + - * / and sqrt, one operation at a time, which
+IEEE 754 rounds exactly. So a sample has the same bits on every machine. All take and give float64 arrays; results are off by
+less than two units in the last place.
+
+The series are those of Taylor after a reduction of the argument (Cody and Waite 1980, "Software Manual for the Elementary
+Functions").
+"""
+
+import math
+
+import numpy as np
+
+from simgen.distortion import Array
+
+# Half of pi in three parts: the first two have 33 bits, so that a product with a whole number below 2^20 is exact.
+_HALF_PI = tuple(float.fromhex(part) for part in ("0x1.921fb544p+0", "0x1.0b4611a6p-34", "0x1.3198a2e037073p-69"))
+_LN2 = tuple(float.fromhex(part) for part in ("0x1.62e42feep-1", "0x1.a39ef35793c76p-33"))
+_SINE = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(1, 9))
+_COSINE = tuple((-1) ** k / math.factorial(2 * k) for k in range(2, 10))
+_EXP = tuple(1 / math.factorial(k) for k in range(2, 15))
+_LOG = tuple(2 / (2 * k + 1) for k in range(1, 12))
+_ARCTAN = tuple((-1) ** k / (2 * k + 1) for k in range(1, 13))
+_TANGENTS = np.array([0.0, math.sqrt(2) - 1, 1.0])  # of 0, pi / 8 and pi / 4
+_LOST = np.array([0.0, -9.667293313452913e-17, 0.0])  # what their rounding lost
+_PI_LOST = 1.2246467991473532e-16  # what that of pi lost
+_BORDERS = 0.198912367379658, 0.668178637919299  # about those of pi / 16 and 3 pi / 16
+
+
+def _series(x: Array, coefficients: tuple[float, ...]) -> Array:
+    """The polynomial c0 + c1 x + c2 x^2 + ..., by Horner's rule."""
+    total = np.full_like(x, coefficients[-1])
+    for c in coefficients[-2::-1]:
+        total = total * x + c
+    return total
+
+
+def sine_cosine(angle: Array | float) -> tuple[Array, Array]:
+    """The sine and the cosine of `angle` radians, for angles below a million."""
+    x = np.asarray(angle, dtype=np.float64)
+    quarters = np.rint(x * (2 / np.pi))
+    r = ((x - quarters * _HALF_PI[0]) - quarters * _HALF_PI[1]) - quarters * _HALF_PI[2]
+    square = r * r
+    sine = r + r * square * _series(square, _SINE)
+    half = 0.5 * square
+    whole = 1.0 - half
+    # What the subtraction loses is added to the small terms.
+    cosine = whole + (((1.0 - whole) - half) + square * square * _series(square, _COSINE))
+    which = quarters - 4 * np.floor(quarters / 4)
+    odd = (which == 1) | (which == 3)
+    first, second = np.where(odd, cosine, sine), np.where(odd, sine, cosine)
+    return np.where(which >= 2, -first, first), np.where((which == 1) | (which == 2), -second, second)
+
+
+def sine(angle: Array | float) -> Array:
+    return sine_cosine(angle)[0]
+
+
+def cosine(angle: Array | float) -> Array:
+    return sine_cosine(angle)[1]
+
+
+def tangent(angle: Array | float) -> Array:
+    above, below = sine_cosine(angle)
+    return np.asarray(above / below)
+
+
+def exp(x: Array | float) -> Array:
+    x = np.asarray(x, dtype=np.float64)
+    doublings = np.rint(x * (1 / math.log(2)))
+    r = (x - doublings * _LN2[0]) - doublings * _LN2[1]
+    return np.asarray(np.ldexp(1.0 + (r + r * r * _series(r, _EXP)), doublings.astype(np.int64)))
+
+
+def log(x: Array | float) -> Array:
+    """The natural logarithm of `x` > 0."""
+    mantissa, exponent = np.frexp(np.asarray(x, dtype=np.float64))
+    low = mantissa < math.sqrt(0.5)
+    mantissa, exponent = np.where(low, 2 * mantissa, mantissa), np.where(low, exponent - 1, exponent).astype(np.float64)
+    # log m = 2 artanh f
+    f = (mantissa - 1) / (mantissa + 1)
+    square = f * f
+    return np.asarray(exponent * _LN2[0] + (2 * f + (f * square * _series(square, _LOG) + exponent * _LN2[1])))
+
+
+def power(base: Array | float, exponent: Array | float) -> Array:
+    """`base` > 0 to the power of `exponent`."""
+    return exp(np.asarray(exponent, dtype=np.float64) * log(base))
+
+
+def arctan(x: Array | float) -> Array:
+    x = np.asarray(x, dtype=np.float64)
+    size = np.abs(x)
+    steep = size > 1
+    ratio = np.where(steep, 1 / np.where(steep, size, 1.0), size)
+    step = (ratio > _BORDERS[0]).astype(int) + (ratio > _BORDERS[1])
+    near = _TANGENTS[step]
+    t = ((ratio - near) - _LOST[step]) / (1 + ratio * near)
+    square = t * t
+    rest = t + (t * square * _series(square, _ARCTAN) + step * (_PI_LOST / 8))
+    eighths = np.where(steep, 4 - step, step) * (np.pi / 8)
+    return np.copysign(eighths + np.where(steep, _PI_LOST / 2 - rest, rest), x)
+
+
+def arctan2(y: Array | float, x: Array | float) -> Array:
+    """The angle of (x, y), in (-pi, pi]; 0 of the origin."""
+    y, x = np.broadcast_arrays(np.asarray(y, dtype=np.float64), np.asarray(x, dtype=np.float64))
+    steep = np.abs(y) > np.abs(x)
+    below = np.where(steep, y, x)
+    angle = arctan(np.where(steep, x, y) / np.where(below == 0, 1.0, below))
+    flat = np.where(x < 0, angle + np.copysign(np.pi, y), angle)
+    return np.where(steep, np.copysign(np.pi / 2, y) - angle, flat)
+
+
+def arccos(x: Array | float) -> Array:
+    x = np.asarray(x, dtype=np.float64)
+    return arctan2(np.sqrt((1 - x) * (1 + x)), x)
+
+
+def dot(a: Array, b: Array) -> Array:
+    """(...) the products of the vectors `a` and `b` (..., n)."""
+    a, b = np.asarray(a), np.asarray(b)
+    total = a[..., 0] * b[..., 0]
+    for k in range(1, a.shape[-1]):
+        total = total + a[..., k] * b[..., k]
+    return np.asarray(total)
+
+
+def norm(vectors: Array) -> Array:
+    """(...) the lengths of `vectors` (..., n)."""
+    return np.sqrt(dot(vectors, vectors))
+
+
+def product(a: Array, b: Array) -> Array:
+    """(..., n, m) the matrix products of `a` (..., n, k) and `b` (..., k, m)."""
+    return dot(a[..., :, None, :], np.swapaxes(b, -1, -2)[..., None, :, :])
