@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from simgen import exact
 from simgen.catalogue import World
 from simgen.geometry import Array
 from simgen.scene import CLUTTER, ZONES, Blocks, Bools, Cameras, Fixtures, Ints, Scenes
@@ -76,8 +77,8 @@ def place_clutter(
     surroundings = _Surroundings(blocks, fixtures, cameras, world)
     extent = np.moveaxis(_extents(world, wanted.kind, wanted.variant), 2, 0)  # (4, B, C)
     tilt = _settled(wanted, extent)
-    cosine, sine = np.cos(wanted.yaw), np.sin(wanted.yaw)
-    lean, rise = np.abs(np.cos(tilt)), np.abs(np.sin(tilt))
+    sine, cosine = exact.sine_cosine(wanted.yaw)
+    rise, lean = (np.abs(part) for part in exact.sine_cosine(tilt))
     x, y, z, radius = extent
     half = np.stack([x, lean * y + rise * z, rise * y + lean * z])
     chosen = _Objects(
@@ -97,7 +98,9 @@ def place_clutter(
             numbers = propose(range(slot, slot + 1), rows, tries)[0] if start else firsts[slot]
             numbers = numbers.reshape(-1, 3).T  # (3, T R), candidates of one sample R apart
             which = np.tile(rows, len(tries))
-            sizes = wanted.size[which, slot] * np.repeat(np.maximum(SHRINKS ** np.array(tries), LEAST), len(rows))
+            sizes = wanted.size[which, slot] * np.repeat(
+                np.maximum(exact.power(SHRINKS, np.array(tries, dtype=np.float64)), LEAST), len(rows)
+            )
             objects, sizes = surroundings.put(
                 _Objects(
                     numbers,
@@ -156,7 +159,7 @@ def _extent(kind: str, variant: int) -> tuple[float, float, float, float]:
 
 def _poses(middle: Array, cosine: Array, sine: Array, tilt: Array) -> Array:
     """(B, C, 4, 4): a tilt about X, then a yaw about Z, then a shift."""
-    lean, rise = np.cos(tilt), np.sin(tilt)
+    rise, lean = exact.sine_cosine(tilt)
     pose = np.zeros((*cosine.shape, 4, 4))
     pose[..., 0, 0], pose[..., 0, 1], pose[..., 0, 2] = cosine, -sine * lean, sine * rise
     pose[..., 1, 0], pose[..., 1, 1], pose[..., 1, 2] = sine, cosine * lean, -cosine * rise
@@ -211,7 +214,7 @@ class _Surroundings:
         third the height: half of all stand on the floor."""
         table, room = self.world.table, self.world.room
         angle = 2 * np.pi * numbers[0]
-        toward = np.stack([np.cos(angle), np.sin(angle)])
+        toward = np.stack(exact.sine_cosine(angle)[::-1])
         steps = np.maximum(np.abs(toward), 1e-9)
         edge = np.min(table.size[:2, None] / 2 / steps, axis=0)
         walls = np.where(

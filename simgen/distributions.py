@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from simgen import exact
 from simgen.draws import Draws
 from simgen.errors import ConfigError
 from simgen.geometry import Array, rotation_between
@@ -70,7 +71,9 @@ class LogUniform(Uniform):
     """Uniform in the logarithm: all octaves are equally likely."""
 
     def sample(self, draws: Draws) -> Array:
-        return np.asarray(np.clip(np.exp(draws.between(np.log(self.low), np.log(self.high))), self.low, self.high))
+        return np.asarray(
+            np.clip(exact.exp(draws.between(exact.log(self.low), exact.log(self.high))), self.low, self.high)
+        )
 
 
 @dataclass(frozen=True)
@@ -168,15 +171,16 @@ class Cap:
     def sample(self, draws: Draws) -> Array:
         u = draws.uniform(2)
         # Archimedes: on a sphere the height along the axis is uniform.
-        height = 1 - u[:, 0] * (1 - math.cos(math.radians(self.angle_deg)))
+        height = 1 - u[:, 0] * (1 - exact.cosine(np.radians(self.angle_deg)))
         radius, turn = np.sqrt(np.maximum(0, 1 - height**2)), 2 * np.pi * u[:, 1]
-        axis = np.array(self.axis) / np.linalg.norm(self.axis)
+        axis = np.array(self.axis) / exact.norm(np.array(self.axis, dtype=np.float64))
         # Sums instead of a matrix product, whose last bit depends on the size of the batch.
         x, y, z = rotation_between(np.array([0.0, 0.0, 1.0]), axis).T[:, :, None]
-        return np.asarray((radius * np.cos(turn) * x + radius * np.sin(turn) * y + height * z).T)
+        sine, cosine = exact.sine_cosine(turn)
+        return np.asarray((radius * cosine * x + radius * sine * y + height * z).T)
 
     def support(self) -> tuple[Array, Array]:
-        axis = np.array(self.axis) / np.linalg.norm(self.axis)
+        axis = np.array(self.axis) / exact.norm(np.array(self.axis, dtype=np.float64))
         away, angle = np.arccos(np.clip(axis, -1, 1)), math.radians(self.angle_deg)
         return np.cos(np.minimum(away + angle, np.pi)), np.cos(np.maximum(away - angle, 0))
 

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import Philox  # noqa: TID251 (the one place that may)
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
+from simgen.exact import normal_quantile
 from simgen.geometry import Array
 
 _SHARED = 8  # samples that share a counter
@@ -196,7 +196,7 @@ class Draws:
     def normal(self, n: int = 1) -> Array:
         """(R, n) standard normal numbers, by the inverse of the normal distribution function."""
         # Half a step is added, because the quantile of 0 is infinite.
-        return np.asarray(ndtri(self.uniform(n) + 2.0**-33))
+        return np.asarray(normal_quantile(self.uniform(n) + 2.0**-33))
 
     def integers(self, bound: int, n: int = 1) -> NDArray[np.int64]:
         """(R, n) integers in [0, bound), equally likely to within bound / 2^32; `bound` is at most 2^32."""

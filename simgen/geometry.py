@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from simgen import exact
 from simgen.distortion import Array as Array
 from simgen.distortion import distort, undistort
 
@@ -34,18 +35,18 @@ def rigid(rotation: Array, translation: Array) -> Array:
 def inverse(a_from_b: Array) -> Array:
     """b_from_a of rigid transforms (..., 4, 4)."""
     rotation = np.swapaxes(a_from_b[..., :3, :3], -1, -2)
-    return rigid(rotation, -np.einsum("...ij,...j->...i", rotation, a_from_b[..., :3, 3]))
+    return rigid(rotation, -exact.dot(rotation, a_from_b[..., None, :3, 3]))
 
 
 def transform_points(a_from_b: Array, points: Array) -> Array:
     """`points` (..., P, 3) in b, as coordinates in a (..., P, 3)."""
-    return np.asarray(points @ np.swapaxes(a_from_b[..., :3, :3], -1, -2) + a_from_b[..., None, :3, 3])
+    return np.asarray(exact.dot(points[..., None, :], a_from_b[..., None, :3, :3]) + a_from_b[..., None, :3, 3])
 
 
 def rotation_about(axis: int, angle: Array | float) -> Array:
     """Rotations (..., 3, 3) by `angle` radians (...) about coordinate axis 0, 1 or 2, right-handed."""
     angle = np.asarray(angle, dtype=np.float64)
-    cosine, sine = np.cos(angle), np.sin(angle)
+    sine, cosine = exact.sine_cosine(angle)
     i, j = (axis + 1) % 3, (axis + 2) % 3
     rotation = np.zeros((*angle.shape, 3, 3))
     rotation[..., axis, axis] = 1.0
@@ -57,15 +58,15 @@ def rotation_about(axis: int, angle: Array | float) -> Array:
 
 def rotation_between(a: Array, b: Array) -> Array:
     """The smallest rotation (3, 3) that turns unit vector `a` (3,) into unit vector `b` (3,); Rodrigues' formula."""
-    cross, cosine = np.cross(a, b), float(a @ b)
+    cross, cosine = np.cross(a, b), float(exact.dot(a, b))
     if cosine < -1 + 1e-14:  # opposite: half a turn about any axis normal to a
         normal = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
-        normal /= np.linalg.norm(normal)
+        normal /= exact.norm(normal)
         return 2 * np.outer(normal, normal) - np.eye(3)
     skew = np.cross(np.eye(3), cross)  # the matrix [cross]_x
     # (1 - cos) / sin^2 and 1 / (1 + cos) are equal, but each loses precision where the other does not.
-    factor = (1 - cosine) / (cross @ cross) if cosine < 0 else 1 / (1 + cosine)
-    return np.asarray(np.eye(3) + skew + skew @ skew * factor)
+    factor = (1 - cosine) / float(exact.dot(cross, cross)) if cosine < 0 else 1 / (1 + cosine)
+    return np.asarray(np.eye(3) + skew + exact.product(skew, skew) * factor)
 
 
 def look_at(position: Array, target: Array, roll: Array | float = 0.0) -> Array:
@@ -76,12 +77,12 @@ def look_at(position: Array, target: Array, roll: Array | float = 0.0) -> Array:
     """
     position, target = np.broadcast_arrays(np.asarray(position, dtype=np.float64), np.asarray(target, dtype=np.float64))
     forward = target - position
-    forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
+    forward = forward / exact.norm(forward)[..., None]
     right = np.cross(forward, [0.0, 0.0, 1.0])
-    length = np.linalg.norm(right, axis=-1, keepdims=True)
+    length = exact.norm(right)[..., None]
     right = np.where(length > 1e-9, right / np.maximum(length, 1e-9), [1.0, 0.0, 0.0])
     down = np.cross(forward, right)
-    rotation = np.stack([right, down, forward], axis=-1) @ rotation_about(2, roll)
+    rotation = exact.product(np.stack([right, down, forward], axis=-1), rotation_about(2, roll))
     return rigid(rotation, position)
 
 
@@ -120,7 +121,7 @@ def quaternion_from_matrix(rotation: Array) -> Array:
     )  # 4 q q^T
     best = np.argmax(squares, axis=-1)
     quaternion = np.take_along_axis(rows, best[..., None, None], axis=-2)[..., 0, :]
-    quaternion /= np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    quaternion /= exact.norm(quaternion)[..., None]
     return np.asarray(np.where(quaternion[..., :1] < 0, -quaternion, quaternion))
 
 
@@ -143,7 +144,7 @@ def project(points: Array, camera: Array, distortion: Array | None = None) -> Ar
     plane = points[..., :2] / np.where(depth > 0, depth, np.nan)
     if distortion is not None:
         plane = distort(plane, distortion)
-    return plane @ np.swapaxes(camera[..., :2, :2], -1, -2) + camera[..., None, :2, 2]
+    return np.asarray(exact.dot(plane[..., None, :], camera[..., None, :2, :2]) + camera[..., None, :2, 2])
 
 
 def unproject(pixels: Array, camera: Array, distortion: Array | None = None) -> Array:
@@ -157,5 +158,5 @@ def unproject(pixels: Array, camera: Array, distortion: Array | None = None) -> 
 def frame_about(axis: Array) -> Array:
     """(3, 3) an orthonormal frame as rows: two directions normal to `axis` (3,), and the axis."""
     first = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-    first = first / np.linalg.norm(first)
+    first = first / exact.norm(first)
     return np.stack([first, np.cross(axis, first), axis])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen import exact
 from simgen.camera import Camera
 from simgen.catalogue import World
 from simgen.clutter import Wanted, place_clutter
@@ -202,7 +203,7 @@ class Sampler:
         which = first[model] + np.minimum((face * number[model]).astype(np.int64), number[model] - 1)
         lying = np.take(rests, which, axis=2)  # (3, 4, B, N): contiguous in memory for each entry
         lying[:, 3] *= scale
-        cosine, sine = np.cos(yaw), np.sin(yaw)
+        sine, cosine = exact.sine_cosine(yaw)
         x, y, z = lying
         pose = np.zeros((*model.shape, 4, 4))
         rows = np.moveaxis(pose, (2, 3), (0, 1))
@@ -286,7 +287,7 @@ class Sampler:
 
         return Fixtures(
             shift=each("shift") * np.array([box.moves for box in boxes]).reshape(-1, 3),
-            scale=(1 + np.array([box.grows for box in boxes])) ** each("growth"),
+            scale=exact.power(1 + np.array([box.grows for box in boxes]), each("growth")),
             present=each("presence") >= np.array([box.missing for box in boxes]),
         )
 
@@ -373,7 +374,7 @@ class Sampler:
 
 
 def _unit(vectors: Array) -> Array:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
+    return np.asarray(vectors / exact.norm(vectors)[..., None])
 
 
 def _squares(gap: Array) -> Array:

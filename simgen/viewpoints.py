@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen import exact
 from simgen.camera import Camera, fit_camera, read_camera
 from simgen.catalogue import World
 from simgen.distortion import distort, lens_reach, padded
@@ -45,15 +46,17 @@ def _viewpoint(draw: Draw) -> Array:
 
     azimuth, elevation = angle("azimuth"), angle("elevation")
     aim = draw("aim")
-    away = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], -1)
+    (sine, cosine), (up, flat) = (exact.sine_cosine(one) for one in (azimuth, elevation))
+    away = np.stack([flat * cosine, flat * sine, up], -1)
     position = aim + draw("distance") * away + draw("offset")
-    turn = rotation_about(1, angle("pan")) @ rotation_about(0, -angle("tilt")) @ rotation_about(2, angle("roll"))
-    return np.asarray(look_at(position, aim) @ rigid(turn, np.zeros(3)))
+    turn = exact.product(rotation_about(1, angle("pan")), rotation_about(0, -angle("tilt")))
+    turn = exact.product(turn, rotation_about(2, angle("roll")))
+    return np.asarray(exact.product(look_at(position, aim), rigid(turn, np.zeros(3))))
 
 
 def _optics(draw: Draw, width: int, height: int) -> tuple[Array, Array]:
     """Intrinsics (B, 3, 3) px and lenses (B, 5)."""
-    focal = height / 2 / np.tan(np.radians(draw("fov_deg")[:, 0]) * draw("fov_scale")[:, 0] / 2)
+    focal = height / 2 / exact.tangent(np.radians(draw("fov_deg")[:, 0]) * draw("fov_scale")[:, 0] / 2)
     shift = draw("principal_point") * height
     return intrinsics(focal, (width - 1) / 2 + shift[:, 0], (height - 1) / 2 + shift[:, 1]), draw("distortion")
 
