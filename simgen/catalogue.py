@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from simgen import exact
 from simgen.errors import ConfigError, SceneError
 from simgen.geometry import Array
 from simgen.resources import resource_folder
@@ -198,7 +199,7 @@ def load_block_set(path: Path) -> tuple[Solid, ...]:
             if axis is not None:
                 if not axis.any():
                     raise SceneError(f"{path}: {where}: axis: got [0, 0, 0]; expected a direction")
-                axis = axis / np.linalg.norm(axis)
+                axis = axis / exact.norm(axis)
             if not isinstance(block["mesh"], str):
                 raise SceneError(f"{path}: {where}: mesh: got {block['mesh']!r}; expected the name of a mesh file")
             solid = load_solid(str(name), _resolve(path, block["mesh"]), scale, axis)

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen import exact
+
 Array = NDArray[np.float64]
 
 COEFFICIENTS = 9
@@ -92,7 +94,7 @@ def lens_reach(distortion: Array) -> float:
     k1, k2, p, q, k3, k4, k5, k6, fisheye = padded(distortion)
     if fisheye:
         angle = _first_root([9 * q, 7 * p, 5 * k2, 3 * k1, 1.0])  # p and q are its k3 and k4
-        return float(np.tan(angle)) if angle < np.pi / 2 else np.inf
+        return float(exact.tangent(angle)) if angle < np.pi / 2 else np.inf
     if not (k4 or k5 or k6):
         return _first_root([7 * k3, 5 * k2, 3 * k1, 1.0])
     above, below = np.array([k3, k2, k1, 1.0]), np.array([k6, k5, k4, 1.0])
@@ -111,7 +113,7 @@ def bend(x: Any, y: Any, lens: Any, library: Any) -> tuple[Any, Any]:
     if not bool((fisheye > 0).any()):
         return seen_x, seen_y
     r = library.sqrt(r2 + 1e-300 if library is np else r2.clamp_min(1e-30))
-    angle = library.arctan(r)
+    angle = exact.arctan(r) if library is np else library.arctan(r)
     share = _shown_at(angle, lens) / r
     return library.where(fisheye > 0, x * share, seen_x), library.where(fisheye > 0, y * share, seen_y)
 
@@ -147,7 +149,7 @@ def straighten(x: Any, y: Any, lens: Any, library: Any, start: tuple[Any, Any] |
         square = angle * angle
         rise = 1 + square * (3 * k1 + square * (5 * k2 + square * (7 * p1 + square * 9 * p2)))
         angle = angle - (_shown_at(angle, lens) - r) / rise
-    share = library.tan(angle) / r
+    share = (exact.tangent(angle) if library is np else library.tan(angle)) / r
     return library.where(fisheye > 0, x * share, flat_x), library.where(fisheye > 0, y * share, flat_y)
 
 
@@ -168,23 +170,23 @@ def _halved(points: Array, lens: Array) -> Array:
     unique, which = np.unique(lens, axis=0, return_inverse=True)
     reach = np.array([lens_reach(row) for row in unique])[which.reshape(-1)]
     fisheye = lens[:, 8] > 0
-    columns, radius = list(lens.T), np.linalg.norm(points, axis=1)
+    columns, radius = list(lens.T), exact.norm(points)
     # Bisection of the ray's angle from the axis, which is finite even if the radius is not.
-    low, high = np.zeros(len(points)), np.arctan(reach) - 1e-9
+    low, high = np.zeros(len(points)), exact.arctan(reach) - 1e-9
     radial = [*columns[:2], np.where(fisheye, columns[2], 0), np.where(fisheye, columns[3], 0), *columns[4:]]
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        shown = np.where(fisheye, _shown_at(middle, radial), bend(np.tan(middle), 0 * middle, radial, np)[0])
+        shown = np.where(fisheye, _shown_at(middle, radial), bend(exact.tangent(middle), 0 * middle, radial, np)[0])
         low, high = np.where(shown < radius, middle, low), np.where(shown < radius, high, middle)
-    flat = points * (np.tan((low + high) / 2) / np.maximum(radius, 1e-300))[:, None]
+    flat = points * (exact.tangent((low + high) / 2) / np.maximum(radius, 1e-300))[:, None]
     if not np.any(lens[:, 2:4] * ~fisheye[:, None]):
         return np.asarray(flat)
     # The tangential part is small: Newton's method converges from the radial solution, except near lens_reach.
     with np.errstate(all="ignore"):
         start = (flat[:, 0], flat[:, 1])
-        exact = np.stack(straighten(points[:, 0], points[:, 1], columns, np, start), -1)
-        misses = [np.linalg.norm(distort(tried[:, None], lens)[:, 0] - points, axis=1) for tried in (flat, exact)]
-    return np.asarray(np.where((misses[1] < misses[0])[:, None], exact, flat))
+        solved = np.stack(straighten(points[:, 0], points[:, 1], columns, np, start), -1)
+        misses = [exact.norm(distort(tried[:, None], lens)[:, 0] - points) for tried in (flat, solved)]
+    return np.asarray(np.where((misses[1] < misses[0])[:, None], solved, flat))
 
 
 def _first_root(polynomial: Any) -> float:

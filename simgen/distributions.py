@@ -181,8 +181,8 @@ class Cap:
 
     def support(self) -> tuple[Array, Array]:
         axis = np.array(self.axis) / exact.norm(np.array(self.axis, dtype=np.float64))
-        away, angle = np.arccos(np.clip(axis, -1, 1)), math.radians(self.angle_deg)
-        return np.cos(np.minimum(away + angle, np.pi)), np.cos(np.maximum(away - angle, 0))
+        away, angle = exact.arccos(np.clip(axis, -1, 1)), math.radians(self.angle_deg)
+        return exact.cosine(np.minimum(away + angle, np.pi)), exact.cosine(np.maximum(away - angle, 0))
 
 
 def parse(leaf: Any, path: str, dim: int = 1) -> Distribution:

@@ -149,7 +149,9 @@ def project(points: Array, camera: Array, distortion: Array | None = None) -> Ar
 
 def unproject(pixels: Array, camera: Array, distortion: Array | None = None) -> Array:
     """Rays (..., P, 3) in the camera frame, with z = 1, through `pixels` (..., P, 2)."""
-    plane = (pixels - camera[..., None, :2, 2]) @ np.swapaxes(np.linalg.inv(camera[..., :2, :2]), -1, -2)
+    plane = exact.dot(
+        (pixels - camera[..., None, :2, 2])[..., None, :], np.linalg.inv(camera[..., :2, :2])[..., None, :, :]
+    )
     if distortion is not None:
         plane = undistort(plane, distortion)
     return np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], -1)

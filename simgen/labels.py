@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen import exact
 from simgen.catalogue import World
 from simgen.geometry import Array, inverse, project, transform_points
 from simgen.render import Frames
@@ -51,7 +52,7 @@ def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]
         labels = []
         for slot in slots:
             solid, scale = world.solids[blocks.model[row, slot]], float(blocks.scale[row, slot])
-            pose = camera_from_world @ blocks.world_from_block[row, slot]
+            pose = exact.product(camera_from_world, blocks.world_from_block[row, slot])
             outline = silhouette(solid, scale, pose, *lens, cameras.width, cameras.height)
             visible = all_slots[row] == slot
             inside = outline.mask(cameras.width, cameras.height)

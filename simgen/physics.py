@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen import exact
 from simgen.catalogue import World
 from simgen.engine import load_pybullet
 from simgen.errors import PlacementError
@@ -81,9 +82,9 @@ def stack(scenes: Scenes, world: World) -> Scenes:
         unit = _unit(scenes, row, world)
         for slot in np.flatnonzero(scenes.blocks.present[row]):
             pose = poses[row, slot]
-            corners = _corners(scenes, row, slot, world) @ pose[:3, :3].T
-            center, radius = pose[:2, 3].copy(), float(np.linalg.norm(corners[:, :2], axis=1).max())
-            tops = [top for middle, reach, top in placed if np.linalg.norm(middle - center) < reach + radius]
+            corners = exact.product(_corners(scenes, row, slot, world), pose[:3, :3].T)
+            center, radius = pose[:2, 3].copy(), float(exact.norm(corners[:, :2]).max())
+            tops = [top for middle, reach, top in placed if exact.norm(middle - center) < reach + radius]
             pose[2, 3] = max(pose[2, 3], max(tops, default=0.0) + GAP * unit - corners[:, 2].min())
             placed.append((center, radius, float(pose[2, 3] + corners[:, 2].max())))
     return replace(scenes, blocks=replace(scenes.blocks, world_from_block=poses))
@@ -131,12 +132,12 @@ def _fall(scenes: Scenes, row: int, slots: Ints, world: World) -> tuple[Bools, A
             for k in np.flatnonzero(left):
                 p.removeBody(bodies[k], physicsClientId=client)
             kept &= ~left
-            shift = np.linalg.norm(poses[:, :3, 3] - before[:, :3, 3], axis=1)
-            turn = np.linalg.norm(poses[:, :3, :3] - before[:, :3, :3], axis=(1, 2)) / np.sqrt(2)
+            shift = exact.norm(poses[:, :3, 3] - before[:, :3, 3])
+            turn = exact.norm((poses[:, :3, :3] - before[:, :3, :3]).reshape(-1, 9)) / np.sqrt(2)
             motion = float(np.max([shift, turn], initial=0.0)) / span
             if motion < CALM and engine is RESTING:
                 poses[:, :3, 3] *= unit
-                return kept, poses @ middles
+                return kept, exact.product(poses, middles)
             engine = RESTING if motion < CALM * SLOW else FALLING
         return None
     finally:
@@ -168,7 +169,7 @@ def _build(p: Any, client: int, scenes: Scenes, row: int, slots: Ints, world: Wo
             shape = p.createCollisionShape(
                 p.GEOM_MESH, vertices=corners, meshScale=[scale / unit] * 3, physicsClientId=client
             )
-        pose = scenes.blocks.world_from_block[row, slot] @ rigid(np.eye(3), middle)
+        pose = exact.product(scenes.blocks.world_from_block[row, slot], rigid(np.eye(3), middle))
         w, x, y, z = quaternion_from_matrix(pose[:3, :3])
         mass, place = solid.hull.volume * (scale / unit) ** 3, pose[:3, 3] / unit
         bodies.append(

@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
+from simgen import exact
 from simgen.draws import block_words, philox
 from simgen.jpeg import compress_batch
 from simgen.scene import Sensor, take
@@ -178,7 +178,7 @@ def _blur_kernel(radius: float, length: float, angle: float) -> NDArray[np.float
     Edges are antialiased over a pixel. A disk with a radius of less than half a pixel is a point."""
     disk_reach, line_reach = max(0, math.ceil(radius - 0.5)), math.ceil(length / 2 + 0.5) if length > 0 else 0
     v, u = np.mgrid[-disk_reach : disk_reach + 1.0, -disk_reach : disk_reach + 1.0]
-    disk = (radius + 0.5 - np.hypot(u, v)).clip(0, 1)
+    disk = (radius + 0.5 - np.sqrt(u**2 + v**2)).clip(0, 1)
     v, u = np.mgrid[-line_reach : line_reach + 1.0, -line_reach : line_reach + 1.0]
     along, across = u * math.cos(angle) + v * math.sin(angle), v * math.cos(angle) - u * math.sin(angle)
     # A line shorter than a pixel has sharper ends, so that the kernel is continuous in `length` at 0.
@@ -208,4 +208,4 @@ def normal_field(seeds: NDArray[np.int64], n: int, xp: Any = np, **on: Any) -> A
 def _quantiles() -> NDArray[np.float32]:
     """(65536,) normal quantiles at the centers of equal bins, a table for 16-bit random numbers. 8-bit pixels need no
     finer resolution."""
-    return np.asarray(ndtri((np.arange(65536) + 0.5) / 65536), dtype=np.float32)
+    return np.asarray(exact.normal_quantile((np.arange(65536) + 0.5) / 65536), dtype=np.float32)

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
+from simgen import exact
 from simgen.distortion import lens_reach
-from simgen.geometry import NEAR, Array, project
+from simgen.geometry import NEAR, Array, project, transform_points
 from simgen.shapes.solids import Solid
 
 Box = tuple[int, int, int, int]  # [u, v, width, height] px, all -1 where empty
@@ -53,7 +54,7 @@ def silhouette(
 ) -> Silhouette:
     """The silhouette of `solid` times `scale` at `camera_from_block` (4, 4) m in a picture of `width` x `height` px, with
     the intrinsics `camera` (3, 3) px and the lens `distortion` of distortion.py."""
-    vertices = solid.vertices * scale @ camera_from_block[:3, :3].T + camera_from_block[:3, 3]
+    vertices = transform_points(camera_from_block, solid.vertices * scale)
     corners = vertices[solid.triangles]
     faces = [_before_camera(corners.reshape(-1, 3, 3))] if solid.convex else [_before_camera(c[None]) for c in corners]
     lens = (distortion, lens_reach(distortion)) if np.any(distortion) else None  # once: a scan has 20,000 faces
@@ -97,7 +98,7 @@ def _outline(points: Array, camera: Array, lens: tuple[Array, float] | None) -> 
     edges = (hull + steps * (np.roll(hull, -1, axis=0) - hull)).transpose(1, 0, 2).reshape(-1, 2)
     plane = (edges - camera[:2, 2]) / np.diag(camera)[:2]
     # Beyond lens_reach the distortion formula would map points back into the picture.
-    radius = np.linalg.norm(plane, axis=1, keepdims=True)
+    radius = exact.norm(plane)[:, None]
     plane = plane * np.minimum(1, reach / np.maximum(radius, 1e-12))
     return project(np.concatenate([plane, np.ones((len(plane), 1))], 1), camera, distortion)
 

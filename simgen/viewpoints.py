@@ -130,7 +130,7 @@ def _check_lenses(cameras: Cameras, seed: int, index: NDArray[np.int64], file: s
     """Every pixel must have a ray: the picture's corners must be within the lens's reach."""
     focal, center = cameras.intrinsics[:, [0, 1], [0, 1]], cameras.intrinsics[:, :2, 2]
     far = np.maximum(center, [cameras.width - 1, cameras.height - 1] - center) / focal
-    corner = np.hypot(far[:, 0], far[:, 1])
+    corner = exact.norm(far)
     # The reach of a lens is the solution of an equation. Most lenses are clearly monotonic to well beyond the corners.
     full = padded(cameras.distortion)
     k1, k2, _, _, k3 = full[:, :5].T

@@ -9,6 +9,7 @@ import numpy as np
 import warp as wp
 from numpy.typing import NDArray
 
+from simgen import exact
 from simgen.catalogue import World
 from simgen.geometry import Array
 from simgen.render.kernels.device import BOX, Light, Material, Part, Scene
@@ -99,11 +100,11 @@ class Shapes:
 
 def _metric(body: Body) -> float:
     """How long a unit of excess over the radius of a quadric is, at least, in the unit of the body's coordinates."""
-    x, y, up = 1 / np.linalg.norm(body.frame[:, :3], axis=1)
+    x, y, up = 1 / exact.norm(body.frame[:, :3])
     across = min(x, y)
     if body.curve[2] > 0:  # an ellipsoid
         return float(min(across, up))
-    return float(across / np.hypot(1, body.curve[1] * across / up))
+    return float(across / np.sqrt(1 + (body.curve[1] * across / up) ** 2))
 
 
 def _bodies_of(solid: Solid) -> list[Body]:
@@ -207,15 +208,15 @@ def _parts(
     inverse = np.swapaxes(turn, 1, 2) / size[:, None, None]
     parts = shapes.rows[numbers]
     parts["world"][:, :, :3] = inverse
-    parts["world"][:, :, 3] = -np.einsum("nij,nj->ni", inverse, at)
-    parts["eye"] = np.einsum("nij,nj->ni", inverse, scenes.cameras.world_from_camera[rows, :3, 3] - at)
+    parts["world"][:, :, 3] = -exact.dot(inverse, at[:, None])
+    parts["eye"] = exact.dot(inverse, (scenes.cameras.world_from_camera[rows, :3, 3] - at)[:, None])
     parts["scale"] = size
     parts["material"], parts["slot"] = np.concatenate(material), np.concatenate(slot)
     radius, sides = shapes.radius[numbers] * size, np.concatenate(bounds)
     boxes = np.isfinite(sides[:, 0])
     parts["low"][boxes], parts["high"][boxes] = -sides[boxes] / 2, sides[boxes] / 2
-    radius[boxes] = np.linalg.norm(sides[boxes], axis=1) / 2
-    middle = np.einsum("nij,nj->ni", turn, shapes.center[numbers] * size[:, None]) + at
+    radius[boxes] = exact.norm(sides[boxes]) / 2
+    middle = exact.dot(turn, (shapes.center[numbers] * size[:, None])[:, None]) + at
     spheres = np.concatenate([middle, radius[:, None] * 1.001], 1).astype(np.float32)
     return parts, spheres, np.bincount(rows, minlength=len(scenes))
 
@@ -231,7 +232,7 @@ def _lights(scenes: Scenes, world: World) -> tuple[Rows, NDArray[np.int64]]:
     middle = np.array([*world.table.center[:2], 0.0])
     helper = np.where(np.abs(direction[..., 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
     across = np.cross(direction, helper)
-    across /= np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-12)
+    across /= np.maximum(exact.norm(across)[..., None], 1e-12)
     size = np.where(wide, lights.size, 0.0)
     light = lights.color * lights.intensity[..., None]
     rows = np.zeros(present.shape, _LIGHT)
@@ -269,7 +270,7 @@ def _materials(scenes: Scenes, pool: Pool, pictures: int) -> Rows:
         rows[name] = getattr(look, name)
     rows["texture"], rows["sides"] = look.texture, look.sides
     rows["color"], rows["color2"] = decode(look.color), decode(look.color2)
-    rows["cosine"], rows["sine"] = np.cos(look.angle), np.sin(look.angle)
+    rows["sine"], rows["cosine"] = exact.sine_cosine(look.angle)
     hashed = hashed_pattern(look.pattern)
     rows["low"], rows["high"], rows["hash"] = hashed & 0xFFFFFF, hashed >> 24 & 0xFFFFFF, hashed & 0xFFFF
     rows["layer"], rows["grime_layer"] = -1, 0

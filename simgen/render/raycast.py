@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
+from simgen import exact
 from simgen.catalogue import World
 from simgen.command.progress import announce
 from simgen.distortion import padded
@@ -86,7 +87,7 @@ class RaycastRenderer:
         self._tables, self._bodies, self._pictures = device.Tables(), device.Bodies(), device.Pictures()
         self._pictures.lattice = self._array(lattice(), float)
         turn = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
-        self._tables.circle = self._array(np.stack([np.cos(turn), np.sin(turn)], 1), wp.vec2)
+        self._tables.circle = self._array(np.stack(exact.sine_cosine(turn)[::-1], 1), wp.vec2)
         self._pictures.linear = self._array(decode(np.arange(256) / 255), float)
         room = world.room
         self._tables.room_low = wp.vec3(*room.low, room.floor)

@@ -8,7 +8,8 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from simgen.geometry import Array, rigid, rotation_between
+from simgen import exact
+from simgen.geometry import Array, rigid, rotation_between, transform_points
 from simgen.shapes.solids import Mesh, Solid, box_mapping, face_numbers, hull_triangles, make_solid
 
 POLYTOPE, QUADRIC, CAPSULE, MESH = range(4)  # what closes a body beside its planes
@@ -51,10 +52,10 @@ class Body:
     def radius(self) -> float:
         """The radius of a sphere about `center` that holds the body."""
         if self.kind == CAPSULE:
-            return float(np.linalg.norm(self.frame[1, :3] - self.frame[0, :3]) / 2 + self.curve[0])
+            return float(exact.norm(self.frame[1, :3] - self.frame[0, :3]) / 2 + self.curve[0])
         if self.kind in (POLYTOPE, MESH) and len(self.vertices):
-            return float(np.linalg.norm(self.vertices - self.center, axis=1).max())
-        return float(np.linalg.norm(self.high - self.low) / 2)
+            return float(exact.norm(self.vertices - self.center).max())
+        return float(exact.norm(self.high - self.low) / 2)
 
     @cached_property
     def mesh(self) -> Mesh:
@@ -78,7 +79,7 @@ class Body:
 
 def body_of(solid: Solid, pose: Array = _EYE, tone: float | None = None) -> Body:
     """The Body of `solid` at `pose` (4, 4) in the frame of an object, or in its own frame."""
-    vertices = solid.vertices @ pose[:3, :3].T + pose[:3, 3]
+    vertices = transform_points(pose, solid.vertices)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     if not solid.convex:
         face = face_numbers(solid.mesh.normals, solid.slabs)
@@ -87,7 +88,7 @@ def body_of(solid: Solid, pose: Array = _EYE, tone: float | None = None) -> Body
     rows, numbers = [], []
     for k, (x, y, z, least, most) in enumerate(solid.slabs):
         normal = np.array([x, y, z])
-        along = solid.vertices @ normal
+        along = exact.dot(solid.vertices, normal)
         rows.append([*normal, most])
         numbers.append(2 * k + 1)
         if (solid.quadric is None and abs(along.min() - least) < 1e-6 * solid.diameter) or (
@@ -98,16 +99,16 @@ def body_of(solid: Solid, pose: Array = _EYE, tone: float | None = None) -> Body
     planes = np.zeros((0, 4)) if solid.sphere else np.array(rows, dtype=np.float64)
     face = np.array([] if solid.sphere else numbers, dtype=np.int64)
     turned = planes.copy()
-    turned[:, :3] = planes[:, :3] @ pose[:3, :3].T
-    turned[:, 3] += turned[:, :3] @ pose[:3, 3]
+    turned[:, :3] = exact.product(planes[:, :3], pose[:3, :3].T)
+    turned[:, 3] += exact.dot(turned[:, :3], pose[:3, 3])
     if solid.quadric is None:
         return Body(POLYTOPE, turned, face, low, high, vertices=vertices, triangles=solid.triangles, tone=tone)
     scale = pose[:3, :3].T / solid.size[:, None]
-    frame = np.concatenate([scale, -(scale @ pose[:3, 3])[:, None]], axis=1)
+    frame = np.concatenate([scale, -exact.dot(scale, pose[:3, 3])[:, None]], axis=1)
     curve = np.array(solid.quadric)
     if solid.shape == "cone":  # the half-space of its base alone leaves the mirrored cone above the tip
-        top = pose[:3, :3] @ _UP
-        turned = np.concatenate([turned, [[*top, top @ pose[:3, 3] + solid.size[2] / 2]]])
+        top = exact.dot(pose[:3, :3], _UP)
+        turned = np.concatenate([turned, [[*top, exact.dot(top, pose[:3, 3]) + solid.size[2] / 2]]])
         face = np.append(face, -1)
     if solid.shape in ("cylinder", "sphere"):  # the exact bounds of the curved surface, not of its approximation
         reach = _reach(solid, pose)
@@ -119,8 +120,8 @@ def _reach(solid: Solid, pose: Array) -> Array:
     """(3,) half the bounding box of a cylinder or ellipsoid about its middle, along the axes of the frame of `pose`."""
     half, turn = solid.size / 2, pose[:3, :3]
     if solid.shape == "sphere":
-        return np.sqrt((turn * half) ** 2 @ np.ones(3))
-    return np.asarray(np.sqrt((turn[:, :2] * half[:2]) ** 2 @ np.ones(2)) + np.abs(turn[:, 2]) * half[2])
+        return exact.norm(turn * half)
+    return np.asarray(exact.norm(turn[:, :2] * half[:2]) + np.abs(turn[:, 2]) * half[2])
 
 
 def make_body(

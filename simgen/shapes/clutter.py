@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from simgen import exact
 from simgen.draws import Draws
 from simgen.geometry import Array, rotation_about
 from simgen.shapes import desk
@@ -31,9 +32,9 @@ def object_of(kind: str, variant: int) -> tuple[Body, ...]:
 def extent_of(bodies: tuple[Body, ...]) -> tuple[float, float, float, float]:
     """Half the bounding box of a unit object in X, Y and Z, and the radius of a sphere about its middle that holds it."""
     half = np.max([body.high for body in bodies], axis=0)
-    reach = max(float(np.linalg.norm(body.center)) + body.radius for body in bodies)
+    reach = max(float(exact.norm(body.center)) + body.radius for body in bodies)
     x, y, z = half.tolist()
-    return x, y, z, min(reach, float(np.linalg.norm(half)))
+    return x, y, z, min(reach, float(exact.norm(half)))
 
 
 def resting(points: Array, which: float = 0.0) -> Body:
@@ -43,13 +44,13 @@ def resting(points: Array, which: float = 0.0) -> Body:
     rests = rests_of(solid.planes, solid.center_of_mass, None, solid.diameter)
     rests = rests[np.argsort(-np.round(rests[:, 2, 2], 6), kind="stable")]
     turn = rests[int(which * len(rests))][:3, :3]
-    return make_polytope(hull.vertices @ turn.T)
+    return make_polytope(exact.product(hull.vertices, turn.T))
 
 
 def _polytope(dice: Dice) -> list[Body]:
     corners = dice.whole(5, 14)
     points = np.array([[dice.between(-1, 1) for _ in range(3)] for _ in range(corners)])
-    reach = np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 0.3)
+    reach = np.maximum(exact.norm(points)[:, None], 0.3)
     outward = points / reach if dice.chance(0.6) else points  # on a sphere, all corners are corners of the hull
     return [resting(outward * [1, dice.between(0.4, 1), dice.between(0.3, 1)], dice.between(0, 1))]
 
@@ -215,14 +216,14 @@ def _cable(dice: Dice) -> list[Body]:
     s = (np.arange(count) + 0.5) / count
     turn, wave, wave2 = dice.between(-1, 1) * 5, dice.between(0, 2.2), dice.between(0, 1.2)
     phase, phase2 = dice.between(0, 6.28), dice.between(0, 6.28)
-    heading = turn * s + wave * np.sin(6.28 * s + phase) + wave2 * np.sin(15 * s + phase2)
-    steps = np.stack([np.cos(heading), np.sin(heading), np.zeros(count)], axis=1) * (10 / count)
+    heading = turn * s + wave * exact.sine(6.28 * s + phase) + wave2 * exact.sine(15 * s + phase2)
+    steps = np.stack([exact.cosine(heading), exact.sine(heading), np.zeros(count)], axis=1) * (10 / count)
     points = np.insert(np.cumsum(steps, axis=0), 0, 0, axis=0) + np.array([0, 0, radius])
     bodies = chain(points, radius, tone=dice.pick(None, 0.0, 0.0))
     for end, angle in ((0, heading[0]), (-1, heading[-1])):
         if dice.chance(0.5):
             length = dice.between(0.6, 1.2)
-            out = np.array([np.cos(angle), np.sin(angle), 0]) * (length / 2 if end else -length / 2)
+            out = np.array([exact.cosine(angle), exact.sine(angle), 0]) * (length / 2 if end else -length / 2)
             size = (length, radius * 5, radius * 2.4)
             bodies.append(part("box", size, points[end] + out + [0, 0, radius * 0.2], rotation_about(2, angle), tone=1))
     return bodies

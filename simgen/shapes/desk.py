@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from simgen import exact
 from simgen.geometry import Array, rotation_about
 from simgen.shapes.bodies import Body
 from simgen.shapes.dice import Dice
@@ -137,12 +138,12 @@ def hand(dice: Dice) -> list[Body]:
     side = (wide / 2 - thick) * 0.8
     root = np.array([0.2, side, -0.02])
     out, down = dice.between(0.4, 1.1), dice.between(0.1, 0.6)
-    joint = root + 0.5 * np.array([np.cos(out), np.sin(out), -down * 0.5])
+    joint = root + 0.5 * np.array([exact.cosine(out), exact.sine(out), -down * 0.5])
     inward = out - dice.between(0.0, 0.9)
-    tip = joint + 0.38 * np.array([np.cos(inward), np.sin(inward), -down])
+    tip = joint + 0.38 * np.array([exact.cosine(inward), exact.sine(inward), -down])
     bodies += chain(np.array([root, joint, tip]), [thick * 1.1, thick * 0.95], skin)
     arm, rise = dice.between(0.7, 2.0), dice.between(-0.05, 0.5)
-    end = np.array([-arm * np.cos(rise), 0, arm * np.sin(rise)])
+    end = np.array([-arm * exact.cosine(rise), 0, arm * exact.sine(rise)])
     wrist = np.array([0.0, 0, 0])
     bodies += chain(np.array([wrist, end]), thick * 2.2, skin)
     if dice.chance(0.6):  # a sleeve, with the texture of the material
@@ -157,7 +158,9 @@ def hand(dice: Dice) -> list[Body]:
 def _finger(knuckle: Array, length: float, curl: float, turn: float, thick: float, tone: float) -> list[Body]:
     points, pitch = [knuckle], 0.3 * curl
     for share in (0.45, 0.3, 0.25):
-        step = np.array([np.cos(pitch) * np.cos(turn), np.cos(pitch) * np.sin(turn), -np.sin(pitch)])
+        step = np.array(
+            [exact.cosine(pitch) * exact.cosine(turn), exact.cosine(pitch) * exact.sine(turn), -exact.sine(pitch)]
+        )
         points.append(points[-1] + share * length * step)
         pitch += curl
     return chain(np.array(points), [thick, thick * 0.9, thick * 0.8], tone)

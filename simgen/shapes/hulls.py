@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, cKDTree
 from scipy.spatial.distance import cdist
 
+from simgen import exact
 from simgen.geometry import Array, rigid, rotation_between
 
 _SAME_PLANE = 1e-3  # between unit normals, and between offsets in diameters: two facets of one plane
@@ -43,7 +44,7 @@ def _owners(hull: ConvexHull, diameter: float) -> NDArray[np.int64]:
     # Most facets of a finely meshed round side are not coplanar with any neighbor.
     beside = hull.neighbors  # (F, 3)
     bend = np.linalg.norm(equations[beside, :3] - equations[:, None, :3], axis=2) > _SAME_PLANE
-    rise = np.einsum("fnvk,fk->fnv", corners[beside], equations[:, :3]) + equations[:, 3, None, None]
+    rise = exact.dot(corners[beside], equations[:, None, None, :3]) + equations[:, 3, None, None]
     alone = np.all(bend & (np.abs(rise).max(axis=2) > _ON_PLANE * diameter), axis=1)
     alone &= ~np.isin(np.arange(len(alone)), beside[~alone])
     owner = np.where(alone, np.arange(len(alone)), -1)
@@ -54,7 +55,7 @@ def _owners(hull: ConvexHull, diameter: float) -> NDArray[np.int64]:
         near = near[owner[near] < 0]
         offset = np.abs(equations[near, 3] - equations[facet, 3]) < _SAME_PLANE * diameter
         same = offset & (np.linalg.norm(equations[near, :3] - equations[facet, :3], axis=1) < _SAME_PLANE)
-        height = np.abs(corners[near] @ equations[facet, :3] + equations[facet, 3]).max(axis=1)
+        height = np.abs(exact.dot(corners[near], equations[facet, :3]) + equations[facet, 3]).max(axis=1)
         owner[near[same | (height < _ON_PLANE * diameter)]] = facet
         owner[facet] = facet
     return owner
@@ -67,7 +68,9 @@ def corners_of(hull: ConvexHull, planes: Array, diameter: float) -> NDArray[np.i
     meets = np.unique(np.stack([hull.simplices.ravel(), np.repeat(_owners(hull, diameter), 3)], axis=1), axis=0)
     touched = np.bincount(meets[:, 0], minlength=len(hull.points))[vertices]
     for k in np.flatnonzero(touched < 3):  # its facets may be slivers that were assigned to other planes
-        touched[k] = (np.abs(planes[:, :3] @ hull.points[vertices[k]] - planes[:, 3]) < _ON_PLANE * diameter).sum()
+        touched[k] = (
+            np.abs(exact.dot(planes[:, :3], hull.points[vertices[k]]) - planes[:, 3]) < _ON_PLANE * diameter
+        ).sum()
     corners = vertices[touched >= 3]
     if len(corners) == len(vertices):
         return vertices
@@ -87,20 +90,20 @@ def rests_of(planes: Array, mass: Array, axis: Array | None, diameter: float) ->
     """
     found: list[tuple[float, Array]] = []
     seen: list[float] = []
-    feet = mass + planes[:, :3] * (planes[:, 3] - planes[:, :3] @ mass)[:, None]
+    feet = mass + planes[:, :3] * (planes[:, 3] - exact.dot(planes[:, :3], mass))[:, None]
     # A few planes rule out most facets; only the others are compared with all planes.
     few = planes[np.unique(np.linspace(0, len(planes) - 1, 64).astype(int))]
-    likely = (feet @ few[:, :3].T - few[:, 3]).max(axis=1) < _CARRIED * diameter
+    likely = (exact.product(feet, few[:, :3].T) - few[:, 3]).max(axis=1) < _CARRIED * diameter
     for k in sorted(np.flatnonzero(likely), key=lambda k: (planes[k, 2], *planes[k, :3])):
         normal, offset = planes[k, :3], planes[k, 3]
-        foot = mass + normal * (offset - normal @ mass)
-        beyond = planes[:, :3] @ foot - planes[:, 3]
+        foot = mass + normal * (offset - exact.dot(normal, mass))
+        beyond = exact.dot(planes[:, :3], foot) - planes[:, 3]
         beyond[k] = -np.inf
         # The projected center of mass lies on this facet if it is inside every other half-space.
         if beyond.max() > -_CARRIED * diameter:
             continue
         if axis is not None:
-            tilt = float(normal @ axis)
+            tilt = float(exact.dot(normal, axis))
             if any(abs(tilt - other) < _SAME_TILT for other in seen):
                 continue
             seen.append(tilt)

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from simgen import exact
 from simgen.geometry import Array, rotation_about, rotation_between
 from simgen.shapes.bodies import CAPSULE, QUADRIC, Body, make_body, make_capsule
 from simgen.shapes.solids import SEGMENTS
@@ -22,19 +23,19 @@ def mapped(body: Body, matrix: Array, shift: Point = (0.0, 0.0, 0.0), tone: floa
     """The image of `body` under x -> matrix x + shift with the color `tone`; `matrix` (3, 3) may scale the axes unequally,
     except for a capsule, which it may scale as a whole and turn only."""
     shift = np.asarray(shift, dtype=np.float64)
-    vertices = body.vertices @ matrix.T + shift
+    vertices = exact.product(body.vertices, matrix.T) + shift
     if body.kind == CAPSULE:
-        a, b = body.frame[:2, :3] @ matrix.T + shift
-        return make_capsule(a, b, float(body.curve[0]) * float(np.cbrt(np.linalg.det(matrix))), tone)
-    back = np.linalg.inv(matrix)
-    normals = body.planes[:, :3] @ back  # a normal is mapped by the inverse's transpose
-    ends = body.planes[:, 3] + normals @ shift
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
+        a, b = exact.product(body.frame[:2, :3], matrix.T) + shift
+        return make_capsule(a, b, float(body.curve[0]) * float(exact.norm(matrix[:, 0])), tone)
+    back = _inverse(matrix)
+    normals = exact.product(body.planes[:, :3], back)  # a normal is mapped by the inverse's transpose
+    ends = body.planes[:, 3] + exact.dot(normals, shift)
+    length = exact.norm(normals)[:, None]
     planes = np.concatenate([normals / length, ends[:, None] / length], axis=1) if len(normals) else body.planes
     frame = body.frame
     if body.kind == QUADRIC:
-        linear = frame[:, :3] @ back
-        frame = np.concatenate([linear, frame[:, 3:] - (linear @ shift)[:, None]], axis=1)
+        linear = exact.product(frame[:, :3], back)
+        frame = np.concatenate([linear, frame[:, 3:] - exact.dot(linear, shift)[:, None]], axis=1)
         low, high = _reach(frame, body.curve)
     else:
         low, high = vertices.min(axis=0), vertices.max(axis=0)
@@ -43,15 +44,22 @@ def mapped(body: Body, matrix: Array, shift: Point = (0.0, 0.0, 0.0), tone: floa
 
 def _reach(frame: Array, curve: Array) -> tuple[Array, Array]:
     """The bounding box of a quadric between its ends at z = -1/2 and 1/2, or of the ellipsoid if it is one."""
-    matrix = np.linalg.inv(frame[:, :3])
-    middle = -matrix @ frame[:, 3]
+    matrix = _inverse(frame[:, :3])
+    middle = -exact.dot(matrix, frame[:, 3])
     a, b, c = curve
     if c > 0:
-        half = a * np.linalg.norm(matrix, axis=1)
+        half = a * exact.norm(matrix)
         return middle - half, middle + half
-    across, along = np.linalg.norm(matrix[:, :2], axis=1), matrix[:, 2] / 2
+    across, along = exact.norm(matrix[:, :2]), matrix[:, 2] / 2
     ends = [(middle - along, (a - b / 2) * across), (middle + along, (a + b / 2) * across)]
     return np.min([p - half for p, half in ends], axis=0), np.max([p + half for p, half in ends], axis=0)
+
+
+def _inverse(matrix: Array) -> Array:
+    """The inverse of `matrix` (3, 3), by its cofactors."""
+    a, b, c = matrix
+    columns = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
+    return np.asarray(columns / exact.dot(a, columns[:, 0]))
 
 
 @cache
@@ -74,16 +82,16 @@ def standing(shape: str, size: Point, at: Point = (0, 0, 0), yaw: float = 0.0, t
 def rod(shape: str, a: Point, b: Point, width: float, depth: float | None = None, tone: float | None = None) -> Body:
     """A shape whose z axis goes from `a` to `b`, `width` across and `depth` (else `width`) the other way."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    length = float(np.linalg.norm(b - a))
+    length = float(exact.norm(b - a))
     size = np.array([width, width if depth is None else depth, length])
     return mapped(_unit(shape), upright(b - a) * size, (a + b) / 2, tone)
 
 
 def upright(direction: Array) -> Array:
     """The rotation (3, 3) that turns +Z toward `direction` (3,) by the shortest way, but keeps +Y level where it can."""
-    z = direction / np.linalg.norm(direction)
+    z = direction / exact.norm(direction)
     level = np.cross(_UP, z)
-    length = np.linalg.norm(level)
+    length = exact.norm(level)
     if length < 1e-6:
         return rotation_between(_UP, z)
     y = level / length
@@ -94,7 +102,7 @@ def upright(direction: Array) -> Array:
 def _frustum(ratio: float) -> Body:
     """A cone of diameter 1 and height 1, cut off where its diameter is `ratio`."""
     angle = 2 * np.pi * np.arange(SEGMENTS) / SEGMENTS
-    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1) / 2
+    ring = np.stack([exact.cosine(angle), exact.sine(angle)], axis=1) / 2
     vertices = np.concatenate([np.insert(ring, 2, -0.5, axis=1), np.insert(ring * ratio, 2, 0.5, axis=1)])
     curve = np.array([(1 + ratio) / 4, (ratio - 1) / 2, 0.0])
     planes = np.array([[0, 0, -1.0, 0.5], [0, 0, 1, 0.5]])

@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen import exact
 from simgen.geometry import Array, frame_about
 
 _SAME = 0.02  # distance of unit vectors: below it a symmetry maps one side to the other
@@ -26,7 +27,7 @@ def alike(block: Block) -> list[NDArray[np.int64]]:
     ups = block.rests[:, 2, :3]
     groups: list[list[int]] = []
     for number, up in enumerate(ups):
-        turned_ups = [upward(block.axis, turn[:3, :3] @ up) for turn in block.symmetries]
+        turned_ups = [upward(block.axis, exact.dot(turn[:3, :3], up)) for turn in block.symmetries]
         for group in groups:
             if min(np.linalg.norm(upward(block.axis, ups[group[0]]) - turned) for turned in turned_ups) < _SAME:
                 group.append(number)
@@ -40,5 +41,5 @@ def upward(axis: Array | None, up: Array) -> Array:
     """`up` (3,); for a round block rotated about its `axis` into a fixed half-plane, where vectors can be compared."""
     if axis is None:
         return up
-    along = float(up @ axis)
-    return np.asarray(along * axis + np.linalg.norm(up - along * axis) * frame_about(axis)[0])
+    along = float(exact.dot(up, axis))
+    return np.asarray(along * axis + exact.norm(up - along * axis) * frame_about(axis)[0])

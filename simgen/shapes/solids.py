@@ -18,6 +18,7 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
+from simgen import exact
 from simgen.errors import SceneError
 from simgen.geometry import Array, rigid
 from simgen.shapes.hulls import corners_of, diameter_of, planes_of, rests_of
@@ -67,7 +68,7 @@ class Solid:
     @cached_property
     def radius(self) -> float:
         """The radius in m of the smallest sphere about the origin that holds the block."""
-        return float(np.linalg.norm(self.vertices, axis=1).max())
+        return float(exact.norm(self.vertices).max())
 
     @cached_property
     def diameter(self) -> float:
@@ -107,7 +108,7 @@ class Solid:
             if len(opposite):
                 rows[opposite[0], 3] = -plane[3]
             else:
-                end = np.min(self.vertices @ plane[:3])
+                end = np.min(exact.dot(self.vertices, plane[:3]))
                 rows[count] = [*plane[:3], end if self.quadric is not None else end - 1, plane[3]]
                 count += 1
         return rows[:count]
@@ -175,7 +176,7 @@ class Solid:
         corners = corners[np.lexsort(np.round(corners / unit).T)]
         chosen = [0]
         while len(chosen) < min(12, len(corners)):  # farthest point sampling
-            gaps = np.linalg.norm(corners[:, None] - corners[chosen], axis=2).min(axis=1)
+            gaps = exact.norm(corners[:, None] - corners[chosen]).min(axis=1)
             chosen.append(int(np.argmax(np.round(gaps / unit))))
         return np.asarray(corners[np.sort(chosen)])
 
@@ -184,7 +185,7 @@ class Solid:
         """The surface with one normal for each face, and texture coordinates."""
         corners = self.vertices[self.triangles]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+        normals /= np.maximum(exact.norm(normals)[:, None], 1e-30)
         return Mesh(corners, normals, box_mapping(corners / self.size + 0.5, normals))
 
 
@@ -212,7 +213,7 @@ def face_numbers(normals: Array, slabs: Array) -> NDArray[np.int64]:
     """(T,) the face of the block that each triangle with the outward normal `normals` (T, 3) belongs to: 2 s and 2 s + 1
     are the low and the high side of row s of Solid.slabs. -1 for a triangle that is parallel to no face, as on a round side.
     In a mesh with hollows, all triangles parallel to a face belong to it."""
-    cosine = normals @ slabs[:, :3].T
+    cosine = exact.product(normals, slabs[:, :3].T)
     slab = np.argmax(np.round(np.abs(cosine), 6), axis=1)
     along = cosine[np.arange(len(normals)), slab]
     return np.where(np.abs(along) > 0.9999, 2 * slab + (along > 0), -1)
@@ -347,13 +348,13 @@ def hull_triangles(vertices: Array) -> NDArray[np.int64]:
     """(T, 3) the triangles of the convex hull of `vertices` (V, 3), counterclockwise from outside."""
     hull = ConvexHull(vertices)
     a, b, c = (vertices[hull.simplices[:, k]] for k in range(3))
-    inward = np.einsum("ij,ij->i", np.cross(b - a, c - a), hull.equations[:, :3]) < 0
+    inward = exact.dot(np.cross(b - a, c - a), hull.equations[:, :3]) < 0
     return np.asarray(np.where(inward[:, None], hull.simplices[:, ::-1], hull.simplices), dtype=np.int64)
 
 
 def _ring(sides: int, height: float, turn: float = 0.0) -> Array:
     angle = turn + 2 * np.pi * np.arange(sides) / sides
-    return np.stack([np.cos(angle), np.sin(angle), np.full(sides, height)], axis=1)
+    return np.stack([exact.cosine(angle), exact.sine(angle), np.full(sides, height)], axis=1)
 
 
 def _ball() -> Array:

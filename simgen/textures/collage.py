@@ -9,6 +9,7 @@ import math
 import cv2
 import numpy as np
 
+from simgen import exact
 from simgen.geometry import Array
 from simgen.pictures import Image
 from simgen.textures.fields import blended, coordinates, faded, lit, noise, ramp, shaded, turned
@@ -19,7 +20,7 @@ _SHIFT = 4  # bits of a coordinate's fraction
 _PATTERNED = 0.04  # radius in picture widths; smaller shapes are plain
 _SHADED = 0.02  # likewise; smaller shapes have no shadow
 _TURN = np.arange(32) * (math.pi / 16)
-_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
+_CIRCLE = np.stack([exact.cosine(_TURN), exact.sine(_TURN)], axis=1)
 
 
 class _Palette:
@@ -116,16 +117,18 @@ def _outline(numbers: Numbers) -> Array:
         if kind == "ellipse":
             points[:, 1] *= numbers.uniform(0.15, 0.9)
         if kind == "blob":
-            waves = sum(numbers.uniform(0, 0.6 / f) * np.cos(f * _TURN + numbers.uniform(0, 6.3)) for f in (1, 2, 3, 5))
+            waves = sum(
+                numbers.uniform(0, 0.6 / f) * exact.cosine(f * _TURN + numbers.uniform(0, 6.3)) for f in (1, 2, 3, 5)
+            )
             points *= (1 + np.asarray(waves))[:, None]
     elif kind == "polygon":
         n = numbers.integer(3, 9)
         t = np.sort(numbers.array(n)) * (2 * math.pi)
-        points = np.stack([np.cos(t), np.sin(t)], axis=1) * (0.5 + 0.5 * numbers.array(n))[:, None]
+        points = np.stack([exact.cosine(t), exact.sine(t)], axis=1) * (0.5 + 0.5 * numbers.array(n))[:, None]
     elif kind == "star":
         n = numbers.integer(4, 9)
         t = np.arange(2.0 * n) * (math.pi / n)
-        points = np.stack([np.cos(t), np.sin(t)], axis=1)
+        points = np.stack([exact.cosine(t), exact.sine(t)], axis=1)
         points[1::2] *= numbers.uniform(0.3, 0.8)
     else:
         half = numbers.uniform(0.2, 1) if kind == "rectangle" else numbers.log(0.01, 0.12)
@@ -135,7 +138,8 @@ def _outline(numbers: Numbers) -> Array:
         if numbers.chance(0.5):
             angle = numbers.choice((0.0, 0.5)) * math.pi + numbers.uniform(-0.06, 0.06)
     cosine, sine = math.cos(angle), math.sin(angle)
-    return np.asarray(points @ np.array([[cosine, sine], [-sine, cosine]]))
+    x, y = points.T
+    return np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=1)
 
 
 def _letter(numbers: Numbers, image: Image, radius: float, palette: _Palette) -> None:
@@ -170,7 +174,7 @@ def _filling(numbers: Numbers, height: int, width: int, palette: _Palette) -> Im
     if kind == "round":  # as a lit ball
         x, y = coordinates(height, width)
         at = numbers.array(2)
-        field = np.hypot(x / width - at[0], y / height - at[1])
+        field = np.sqrt((x / width - at[0]) ** 2 + (y / height - at[1]) ** 2)
         return shaded(field, ramp([first, second]))
     u, v = turned(height, width, angle)
     if kind == "gradient":
@@ -178,7 +182,7 @@ def _filling(numbers: Numbers, height: int, width: int, palette: _Palette) -> Im
     period = max(numbers.log(0.025, 0.4) * large, 4)
     phase = numbers.array(2) * 6.3
     sharp = numbers.log(0.5, 8)
-    wave = np.sin(u * (2 * math.pi / period) + phase[0])
+    wave = exact.sine(u * (2 * math.pi / period) + phase[0])
     if kind == "checker":
-        wave = wave * np.sin(v * (2 * math.pi / period) + phase[1])
+        wave = wave * exact.sine(v * (2 * math.pi / period) + phase[1])
     return shaded(0.5 + sharp * wave, ramp([first, second]))

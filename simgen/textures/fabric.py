@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from simgen import exact
 from simgen.geometry import Array
 from simgen.pictures import Image
 from simgen.textures.fields import lit, noise, ramp, shaded, turned
@@ -101,7 +102,7 @@ def _printed(numbers: Numbers, x: Array, y: Array) -> Image:
     sharp = numbers.log(2, 40)
     if kind == "dots":
         v = v + 0.5 * (np.floor(u) % 2)
-        field = np.hypot(u - np.floor(u) - 0.5, v - np.floor(v) - 0.5) - numbers.uniform(0.12, 0.45)
+        field = np.sqrt((u - np.floor(u) - 0.5) ** 2 + (v - np.floor(v) - 0.5) ** 2) - numbers.uniform(0.12, 0.45)
     elif kind == "stripes":
         field = np.abs(u - np.floor(u) - 0.5) - numbers.uniform(0.05, 0.45)
     elif kind == "zigzag":
@@ -112,10 +113,10 @@ def _printed(numbers: Numbers, x: Array, y: Array) -> Image:
     elif kind == "diamonds":
         field = np.abs(u - np.floor(u) - 0.5) + np.abs(v - np.floor(v) - 0.5) - numbers.uniform(0.2, 0.5)
     else:
-        field = 0.5 * np.sin(2 * math.pi * (u + 0.3 * np.sin(2 * math.pi * v))) - numbers.uniform(-0.3, 0.3)
+        field = 0.5 * exact.sine(2 * math.pi * (u + 0.3 * exact.sine(2 * math.pi * v))) - numbers.uniform(-0.3, 0.3)
     image = shaded(0.5 + sharp * field, ramp(colors[: numbers.integer(2, 3)]))
     thread = numbers.uniform(2, 5)
-    weave = np.sin(x * (2 * math.pi / thread)) * np.sin(y * (2 * math.pi / thread))
+    weave = exact.sine(x * (2 * math.pi / thread)) * exact.sine(y * (2 * math.pi / thread))
     return lit(image, 1 + numbers.uniform(0, 0.25) * weave)
 
 
@@ -128,5 +129,7 @@ def _carpet(numbers: Numbers, x: Array, y: Array) -> Image:
     pile = noise(numbers, height, width, numbers.choice((0, 1)), zoom=zoom, stretch=numbers.log(1, 3))
     image = shaded(pile, ramp([near(numbers, first, spread) for _ in range(numbers.integer(2, 4))]))
     tuft = numbers.log(2.5, 12)
-    rows = np.sin(x * (2 * math.pi / tuft)) * np.sin(y * (2 * math.pi / tuft) * numbers.choice((0, 1, 0.5)) + 1.2)
+    rows = exact.sine(x * (2 * math.pi / tuft)) * exact.sine(
+        y * (2 * math.pi / tuft) * numbers.choice((0, 1, 0.5)) + 1.2
+    )
     return lit(image, 1 + numbers.uniform(0, 0.4) * rows)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from scipy.special import ndtr
 
+from simgen import exact
 from simgen.geometry import Array
 from simgen.pictures import Image
 from simgen.textures.numbers import Color, Numbers, any_color
@@ -28,7 +29,7 @@ def power_noise(numbers: Numbers, size: int, exponent: float) -> Array:
     square = rows**2 + columns**2
     square[0, 0] = 1
     white = (numbers.array(size * size) - 0.5).reshape(size, size)
-    spectrum = np.fft.rfft2(white) * square ** (-exponent / 4)
+    spectrum = np.fft.rfft2(white) * exact.power(square, -exponent / 4)
     spectrum[0, 0] = 0
     noise = np.fft.irfft2(spectrum, s=(size, size))
     return np.asarray(noise / noise.std())

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from simgen import exact
 from simgen.pictures import Image
 from simgen.textures.fields import power_noise, ramp, shaded
 from simgen.textures.numbers import Numbers, any_color, near
@@ -27,7 +28,7 @@ def fractal(numbers: Numbers, size: int) -> Image:
     ]
     contrast = numbers.log(0.08, 0.6)
     if kind == "contours":
-        field = np.sin(field * numbers.uniform(1, 6) + numbers.uniform(0, 6)) * 1.5
+        field = exact.sine(field * numbers.uniform(1, 6) + numbers.uniform(0, 6)) * 1.5
     elif kind == "ridges":
         field = 2 - 2.5 * np.abs(field)
     elif kind == "patches":  # as camouflage

@@ -5,6 +5,7 @@ import math
 import cv2
 import numpy as np
 
+from simgen import exact
 from simgen.geometry import Array
 from simgen.pictures import Image
 from simgen.textures.fields import coordinates, noise, turned
@@ -22,7 +23,7 @@ def grime_of(k: int, size: int = 256) -> Image:
     makers = (*2 * (_smudges, _stains, _dust, _fingerprints, _scratches), _rings, _edges)
     for _ in range(numbers.integer(1, 4)):
         factor += strength * numbers.choice(makers)(numbers, size)
-    return np.asarray(np.clip(UNCHANGED * np.exp(factor) + 0.5, 0, 255), dtype=np.uint8)
+    return np.asarray(np.clip(UNCHANGED * exact.exp(factor) + 0.5, 0, 255), dtype=np.uint8)
 
 
 def _smudges(numbers: Numbers, size: int) -> Array:
@@ -73,8 +74,8 @@ def _fingerprints(numbers: Numbers, size: int) -> Array:
         u, v = turned(side, side, turn)
         v = v * 0.7
         bend = radius * noise(numbers, side, side, 3)
-        ridges = np.sin(np.hypot(u, v + bend) * (2 * math.pi / (numbers.uniform(2.5, 4.5) * scale)))
-        inside = np.clip(2 - 2 * np.hypot(u, v) / radius, 0, 1)
+        ridges = exact.sine(np.sqrt(u**2 + (v + bend) ** 2) * (2 * math.pi / (numbers.uniform(2.5, 4.5) * scale)))
+        inside = np.clip(2 - 2 * np.sqrt(u**2 + v**2) / radius, 0, 1)
         left, top = numbers.integer(0, size - side), numbers.integer(0, size - side)
         share = numbers.choice((-1, 1)) * numbers.uniform(0.05, 0.25)
         factor[top : top + side, left : left + side] += share * inside * np.clip(ridges + 0.4, 0, 1)
@@ -90,7 +91,7 @@ def _scratches(numbers: Numbers, size: int) -> Array:
         length, bend = numbers.log(0.04, 0.9) * size, numbers.uniform(-0.4, 0.4)
         steps = np.linspace(0, 1, 8)
         angles = angle + bend * steps
-        points = at + length * np.stack([steps * np.cos(angles), steps * np.sin(angles)], axis=1)
+        points = at + length * np.stack([steps * exact.cosine(angles), steps * exact.sine(angles)], axis=1)
         gray = numbers.integer(60, 255)
         cv2.polylines(lines, [np.rint(points * 16).astype(np.int32)], False, gray, 1, cv2.LINE_AA, 4)
     return lines / 255 * numbers.choice((0.5, 0.35, -0.5, -0.8))

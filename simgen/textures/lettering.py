@@ -10,6 +10,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
+from simgen import exact
 from simgen.pictures import Image
 from simgen.textures.numbers import Color, Numbers
 
@@ -109,7 +110,7 @@ def draw_text(
         points = np.concatenate([points, np.stack([feet - _SERIF, feet + _SERIF], axis=1).reshape(-1, 2)])
         ends = np.concatenate([ends, ends[-1] + 2 * np.arange(1, len(feet) + 1)])
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    points = points @ turn * height + at
+    points = exact.product(points, turn) * height + at
     weight = face.weight * height
     thick = max(1, round(weight / 2 if face.nib else weight))
     shifts = np.arange(0, max(weight - thick, 0) + 0.5, max(thick / 2, 0.5)) if face.nib else np.zeros(1)

@@ -5,6 +5,7 @@ import math
 import cv2
 import numpy as np
 
+from simgen import exact
 from simgen.pictures import Image
 from simgen.textures.collage import collage
 from simgen.textures.fields import faded, lit, noise, ramp, shaded, turned
@@ -192,7 +193,7 @@ def _logo(numbers: Numbers, image: Image, box: Box, ground: Color, inks: list[Co
         if corners > 4 and numbers.chance(0.3):  # a star
             reach[::2] *= numbers.uniform(0.4, 0.9)
         stretch = numbers.uniform(0.5, 1)
-        points = np.stack([x + reach * np.cos(angles), y + reach * stretch * np.sin(angles)], axis=1)
+        points = np.stack([x + reach * exact.cosine(angles), y + reach * stretch * exact.sine(angles)], axis=1)
         fixed = [np.rint(points * 16).astype(np.int32)]
         color = colors[k % 4]
         if numbers.chance(0.7):

@@ -5,6 +5,7 @@ import math
 import cv2
 import numpy as np
 
+from simgen import exact
 from simgen.pictures import Image
 from simgen.textures.fields import coordinates, lit, noise, power_noise, ramp, sampled, shaded, tinted
 from simgen.textures.numbers import Color, Numbers, any_color, hsv, mixed, near
@@ -95,7 +96,7 @@ def _terrazzo(numbers: Numbers, size: int) -> Image:
         corners = numbers.integer(4, 7)
         angles = np.sort(numbers.array(corners)) * (2 * math.pi)
         radius = numbers.log(least, most) * size / 256
-        points = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radius + numbers.array(2) * size
+        points = np.stack([exact.cosine(angles), exact.sine(angles)], axis=1) * radius + numbers.array(2) * size
         cv2.fillPoly(image, [np.rint(points * 16).astype(np.int32)], numbers.choice(colors), cv2.LINE_AA, 4)
     return image
 

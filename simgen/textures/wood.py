@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from simgen import exact
 from simgen.geometry import Array
 from simgen.pictures import Image
 from simgen.textures.fields import lit, ramp, sampled, shaded, turned
@@ -61,7 +62,7 @@ def _rings(numbers: Numbers, along: Array, across: Array, shift: Array) -> Array
     across = across + shift
     if numbers.chance(0.12):  # the end of a trunk
         x, y = along - numbers.uniform(-160, 160), across - shift - numbers.uniform(-160, 160)
-        distance = np.hypot(x, y) + 8 * (sampled(numbers, along, across, 2, zoom=numbers.log(1, 3)) - 0.5)
+        distance = np.sqrt(x**2 + y**2) + 8 * (sampled(numbers, along, across, 2, zoom=numbers.log(1, 3)) - 0.5)
         return np.asarray(distance / numbers.log(3, 16))
     wander = numbers.log(2, 60) * (sampled(numbers, along, across, 3, zoom=1, stretch=numbers.log(2, 10)) - 0.5)
     ripple = numbers.uniform(0, 2) * (sampled(numbers, along, across, 2, zoom=1, stretch=6) - 0.5)
@@ -73,7 +74,7 @@ def _rings(numbers: Numbers, along: Array, across: Array, shift: Array) -> Array
             numbers.log(4, 18),
         )
         square = ((along - place) / (2.2 * radius)) ** 2 + (side / radius) ** 2
-        depth = depth + 2.5 * radius * np.exp(-square) * np.sign(side)
+        depth = depth + 2.5 * radius * exact.exp(-square) * np.sign(side)
         depth = np.where(square < 0.6, radius * 2 * np.sqrt(square), depth)
     if numbers.chance(0.3):  # cut near the bark: wide flames
         depth = np.sqrt(depth**2 + (along * numbers.uniform(0.05, 0.3)) ** 2)
