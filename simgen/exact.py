@@ -87,8 +87,9 @@ def log(x: Array | float) -> Array:
 
 
 def power(base: Array | float, exponent: Array | float) -> Array:
-    """`base` > 0 to the power of `exponent`."""
-    return exp(np.asarray(exponent, dtype=np.float64) * log(base))
+    """`base` >= 0 to the power of `exponent`, which for a base of 0 is positive."""
+    base = np.asarray(base, dtype=np.float64)
+    return np.where(base > 0, exp(np.asarray(exponent, dtype=np.float64) * log(np.where(base > 0, base, 1.0))), 0.0)
 
 
 def arctan(x: Array | float) -> Array:

@@ -93,7 +93,7 @@ class _Development:
             return xp.asarray(np.asarray(values).astype(np.float32).reshape(batch, 1, -1), **on)
 
         self.xp = xp
-        self.gain = setting(2.0**sensor.exposure)
+        self.gain = setting(exact.power(2.0, sensor.exposure))
         self.white = setting(np.tile(sensor.white_balance, (1, width)))
         self.shoulder = setting(sensor.shoulder * (1 - KNEE)) if np.any(sensor.shoulder) else None
         self.vignette = None
@@ -134,8 +134,8 @@ def tone_table(gamma: float) -> Image:
     The square makes steps finer where the curves are steep, so that the levels are those of the light within 0.01 of 255.
     """
     # The light at which each level begins, by the inverse curves: half a level below it.
-    shown = ((np.arange(1, 256) - 0.5) / 255) ** gamma
-    begins = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
+    shown = exact.power((np.arange(1, 256) - 0.5) / 255, gamma)
+    begins = np.where(shown <= 0.04045, shown / 12.92, exact.power((shown + 0.055) / 1.055, 2.4))
     places = np.ceil(np.sqrt(begins) * TONES).astype(np.int64)
     return np.repeat(np.arange(256, dtype=np.uint8), np.diff(places, prepend=0, append=TONES + 1))
 

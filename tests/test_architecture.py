@@ -17,7 +17,7 @@ from simgen.engine import _remedy
 
 # From the bottom up: a module imports only from modules named before it.
 ORDER = [
-    "errors", "engine", "files", "pictures", "resources", "command", "command.keys", "schema", "command.arguments",
+    "errors", "exact", "engine", "files", "pictures", "resources", "command", "command.keys", "schema", "command.arguments",
     "command.effects", "command.help", "command.progress", "config", "distortion", "geometry", "camera.lenses",
     "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",
     "distributions", "shapes", "shapes.hulls", "shapes.symmetry", "shapes.sides", "shapes.surface",

@@ -151,7 +151,7 @@ def test_manifest_lists_every_file_with_its_hash(written: Path) -> None:
     assert manifest["status"] == "complete"
     assert manifest["recipe"]["seed"] == 0
     assert manifest["recipe"]["renderer"] == "raycast"
-    assert manifest["recipe"]["data_version"] == 9
+    assert manifest["recipe"]["data_version"] == 10
     assert {"numpy", "pybullet", "python", "simgen"} <= set(manifest["recipe"]["versions"])
     assert (manifest["start"], manifest["num"]) == (0, NUM)
 
@@ -230,7 +230,7 @@ def test_another_recipe_is_refused_and_the_difference_named(written: Path, pipel
     with pytest.raises(DatasetError, match="start is 0 there and 2 here"):
         begin(written, recipe, 2, NUM, pipeline.world)
     with pytest.raises(DatasetError, match=r"with data version 9, and this simgen renders version 10.*another folder"):
-        begin(written, {**recipe, "data_version": 10}, 0, NUM, pipeline.world)
+        begin(written, {**recipe, "data_version": 11}, 0, NUM, pipeline.world)
     assert tree(written) == before
 
 

@@ -1,11 +1,18 @@
 """Elementary functions with known bits: right to two units in the last place, and the same on every processor."""
 
+import ast
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import mpmath
 import numpy as np
 import pytest
+from builders import ROOT
+from test_architecture import imports
 
 from simgen import exact
 from simgen.geometry import Array
@@ -75,3 +82,97 @@ def test_the_bits_are_known() -> None:
     ]  # fmt: skip
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(part, dtype="<f8").tobytes() for part in values)).hexdigest()
     assert digest[:16] == "738708e161779ee0"
+
+
+# ---- the promise itself: samples do not depend on the processor
+
+SWITCHES = {  # each makes a library take the routines of another processor
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "OPENCV_CPU_DISABLE": "AVX2,FMA3,AVX512_SKX",
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA",
+}
+INEXACT = (
+    "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p",
+    "power", "float_power", "cbrt", "hypot", "sinh", "cosh", "tanh", "einsum", "dot", "inner", "vdot", "tensordot",
+)  # fmt: skip
+_PRINT = """
+import hashlib, sys, tempfile
+from pathlib import Path
+import numpy as np
+
+def moved(function):
+    # Every second number is off by a unit in the last place, as that of a processor with other routines may be.
+    def other(*given, **options):
+        result = function(*given, **options)
+        if isinstance(result, np.ndarray | np.floating) and result.dtype.kind == "f":
+            numbers = np.array(result)
+            flat = numbers.reshape(-1)
+            flat[::2] = np.nextafter(flat[::2], np.inf, dtype=flat.dtype)
+            return numbers if isinstance(result, np.ndarray) else numbers[()]
+        return result
+    return other
+
+for name in filter(None, sys.argv[1].split(",")):
+    setattr(np, name, moved(getattr(np, name)))
+
+from simgen.config import compose
+from simgen.dataset.write import write_models, write_sample
+from simgen.pipeline import make_pipeline
+from simgen.render import make_renderer
+from simgen.schema import Render
+
+made = make_pipeline(compose("render", Render, ["randomize=full", "width=64", "height=48"]))
+folder = Path(tempfile.mkdtemp())
+write_models(folder / "models", made.world.solids)
+for sample in made.samples(make_renderer("raycast", made.world, made.images, threads=1), range(4)):
+    write_sample(folder, sample, "jpg")
+for path in sorted(folder.rglob("*")):
+    if path.is_file():
+        print(path.relative_to(folder), hashlib.sha256(path.read_bytes()).hexdigest())
+"""
+
+
+def printed(names: str, **switches: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _PRINT, names],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **switches, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_another_processor_gives_the_same_files() -> None:
+    """The files of samples and models, made with the routines for another processor, and with every inexact function of
+    NumPy moved by a unit in the last place."""
+    here = printed("")
+    assert here.count(".jpg") == 4 and "models_info.json" in here
+    assert printed(",".join(INEXACT), **SWITCHES) == here
+
+
+def reached(name: str) -> set[str]:
+    """The modules of simgen that importing the module `name` imports, itself included."""
+    found, todo = set(), {name}
+    while todo:
+        module = todo.pop()
+        path = ROOT / Path(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        found.add(module)
+        if path.exists():
+            todo |= {one for one in imports(path) if one.split(".")[0] == "simgen"} - found
+    return found
+
+
+def test_nothing_that_makes_samples_uses_inexact_functions() -> None:
+    """NumPy's own elementary functions and products, in any module that the pipeline imports. Camera files are read once,
+    and what they state is stored in the recipe."""
+    for module in sorted(reached("simgen.pipeline")):
+        path = (ROOT / Path(*module.split("."))).with_suffix(".py")
+        if not path.exists() or module.startswith("simgen.camera"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "np":
+                assert node.attr not in INEXACT, f"{path}:{node.lineno}: np.{node.attr}; use simgen.exact"

@@ -27,7 +27,7 @@ from simgen.scene import Scenes, to_json
 from simgen.shapes.solids import Solid
 from simgen.shapes.surface import surface_points
 
-DATA_VERSION = 9  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
+DATA_VERSION = 10  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
 IMAGE_FORMATS = ("jpg", "png")
 WRITERS = ("bop",)
 SPLIT = "train"

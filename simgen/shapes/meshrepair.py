@@ -9,6 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from simgen import exact
 from simgen.geometry import Array
 
 _SAME_CORNER = 1e-7  # diameters: nearer vertices are one
@@ -79,7 +80,7 @@ def _outward(vertices: Array, faces: NDArray[np.int64], adjacency: NDArray[np.in
     np.maximum.at(high, label, corners.max(axis=1))
     middle = ((low + high) / 2)[label]
     a, b, c = np.moveaxis(corners - middle[:, None], 1, 0)
-    volume = np.bincount(label, np.einsum("ij,ij->i", a, np.cross(b, c)), bodies)
+    volume = np.bincount(label, exact.dot(a, np.cross(b, c)), bodies)
     faces = faces.copy()
     for body in np.flatnonzero(volume < 0):
         within = np.all((low < low[body] - 1e-9) & (high > high[body] + 1e-9), axis=1)

@@ -6,6 +6,7 @@ import mapbox_earcut
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen import exact
 from simgen.geometry import Array
 
 _SAME_AREA = 1e-3  # share of a polygon's area by which its triangles may differ
@@ -29,8 +30,8 @@ def triangulated(vertices: Array, polygons: Sequence[Sequence[int]]) -> NDArray[
         a, b, c = np.moveaxis(vertices[fans], 2, 0)
         areas = np.cross(b - a, c - a) / 2  # (M, size - 2, 3)
         whole = areas.sum(axis=1)
-        along = np.einsum("mtk,mk->mt", areas, whole)
-        fits = along.min(axis=1) >= -1e-9 * np.einsum("mk,mk->m", whole, whole)
+        along = exact.dot(areas, whole[:, None])
+        fits = along.min(axis=1) >= -1e-9 * exact.dot(whole, whole)
         parts.append(fans[fits].reshape(-1, 3))
         parts.extend(_ears(vertices, row, area) for row, area in zip(rows[~fits], whole[~fits], strict=True))
     return np.concatenate(parts)

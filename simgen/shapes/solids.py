@@ -312,7 +312,7 @@ def _is_convex(mesh: Repaired, hull: ConvexHull, planes: Array, diameter: float)
     """Whether the surface is its own hull: it has the hull's volume, or, if it is not watertight and so has no volume, its
     faces cover every face of the hull."""
     a, b, c = np.moveaxis(mesh.vertices[mesh.triangles], 1, 0)
-    volume = np.einsum("ij,ij->", a, np.cross(b, c)) / 6
+    volume = exact.dot(a, np.cross(b, c)).sum() / 6
     if mesh.watertight and mesh.bodies == 1:
         return bool(volume > _FULL * hull.volume)
     depth = np.zeros(len(mesh.triangles))

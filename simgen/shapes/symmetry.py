@@ -11,6 +11,7 @@ import trimesh
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from simgen import exact
 from simgen.geometry import Array, rigid
 
 _TOLERANCE = 3e-4  # diameters: the greatest distance by which a symmetry may move the surface
@@ -44,7 +45,7 @@ class Shape:
         if axis is None:
             return self.rotations()
         side = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-        side = side / np.linalg.norm(side)
+        side = side / exact.norm(side)
         flip = rigid(2 * np.outer(side, side) - np.eye(3), np.zeros(3))
         swaps = self.keeps(flip, max(_FLIP * self.diameter, self.round_tolerance(axis)))
         return np.stack([np.eye(4), flip] if swaps else [np.eye(4)])
@@ -58,11 +59,11 @@ class Shape:
             if self.keeps(candidate, self.tolerance):
                 found.append(candidate)
                 continue
-            exact = self._made_exact(candidate)
-            if _gap(exact, found) > _SAME_TURN and self.keeps(exact, self.tolerance):
-                found.append(exact)
-        found.sort(key=lambda s: -np.trace(s[:3, :3]))
-        return np.stack(found)
+            refined = self._made_exact(candidate)
+            if _gap(refined, found) > _SAME_TURN and self.keeps(refined, self.tolerance):
+                found.append(refined)
+        # The last bits of products and singular vectors depend on the processor. Rounded, they decide no order and no file.
+        return np.stack(sorted((np.round(turn, 12) + 0.0 for turn in found), key=lambda turn: -np.trace(turn[:3, :3])))
 
     def keeps(self, transform: Array, tolerance: float) -> bool:
         """Whether `transform` (4, 4) maps the block onto itself, to within `tolerance` m."""
@@ -80,9 +81,9 @@ class Shape:
         sides. None if there is none."""
         center = self.corners.mean(axis=0)
         _, principal = np.linalg.eigh(np.cov((self.corners - center).T))
-        exact = np.where(np.abs(principal) < 1e-3, 0.0, principal)
-        for axis in np.concatenate([exact.T, self._ends()]):
-            unit = axis / np.linalg.norm(axis)
+        clean = np.where(np.abs(principal) < 1e-3, 0.0, principal)
+        for axis in np.concatenate([clean.T, self._ends()]):
+            unit = np.round(axis / exact.norm(axis), 12)
             if all(self.keeps(_turn(unit, angle), self.round_tolerance(unit)) for angle in _ANGLES):
                 return np.asarray(unit if unit[np.argmax(np.abs(unit))] > 0 else -unit) + 0.0
         return None

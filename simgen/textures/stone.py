@@ -46,7 +46,9 @@ def _marble(numbers: Numbers, size: int) -> Image:
             numbers, x, y, 4, zoom=numbers.log(0.3, 1.5), stretch=numbers.log(1, 5), angle=numbers.uniform(0, 3.1)
         )
         width = numbers.log(0.006, 0.06) * (0.2 + noise(numbers, size, size, 2))
-        share = np.clip(1 - np.abs(field - 0.5) / width, 0, 1) ** numbers.uniform(0.6, 2) * numbers.uniform(0.3, 1)
+        share = exact.power(np.clip(1 - np.abs(field - 0.5) / width, 0, 1), numbers.uniform(0.6, 2)) * numbers.uniform(
+            0.3, 1
+        )
         image = tinted(image, _opposed(numbers, ground), share)
     return image
 

@@ -28,7 +28,9 @@ def wood(numbers: Numbers, size: int) -> Image:
     fibers = sampled(numbers, along, across + shift, 1, zoom=numbers.log(0.7, 1.5), stretch=numbers.log(8, 40))
     tone = sampled(numbers, along, across + shift, 3, zoom=numbers.log(1, 4), stretch=numbers.log(2, 8))
     grain, streak, drift = numbers.uniform(0.15, 1), numbers.uniform(0.05, 0.6), numbers.uniform(0, 0.5)
-    field = (grain * ring ** numbers.uniform(1, 3) + streak * fibers + drift * tone) / (grain + streak + drift)
+    field = (grain * exact.power(ring, numbers.uniform(1, 3)) + streak * fibers + drift * tone) / (
+        grain + streak + drift
+    )
     image = shaded((field - 0.5) * numbers.uniform(1, 2.2) + 0.5, ramp(_colors(numbers)))
     if numbers.chance(0.4):  # pores: short dark strokes along the grain
         pores = sampled(numbers, along, across + shift, 0, zoom=1, stretch=numbers.log(4, 16))
