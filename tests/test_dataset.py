@@ -229,7 +229,7 @@ def test_another_recipe_is_refused_and_the_difference_named(written: Path, pipel
         begin(written, recipe, 0, 3, pipeline.world)
     with pytest.raises(DatasetError, match="start is 0 there and 2 here"):
         begin(written, recipe, 2, NUM, pipeline.world)
-    with pytest.raises(DatasetError, match=r"with data version 9, and this simgen renders version 10.*another folder"):
+    with pytest.raises(DatasetError, match=r"with data version 10, and this simgen renders version 11.*another folder"):
         begin(written, {**recipe, "data_version": 11}, 0, NUM, pipeline.world)
     assert tree(written) == before
 
