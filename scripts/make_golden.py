@@ -27,8 +27,8 @@ SETTINGS = {
 
 
 def golden_picture(name: str) -> NDArray[np.uint8]:
-    """(96, 512, 3) RGB: samples 0 to 3 of the setting `name`, side by side. No blocks are dropped, because the last bit of a
-    processor's sine can decide where a rolling block stops."""
+    """(96, 512, 3) RGB: samples 0 to 3 of the setting `name`, side by side. No blocks are dropped, because the two
+    distributions of PyBullet are built by different compilers."""
     pipeline = make_pipeline(compose("render", Render, [*SETTINGS[name], "physics=place", "width=128", "height=96"]))
     renderer = make_renderer(pipeline.source.renderer, pipeline.world, pipeline.images)
     return np.concatenate([sample.rgb for sample in pipeline.samples(renderer, range(4))], axis=1)

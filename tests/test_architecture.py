@@ -73,7 +73,9 @@ def imports(path: Path, *, lazy: bool = True) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(absolute(path, node))
+            module = absolute(path, node)
+            inner = {alias.name for alias in node.names} & {"exact"} if module == "simgen" else set()  # used by its name
+            found |= {f"simgen.{name}" for name in inner} or {module}
     return found
 
 
