@@ -71,9 +71,8 @@ class LogUniform(Uniform):
     """Uniform in the logarithm: all octaves are equally likely."""
 
     def sample(self, draws: Draws) -> Array:
-        return np.asarray(
-            np.clip(exact.exp(draws.between(exact.log(self.low), exact.log(self.high))), self.low, self.high)
-        )
+        low, high = np.array(self.low), np.array(self.high)
+        return np.asarray(np.clip(exact.exp(draws.between(exact.log(low), exact.log(high))), low, high))
 
 
 @dataclass(frozen=True)

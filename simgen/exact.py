@@ -10,11 +10,13 @@ Functions").
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Numbers = NDArray[np.floating[Any]] | float
 
 # Half of pi in three parts: the first two have 33 bits, so that a product with a whole number below 2^20 is exact.
 _HALF_PI = tuple(float.fromhex(part) for part in ("0x1.921fb544p+0", "0x1.0b4611a6p-34", "0x1.3198a2e037073p-69"))
@@ -38,7 +40,7 @@ def _series(x: Array, coefficients: tuple[float, ...]) -> Array:
     return total
 
 
-def sine_cosine(angle: Array | float) -> tuple[Array, Array]:
+def sine_cosine(angle: Numbers) -> tuple[Array, Array]:
     """The sine and the cosine of `angle` radians, for angles below a million."""
     x = np.asarray(angle, dtype=np.float64)
     quarters = np.rint(x * (2 / np.pi))
@@ -55,27 +57,27 @@ def sine_cosine(angle: Array | float) -> tuple[Array, Array]:
     return np.where(which >= 2, -first, first), np.where((which == 1) | (which == 2), -second, second)
 
 
-def sine(angle: Array | float) -> Array:
+def sine(angle: Numbers) -> Array:
     return sine_cosine(angle)[0]
 
 
-def cosine(angle: Array | float) -> Array:
+def cosine(angle: Numbers) -> Array:
     return sine_cosine(angle)[1]
 
 
-def tangent(angle: Array | float) -> Array:
+def tangent(angle: Numbers) -> Array:
     above, below = sine_cosine(angle)
     return np.asarray(above / below)
 
 
-def exp(x: Array | float) -> Array:
+def exp(x: Numbers) -> Array:
     x = np.asarray(x, dtype=np.float64)
     doublings = np.rint(x * (1 / math.log(2)))
     r = (x - doublings * _LN2[0]) - doublings * _LN2[1]
     return np.asarray(np.ldexp(1.0 + (r + r * r * _series(r, _EXP)), doublings.astype(np.int64)))
 
 
-def log(x: Array | float) -> Array:
+def log(x: Numbers) -> Array:
     """The natural logarithm of `x` > 0."""
     mantissa, exponent = np.frexp(np.asarray(x, dtype=np.float64))
     low = mantissa < math.sqrt(0.5)
@@ -86,13 +88,13 @@ def log(x: Array | float) -> Array:
     return np.asarray(exponent * _LN2[0] + (2 * f + (f * square * _series(square, _LOG) + exponent * _LN2[1])))
 
 
-def power(base: Array | float, exponent: Array | float) -> Array:
+def power(base: Numbers, exponent: Numbers) -> Array:
     """`base` >= 0 to the power of `exponent`, which for a base of 0 is positive."""
     base = np.asarray(base, dtype=np.float64)
     return np.where(base > 0, exp(np.asarray(exponent, dtype=np.float64) * log(np.where(base > 0, base, 1.0))), 0.0)
 
 
-def arctan(x: Array | float) -> Array:
+def arctan(x: Numbers) -> Array:
     x = np.asarray(x, dtype=np.float64)
     size = np.abs(x)
     steep = size > 1
@@ -103,10 +105,10 @@ def arctan(x: Array | float) -> Array:
     square = t * t
     rest = t + (t * square * _series(square, _ARCTAN) + step * (_PI_LOST / 8))
     eighths = np.where(steep, 4 - step, step) * (np.pi / 8)
-    return np.copysign(eighths + np.where(steep, _PI_LOST / 2 - rest, rest), x)
+    return np.asarray(np.copysign(eighths + np.where(steep, _PI_LOST / 2 - rest, rest), x))
 
 
-def arctan2(y: Array | float, x: Array | float) -> Array:
+def arctan2(y: Numbers, x: Numbers) -> Array:
     """The angle of (x, y), in (-pi, pi]; 0 of the origin."""
     y, x = np.broadcast_arrays(np.asarray(y, dtype=np.float64), np.asarray(x, dtype=np.float64))
     steep = np.abs(y) > np.abs(x)
@@ -116,12 +118,12 @@ def arctan2(y: Array | float, x: Array | float) -> Array:
     return np.where(steep, np.copysign(np.pi / 2, y) - angle, flat)
 
 
-def arccos(x: Array | float) -> Array:
+def arccos(x: Numbers) -> Array:
     x = np.asarray(x, dtype=np.float64)
-    return arctan2(np.sqrt((1 - x) * (1 + x)), x)
+    return arctan2(np.asarray(np.sqrt((1 - x) * (1 + x))), x)
 
 
-def dot(a: Array, b: Array) -> Array:
+def dot(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) -> Array:
     """(...) the products of the vectors `a` and `b` (..., n)."""
     a, b = np.asarray(a), np.asarray(b)
     total = a[..., 0] * b[..., 0]
@@ -132,7 +134,7 @@ def dot(a: Array, b: Array) -> Array:
 
 def norm(vectors: Array) -> Array:
     """(...) the lengths of `vectors` (..., n)."""
-    return np.sqrt(dot(vectors, vectors))
+    return np.asarray(np.sqrt(dot(vectors, vectors)))
 
 
 def product(a: Array, b: Array) -> Array:

@@ -74,7 +74,9 @@ def imports(path: Path, *, lazy: bool = True) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             module = absolute(path, node)
-            inner = {alias.name for alias in node.names} & {"exact"} if module == "simgen" else set()  # used by its name
+            inner = (
+                {alias.name for alias in node.names} & {"exact"} if module == "simgen" else set()
+            )  # used by its name
             found |= {f"simgen.{name}" for name in inner} or {module}
     return found
 

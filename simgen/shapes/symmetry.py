@@ -63,7 +63,9 @@ class Shape:
             if _gap(refined, found) > _SAME_TURN and self.keeps(refined, self.tolerance):
                 found.append(refined)
         # The last bits of products and singular vectors depend on the processor. Rounded, they decide no order and no file.
-        return np.stack(sorted((np.round(turn, 12) + 0.0 for turn in found), key=lambda turn: -np.trace(turn[:3, :3])))
+        rounded: list[Array] = [np.round(turn, 12) + 0.0 for turn in found]
+        order = np.argsort([-np.trace(turn[:3, :3]) for turn in rounded], kind="stable")
+        return np.stack(rounded)[order]
 
     def keeps(self, transform: Array, tolerance: float) -> bool:
         """Whether `transform` (4, 4) maps the block onto itself, to within `tolerance` m."""
