@@ -34,7 +34,7 @@ import numpy as np
 import psutil
 
 from simgen.config import compose
-from simgen.dataset.write import Sample, write_sample
+from simgen.dataset.write import Sample, write_samples
 from simgen.errors import RenderError
 from simgen.labels import labels_of
 from simgen.pipeline import CHUNK, Pipeline, make_pipeline
@@ -42,6 +42,7 @@ from simgen.render import Renderer, make_renderer
 from simgen.scene import take
 from simgen.schema import Render
 from simgen.sensor import sense
+from simgen.storage import Storage, open_storage
 
 WARM_UP = 8
 STAGES = ("sample", "render", "sensor", "labels", "write")
@@ -60,7 +61,7 @@ LIGHTS = [
     *(f"randomize.{name}.grime=0" for name in ("blocks.material", "distractors.material", "table", "floor", "wall")),
 ]
 
-_state: tuple[Pipeline, Renderer, Path] | None = None
+_state: tuple[Pipeline, Renderer, Storage] | None = None
 
 
 def start(overrides: list[str], out: str) -> None:
@@ -69,7 +70,7 @@ def start(overrides: list[str], out: str) -> None:
     pipeline = make_pipeline(compose("render", Render, overrides))
     source = pipeline.source
     renderer = make_renderer(source.renderer, pipeline.world, pipeline.images, source.raycast, threads=1)
-    _state = pipeline, renderer, Path(out)
+    _state = pipeline, renderer, open_storage(out)
     bare(range(WARM_UP))
     if out:
         whole(range(WARM_UP))
@@ -92,8 +93,7 @@ def whole(index: range) -> tuple[float, float]:
     pipeline, renderer, out = _state
     begin = time.perf_counter()
     for k in range(0, len(index), CHUNK):
-        for sample in pipeline.samples(renderer, index[k : k + CHUNK]):
-            write_sample(out, sample, "jpg")
+        write_samples(out, pipeline.samples(renderer, index[k : k + CHUNK]), "jpg")
     return begin, time.perf_counter()
 
 
@@ -118,7 +118,7 @@ def stages(index: range) -> dict[str, float]:
             labels = timed("labels", lambda f=frames, s=part: labels_of(s, f, pipeline.world))
             for k in range(len(part)):
                 sample = Sample(take(part, [k]), rgb[k], frames.depth[k], labels[k])
-                timed("write", lambda sample=sample: write_sample(out, sample, "jpg"))
+                timed("write", lambda sample=sample: write_samples(out, [sample], "jpg"))
     return spent
 
 

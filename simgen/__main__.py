@@ -6,13 +6,19 @@ from typing import Any
 from simgen.board.schema import BoardConfig, CameraConfig, CaptureConfig, SceneConfig, TableConfig
 from simgen.check.schema import CheckConfig
 from simgen.config import Command, main
-from simgen.schema import Preview, Render
+from simgen.schema import Merge, Preview, Render
 
 
 def _render(config: Any) -> None:
     from simgen.workers import render
 
     render(config)
+
+
+def _merge(config: Any) -> None:
+    from simgen.merge import merge
+
+    merge(config)
 
 
 def _preview(config: Any) -> None:
@@ -59,6 +65,7 @@ def _capture(config: Any) -> None:
 
 COMMANDS = {
     "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
+    "merge": Command("make one dataset of parts that several machines rendered", Merge, _merge, ("out",), resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
     "board": Command("draw a board to print, and the outlines of blocks", BoardConfig, _board),

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-import os
-import threading
-from collections.abc import Iterator, Mapping
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from simgen.errors import FileError
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f.]+\.tmp")
 
 
 def read_json(path: Path) -> Any:
@@ -24,7 +26,12 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
     """Writes `value`, which must hold finite numbers, as the JSON file `path`: all of it or nothing. Raises FileError."""
-    write_file(path, (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode())
+    write_file(path, json_bytes(value, indent=indent))
+
+
+def json_bytes(value: Any, *, indent: int | None = None) -> bytes:
+    """`value`, which must hold finite numbers, as the content of a JSON file."""
+    return (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode()
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -32,15 +39,39 @@ def write_file(path: Path, data: bytes) -> None:
 
     Makes the folder where it is missing. Raises FileError where writing fails.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    with _replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """As `write_file`, for a text that is too large for memory: `lines` without their ends."""
+    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for line in lines:
+            file.write(line + "\n")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path`, which replaces it at the end; after an error it is removed."""
+    temporary = path.with_name(temporary_name(path.name))
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
+            yield temporary
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def temporary_name(name: str) -> str:
+    """A name for the file `name` while it is being written, unlike those of all other processes and machines."""
+    return f".{name}.{secrets.token_hex(8)}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `name` is that of a file that was being written when its process was killed."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextmanager
@@ -50,8 +81,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileError(
-            f"{path}: cannot be written ({error.strerror}); free disk space or name another folder with out=, then run the "
-            "same command again: finished parts are kept"
+            f"{path}: cannot be written ({error.strerror or error}); free disk space or name another folder with out=, then "
+            "run the same command again: finished parts are kept"
         ) from error
 
 

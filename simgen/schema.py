@@ -304,10 +304,29 @@ class Source:
 class Render(Source):
     num: int = key("number of samples", 1000)
     start: int = key("index of the first sample", 0)
-    out: str = key("folder of the dataset; an unfinished dataset in it is completed", "data/blocks")
-    workers: int = key("processes that render", 2)
+    out: str = key(
+        "folder of the dataset, or a URL such as s3://bucket/folder; an unfinished dataset in it is completed",
+        "data/blocks",
+    )
+    part: str | None = key(
+        "K/N: renders the K-th of N parts of the samples, for several machines; `merge` makes a dataset of the parts",
+        None,
+    )
+    executor: str = key(
+        "what renders: `processes` of this machine, or a cluster of `ray`", "processes", choices=("processes", "ray")
+    )
+    workers: int = key("processes that render", 2, needs="executor=processes")
     writer: str = key("format of the dataset", "bop", choices=("bop",))
     image_format: str = key("jpg (quality 95) or png", "jpg", choices=("jpg", "png"))
+
+
+@dataclass
+class Merge:
+    out: str = key(
+        "folder or URL of the dataset, in which parts were rendered, or into which `parts` are copied", MISSING
+    )
+    parts: list[str] = key("folders or URLs of parts of one dataset, which are copied into `out`", list)
+    hashes: bool = key("whether the bytes of every file are checked", True)
 
 
 @dataclass

@@ -1,155 +1,85 @@
-"""Renders datasets: runs the pipeline over a range of indices in worker processes."""
+"""`python -m simgen render`: checks a configuration, then renders its samples, or a part of them, into a dataset."""
 
-import contextlib
-import multiprocessing
-import os
-import signal
+import re
 import sys
-import threading
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
-
-import cv2
 
 from simgen.command.progress import Progress
-from simgen.dataset.recipe import describe
-from simgen.dataset.write import IMAGE_FORMATS, WRITERS, begin, finish, write_sample
-from simgen.errors import ConfigError, RenderError
-from simgen.pipeline import CHUNK, Pipeline, check_choice, make_pipeline
-from simgen.render import Renderer, make_renderer
+from simgen.dataset.assemble import begin, claim, finish, head_of
+from simgen.dataset.recipe import describe_dataset
+from simgen.dataset.write import IMAGE_FORMATS, WRITERS, write_samples
+from simgen.errors import ConfigError
+from simgen.executors import EXECUTORS
+from simgen.pipeline import CHUNK, check_choice, make_pipeline
+from simgen.render import make_renderer
 from simgen.schema import Render
+from simgen.storage import open_storage
 
-RECYCLE = {"tiny": 1000}  # samples after which a new process replaces a worker: PyBullet leaks 2 kB for each
 PREFLIGHT = 256  # scenes that are sampled before anything is written, so that impossible placements fail early
 
 
 def render(config: Render) -> None:
-    """Writes the dataset that `config` describes; samples that exist already are kept."""
+    """Writes the dataset that `config` describes, or a part of it; samples that exist already are kept."""
     check_choice("writer", config.writer, WRITERS)
     check_choice("image_format", config.image_format, IMAGE_FORMATS)
+    check_choice("executor", config.executor, tuple(EXECUTORS))
     for key, value, least in (("num", config.num, 1), ("start", config.start, 0), ("workers", config.workers, 1)):
         if value < least:
             raise ConfigError(f"{key}: got {value}; expected a whole number of at least {least}")
+    wanted = samples_of(config.part, config.start, config.num)
+    out = open_storage(config.out)
+    if out.private and config.executor != "processes":
+        raise ConfigError(f"executor={config.executor}: {config.out} is the memory of one process; name another out=")
     pipeline = make_pipeline(config)
-    pipeline.sampler.sample(config.seed, range(config.start, config.start + min(config.num, PREFLIGHT)))
+    first = wanted or range(config.start, config.start + 1)
+    pipeline.sampler.sample(config.seed, first[:PREFLIGHT])
     renderer = make_renderer(
         config.renderer, pipeline.world, pipeline.images, config.raycast
     )  # fails here, not in a worker
-    ignored = renderer.ignored
-    next(pipeline.samples(renderer, [config.start]))  # fails here if the images are black
-    if ignored:
+    next(pipeline.samples(renderer, first[:1]))  # fails here if the images are black
+    if renderer.ignored:
         print(
-            f"renderer={config.renderer} cannot vary {', '.join(ignored)}: sampled and recorded, but not visible; "
+            f"renderer={config.renderer} cannot vary {', '.join(renderer.ignored)}: sampled and recorded, but not visible; "
             "renderer=raycast draws them",
             file=sys.stderr,
         )
     for notice in (*pipeline.world.notes, *pipeline.sampler.notices):
         print(notice, file=sys.stderr)
-    out = Path(config.out)
-    recipe = {
-        **describe(config, pipeline.world, pipeline.sampler, pipeline.images),
-        "writer": config.writer,
-        "image_format": config.image_format,
-        "ignored": list(ignored),
-    }
-    done = begin(out, recipe, config.start, config.num, pipeline.world)
-    todo = [index for index in range(config.start, config.start + config.num) if index not in done]
+    recipe = describe_dataset(config, pipeline.world, pipeline.sampler, pipeline.images, renderer.ignored)
+    done = begin(out, recipe, config.start, config.num, pipeline.world, wanted)
+    if config.part is not None:
+        claim(out, recipe, wanted, sys.argv[1:])
+    todo = [index for index in wanted if index not in done]
     print(
-        f"rendering {len(todo)} of {config.num} samples with renderer={config.renderer}, "
-        f"workers={config.workers} into {out}",
+        f"rendering {len(todo)} of {len(wanted)} samples with renderer={config.renderer}, "
+        f"{f'workers={config.workers}' if config.executor == 'processes' else f'executor={config.executor}'} into {out}",
         flush=True,
     )
     if todo:
-        with Progress("rendered", config.num, "images", done=len(done)) as progress:
-            if len(todo) <= CHUNK:  # to start a process takes longer than to render a few samples
-                for sample in pipeline.samples(renderer, todo):
-                    write_sample(out, sample, config.image_format)
-                    progress.update()
+        with Progress("rendered", len(wanted), "images", done=len(done)) as progress:
+            # To start a process takes longer than to render a few samples.
+            if out.private or (len(todo) <= CHUNK and config.executor == "processes"):
+                write_samples(out, pipeline.samples(renderer, todo), config.image_format, progress.update)
             else:
                 renderer.close()  # its files and memory are not needed while the workers render
-                for finished in _run(config, todo):
+                for finished in EXECUTORS[config.executor](config, todo):
                     progress.update(finished)
     renderer.close()
-    finish(out, recipe, config.start, config.num, pipeline.world)
-    print(f"{out}: {config.num} samples, complete")
+    if config.part is None:
+        finish(out, head_of(recipe, config.start, config.num, pipeline.world))
+        print(f"{out}: {config.num} samples, complete")
+    else:
+        print(
+            f"{out}: part {config.part}, {len(wanted)} samples, complete; after all parts: python -m simgen merge {out}"
+        )
 
 
-def _run(config: Render, todo: list[int]) -> Iterator[int]:
-    """Renders `todo` in worker processes; yields the number of samples in each finished chunk."""
-    share = RECYCLE.get(config.renderer, len(todo) or 1) * config.workers
-    for k in range(0, len(todo), share):
-        yield from _run_pool(config, todo[k : k + share])
-
-
-def _run_pool(config: Render, todo: list[int]) -> Iterator[int]:
-    chunks = [todo[k : k + CHUNK] for k in range(0, len(todo), CHUNK)]
-    workers = min(config.workers, len(chunks))
-    # Workers are spawned: a fork is not safe with the threads of PyBullet and OpenCV.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (config,))
-    waiting: set[Future[int]] = set()
-    try:
-        for chunk in chunks:
-            if len(waiting) >= 2 * workers:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-            with _ignore_sigint_in_children():
-                waiting.add(pool.submit(_render_chunk, chunk))
-        while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    except BrokenProcessPool as error:
-        raise RenderError(
-            "renderer: a worker process died (out of memory, or the renderer crashed); finished samples are kept: run the "
-            "same command again, with fewer workers or another renderer"
-        ) from error
-    finally:
-        for future in waiting:
-            future.cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _ignore_sigint_in_children() -> Iterator[None]:
-    """Child processes that start in this context ignore Ctrl-C from the beginning; the parent handles it."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-_worker: tuple[Render, Pipeline, Renderer] | None = None
-
-
-def _start_worker(config: Render) -> None:
-    global _worker
-    cv2.setNumThreads(1)  # the workers are the parallelism
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    pipeline = make_pipeline(config, checked=True)
-    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast, threads=1)
-    _worker = config, pipeline, renderer
-
-
-def _leave_with_parent() -> None:
-    """Ends this worker when its parent has ended, so that no worker goes on writing after a run was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        try:
-            if _worker is not None:
-                _worker[2].close()  # its files
-        finally:
-            os._exit(1)
-
-
-def _render_chunk(index: list[int]) -> int:
-    assert _worker is not None
-    config, pipeline, renderer = _worker
-    for sample in pipeline.samples(renderer, index):
-        write_sample(Path(config.out), sample, config.image_format)
-    return len(index)
+def samples_of(part: str | None, start: int, num: int) -> range:
+    """The samples of `part`, K/N, of those from `start` to `start` + `num` - 1: the K-th of N pieces of equal length, up to
+    one sample. All of them if `part` is None. Raises ConfigError."""
+    if part is None:
+        return range(start, start + num)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", part)
+    k, n = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= k <= n:
+        raise ConfigError(f"part: got {part}; expected K/N with K from 1 to N, e.g. part=1/64 to part=64/64")
+    return range(start + num * (k - 1) // n, start + num * k // n)

@@ -24,7 +24,7 @@ def _compose_once(name: str, schema: type, overrides: Sequence[str] = ()) -> Any
 
 _compose = simgen.config.compose
 simgen.config.compose = _compose_once  # before any other module imports it
-import simgen.workers  # noqa: E402
+import simgen.executors  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def _render_in_this_process() -> Iterator[None]:
     """A worker process imports everything anew, which takes a second of CPU time. Tests of the processes start the
     command (test_workers.py), where this does not reach."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simgen.workers, "ProcessPoolExecutor", SameProcess)
+        patch.setattr(simgen.executors, "ProcessPoolExecutor", SameProcess)
         yield
 
 

@@ -17,7 +17,8 @@ from simgen.engine import _remedy
 
 # From the bottom up: a module imports only from modules named before it.
 ORDER = [
-    "errors", "exact", "engine", "files", "pictures", "resources", "command", "command.keys", "schema", "command.arguments",
+    "errors", "exact", "engine", "files", "storage", "pictures", "resources", "command", "command.keys", "schema",
+    "command.arguments",
     "command.effects", "command.help", "command.progress", "config", "distortion", "geometry", "camera.lenses",
     "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",
     "distributions", "shapes", "shapes.hulls", "shapes.symmetry", "shapes.sides", "shapes.surface",
@@ -32,8 +33,9 @@ ORDER = [
     "render.kernels.tracing", "render.kernels.occlusion", "render.kernels.texturing", "render.kernels.shading",
     "render.kernels.lighting", "render.buffers", "render.raycast", "jpeg", "sensor", "labels", "dataset",
     "dataset.layout",
-    "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.values",
-    "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview",
+    "dataset.fields", "dataset.hashes", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read",
+    "dataset.values", "dataset.write", "dataset.assemble", "dataset.photographs", "dataset.recipe", "pipeline",
+    "executors", "workers", "merge", "preview",
     "check", "check.findings", "check.schema", "check.tree", "check.meshes", "check.models", "check.geometry",
     "check.pictures", "check.command",
     "board", "board.schema", "board.value", "board.files", "board.refine", "board.find", "board.layout", "board.pdf",

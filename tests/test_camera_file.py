@@ -13,14 +13,16 @@ from builders import pipeline_of, recipe_of, sampler_of
 from simgen.camera import Camera
 from simgen.catalogue import load_world
 from simgen.config import compose
+from simgen.dataset.assemble import begin, finish, head_of
 from simgen.dataset.read import open_dataset
-from simgen.dataset.write import begin, finish, write_sample
+from simgen.dataset.write import write_samples
 from simgen.distortion import fisheye_lens, padded
 from simgen.errors import ConfigError
 from simgen.geometry import inverse, look_at, project, transform_points, unproject
 from simgen.preview import preview
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Preview
+from simgen.storage import Folder
 
 K = np.array([[150.0, 0, 84.5], [0, 141, 55.25], [0, 0, 1]])
 SIZE = (160, 120)
@@ -115,10 +117,10 @@ def test_a_dataset_records_its_camera_and_is_read_back(tmp_path: Path) -> None:
     pipeline, out = pipeline_of(f"randomize.camera.file={file}"), tmp_path / "d"
     assert "replaces randomize.camera's aim, distance" in pipeline.sampler.notices[-1]
     recipe = recipe_of(pipeline)
-    begin(out, recipe, 0, 1, pipeline.world)
+    begin(Folder(out), recipe, 0, 1, pipeline.world)
     (sample,) = pipeline.samples(renderer_of("tiny"), [0])
-    write_sample(out, sample, "png")
-    finish(out, recipe, 0, 1, pipeline.world)
+    write_samples(Folder(out), [sample], "png")
+    finish(Folder(out), head_of(recipe, 0, 1, pipeline.world))
     dataset = open_dataset(tmp_path / "d")
     assert dataset.manifest["recipe"]["camera"]["distortion_model"] == "fisheye"
     picture = dataset.pictures[0]

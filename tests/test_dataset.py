@@ -11,8 +11,9 @@ import pytest
 import trimesh
 from builders import SMALL, pipeline_of, recipe_of, tree
 
+from simgen.dataset.assemble import begin, finish, head_of
 from simgen.dataset.read import open_dataset, read_rgb
-from simgen.dataset.write import begin, finish, write_sample
+from simgen.dataset.write import write_samples
 from simgen.errors import DatasetError
 from simgen.files import differences
 from simgen.geometry import inverse
@@ -20,6 +21,7 @@ from simgen.pipeline import Pipeline
 from simgen.render import make_renderer
 from simgen.scene import from_json, to_json
 from simgen.shapes.surface import POINTS
+from simgen.storage import Folder
 
 NUM = 6
 
@@ -42,10 +44,10 @@ def written(tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline, sample
 
 
 def write_all(out: Path, pipeline: Pipeline, samples: list, image_format: str = "jpg") -> None:
-    begin(out, recipe_of(pipeline), 0, NUM, pipeline.world)
+    begin(Folder(out), recipe_of(pipeline), 0, NUM, pipeline.world)
     for sample in samples:
-        write_sample(out, sample, image_format)
-    finish(out, recipe_of(pipeline), 0, NUM, pipeline.world)
+        write_samples(Folder(out), [sample], image_format)
+    finish(Folder(out), head_of(recipe_of(pipeline), 0, NUM, pipeline.world))
 
 
 def test_comes_back_as_it_went_in(written: Path, pipeline: Pipeline, samples: list) -> None:
@@ -177,11 +179,11 @@ def test_damage_is_found_and_named(tmp_path: Path, pipeline: Pipeline, samples: 
 
 
 def test_an_unfinished_dataset_is_refused(tmp_path: Path, pipeline: Pipeline, samples: list) -> None:
-    begin(tmp_path, recipe_of(pipeline), 0, NUM, pipeline.world)
-    write_sample(tmp_path, samples[0], "jpg")
+    begin(Folder(tmp_path), recipe_of(pipeline), 0, NUM, pipeline.world)
+    write_samples(Folder(tmp_path), [samples[0]], "jpg")
     with pytest.raises(DatasetError, match="unfinished"):
         open_dataset(tmp_path)
-    assert begin(tmp_path, recipe_of(pipeline), 0, NUM, pipeline.world) == {0}
+    assert begin(Folder(tmp_path), recipe_of(pipeline), 0, NUM, pipeline.world) == {0}
 
 
 def test_truncated_pictures_are_found_without_a_manifest(written: Path, tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     whole = Path.write_bytes
     for fails_at in range(2 * len(samples[0].labels) + 3):
         out = tmp_path / str(fails_at)
-        begin(out, recipe_of(pipeline), 0, NUM, pipeline.world)
+        begin(Folder(out), recipe_of(pipeline), 0, NUM, pipeline.world)
         calls = iter(range(1000))
 
         def write(path: Path, data: bytes, calls=calls, fails_at=fails_at) -> int:
@@ -211,33 +213,33 @@ def test_a_full_disk_leaves_nothing_half_written(
         with monkeypatch.context() as patch:
             patch.setattr(Path, "write_bytes", write)
             with pytest.raises(DatasetError, match=r"No space left on device.*run the same command again"):
-                write_sample(out, samples[0], "jpg")
+                write_samples(Folder(out), [samples[0]], "jpg")
         assert not list(out.rglob("*.tmp"))
-        assert begin(out, recipe_of(pipeline), 0, NUM, pipeline.world) == set()
+        assert begin(Folder(out), recipe_of(pipeline), 0, NUM, pipeline.world) == set()
 
 
 def test_another_recipe_is_refused_and_the_difference_named(written: Path, pipeline: Pipeline) -> None:
     before = tree(written)
     recipe = recipe_of(pipeline)
     with pytest.raises(DatasetError, match="seed is 0 there and 5 here"):
-        begin(written, {**recipe, "seed": 5}, 0, NUM, pipeline.world)
+        begin(Folder(written), {**recipe, "seed": 5}, 0, NUM, pipeline.world)
     other = json.loads(json.dumps(recipe))
     other["randomize"]["ambient"]["intensity"] = 0.5
     with pytest.raises(DatasetError, match=r"randomize\.ambient\.intensity is \['loguniform'.* there and 0\.5 here"):
-        begin(written, other, 0, NUM, pipeline.world)
+        begin(Folder(written), other, 0, NUM, pipeline.world)
     with pytest.raises(DatasetError, match=f"num is {NUM} there and only 3 here"):
-        begin(written, recipe, 0, 3, pipeline.world)
+        begin(Folder(written), recipe, 0, 3, pipeline.world)
     with pytest.raises(DatasetError, match="start is 0 there and 2 here"):
-        begin(written, recipe, 2, NUM, pipeline.world)
+        begin(Folder(written), recipe, 2, NUM, pipeline.world)
     with pytest.raises(DatasetError, match=r"with data version 10, and this simgen renders version 11.*another folder"):
-        begin(written, {**recipe, "data_version": 11}, 0, NUM, pipeline.world)
+        begin(Folder(written), {**recipe, "data_version": 11}, 0, NUM, pipeline.world)
     assert tree(written) == before
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path, pipeline: Pipeline) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(DatasetError, match="is not a dataset of simgen's"):
-        begin(tmp_path, recipe_of(pipeline), 0, NUM, pipeline.world)
+        begin(Folder(tmp_path), recipe_of(pipeline), 0, NUM, pipeline.world)
     assert tree(tmp_path) == {"thesis.tex": b"years of work"}
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,7 @@ from simgen.dataset.write import DATA_VERSION
 from simgen.engine import DISTRIBUTIONS
 from simgen.files import sha256_of
 from simgen.randomize import Sampler
-from simgen.schema import Randomize, Raycast, Source
+from simgen.schema import Randomize, Raycast, Render, Source
 from simgen.textures.images import ImageFolder
 
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
@@ -37,6 +38,19 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
         "meshes": {name: sha256_of(path) for name, path in zip(world.meshes.names, world.meshes.paths, strict=True)},
         "photographs": sampler.draws_photographs,
         "versions": {"python": platform.python_version(), **_installed(source.renderer)},
+    }
+
+
+def describe_dataset(
+    config: Render, world: World, sampler: Sampler, images: ImageFolder, ignored: Sequence[str]
+) -> dict[str, Any]:
+    """The recipe in the manifest of a dataset that `config` writes; `ignored` are the factors that its renderer cannot
+    vary."""
+    return {
+        **describe(config, world, sampler, images),
+        "writer": config.writer,
+        "image_format": config.image_format,
+        "ignored": list(ignored),
     }
 
 

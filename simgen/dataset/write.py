@@ -1,13 +1,12 @@
-"""Writes BOP datasets atomically and resumably: bytes depend on the recipe alone, also after an interrupted run.
+"""Encodes samples as the files of a BOP dataset, and stores them: bytes depend on the recipe alone.
 
-Each file of a sample is written under a temporary name and then renamed. The record sample/NNNNNN.json is written last; a
-sample without it does not exist. Records hold everything that is later gathered into BOP's scene_*.json and manifest.json.
+The record sample/NNNNNN.json of a sample is stored after its files; a sample without it does not exist. Records hold
+everything that is later gathered into BOP's scene_*.json and manifest.json (dataset/assemble.py).
 """
 
 import hashlib
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.camera import bop_lens
-from simgen.catalogue import World
-from simgen.dataset.read import MANIFEST
 from simgen.errors import DatasetError
-from simgen.files import differences, read_json, sha256_of, write_file, write_json, writing
+from simgen.files import json_bytes, write_file
 from simgen.geometry import Array, inverse
 from simgen.labels import Label
 from simgen.scene import Scenes, to_json
 from simgen.shapes.solids import Solid
 from simgen.shapes.surface import surface_points
+from simgen.storage import Storage
 
 DATA_VERSION = 10  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
 IMAGE_FORMATS = ("jpg", "png")
@@ -44,56 +42,64 @@ class Sample:
     labels: Sequence[Label]
 
 
-def begin(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: World) -> set[int]:
-    """Prepares `out` for the samples start .. start + num - 1 of `recipe` and returns the numbers of those that exist.
+@dataclass(frozen=True)
+class Encoded:
+    """The files of one sample by their names in the dataset; its record, which is stored after them, and its name."""
 
-    Raises DatasetError if `out` cannot be written, or holds another dataset; the error names the differences.
+    files: Mapping[str, bytes]
+    record: bytes
+    record_name: str
+
+
+def write_samples(
+    out: Storage, samples: Iterable[Sample], image_format: str, written: Callable[[int], None] = lambda _: None
+) -> None:
+    """Stores the files of all `samples`, then their records. `written` is called with the number of samples just stored.
+
+    Raises FileError if that fails. If a sample raises, those before it are stored.
     """
-    if (out / MANIFEST).exists():
-        _compare(out, recipe, start, num)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DatasetError(f"out: {out} exists and is not a dataset of simgen's; name a new or empty folder")
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        for leftover in out.rglob(".*.tmp"):
-            leftover.unlink()
-    done = {index for index in range(start, start + num) if _is_done(out, index)}
-    if len(done) < num or read_json(out / MANIFEST).get("num") != num:
-        write_json(out / MANIFEST, {**_head(recipe, start, num, world), "status": "rendering"}, indent=1)
-        write_models(out / "models", world.solids)
-    return done
+    waiting: list[Encoded] = []
+
+    def put() -> None:
+        batch, waiting[:] = list(waiting), []
+        if batch:
+            out.put({name: data for one in batch for name, data in one.files.items()})
+            out.put({one.record_name: one.record for one in batch})
+            written(len(batch))
+
+    try:
+        for sample in samples:
+            waiting.append(encode(sample, image_format))
+            if len(waiting) >= out.together:
+                put()
+    finally:
+        put()
 
 
-def write_sample(out: Path, sample: Sample, image_format: str) -> None:
-    """Writes the files of one sample, then its record. Raises DatasetError if that fails."""
+def encode(sample: Sample, image_format: str) -> Encoded:
+    """The files and the record of `sample`. Raises DatasetError for a picture that cannot be encoded."""
     index = int(sample.scene.index[0])
-    folder, name = _place(out, index)
-    files: dict[str, str] = {}
+    folder, number = place_of(index)
+    files: dict[str, bytes] = {}
 
-    def put(path: Path, suffix: str, image: NDArray[Any], options: Sequence[int] = ()) -> None:
+    def put(name: str, suffix: str, image: NDArray[Any], options: Sequence[int] = ()) -> None:
         encoded, data = cv2.imencode(suffix, image, list(options))
         if not encoded:
-            raise DatasetError(f"{path}: could not be encoded as {suffix}")
-        write_file(path, data.tobytes())
-        files[path.relative_to(out).as_posix()] = hashlib.sha256(data.tobytes()).hexdigest()
+            raise DatasetError(f"{folder}/{name}{suffix}: could not be encoded")
+        files[f"{folder}/{name}{suffix}"] = data.tobytes()
 
     # Measured: half the time and half the bytes of OpenCV's own settings.
     fast = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
     plain = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if image_format == "jpg" else fast
-    put(
-        folder / "rgb" / f"{name}.{image_format}",
-        f".{image_format}",
-        cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR),
-        options,
-    )
+    put(f"rgb/{number}", f".{image_format}", cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR), options)
     # Units of 0.1 mm, or coarser if the greatest depth does not fit in 16 bits.
     depth_scale = next(s for s in (0.1, 0.2, 0.5, 1.0, math.inf) if sample.depth.max() * 1000 <= 65535 * s)
     depth = np.rint(sample.depth * (1000 / depth_scale)).astype(np.uint16)
-    put(folder / "depth" / f"{name}.png", ".png", depth, fast)
+    put(f"depth/{number}", ".png", depth, fast)
     for k, label in enumerate(sample.labels):
-        put(folder / "mask" / f"{name}_{k:06d}.png", ".png", label.amodal.view(np.uint8) * np.uint8(255), plain)
-        put(folder / "mask_visib" / f"{name}_{k:06d}.png", ".png", label.visible.view(np.uint8) * np.uint8(255), plain)
+        put(f"mask/{number}_{k:06d}", ".png", label.amodal.view(np.uint8) * np.uint8(255), plain)
+        put(f"mask_visib/{number}_{k:06d}", ".png", label.visible.view(np.uint8) * np.uint8(255), plain)
     valid = depth > 0
     record = {
         "camera": _camera(sample.scene, depth_scale),
@@ -101,45 +107,34 @@ def write_sample(out: Path, sample: Sample, image_format: str) -> None:
         "gt_info": [info_of(label, valid) for label in sample.labels],
         "keypoints": [_keypoints(label) for label in sample.labels],
         "recipe": to_json(sample.scene),
-        "files": files,
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
-    write_json(folder / "sample" / f"{name}.json", record)
+    return Encoded(files, json_bytes(record), record_name(index))
 
 
-def finish(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: World) -> None:
-    """Gathers the records into scene_*.json, writes camera.json and, last of all, the complete manifest."""
-    files: dict[str, str] = {}
-    for scene in range(start // IMAGES_PER_SCENE, (start + num - 1) // IMAGES_PER_SCENE + 1):
-        indices = range(max(start, scene * IMAGES_PER_SCENE), min(start + num, (scene + 1) * IMAGES_PER_SCENE))
-        folder = out / SPLIT / f"{scene:06d}"
-        parts: dict[str, dict[str, Any]] = {"camera": {}, "gt": {}, "gt_info": {}, "keypoints": {}}
-        for index in indices:
-            path = _record_path(out, index)
-            record = read_json(path)
-            for part, content in parts.items():
-                content[str(index % IMAGES_PER_SCENE)] = record[part]
-            files.update(record["files"])
-            files[path.relative_to(out).as_posix()] = sha256_of(path)
-        for part, content in parts.items():
-            lines = ",\n".join(f'  "{key}": {json.dumps(value)}' for key, value in content.items())
-            write_file(folder / f"scene_{part}.json", f"{{\n{lines}\n}}\n".encode())
-            gathered = folder / f"scene_{part}.json"
-            files[gathered.relative_to(out).as_posix()] = sha256_of(gathered)
-    camera = read_json(_record_path(out, start))
-    k, size = camera["camera"]["cam_K"], camera["recipe"]["cameras"]
-    content = {"fx": k[0], "fy": k[4], "cx": k[2], "cy": k[5], "depth_scale": 0.1}
-    write_json(out / "camera.json", {**content, "width": size["width"], "height": size["height"]})
-    for path in [out / "camera.json", *sorted((out / "models").iterdir())]:
-        files[path.relative_to(out).as_posix()] = sha256_of(path)
-    complete = {**_head(recipe, start, num, world), "status": "complete", "files": dict(sorted(files.items()))}
-    write_json(out / MANIFEST, complete, indent=1)
+def place_of(index: int) -> tuple[str, str]:
+    """The folder of the scene that the sample `index` is in, and the sample's number in it, six digits."""
+    return f"{SPLIT}/{index // IMAGES_PER_SCENE:06d}", f"{index % IMAGES_PER_SCENE:06d}"
+
+
+def record_name(index: int) -> str:
+    """The name of the record of the sample `index`."""
+    folder, number = place_of(index)
+    return f"{folder}/sample/{number}.json"
 
 
 def write_models(folder: Path, solids: Sequence[Solid]) -> None:
-    """models/ of a BOP dataset: a PLY for each solid, in millimeters, and models_info.json with the symmetries."""
-    info = {}
+    """Writes models/ of a BOP dataset into `folder`; see `models_files`."""
+    for name, data in models_files(solids).items():
+        write_file(folder / name, data)
+
+
+def models_files(solids: Sequence[Solid]) -> dict[str, bytes]:
+    """The files of models/ of a BOP dataset by name: a PLY for each solid, in millimeters, and models_info.json with the
+    symmetries."""
+    info, files = {}, {}
     for obj_id, solid in enumerate(solids, start=1):
-        write_file(folder / f"obj_{obj_id:06d}.ply", _ply(solid).encode("ascii"))
+        files[f"obj_{obj_id:06d}.ply"] = _ply(solid).encode("ascii")
         low, size = solid.vertices.min(axis=0) * 1000, solid.size * 1000
         entry: dict[str, Any] = {"name": solid.name, "diameter": solid.diameter * 1000}
         entry.update({f"min_{axis}": float(low[k]) for k, axis in enumerate("xyz")})
@@ -157,48 +152,7 @@ def write_models(folder: Path, solids: Sequence[Solid]) -> None:
             entry["mesh_origin_mm"] = (solid.mesh_origin * 1000).tolist()
         entry["keypoints"] = (solid.keypoints * 1000).tolist()
         info[str(obj_id)] = entry
-    write_json(folder / "models_info.json", info)
-
-
-def _compare(out: Path, recipe: Mapping[str, Any], start: int, num: int) -> None:
-    manifest = read_json(out / MANIFEST)
-    if "recipe" not in manifest or "num" not in manifest:
-        raise DatasetError(f"out: {out / MANIFEST} is not a manifest of simgen's; name a new or empty folder")
-    version = manifest["recipe"].get("data_version")
-    if version != recipe["data_version"]:
-        raise DatasetError(
-            f"out: {out} was rendered with data version {version}, and this simgen renders version "
-            f"{recipe['data_version']}, which draws other pictures: name another folder (a complete dataset of an older "
-            "version can still be used for training and evaluation)"
-        )
-    changed = differences(manifest["recipe"], json.loads(json.dumps(recipe)))
-    found = [f"{key} is {there!r} there and {here!r} here" for key, there, here in changed]
-    if manifest["start"] != start:
-        found.append(f"start is {manifest['start']} there and {start} here")
-    if manifest["num"] > num:
-        found.append(f"num is {manifest['num']} there and only {num} here")
-    if found:
-        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
-        raise DatasetError(f"out: {out} holds another dataset: {shown}; name another folder or the same configuration")
-
-
-def _head(recipe: Mapping[str, Any], start: int, num: int, world: World) -> dict[str, Any]:
-    table = {"center": world.table.center[:2].tolist(), "size": world.table.size[:2].tolist()}
-    return {"format": "bop", "recipe": recipe, "start": start, "num": num, "split": SPLIT, "table": table}
-
-
-def _is_done(out: Path, index: int) -> bool:
-    path = _record_path(out, index)
-    return path.exists() and all((out / name).exists() for name in read_json(path)["files"])
-
-
-def _record_path(out: Path, index: int) -> Path:
-    folder, name = _place(out, index)
-    return folder / "sample" / f"{name}.json"
-
-
-def _place(out: Path, index: int) -> tuple[Path, str]:
-    return out / SPLIT / f"{index // IMAGES_PER_SCENE:06d}", f"{index % IMAGES_PER_SCENE:06d}"
+    return {**files, "models_info.json": json_bytes(info)}
 
 
 def bop_pose(transform: Array, rotation: str, translation: str) -> dict[str, list[float]]:
