@@ -56,9 +56,9 @@ def merge(config: Merge) -> None:
         print(f"{out}: {len(whole)} samples, complete")
         return
     if parts:
+        mark_unfinished(out, head)
         models = sorted(parts[0].sizes("models"))
-        contents = zip(models, parts[0].read(models), strict=True)
-        mark_unfinished(out, head, {name.removeprefix("models/"): data or b"" for name, data in contents})
+        out.put({name: data or b"" for name, data in zip(models, parts[0].read(models), strict=True)})
     for part in parts:
         _copy(part, out, whole)
     done = done_among(out, whole)

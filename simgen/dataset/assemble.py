@@ -15,7 +15,7 @@ from typing import Any
 
 from simgen.catalogue import World
 from simgen.dataset.read import MANIFEST
-from simgen.dataset.write import IMAGES_PER_SCENE, SPLIT, models_files, place_of, record_name
+from simgen.dataset.write import IMAGES_PER_SCENE, SPLIT, models_files, models_names, place_of, record_name
 from simgen.errors import DatasetError
 from simgen.files import differences, json_bytes
 from simgen.storage import Storage
@@ -53,18 +53,18 @@ def begin(
     wanted = range(start, start + num) if wanted is None else wanted
     done = done_among(out, wanted)
     if len(done) < len(wanted) or manifest is None or manifest["num"] != num:
-        mark_unfinished(out, head, models_files(world.solids))
+        mark_unfinished(out, head)
+        names = {f"models/{name}" for name in models_names(world.solids)}
+        if not names <= out.sizes("models").keys():
+            out.put({f"models/{name}": data for name, data in models_files(world.solids).items()})
     return done
 
 
-def mark_unfinished(out: Storage, head: Mapping[str, Any], models: Mapping[str, bytes]) -> None:
-    """Writes a manifest that states that the dataset is being rendered, and the files of models/."""
+def mark_unfinished(out: Storage, head: Mapping[str, Any]) -> None:
+    """Writes a manifest that states that the dataset is being rendered."""
     unfinished = json_bytes({**head, "status": "rendering"}, indent=1)
     if out.read([MANIFEST]) != [unfinished]:
         out.put({MANIFEST: unfinished})
-    files = {f"models/{name}": data for name, data in models.items()}
-    if not files.keys() <= out.sizes("models").keys():
-        out.put(files)
 
 
 def claim(out: Storage, recipe: Mapping[str, Any], samples: range, command: Sequence[str]) -> None:

@@ -133,8 +133,9 @@ def models_files(solids: Sequence[Solid]) -> dict[str, bytes]:
     """The files of models/ of a BOP dataset by name: a PLY for each solid, in millimeters, and models_info.json with the
     symmetries."""
     info, files = {}, {}
+    *names, info_name = models_names(solids)
     for obj_id, solid in enumerate(solids, start=1):
-        files[f"obj_{obj_id:06d}.ply"] = _ply(solid).encode("ascii")
+        files[names[obj_id - 1]] = _ply(solid).encode("ascii")
         low, size = solid.vertices.min(axis=0) * 1000, solid.size * 1000
         entry: dict[str, Any] = {"name": solid.name, "diameter": solid.diameter * 1000}
         entry.update({f"min_{axis}": float(low[k]) for k, axis in enumerate("xyz")})
@@ -152,7 +153,12 @@ def models_files(solids: Sequence[Solid]) -> dict[str, bytes]:
             entry["mesh_origin_mm"] = (solid.mesh_origin * 1000).tolist()
         entry["keypoints"] = (solid.keypoints * 1000).tolist()
         info[str(obj_id)] = entry
-    return {**files, "models_info.json": json_bytes(info)}
+    return {**files, info_name: json_bytes(info)}
+
+
+def models_names(solids: Sequence[Solid]) -> list[str]:
+    """The names of the files of models/."""
+    return [*(f"obj_{obj_id:06d}.ply" for obj_id in range(1, len(solids) + 1)), "models_info.json"]
 
 
 def bop_pose(transform: Array, rotation: str, translation: str) -> dict[str, list[float]]:
