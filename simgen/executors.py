@@ -17,7 +17,8 @@ from typing import Any
 
 import cv2
 
-from simgen.dataset.assemble import MANIFEST, changes, read_manifest
+from simgen.dataset.assemble import changes, read_manifest
+from simgen.dataset.layout import MANIFEST
 from simgen.dataset.recipe import describe_dataset
 from simgen.dataset.write import write_samples
 from simgen.errors import ConfigError, RenderError, SimgenError

@@ -14,7 +14,6 @@ from typing import Any
 
 from simgen.command.progress import Progress
 from simgen.dataset.assemble import (
-    MANIFEST,
     Part,
     changes,
     done_among,
@@ -26,6 +25,7 @@ from simgen.dataset.assemble import (
     read_records,
     runs_of,
 )
+from simgen.dataset.layout import MANIFEST
 from simgen.dataset.write import record_name
 from simgen.errors import ConfigError, DatasetError
 from simgen.schema import Merge

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,8 @@ import trimesh
 from builders import SMALL, pipeline_of, recipe_of, tree
 
 from simgen.dataset.assemble import begin, finish, head_of
-from simgen.dataset.read import open_dataset, read_rgb
+from simgen.dataset.models import solid_of
+from simgen.dataset.read import open_dataset, read_depth, read_recipe, read_rgb
 from simgen.dataset.write import write_samples
 from simgen.errors import DatasetError
 from simgen.files import differences
@@ -165,8 +167,20 @@ def test_png_keeps_every_pixel(tmp_path: Path, pipeline: Pipeline, samples: list
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "changed"])
-@pytest.mark.parametrize("name", ["train/000000/rgb/000003.jpg", "train/000000/scene_gt.json", "models/obj_000002.ply"])
-def test_damage_is_found_and_named(tmp_path: Path, pipeline: Pipeline, samples: list, damage: str, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train/000000/rgb/000003.jpg",
+        "train/000000/depth/000003.png",
+        "train/000000/sample/000003.json",
+        "train/000000/scene_gt.json",
+        "models/obj_000002.ply",
+    ],
+)
+def test_damage_is_noticed_before_it_is_used(
+    tmp_path: Path, pipeline: Pipeline, samples: list, damage: str, name: str
+) -> None:
+    """A missing file and a damaged JSON file at opening; another damaged file as soon as it is read."""
     write_all(tmp_path / "set", pipeline, samples)
     path = tmp_path / "set" / name
     data = path.read_bytes()
@@ -174,8 +188,43 @@ def test_damage_is_found_and_named(tmp_path: Path, pipeline: Pipeline, samples: 
         path.unlink()
     else:
         path.write_bytes(data[: len(data) // 2] if damage == "truncated" else data[:-20] + b"x" + data[-19:])
-    with pytest.raises(DatasetError, match=name):
-        open_dataset(tmp_path / "set")
+    if damage == "missing" or "scene_" in name:
+        with pytest.raises(DatasetError, match=name):
+            open_dataset(tmp_path / "set")
+        return
+    dataset = open_dataset(tmp_path / "set")
+    reading = {"rgb": lambda one: read_rgb(one.path), "depth": read_depth, "sample": read_recipe}
+    kind = path.parent.name
+    if kind in reading:
+        assert all(reading[kind](picture) is not None for picture in dataset.pictures[:3])
+    with pytest.raises(DatasetError, match=rf"{name}: truncated or changed since manifest\.json was written"):
+        reading[kind](dataset.pictures[3]) if kind in reading else solid_of(dataset.models[2])
+    path.write_bytes(data)
+    assert kind not in reading or reading[kind](dataset.pictures[3]) is not None
+
+
+def test_opening_reads_no_picture(written: Path) -> None:
+    """But the JSON files of the scenes and of the models."""
+    opened: set[str] = set()
+    watched = [True]
+
+    def watch(event: str, arguments: tuple) -> None:  # a hook cannot be removed
+        if watched and event == "open" and str(arguments[0]).startswith(str(written)):
+            opened.add(Path(str(arguments[0])).name)
+
+    sys.addaudithook(watch)
+    assert len(open_dataset(written)) == NUM
+    watched.clear()
+    tables = {f"scene_{name}.json" for name in ("camera", "gt", "gt_info")}
+    assert tables <= opened <= {*tables, "models_info.json", "manifest.json"}
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b"])
+def test_a_manifest_that_leads_out_of_the_dataset_is_refused(written: Path, tmp_path: Path, name: str) -> None:
+    manifest = json.loads((written / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "files": {name: "0"}}))
+    with pytest.raises(DatasetError, match="expected paths inside the dataset"):
+        open_dataset(tmp_path)
 
 
 def test_an_unfinished_dataset_is_refused(tmp_path: Path, pipeline: Pipeline, samples: list) -> None:

@@ -1,6 +1,6 @@
 """`render out=URL`: a dataset in any file system of fsspec has the bytes of a local one, also after faults of the remote."""
 
-import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +142,8 @@ def test_a_server_that_is_not_there(bucket: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_file_server(reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is lost in the middle of a file: no file is half there under its name, and the same command completes the dataset."""
+    """It is lost in the middle of a file: no file is half there under its name, and the same command completes the
+    dataset."""
     fsspec.register_implementation("server", Server, clobber=True)
     out = f"server://{tmp_path}/set"
     for left in (0, 9, 50):
@@ -171,8 +172,8 @@ def test_urls(reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.M
         render("memory://set", executor="ray")
     with pytest.raises(DatasetError, match=r"s3://bucket/set is a URL.*copy it"):
         open_dataset("s3://bucket/set")
-    monkeypatch.setitem(os.sys.modules, "s3fs", None)
-    monkeypatch.setattr("fsspec.registry._registry", {})
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(
         ConfigError, match=r"out: s3:// needs a package that is not installed: pip install 'simgen\[s3\]'"
     ):

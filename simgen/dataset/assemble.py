@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simgen.catalogue import World
-from simgen.dataset.read import MANIFEST
+from simgen.dataset.layout import MANIFEST
 from simgen.dataset.write import IMAGES_PER_SCENE, SPLIT, models_files, models_names, place_of, record_name
 from simgen.errors import DatasetError
 from simgen.files import differences, json_bytes

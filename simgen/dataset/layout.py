@@ -12,6 +12,7 @@ from simgen.shapes.meshfile import FORMATS
 
 CAMERAS, TRUTHS, INFOS = "scene_camera.json", "scene_gt.json", "scene_gt_info.json"
 MODELS_INFO = "models_info.json"
+MANIFEST = "manifest.json"
 # In each of these lists the first that exists is used.
 IMAGE_FOLDERS = ("rgb", "gray", "grey")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")

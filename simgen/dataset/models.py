@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from simgen.dataset.fields import ROTATION, entries, number, numbers, record, records
+from simgen.dataset.hashes import unchanged
 from simgen.dataset.layout import MODELS_INFO, mesh_path
 from simgen.errors import DatasetError
 from simgen.geometry import Array, rigid
@@ -88,7 +89,7 @@ def models_of(content: Any, path: Path, names: Mapping[int, str] | None = None) 
 def mesh_box(path: Path) -> tuple[Array, Array]:
     """Least and greatest coordinates (3,) of the vertices in a mesh file, in the file's unit. Raises DatasetError."""
     try:
-        vertices = read_mesh(path).vertices
+        vertices = read_mesh(unchanged(path)).vertices
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: missing, or cannot be read as a mesh ({error})") from error
     return vertices.min(axis=0), vertices.max(axis=0)
@@ -102,7 +103,7 @@ def solid_of(model: Model) -> Solid:
     if model.sphere:
         return make_solid(model.name, "sphere", model.size)
     centered = not model.middle.any()
-    solid = load_solid(model.name, model.mesh, 0.001, model.axis if centered else None, recognize=False)
+    solid = load_solid(model.name, unchanged(model.mesh), 0.001, model.axis if centered else None, recognize=False)
     if not np.allclose(solid.size, model.size, rtol=1e-3):
         ratio = float(np.median(model.size / solid.size))
         unit = f"; it looks to be {ratio:.3g} times too {'small' if ratio > 1 else 'large'}"

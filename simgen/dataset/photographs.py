@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from simgen.camera import bop_lens
-from simgen.dataset.read import MANIFEST, read_rgb
+from simgen.dataset.layout import MANIFEST
+from simgen.dataset.read import read_rgb
 from simgen.dataset.write import bop_pose, write_models
 from simgen.errors import SimgenError
 from simgen.files import sha256_of, write_file, write_json

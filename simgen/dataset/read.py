@@ -5,7 +5,6 @@ frame, whose origin is the middle of the bounding box and not the model's own or
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simgen.command.progress import Progress
 from simgen.dataset import layout
-from simgen.dataset.fields import number, record, records
+from simgen.dataset.fields import number, records
+from simgen.dataset.hashes import check_there, manifest_of, unchanged
 from simgen.dataset.models import Model, models_of
 from simgen.dataset.scenes import Picture, SceneReader, Targets
 from simgen.errors import DatasetError, PictureError
-from simgen.files import read_json, sha256_of
+from simgen.files import read_json
 from simgen.geometry import Array
 from simgen.pictures import read_picture
-
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,17 @@ def open_dataset(
     or a path: images and objects that it does not list are left out. `table` states whether the world's plane z = 0 is the
     table's top; with None it is if manifest.json describes a table.
 
+    No picture is read. The files of simgen's own datasets must all be there; each is compared with the hash in the manifest
+    when it is read, by this function or by `read_rgb`, `read_depth` and `read_recipe`.
+
     Raises DatasetError that names the file for data that is missing, truncated, changed since the manifest was written, or
     not in BOP's format.
     """
+    if "://" in str(root):
+        raise DatasetError(
+            f"{root} is a URL; datasets are read from folders: copy it, e.g. with `aws s3 sync` or fsspec's `get`, or train "
+            "from shards"
+        )
     root = Path(root)
     if not root.is_dir():
         raise DatasetError(
@@ -77,13 +82,13 @@ def open_dataset(
     wanted = None if targets is None else _read_targets(root, targets)
     split = layout.choose_split(root, split, test=wanted is not None)
     models_info = layout.models_folder(root) / layout.MODELS_INFO
-    models = models_of(read_json(models_info), models_info, names)
+    models = models_of(read_json(unchanged(models_info)), models_info, names)
     stated = manifest.get("table") or {}
     reader = SceneReader(models, wanted, bool(stated) if table is None else table)
     pictures: list[Picture] = []
     for scene, folder in layout.scenes_of(root / split).items():
         infos, truths = (_optional(folder / name) for name in (layout.INFOS, layout.TRUTHS))
-        pictures += reader.read(scene, folder, read_json(folder / layout.CAMERAS), truths, infos)
+        pictures += reader.read(scene, folder, read_json(unchanged(folder / layout.CAMERAS)), truths, infos)
     if not pictures and wanted is not None and not reader.left_out:
         raise DatasetError(
             f"{root / split}: {targets} lists none of its images; expected the targets file of this split"
@@ -111,9 +116,9 @@ def open_dataset(
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """The picture in `path` as `simgen.pictures.read_picture` gives it, (H, W, 3) uint8 RGB. Raises DatasetError where it is
-    missing or cannot be decoded whole."""
+    missing, cannot be decoded whole, or was changed since the manifest of its dataset was written."""
     try:
-        return read_picture(path)
+        return read_picture(unchanged(path))
     except PictureError as error:
         raise DatasetError(f"{error}; it is a picture of a dataset: restore the dataset") from error
 
@@ -122,7 +127,7 @@ def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
     """All values of the scene in `picture`, as simgen.scene.Scenes of one sample; None if the dataset does not store them,
     as for photographs. Raises DatasetError for a file that cannot be read."""
     path = picture.path.parent.parent / "sample" / f"{picture.image_id:06d}.json"
-    return read_json(path)["recipe"] if path.exists() else None
+    return read_json(unchanged(path))["recipe"] if path.exists() else None
 
 
 def read_depth(picture: Picture) -> NDArray[np.float32] | None:
@@ -131,39 +136,17 @@ def read_depth(picture: Picture) -> NDArray[np.float32] | None:
     path = picture.path.parent.parent / "depth" / f"{picture.path.stem}.png"
     if not path.is_file():
         return None
-    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    depth = cv2.imread(str(unchanged(path)), cv2.IMREAD_UNCHANGED)
     if depth is None or depth.ndim != 2:
         raise DatasetError(f"{path}: truncated, or not an image of one channel; restore it")
     return np.asarray(depth, dtype=np.float32) * np.float32(picture.depth_scale / 1000)
 
 
-def verify(root: Path, manifest: Mapping[str, Any]) -> None:
-    """Checks every file that `manifest` lists against its SHA-256; raises DatasetError for the first that differs."""
-    listed = [(root / name.replace("\\", "/"), expected) for name, expected in manifest.get("files", {}).items()]
-    for path, _ in listed:
-        if not path.is_file():
-            raise DatasetError(
-                f"{path}: missing, though {MANIFEST} lists it; render again into a new folder or restore it"
-            )
-    hashing = Progress(f"{root}: hashed", len(listed), "files", ending=False)
-    with hashing, ThreadPoolExecutor() as pool:  # hashing and reading release the interpreter's lock
-        for (path, expected), found in zip(listed, pool.map(lambda item: sha256_of(item[0]), listed), strict=True):
-            if found != expected:
-                raise DatasetError(
-                    f"{path}: truncated or changed since {MANIFEST} was written; restore it or render again"
-                )
-            hashing.update()
-
-
 def _read_manifest(root: Path) -> Mapping[str, Any]:
-    if not (root / MANIFEST).exists():
-        return {}  # BOP datasets of other tools have none
-    manifest = record(read_json(root / MANIFEST), str(root / MANIFEST))
-    if "status" not in manifest:
-        return {}  # a file of another tool
-    if manifest["status"] != "complete":
+    manifest = manifest_of(root)
+    if manifest and manifest["status"] != "complete":
         raise DatasetError(f"{root}: unfinished; run the command that began it again, which resumes it")
-    verify(root, manifest)
+    check_there(root)
     return dict(manifest)
 
 
@@ -187,4 +170,4 @@ def _read_targets(root: Path, name: str) -> Targets:
 
 def _optional(path: Path) -> Any:
     """The content of a JSON file of entries by image; empty if the file is missing."""
-    return read_json(path) if path.is_file() else {}
+    return read_json(unchanged(path)) if path.is_file() else {}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from simgen.camera import lens_of_bop
 from simgen.camera.checks import check_intrinsics
 from simgen.dataset.fields import entries, number, numbers, pose, record, records
+from simgen.dataset.hashes import unchanged
 from simgen.dataset.layout import CAMERAS, INFOS, TRUTHS, images_of, missing_image
 from simgen.dataset.models import Model, solid_of
 from simgen.dataset.visibility import Lens, Placed, visible_masks
@@ -290,7 +291,7 @@ def _stored_mask(picture: Picture, number: int) -> NDArray[np.bool_] | None:
     path = picture.path.parent.parent / "mask_visib" / f"{picture.path.stem}_{number:06d}.png"
     if not path.is_file():
         return None
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    mask = cv2.imread(str(unchanged(path)), cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise DatasetError(f"{path}: truncated or not an image; restore it")
     return mask > 0

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from simgen.dataset.read import MANIFEST, BopDataset, read_rgb
+from simgen.dataset.layout import MANIFEST
+from simgen.dataset.read import BopDataset, read_rgb
 from simgen.draws import Draws
 from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of
