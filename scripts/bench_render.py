@@ -4,6 +4,7 @@
     python scripts/bench_render.py --lights [--sizes 224x224 640x480]     8 blocks, 2 shadowed point lights, against others
     python scripts/bench_render.py --command [--repeats 3]                the command `render` as a user runs it
     python scripts/bench_render.py --soak 5000 [--renderers raycast tiny]
+    python scripts/bench_render.py --merge 1000 10000 [--sizes 640x480]   time and memory to complete a dataset of so many
 
 `--lights` compares raycast with `tiny`, which draws one of the lights, and with MuJoCo's renderer on EGL, if it is installed
 (pip install 'simgen[bench]'; Debian: libegl1 libgl1-mesa-dri): 8 boxes, 2 shadowed lights, a checker on the table.
@@ -15,6 +16,7 @@ maximum; runs of what is compared alternate, so that other load affects all. Run
 
 import argparse
 import importlib.util
+import json
 import multiprocessing
 import os
 import platform
@@ -34,8 +36,9 @@ import numpy as np
 import psutil
 
 from simgen.config import compose
-from simgen.dataset.write import Sample, write_samples
+from simgen.dataset.write import Sample, place_of, record_name, write_samples
 from simgen.errors import RenderError
+from simgen.files import write_json
 from simgen.labels import labels_of
 from simgen.pipeline import CHUNK, Pipeline, make_pipeline
 from simgen.render import Renderer, make_renderer
@@ -291,6 +294,49 @@ def soak(renderer: str, number: int) -> None:
     shutil.rmtree(out.parent)
 
 
+def merged(size: str, number: int) -> None:
+    """Prints the bytes of a sample, and the CPU time and the memory of a process that completes a dataset of `number`
+    samples: copies of `CHUNK` rendered ones."""
+    width, height = size.split("x")
+    out = Path(tempfile.mkdtemp(prefix="simgen-merge-")) / "set"
+    options = [f"num={number}", f"out={out}", f"width={width}", f"height={height}", f"part=1/{-(-number // CHUNK)}"]
+    call = [sys.executable, "-m", "simgen"]
+    subprocess.run([*call, "render", *options], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    records = sorted(out.glob("train/000000/sample/*.json"))
+    contents = [json.loads(record.read_bytes()) for record in records]
+    bytes_each = sum((out / name).stat().st_size for content in contents for name in content["files"]) / len(records)
+    names = [sorted(content["files"]) for content in contents]
+    for index in range(len(records), number):
+        content, (folder, image) = contents[index % len(records)], place_of(index)
+        files = {}
+        for name in names[index % len(records)]:
+            kind, file = name.split("/")[-2:]
+            copy = f"{folder}/{kind}/{image}{file[6:]}"
+            (out / copy).parent.mkdir(parents=True, exist_ok=True)
+            os.link(out / name, out / copy)
+            files[copy] = content["files"][name]
+        write_json(out / record_name(index), {**content, "files": files})
+    for hashes in ("true", "false"):
+        code = f"import runpy, sys; sys.argv = ['simgen', 'merge', {str(out)!r}, 'hashes={hashes}']; "
+        code += "runpy.run_module('simgen', run_name='__main__')"
+        begin = time.perf_counter()
+        run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(run.pid, 0)
+        wall = time.perf_counter() - begin
+        print(
+            f"merge {size} {number} samples, hashes={hashes}: exit {os.waitstatus_to_exitcode(status)}, "
+            f"{bytes_each / 1e3:.0f} kB and {sum(map(len, names)) / len(names) + 1:.1f} files a sample, record "
+            f"{records[0].stat().st_size / 1e3:.0f} kB; a sample {1e3 * (usage.ru_utime + usage.ru_stime) / number:.2f} ms "
+            f"of CPU, {1e3 * wall / number:.2f} ms in all; at most {usage.ru_maxrss / 1e3:.0f} MB; manifest "
+            f"{(out / 'manifest.json').stat().st_size / number:.0f} bytes a sample",
+            flush=True,
+        )
+        manifest = json.loads((out / "manifest.json").read_bytes())
+        manifest.pop("files", None)
+        write_json(out / "manifest.json", {**manifest, "status": "rendering"}, indent=1)
+    shutil.rmtree(out.parent)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--renderers", nargs="+", default=["tiny", "raycast"])
@@ -301,10 +347,18 @@ def main() -> None:
     parser.add_argument("--lights", action="store_true", help="compare renderers under one load instead")
     parser.add_argument("--command", action="store_true", help="time the command `render` instead")
     parser.add_argument("--soak", type=int, metavar="SAMPLES", help="measure memory over this many samples instead")
+    parser.add_argument(
+        "--merge", nargs="+", type=int, metavar="SAMPLES", help="measure completing such datasets instead"
+    )
     arguments = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     if arguments.command:
         command(arguments.repeats)
+        return
+    if arguments.merge:
+        for size in arguments.sizes:
+            for number in arguments.merge:
+                merged(size, number)
         return
     if arguments.lights:
         for size in arguments.sizes:

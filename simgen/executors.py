@@ -131,6 +131,7 @@ def on_ray(config: Render, todo: Sequence[int]) -> Iterator[int]:
         shared = ray.put((config, str(Path.cwd())))
         recycled = max(1, RECYCLE.get(config.renderer, 0) // CHUNK) if config.renderer in RECYCLE else 0
         task = ray.remote(num_cpus=1, max_retries=RETRIES, max_calls=recycled, scheduling_strategy="SPREAD")(_ray_chunk)
+        task = task.options(name="simgen.chunk")  # the name of its process, too
         try:
             for chunk in _chunks(todo):
                 while len(waiting) >= 2 * max(1, int(ray.cluster_resources().get("CPU", 1))):

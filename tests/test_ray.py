@@ -21,7 +21,7 @@ from simgen.errors import ConfigError, RenderError
 from simgen.pipeline import CHUNK
 from simgen.schema import Render
 
-NUM = 10 * CHUNK
+NUM = 8 * CHUNK
 KEYS = ["renderer=tiny", "randomize=none", "physics=place", "width=64", "height=48", "workers=1", f"num={NUM}"]
 pytestmark = pytest.mark.ray
 
@@ -36,6 +36,7 @@ def render(out: Path, **keys: Any) -> str:
 def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")  # on a busy machine
         from ray.cluster_utils import Cluster
 
         folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a socket's path is short
@@ -43,7 +44,7 @@ def cluster() -> Iterator[Any]:
         health = {
             "health_check_initial_delay_ms": 0,
             "health_check_period_ms": 500,
-            "health_check_failure_threshold": 2,
+            "health_check_failure_threshold": 4,
         }
         made = Cluster(True, head_node_args={**node, "temp_dir": folder, "_system_config": health})
         patch.setenv("RAY_ADDRESS", made.address)
@@ -60,17 +61,14 @@ def test_a_worker_and_a_node_are_killed(cluster: Any, tmp_path: Path) -> None:
         return len(list(out.glob("train/*/sample/*.json")))
 
     def workers() -> list[int]:
-        return [
-            one.pid
-            for one in psutil.process_iter(["cmdline"])
-            if "ray::_ray_chunk" in " ".join(one.info["cmdline"] or [])
-        ]
+        running = psutil.process_iter(["cmdline"])
+        return [one.pid for one in running if "ray::simgen.chunk" in " ".join(one.info["cmdline"] or [])]
 
     def kill() -> None:
-        until(lambda: records() > 0 and workers())
+        until(lambda: records() > 0 and workers(), 200)
         os.kill(workers()[0], signal.SIGKILL)
         seen.append(records())
-        until(lambda: records() > CHUNK)
+        until(lambda: records() > CHUNK, 200)
         made.remove_node(node, allow_graceful=False)
         seen.append(records())
 
