@@ -4,6 +4,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 import cv2
 
-from simgen.dataset.assemble import changes, read_manifest
+from simgen.dataset.assemble import changes, listed, read_manifest
 from simgen.dataset.layout import MANIFEST
 from simgen.dataset.recipe import describe_dataset
 from simgen.dataset.write import write_samples
@@ -82,17 +83,15 @@ _worker: tuple[Render, Pipeline, Renderer] | None = None
 
 
 def _start_worker(config: Render) -> None:
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _prepare(config)
-
-
-def _prepare(config: Render) -> None:
-    """Makes the pipeline and the renderer of `config`, once in a process."""
     global _worker
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _worker = _make_worker(config)
+
+
+def _make_worker(config: Render) -> tuple[Render, Pipeline, Renderer]:
     cv2.setNumThreads(1)  # the workers are the parallelism
     pipeline = make_pipeline(config, checked=True)
-    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast, threads=1)
-    _worker = config, pipeline, renderer
+    return config, pipeline, make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast, threads=1)
 
 
 def _leave_with_parent() -> None:
@@ -129,7 +128,7 @@ def on_ray(config: Render, todo: Sequence[int]) -> Iterator[int]:
         if not open_storage(config.out).url:
             config = replace(config, out=str(Path(config.out).resolve()))
         shared = ray.put((config, str(Path.cwd())))
-        recycled = max(1, RECYCLE.get(config.renderer, 0) // CHUNK) if config.renderer in RECYCLE else 0
+        recycled = RECYCLE.get(config.renderer, 0) // CHUNK  # 0 for never
         task = ray.remote(num_cpus=1, max_retries=RETRIES, max_calls=recycled, scheduling_strategy="SPREAD")(_ray_chunk)
         task = task.options(name="simgen.chunk")  # the name of its process, too
         try:
@@ -168,12 +167,16 @@ def _cluster() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    address = os.environ.get("RAY_ADDRESS", "")
     try:
+        match = re.fullmatch(r"([^/]+):(\d+)", address)
+        if match:  # Ray itself waits for a minute, then ends the process
+            socket.create_connection((match[1], int(match[2])), timeout=10).close()
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"executor: no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS', '')} ({error}); start one with "
-            "`ray start --head`, or use executor=processes"
+            f"executor: no Ray cluster at RAY_ADDRESS={address} ({error}); start one with `ray start --head`, or use "
+            "executor=processes"
         ) from error
     try:
         nodes = sum(node["Alive"] for node in ray.nodes())
@@ -185,25 +188,22 @@ def _cluster() -> Iterator[Any]:
 
 
 def _ray_chunk(shared: tuple[Render, str], index: Sequence[int]) -> int:
-    """Renders the samples `index` in a worker of Ray."""
+    """Renders the samples `index` in a worker of Ray, which makes its pipeline once."""
+    global _worker
     config, folder = shared
     try:
         if _worker is None or _worker[0] != config:
             with contextlib.suppress(OSError):  # absolute paths need no such folder
                 os.chdir(folder)  # relative paths are meant as in the command
-            _prepare(config)
-            assert _worker is not None
-            _, pipeline, renderer = _worker
-            _check_node(
-                config,
-                describe_dataset(config, pipeline.world, pipeline.sampler, pipeline.images, renderer.ignored),
-            )
+            made = _make_worker(config)
+            _check_node(config, made[1], made[2])
+            _worker = made
         return _render_chunk(index)
     except SimgenError as error:
         raise type(error)(f"{error} (on the node {socket.gethostname()})") from error
 
 
-def _check_node(config: Render, recipe: Mapping[str, Any]) -> None:
+def _check_node(config: Render, pipeline: Pipeline, renderer: Renderer) -> None:
     """Raises RenderError unless this machine writes where the command does, and would draw the same."""
     out = open_storage(config.out)
     if MANIFEST not in out.top():
@@ -211,11 +211,10 @@ def _check_node(config: Render, recipe: Mapping[str, Any]) -> None:
             f"out: {out} has no {MANIFEST} here, so it is not the folder of the command; name one that all nodes share, or "
             "a URL such as s3://bucket/folder"
         )
+    recipe = describe_dataset(config, pipeline.world, pipeline.sampler, pipeline.images, renderer.ignored)
     found = changes(read_manifest(out)["recipe"], recipe)
     if found:
-        raise RenderError(
-            f"executor=ray: a node would draw other pictures: {'; '.join(found[:5])}; install the same there"
-        )
+        raise RenderError(f"executor=ray: a node would draw other pictures: {listed(found)}; install the same there")
 
 
 EXECUTORS: Mapping[str, Callable[[Render, Sequence[int]], Iterator[int]]] = {"processes": in_processes, "ray": on_ray}
