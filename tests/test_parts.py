@@ -149,6 +149,16 @@ def test_folders_of_several_machines_are_copied_together(reference: dict[str, by
     assert tree(tmp_path / "own") == reference
 
 
+def test_the_manifest_is_streamed_and_sorted(tmp_path: Path) -> None:
+    """Over a border of scenes, as json writes it."""
+    render(tmp_path / "set", start=998, num=4)
+    text = (tmp_path / "set" / "manifest.json").read_text()
+    files = json.loads(text)["files"]
+    assert text == json.dumps(json.loads(text), indent=1) + "\n"
+    assert list(files) == sorted(tree(tmp_path / "set", ["manifest.json"]))
+    assert {name.split("/")[1] for name in files if name.startswith("train/")} == {"000000", "000001"}
+
+
 def test_what_is_no_whole_dataset_is_refused(
     reference: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
