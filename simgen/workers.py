@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 
+from simgen.check.sample import SampleCheck
 from simgen.command.progress import Progress
 from simgen.dataset.recipe import describe
 from simgen.dataset.write import IMAGE_FORMATS, WRITERS, begin, finish, write_sample
@@ -64,8 +65,9 @@ def render(config: Render) -> None:
     if todo:
         with Progress("rendered", config.num, "images", done=len(done)) as progress:
             if len(todo) <= CHUNK:  # to start a process takes longer than to render a few samples
+                approve = SampleCheck(pipeline.world.solids) if config.check else None
                 for sample in pipeline.samples(renderer, todo):
-                    write_sample(out, sample, config.image_format)
+                    write_sample(out, sample, config.image_format, approve)
                     progress.update()
             else:
                 renderer.close()  # its files and memory are not needed while the workers render
@@ -123,7 +125,7 @@ def _ignore_sigint_in_children() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_worker: tuple[Render, Pipeline, Renderer] | None = None
+_worker: tuple[Render, Pipeline, Renderer, SampleCheck | None] | None = None
 
 
 def _start_worker(config: Render) -> None:
@@ -132,7 +134,7 @@ def _start_worker(config: Render) -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     pipeline = make_pipeline(config, checked=True)
     renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast, threads=1)
-    _worker = config, pipeline, renderer
+    _worker = config, pipeline, renderer, SampleCheck(pipeline.world.solids) if config.check else None
 
 
 def _leave_with_parent() -> None:
@@ -149,7 +151,7 @@ def _leave_with_parent() -> None:
 
 def _render_chunk(index: list[int]) -> int:
     assert _worker is not None
-    config, pipeline, renderer = _worker
+    config, pipeline, renderer, approve = _worker
     for sample in pipeline.samples(renderer, index):
-        write_sample(Path(config.out), sample, config.image_format)
+        write_sample(Path(config.out), sample, config.image_format, approve)
     return len(index)

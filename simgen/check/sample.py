@@ -50,8 +50,8 @@ class SampleCheck:
         if errors:
             more = f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
             raise DatasetError(
-                f"check: sample {index} is wrong: {'; '.join(errors[:_SHOWN])}{more}; finished samples are kept, this one is "
-                f"not: look at it with `python -m simgen preview start={index} num=1`, or render with check=false"
+                f"check: sample {index}: {'; '.join(errors[:_SHOWN])}{more}; it is not stored, finished samples are kept: "
+                f"look at it with `python -m simgen preview start={index} num=1` and the same settings"
             )
 
     @staticmethod

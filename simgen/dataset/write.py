@@ -7,7 +7,7 @@ sample without it does not exist. Records hold everything that is later gathered
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ IMAGE_FORMATS = ("jpg", "png")
 WRITERS = ("bop",)
 SPLIT = "train"
 IMAGES_PER_SCENE = 1000
+Approve = Callable[[int, Mapping[str, bytes], bytes], None]  # of a sample's index, files by name, and record
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,18 @@ def begin(out: Path, recipe: Mapping[str, Any], start: int, num: int, world: Wor
     return done
 
 
-def write_sample(out: Path, sample: Sample, image_format: str) -> None:
-    """Writes the files of one sample, then its record. Raises DatasetError if that fails."""
+def write_sample(out: Path, sample: Sample, image_format: str, approve: Approve | None = None) -> None:
+    """Writes the files of one sample, then its record, after `approve` was called with its index, its files by name and its
+    record. Raises DatasetError if that fails, and what `approve` raises."""
     index = int(sample.scene.index[0])
     folder, name = _place(out, index)
-    files: dict[str, str] = {}
+    files: dict[str, bytes] = {}
 
     def put(path: Path, suffix: str, image: NDArray[Any], options: Sequence[int] = ()) -> None:
         encoded, data = cv2.imencode(suffix, image, list(options))
         if not encoded:
             raise DatasetError(f"{path}: could not be encoded as {suffix}")
-        write_file(path, data.tobytes())
-        files[path.relative_to(out).as_posix()] = hashlib.sha256(data.tobytes()).hexdigest()
+        files[path.relative_to(out).as_posix()] = data.tobytes()
 
     # Measured: half the time and half the bytes of OpenCV's own settings.
     fast = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
@@ -101,8 +102,12 @@ def write_sample(out: Path, sample: Sample, image_format: str) -> None:
         "gt_info": [info_of(label, valid) for label in sample.labels],
         "keypoints": [_keypoints(label) for label in sample.labels],
         "recipe": to_json(sample.scene),
-        "files": files,
+        "files": {path: hashlib.sha256(data).hexdigest() for path, data in files.items()},
     }
+    if approve is not None:
+        approve(index, files, json.dumps(record).encode())
+    for path, data in files.items():
+        write_file(out / path, data)
     write_json(folder / "sample" / f"{name}.json", record)
 
 
