@@ -35,7 +35,7 @@ ORDER = [
     "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.values",
     "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline",
     "check", "check.findings", "check.schema", "check.numbers", "check.folder", "check.decode", "check.tree",
-    "check.meshes", "check.models", "check.geometry", "check.pictures", "check.similar", "check.factors",
+    "check.meshes", "check.models", "check.geometry", "check.pictures", "check.similar", "check.table", "check.factors",
     "check.shortcuts", "check.targets", "check.remake", "check.sample", "check.command",
     "workers", "preview",
     "board", "board.schema", "board.value", "board.files", "board.refine", "board.find", "board.layout", "board.pdf",

@@ -19,11 +19,12 @@ from simgen.check.remake import check_remade, pipeline_of
 from simgen.check.schema import CheckConfig
 from simgen.check.shortcuts import check_shortcuts
 from simgen.check.similar import check_repeated
+from simgen.check.table import Table
 from simgen.check.targets import Labeled, check_targets, labeled_of
 from simgen.check.tree import Shot, find_scenes, shots_of
 from simgen.command.progress import Progress, announce
 from simgen.dataset.values import Value, recipe_values
-from simgen.errors import ConfigError
+from simgen.errors import ConfigError, SimgenError
 from simgen.files import write_json
 
 _SHOWN = 5  # findings of a kind
@@ -69,20 +70,27 @@ def findings_of(config: CheckConfig) -> list[Finding]:
     if folder.manifest and pipeline is None:
         announce(f"{root}: its factors are not compared with its configuration: {reason}")
     seen: list[Seen] = []
+    table = Table()
     labeled: dict[tuple[str, int, int], Labeled] = {}
     with Progress("checked", sum(len(scene.pictures) for scene in scenes), "pictures", ending=False) as progress:
         for scene in scenes:
             for shot in shots_of(folder, scene):
                 labeled[shot.split, shot.scene, shot.image] = labeled_of(shot)
-                seen += _check(shot, folder, models, config)
+                one = _check(shot, folder, models, config)
+                if one is not None:
+                    seen.append(one)
+                    table.add(shot.name, _values(shot, folder))
                 progress.update()
     check_targets(folder, labeled)
     if pipeline is not None and config.improbable > 0:
-        check_factors(seen, expected_values(pipeline, len(seen)), config.improbable, found)
+        try:
+            check_factors(table, expected_values(pipeline, len(seen)), config.improbable, found)
+        except SimgenError as error:
+            announce(f"{root}: its factors are not compared with its configuration: {error}")
     every, places = (True, True) if pipeline is None else variety_of(pipeline.sampler.leaves)
     if every:
         check_repeated(seen, folder.read, config.near if places else 0.0, found)
-    check_shortcuts(seen, config.shortcut, found)
+    check_shortcuts(seen, table, config.shortcut, found)
     if config.remake:
         check_remade(folder, pipeline, reason, config)
     with Progress("compared", len(folder.listed), "files", ending=False) as progress:
@@ -91,17 +99,17 @@ def findings_of(config: CheckConfig) -> list[Finding]:
     return found.all(str(root))
 
 
-def _check(shot: Shot, folder: Folder, models: dict[int, ModelOf], config: CheckConfig) -> list[Seen]:
-    """Checks one picture and its labels; returns what is kept of it, nothing if it cannot be decoded."""
+def _check(shot: Shot, folder: Folder, models: dict[int, ModelOf], config: CheckConfig) -> Seen | None:
+    """Checks one picture and its labels; returns what is kept of it, None if it cannot be decoded."""
     data = folder.read(shot.picture)
     short = "/".join(shot.picture.split("/")[-2:])
     picture = None if data is None else decode(data, short, cv2.IMREAD_GRAYSCALE, shot.name, folder.report)
     if picture is None:
-        return []
+        return None
     gray = picture.astype("uint8", copy=False)
     areas = check_shot(shot, (gray.shape[1], gray.shape[0]), models, folder.read, config, folder.report)
     check_picture(shot, gray, config, folder.report)
-    return [seen_of(shot, gray, areas, _values(shot, folder))]
+    return seen_of(shot, gray, areas)
 
 
 def _values(shot: Shot, folder: Folder) -> dict[str, Value]:

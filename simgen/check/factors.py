@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.check.findings import HoleInDistribution, Report, StuckFactor, StuckTexture
-from simgen.check.pictures import Seen
+from simgen.check.table import Table
 from simgen.dataset.values import Value, columns_of, recipe_values
 from simgen.distributions import Constant, Distribution, Integer
 from simgen.draws import Draws
@@ -74,16 +74,12 @@ def _bits(leaf: Distribution) -> float:
     return _BITS if np.any(low < high) else 0.0
 
 
-def check_factors(
-    seen: Sequence[Seen], expected: Sequence[Mapping[str, Value]], improbable: float, report: Report
-) -> None:
-    """Reports factors of `seen` that stay the same, or leave out values, though by those of the scenes `expected` this
-    happens less than `improbable` times in a dataset of this size."""
-    if not seen or improbable <= 0:
-        return
+def check_factors(table: Table, expected: Sequence[Mapping[str, Value]], improbable: float, report: Report) -> None:
+    """Reports factors of the pictures in `table` that stay the same, or leave out values, though by those of the scenes
+    `expected` this happens less than `improbable` times in a dataset of this size."""
     drawn = columns_of(expected)
     runs: dict[tuple[str, int, int], list[str]] = defaultdict(list)
-    for name, column in columns_of([one.values for one in seen]).items():
+    for name, column in table.columns():
         known = [k for k, value in enumerate(column) if value is not None]
         there = [value for value in drawn.get(name, []) if value is not None]
         values = [value for value in column if value is not None]
@@ -99,7 +95,7 @@ def check_factors(
         count = last - first + 1
         report(
             kind(
-                f"{seen[first].name} to {seen[last].name}",
+                f"{table.names[first]} to {table.names[last]}",
                 f"{', '.join(names)}: the same in {count} pictures in a row",
             )
         )

@@ -105,8 +105,7 @@ def _check(
 ) -> None:
     if not _DIAMETERS[0] < diameter < _DIAMETERS[1]:
         report(WrongUnit(where, f"its diameter is {diameter:g} mm"))
-    corners = mesh.vertices if not mesh.closed else trimesh.convex.hull_points(mesh.vertices)
-    true = float(pdist(corners).max()) if len(corners) < 5000 else float(np.linalg.norm(mesh.size))
+    true = float(pdist(_farthest(mesh.vertices)).max())
     stated = np.concatenate([[diameter], low, size])
     measured = np.concatenate([[true], mesh.vertices.min(0), mesh.size])
     if np.abs(stated - measured).max() > _SIZE * true:
@@ -127,6 +126,14 @@ def _check(
         off = float(np.quantile(tree.query(moved)[0], 0.95))
         if off > _SYMMETRIC * true + spacing:
             report(SymmetryUnlikeMesh(where, f"{name} moves points of the surface {off:.1f} mm away from it"))
+
+
+def _farthest(points: Array) -> Array:
+    """Those of `points` (N, 3) that are farthest in some direction: the two that are farthest apart, or nearly."""
+    if len(points) <= _POINTS:
+        return points
+    directions = np.asarray(trimesh.creation.icosphere(subdivisions=4).vertices)
+    return points[np.unique((points @ directions.T).argmax(axis=0))]
 
 
 def _symmetries(info: Mapping[str, Any], where: str, report: Report) -> list[tuple[str, Array]]:

@@ -32,7 +32,6 @@ class Seen:
     places: Array
     turns: Array
     areas: tuple[int, ...]
-    values: dict[str, float | str]
 
 
 def check_picture(shot: Shot, gray: NDArray[np.uint8], limits: CheckConfig, report: Report) -> None:
@@ -44,7 +43,7 @@ def check_picture(shot: Shot, gray: NDArray[np.uint8], limits: CheckConfig, repo
         report(DarkPicture(shot.name, f"its mean brightness is {mean:.1f} of 255"))
 
 
-def seen_of(shot: Shot, gray: NDArray[np.uint8], areas: list[int], values: dict[str, float | str]) -> Seen:
+def seen_of(shot: Shot, gray: NDArray[np.uint8], areas: list[int]) -> Seen:
     """What is kept of `shot`, whose picture is `gray` (H, W)."""
     small = cv2.resize(gray, SMALL, interpolation=cv2.INTER_AREA)
     poses = [_pose(truth) for truth in shot.truths]
@@ -60,7 +59,6 @@ def seen_of(shot: Shot, gray: NDArray[np.uint8], areas: list[int], values: dict[
         np.array([one[2] for one in kept]).reshape(-1, 3),
         np.array([one[3] for one in kept]).reshape(-1, 3, 3),
         tuple(one[0] for one in kept),
-        values,
     )
 
 

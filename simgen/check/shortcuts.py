@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from simgen.check.findings import Report, Shortcut
 from simgen.check.pictures import Seen
-from simgen.dataset.values import columns_of
+from simgen.check.table import Table
 
 _FOLDS = 5
 _BINS = 16
@@ -16,9 +16,9 @@ _LEAST = 20  # pictures with an object of a kind, for the kind to count
 Ints = NDArray[np.int64]
 
 
-def check_shortcuts(seen: Sequence[Seen], limit: float, report: Report) -> None:
-    """Reports brightness, area and each factor that predicts the kinds of objects better than `limit`: 0 is chance, 1 is
-    always right. Pictures that share objects are never in both the parts that are learned from and tested."""
+def check_shortcuts(seen: Sequence[Seen], table: Table, limit: float, report: Report) -> None:
+    """Reports brightness, area and each factor in `table` that predicts the kinds of objects better than `limit`: 0 is
+    chance, 1 is always right. All objects of a picture are either learned from or tested."""
     picture = np.repeat(np.arange(len(seen)), [len(one.kinds) for one in seen])
     kind = np.array([k for one in seen for k in one.kinds], dtype=np.int64)
     if not len(kind):
@@ -34,7 +34,7 @@ def check_shortcuts(seen: Sequence[Seen], limit: float, report: Report) -> None:
         "the brightness of the picture": np.array([one.brightness for one in seen])[picture],
         "the visible area of the object": np.where(areas < 0, np.nan, areas),
     }
-    for name, column in columns_of([one.values for one in seen]).items():
+    for name, column in table.columns():
         words = sorted({value for value in column if isinstance(value, str)})
         number = {word: float(k) for k, word in enumerate(words)}
         features[name] = np.array(
