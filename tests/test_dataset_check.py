@@ -153,7 +153,7 @@ def gone(name: str) -> Callable[[Path], None]:
     return lambda root: next(iter(sorted((root / SCENE).glob(name)))).unlink()
 
 
-def copied(source: str, to: str) -> Callable[[Path], None]:
+def copied(source: str, to: str) -> Callable[[Path], Any]:
     return lambda root: shutil.copy(next(iter(sorted((root / SCENE).glob(source)))), root / SCENE / to)
 
 
@@ -345,7 +345,7 @@ def stuck(key: str, value: Any) -> Callable[[dict[str, Any], int], None]:
 
 def shown_as(root: Path, quality: int) -> None:
     """Picture 7 is picture 3, compressed again."""
-    image = cv2.imread(str(root / SCENE / "rgb/000003.jpg"))
+    image = np.asarray(cv2.imread(str(root / SCENE / "rgb/000003.jpg")))
     cv2.imwrite(str(root / SCENE / "rgb/000007.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
@@ -353,7 +353,7 @@ def repeated(root: Path) -> None:
     """Picture 7 is picture 3 brighter, with its labels."""
     for name in ("scene_gt.json", "scene_camera.json"):
         edit(root, name, lambda all: all.update({"7": all["3"]}))
-    image = cv2.imread(str(root / SCENE / "rgb/000003.jpg")).astype(float)
+    image = np.asarray(cv2.imread(str(root / SCENE / "rgb/000003.jpg"))).astype(float)
     cv2.imwrite(str(root / SCENE / "rgb/000007.jpg"), np.clip(image * 1.1 + 5, 0, 255))
 
 
@@ -361,7 +361,7 @@ def brighter_copy(root: Path) -> None:
     """The split "val", of the pictures of "train", one of them compressed again."""
     shutil.copytree(root / SCENE, root / "val/000000")
     for path in sorted((root / "val/000000/rgb").iterdir()):
-        image = cv2.imread(str(path))
+        image = np.asarray(cv2.imread(str(path)))
         cv2.imwrite(str(path), image[::-1, ::-1] if path.stem != "000004" else image, [cv2.IMWRITE_JPEG_QUALITY, 60])
 
 

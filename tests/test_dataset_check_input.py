@@ -23,7 +23,7 @@ from simgen.check.schema import CheckConfig
 from simgen.config import compose, main
 from simgen.dataset.recipe import describe
 from simgen.errors import SimgenError
-from simgen.labels import Label
+from simgen.labels import Label, labels_of
 from simgen.pipeline import make_pipeline
 from simgen.schema import Render
 from simgen.workers import render
@@ -237,7 +237,6 @@ def test_a_recipe_is_the_configuration_it_came_from(world: str) -> None:
 
 def test_a_wrong_sample_ends_the_render(world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names it; those before it are stored, and after the cause is gone the same command completes the dataset."""
-    labels_of = simgen.pipeline.labels_of
 
     def wrong(scenes: Any, *others: Any) -> list[list[Label]]:
         made = labels_of(scenes, *others)

@@ -163,4 +163,4 @@ def _hole(values: Sequence[Value], there: Sequence[Value], improbable: float) ->
 
 def _share(count: int, total: int) -> float:
     """A lower limit of a probability of which `count` of `total` draws were seen."""
-    return max(0.0, (count - 4 * count**0.5) / total)
+    return max(0.0, (count - 4 * float(count) ** 0.5) / total)

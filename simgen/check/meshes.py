@@ -17,6 +17,7 @@ from simgen.shapes.meshfile import read_mesh
 Triangles = NDArray[np.int64]
 _FINE = 8  # parts of a model's diameter: longer edges are divided where a lens bends them
 _BENT = 0.25  # px by which it may bend them otherwise
+_RADII = np.linspace(0, 10, 501)  # at z = 1, of points that a lens may project
 _MARGIN = 1  # of a picture's size, on each side: how far beyond it a silhouette is drawn
 _SOLID = 1e-3  # of its volume: how near to its hull a convex mesh is
 
@@ -83,15 +84,24 @@ class Lens:
     def folds(self, points: Array) -> bool:
         """Whether the polynomial of the distortion, as far out as `points` (N, 3), is not monotonic: it describes no lens
         there, and projects what is far outside of the picture into it."""
-        if self.fisheye or not self.coefficients.any():
+        if self.reach == np.inf:
             return False
+        plane = points[:, :2] / points[:, 2:]
+        return float((plane**2).sum(axis=1).max()) > self.reach**2
+
+    @cached_property
+    def reach(self) -> float:
+        """The distance from the optical axis, at z = 1, up to which points farther out are projected farther out."""
+        if self.fisheye or not self.coefficients.any():
+            return np.inf
         k = np.zeros(8)
         k[: len(self.coefficients)] = self.coefficients
-        farthest = float(np.hypot(points[:, 0] / points[:, 2], points[:, 1] / points[:, 2]).max())
-        r = np.linspace(0, farthest, 32)
-        above, below = (np.polyval([c, b, a, 1], r**2) for a, b, c in ((k[0], k[1], k[4]), (k[5], k[6], k[7])))
+        squares = _RADII**2
+        above = 1 + squares * (k[0] + squares * (k[1] + squares * k[4]))
+        below = 1 + squares * (k[5] + squares * (k[6] + squares * k[7]))
         with np.errstate(all="ignore"):
-            return not bool(np.all(np.diff(r * above / below) > 0))
+            falling = ~(np.diff(_RADII * above / below) > 0)
+        return float(_RADII[falling.argmax()]) if falling.any() else np.inf
 
 
 def lens_of(camera: Mapping[str, Any]) -> Lens:

@@ -1,11 +1,14 @@
 """Numbers of JSON files that are not trusted."""
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+_REAL = frozenset((int, float))  # not bool
+_GREATEST = 1e300
 
 
 def numbers(value: Any, *shape: int) -> Array:
@@ -14,13 +17,18 @@ def numbers(value: Any, *shape: int) -> Array:
     Raises ValueError that states what it is instead: another count, text, null, true, NaN or a number beyond 1e300.
     """
     items = value if isinstance(value, list) else [value]
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     if len(items) != count:
         raise ValueError(f"{_what(value)}, not {count} number{'s' if count > 1 else ''}")
-    for item in items:
-        if type(item) not in (int, float) or not abs(item) < 1e300:
-            raise ValueError(f"{_what(item)}, not a finite number")
-    return np.array(items, dtype=np.float64).reshape(shape)
+    if all(map(_REAL.__contains__, map(type, items))):
+        try:
+            found = np.array(items, dtype=np.float64)
+        except OverflowError:
+            found = np.full(count, np.inf)
+        if np.all(np.abs(found) < _GREATEST):
+            return found.reshape(shape)
+    wrong = next(item for item in items if type(item) not in _REAL or not abs(item) < _GREATEST)
+    raise ValueError(f"{_what(wrong)}, not a finite number")
 
 
 def _what(value: Any) -> str:

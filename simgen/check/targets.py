@@ -28,9 +28,10 @@ def labeled_of(shot: Shot) -> Labeled:
     if shot.infos is None:
         return Labeled(Counter(kinds), None)
     shares = [info.get("visib_fract") for info in shot.infos]
-    if not all(isinstance(share, int | float) for share in shares):
+    known = [float(share) for share in shares if isinstance(share, float) or share in (0, 1)]
+    if len(known) < len(shares):
         return Labeled(Counter(kinds), None)
-    seen = [kind for kind, share in zip(kinds, shares, strict=True) if share >= _VISIBLE + _SLACK]
+    seen = [kind for kind, share in zip(kinds, known, strict=True) if share >= _VISIBLE + _SLACK]
     return Labeled(Counter(kinds), Counter(seen))
 
 
