@@ -6,6 +6,7 @@ the brightest light) and frozen ones need no special case. Limits on probabiliti
 of that count.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -163,4 +164,4 @@ def _hole(values: Sequence[Value], there: Sequence[Value], improbable: float) ->
 
 def _share(count: int, total: int) -> float:
     """A lower limit of a probability of which `count` of `total` draws were seen."""
-    return max(0.0, (count - 4 * float(count) ** 0.5) / total)
+    return max(0.0, (count - 4 * math.sqrt(count)) / total)

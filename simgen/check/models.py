@@ -133,7 +133,7 @@ def _farthest(points: Array) -> Array:
     if len(points) <= _POINTS:
         return points
     directions = np.asarray(trimesh.creation.icosphere(subdivisions=4).vertices)
-    return points[np.unique((points @ directions.T).argmax(axis=0))]
+    return np.asarray(points[np.unique((points @ directions.T).argmax(axis=0))])
 
 
 def _symmetries(info: Mapping[str, Any], where: str, report: Report) -> list[tuple[str, Array]]:
