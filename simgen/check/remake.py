@@ -25,7 +25,7 @@ from simgen.schema import Source
 
 T = TypeVar("T")
 _LARGEST = 179_000_000  # pixels of one picture
-_LAST_BITS = 1e-9  # relative: to which numbers of two kinds of processors agree
+_LAST_BITS = 1e-9  # relative: to which numbers of two kinds of machines agree
 _LEVELS = 3  # of 255 by which their pictures differ, in all but a part `_FEW` of the pixels
 _FEW = 1e-3
 
@@ -131,7 +131,7 @@ def _compare(folder: Folder, new: Path, index: int, other: str) -> None:
         return
     what = f"{len(unlike)} of its {len(made)} files have other bytes when made again from the recipe: {unlike[0]}"
     near = all(_nearly(name, there[name] or b"", (new / name).read_bytes()) for name in unlike)
-    reason = other if other else "a processor of another kind is likely: it differs in last bits only" if near else ""
+    reason = other if other else "another architecture of the processor is likely, or another GPU: they differ in last bits only" if near else ""
     kind = NotReproducedHere if reason else NotReproduced
     folder.report(kind(f"sample {index}", f"{what}{'; ' + reason if reason else ''}"))
 
@@ -143,7 +143,7 @@ def _number(name: str) -> int:
 
 
 def _nearly(name: str, one: bytes, two: bytes) -> bool:
-    """Whether two versions of a file differ as those of two kinds of processors do."""
+    """Whether two versions of a file differ as those of two kinds of machines do."""
     if name.endswith(".json"):
         try:
             pairs = list(_numbers(json.loads(one), json.loads(two)))
