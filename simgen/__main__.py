@@ -27,10 +27,10 @@ def _preview(config: Any) -> None:
     preview(config)
 
 
-def _check(config: Any) -> None:
+def _check(config: Any) -> int:
     from simgen.check.command import check
 
-    check(config)
+    return check(config)
 
 
 def _board(config: Any) -> None:

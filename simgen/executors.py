@@ -18,6 +18,7 @@ from typing import Any
 
 import cv2
 
+from simgen.check.sample import SampleCheck
 from simgen.dataset.assemble import changes, listed, read_manifest
 from simgen.dataset.layout import MANIFEST
 from simgen.dataset.recipe import describe_dataset
@@ -79,7 +80,8 @@ def _ignore_sigint_in_children() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-_worker: tuple[Render, Pipeline, Renderer] | None = None
+_Worker = tuple[Render, Pipeline, Renderer, SampleCheck | None]
+_worker: _Worker | None = None
 
 
 def _start_worker(config: Render) -> None:
@@ -88,10 +90,11 @@ def _start_worker(config: Render) -> None:
     _worker = _make_worker(config)
 
 
-def _make_worker(config: Render) -> tuple[Render, Pipeline, Renderer]:
+def _make_worker(config: Render) -> _Worker:
     cv2.setNumThreads(1)  # the workers are the parallelism
     pipeline = make_pipeline(config, checked=True)
-    return config, pipeline, make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast, threads=1)
+    renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast, threads=1)
+    return config, pipeline, renderer, SampleCheck(pipeline.world.solids) if config.check else None
 
 
 def _leave_with_parent() -> None:
@@ -108,8 +111,8 @@ def _leave_with_parent() -> None:
 
 def _render_chunk(index: Sequence[int]) -> int:
     assert _worker is not None
-    config, pipeline, renderer = _worker
-    write_samples(open_storage(config.out), pipeline.samples(renderer, index), config.image_format)
+    config, pipeline, renderer, approve = _worker
+    write_samples(open_storage(config.out), pipeline.samples(renderer, index), config.image_format, approve=approve)
     return len(index)
 
 

@@ -318,6 +318,9 @@ class Render(Source):
     workers: int = key("processes that render", 2, needs="executor=processes")
     writer: str = key("format of the dataset", "bop", choices=("bop",))
     image_format: str = key("jpg (quality 95) or png", "jpg", choices=("jpg", "png"))
+    check: bool = key(
+        "check each sample, as the command `check` does, before it is stored; an error ends the run", False
+    )
 
 
 @dataclass

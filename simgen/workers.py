@@ -3,6 +3,7 @@
 import re
 import sys
 
+from simgen.check.sample import SampleCheck
 from simgen.command.progress import Progress
 from simgen.dataset.assemble import begin, claim, finish, head_of
 from simgen.dataset.recipe import describe_dataset
@@ -58,7 +59,8 @@ def render(config: Render) -> None:
         with Progress("rendered", len(wanted), "images", done=len(done)) as progress:
             # To start a process takes longer than to render a few samples.
             if out.private or (len(todo) <= CHUNK and config.executor == "processes"):
-                write_samples(out, pipeline.samples(renderer, todo), config.image_format, progress.update)
+                approve = SampleCheck(pipeline.world.solids) if config.check else None
+                write_samples(out, pipeline.samples(renderer, todo), config.image_format, progress.update, approve)
             else:
                 renderer.close()  # its files and memory are not needed while the workers render
                 for finished in EXECUTORS[config.executor](config, todo):

@@ -117,16 +117,17 @@ for name in filter(None, sys.argv[1].split(",")):
     setattr(np, name, moved(getattr(np, name)))
 
 from simgen.config import compose
-from simgen.dataset.write import write_models, write_sample
+from simgen.dataset.write import write_models, write_samples
 from simgen.pipeline import make_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Render
+from simgen.storage import Folder
 
 made = make_pipeline(compose("render", Render, ["randomize=full", "width=64", "height=48"]))
 folder = Path(tempfile.mkdtemp())
 write_models(folder / "models", made.world.solids)
-for sample in made.samples(make_renderer("raycast", made.world, made.images, threads=1), range(4)):
-    write_sample(folder, sample, "jpg")
+renderer = make_renderer("raycast", made.world, made.images, threads=1)
+write_samples(Folder(folder), made.samples(renderer, range(4)), "jpg")
 for path in sorted(folder.rglob("*")):
     if path.is_file():
         print(path.relative_to(folder), hashlib.sha256(path.read_bytes()).hexdigest())

@@ -19,7 +19,7 @@ from simgen.scene import LIGHTS, SURFACES, TEXTURES
 
 Value = float | str
 _RGB, _XYZ = ("red", "green", "blue"), ("x", "y", "z")
-_MATERIAL = ("cycles", "crop", "sides", "wear", "grime", "roughness", "metalness", "specular")
+_MATERIAL = ("pattern", "cycles", "crop", "sides", "wear", "grime", "roughness", "metalness", "specular")
 _LENS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6", "fisheye")  # the order of distortion.py
 _SENSOR = {  # the configuration's name by the recipe's
     "defocus": "defocus_px",
@@ -50,7 +50,7 @@ def picture_values(picture: Picture) -> dict[str, Value]:
     recipe = read_recipe(picture)
     if recipe is not None:
         try:
-            values.update(_of_recipe({name: _first(part) for name, part in recipe.items()}))
+            values.update(recipe_values(recipe))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(picture, error) from error
     return values
@@ -90,6 +90,12 @@ def instance_values(picture: Picture, number: int, models: Mapping[int, Model]) 
     return values
 
 
+def recipe_values(recipe: Mapping[str, Any], row: int = 0) -> dict[str, Value]:
+    """The values of `picture_values` that are in the `recipe` of a sample alone: of sample `row` of Scenes as JSON. Raises
+    KeyError, IndexError, TypeError, ValueError or AttributeError for what is none."""
+    return dict(_of_recipe({name: _first(part, row) for name, part in recipe.items()}))
+
+
 def columns_of(rows: Sequence[Mapping[str, Value]]) -> dict[str, list[Value | None]]:
     """The values of `rows` by name, in the order in which names appear; None where a row has none."""
     names = dict.fromkeys(name for row in rows for name in row)
@@ -123,6 +129,7 @@ def _of_recipe(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     for name, parts in (("sky", _RGB), ("ground", _RGB), ("direction", _XYZ)):
         yield from _vector(f"ambient.{name}", ambient.get(name), parts)
     cameras = recipe["cameras"]
+    yield from _viewpoint(np.array(cameras["world_from_camera"])[:3, 3]).items()
     size = np.array([cameras["width"], cameras["height"]])
     matrix = np.array(cameras["intrinsics"])
     yield "camera.fov_deg", float(np.degrees(2 * np.arctan(size[1] / 2 / matrix[1, 1])))
@@ -180,11 +187,11 @@ def _distance(one: Instance) -> float:
     return float(np.linalg.norm(one.camera_from_block[:3, 3]))
 
 
-def _first(part: Any) -> Any:
-    """The only sample of a part of a recipe, without the batch axis."""
+def _first(part: Any, row: int = 0) -> Any:
+    """Sample `row` of a part of a recipe, without the batch axis."""
     if isinstance(part, Mapping):
-        return {name: _first(inner) for name, inner in part.items()}
-    return part[0] if isinstance(part, list) else part
+        return {name: _first(inner, row) for name, inner in part.items()}
+    return part[row] if isinstance(part, list) else part
 
 
 def _damaged(picture: Picture, error: Exception) -> DatasetError:

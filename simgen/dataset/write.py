@@ -30,6 +30,7 @@ IMAGE_FORMATS = ("jpg", "png")
 WRITERS = ("bop",)
 SPLIT = "train"
 IMAGES_PER_SCENE = 1000
+Approve = Callable[[int, Mapping[str, bytes], bytes], None]  # of a sample's index, files by name, and record
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,16 @@ class Encoded:
 
 
 def write_samples(
-    out: Storage, samples: Iterable[Sample], image_format: str, written: Callable[[int], None] = lambda _: None
+    out: Storage,
+    samples: Iterable[Sample],
+    image_format: str,
+    written: Callable[[int], None] = lambda _: None,
+    approve: Approve | None = None,
 ) -> None:
-    """Stores the files of all `samples`, then their records. `written` is called with the number of samples just stored.
+    """Stores the files of all `samples`, then their records. `approve` is called with each sample before it is stored,
+    `written` with the number of samples just stored.
 
-    Raises FileError if that fails. If a sample raises, those before it are stored.
+    Raises FileError if that fails, and what `approve` raises. If a sample raises, those before it are stored.
     """
     waiting: list[Encoded] = []
 
@@ -69,7 +75,10 @@ def write_samples(
 
     try:
         for sample in samples:
-            waiting.append(encode(sample, image_format))
+            encoded = encode(sample, image_format)
+            if approve is not None:
+                approve(int(sample.scene.index[0]), encoded.files, encoded.record)
+            waiting.append(encoded)
             if len(waiting) >= out.together:
                 put()
     finally:
