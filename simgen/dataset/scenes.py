@@ -38,7 +38,8 @@ Targets = Mapping[tuple[int, int], Mapping[int, int]]  # by scene and image: how
 class Instance:
     """One labeled block in one image: its pose (4, 4) m, `size` (3,) m, boxes [u, v, width, height] px (all -1 if nothing
     is visible), the number of its visible pixels, and the visible share of its silhouette (as in BOP, of the whole
-    silhouette, also beyond the border). `target` is False if a targets file leaves it out of the evaluation."""
+    silhouette, also beyond the border). `target` is False if a targets file leaves it out of the evaluation. `number` is
+    its place in the image's list in scene_gt.json, which is also in the names of its masks."""
 
     obj_id: int
     camera_from_block: Array
@@ -48,6 +49,7 @@ class Instance:
     visible_pixels: int
     visible_fraction: float
     target: bool = True
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class SceneReader:
             if obj_id not in self.models:
                 self.left_out[f"blocks of object {obj_id}, which is not in models_info.json"] += 1
                 continue
-            placed[k] = self._instance(obj_id, block, f"{where}, block {k}")
+            placed[k] = replace(self._instance(obj_id, block, f"{where}, block {k}"), number=k)
         if infos is None:
             found = self._computed_infos(picture, placed)
         else:

@@ -1,0 +1,42 @@
+"""The configuration of `python -m simgen convert`."""
+
+from dataclasses import dataclass
+
+from simgen.command.keys import MISSING, key
+
+FORMATS = ("coco", "yolo", "yolo_pose", "foundationpose", "imagefolder", "bop")
+_BOXES = "format=coco|yolo|yolo_pose|imagefolder"
+
+
+@dataclass
+class ConvertConfig:
+    dataset: str = key("folder of a dataset in BOP's format", MISSING)
+    format: str = key("format to write", MISSING, choices=FORMATS)
+    out: str = key("folder to write, which must be new or empty", MISSING)
+    split: str | None = key("the split to convert; null: all", None)
+    val: float | None = key(
+        "part of the pictures of split train, its last ones, that becomes split val; null: 0.1 for a YOLO format if the "
+        "dataset has no split val, else 0",
+        None,
+        unit="0 to 1",
+    )
+    pictures: str = key(
+        "how a picture whose bytes stay is placed: copy; link, a hard link, which shares the file with the dataset; symlink",
+        "copy",
+        choices=("copy", "link", "symlink"),
+    )
+    boxes: str = key(
+        "boxes around the visible part of an object, or around all of it; YOLO's end at the picture's border",
+        "visible",
+        choices=("visible", "whole"),
+        needs=_BOXES,
+    )
+    min_visible: float = key(
+        "objects with a smaller visible fraction are left out; 0: those alone that show no pixel", 0.0, unit="0 to 1"
+    )
+    sequence: bool = key(
+        "a folder for each object and scene, whose pictures are frames of one camera, instead of one for each picture",
+        False,
+        needs="format=foundationpose",
+    )
+    targets: bool = key("write test_targets_bop19.json, for bop_toolkit's evaluation", False, needs="format=bop")
