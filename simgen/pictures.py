@@ -272,7 +272,7 @@ def _is_plain(image: PIL.Image.Image) -> bool:
 
 
 def _deep(image: PIL.Image.Image) -> bool:
-    """Whether the file of `image`, in color and not yet loaded, has 16 bits a channel, of which Pillow keeps the high bytes."""
+    """Whether the file of `image`, in color and not yet loaded, has 16 bits a channel; Pillow keeps the high bytes."""
     return image.mode in ("RGB", "RGBA") and any("16" in str(part[3]) for part in getattr(image, "tile", ()))
 
 

@@ -169,7 +169,7 @@ class SceneReader:
         visible = visible_masks(blocks, [lens.mask(outline) for outline in outlines], lens)
         found = []
         for (k, one), outline, mask in zip(placed.items(), outlines, visible, strict=True):
-            stored = _stored_mask(picture, k)
+            stored = stored_mask(picture, k)
             if stored is not None and stored.shape != mask.shape:
                 raise DatasetError(
                     f"{picture.path.parent.parent / 'mask_visib'}: the mask of image {picture.image_id}, block {k} has "
@@ -287,7 +287,7 @@ def _box(info: Mapping[str, Any], key: str, where: str) -> Box:
     return u, v, width, height
 
 
-def _stored_mask(picture: Picture, number: int) -> NDArray[np.bool_] | None:
+def stored_mask(picture: Picture, number: int) -> NDArray[np.bool_] | None:
     """The mask (H, W) of the visible part of block `number`; None if the dataset stores none."""
     path = picture.path.parent.parent / "mask_visib" / f"{picture.path.stem}_{number:06d}.png"
     if not path.is_file():

@@ -8,13 +8,18 @@ from pathlib import Path
 from simgen.dataset.layout import splits_of
 from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError, DatasetError
+from simgen.formats.coco import write_coco
 from simgen.formats.folder import new_folder
+from simgen.formats.imagefolder import write_imagefolder
 from simgen.formats.schema import ConvertConfig
 
 Format = Callable[[BopDataset, ConvertConfig], None]
 
 # Each writes the one split that it is given below config.out, beside the splits that were written before.
-FORMATS: Mapping[str, Format] = {}
+FORMATS: Mapping[str, Format] = {
+    "coco": write_coco,
+    "imagefolder": write_imagefolder,
+}
 
 _YOLO = ("yolo", "yolo_pose")
 _SHARE = 0.1  # of the pictures, for validation, where a format requires it

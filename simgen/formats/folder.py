@@ -45,8 +45,8 @@ def place(source: Path, target: Path, how: str) -> None:
                 os.link(source.resolve(), target)
             except OSError as error:
                 raise DatasetError(
-                    f"pictures: {source} cannot be hard-linked into the folder of out ({error.strerror}); use pictures=copy, "
-                    "or an out on the same file system"
+                    f"pictures: {source} cannot be hard-linked into the folder of out ({error.strerror}); use "
+                    "pictures=copy, or an out on the same file system"
                 ) from error
 
 
