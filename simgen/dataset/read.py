@@ -125,10 +125,15 @@ def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
     return read_json(path)["recipe"] if path.exists() else None
 
 
+def depth_path(picture: Picture) -> Path:
+    """The file of the depth image of `picture`, which need not exist."""
+    return picture.path.parent.parent / "depth" / f"{picture.path.stem}.png"
+
+
 def read_depth(picture: Picture) -> NDArray[np.float32] | None:
     """The depth image (H, W) m of `picture`, 0 where depth is missing; None if the dataset stores none. Raises DatasetError
     for a file that cannot be decoded."""
-    path = picture.path.parent.parent / "depth" / f"{picture.path.stem}.png"
+    path = depth_path(picture)
     if not path.is_file():
         return None
     depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)

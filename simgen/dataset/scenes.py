@@ -287,9 +287,14 @@ def _box(info: Mapping[str, Any], key: str, where: str) -> Box:
     return u, v, width, height
 
 
+def mask_path(picture: Picture, number: int, folder: str = "mask_visib") -> Path:
+    """The file of the mask of block `number` of `picture`, which need not exist."""
+    return picture.path.parent.parent / folder / f"{picture.path.stem}_{number:06d}.png"
+
+
 def stored_mask(picture: Picture, number: int) -> NDArray[np.bool_] | None:
     """The mask (H, W) of the visible part of block `number`; None if the dataset stores none."""
-    path = picture.path.parent.parent / "mask_visib" / f"{picture.path.stem}_{number:06d}.png"
+    path = mask_path(picture, number)
     if not path.is_file():
         return None
     mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

@@ -19,7 +19,6 @@ from simgen.formats.folder import place_picture
 from simgen.formats.labels import (
     Category,
     LabelReader,
-    Mask,
     box_of_object,
     camera_entry,
     file_name,
@@ -75,7 +74,7 @@ def write_coco(dataset: BopDataset, config: ConvertConfig) -> None:
                     "bbox": [float(value) for value in box],
                     "area": int(np.count_nonzero(mask)),
                     "segmentation": {"size": [height, width], "counts": encoded["counts"].decode("ascii")},
-                    **_keypoints(reader, picture, one, mask),
+                    **_keypoints(reader, picture, one, width, height),
                     "gt_id": one.number,
                     "visib_fract": one.visible_fraction,
                     **pose_entry(one, reader.category(one).model),
@@ -99,12 +98,11 @@ def _category(category: Category) -> dict[str, Any]:
     return entry
 
 
-def _keypoints(reader: LabelReader, picture: Picture, one: Instance, mask: Mask) -> dict[str, Any]:
+def _keypoints(reader: LabelReader, picture: Picture, one: Instance, width: int, height: int) -> dict[str, Any]:
     """COCO's keypoints: x, y and visibility, which has BOP's numbers; those outside of the picture are 0, 0, 0."""
     if reader.category(one).model.keypoints is None:
         return {}
-    height, width = mask.shape
-    found = reader.keypoints(picture, one, width, height, mask)
+    found = reader.keypoints(picture, one, width, height)
     seen = found.visibility != OUTSIDE
     rows = np.concatenate([np.where(seen[:, None], found.pixels, 0.0), found.visibility[:, None]], axis=1)
     return {"keypoints": rows.ravel().tolist(), "num_keypoints": int(seen.sum())}

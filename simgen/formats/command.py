@@ -10,14 +10,19 @@ from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError, DatasetError
 from simgen.formats.coco import write_coco
 from simgen.formats.folder import new_folder
+from simgen.formats.foundationpose import write_foundationpose
 from simgen.formats.imagefolder import write_imagefolder
 from simgen.formats.schema import ConvertConfig
+from simgen.formats.yolo import write_yolo, write_yolo_pose
 
 Format = Callable[[BopDataset, ConvertConfig], None]
 
 # Each writes the one split that it is given below config.out, beside the splits that were written before.
 FORMATS: Mapping[str, Format] = {
     "coco": write_coco,
+    "yolo": write_yolo,
+    "yolo_pose": write_yolo_pose,
+    "foundationpose": write_foundationpose,
     "imagefolder": write_imagefolder,
 }
 

@@ -1,6 +1,8 @@
 """format=imagefolder: pictures and metadata.jsonl of each split, for load_dataset("imagefolder") of Hugging Face.
 
 https://huggingface.co/docs/datasets/image_dataset. `objects` is an object of lists, one entry for each object in the picture.
+The types of all columns are inferred from the file, and must be the same in each split. So what a split may lack as a whole,
+the lens and the camera's pose, is the text `camera`, itself a JSON object.
 """
 
 import json
@@ -9,6 +11,7 @@ from typing import Any
 
 from simgen.command.progress import Progress
 from simgen.dataset.read import BopDataset
+from simgen.errors import DatasetError
 from simgen.files import writing
 from simgen.formats.folder import place_picture
 from simgen.formats.labels import LabelReader, box_of_object, camera_entry, file_name, pose_entry
@@ -20,7 +23,7 @@ def write_imagefolder(dataset: BopDataset, config: ConvertConfig) -> None:
     folder, reader = Path(config.out) / dataset.split, LabelReader(dataset, config.min_visible)
     folder.mkdir()
     path = folder / "metadata.jsonl"
-    lens = sorted({key for picture in dataset.pictures for key in camera_entry(picture)})
+    count = 0
     progress = Progress(f"{dataset.split}: converted", len(dataset), "pictures", ending=False)
     with writing(path), path.open("w", encoding="utf-8") as file, progress:
         for picture in dataset.pictures:
@@ -44,16 +47,22 @@ def write_imagefolder(dataset: BopDataset, config: ConvertConfig) -> None:
                 }
                 for name, values in objects.items():
                     values.append(row[name])
-            camera = camera_entry(picture)
+            count += len(objects["bbox"])
             entry = {
                 "file_name": placed.name,
                 "width": width,
                 "height": height,
                 "scene_id": picture.scene_id,
                 "im_id": picture.image_id,
-                **{key: camera.get(key) for key in lens},  # the same columns in each line
+                "cam_K": picture.intrinsics.ravel().tolist(),
+                "camera": json.dumps(camera_entry(picture), allow_nan=False),
                 "objects": objects,
             }
             file.write(json.dumps(entry, allow_nan=False) + "\n")
             progress.update()
     reader.report()
+    if not count:
+        raise DatasetError(
+            f"{dataset.root / dataset.split}: shows no object, so that Hugging Face's reader cannot infer the types of their "
+            "columns; convert another split with split="
+        )

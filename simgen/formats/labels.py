@@ -120,14 +120,15 @@ class LabelReader:
         category = self.category(instance)
         return Placed(category.solid, float(scale_of(instance, category.model).mean()), instance.camera_from_block)
 
-    def keypoints(self, picture: Picture, instance: Instance, width: int, height: int, mask: Mask) -> Keypoints:
-        """The keypoints of `instance`: those of scene_keypoints.json, or else computed from its pose: visible where they are
-        not on the far side of a convex object and touch its visible part, `mask` (H, W). Raises DatasetError."""
+    def keypoints(self, picture: Picture, instance: Instance, width: int, height: int) -> Keypoints:
+        """The keypoints of `instance` in a picture of `width` x `height` px: those of scene_keypoints.json, or else computed
+        from its pose: visible where they touch its visible part and are not on the far side of a convex object. Raises
+        DatasetError."""
         stored = self._stored_keypoints(picture, instance)
         if stored is not None:
             return stored
         self._counts[f"objects without an entry in {KEYPOINTS}: their keypoints are computed from their poses"] += 1
-        category = self.category(instance)
+        category, (mask,) = self.category(instance), self.masks(picture, [instance], width, height)
         scale, pose = scale_of(instance, category.model), instance.camera_from_block
         pixels = project(
             transform_points(pose, category.keypoints * scale), picture.intrinsics, picture.distortion
