@@ -126,8 +126,11 @@ def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
 
 
 def depth_path(picture: Picture) -> Path:
-    """The file of the depth image of `picture`, which need not exist."""
-    return picture.path.parent.parent / "depth" / f"{picture.path.stem}.png"
+    """The file of the depth image of `picture`: a PNG, which need not exist, or else a TIFF."""
+    path = picture.path.parent.parent / "depth" / f"{picture.path.stem}.png"
+    return next(
+        (other for other in (path, path.with_suffix(".tif"), path.with_suffix(".tiff")) if other.is_file()), path
+    )
 
 
 def read_depth(picture: Picture) -> NDArray[np.float32] | None:

@@ -86,7 +86,9 @@ def write_coco(dataset: BopDataset, config: ConvertConfig) -> None:
 
 
 def _info(dataset: BopDataset) -> dict[str, Any]:
-    return {"description": f"{dataset.root.resolve().name}, split {dataset.split}, converted from BOP's format by simgen"}
+    return {
+        "description": f"{dataset.root.resolve().name}, split {dataset.split}, converted from BOP's format by simgen"
+    }
 
 
 def _category(category: Category) -> dict[str, Any]:

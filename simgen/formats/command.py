@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from simgen.command.keys import check_choices
 from simgen.dataset.layout import splits_of
 from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError, DatasetError
+from simgen.formats.bop import write_bop
 from simgen.formats.coco import write_coco
 from simgen.formats.folder import new_folder
 from simgen.formats.foundationpose import write_foundationpose
@@ -24,6 +26,7 @@ FORMATS: Mapping[str, Format] = {
     "yolo_pose": write_yolo_pose,
     "foundationpose": write_foundationpose,
     "imagefolder": write_imagefolder,
+    "bop": write_bop,
 }
 
 _YOLO = ("yolo", "yolo_pose")
@@ -33,6 +36,7 @@ _SHARE = 0.1  # of the pictures, for validation, where a format requires it
 def convert(config: ConvertConfig) -> None:
     """Writes the dataset of `config` in its format; the folder appears when it is complete. Raises ConfigError and
     DatasetError."""
+    check_choices(config)
     if not 0 <= config.min_visible <= 1:
         raise ConfigError(f"min_visible: got {config.min_visible:g}; expected a number from 0 to 1")
     datasets = splits(config)

@@ -2,14 +2,23 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import cv2
+from numpy.typing import NDArray
 
 from simgen.dataset.read import read_rgb
 from simgen.errors import ConfigError, DatasetError, PictureError
 from simgen.files import write_file, writing
 from simgen.pictures import picture_header, png_bytes
+
+# The formats whose bytes may stay, and their suffixes.
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp"}
+BOP_SUFFIXES = {name: SUFFIXES[name] for name in ("JPEG", "PNG", "TIFF")}
+PNG_ALONE = {"PNG": ".png"}
 
 
 @contextmanager
@@ -50,21 +59,30 @@ def place(source: Path, target: Path, how: str) -> None:
                 ) from error
 
 
-def place_picture(source: Path, target: Path, how: str, *, png: bool = False) -> tuple[Path, int, int]:
-    """Places the picture `source` as `target`, whose suffix it sets: the path, and the width and height in px.
+def place_picture(
+    source: Path, target: Path, how: str, suffixes: Mapping[str, str] = SUFFIXES
+) -> tuple[Path, int, int]:
+    """Places the picture `source` as `target`, to which it adds the suffix: the path, and the width and height in px.
 
-    Its bytes stay where every program shows the same: 8 bits, gray or RGB, not turned by EXIF, and with `png` a PNG. Other
-    pictures are decoded and written as PNG. Raises DatasetError.
+    Its bytes stay where every program shows the same, 8 bits, gray or RGB and not turned by EXIF, and `suffixes`, by Pillow's
+    names of formats, has its format. Other pictures are decoded and written as PNG. Raises DatasetError.
     """
     try:
         header = picture_header(source)
     except PictureError as error:
         raise DatasetError(f"{error}; it is a picture of a dataset: restore the dataset") from error
-    if header.plain and (not png or header.format == "PNG"):
-        target = target.with_name(target.name + (".png" if png else source.suffix.lower()))
+    if header.plain and header.format in suffixes:
+        target = target.with_name(target.name + suffixes[header.format])
         place(source, target, how)
         return target, header.width, header.height
     pixels = read_rgb(source)
     target = target.with_name(target.name + ".png")
     write_file(target, png_bytes(pixels))
     return target, pixels.shape[1], pixels.shape[0]
+
+
+def write_png(path: Path, image: NDArray[Any]) -> None:
+    """Writes `image` (H, W), of 8 or 16 bits, as a PNG file."""
+    encoded, data = cv2.imencode(".png", image)
+    assert encoded, path
+    write_file(path, data.tobytes())

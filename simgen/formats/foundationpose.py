@@ -21,7 +21,7 @@ from simgen.dataset.read import BopDataset, depth_path, read_depth, read_rgb
 from simgen.dataset.scenes import Instance, Picture, mask_path, size_of
 from simgen.errors import ConfigError, DatasetError
 from simgen.files import write_file, writing
-from simgen.formats.folder import place, place_picture
+from simgen.formats.folder import PNG_ALONE, place, place_picture, write_png
 from simgen.formats.labels import Category, LabelReader, Mask, camera_from_model, file_name, scale_of
 from simgen.formats.pinhole import Undistorted
 from simgen.formats.schema import ConvertConfig
@@ -47,7 +47,8 @@ def write_foundationpose(dataset: BopDataset, config: ConvertConfig) -> None:
     out = Path(config.out).resolve()
     if "rgb" in str(out):
         raise ConfigError(
-            f"out: {out}: FoundationPose replaces 'rgb' anywhere in a path; name a folder whose path does not contain it"
+            "out: its path contains 'rgb', which FoundationPose replaces by 'depth' and 'masks' wherever it stands; name a "
+            "folder without it"
         )
     reader = LabelReader(dataset, config.min_visible)
     for picture in dataset.pictures:
@@ -114,13 +115,13 @@ def _write_frame(folder: Path, reader: LabelReader, picture: Picture, instance: 
         _write_mask(_png(places["masks"]), np.asarray(lens.values(mask.view(np.uint8)), dtype=np.bool_))
         _write_depth(_png(places["depth"]), np.asarray(lens.values(depth), dtype=np.float32))
     else:
-        place_picture(picture.path, places["rgb"], how, png=True)
+        place_picture(picture.path, places["rgb"], how, PNG_ALONE)
         stored = mask_path(picture, instance.number)
         if stored.is_file() and picture_header(stored).plain:
             place(stored, _png(places["masks"]), how)
         else:
             _write_mask(_png(places["masks"]), mask)
-        if picture.depth_scale == 1.0 and cv2.imread(str(depth_path(picture)), cv2.IMREAD_UNCHANGED).dtype == np.uint16:
+        if picture.depth_scale == 1.0 and _is_16_bit_png(depth_path(picture)):
             place(depth_path(picture), _png(places["depth"]), how)
         else:
             _write_depth(_png(places["depth"]), depth)
@@ -152,19 +153,18 @@ def _write_mesh(folder: Path, category: Category, instance: Instance, written: d
 
 
 def _write_mask(path: Path, mask: Mask) -> None:
-    _write_png(path, mask.astype(np.uint8) * np.uint8(255))
+    write_png(path, mask.astype(np.uint8) * np.uint8(255))
 
 
 def _write_depth(path: Path, depth: NDArray[np.float32]) -> None:
     """`depth` (H, W) m in mm; 0, unknown, where it is farther than 16 bits reach."""
     millimeters = np.rint(depth * np.float32(1000))
-    _write_png(path, np.where(millimeters > _FARTHEST, 0, millimeters).astype(np.uint16))
+    write_png(path, np.where(millimeters > _FARTHEST, 0, millimeters).astype(np.uint16))
 
 
-def _write_png(path: Path, image: NDArray[np.generic]) -> None:
-    encoded, data = cv2.imencode(".png", image)
-    assert encoded, path
-    write_file(path, data.tobytes())
+def _is_16_bit_png(path: Path) -> bool:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return path.suffix == ".png" and image is not None and image.dtype == np.uint16
 
 
 def _png(path: Path) -> Path:

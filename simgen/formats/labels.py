@@ -110,9 +110,7 @@ class LabelReader:
         lens = Lens(picture.intrinsics, picture.distortion, width, height)
         placed = [self.placed(one) for one in picture.instances]
         whole = [lens.mask(lens.outline(block)) for block in placed]
-        visible = dict(
-            zip((one.number for one in picture.instances), visible_masks(placed, whole, lens), strict=True)
-        )
+        visible = dict(zip((one.number for one in picture.instances), visible_masks(placed, whole, lens), strict=True))
         return [visible[one.number] if mask is None else mask for one, mask in zip(objects, stored, strict=True)]
 
     def placed(self, instance: Instance) -> Placed:
@@ -130,9 +128,7 @@ class LabelReader:
         self._counts[f"objects without an entry in {KEYPOINTS}: their keypoints are computed from their poses"] += 1
         category, (mask,) = self.category(instance), self.masks(picture, [instance], width, height)
         scale, pose = scale_of(instance, category.model), instance.camera_from_block
-        pixels = project(
-            transform_points(pose, category.keypoints * scale), picture.intrinsics, picture.distortion
-        )
+        pixels = project(transform_points(pose, category.keypoints * scale), picture.intrinsics, picture.distortion)
         with np.errstate(invalid="ignore"):
             inside = np.all((pixels >= -0.5) & (pixels < np.array([width, height]) - 0.5), axis=1)
         visibility = np.where(inside, OCCLUDED, OUTSIDE)

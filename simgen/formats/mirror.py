@@ -41,7 +41,10 @@ def common_flip(categories: Sequence[Category]) -> tuple[list[int] | None, str]:
         ),
         "a third class",
     )
-    return None, f"'{most.name}' and '{other}' swap keypoints of the same numbers in different ways, and YOLO has one list"
+    return (
+        None,
+        f"'{most.name}' and '{other}' swap keypoints of the same numbers in different ways, and YOLO has one list",
+    )
 
 
 def flips_of(category: Category) -> list[tuple[int, ...]]:

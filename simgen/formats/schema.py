@@ -32,7 +32,10 @@ class ConvertConfig:
         needs=_BOXES,
     )
     min_visible: float = key(
-        "objects with a smaller visible fraction are left out; 0: those alone that show no pixel", 0.0, unit="0 to 1"
+        "objects with a smaller visible fraction are left out; 0: those alone that show no pixel",
+        0.0,
+        unit="0 to 1",
+        needs="format!=bop",
     )
     sequence: bool = key(
         "a folder for each object and scene, whose pictures are frames of one camera, instead of one for each picture",
@@ -40,3 +43,22 @@ class ConvertConfig:
         needs="format=foundationpose",
     )
     targets: bool = key("write test_targets_bop19.json, for bop_toolkit's evaluation", False, needs="format=bop")
+
+
+@dataclass
+class LabelConfig:
+    photos: str = key("folder of the photographs", MISSING)
+    poses: str = key("table of the poses, .csv: photo,block,x,y,z,qw,qx,qy,qz, in m, a line for each block", MISSING)
+    blocks: str = key("file of your blocks: NAME: {shape, size} or NAME: {mesh, scale} for each", MISSING)
+    camera: str = key("calibration of the camera, a file of any known format", "camera.json")
+    frame: str = key(
+        "frame that the poses are in: the camera's (OpenCV axes), or the table's, with camera_from_table in the camera's file",
+        "camera",
+        choices=("camera", "table"),
+    )
+    origin: str = key(
+        "origin that the poses are of: that of the mesh file, or the middle of the block's bounding box",
+        "mesh",
+        choices=("mesh", "block"),
+    )
+    out: str = key("folder of the dataset in BOP's format, which must be new or empty", "data/labeled")

@@ -124,7 +124,9 @@ def _write_yaml(
     ordered = {key: content[key] for key in (*_KEYS, "names", "kpt_shape", "flip_idx") if key in content}
     head = ["Ultralytics resolves folders from this file's place.", *notes]
     if missing := [key for key in ("train", "val") if key not in content]:
-        head.append(f"Ultralytics requires a split {missing[0]}, which this dataset lacks: name its folder of images here.")
+        head.append(
+            f"Ultralytics requires a split {missing[0]}, which this dataset lacks: name its folder of images here."
+        )
     text = "".join(f"# {line}\n" for line in head)
     write_file(path, (text + yaml.safe_dump(ordered, sort_keys=False, default_flow_style=None)).encode())
 
