@@ -1,8 +1,6 @@
-"""`python -m simgen convert`: each format is read back by its own reader, or by its published layout, and equals the source."""
+"""`python -m simgen convert`: each format is read by its own reader, or by its published layout, and equals the source."""
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +9,14 @@ import numpy as np
 import pytest
 import trimesh
 import yaml
-from foreign_bop import OBJECTS, PLACES, SHIFT, SOLIDS, camera_from_block, write_foreign
+from foreign_bop import OBJECTS, PLACES, SHIFT, camera_from_block, write_foreign
 from foreign_bop import K as FOREIGN_K
 from scipy.spatial import ConvexHull
 
 from simgen.check.command import findings_of
 from simgen.check.schema import CheckConfig
 from simgen.config import compose
-from simgen.dataset.read import BopDataset, open_dataset
-from simgen.errors import ConfigError, DatasetError
+from simgen.dataset.read import open_dataset
 from simgen.files import read_json
 from simgen.formats.command import FORMATS, convert
 from simgen.formats.schema import FORMATS as NAMES
@@ -99,7 +96,7 @@ def test_coco_is_read_by_pycocotools(source: Path, tmp_path: Path, capsys: pytes
             key = str(image["im_id"])
             assert (image["width"], image["height"]) == (96, 72)
             copy, original = out / split / image["file_name"], source / SCENE / "rgb" / f"{int(key):06d}.jpg"
-            assert copy.read_bytes() == original.read_bytes() and not os.path.samefile(copy, original)
+            assert copy.read_bytes() == original.read_bytes() and not copy.samefile(original)
             assert image["cam_K"] == labels["camera"][key]["cam_K"]
             assert image["dist_opencv5"] == labels["camera"][key]["dist_opencv5"]
             annotations = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
@@ -134,7 +131,7 @@ def test_yolo_has_boxes_in_units_of_the_picture(source: Path, tmp_path: Path) ->
     for key, infos in labels["gt_info"].items():
         split = "val" if key == "4" else "train"
         name = f"000000_{int(key):06d}"
-        assert os.path.samefile(out / f"images/{split}/{name}.jpg", source / SCENE / f"rgb/{int(key):06d}.jpg")
+        assert (out / f"images/{split}/{name}.jpg").samefile(source / SCENE / f"rgb/{int(key):06d}.jpg")
         lines = (out / f"labels/{split}/{name}.txt").read_text().splitlines()
         wanted = [
             [truth["obj_id"] - 1, *info["bbox_visib"]]

@@ -35,7 +35,7 @@ def mesh(path: Path, vertices: np.ndarray) -> Solid:
 
 
 def is_right(one: Category, flip: tuple[int, ...]) -> None:
-    """Mirrors a picture: the partners are the keypoints of a rigid motion of the object, which looks like the mirror image."""
+    """Mirrors a picture: the partners are the keypoints of the object in another pose, which looks like the mirror image."""
     turn = cv2.Rodrigues(np.array([0.4, -0.9, 0.3]))[0]
     pose = rigid(turn, np.array([0.02, -0.01, 0.3]))
     mirrored = (one.keypoints @ turn.T + pose[:3, 3]) * [-1, 1, 1]

@@ -52,7 +52,7 @@ def scaled(truths: Any) -> None:
     ("changes", "message"),
     [
         ({"split": "val"}, "split: .* has no split 'val'; it has test_real"),
-        ({"val": 0.5}, "val: divides split train"),
+        ({"val": 0.5}, "val: divides the only train split"),
         ({"val": 1.5}, "val: got 1.5; expected"),
         ({"min_visible": 2.0}, "min_visible: got 2; expected"),
         ({"format": "foundationpose"}, r"000007.png: missing; format=foundationpose needs depth"),
@@ -98,7 +98,7 @@ def test_hard_links_are_asked_for_by_name(foreign: Path, tmp_path: Path, monkeyp
     run(foreign, tmp_path / "symlink", pictures="symlink")
     for kind in ("link", "symlink"):
         picture = tmp_path / kind / "test_real" / "000004_000007.png"
-        assert os.path.samefile(picture, foreign / "test_real/000004/gray/000007.png")
+        assert picture.samefile(foreign / "test_real/000004/gray/000007.png")
         assert picture.is_symlink() == (kind == "symlink")
 
     def fails(*_: Any) -> None:

@@ -1,7 +1,7 @@
 """format=coco: annotations/instances_SPLIT.json and the pictures in SPLIT/.
 
-https://cocodataset.org/#format-data, which has no poses: they are stored under BOP's keys beside COCO's own, which readers of
-COCO ignore. Pixel (0, 0) is the center of the top-left pixel, as in BOP.
+https://cocodataset.org/#format-data. COCO has no poses: they are stored under BOP's keys beside its own, where its readers
+ignore them. Pixel (0, 0) is the center of the top-left pixel, as in BOP.
 """
 
 import json

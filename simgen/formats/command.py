@@ -62,23 +62,26 @@ def splits(config: ConvertConfig) -> list[BopDataset]:
             print(f"{root / dataset.split}: {dataset.skipped}", file=sys.stderr)
     share = config.val
     if share is None:
-        train_only = [dataset.split for dataset in datasets] == ["train"]
-        share = _SHARE if config.format in _YOLO and train_only and len(datasets[0]) > 1 else 0.0
+        only_train = len(datasets) == 1 and datasets[0].split.startswith("train")
+        share = _SHARE if config.format in _YOLO and only_train and len(datasets[0]) > 1 else 0.0
     return _divided(datasets, share) if share != 0 else datasets
 
 
 def _divided(datasets: list[BopDataset], share: float) -> list[BopDataset]:
-    """`datasets` with the last pictures of split train as split val. The last, not some among them: neighbors in a video are
-    nearly the same picture."""
+    """`datasets` with the last pictures of the train split as split val. The last, not some among them: neighbors in a video
+    are nearly the same picture."""
     if not 0 < share < 1:
         raise ConfigError(f"val: got {share:g}; expected a number above 0 and below 1, or 0 for no validation")
-    by_name = {dataset.split: dataset for dataset in datasets}
-    if "train" not in by_name or "val" in by_name:
-        raise ConfigError(f"val: divides split train, where there is no split val; the splits are {', '.join(by_name)}")
-    train = by_name["train"]
+    names = [dataset.split for dataset in datasets]
+    trains = [dataset for dataset in datasets if dataset.split.startswith("train")]
+    if len(trains) != 1 or any(name.startswith("val") for name in names):
+        raise ConfigError(
+            f"val: divides the only train split, where there is no val split; the splits are {', '.join(names)}"
+        )
+    train = trains[0]
     count = max(1, round(share * len(train)))
     if count >= len(train):
-        raise DatasetError(f"{train.root}: has {len(train)} pictures in split train, too few for val={share:g}")
+        raise DatasetError(f"{train.root / train.split}: has {len(train)} pictures, too few for val={share:g}")
     divided = [replace(train, pictures=train.pictures[:-count])]
     divided.append(replace(train, pictures=train.pictures[-count:], split="val"))
     return [one for dataset in datasets for one in (divided if dataset is train else [dataset])]

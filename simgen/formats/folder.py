@@ -64,8 +64,8 @@ def place_picture(
 ) -> tuple[Path, int, int]:
     """Places the picture `source` as `target`, to which it adds the suffix: the path, and the width and height in px.
 
-    Its bytes stay where every program shows the same, 8 bits, gray or RGB and not turned by EXIF, and `suffixes`, by Pillow's
-    names of formats, has its format. Other pictures are decoded and written as PNG. Raises DatasetError.
+    Its bytes stay where every program shows the same, 8 bits, gray or RGB and not turned by EXIF, and where `suffixes` has
+    its format, by Pillow's name. Other pictures are decoded and written as PNG. Raises DatasetError.
     """
     try:
         header = picture_header(source)

@@ -1,7 +1,7 @@
 """format=foundationpose: folders for run_demo.py of FoundationPose (https://github.com/NVlabs/FoundationPose).
 
-Each folder is one object: rgb/NAME.png, depth/NAME.png (mm, 16 bits), masks/NAME.png, cam_K.txt, mesh/textured_simple.obj (m)
-and annotated_poses/NAME.txt, the true pose (4 x 4, m). FoundationPose estimates the pose in the first picture, for which it
+Each folder is one object: rgb/NAME.png, depth/NAME.png (mm, 16 bits), masks/NAME.png, cam_K.txt, mesh/textured_simple.obj
+(m) and annotated_poses/NAME.txt, the true pose (4 x 4, m). FoundationPose estimates the pose in the first picture, for which it
 needs the mask, and tracks it in the others. So pictures that are no video have a folder each.
 """
 
@@ -90,8 +90,8 @@ def _by_scene(dataset: BopDataset, reader: LabelReader) -> Iterator[Sequence6D]:
         for picture, other in frames:
             if not np.allclose(picture.intrinsics, first.intrinsics, rtol=1e-6) or size_of(picture.path) != size:
                 raise DatasetError(
-                    f"{where}: images {first.image_id} and {picture.image_id} have different cameras, and a sequence has one; "
-                    "use sequence=false"
+                    f"{where}: images {first.image_id} and {picture.image_id} have different cameras, and a sequence has "
+                    "one; use sequence=false"
                 )
             if not np.allclose(other.size, instance.size, rtol=1e-6):
                 raise DatasetError(f"{where}: changes its size, so that it is no sequence; use sequence=false")

@@ -1,6 +1,6 @@
 """format=imagefolder: pictures and metadata.jsonl of each split, for load_dataset("imagefolder") of Hugging Face.
 
-https://huggingface.co/docs/datasets/image_dataset. `objects` is an object of lists, one entry for each object in the picture.
+https://huggingface.co/docs/datasets/image_dataset. `objects` is a JSON object of lists, with an entry for each object shown.
 The types of all columns are inferred from the file, and must be the same in each split. So what a split may lack as a whole,
 the lens and the camera's pose, is the text `camera`, itself a JSON object.
 """
@@ -63,6 +63,6 @@ def write_imagefolder(dataset: BopDataset, config: ConvertConfig) -> None:
     reader.report()
     if not count:
         raise DatasetError(
-            f"{dataset.root / dataset.split}: shows no object, so that Hugging Face's reader cannot infer the types of their "
-            "columns; convert another split with split="
+            f"{dataset.root / dataset.split}: shows no object, so that Hugging Face's reader cannot infer the types of "
+            "their columns; convert another split with split="
         )

@@ -170,12 +170,13 @@ def _placed(row: Row, solids: Sequence[Solid], camera: Camera, config: LabelConf
     distance = float(np.linalg.norm(pose[:3, 3]))
     if distance > _FARTHEST:
         raise DatasetError(
-            f"{where}: the block is {distance:.4g} m away from the camera; x, y and z are in meters: divide millimeters by 1000"
+            f"{where}: the block is {distance:.4g} m away from the camera; x, y and z are in meters: divide millimeters by "
+            "1000"
         )
     if pose[2, 3] <= 0:
         raise DatasetError(
-            f"{where}: the block is behind the camera, at {pose[:3, 3].round(4).tolist()} m; expected OpenCV's axes: X right, "
-            "Y down, Z forward; poses in the table's frame need frame=table"
+            f"{where}: the block is behind the camera, at {pose[:3, 3].round(4).tolist()} m; expected OpenCV's axes: X "
+            "right, Y down, Z forward; poses in the table's frame need frame=table"
         )
     return Placed(solid, 1.0, pose)
 

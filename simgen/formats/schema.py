@@ -15,7 +15,7 @@ class ConvertConfig:
     out: str = key("folder to write, which must be new or empty", MISSING)
     split: str | None = key("the split to convert; null: all", None)
     val: float | None = key(
-        "part of the pictures of split train, its last ones, that becomes split val; null: 0.1 for a YOLO format if the "
+        "part of the pictures of the train split, its last ones, that becomes split val; null: 0.1 for a YOLO format if the "
         "dataset has no split val, else 0",
         None,
         unit="0 to 1",
@@ -52,7 +52,8 @@ class LabelConfig:
     blocks: str = key("file of your blocks: NAME: {shape, size} or NAME: {mesh, scale} for each", MISSING)
     camera: str = key("calibration of the camera, a file of any known format", "camera.json")
     frame: str = key(
-        "frame that the poses are in: the camera's (OpenCV axes), or the table's, with camera_from_table in the camera's file",
+        "frame that the poses are in: the camera's (OpenCV axes), or the table's, where the camera's file states "
+        "camera_from_table",
         "camera",
         choices=("camera", "table"),
     )

@@ -1,9 +1,9 @@
 """format=yolo and format=yolo_pose: the folders that Ultralytics' YOLO trains on.
 
-images/SPLIT/NAME.jpg with labels/SPLIT/NAME.txt, a line for each object: class, center and size of its box, and for yolo_pose
-x, y and visibility of each keypoint; and data.yaml. https://docs.ultralytics.com/datasets/detect and /pose. Positions are in
-units of the picture's width and height from its top-left corner, so pixel (u, v) of BOP is at ((u + 0.5) / width, (v + 0.5) /
-height).
+images/SPLIT/NAME.jpg with labels/SPLIT/NAME.txt, a line for each object: class, center and size of its box, and for
+yolo_pose x, y and visibility of each keypoint; and data.yaml. https://docs.ultralytics.com/datasets/detect and /pose.
+Positions are in units of the picture's width and height from its top-left corner, so pixel (u, v) of BOP is at
+((u + 0.5) / width, (v + 0.5) / height).
 """
 
 from collections.abc import Callable, Sequence
@@ -107,7 +107,8 @@ def _write(
     reader.report()
     if small:
         raise DatasetError(
-            f"{dataset.root / split}: {small} pictures have a side below {_LEAST} px, which Ultralytics skips; leave them out"
+            f"{dataset.root / split}: {small} pictures have a side below {_LEAST} px, which Ultralytics skips; leave them "
+            "out"
         )
     _write_yaml(out / "data.yaml", split, reader.categories, keys, notes)
 

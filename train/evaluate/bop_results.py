@@ -52,8 +52,8 @@ def write_bop_results(out: Path, dataset: BopDataset, found: Sequence[Found]) ->
 
 
 def pose_of_model(detection: Detection, center: Array) -> Array:
-    """(4, 4) m: the pose of `detection` for a model whose own origin is not the block's; `center` (3,) m is the block's origin
-    in the model's frame."""
+    """(4, 4) m: the pose of `detection` for a model whose own origin is not the block's; `center` (3,) m is the block's
+    origin in the model's frame."""
     return np.asarray(detection.pose.camera_from_block @ rigid(np.eye(3), -center))
 
 
