@@ -1,6 +1,8 @@
 """`python -m simgen convert`: each format is read by its own reader, or by its published layout, and equals the source."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import trimesh
 import yaml
+from builders import ROOT
 from foreign_bop import OBJECTS, PLACES, SHIFT, camera_from_block, write_foreign
 from foreign_bop import K as FOREIGN_K
 from scipy.spatial import ConvexHull
@@ -146,7 +149,10 @@ def test_yolo_has_boxes_in_units_of_the_picture(source: Path, tmp_path: Path) ->
 
 
 def test_6d_poses_come_out_of_yolo_poses_labels(source: Path, tmp_path: Path) -> None:
-    """The recipe of docs/formats.md, on the labels in place of predictions."""
+    """The recipe of docs/formats.md, run on the labels in place of predictions."""
+    (recipe,) = re.findall(r"```python\n(import cv2.*?)```", (ROOT / "docs" / "formats.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(recipe, names)
     out, labels = converted(source, tmp_path / "yolo", "yolo_pose", val=0.0), labels_in(source)
     content, poses = yaml.safe_load((out / "data.yaml").read_text()), read_json(out / "poses.json")
     assert content["kpt_shape"] == [max(len(one["keypoints_mm"]) for one in poses["classes"].values()), 3]
@@ -154,29 +160,35 @@ def test_6d_poses_come_out_of_yolo_poses_labels(source: Path, tmp_path: Path) ->
     for path in sorted((out / "labels" / "train").iterdir()):
         key = str(int(path.stem.split("_")[1]))
         camera = poses["pictures"][f"images/train/{path.stem}"]
-        shown = [
-            truth
-            for truth, info in zip(labels["gt"][key], labels["gt_info"][key], strict=True)
-            if info["px_count_visib"]
-        ]
-        for line, truth in zip(path.read_text().splitlines(), shown, strict=True):
-            number, *values = line.split()
+        shown = [k for k, info in enumerate(labels["gt_info"][key]) if info["px_count_visib"]]
+        for line, k in zip(path.read_text().splitlines(), shown, strict=True):
+            truth, (number, *values) = labels["gt"][key][k], line.split()
             keypoints = np.array(values[4:], dtype=float).reshape(content["kpt_shape"])
-            model = np.array(poses["classes"][number]["keypoints_mm"])
-            seen = keypoints[: len(model), 2] > 0
+            model = poses["classes"][number]["keypoints_mm"]
             assert not keypoints[len(model) :].any()
-            if seen.sum() < 6:
+            if (keypoints[: len(model), 2] > 0).sum() < 6:
                 continue
-            pixels = keypoints[: len(model)][seen, :2] * (96, 72) - 0.5
-            found, rotation, translation = cv2.solvePnP(
-                model[seen], pixels, np.reshape(camera["cam_K"], (3, 3)), np.array(camera["dist_opencv5"]),
-                flags=cv2.SOLVEPNP_SQPNP,
-            )  # fmt: skip
-            assert found
-            np.testing.assert_allclose(translation.ravel(), truth["cam_t_m2c"], atol=0.05)
-            np.testing.assert_allclose(cv2.Rodrigues(rotation)[0].ravel(), truth["cam_R_m2c"], atol=1e-3)
+            rotation, translation = names["pose"](keypoints, model, camera, 96, 72)
+            np.testing.assert_allclose(translation, truth["cam_t_m2c"], atol=0.05)
+            np.testing.assert_allclose(rotation.ravel(), truth["cam_R_m2c"], atol=1e-3)
             compared += 1
     assert compared >= 3
+
+
+def test_keypoints_that_are_not_stored_are_computed(source: Path, tmp_path: Path) -> None:
+    """From poses and masks: the same as those that the renderer's depth gave."""
+    copy = Path(shutil.copytree(source, tmp_path / "set"))
+    (copy / "manifest.json").unlink()
+    (copy / SCENE / "scene_keypoints.json").unlink()
+    found = {}
+    for name, root in (("stored", source), ("computed", copy)):
+        content = read_json(converted(root, tmp_path / name, "coco") / "annotations" / "instances_train.json")
+        found[name] = [np.reshape(one["keypoints"], (-1, 3)) for one in content["annotations"]]
+    compared = same = 0
+    for stored, computed in zip(found["stored"], found["computed"], strict=True):
+        np.testing.assert_allclose(computed[:, :2], stored[:, :2], atol=1e-6)
+        compared, same = compared + len(stored), same + int((computed[:, 2] == stored[:, 2]).sum())
+    assert compared > 20 and same == compared
 
 
 def test_yolo_pose_is_read_by_ultralytics(source: Path, tmp_path: Path) -> None:

@@ -12,16 +12,15 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+import trimesh
 from builders import run_command
-from foreign_bop import write_foreign
+from foreign_bop import SHIFT, write_foreign
 
 import simgen.__main__
 from simgen.config import main
-from simgen.dataset.write import write_models
 from simgen.errors import ConfigError, DatasetError
 from simgen.formats.command import convert
 from simgen.formats.schema import ConvertConfig
-from simgen.shapes.solids import make_solid
 
 
 @pytest.fixture(scope="module")
@@ -180,16 +179,57 @@ def test_the_command_line(foreign: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and "targets" in done.stderr  # a note: it has no effect
 
 
-def test_models_with_textures_keep_them(copy: Path, tmp_path: Path) -> None:
-    """In BOP's copy by name, in FoundationPose's mesh by a material; a name with a path is not followed."""
+def textured(path: Path, picture: Path) -> None:
+    """Writes the cube of foreign_bop with texture coordinates, as BOP's models have them."""
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * 25 + SHIFT
+    faces = trimesh.convex.convex_hull(corners, qhull_options="Qt").faces
+    head = ["ply", "format ascii 1.0", f"comment TextureFile {picture.name}", "element vertex 8"]
+    head += [f"property float {name}" for name in ("x", "y", "z", "texture_u", "texture_v")]
+    head += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"]
+    hull = trimesh.convex.convex_hull(corners, qhull_options="Qt").vertices
+    rows = [" ".join(map(str, [*corner, k / 8, 1 - k / 8])) for k, corner in enumerate(hull)]
+    path.write_text("\n".join([*head, *rows, *(f"3 {a} {b} {c}" for a, b, c in faces)]) + "\n")
+    cv2.imwrite(str(picture), np.full((8, 8, 3), (10, 200, 30), np.uint8))
+
+
+def test_models_keep_their_textures(copy: Path, tmp_path: Path) -> None:
+    """In BOP's copy by name, in FoundationPose's mesh as its material; a name with a path is refused."""
     folder = copy / "models"
-    write_models(tmp_path / "models", [make_solid("cube", "cube", np.full(3, 0.05))])
-    lines = (folder / "obj_000003.ply").read_text().splitlines()
-    lines.insert(2, "comment TextureFile wood.png")
-    lines.insert(3, "comment TextureFile ../secret.png")
-    (folder / "obj_000003.ply").write_text("\n".join(lines) + "\n")
-    (folder / "wood.png").write_bytes(b"picture")
-    (copy / "secret.png").write_bytes(b"secret")
+    textured(folder / "obj_000003.ply", folder / "wood.png")
     run(copy, tmp_path / "out", "bop")
-    assert (tmp_path / "out/models/wood.png").read_bytes() == b"picture"
-    assert not list((tmp_path / "out").rglob("secret.png"))
+    assert (tmp_path / "out/models/wood.png").read_bytes() == (folder / "wood.png").read_bytes()
+    for path in copy.glob("test_real/*/gray/*.png"):
+        depth = path.parent.parent / "depth" / path.name
+        depth.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(depth), np.full(cv2.imread(str(path)).shape[:2], 512, np.uint16))
+    run(copy, tmp_path / "fp", "foundationpose")
+    mesh = trimesh.load(sorted((tmp_path / "fp").rglob("obj_000003/*/mesh/textured_simple.obj"))[-1])
+    assert np.asarray(mesh.visual.material.image)[0, 0, :3].tolist() == [30, 200, 10]
+    np.testing.assert_allclose(mesh.bounds, (SHIFT + np.array([[-25], [25]])) / 1000, atol=1e-7)
+    # Depth in millimeters is handed over as it is.
+    source = next(iter(copy.glob("test_real/000004/depth/000007.png")))
+    assert {path.read_bytes() for path in (tmp_path / "fp").rglob("depth/000004*.png")} == {source.read_bytes()}
+    text = (folder / "obj_000003.ply").read_text()
+    (folder / "obj_000003.ply").write_text(text.replace("wood.png", "../wood.png"))
+    for format in ("bop", "foundationpose"):
+        with pytest.raises(DatasetError, match=r"obj_000003.ply: names the texture '../wood.png'"):
+            run(copy, tmp_path / "other", format)
+
+
+def test_a_sequence_has_one_camera_and_each_object_once(copy: Path, tmp_path: Path) -> None:
+    for path in copy.glob("test_real/*/gray/*.png"):
+        depth = path.parent.parent / "depth" / path.name
+        depth.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(depth), np.full(cv2.imread(str(path)).shape[:2], 512, np.uint16))
+    with pytest.raises(DatasetError, match="scene 11, object 3: is in a picture several times"):
+        run(copy, tmp_path / "out", "foundationpose", sequence=True)
+    shutil.rmtree(copy / "test_real" / "000011")
+    scene = copy / "test_real" / "000004"
+    edit(scene / "scene_gt.json", lambda truths: truths["9"].append(truths["7"][1]))
+    run(copy, tmp_path / "out", "foundationpose", sequence=True)
+    folder = tmp_path / "out" / "test_real" / "obj_000017" / "000004"
+    for kind in ("rgb", "depth", "masks", "annotated_poses"):
+        assert [path.stem for path in sorted((folder / kind).iterdir())] == ["000004_000007", "000004_000009"]
+    edit(scene / "scene_camera.json", lambda cameras: cameras["9"]["cam_K"].__setitem__(0, 91.0))
+    with pytest.raises(DatasetError, match="images 7 and 9 have different cameras, and a sequence has one"):
+        run(copy, tmp_path / "other", "foundationpose", sequence=True)

@@ -5,13 +5,11 @@ Labels that the dataset lacks are computed. BOP's cameras have no lens distortio
 """
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from simgen.command.progress import Progress
@@ -26,6 +24,7 @@ from simgen.errors import ConfigError, DatasetError
 from simgen.files import read_json, write_file, write_json
 from simgen.formats.folder import BOP_SUFFIXES, place, place_picture, write_png
 from simgen.formats.labels import LabelReader, Mask, camera_from_model, scale_of
+from simgen.formats.meshes import load_model, textures_of
 from simgen.formats.pinhole import Undistorted
 from simgen.formats.schema import ConvertConfig
 from simgen.pictures import png_bytes
@@ -53,12 +52,12 @@ def write_bop(dataset: BopDataset, config: ConvertConfig) -> None:
                 split / f"{picture.scene_id:06d}", reader, picture, infos.of(picture), config.pictures
             )
             for part, value in entry.items():
-                scene = gathered.setdefault(picture.scene_id, {"camera": {}, "gt": {}, "gt_info": {}})
-                scene[part][str(picture.image_id)] = value
+                parts = gathered.setdefault(picture.scene_id, {"camera": {}, "gt": {}, "gt_info": {}})
+                parts[part][str(picture.image_id)] = value
             progress.update()
     reader.report()
-    for scene, parts in gathered.items():
-        for part, content in parts.items():
+    for scene, contents in gathered.items():
+        for part, content in contents.items():
             lines = ",\n".join(f'  "{key}": {json.dumps(value, allow_nan=False)}' for key, value in content.items())
             write_file(split / f"{scene:06d}" / f"scene_{part}.json", f"{{\n{lines}\n}}\n".encode())
     if config.targets:
@@ -195,22 +194,14 @@ def _write_models(dataset: BopDataset, folder: Path) -> None:
 
 
 def _write_mesh(model: Model, path: Path) -> None:
-    if not model.mesh.is_file():
-        raise DatasetError(f"{model.mesh}: missing; BOP's format requires the mesh of each model")
+    textures = textures_of(model)
     if model.mesh.suffix.lower() != ".ply":
-        try:
-            mesh = trimesh.load(model.mesh, force="mesh", process=False)
-            write_file(path, mesh.export(file_type="ply", encoding="ascii"))
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{model.mesh}: cannot be read as a mesh ({error})") from error
+        write_file(path, load_model(model).export(file_type="ply", encoding="ascii"))
         return
     place(model.mesh, path, "copy")
-    with path.open("rb") as file:
-        head = file.read(4096).partition(b"end_header")[0].decode("latin-1")
-    for name in re.findall(r"^comment TextureFile (.+?)\s*$", head, re.MULTILINE):
-        texture = model.mesh.parent / name
-        if Path(name).name == name and texture.is_file() and not (path.parent / name).exists():
-            place(texture, path.parent / name, "copy")
+    for texture in textures:
+        if not (path.parent / texture.name).exists():  # several models may share one
+            place(texture, path.parent / texture.name, "copy")
 
 
 def _write_targets(out: Path, scenes: Mapping[int, Mapping[str, Any]]) -> None:

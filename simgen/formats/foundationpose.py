@@ -1,8 +1,8 @@
 """format=foundationpose: folders for run_demo.py of FoundationPose (https://github.com/NVlabs/FoundationPose).
 
 Each folder is one object: rgb/NAME.png, depth/NAME.png (mm, 16 bits), masks/NAME.png, cam_K.txt, mesh/textured_simple.obj
-(m) and annotated_poses/NAME.txt, the true pose (4 x 4, m). FoundationPose estimates the pose in the first picture, for which it
-needs the mask, and tracks it in the others. So pictures that are no video have a folder each.
+(m), and annotated_poses/NAME.txt, the true pose (4 x 4, m). FoundationPose estimates the pose in the first picture, for
+which it needs the mask, and tracks it in the others. So pictures that are no video have a folder each.
 """
 
 import os
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from simgen.command.progress import Progress
@@ -23,6 +22,7 @@ from simgen.errors import ConfigError, DatasetError
 from simgen.files import write_file, writing
 from simgen.formats.folder import PNG_ALONE, place, place_picture, write_png
 from simgen.formats.labels import Category, LabelReader, Mask, camera_from_model, file_name, scale_of
+from simgen.formats.meshes import load_model
 from simgen.formats.pinhole import Undistorted
 from simgen.formats.schema import ConvertConfig
 from simgen.geometry import Array
@@ -142,10 +142,7 @@ def _write_mesh(folder: Path, category: Category, instance: Instance, written: d
                 except OSError:  # a file system without hard links
                     shutil.copyfile(path, folder / path.name)
             return
-        try:
-            mesh = trimesh.load(category.model.mesh, force="mesh", process=False)
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{category.model.mesh}: missing, or cannot be read as a mesh ({error})") from error
+        mesh = load_model(category.model)
         mesh.remove_unreferenced_vertices()
         mesh.vertices = mesh.vertices * (scale / 1000)
         mesh.export(folder / MESH)

@@ -128,7 +128,7 @@ def _write_yaml(
         head.append(
             f"Ultralytics requires a split {missing[0]}, which this dataset lacks: name its folder of images here."
         )
-    text = "".join(f"# {line}\n" for line in head)
+    text = "".join(f"# {' '.join(line.split())}\n" for line in head)
     write_file(path, (text + yaml.safe_dump(ordered, sort_keys=False, default_flow_style=None)).encode())
 
 
