@@ -27,7 +27,6 @@ from simgen.formats.labels import LabelReader, Mask, camera_from_model, scale_of
 from simgen.formats.meshes import load_model, textures_of
 from simgen.formats.pinhole import Undistorted
 from simgen.formats.schema import ConvertConfig
-from simgen.pictures import png_bytes
 from simgen.silhouette import Silhouette, box_of
 
 TARGETS = "test_targets_bop19.json"
@@ -89,7 +88,7 @@ def _write_picture(
     if lens is None:
         place_picture(picture.path, target, how, BOP_SUFFIXES)
     else:
-        write_file(target.with_name(f"{name}.png"), png_bytes(lens.picture(read_rgb(picture.path))))
+        write_png(target.with_name(f"{name}.png"), lens.picture(read_rgb(picture.path)))
     camera: dict[str, Any] = {"cam_K": picture.intrinsics.ravel().tolist(), "depth_scale": picture.depth_scale}
     if picture.camera_from_world is not None:
         camera.update(bop_pose(picture.camera_from_world, "cam_R_w2c", "cam_t_w2c"))

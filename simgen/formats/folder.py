@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from numpy.typing import NDArray
 
 from simgen.dataset.read import read_rgb
 from simgen.errors import ConfigError, DatasetError, PictureError
 from simgen.files import write_file, writing
-from simgen.pictures import picture_header, png_bytes
+from simgen.pictures import picture_header
 
 # The formats whose bytes may stay, and their suffixes.
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp"}
 BOP_SUFFIXES = {name: SUFFIXES[name] for name in ("JPEG", "PNG", "TIFF")}
 PNG_ALONE = {"PNG": ".png"}
+_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
 
 
 @contextmanager
@@ -77,12 +79,22 @@ def place_picture(
         return target, header.width, header.height
     pixels = read_rgb(source)
     target = target.with_name(target.name + ".png")
-    write_file(target, png_bytes(pixels))
+    write_png(target, pixels)
     return target, pixels.shape[1], pixels.shape[0]
 
 
 def write_png(path: Path, image: NDArray[Any]) -> None:
-    """Writes `image` (H, W), of 8 or 16 bits, as a PNG file."""
-    encoded, data = cv2.imencode(".png", image)
+    """Writes `image`, (H, W) of 8 or 16 bits or (H, W, 3) RGB, as a PNG file."""
+    encoded, data = cv2.imencode(".png", image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1]), _FAST)
     assert encoded, path
     write_file(path, data.tobytes())
+
+
+def share(source: Path, target: Path) -> None:
+    """Makes `target` the same file as `source`, both of an output folder; a copy on a file system without hard links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
