@@ -65,7 +65,7 @@ def test_a_setting_that_cannot_be(changes: dict[str, Any], message: str, foreign
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_overwritten(foreign: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten(foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")
@@ -74,6 +74,11 @@ def test_nothing_is_overwritten(foreign: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="exists and is not an empty folder"):
             run(foreign, tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "link"]
+    with pytest.raises(DatasetError, match=r"the dataset is one folder up: dataset=.*set split=test_real"):
+        run(foreign / "test_real", tmp_path / "new")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="exists and is not an empty folder"):
+        run(foreign, Path())
     (tmp_path / "empty").mkdir()
     run(foreign, tmp_path / "empty")
     assert sorted(path.name for path in (tmp_path / "empty").iterdir()) == ["annotations", "test_real"]

@@ -56,7 +56,10 @@ def splits(config: ConvertConfig) -> list[BopDataset]:
         if names and config.split not in names:
             raise ConfigError(f"split: {root} has no split '{config.split}'; it has {', '.join(names)}")
         names = [config.split]
-    datasets = [open_dataset(root, name) for name in names] or [open_dataset(root)]
+    try:
+        datasets = [open_dataset(root, name) for name in names] or [open_dataset(root)]
+    except DatasetError as error:  # in the words of this command's keys
+        raise DatasetError(str(error).replace("data.root=", "dataset=").replace("data.split=", "split=")) from error
     for dataset in datasets:
         if dataset.skipped:
             print(f"{root / dataset.split}: {dataset.skipped}", file=sys.stderr)

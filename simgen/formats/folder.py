@@ -31,6 +31,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise ConfigError(f"out: {out} exists and is not an empty folder; name a new folder")
+    out = out.resolve()
     folder = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
     with writing(out):
         folder.mkdir(parents=True)

@@ -112,7 +112,10 @@ def read_table(path: Path) -> list[Row]:
         raise DatasetError(
             f"{path}, line 1: no column {', '.join(missing)}; expected a first line {','.join(_COLUMNS)}"
         )
-    rows = [_row(path, reader.line_num, values) for values in reader]
+    try:
+        rows = [_row(path, reader.line_num, values) for values in reader]
+    except csv.Error as error:
+        raise DatasetError(f"{path}, line {reader.line_num}: is no CSV ({error})") from error
     if not rows:
         raise DatasetError(f"{path}: has no pose; expected a line for each block")
     return rows
