@@ -39,11 +39,10 @@ def convert(config: ConvertConfig) -> None:
     check_choices(config)
     if not 0 <= config.min_visible <= 1:
         raise ConfigError(f"min_visible: got {config.min_visible:g}; expected a number from 0 to 1")
-    datasets = splits(config)
-    write = FORMATS[config.format]
-    with new_folder(Path(config.out)) as folder:
+    with new_folder(Path(config.out)) as folder:  # an out that exists is refused before the dataset is read
+        datasets = splits(config)
         for dataset in datasets:
-            write(dataset, replace(config, out=str(folder)))
+            FORMATS[config.format](dataset, replace(config, out=str(folder)))
     counts = ", ".join(f"{len(dataset)} pictures of split {dataset.split}" for dataset in datasets)
     print(f"{config.out}: {config.format}, {counts}")
 
