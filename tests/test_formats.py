@@ -165,6 +165,8 @@ def test_6d_poses_come_out_of_yolo_poses_labels(source: Path, tmp_path: Path) ->
             truth, (number, *values) = labels["gt"][key][k], line.split()
             keypoints = np.array(values[4:], dtype=float).reshape(content["kpt_shape"])
             model = poses["classes"][number]["keypoints_mm"]
+            places = np.concatenate([np.array(values[:4], dtype=float), keypoints[:, :2].ravel()])
+            assert places.min() >= 0 and places.max() <= 1  # Ultralytics rejects the file otherwise
             assert not keypoints[len(model) :].any()
             if (keypoints[: len(model), 2] > 0).sum() < 6:
                 continue
@@ -173,6 +175,30 @@ def test_6d_poses_come_out_of_yolo_poses_labels(source: Path, tmp_path: Path) ->
             np.testing.assert_allclose(rotation.ravel(), truth["cam_R_m2c"], atol=1e-3)
             compared += 1
     assert compared >= 3
+
+
+def test_data_yaml_states_the_mirror_pairs_or_why_there_are_none(
+    source: Path, foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(foreign, tmp_path / "set"))
+    infos = read_json(copy / "models" / "models_info.json")
+    (copy / "models" / "models_info.json").write_text(json.dumps({"3": infos["3"]}))
+    out = converted(copy, tmp_path / "cubes", "yolo_pose")
+    content, (cube,) = (
+        yaml.safe_load((out / "data.yaml").read_text()),
+        read_json(out / "poses.json")["classes"].values(),
+    )
+    points, flip = np.array(cube["keypoints_mm"]) - SHIFT, content["flip_idx"]
+    assert content["kpt_shape"] == [8, 3] and sorted(flip) == list(range(8)) and flip != list(range(8))
+    # The pairs of a reflection: distances stay, and the handedness of three corners changes.
+    gaps = np.linalg.norm(points[:, None] - points, axis=2)
+    np.testing.assert_allclose(gaps[flip][:, flip], gaps, atol=1e-3)
+    three = [0, *np.argsort(gaps[0])[1:3]]
+    assert np.linalg.det(points[three]) * np.linalg.det(points[[flip[k] for k in three]]) < 0
+    assert "flip_idx" not in capsys.readouterr().out
+    text = (converted(source, tmp_path / "all", "yolo_pose") / "data.yaml").read_text()
+    assert "flip_idx" not in yaml.safe_load(text) and "# Train with fliplr=0" in text
+    assert "no flip_idx, so train with fliplr=0: 'hexagonal_prism' and 'cone'" in capsys.readouterr().out
 
 
 def test_keypoints_that_are_not_stored_are_computed(source: Path, tmp_path: Path) -> None:
