@@ -6,6 +6,7 @@ from typing import Any
 from simgen.board.schema import BoardConfig, CameraConfig, CaptureConfig, SceneConfig, TableConfig
 from simgen.check.schema import CheckConfig
 from simgen.config import Command, main
+from simgen.formats.schema import ConvertConfig, LabelConfig
 from simgen.schema import Merge, Preview, Render
 
 
@@ -31,6 +32,18 @@ def _check(config: Any) -> int:
     from simgen.check.command import check
 
     return check(config)
+
+
+def _convert(config: Any) -> None:
+    from simgen.formats.command import convert
+
+    convert(config)
+
+
+def _label(config: Any) -> None:
+    from simgen.formats.posed import label
+
+    label(config)
 
 
 def _board(config: Any) -> None:
@@ -68,6 +81,10 @@ COMMANDS = {
     "merge": Command("make one dataset of parts that several machines rendered", Merge, _merge, ("out",), resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
+    "convert": Command(
+        "write a dataset in another format: COCO, YOLO, FoundationPose and others", ConvertConfig, _convert
+    ),
+    "label": Command("turn photographs and a table of poses into a dataset", LabelConfig, _label),
     "board": Command("draw a board to print, and the outlines of blocks", BoardConfig, _board),
     "camera": Command("calibrate a camera from photographs of a board", CameraConfig, _camera),
     "table": Command("find the camera's pose over the table from one photograph", TableConfig, _table),

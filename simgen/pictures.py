@@ -154,17 +154,37 @@ def read_picture(path: Path, enough: int | None = None) -> Image:
         raise PictureError(f"{path}: {_cause(path, error)}") from error
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height in px of the picture in `path` as `read_picture` gives it; read from the header if Pillow can. Raises
-    PictureError."""
+@dataclass(frozen=True)
+class Header:
+    """`width` and `height` in px of a picture as `read_picture` gives it, its `format` as Pillow names it ("" if Pillow does
+    not read it), and whether it is `plain`: 8 bits, gray or RGB, one frame, not turned by EXIF, so that other programs show
+    it alike."""
+
+    width: int
+    height: int
+    format: str
+    plain: bool
+
+
+def picture_header(path: Path) -> Header:
+    """The header of the picture in `path`, which is decoded only if Pillow does not read it. Raises PictureError."""
     try:
         with _opened(path) as image:
             width, height = image.size
-            turned = _orientation(image) in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow gives those rotated
-            return (height, width) if turned else (width, height)
+            orientation, format = _orientation(image), image.format or ""
+            # Pillow gives TIFF rotated.
+            width, height = (height, width) if orientation in (5, 6, 7, 8) and format != "TIFF" else (width, height)
+            return Header(width, height, format, orientation == 1 and _is_plain(image))
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
         height, width = read_picture(path).shape[:2]
-        return width, height
+        return Header(width, height, "", False)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height in px of the picture in `path` as `read_picture` gives it; read from the header if Pillow can. Raises
+    PictureError."""
+    header = picture_header(path)
+    return header.width, header.height
 
 
 def contact_sheet(tiles: Sequence[Image], columns: int | None = None) -> Image:
@@ -243,6 +263,19 @@ def _orientation(image: PIL.Image.Image) -> int:
         return 1
 
 
+def _is_plain(image: PIL.Image.Image) -> bool:
+    try:
+        one = getattr(image, "n_frames", 1) == 1
+    except Exception:  # as of a truncated TIFF
+        return False
+    return one and image.mode in ("L", "RGB") and not image.has_transparency_data and not _deep(image)
+
+
+def _deep(image: PIL.Image.Image) -> bool:
+    """Whether the file of `image`, in color and not yet loaded, has 16 bits a channel; Pillow keeps the high bytes."""
+    return image.mode in ("RGB", "RGBA") and any("16" in str(part[3]) for part in getattr(image, "tile", ()))
+
+
 def _factor(image: PIL.Image.Image, enough: int | None) -> int:
     """By which whole number `image` can be divided in width and height, so that `enough` pixels remain."""
     return max(1, math.isqrt(image.width * image.height // enough)) if enough else 1
@@ -263,7 +296,7 @@ def _converted(image: PIL.Image.Image, mode: str, enough: int | None) -> PIL.Ima
 
 
 def _as_seen(image: PIL.Image.Image, path: Path, enough: int | None = None) -> Image:
-    wide = image.mode in ("RGB", "RGBA") and any("16" in str(part[3]) for part in getattr(image, "tile", ()))
+    wide = _deep(image)
     image.load()
     turn = _TURNS.get(_orientation(image))  # after load: Pillow turns TIFF there by itself
     if turn is not None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from simgen.errors import ConfigError
 from simgen.resources import resource_folder
 
 MISSING: Any = "???"  # OmegaConf's value for a required key
@@ -51,6 +52,14 @@ class Key:
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition(".")[2]
+
+
+def check_choices(config: Any) -> None:
+    """Raises ConfigError for the first field of the schema `config` whose value is none of its `choices`."""
+    for item in fields(config):
+        words, value = item.metadata.get("choices"), getattr(config, item.name)
+        if words and value is not None and value not in words:
+            raise ConfigError(f"{item.name}: got '{value}'; expected one of {', '.join(words)}")
 
 
 def keys_of(schema: type, groups: Mapping[str, str]) -> dict[str, Key]:

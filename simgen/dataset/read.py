@@ -130,10 +130,18 @@ def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
     return read_json(unchanged(path))["recipe"] if path.exists() else None
 
 
+def depth_path(picture: Picture) -> Path:
+    """The file of the depth image of `picture`: a PNG, which need not exist, or else a TIFF."""
+    path = picture.path.parent.parent / "depth" / f"{picture.path.stem}.png"
+    return next(
+        (other for other in (path, path.with_suffix(".tif"), path.with_suffix(".tiff")) if other.is_file()), path
+    )
+
+
 def read_depth(picture: Picture) -> NDArray[np.float32] | None:
     """The depth image (H, W) m of `picture`, 0 where depth is missing; None if the dataset stores none. Raises DatasetError
     for a file that cannot be decoded."""
-    path = picture.path.parent.parent / "depth" / f"{picture.path.stem}.png"
+    path = depth_path(picture)
     if not path.is_file():
         return None
     depth = cv2.imread(str(unchanged(path)), cv2.IMREAD_UNCHANGED)

@@ -39,7 +39,8 @@ Targets = Mapping[tuple[int, int], Mapping[int, int]]  # by scene and image: how
 class Instance:
     """One labeled block in one image: its pose (4, 4) m, `size` (3,) m, boxes [u, v, width, height] px (all -1 if nothing
     is visible), the number of its visible pixels, and the visible share of its silhouette (as in BOP, of the whole
-    silhouette, also beyond the border). `target` is False if a targets file leaves it out of the evaluation."""
+    silhouette, also beyond the border). `target` is False if a targets file leaves it out of the evaluation. `number` is
+    its place in the image's list in scene_gt.json, which is also in the names of its masks."""
 
     obj_id: int
     camera_from_block: Array
@@ -49,6 +50,7 @@ class Instance:
     visible_pixels: int
     visible_fraction: float
     target: bool = True
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class SceneReader:
             if obj_id not in self.models:
                 self.left_out[f"blocks of object {obj_id}, which is not in models_info.json"] += 1
                 continue
-            placed[k] = self._instance(obj_id, block, f"{where}, block {k}")
+            placed[k] = replace(self._instance(obj_id, block, f"{where}, block {k}"), number=k)
         if infos is None:
             found = self._computed_infos(picture, placed)
         else:
@@ -168,7 +170,7 @@ class SceneReader:
         visible = visible_masks(blocks, [lens.mask(outline) for outline in outlines], lens)
         found = []
         for (k, one), outline, mask in zip(placed.items(), outlines, visible, strict=True):
-            stored = _stored_mask(picture, k)
+            stored = stored_mask(picture, k)
             if stored is not None and stored.shape != mask.shape:
                 raise DatasetError(
                     f"{picture.path.parent.parent / 'mask_visib'}: the mask of image {picture.image_id}, block {k} has "
@@ -286,9 +288,14 @@ def _box(info: Mapping[str, Any], key: str, where: str) -> Box:
     return u, v, width, height
 
 
-def _stored_mask(picture: Picture, number: int) -> NDArray[np.bool_] | None:
+def mask_path(picture: Picture, number: int, folder: str = "mask_visib") -> Path:
+    """The file of the mask of block `number` of `picture`, which need not exist."""
+    return picture.path.parent.parent / folder / f"{picture.path.stem}_{number:06d}.png"
+
+
+def stored_mask(picture: Picture, number: int) -> NDArray[np.bool_] | None:
     """The mask (H, W) of the visible part of block `number`; None if the dataset stores none."""
-    path = picture.path.parent.parent / "mask_visib" / f"{picture.path.stem}_{number:06d}.png"
+    path = mask_path(picture, number)
     if not path.is_file():
         return None
     mask = cv2.imread(str(unchanged(path)), cv2.IMREAD_GRAYSCALE)

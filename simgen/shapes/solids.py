@@ -153,6 +153,10 @@ class Solid:
             return np.eye(4)[None]
         return self._as_shape.symmetries(self.axis)
 
+    def keeps(self, transform: Array) -> bool:
+        """Whether the isometry `transform` (4, 4), which may be a reflection, maps the block onto itself."""
+        return self.sphere or self._as_shape.keeps(transform, self._as_shape.tolerance)
+
     @property
     def round_axis(self) -> Array | None:
         """(3,) the axis about which a block without a stated `axis` is approximately round; None if there is none."""

@@ -17,6 +17,7 @@ from train.detect.calibration import BINS
 from train.detect.detector import load_detector
 from train.detect.types import Detection
 from train.draw.sheets import write_png
+from train.evaluate.bop_results import Found, write_bop_results
 from train.evaluate.factors import by_factor, draw_factors, factor_lines
 from train.evaluate.matching import (
     BlockResult,
@@ -50,8 +51,8 @@ _AUC = 0.1  # m: the greatest ADD-S that counts (Xiang et al. 2018)
 
 
 def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
-    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json, worst.png, overlays.png
-    and, with more than one block, factors.png.
+    """Prints and returns the errors of `config.checkpoint` on a dataset; leaves metrics.json, worst.png, overlays.png, the
+    detections in BOP's files and, with more than one block, factors.png.
 
     Raises CheckpointError, DatasetError and ConfigError.
     """
@@ -70,7 +71,10 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         )
     results: list[BlockResult] = []
     false_positives: list[FalsePositive] = []
+    found: list[Found] = []  # all detections, also of objects that are no targets
     for one in match_dataset(detector, dataset, config.batch_size):
+        if one.detection is not None:
+            found.append((one.picture, one.view, one.detection))
         if isinstance(one, FalsePositive):
             false_positives.append(one)
         elif (
@@ -121,7 +125,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     write_json(out / METRICS, result, indent=1)
     write_png(out / WORST, draw_worst_cases(results, false_positives))
     write_png(out / OVERLAYS, draw_overlays(dataset.pictures, results, false_positives, CONFIDENT))
-    written = [METRICS, WORST, OVERLAYS]
+    written = [METRICS, WORST, OVERLAYS, *write_bop_results(out, dataset, found)]
     (out / FACTORS).unlink(missing_ok=True)
     if result["by_factor"]:  # with a single block there is nothing to compare
         write_png(out / FACTORS, draw_factors(result["by_factor"]))
