@@ -32,10 +32,12 @@ ORDER = [
     "render.kernels.tracing", "render.kernels.occlusion", "render.kernels.texturing", "render.kernels.shading",
     "render.kernels.lighting", "render.buffers", "render.raycast", "jpeg", "sensor", "labels", "dataset",
     "dataset.layout",
-    "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.values",
+    "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read",
+    "dataset.storage", "dataset.shardindex", "dataset.shards", "dataset.values",
     "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview",
     "check", "check.findings", "check.schema", "check.tree", "check.meshes", "check.models", "check.geometry",
     "check.pictures", "check.command",
+    "formats", "formats.shards",
     "board", "board.schema", "board.value", "board.files", "board.refine", "board.find", "board.layout", "board.pdf",
     "board.calibrate", "board.figures", "board.place", "board.commands", "board.cell", "board.capture", "__init__",
     "__main__",
@@ -56,6 +58,7 @@ ALLOWED = {
     "warp": {"simgen/render/"},
     "torchvision": {"train/"},
     "pytorch_lightning": {"train/"},
+    "fsspec": {"simgen/dataset/storage.py"},
 }
 
 

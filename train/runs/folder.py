@@ -34,12 +34,17 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
     """
     config = json.loads(json.dumps(config))  # as read back from JSON: lists for tuples
     if not (folder / CONFIG).exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # Processes of one run on several machines claim it at the same time; one may just be writing CONFIG.
+        others = folder.exists() and (
+            not folder.is_dir() or any(not path.name.startswith((CONFIG, f".{CONFIG}.")) for path in folder.iterdir())
+        )
+        if others and not (folder / CONFIG).exists():
             raise ConfigError(f"out: {folder} exists and is not a training run; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CONFIG, config, indent=1)
         return None
     before = read_json(folder / CONFIG)
+    before.get("trainer", {}).setdefault("nodes", 1)  # older versions trained on one machine
     changed = [
         f"{key} was {old!r} and is {new!r}"
         for key, old, new in differences(before, config)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -116,6 +117,7 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *,
             precision=config.trainer.precision,  # type: ignore[arg-type]  # checked in train.config
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
+            num_nodes=config.trainer.nodes,
             callbacks=[checkpoints, Resumption(), EpochProgress()],
             gradient_clip_val=getattr(config.model, "clip", None),
             use_distributed_sampler=deal_out,
@@ -128,6 +130,13 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *,
     except MisconfigurationException as error:
         got = f"accelerator={config.trainer.accelerator} devices={config.trainer.devices}"
         raise ConfigError(f"trainer: {got} cannot be had here ({error}); expected auto or cpu") from error
+    except ValueError as error:
+        if "world size" not in str(error):
+            raise
+        raise ConfigError(
+            f"trainer.nodes: got {config.trainer.nodes} with trainer.devices={config.trainer.devices}; expected a product of "
+            f"{os.environ.get('WORLD_SIZE')}, the number of processes that were started"
+        ) from error
 
 
 def _own_line(error: SimgenError) -> str:
