@@ -48,7 +48,7 @@ def numbers(entry: Mapping[str, Any], key: str, shape: tuple[int, ...], where: s
     value, count = require(entry, key, where), int(np.prod(shape))
     try:
         array = np.array(value, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of a whole number of hundreds of digits
         array = np.zeros(0)
     if len(array) != count or not np.isfinite(array).all():
         raise DatasetError(f"{where}: {key}: got {_shown(value)}; expected {count} finite numbers")
@@ -60,7 +60,7 @@ def number(entry: Mapping[str, Any], key: str, where: str) -> float:
     value = require(entry, key, where)
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of a whole number of hundreds of digits
         result = np.nan
     if not np.isfinite(result):
         raise DatasetError(f"{where}: {key}: got {_shown(value)}; expected a finite number")

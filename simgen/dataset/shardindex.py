@@ -62,11 +62,13 @@ class Index:
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of a shard: their keys, the offset (N + 1,) of each and of the end, and their SHA-256 in hex."""
+    """The samples of a shard: their keys, the offset (N + 1,) of each and of the end, and their SHA-256 in hex; and the
+    SHA-256 of the shard."""
 
     keys: Sequence[str]
     offsets: NDArray[np.int64]
     hashes: Sequence[str]
+    shard_sha256: str
 
 
 def shard_name(number: int) -> str:
@@ -150,7 +152,8 @@ def parse_samples(data: bytes, shard: Shard, where: str) -> Samples:
     """The samples in `data`, the list of `shard` at `where`. Raises DatasetError."""
     if hashlib.sha256(data).hexdigest() != shard.list_sha256:
         raise DatasetError(f"{where}: truncated or changed since {INDEX} was written; restore it")
-    rows = _list(record(parse_json(data, where), where), "samples", where)
+    content = record(parse_json(data, where), where)
+    rows = _list(content, "samples", where)
     if len(rows) != shard.samples:
         raise DatasetError(f"{where}: has {len(rows)} samples; expected the {shard.samples} of {INDEX}")
     for k, row in enumerate(rows):
@@ -163,7 +166,8 @@ def parse_samples(data: bytes, shard: Shard, where: str) -> Samples:
     offsets = np.cumsum([0, *(row[1] for row in rows)], dtype=np.int64)
     if not TAIL[0] <= shard.bytes - offsets[-1] <= TAIL[0] + TAIL[1]:
         raise DatasetError(f"{where}: its samples have {offsets[-1]} bytes, and {shard.name} has {shard.bytes}")
-    return Samples([row[0] for row in rows], offsets, [row[2] for row in rows])
+    digest = _hash(content, "shard_sha256", where)
+    return Samples([row[0] for row in rows], offsets, [row[2] for row in rows], digest)
 
 
 def parse_json(data: bytes, where: str) -> Any:

@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,10 @@ class StoredSample:
             raise DatasetError(f"{error}; it is a picture of a dataset: restore the dataset") from error
 
     def depth(self, depth_scale: float) -> NDArray[np.float32] | None:
-        """(H, W) m, 0 where depth is missing, from units of `depth_scale` mm; None if none is stored. Raises DatasetError."""
+        """(H, W) m, 0 where depth is missing, from units of `depth_scale` mm; None if none is stored.
+
+        Raises DatasetError.
+        """
         if DEPTH not in self.members:
             return None
         data = self.members[DEPTH]
@@ -104,8 +108,8 @@ class StoredSample:
         return np.asarray(image, dtype=np.float32) * np.float32(depth_scale / 1000)
 
     def masks(self, name: str = MASK_VISIBLE) -> NDArray[np.bool_] | None:
-        """(N, H, W): the mask of each block in gt.json, of its visible part, or with MASK of all of it; None if none are stored.
-        Raises DatasetError."""
+        """(N, H, W): the mask of each block in gt.json, of its visible part, or with MASK of all of it; None if none are
+        stored. Raises DatasetError."""
         if name not in self.members:
             return None
         where = f"{self.where}.{name}"
@@ -129,16 +133,22 @@ class StoredSample:
         return parse_json(self.members[name], where)
 
     def recipe(self) -> Mapping[str, Any] | None:
-        """All values of its scene, as simgen.scene.Scenes of one sample; None if they are not stored. Raises DatasetError."""
+        """All values of its scene, as simgen.scene.Scenes of one sample; None if they are not stored.
+
+        Raises DatasetError.
+        """
         return record(self.json(RECIPE), f"{self.where}.{RECIPE}") if RECIPE in self.members else None
+
+    def _blocks(self, name: str) -> list[Mapping[str, Any]]:
+        value = self.json(name)
+        if isinstance(value, list) and len(value) > _MOST_BLOCKS:
+            raise DatasetError(f"{self.where}.{name}: has {len(value)} blocks; expected at most {_MOST_BLOCKS}")
+        return records(value, f"{self.where}.{name}")
 
     def picture(self, reader: SceneReader) -> Picture:
         """Its labels as `reader` reads them, in meters and in the block frame. Raises DatasetError."""
         camera = record(self.json(CAMERA), f"{self.where}.{CAMERA}")
-        blocks = records(self.json(TRUTH), f"{self.where}.{TRUTH}")
-        infos = records(self.json(INFO), f"{self.where}.{INFO}")
-        if len(blocks) > _MOST_BLOCKS:
-            raise DatasetError(f"{self.where}.{TRUTH}: has {len(blocks)} blocks; expected at most {_MOST_BLOCKS}")
+        blocks, infos = (self._blocks(name) for name in (TRUTH, INFO))
         path = Path(f"{self.where}.{next(name for name in RGB if name in self.members)}")
         places = tuple(f"{self.where}.{name}" for name in (CAMERA, TRUTH, INFO))
         return reader.labeled(self.scene_id, self.image_id, path, camera, blocks, infos, places)
@@ -177,41 +187,39 @@ class Shards:
         ]
 
     def __iter__(self) -> Iterator[StoredSample]:
-        """All samples in their order, each compared with its SHA-256; each shard is read once, from its beginning to its end.
-        Raises DatasetError."""
+        """All samples in their order, each compared with its SHA-256; each shard is read once, from its beginning to its
+        end. Raises DatasetError."""
         for shard, described in enumerate(self.index.shards):
             samples = self._samples(shard)
             if self.storage.size(described.name) > described.bytes:
-                raise DatasetError(
-                    f"{self.storage.name_of(described.name)}: changed since {INDEX} was written; restore it"
-                )
-            end = described.bytes - int(samples.offsets[-1])
-            pieces = self.storage.stream(described.name, [*np.diff(samples.offsets).tolist(), end])
+                raise self._changed(described.name)
+            tail = described.bytes - int(samples.offsets[-1])
+            pieces = self.storage.stream(described.name, [*np.diff(samples.offsets).tolist(), tail])
             for number in range(described.samples):
                 yield self._sample(shard, number, next(pieces))
             if next(pieces).strip(b"\0"):
-                raise DatasetError(
-                    f"{self.storage.name_of(described.name)}: has more than the samples of {INDEX}; restore it"
-                )
+                raise self._changed(described.name)
 
     def verify(self) -> None:
         """Reads all shards and compares them with their SHA-256. Raises DatasetError for the first that differs."""
         for shard in self.index.shards:
-            digest = hashlib.sha256()
-            step = 1 << 20
-            counts = [step] * (shard.bytes // step) + [shard.bytes % step]
-            for piece in self.storage.stream(shard.name, counts):
-                digest.update(piece)
-            if digest.hexdigest() != shard.sha256:
-                raise DatasetError(f"{self.storage.name_of(shard.name)}: changed since {INDEX} was written; restore it")
+            if self.storage.sha256(shard.name) != shard.sha256:
+                raise self._changed(shard.name)
+
+    @cached_property
+    def _firsts(self) -> NDArray[np.int64]:
+        """The number of the first sample of each shard, and that of all samples."""
+        return np.cumsum([0, *(shard.samples for shard in self.index.shards)], dtype=np.int64)
 
     def _place(self, row: int) -> tuple[int, int]:
         """The shard of sample `row`, and its number there."""
         if not 0 <= row < len(self):
             raise IndexError(row)
-        firsts = np.cumsum([0, *(shard.samples for shard in self.index.shards)])
-        shard = int(np.searchsorted(firsts, row, side="right")) - 1
-        return shard, row - int(firsts[shard])
+        shard = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        return shard, row - int(self._firsts[shard])
+
+    def _changed(self, name: str) -> DatasetError:
+        return DatasetError(f"{self.storage.name_of(name)}: changed since {INDEX} was written; restore it")
 
     def _samples(self, number: int) -> Samples:
         if number not in self._lists:
@@ -276,7 +284,7 @@ def members_of(data: bytes, key: str, where: str) -> dict[str, bytes]:
     position = 0
     while position < len(data):
         try:
-            info = tarfile.TarInfo.frombuf(data[position : position + BLOCK], "utf-8", "strict")  # type: ignore[arg-type]
+            info = tarfile.TarInfo.frombuf(data[position : position + BLOCK], "utf-8", "strict")
         except (tarfile.HeaderError, ValueError) as error:
             raise DatasetError(
                 f"{where}: is no part of a tar file at byte {position} ({error}); restore the shard"
@@ -308,19 +316,20 @@ def members_of(data: bytes, key: str, where: str) -> dict[str, bytes]:
 
 def _mask(entry: Mapping[str, Any], where: str) -> NDArray[np.bool_]:
     """(H, W), from COCO's run lengths by columns, the first of which is outside."""
-    size, counts = entry.get("size"), entry.get("counts")
-    whole = all(
-        isinstance(part, list) and all(type(one) is int and one >= 0 for one in part) for part in (size, counts)
-    )
-    if not whole or len(size) != 2 or not 0 < size[0] * size[1] <= _MOST_PIXELS or sum(counts) != size[0] * size[1]:  # type: ignore[arg-type,index]
+    size, counts = (_wholes(entry.get(key)) for key in ("size", "counts"))
+    if len(size) != 2 or not 0 < size[0] * size[1] <= _MOST_PIXELS or sum(counts) != size[0] * size[1]:
         raise DatasetError(f"{where}: expected a size, height and width, and counts that add up to its pixels")
-    runs = np.arange(len(counts)) % 2 == 1  # type: ignore[arg-type]
-    return np.repeat(runs, counts).reshape(size, order="F")  # type: ignore[arg-type]
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(size, order="F")
+
+
+def _wholes(value: Any) -> list[int]:
+    """`value` if it is a list of whole numbers of at least 0, else an empty list."""
+    return value if isinstance(value, list) and all(type(one) is int and one >= 0 for one in value) else []
 
 
 def _local_models(storage: Storage, index: Index) -> Path:
-    """A folder on this machine with the models, compared with their SHA-256: the dataset's own, or a copy that exists as long
-    as this process."""
+    """A folder on this machine with the models, compared with their SHA-256: the dataset's own, or a copy that exists as
+    long as this process."""
     if f"{MODELS}/{layout.MODELS_INFO}" not in index.files:
         raise DatasetError(
             f"{storage.name_of(INDEX)}: files: lists no {MODELS}/{layout.MODELS_INFO}; write the shards again"

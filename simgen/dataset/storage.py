@@ -3,6 +3,7 @@
 Only this module talks to fsspec. Whatever a file system raises becomes a DatasetError that names the file.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from typing import IO, Any
 from simgen.errors import DatasetError
 from simgen.files import writing
 
+_PIECE = 1 << 20  # bytes
 _EXTRAS = {"s3": "simgen[s3]"}  # what to install for a protocol
 
 
@@ -61,8 +63,8 @@ class Storage:
         return data
 
     def ranges(self, parts: Sequence[tuple[str, int, int]]) -> list[bytes]:
-        """The bytes of each of `parts`: a file's name, an offset and a number of bytes. A remote file system fetches them all at
-        once. Raises DatasetError where there are fewer."""
+        """The bytes of each of `parts`: a file's name, an offset and a number of bytes. A remote file system fetches them
+        all at once. Raises DatasetError where there are fewer."""
         paths, starts = [self._path(name) for name, _, _ in parts], [start for _, start, _ in parts]
         ends = [start + count for _, start, count in parts]
         with self._reading(parts[0][0] if parts else ""):
@@ -85,6 +87,13 @@ class Storage:
                     data = bytes(file.read(count))
                 self._check_length(name, len(data), count)
                 yield data
+
+    def sha256(self, name: str) -> str:
+        """The SHA-256 of the file `name`, in hex, read in small pieces. Raises DatasetError."""
+        digest, size = hashlib.sha256(), self.size(name)
+        for piece in self.stream(name, [min(_PIECE, size - start) for start in range(0, size, _PIECE)]):
+            digest.update(piece)
+        return digest.hexdigest()
 
     @contextmanager
     def writer(self, name: str) -> Iterator[IO[bytes]]:
@@ -110,7 +119,8 @@ class Storage:
             except BaseException:
                 with suppress(Exception):  # the first error is the one to report
                     target.discard()
-                target.closed = True  # else its destructor would publish the part that was written
+                with suppress(Exception):  # else its destructor would publish the part that was written
+                    target.closed = True
                 with suppress(Exception):
                     self.system.rm_file(self._path(name))
                 raise
@@ -142,8 +152,8 @@ class Storage:
             raise DatasetError(f"{self.name_of(name)}: missing; restore it, or check the path") from error
         except Exception as error:  # each file system has its own
             raise DatasetError(
-                f"{self.name_of(name)}: cannot be read ({_cause(error)}); check the connection and the permissions, then run "
-                "the same command again"
+                f"{self.name_of(name)}: cannot be read ({_cause(error)}); check the connection and the permissions, then "
+                "run the same command again"
             ) from error
 
     @contextmanager
@@ -165,7 +175,7 @@ def is_url(root: str) -> bool:
 
 
 def open_storage(root: str) -> Storage:
-    """The files below the folder or URL `root`, which need not exist. Raises DatasetError for a URL that fsspec cannot open."""
+    """The files below the folder or URL `root`, which need not exist. Raises DatasetError if it cannot be opened."""
     import fsspec.core  # not at the top: it takes 0.1 s, and most commands need only local files
 
     try:

@@ -7,6 +7,7 @@ interrupted run has completed are kept; index.json, without which nothing reads 
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from simgen.dataset.scenes import Picture, size_of
 from simgen.dataset.shardindex import (
     INDEX,
     KEYS,
+    LARGEST_INDEX,
     LARGEST_SAMPLE,
     MODELS,
     MOST_SAMPLES,
@@ -35,6 +37,7 @@ from simgen.dataset.shardindex import (
     index_bytes,
     key_of,
     list_name,
+    parse_samples,
     samples_bytes,
     shard_name,
 )
@@ -46,6 +49,7 @@ from simgen.pictures import png_bytes
 
 UNFINISHED = "unfinished.json"  # what is being written; it is there from the beginning to the end
 _KEYPOINTS = "scene_keypoints.json"
+_LEFTOVER = re.compile(r"\.(shard-\d+|index|key_to_shard|unfinished)\.(tar|json)\.\d+\.tmp")  # of a run that was killed
 
 
 def write_shards(dataset: BopDataset, out: str, samples_per_shard: int = SAMPLES_PER_SHARD) -> Index:
@@ -83,13 +87,13 @@ def _begin(storage: Storage, dataset: BopDataset, samples_per_shard: int) -> Non
     picked = hashlib.sha256("\n".join(_key(picture) for picture in dataset.pictures).encode()).hexdigest()
     source = {"manifest": _source_of(dataset), "keys": picked, "samples_per_shard": samples_per_shard}
     content = (json.dumps({"source": source}) + "\n").encode()
-    there = storage.names()
+    there = [name for name in storage.names() if not _LEFTOVER.fullmatch(name)]
     if INDEX in there:
         raise ConfigError(f"out: {storage.url} holds complete shards already; name another folder")
     if UNFINISHED in there:
         if storage.read(UNFINISHED, 1 << 20) != content:
             raise ConfigError(
-                f"out: {storage.url} holds the unfinished shards of another dataset or samples_per_shard; name another folder"
+                f"out: {storage.url} holds unfinished shards of another dataset or samples_per_shard; name another folder"
             )
     elif there:
         raise ConfigError(f"out: {storage.url} is not empty; name a new or empty folder")
@@ -113,16 +117,15 @@ def _kept(storage: Storage, number: int, pictures: Sequence[Picture]) -> Shard |
     """The shard that an interrupted run has completed, None if it has not. Its list, which is written after it, has its
     SHA-256."""
     name = shard_name(number)
-    if not storage.exists(list_name(name)):
+    if not (storage.exists(list_name(name)) and storage.exists(name)):
         return None
-    data = storage.read(list_name(name), 1 << 30)
-    digest, count = hashlib.sha256(), storage.size(name)
-    for piece in storage.stream(name, [min(1 << 20, count - at) for at in range(0, count, 1 << 20)]):
-        digest.update(piece)
-    content = json.loads(data)
-    if content.get("shard_sha256") != digest.hexdigest():
+    data, digest = storage.read(list_name(name), LARGEST_INDEX), storage.sha256(name)
+    shard = Shard(name, len(pictures), storage.size(name), digest, hashlib.sha256(data).hexdigest())
+    try:
+        kept = parse_samples(data, shard, storage.name_of(list_name(name)))
+    except DatasetError:
         return None
-    return Shard(name, len(pictures), count, digest.hexdigest(), hashlib.sha256(data).hexdigest())
+    return shard if kept.shard_sha256 == digest and kept.keys == [_key(picture) for picture in pictures] else None
 
 
 def _write_shard(storage: Storage, number: int, pictures: Sequence[Picture], scenes: "_Scenes") -> Shard:
@@ -312,8 +315,8 @@ def _write_keys(storage: Storage, pictures: Sequence[Picture], samples_per_shard
     """Writes BOP's key_to_shard.json; its bytes and SHA-256."""
 
     def lines() -> Iterator[str]:
-        for number, picture in enumerate(pictures):
-            yield f'{"," if number else "{"}\n"{_key(picture)}": {number // samples_per_shard}'
+        for k, picture in enumerate(pictures):
+            yield f'{"," if k else "{"}\n"{_key(picture)}": {k // samples_per_shard}'
         yield "\n}\n"
 
     with storage.writer(KEYS) as file:

@@ -34,8 +34,8 @@ _NOTHING = Slot(False, -1, 1.0, np.eye(4), np.full(4, np.nan), 0, 0.0)
 
 @dataclass(frozen=True)
 class Shown:
-    """Pictures of a batch: `images` (B, 3, H, W) uint8, resized, and for each its original size [width, height] px, its camera
-    and its blocks at that size."""
+    """Pictures of a batch: `images` (B, 3, H, W) uint8, resized, and for each its original size [width, height] px, its
+    camera and its blocks at that size."""
 
     images: Tensor
     sizes: list[list[int]]

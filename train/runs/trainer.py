@@ -134,8 +134,8 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *,
         if "world size" not in str(error):
             raise
         raise ConfigError(
-            f"trainer.nodes: got {config.trainer.nodes} with trainer.devices={config.trainer.devices}; expected a product of "
-            f"{os.environ.get('WORLD_SIZE')}, the number of processes that were started"
+            f"trainer.nodes: got {config.trainer.nodes} with trainer.devices={config.trainer.devices}; expected a product "
+            f"of {os.environ.get('WORLD_SIZE')}, the number of processes that were started"
         ) from error
 
 
