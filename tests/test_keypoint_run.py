@@ -76,16 +76,15 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("killed_after", [1, 2])
 def test_a_run_that_was_killed_ends_like_one_that_was_not(
-    straight: Path, tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, config = tmp_path / "run", config_of(tmp_path / "run")
     original = KeypointTraining.on_train_batch_end
 
     def dies(self: KeypointTraining, *arguments: Any) -> None:
         original(self, *arguments)
-        if self.global_step == 2 * killed_after + 1:
+        if self.global_step == 3:
             raise MemoryError("killed")
 
     monkeypatch.setattr(KeypointTraining, "on_train_batch_end", dies)
@@ -96,6 +95,32 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
     for name in ("state_dict", "optimizer_states", "lr_schedulers"):
         assert_same(load(out / "last.ckpt")[name], load(straight / "last.ckpt")[name])
     assert json.loads((out / "metrics.json").read_text()) == json.loads((straight / "metrics.json").read_text())
+
+
+def test_a_run_that_was_killed_within_an_epoch_goes_on_there(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the first of the two steps of the third epoch; of its mean training loss the second step is left."""
+    out, config = tmp_path / "run", config_of(tmp_path / "run", "trainer.save_steps=1")
+    original, steps = KeypointTraining.on_train_batch_end, []
+
+    def dies(self: KeypointTraining, *arguments: Any) -> None:
+        original(self, *arguments)
+        steps.append(self.global_step)
+        if steps == [1, 2, 3, 4, 5]:
+            raise MemoryError("killed")
+
+    monkeypatch.setattr(KeypointTraining, "on_train_batch_end", dies)
+    with pytest.raises(MemoryError):
+        train_keypoints(config)
+    train_keypoints(config)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert "last.ckpt, after step 1 of epoch 3\n" in capsys.readouterr().out
+    for name in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_same(load(out / "last.ckpt")[name], load(straight / "last.ckpt")[name])
+    ours, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (out, straight))
+    assert ours["history"][2].pop("train_loss") != theirs["history"][2].pop("train_loss")
+    assert ours == theirs
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_epoch(
