@@ -1,5 +1,6 @@
 """Reads and checks values in the JSON files of a BOP dataset. Each error names the file, the entry and the key."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def records(value: Any, where: str) -> list[Mapping[str, Any]]:
 
 def numbers(entry: Mapping[str, Any], key: str, shape: tuple[int, ...], where: str) -> Array:
     """The finite numbers `entry[key]` as an array of `shape`, given flat or nested. Raises DatasetError."""
-    value, count = require(entry, key, where), int(np.prod(shape))
+    value, count = require(entry, key, where), math.prod(shape)
     try:
         array = np.array(value, dtype=np.float64).ravel()
     except (TypeError, ValueError, OverflowError):  # of a whole number of hundreds of digits
