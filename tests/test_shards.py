@@ -1,6 +1,7 @@
 """Datasets in shards: equal to the dataset in folders, for our reader, for webdataset's, and for training."""
 
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -176,6 +177,25 @@ def test_an_interrupted_run_is_continued(
         assert tree(tmp_path / "d") == tree(out)
     with pytest.raises(ConfigError, match=r"^out: .* holds complete shards already"):
         write_shards(dataset, target, TOGETHER)
+
+
+def test_what_is_not_whole_is_not_written(dataset: BopDataset, root: Path, tmp_path: Path) -> None:
+    """Where the manifest states hashes, by these; else by decoding. Nothing is left that could be read."""
+    shutil.copytree(root, tmp_path / "set")
+    depth = tmp_path / "set/train/000000/depth/000005.png"
+    depth.write_bytes(depth.read_bytes()[:-40])
+    changed = replace(dataset, root=tmp_path / "set", pictures=open_dataset_unchecked(tmp_path / "set"))
+    with pytest.raises(DatasetError, match=r"depth/000005\.png: truncated or changed since manifest\.json"):
+        write_shards(changed, str(tmp_path / "a"))
+    with pytest.raises(DatasetError, match=r"depth/000005\.png: truncated"):
+        write_shards(replace(changed, manifest={}), str(tmp_path / "b"))
+    for name in "ab":
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["unfinished.json"]
+
+
+def open_dataset_unchecked(root: Path) -> tuple[Picture, ...]:
+    (root / "manifest.json").rename(root / "manifest.json.bak")
+    return open_dataset(root).pictures
 
 
 def test_nothing_of_the_users_is_overwritten(dataset: BopDataset, tmp_path: Path) -> None:

@@ -25,11 +25,12 @@ MODELS = "models"
 BLOCK = 512  # bytes: what a tar file consists of
 SAMPLES_PER_SHARD = 1000  # at most, in BOP's own shards
 MOST_SAMPLES = 100_000  # in a shard
-LARGEST_INDEX = 64 << 20  # bytes of an index
+LARGEST_INDEX = 16 << 20  # bytes of index.json or of a list of samples
+LARGEST_JSON = 8 << 20  # bytes of a sample's JSON file
 LARGEST_SAMPLE = 512 << 20  # bytes of a sample
 LARGEST_MODELS = 4 << 30  # bytes of all files of the models
 TAIL = 2 * BLOCK, 20 * BLOCK  # bytes of the empty blocks that end a tar file
-_KEY = re.compile(r"(\d{6,12})_(\d{6,12})")
+_KEY = re.compile(r"(\d{6,24})_(\d{6,24})")
 _NAME = re.compile(rf"{MODELS}/[A-Za-z0-9][A-Za-z0-9._-]*")
 _HASH = re.compile(r"[0-9a-f]{64}")
 

@@ -31,6 +31,7 @@ from simgen.dataset.shardindex import (
     FORMAT,
     INDEX,
     LARGEST_INDEX,
+    LARGEST_JSON,
     MODELS,
     Index,
     Samples,
@@ -57,7 +58,6 @@ DEPTH, CAMERA, TRUTH, INFO, MASK, MASK_VISIBLE = (
 # Beyond BOP: scene_keypoints.json's entry of the picture, and all values of its scene.
 KEYPOINTS, RECIPE = "keypoints.json", "recipe.json"
 MEMBERS = frozenset((*RGB, DEPTH, CAMERA, TRUTH, INFO, MASK, MASK_VISIBLE, KEYPOINTS, RECIPE))
-_LARGEST_JSON = 32 << 20  # bytes
 _MOST_BLOCKS = 10_000  # in a picture
 _MOST_PIXELS = 100_000_000  # of a depth image or mask
 
@@ -128,8 +128,8 @@ class StoredSample:
         where = f"{self.where}.{name}"
         if name not in self.members:
             raise DatasetError(f"{where}: missing in the shard; write the shards again")
-        if len(self.members[name]) > _LARGEST_JSON:
-            raise DatasetError(f"{where}: has {len(self.members[name])} bytes; expected at most {_LARGEST_JSON}")
+        if len(self.members[name]) > LARGEST_JSON:
+            raise DatasetError(f"{where}: has {len(self.members[name])} bytes; expected at most {LARGEST_JSON}")
         return parse_json(self.members[name], where)
 
     def recipe(self) -> Mapping[str, Any] | None:

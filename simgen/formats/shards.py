@@ -22,12 +22,13 @@ from simgen.command.progress import Progress
 from simgen.dataset import layout
 from simgen.dataset.fields import entries, number, records
 from simgen.dataset.models import Model
-from simgen.dataset.read import BopDataset, read_recipe, read_rgb
+from simgen.dataset.read import MANIFEST, BopDataset, read_depth, read_recipe, read_rgb
 from simgen.dataset.scenes import Picture, size_of
 from simgen.dataset.shardindex import (
     INDEX,
     KEYS,
     LARGEST_INDEX,
+    LARGEST_JSON,
     LARGEST_SAMPLE,
     MODELS,
     MOST_SAMPLES,
@@ -37,6 +38,7 @@ from simgen.dataset.shardindex import (
     index_bytes,
     key_of,
     list_name,
+    parse_json,
     parse_samples,
     samples_bytes,
     shard_name,
@@ -44,11 +46,12 @@ from simgen.dataset.shardindex import (
 from simgen.dataset.shards import CAMERA, DEPTH, INFO, KEYPOINTS, MASK, MASK_VISIBLE, RECIPE, RGB, TRUTH
 from simgen.dataset.storage import Storage, open_storage
 from simgen.errors import ConfigError, DatasetError
-from simgen.files import read_json, sha256_of
+from simgen.files import sha256_of
 from simgen.pictures import png_bytes
 
 UNFINISHED = "unfinished.json"  # what is being written; it is there from the beginning to the end
 _KEYPOINTS = "scene_keypoints.json"
+_TEXTURE = re.compile(r"obj_[a-z0-9._-]+\.(png|jpe?g|mtl)")  # of meshes
 _LEFTOVER = re.compile(r"\.(shard-\d+|index|key_to_shard|unfinished)\.(tar|json)\.\d+\.tmp")  # of a run that was killed
 
 
@@ -182,7 +185,9 @@ class _Scenes:
 
     def __init__(self, dataset: BopDataset) -> None:
         self.models: Mapping[int, Model] = dataset.models
-        self.root = dataset.root.resolve()
+        self.root, self.path = dataset.root.resolve(), dataset.root
+        files = dataset.manifest.get("files")
+        self.hashes: Mapping[str, str] = files if isinstance(files, Mapping) else {}
         self._folder: Path | None = None
         self._content: dict[str, dict[int, Any]] = {}
 
@@ -207,14 +212,20 @@ class _Scenes:
         }
         depth = folder / "depth" / f"{picture.path.stem}.png"
         if depth.is_file():
-            members[DEPTH] = self._bytes(depth)
+            members[DEPTH] = self.read(depth)
+        if not self.hashes:  # whether they are whole is unknown
+            read_rgb(picture.path)
+            read_depth(picture)
         for name in (MASK, MASK_VISIBLE):
             masks = self._masks(folder / name.removesuffix(".json"), picture, kept)
             if masks is not None:
                 members[name] = _json(masks, str(folder))
-        points = self._content[_KEYPOINTS].get(image)
-        if points is not None:
-            members[KEYPOINTS] = _json([points[k] for k in kept], f"{folder / _KEYPOINTS}: image {image}")
+        if image in self._content[_KEYPOINTS]:
+            where = f"{folder / _KEYPOINTS}: image {image}"
+            points = records(self._content[_KEYPOINTS][image], where)
+            if len(points) != len(blocks):
+                raise DatasetError(f"{where}: has {len(points)} blocks, and {len(blocks)} in {layout.TRUTHS}")
+            members[KEYPOINTS] = _json([points[k] for k in kept], where)
         recipe = read_recipe(picture)
         if recipe is not None:
             members[RECIPE] = _json(recipe, f"{folder}/sample: image {image}")
@@ -231,15 +242,17 @@ class _Scenes:
             (_KEYPOINTS, True),
         ):
             there = (folder / name).is_file() or not optional
-            self._content[name] = entries(read_json(folder / name), folder / name, "image") if there else {}
+            path = folder / name
+            self._content[name] = entries(parse_json(self.read(path), str(path)), path, "image") if there else {}
         self._folder = folder
 
     def _rgb(self, picture: Picture) -> dict[str, bytes]:
         """The picture's bytes; what is neither JPEG nor PNG as PNG, because BOP's shards have no others."""
         suffix = picture.path.suffix.lower()
         if suffix in (".jpg", ".jpeg"):
-            return {RGB[0]: self._bytes(picture.path)}
-        return {RGB[1]: self._bytes(picture.path) if suffix == ".png" else png_bytes(read_rgb(picture.path))}
+            return {RGB[0]: self.read(picture.path)}
+        data = self.read(picture.path)
+        return {RGB[1]: data if suffix == ".png" else png_bytes(read_rgb(picture.path))}
 
     def _masks(self, folder: Path, picture: Picture, kept: Sequence[int]) -> dict[str, Any] | None:
         """The run lengths of the masks of the blocks `kept`, None if the dataset stores none."""
@@ -248,21 +261,26 @@ class _Scenes:
             return None
         found = {}
         for k, path in enumerate(paths):
-            mask = cv2.imdecode(np.frombuffer(self._bytes(path), np.uint8), cv2.IMREAD_GRAYSCALE)
+            data = self.read(path)
+            mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
             if mask is None:
                 raise DatasetError(f"{path}: truncated or not an image; restore it")
             found[str(k)] = {"counts": _runs(np.asarray(mask) > 0), "size": list(mask.shape)}
         return found
 
-    def _bytes(self, path: Path) -> bytes:
-        """The bytes of a file of the dataset. Raises DatasetError where it cannot be read, or is a link to a file elsewhere,
-        which would be published."""
+    def read(self, path: Path) -> bytes:
+        """The bytes of a file of the dataset. Raises DatasetError where it cannot be read, has another SHA-256 than the
+        manifest states, or is a link to a file elsewhere, which would be published."""
         if not path.resolve().is_relative_to(self.root):
             raise DatasetError(f"{path}: is a link out of the dataset; copy the file itself to its place")
         try:
-            return path.read_bytes()
+            data = path.read_bytes()
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore it") from error
+        stated = self.hashes.get(path.relative_to(self.path).as_posix())
+        if stated is not None and hashlib.sha256(data).hexdigest() != stated:
+            raise DatasetError(f"{path}: truncated or changed since {MANIFEST} was written; restore it or render again")
+        return data
 
 
 def _key(picture: Picture) -> str:
@@ -271,9 +289,12 @@ def _key(picture: Picture) -> str:
 
 def _json(value: Any, where: str) -> bytes:
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        data = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     except ValueError as error:
         raise DatasetError(f"{where}: holds a number that is not finite; correct it") from error
+    if len(data) > LARGEST_JSON:
+        raise DatasetError(f"{where}: has {len(data)} bytes; expected at most {LARGEST_JSON} for one picture")
+    return data
 
 
 def _computed(picture: Picture) -> list[dict[str, Any]]:
@@ -301,11 +322,11 @@ def _write_models(storage: Storage, dataset: BopDataset) -> dict[str, tuple[int,
     """Writes models_info.json and the meshes as models/; bytes and SHA-256 of each."""
     source = layout.models_folder(dataset.root)
     meshes = [model.mesh for model in dataset.models.values() if model.mesh.is_file()]
-    textures = [path for path in layout.visible(source) if path.suffix.lower() in (".png", ".jpg", ".mtl")]
+    textures = [path for path in layout.visible(source) if _TEXTURE.fullmatch(path.name.lower())]
     files = {}
-    reader = _Scenes(dataset)
+    scenes = _Scenes(dataset)
     for path in [source / layout.MODELS_INFO, *meshes, *textures]:
-        data = reader._bytes(path)
+        data = scenes.read(path)
         storage.write(f"{MODELS}/{path.name}", data)
         files[f"{MODELS}/{path.name}"] = len(data), hashlib.sha256(data).hexdigest()
     return files
