@@ -26,6 +26,9 @@ from train.fit import training
 from train.fit.step import Losses
 from train.fit.training import KeypointTraining, _blend_of, train_keypoints
 from train.pose.view import View
+from train.runs.checkpoint import Checkpoints
+from train.runs.folder import claim
+from train.runs.trainer import make_trainer
 from train.tobin.checkpoint import load_checkpoint
 
 TINY = [
@@ -200,6 +203,27 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     ) in one.items():  # a tenth of the step's gradient; the weights' change is hardly more than its sign
         off = two[number]["exp_avg"] - state["exp_avg"]
         assert float(off.norm()) <= 1e-2 * float(state["exp_avg"].norm()) + 1e-7, number
+
+
+def test_several_machines_claim_one_folder(tmp_path: Path) -> None:
+    """At the same time; and a run of a version that knew no machines was of one."""
+    (tmp_path / ".config.json.7.9.tmp").write_text("{")  # another one is writing it
+    config: dict[str, Any] = {"trainer": {"nodes": 2, "epochs": 1}}
+    assert claim(tmp_path, config) is None and claim(tmp_path, config) is None
+    with pytest.raises(ConfigError, match=r"^out: .* \(trainer\.nodes was 2 and is 1\)"):
+        claim(tmp_path, {"trainer": {"nodes": 1, "epochs": 1}})
+    (tmp_path / "config.json").write_text('{"trainer": {"epochs": 1}}')
+    assert claim(tmp_path, {"trainer": {"nodes": 1, "epochs": 1}}) is None
+
+
+def test_another_number_of_processes_than_machines_and_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "3"), ("RANK", "0"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GROUP_RANK", "0")
+    with pytest.raises(
+        ConfigError, match=r"^trainer\.nodes: got 2 with trainer\.devices=1; expected a product of 3, the"
+    ):
+        make_trainer(config_of(tmp_path, "trainer.nodes=2"), tmp_path, Checkpoints(tmp_path, "val_loss", ()))
 
 
 def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
