@@ -24,7 +24,8 @@ from simgen.dataset.scenes import SceneReader
 from simgen.dataset.shardindex import INDEX, index_bytes, parse_index, samples_bytes
 from simgen.dataset.shards import DEPTH, MASK_VISIBLE, StoredSample, members_of, open_shards
 from simgen.dataset.storage import open_storage
-from simgen.errors import DatasetError
+from simgen.errors import DatasetError, FileError
+from simgen.files import read_json
 from simgen.formats.shards import _tar_of, write_shards
 
 KEY = "000000_000000"
@@ -407,3 +408,10 @@ def test_any_label_gives_a_picture_or_an_error(
         sample.picture(reader)
     except DatasetError as error:
         assert str(error).startswith("here")
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "1" * 5000, "\xff", ""], ids=["deep", "digits", "not UTF-8", "empty"])
+def test_json_files_that_python_cannot_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(FileError, match=r"a\.json: cannot be read as JSON"):
+        read_json(tmp_path / "a.json")
