@@ -161,9 +161,9 @@ def decode_picture(data: bytes, path: Path) -> Image:
     Raises PictureError."""
     if _is_plain_jpeg(data):
         # Both decode with libjpeg-turbo and the same settings, to the same pixels; OpenCV takes a third of the time.
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-        if image is not None:
-            return np.asarray(image, dtype=np.uint8)
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if decoded is not None:
+            return np.asarray(decoded, dtype=np.uint8)
     try:
         with _opened(io.BytesIO(data)) as image:
             return _as_seen(image, path)
