@@ -40,8 +40,10 @@ COUNT, TOGETHER = 11, 4  # samples, and samples in a shard
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("rendered") / "set"
-    small = ["width=64", "height=48", "physics=place", "workers=1", "seed=5"]
-    render(compose("render", Render, [*small, f"num={COUNT}", f"out={out}"]))
+    small = ["width=64", "height=48", "physics=place", "workers=1", "seed=5", "randomize=distractors"]
+    blocks = ["count=3", "slots=3", "place=[uniform,[-0.2,-0.2],[0.2,0.2]]", "yaw_deg=[uniform,0,360]"]
+    varied = [f"randomize.blocks.{one}" for one in blocks]
+    render(compose("render", Render, [*small, *varied, f"num={COUNT}", f"out={out}"]))
     return out
 
 

@@ -318,7 +318,7 @@ def test_a_full_disk_leaves_what_was_there(clean: Path, tmp_path: Path, monkeypa
 
 # ---- fuzzed
 
-_fuzz = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+_fuzz = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 _edits = st.lists(
     st.tuples(st.integers(0, 2**20), st.sampled_from(["set", "cut", "insert"]), st.binary(max_size=6)),
     min_size=1,
