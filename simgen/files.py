@@ -20,7 +20,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())  # of bytes json detects UTF-8, UTF-16 and a BOM
     except FileNotFoundError as error:
         raise FileError(f"{path}: missing; expected a JSON file") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also a number of thousands of digits, or too deep
         raise FileError(f"{path}: cannot be read as JSON ({error}); restore or correct it") from error
 
 

@@ -34,6 +34,7 @@ ORDER = [
     "render.kernels.lighting", "render.buffers", "render.raycast", "jpeg", "sensor", "labels", "dataset",
     "dataset.layout",
     "dataset.fields", "dataset.hashes", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read",
+    "dataset.storage", "dataset.shardindex", "dataset.shards",
     "dataset.values", "dataset.write", "dataset.assemble", "dataset.photographs", "dataset.recipe", "pipeline",
     "check", "check.findings", "check.schema", "check.numbers", "check.folder", "check.decode", "check.tree",
     "check.meshes", "check.models", "check.geometry", "check.pictures", "check.similar", "check.table", "check.factors",
@@ -41,7 +42,7 @@ ORDER = [
     "executors", "workers", "merge", "preview",
     "formats", "formats.schema", "formats.folder", "formats.pinhole", "formats.labels", "formats.mirror",
     "formats.meshes", "formats.coco", "formats.yolo", "formats.foundationpose", "formats.imagefolder", "formats.bop",
-    "formats.command", "formats.posed",
+    "formats.shards", "formats.command", "formats.posed",
     "board", "board.schema", "board.value", "board.files", "board.refine", "board.find", "board.layout", "board.pdf",
     "board.calibrate", "board.figures", "board.place", "board.commands", "board.cell", "board.capture", "__init__",
     "__main__",
@@ -62,6 +63,7 @@ ALLOWED = {
     "warp": {"simgen/render/"},
     "torchvision": {"train/"},
     "pytorch_lightning": {"train/"},
+    "fsspec": {"simgen/dataset/storage.py"},
 }
 
 

@@ -74,7 +74,7 @@ def labels_in(root: Path) -> dict[str, Any]:
 
 
 def test_the_help_names_the_formats_that_there_are() -> None:
-    assert set(FORMATS) == set(NAMES)
+    assert {*FORMATS, "shards"} == set(NAMES)
 
 
 def test_coco_is_read_by_pycocotools(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,9 @@ from train.fit import training
 from train.fit.step import Losses
 from train.fit.training import KeypointTraining, _blend_of, train_keypoints
 from train.pose.view import View
+from train.runs.checkpoint import Checkpoints
+from train.runs.folder import claim
+from train.runs.trainer import make_trainer
 from train.tobin.checkpoint import load_checkpoint
 
 TINY = [
@@ -76,16 +79,15 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("killed_after", [1, 2])
 def test_a_run_that_was_killed_ends_like_one_that_was_not(
-    straight: Path, tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, config = tmp_path / "run", config_of(tmp_path / "run")
     original = KeypointTraining.on_train_batch_end
 
     def dies(self: KeypointTraining, *arguments: Any) -> None:
         original(self, *arguments)
-        if self.global_step == 2 * killed_after + 1:
+        if self.global_step == 3:
             raise MemoryError("killed")
 
     monkeypatch.setattr(KeypointTraining, "on_train_batch_end", dies)
@@ -96,6 +98,32 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
     for name in ("state_dict", "optimizer_states", "lr_schedulers"):
         assert_same(load(out / "last.ckpt")[name], load(straight / "last.ckpt")[name])
     assert json.loads((out / "metrics.json").read_text()) == json.loads((straight / "metrics.json").read_text())
+
+
+def test_a_run_that_was_killed_within_an_epoch_goes_on_there(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the first of the two steps of the third epoch; of its mean training loss the second step is left."""
+    out, config = tmp_path / "run", config_of(tmp_path / "run", "trainer.save_steps=1")
+    original, steps = KeypointTraining.on_train_batch_end, []
+
+    def dies(self: KeypointTraining, *arguments: Any) -> None:
+        original(self, *arguments)
+        steps.append(self.global_step)
+        if steps == [1, 2, 3, 4, 5]:
+            raise MemoryError("killed")
+
+    monkeypatch.setattr(KeypointTraining, "on_train_batch_end", dies)
+    with pytest.raises(MemoryError):
+        train_keypoints(config)
+    train_keypoints(config)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert "last.ckpt, after step 1 of epoch 3\n" in capsys.readouterr().out
+    for name in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_same(load(out / "last.ckpt")[name], load(straight / "last.ckpt")[name])
+    ours, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (out, straight))
+    assert ours["history"][2].pop("train_loss") != theirs["history"][2].pop("train_loss")
+    assert ours == theirs
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_epoch(
@@ -175,6 +203,27 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     ) in one.items():  # a tenth of the step's gradient; the weights' change is hardly more than its sign
         off = two[number]["exp_avg"] - state["exp_avg"]
         assert float(off.norm()) <= 1e-2 * float(state["exp_avg"].norm()) + 1e-7, number
+
+
+def test_several_machines_claim_one_folder(tmp_path: Path) -> None:
+    """At the same time; and a run of a version that knew no machines was of one."""
+    (tmp_path / ".config.json.7.9.tmp").write_text("{")  # another one is writing it
+    config: dict[str, Any] = {"trainer": {"nodes": 2, "epochs": 1}}
+    assert claim(tmp_path, config) is None and claim(tmp_path, config) is None
+    with pytest.raises(ConfigError, match=r"^out: .* \(trainer\.nodes was 2 and is 1\)"):
+        claim(tmp_path, {"trainer": {"nodes": 1, "epochs": 1}})
+    (tmp_path / "config.json").write_text('{"trainer": {"epochs": 1}}')
+    assert claim(tmp_path, {"trainer": {"nodes": 1, "epochs": 1}}) is None
+
+
+def test_another_number_of_processes_than_machines_and_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "3"), ("RANK", "0"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GROUP_RANK", "0")
+    with pytest.raises(
+        ConfigError, match=r"^trainer\.nodes: got 2 with trainer\.devices=1; expected a product of 3, the"
+    ):
+        make_trainer(config_of(tmp_path, "trainer.nodes=2"), tmp_path, Checkpoints(tmp_path, "val_loss", ()))
 
 
 def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

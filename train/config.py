@@ -138,7 +138,13 @@ class TrainerConfig:
     jitter: float = key("strength of the random change of contrast and color; 0: none", 0.2, needs="data=bop")
     precision: str = key("number format of the arithmetic", "32", choices=PRECISIONS)
     accelerator: str = key(_DEVICE, "auto", choices=ACCELERATORS)
-    devices: int = key("devices; each takes batch_size images a step", 1)
+    devices: int = key("devices of a machine; each takes batch_size images a step", 1)
+    save_steps: int = key(
+        "steps of an epoch between two writes of last.ckpt, from which an interrupted run goes on; 0: after epochs alone",
+        500,
+        needs="model=keypoints",
+    )
+    nodes: int = key("machines, each with as many devices, as torchrun or SLURM started them", 1)
 
 
 @dataclass
@@ -245,6 +251,8 @@ def check_train(config: TrainConfig) -> None:
     _one_of("trainer.precision", config.trainer.precision, PRECISIONS)
     _one_of("trainer.accelerator", config.trainer.accelerator, ACCELERATORS)
     _at_least("trainer.devices", config.trainer.devices, 1)
+    _at_least("trainer.save_steps", config.trainer.save_steps, 0)
+    _at_least("trainer.nodes", config.trainer.nodes, 1)
     _at_least("seed", config.seed, 0)
 
 

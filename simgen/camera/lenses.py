@@ -94,9 +94,12 @@ def lens_of_bop(entry: Mapping[str, Any]) -> Array:
         return NO_LENS.copy()
     if len(keys) > 1 or keys[0] not in _BOP_KEYS:
         raise ValueError(f"got {', '.join(keys)}; expected one of {', '.join(_BOP_KEYS)}")
-    values = np.array(entry[keys[0]], dtype=np.float64)
+    try:
+        values = np.array(entry[keys[0]], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        values = np.zeros(0)
     if values.shape != (_BOP_KEYS[keys[0]],) or not np.isfinite(values).all():
-        raise ValueError(f"{keys[0]}: got {entry[keys[0]]!r}; expected {_BOP_KEYS[keys[0]]} numbers")
+        raise ValueError(f"{keys[0]}: got {str(entry[keys[0]])[:60]}; expected {_BOP_KEYS[keys[0]]} numbers")
     if keys[0] == "dist_opencv5":
         return values
     return fisheye_lens(values) if keys[0] == "dist_fisheye4" else padded(values)

@@ -1,5 +1,6 @@
 """Reads and checks values in the JSON files of a BOP dataset. Each error names the file, the entry and the key."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,10 @@ def records(value: Any, where: str) -> list[Mapping[str, Any]]:
 
 def numbers(entry: Mapping[str, Any], key: str, shape: tuple[int, ...], where: str) -> Array:
     """The finite numbers `entry[key]` as an array of `shape`, given flat or nested. Raises DatasetError."""
-    value, count = require(entry, key, where), int(np.prod(shape))
+    value, count = require(entry, key, where), math.prod(shape)
     try:
         array = np.array(value, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of a whole number of hundreds of digits
         array = np.zeros(0)
     if len(array) != count or not np.isfinite(array).all():
         raise DatasetError(f"{where}: {key}: got {_shown(value)}; expected {count} finite numbers")
@@ -60,7 +61,7 @@ def number(entry: Mapping[str, Any], key: str, where: str) -> float:
     value = require(entry, key, where)
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of a whole number of hundreds of digits
         result = np.nan
     if not np.isfinite(result):
         raise DatasetError(f"{where}: {key}: got {_shown(value)}; expected a finite number")

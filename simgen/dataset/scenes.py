@@ -99,13 +99,28 @@ class SceneReader:
                 continue
             if image not in images:
                 raise missing_image(folder, image)
-            picture = self._picture(scene, image, images[image], record(camera, f"{folder / CAMERAS}: image {image}"))
+            camera = record(camera, f"{folder / CAMERAS}: image {image}")
             blocks = records(truths[image], f"{folder / TRUTHS}: image {image}")
-            pictures.append(replace(picture, instances=self._instances(picture, folder, blocks, infos.get(image))))
+            places = tuple(f"{folder / name}: image {image}" for name in (CAMERAS, TRUTHS, INFOS))
+            pictures.append(self.labeled(scene, image, images[image], camera, blocks, infos.get(image), places))
         return pictures
 
-    def _picture(self, scene: int, image: int, path: Path, camera: Mapping[str, Any]) -> Picture:
-        where = f"{path.parent.parent / CAMERAS}: image {image}"
+    def labeled(
+        self,
+        scene: int,
+        image: int,
+        path: Path,
+        camera: Mapping[str, Any],
+        blocks: Sequence[Mapping[str, Any]],
+        infos: Any,
+        places: Sequence[str],
+    ) -> Picture:
+        """One labeled picture, from its entries in the three JSON files; `places` names these entries in messages. Raises
+        DatasetError."""
+        picture = self._picture(scene, image, path, camera, places[0])
+        return replace(picture, instances=self._instances(picture, blocks, infos, *places[1:]))
+
+    def _picture(self, scene: int, image: int, path: Path, camera: Mapping[str, Any], where: str) -> Picture:
         world = None
         if "cam_R_w2c" in camera or "cam_t_w2c" in camera:
             world = pose(camera, "cam_R_w2c", "cam_t_w2c", where)
@@ -122,9 +137,8 @@ class SceneReader:
         )
 
     def _instances(
-        self, picture: Picture, folder: Path, blocks: Sequence[Mapping[str, Any]], infos: Any
+        self, picture: Picture, blocks: Sequence[Mapping[str, Any]], infos: Any, where: str, infos_where: str
     ) -> tuple[Instance, ...]:
-        where = f"{folder / TRUTHS}: image {picture.image_id}"
         placed = {}  # by the block's index in the image's list, which is also in the names of masks
         for k, block in enumerate(blocks):
             obj_id = int(number(block, "obj_id", f"{where}, block {k}"))
@@ -135,7 +149,7 @@ class SceneReader:
         if infos is None:
             found = self._computed_infos(picture, placed)
         else:
-            found = _stated_infos(picture, folder, placed, infos, len(blocks))
+            found = _stated_infos(placed, infos, len(blocks), infos_where)
         return self._targeted(picture, found)
 
     def _instance(self, obj_id: int, block: Mapping[str, Any], where: str) -> Instance:
@@ -264,10 +278,7 @@ def _lens(camera: Mapping[str, Any], where: str) -> Array:
         raise DatasetError(f"{where}: {error}") from error
 
 
-def _stated_infos(
-    picture: Picture, folder: Path, placed: Mapping[int, Instance], infos: Any, count: int
-) -> list[Instance]:
-    where = f"{folder / INFOS}: image {picture.image_id}"
+def _stated_infos(placed: Mapping[int, Instance], infos: Any, count: int, where: str) -> list[Instance]:
     details = records(infos, where)
     if len(details) != count:
         raise DatasetError(f"{where}: has {len(details)} blocks, and {count} in {TRUTHS}; expected as many")

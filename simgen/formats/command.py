@@ -15,11 +15,12 @@ from simgen.formats.folder import new_folder
 from simgen.formats.foundationpose import write_foundationpose
 from simgen.formats.imagefolder import write_imagefolder
 from simgen.formats.schema import ConvertConfig
+from simgen.formats.shards import write_shards
 from simgen.formats.yolo import write_yolo, write_yolo_pose
 
 Format = Callable[[BopDataset, ConvertConfig], None]
 
-# Each writes the one split that it is given below config.out, beside the splits that were written before.
+# All but shards, which may go to a URL. Each writes the one split that it is given below config.out, beside the splits that were written before.
 FORMATS: Mapping[str, Format] = {
     "coco": write_coco,
     "yolo": write_yolo,
@@ -39,12 +40,25 @@ def convert(config: ConvertConfig) -> None:
     check_choices(config)
     if not 0 <= config.min_visible <= 1:
         raise ConfigError(f"min_visible: got {config.min_visible:g}; expected a number from 0 to 1")
+    if config.format == "shards":
+        _into_shards(config)
+        return
     with new_folder(Path(config.out)) as folder:  # an out that exists is refused before the dataset is read
         datasets = splits(config)
         for dataset in datasets:
             FORMATS[config.format](dataset, replace(config, out=str(folder)))
     counts = ", ".join(f"{len(dataset)} pictures of split {dataset.split}" for dataset in datasets)
     print(f"{config.out}: {config.format}, {counts}")
+
+
+def _into_shards(config: ConvertConfig) -> None:
+    """Writes shards, which hold one split: into a folder or to a URL, where an interrupted run is continued."""
+    datasets = splits(config)
+    if len(datasets) > 1:
+        names = ", ".join(dataset.split for dataset in datasets)
+        raise ConfigError(f"split: shards hold one split; name one of {names}, and another out= for each")
+    index = write_shards(datasets[0], config.out, config.samples_per_shard)
+    print(f"{config.out}: shards, {index.samples} pictures of split {index.split} in {len(index.shards)} tar files")
 
 
 def splits(config: ConvertConfig) -> list[BopDataset]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from simgen.command.keys import MISSING, key
 
-FORMATS = ("coco", "yolo", "yolo_pose", "foundationpose", "imagefolder", "bop")
+FORMATS = ("coco", "yolo", "yolo_pose", "foundationpose", "imagefolder", "bop", "shards")
 _BOXES = "format=coco|yolo|yolo_pose|imagefolder"
 
 
@@ -12,7 +12,7 @@ _BOXES = "format=coco|yolo|yolo_pose|imagefolder"
 class ConvertConfig:
     dataset: str = key("folder of a dataset in BOP's format", MISSING)
     format: str = key("format to write", MISSING, choices=FORMATS)
-    out: str = key("folder to write, which must be new or empty", MISSING)
+    out: str = key("folder to write, which must be new or empty; of format=shards also a URL such as s3://bucket/set", MISSING)
     split: str | None = key("the split to convert; null: all", None)
     val: float | None = key(
         "part of the pictures of the train split, its last ones, that becomes split val; null: 0.1 for a YOLO format if the "
@@ -24,6 +24,7 @@ class ConvertConfig:
         "how a picture whose bytes stay is placed: copy; link, a hard link, which shares the file with the dataset; symlink",
         "copy",
         choices=("copy", "link", "symlink"),
+        needs="format!=shards",
     )
     boxes: str = key(
         "boxes around the visible part of an object, or around all of it; YOLO's end at the picture's border",
@@ -35,7 +36,7 @@ class ConvertConfig:
         "objects with a smaller visible fraction are left out; 0: those alone that show no pixel",
         0.0,
         unit="0 to 1",
-        needs="format!=bop",
+        needs="format=coco|yolo|yolo_pose|foundationpose|imagefolder",
     )
     sequence: bool = key(
         "a folder for each object and scene, whose pictures are frames of one camera, instead of one for each picture",
@@ -43,6 +44,7 @@ class ConvertConfig:
         needs="format=foundationpose",
     )
     targets: bool = key("write test_targets_bop19.json, for bop_toolkit's evaluation", False, needs="format=bop")
+    samples_per_shard: int = key("pictures in a tar file", 1000, needs="format=shards")
 
 
 @dataclass

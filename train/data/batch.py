@@ -73,16 +73,22 @@ class Items(Sampler[int]):
 
     def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
         self.length, self.rank, self.world, self.epoch = length, rank, world, 0
+        self._begun = 0, 0  # an epoch, and the number of its steps that an earlier process has done
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    def start_at(self, epoch: int, done: int) -> None:
+        """Begins with `epoch`, of which `done` steps are left out. Its length stays that of a whole epoch."""
+        self.epoch, self._begun = epoch, (epoch, done)
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        first = self.epoch * self.length
-        return iter(range(first * self.world + self.rank, (first + self.length) * self.world, self.world))
+        done = self._begun[1] if self._begun[0] == self.epoch else 0
+        first, end = self.epoch * self.length + done, (self.epoch + 1) * self.length
+        return iter(range(first * self.world + self.rank, end * self.world, self.world))
 
 
 def batches(source: Dataset[Batch], items: Items, *, workers: int) -> DataLoader[Batch]:

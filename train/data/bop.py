@@ -4,8 +4,10 @@ Item i is a function of (dataset, configuration, seed, i) only, as in train.data
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from simgen.dataset.read import BopDataset
-from simgen.dataset.scenes import size_of
+from simgen.dataset.scenes import Picture, size_of
 from simgen.dataset.visibility import Lens
 from simgen.distortion import padded
 from simgen.draws import Draws
@@ -30,41 +32,49 @@ LEAST_SIDE = 32  # px: the network halves it five times
 _NOTHING = Slot(False, -1, 1.0, np.eye(4), np.full(4, np.nan), 0, 0.0)
 
 
-class BopBatches(Dataset[Batch]):
-    """Batches of `batch_size` of the pictures `rows` of `dataset`, in a different order in each epoch, or with `shuffle` off
-    in their own. `strength` is that of train.data.images.jitter.
+@dataclass(frozen=True)
+class Shown:
+    """Pictures of a batch: `images` (B, 3, H, W) uint8, resized, and for each its original size [width, height] px, its
+    camera and its blocks at that size."""
 
-    All pictures of a batch are `size` (width, height) px. A picture of another size is scaled to fit, with its aspect ratio
-    kept, and padded at the right or at the bottom; its camera is scaled, too. A block with a visible fraction below
-    `min_visible` is no target, and predictions in its box have no loss.
+    images: Tensor
+    sizes: list[list[int]]
+    views: list[View]
+    slots: list[list[Slot]]
+
+
+class Batches(Dataset[Batch]):
+    """Batches of `batch_size` of the pictures `rows` of a dataset, in a different order in each epoch, or with `shuffle` off
+    in their own. A batch is a function of (dataset, seed, item). `size` is (width, height) px of all pictures of a batch,
+    `table` View.table or None; `strength` is that of train.data.images.jitter.
     """
 
     def __init__(
         self,
-        dataset: BopDataset,
         rows: NDArray[np.int64],
         classes: Classes,
+        size: tuple[int, int],
+        table: Array | None,
         *,
-        size: tuple[int, int] | None = None,
         batch_size: int,
         seed: int = 0,
         shuffle: bool = True,
         strength: float = 0.0,
-        min_visible: float = 0.1,
-        cache_gb: float = 0.0,
-        workers: int = 0,
     ) -> None:
-        self.dataset, self.rows, self.classes = dataset, rows, classes
-        self.batch_size, self.seed, self.shuffle, self.strength = batch_size, seed, shuffle, strength
-        self.min_visible = min_visible
-        self.width, self.height = common_size(dataset)[0] if size is None else size
-        paths = [dataset.pictures[row].path for row in rows]
-        self.decoded = Decoded(
-            paths, height=self.height, width=self.width, cache_gb=cache_gb, workers=workers, padded=True
-        )
+        self.rows, self.classes, self.batch_size = rows, classes, batch_size
+        self.seed, self.shuffle, self.strength = seed, shuffle, strength
+        self.width, self.height = size
         self._order: tuple[int, list[int]] = -1, []
-        self._tables = tables_of(table_of(dataset.table_center, dataset.table_size), batch_size)
-        self._slots: dict[int, list[Slot]] = {}
+        self._tables = tables_of(table, batch_size)
+
+    @property
+    def cached(self) -> bool:
+        """Whether all pictures are in memory."""
+        raise NotImplementedError
+
+    def show(self, chosen: list[int]) -> Shown:
+        """The pictures `rows[chosen]`. Raises DatasetError."""
+        raise NotImplementedError
 
     @property
     def blocks(self) -> BlockSet:
@@ -77,19 +87,15 @@ class BopBatches(Dataset[Batch]):
     def __getitem__(self, item: int) -> Batch:
         epoch, place = divmod(item, len(self))
         chosen = self._order_of(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
-        images, sizes = self.decoded[chosen]
+        shown = self.show(chosen)
+        images = shown.images
         if self.strength > 0:
             of = torch.from_numpy(self.rows[chosen])
             changed = jitter(images, of, strength=self.strength, seed=self.seed, epoch=epoch)
             images = changed.round().to(torch.uint8)
-        pictures = [self.dataset.pictures[self.rows[number]] for number in chosen]
-        ratios = [np.divide(fitted(w, h, self.width, self.height), (w, h)) for w, h in sizes.tolist()]
-        views = [View(picture.intrinsics, picture.distortion, picture.camera_from_table) for picture in pictures]
-        views = [view if (k == 1).all() else view.resized(*k) for view, k in zip(views, ratios, strict=True)]
-        slots = [
-            [_scaled(slot, ratio) for slot in self._slots_of(number, *size)]
-            for number, size, ratio in zip(chosen, sizes.tolist(), ratios, strict=True)
-        ]
+        ratios = [np.divide(fitted(w, h, self.width, self.height), (w, h)) for w, h in shown.sizes]
+        views = [view if (k == 1).all() else view.resized(*k) for view, k in zip(shown.views, ratios, strict=True)]
+        slots = [[_scaled(slot, ratio) for slot in row] for row, ratio in zip(shown.slots, ratios, strict=True)]
         targets = _targets(slots, views)
         cut, moves = chances_of(Draws(self.seed, self.rows[chosen]) / epoch, targets.model.shape[1])
         return Batch(images, targets, self._tables, cut, moves)
@@ -103,6 +109,46 @@ class BopBatches(Dataset[Batch]):
             self._order = epoch, list(order)
         return self._order[1]
 
+
+class BopBatches(Batches):
+    """The batches of a dataset in a folder; `options` are those of Batches.
+
+    A picture of another size than `size` is scaled to fit, with its aspect ratio kept, and padded at the right or at the
+    bottom; its camera is scaled, too. A block with a visible fraction below `min_visible` is no target, and predictions in
+    its box have no loss.
+    """
+
+    def __init__(
+        self,
+        dataset: BopDataset,
+        rows: NDArray[np.int64],
+        classes: Classes,
+        *,
+        size: tuple[int, int] | None = None,
+        min_visible: float = 0.1,
+        cache_gb: float = 0.0,
+        workers: int = 0,
+        **options: Any,
+    ) -> None:
+        size = common_size(dataset)[0] if size is None else size
+        super().__init__(rows, classes, size, table_of(dataset.table_center, dataset.table_size), **options)
+        self.dataset, self.min_visible = dataset, min_visible
+        paths = [dataset.pictures[row].path for row in rows]
+        self.decoded = Decoded(
+            paths, height=self.height, width=self.width, cache_gb=cache_gb, workers=workers, padded=True
+        )
+        self._slots: dict[int, list[Slot]] = {}
+
+    @property
+    def cached(self) -> bool:
+        return self.decoded.cached
+
+    def show(self, chosen: list[int]) -> Shown:
+        images, sizes = self.decoded[chosen]
+        pictures = [self.dataset.pictures[self.rows[number]] for number in chosen]
+        slots = [self._slots_of(number, *size) for number, size in zip(chosen, sizes.tolist(), strict=True)]
+        return Shown(images, sizes.tolist(), [view_of(picture) for picture in pictures], slots)
+
     def _slots_of(self, number: int, width: int, height: int) -> list[Slot]:
         """The blocks of picture `number` of this source at the picture's original size; computed once."""
         if number not in self._slots:
@@ -112,16 +158,25 @@ class BopBatches(Dataset[Batch]):
         return self._slots[number]
 
 
+def view_of(picture: Picture) -> View:
+    """The camera of `picture` at its original size."""
+    return View(picture.intrinsics, picture.distortion, picture.camera_from_table)
+
+
 def common_size(dataset: BopDataset) -> tuple[tuple[int, int], int]:
     """The size, width and height px, to which model=keypoints resizes the pictures of `dataset`, and how many have another.
 
     It is the most common size, the largest if several are, rounded up to multiples of STRIDE and at least LEAST_SIDE.
     """
     with ThreadPoolExecutor() as pool:
-        sizes = Counter(pool.map(lambda picture: size_of(picture.path), dataset.pictures))
+        return most_common(Counter(pool.map(lambda picture: size_of(picture.path), dataset.pictures)))
+
+
+def most_common(sizes: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], int]:
+    """`common_size` of pictures that `sizes` counts by width and height px."""
     size = max(sizes, key=lambda one: (sizes[one], one))
     width, height = (max(LEAST_SIDE, -(-side // STRIDE) * STRIDE) for side in size)
-    return (width, height), len(dataset) - sizes[size]
+    return (width, height), sum(sizes.values()) - sizes[size]
 
 
 def _scaled(slot: Slot, ratio: Array) -> Slot:

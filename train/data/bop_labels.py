@@ -5,10 +5,12 @@ The meaning is that of train.data.targets: a distractor of a known kind is a blo
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simgen.dataset.models import Model, solid_of
 from simgen.dataset.read import BopDataset, read_depth, read_recipe
@@ -68,14 +70,23 @@ def classes_of(dataset: BopDataset, target: str) -> Classes:
     )
 
 
-def slots_of(dataset: BopDataset, picture: Picture, classes: Classes, lens: Lens, min_visible: float) -> list[Slot]:
+def slots_of(
+    dataset: BopDataset,
+    picture: Picture,
+    classes: Classes,
+    lens: Lens,
+    min_visible: float,
+    *,
+    recipe: Callable[[Picture], Mapping[str, Any] | None] = read_recipe,
+    depth: Callable[[Picture], NDArray[np.float32] | None] = read_depth,
+) -> list[Slot]:
     """The blocks in `picture`, which `lens` saw: those that are labeled, then the distractors of known kinds that a
     rendered dataset's recipe has. Of a block with a visible share below `min_visible` the share is 0: it is not asked for.
 
-    Raises DatasetError.
+    `recipe` and `depth` read the picture's recipe and depth image. Raises DatasetError.
     """
     labelled = [_labelled(dataset, picture, one, classes, lens) for one in picture.instances]
-    slots = [*labelled, *_distractors(picture, classes, lens)]
+    slots = [*labelled, *_distractors(picture, classes, lens, recipe(picture), depth)]
     return [slot if slot.share >= min_visible else replace(slot, share=0.0) for slot in slots]
 
 
@@ -118,15 +129,24 @@ def _scale(dataset: BopDataset, picture: Picture, one: Instance) -> float:
     return float(ratio.mean())
 
 
-def _distractors(picture: Picture, classes: Classes, lens: Lens) -> list[Slot]:
+def _distractors(
+    picture: Picture,
+    classes: Classes,
+    lens: Lens,
+    recipe: Mapping[str, Any] | None,
+    depth_of: Callable[[Picture], NDArray[np.float32] | None],
+) -> list[Slot]:
     """The distractors in the picture, their visible parts by the depth image. Where that is missing, or the block has
     hollows, the share is 0: what a network predicts in its box counts for nothing."""
-    recipe = read_recipe(picture)
     if recipe is None:
         return []
     scene: Scenes = from_json(dict(recipe))
-    blocks, depth, found = scene.blocks, read_depth(picture), []
-    for slot in np.flatnonzero(blocks.present[0] & ~blocks.labelled[0]):
+    blocks = scene.blocks
+    distractors = np.flatnonzero(blocks.present[0] & ~blocks.labelled[0])
+    if not len(distractors):
+        return []
+    depth, found = depth_of(picture), []
+    for slot in distractors:
         obj_id, scale = int(blocks.model[0, slot]) + 1, float(blocks.scale[0, slot])  # BOP counts from 1
         pose = inverse(scene.cameras.world_from_camera[0]) @ blocks.world_from_block[0, slot]
         block = Placed(classes.solids[obj_id], scale, pose)

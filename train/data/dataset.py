@@ -8,6 +8,7 @@ import numpy as np
 from simgen.dataset.layout import CAMERAS
 from simgen.dataset.models import Model, solid_of
 from simgen.dataset.read import BopDataset, open_dataset
+from simgen.dataset.shards import Shards, is_shards, open_shards
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array, inverse, transform_points
 from train.config import DatasetConfig
@@ -18,6 +19,11 @@ _MANY = 500  # blocks that tell
 
 def open_source(data: DatasetConfig) -> BopDataset:
     """The dataset of the keys data.root, split, names, targets and table. Raises ConfigError and DatasetError."""
+    if is_shards(data.root):
+        raise ConfigError(
+            f"data.root: {data.root} is a dataset in shards, which `python -m train model=keypoints` alone reads; expected "
+            "the folder of a BOP dataset"
+        )
     dataset = open_dataset(data.root, data.split, names=_names(data.names), targets=data.targets, table=data.table)
     if dataset.skipped:
         print(f"{dataset.root}: {dataset.skipped}", file=sys.stderr)
@@ -25,6 +31,18 @@ def open_source(data: DatasetConfig) -> BopDataset:
     if advice:
         print(advice, file=sys.stderr)
     return dataset
+
+
+def open_shard_source(data: DatasetConfig) -> Shards:
+    """The dataset in shards of the keys data.root, split, names and table. Raises ConfigError and DatasetError."""
+    if data.targets is not None:
+        raise ConfigError(
+            "data.targets: is for datasets in BOP's folders, and data.root is one in shards; leave it out"
+        )
+    shards = open_shards(data.root, names=_names(data.names), table=data.table)
+    if data.split not in (None, shards.index.split):
+        raise ConfigError(f"data.split: got '{data.split}'; {data.root} holds the split {shards.index.split} alone")
+    return shards
 
 
 def _names(value: Any) -> dict[int, str]:

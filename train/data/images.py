@@ -84,12 +84,7 @@ class Decoded:
     def _load(self, path: Path) -> tuple[Tensor, Tensor]:
         image = read_rgb(path)
         size = torch.tensor([image.shape[1], image.shape[0]])
-        if self.padded:
-            image = resized(image, *fitted(image.shape[1], image.shape[0], self.width, self.height))
-            below, right = self.height - image.shape[0], self.width - image.shape[1]
-            image = np.pad(image, ((0, below), (0, right), (0, 0)), constant_values=_GRAY)
-        else:
-            image = resized(image, self.width, self.height)
+        image = (padded if self.padded else resized)(image, self.width, self.height)
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), size
 
 
@@ -116,6 +111,16 @@ def resized(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
     shrinks = picture.shape[0] >= height and picture.shape[1] >= width
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (width, height), interpolation=how), dtype=np.uint8)
+
+
+def padded(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """`picture` (H, W, 3) resized to fit into (height, width, 3) with its aspect ratio kept, and gray at the right or at the
+    bottom."""
+    picture = resized(picture, *fitted(picture.shape[1], picture.shape[0], width, height))
+    below, right = height - picture.shape[0], width - picture.shape[1]
+    if not below and not right:
+        return picture
+    return np.pad(picture, ((0, below), (0, right), (0, 0)), constant_values=_GRAY)
 
 
 class EpochOrder(Sampler[int]):

@@ -1,24 +1,27 @@
 """The pictures of a keypoint model's training: rendered on the fly or read from a dataset. `sources_of(TrainConfig)`."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from simgen.catalogue import World
 from simgen.config import compose
+from simgen.dataset.shards import is_shards
 from simgen.errors import ConfigError, DatasetError
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import check_sides
 from train.config import DataConfig, StreamConfig, TrainConfig
 from train.data.batch import Batch
-from train.data.bop import BopBatches, common_size
+from train.data.bop import Batches, BopBatches, common_size, most_common
 from train.data.bop_labels import classes_of
-from train.data.dataset import open_source
+from train.data.dataset import open_shard_source, open_source
 from train.data.images import check_simulated, manifest_hash, split
+from train.data.shards import ShardBatches, index_hash
 from train.data.stream import HELD_OUT, Stream
 
 
@@ -73,7 +76,7 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     if data.photographs:
         held_out = Mixed(held_out, _with_photographs(config, data))
         each += each % 2  # so that model selection, calibration and test have as many batches of both, and others
-    pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices
+    pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices * config.trainer.nodes
     used = "once" if data.passes == 1 else f"{data.passes} times"
     notices = [notice for pipeline in stream.pipelines for notice in _notices(pipeline.world)]
     summary = (
@@ -140,56 +143,79 @@ class Mixed(Dataset[Batch]):
 
 
 def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
+    if is_shards(data.root):
+        return _of_shards(config, data)
     dataset = open_source(data)
     check_simulated(dataset)
     # On which side a block lies is determined by the table's pose.
     sides = all(picture.camera_from_table is not None for picture in dataset.pictures)
     classes = classes_of(dataset, data.target)
-    rows, validation = split(len(dataset), data.validation, config.seed)
-    together = config.trainer.batch_size * config.trainer.devices
+    size, others = common_size(dataset)
+
+    def batches_of(rows: NDArray[np.int64], **options: Any) -> Batches:
+        return BopBatches(dataset, rows, classes, size=size, min_visible=data.min_visible, **options)
+
+    about = {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}
+    return _divided(config, data, len(dataset), batches_of, sides=sides, others=others, about=about)
+
+
+def _of_shards(config: TrainConfig, data: DataConfig) -> Sources:
+    shards = open_shard_source(data)
+    check_simulated(shards.dataset)
+    classes = classes_of(shards.dataset, data.target)
+    size, others = most_common(shards.index.sizes)
+
+    def batches_of(rows: NDArray[np.int64], **options: Any) -> Batches:
+        return ShardBatches(shards, rows, classes, size=size, min_visible=data.min_visible, **options)
+
+    about = {"index_sha256": index_hash(shards), "pictures": len(shards)}
+    sides = shards.table and shards.index.posed == len(shards)
+    return _divided(config, data, len(shards), batches_of, sides=sides, others=others, about=about)
+
+
+def _divided(
+    config: TrainConfig,
+    data: DataConfig,
+    count: int,
+    batches_of: Callable[..., Batches],
+    *,
+    sides: bool,
+    others: int,
+    about: Mapping[str, Any],
+) -> Sources:
+    """The sources of a dataset of `count` pictures, `others` of which have another size. `batches_of` makes the batches of
+    some of its rows, `about` is what a run records of it."""
+    rows, validation = split(count, data.validation, config.seed)
+    devices = config.trainer.devices * config.trainer.nodes
+    together = config.trainer.batch_size * devices
     if len(rows) < together or len(validation) < 3:
         raise DatasetError(
-            f"{dataset.root}: {len(rows)} pictures for training and {len(validation)} held out; expected at least "
+            f"{data.root}: {len(rows)} pictures for training and {len(validation)} held out; expected at least "
             f"{together}, for one step, and 3: render more, or change trainer.batch_size or data.validation, the held-out "
-            f"fraction of {len(dataset)}"
+            f"fraction of {count}"
         )
-    size, others = common_size(dataset)
     cache = data.cache_gb / 2  # for each of the two
-    training = BopBatches(
-        dataset,
+    training = batches_of(
         rows,
-        classes,
-        size=size,
         batch_size=config.trainer.batch_size,
         seed=config.seed,
         strength=config.trainer.jitter,
-        min_visible=data.min_visible,
         cache_gb=cache,
         workers=data.workers,
     )
-    count = min(config.trainer.batch_size, len(validation) // 3)
-    held_out = BopBatches(
-        dataset,
-        np.sort(validation),
-        classes,
-        size=size,
-        batch_size=count,
-        shuffle=False,
-        min_visible=data.min_visible,
-        cache_gb=cache,
-    )
-    scaled = f"; {others} of another size are scaled into {size[0]}x{size[1]} px" if others else ""
+    each = min(config.trainer.batch_size, len(validation) // 3)
+    held_out = batches_of(np.sort(validation), batch_size=each, shuffle=False, cache_gb=cache)
+    scaled = f"; {others} of another size are scaled into {training.width}x{training.height} px" if others else ""
+    names = ", ".join(training.blocks.names)
     return Sources(
         training=training,
-        epoch=len(training) // config.trainer.devices,
-        workers=0 if training.decoded.cached else data.workers,
+        epoch=len(training) // devices,
+        workers=0 if training.cached else data.workers,
         held_out=held_out,
         each=len(held_out) // 3,
-        per_scene=count,
-        blocks=classes.blocks,
+        per_scene=each,
+        blocks=training.blocks,
         sides=sides,
-        summary=(
-            f"learns {', '.join(classes.blocks.names)} from {len(rows)} pictures; {len(validation)} are held out{scaled}"
-        ),
-        described={"dataset": {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}},
+        summary=f"learns {names} from {len(rows)} pictures; {len(validation)} are held out{scaled}",
+        described={"dataset": dict(about)},
     )

@@ -29,7 +29,7 @@ from train.fit.step import Losses, losses_of
 from train.nets.detection_net import KeypointNet
 from train.runs.checkpoint import BEST, KEYPOINTS, LAST, Checkpoints
 from train.runs.folder import METRICS, claim, code_versions
-from train.runs.trainer import epochs_done, fit, make_trainer, rate, say
+from train.runs.trainer import fit, make_trainer, rate, resumed_at, say
 
 _NOTED = ("train_loss", "val_miss", "val_right")
 
@@ -55,8 +55,10 @@ class KeypointTraining(pl.LightningModule):
         self._log("train", losses, len(batch.images))
         return losses.total
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self.average.update_parameters(self.model)
+        if isinstance(self.trainer.checkpoint_callback, Checkpoints):
+            self.trainer.checkpoint_callback.save_within(self.trainer, batch_idx + 1)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         net = self.average.module
@@ -150,16 +152,16 @@ def train_keypoints(config: TrainConfig) -> None:
     folder = Path(config.out)
     about = {"blocks": sources.blocks.names, "code": code_versions(), **sources.described}
     last = claim(folder, {**asdict(config), **about})
-    done = epochs_done(last)
+    epochs, steps = resumed_at(last)
     say(sources.summary)
 
     torch.manual_seed(config.seed)
     module = KeypointTraining(config, sources.blocks, sides=sources.sides)
-    checkpoints = Checkpoints(folder, "val_loss", _NOTED)
+    checkpoints = Checkpoints(folder, "val_loss", _NOTED, config.trainer.save_steps)
     trainer = make_trainer(config, folder, checkpoints, deal_out=False)
     rank, world = trainer.global_rank, trainer.world_size
     items = Items(sources.epoch, rank, world)
-    items.set_epoch(done)
+    items.start_at(epochs, steps)
     # Kept in memory: a few pictures, which are needed after every epoch.
     kept = Kept(sources.held_out, Items(max(1, len(sources.choose) // world), rank, world))
     training = loader_of(sources.training, items, workers=sources.workers)

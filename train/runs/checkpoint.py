@@ -112,7 +112,8 @@ def fits_its_description(path: Path | str) -> Iterator[None]:
 
 
 class Checkpoints(Checkpoint):
-    """Writes last.ckpt after every epoch and best.ckpt after each epoch with the least `monitor` so far.
+    """Writes last.ckpt after every epoch, and within an epoch after every `every` steps of it (0: never), and best.ckpt
+    after each epoch with the least `monitor` so far.
 
     `monitor` is the name of a logged number of the simulated validation; `recorded` are others to keep in the history.
 
@@ -121,23 +122,38 @@ class Checkpoints(Checkpoint):
     and writes the same best.ckpt again.
     """
 
-    def __init__(self, folder: Path, monitor: str, recorded: Sequence[str]) -> None:
-        self.folder, self.monitor, self.recorded = folder, monitor, recorded
+    def __init__(self, folder: Path, monitor: str, recorded: Sequence[str], every: int = 0) -> None:
+        self.folder, self.monitor, self.recorded, self.every = folder, monitor, recorded, every
         self.history: list[dict[str, float]] = []
+        self._steps = 0  # of the epoch that is not finished
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history}
+        return {"history": self.history, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = state_dict["history"]
 
+    def save_within(self, trainer: pl.Trainer, steps: int) -> None:
+        """Writes last.ckpt if it is due after `steps` steps of an epoch that has more. A module calls this when it is done
+        with the step: Lightning calls callbacks earlier."""
+        if self.every and steps % self.every == 0 and steps < trainer.num_training_batches:
+            self._steps = steps
+            _save(trainer, self.folder / LAST, weights_only=False)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._steps = 0
         before = [row[self.monitor] for row in self.history]
         row = {name: float(trainer.callback_metrics[name]) for name in (*self.recorded, self.monitor)}
         self.history = [*self.history, {"epoch": trainer.current_epoch + 1, **row}]
         if row[self.monitor] < min(before, default=float("inf")):
             _save(trainer, self.folder / BEST, weights_only=True)
         _save(trainer, self.folder / LAST, weights_only=False)
+
+
+def progress_of(content: Mapping[str, Any]) -> tuple[int, int]:
+    """The number of finished epochs of the run in the checkpoint `content`, and the steps that it has done of the next."""
+    steps = int(content.get("callbacks", {}).get(Checkpoints.__qualname__, {}).get("steps", 0))
+    return int(content["epoch"]) + (steps == 0), steps
 
 
 def _save(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:

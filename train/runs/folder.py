@@ -9,13 +9,13 @@ from typing import Any
 
 from simgen.errors import ConfigError
 from simgen.files import differences, read_json, write_json
-from train.runs.checkpoint import LAST, place_of, read_checkpoint
+from train.runs.checkpoint import LAST, place_of, progress_of, read_checkpoint
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
 EPOCHS = "trainer.epochs"
 # Keys that change only the speed of a run: a run may be resumed with other values.
-FREE = ("out", "data.root", "data.cache_gb", "data.workers")
+FREE = ("out", "data.root", "data.cache_gb", "data.workers", "trainer.save_steps")
 
 
 def origin_of(checkpoint: Path | str, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,12 +34,17 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
     """
     config = json.loads(json.dumps(config))  # as read back from JSON: lists for tuples
     if not (folder / CONFIG).exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # Processes of one run on several machines claim it at the same time; one may just be writing CONFIG.
+        others = folder.exists() and (
+            not folder.is_dir() or any(not path.name.startswith((CONFIG, f".{CONFIG}.")) for path in folder.iterdir())
+        )
+        if others and not (folder / CONFIG).exists():
             raise ConfigError(f"out: {folder} exists and is not a training run; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CONFIG, config, indent=1)
         return None
     before = read_json(folder / CONFIG)
+    before.get("trainer", {}).setdefault("nodes", 1)  # older versions trained on one machine
     changed = [
         f"{key} was {old!r} and is {new!r}"
         for key, old, new in differences(before, config)
@@ -53,7 +58,7 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
     last = folder / LAST if (folder / LAST).exists() else None
     planned, epochs = before.get("trainer", {}).get("epochs"), config.get("trainer", {}).get("epochs")
     if epochs != planned:
-        done = 0 if last is None else int(read_checkpoint(last)["epoch"]) + 1
+        done = 0 if last is None else progress_of(read_checkpoint(last))[0]
         if epochs < done:
             raise ConfigError(
                 f"{EPOCHS}: got {epochs}, but the run in {folder} has done {done}; expected at least {done}, or another out"

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from simgen.command.progress import Progress
 from simgen.errors import ConfigError, SimgenError
 from train.config import TrainConfig
-from train.runs.checkpoint import Checkpoints, read_checkpoint
+from train.runs.checkpoint import Checkpoints, progress_of, read_checkpoint
 
 WARM_UP = 0.1  # share of the steps for the warm-up of the learning rate
 say = rank_zero_only(print)  # with several devices, this code runs in one process for each
@@ -77,17 +78,18 @@ class EpochProgress(pl.Callback):
             self._progress.update()
 
 
-def epochs_done(last: Path | None) -> int:
-    """The number of finished epochs in the checkpoint `last`, 0 without one. Prints that the run resumes from it.
+def resumed_at(last: Path | None) -> tuple[int, int]:
+    """The number of finished epochs in the checkpoint `last` and of the steps of the next; 0 and 0 without one. Prints that
+    the run resumes from it.
 
-    Raises CheckpointError for a file that Lightning cannot read. A sampler needs this number before the first iteration, and
-    Lightning sets it only after that.
+    Raises CheckpointError for a file that Lightning cannot read. A sampler needs these numbers before the first iteration,
+    and Lightning sets them only after that.
     """
     if last is None:
-        return 0
-    content = read_checkpoint(last)
-    say(f"resumes from {last}")
-    return int(content["epoch"]) + 1
+        return 0, 0
+    epochs, steps = progress_of(read_checkpoint(last))
+    say(f"resumes from {last}" + (f", after step {steps} of epoch {epochs + 1}" if steps else ""))
+    return epochs, steps
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None) -> None:
@@ -116,6 +118,7 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *,
             precision=config.trainer.precision,  # type: ignore[arg-type]  # checked in train.config
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
+            num_nodes=config.trainer.nodes,
             callbacks=[checkpoints, Resumption(), EpochProgress()],
             gradient_clip_val=getattr(config.model, "clip", None),
             use_distributed_sampler=deal_out,
@@ -128,6 +131,13 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *,
     except MisconfigurationException as error:
         got = f"accelerator={config.trainer.accelerator} devices={config.trainer.devices}"
         raise ConfigError(f"trainer: {got} cannot be had here ({error}); expected auto or cpu") from error
+    except ValueError as error:
+        if "world size" not in str(error):
+            raise
+        raise ConfigError(
+            f"trainer.nodes: got {config.trainer.nodes} with trainer.devices={config.trainer.devices}; expected a product "
+            f"of {os.environ.get('WORLD_SIZE')}, the number of processes that were started"
+        ) from error
 
 
 def _own_line(error: SimgenError) -> str:

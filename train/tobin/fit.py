@@ -23,7 +23,7 @@ from train.data.images import EpochOrder, check_simulated, jitter, manifest_hash
 from train.metrics import xy_errors
 from train.runs.checkpoint import BEST, Checkpoints
 from train.runs.folder import METRICS, claim, code_versions
-from train.runs.trainer import epochs_done, fit, make_trainer, rate, say
+from train.runs.trainer import fit, make_trainer, rate, resumed_at, say
 from train.tobin.checkpoint import describe
 from train.tobin.data import Examples, PositionBatch, ResizedPictures, find_examples, loader_of
 from train.tobin.loss import total_loss
@@ -101,7 +101,7 @@ def train(config: TrainConfig) -> None:
         "code": code_versions(),
     }
     last = claim(folder, description)
-    done = epochs_done(last)
+    done, _ = resumed_at(last)
 
     center, baseline = baseline_center(examples, rows)
     baseline_cm = float(
