@@ -36,6 +36,8 @@ ORDER = [
     "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview",
     "check", "check.findings", "check.schema", "check.tree", "check.meshes", "check.models", "check.geometry",
     "check.pictures", "check.command",
+    "report", "report.schema", "report.columns", "report.samples", "report.overlays", "report.thumbnails",
+    "report.predictions", "report.again", "report.page", "report.command",
     "board", "board.schema", "board.value", "board.files", "board.refine", "board.find", "board.layout", "board.pdf",
     "board.calibrate", "board.figures", "board.place", "board.commands", "board.cell", "board.capture", "__init__",
     "__main__",

@@ -1,12 +1,11 @@
 """Opens the dataset that `data=` names, and states on stderr what of it is left out or looks wrong."""
 
 import sys
-from typing import Any
 
 import numpy as np
 
 from simgen.dataset.layout import CAMERAS
-from simgen.dataset.models import Model, solid_of
+from simgen.dataset.models import Model, names_of, solid_of
 from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array, inverse, transform_points
@@ -18,23 +17,15 @@ _MANY = 500  # blocks that tell
 
 def open_source(data: DatasetConfig) -> BopDataset:
     """The dataset of the keys data.root, split, names, targets and table. Raises ConfigError and DatasetError."""
-    dataset = open_dataset(data.root, data.split, names=_names(data.names), targets=data.targets, table=data.table)
+    dataset = open_dataset(
+        data.root, data.split, names=names_of(data.names, "data.names"), targets=data.targets, table=data.table
+    )
     if dataset.skipped:
         print(f"{dataset.root}: {dataset.skipped}", file=sys.stderr)
     advice = table_advice(dataset, data.table)
     if advice:
         print(advice, file=sys.stderr)
     return dataset
-
-
-def _names(value: Any) -> dict[int, str]:
-    """data.names as plain values. Raises ConfigError."""
-    names = value or {}
-    if not isinstance(names, dict) or not all(str(key).isdecimal() and str(name) for key, name in names.items()):
-        raise ConfigError(
-            f"data.names: got {value!r}; expected the names of objects by obj_id, e.g. data.names={{1:cube,2:cone}}"
-        )
-    return {int(key): str(name) for key, name in names.items()}
 
 
 def table_advice(dataset: BopDataset, table: bool | None) -> str:
