@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from simgen.command.keys import choices_of
+from simgen.command.keys import choices_of, groups_of
 from simgen.config import compose
 from simgen.errors import SimgenError
 from simgen.files import differences
 from simgen.schema import Render
 
 _FEW = 12  # settings beside a preset: no better preset is sought
-_FIRST = ("full", "none")  # are tried before the other presets
 
 
 def settings_again(manifest: Mapping[str, Any]) -> list[str] | None:
@@ -29,10 +28,13 @@ def settings_again(manifest: Mapping[str, Any]) -> list[str] | None:
     ]
     settings += [f"{key}={_written(manifest[key])}" for key in ("num", "start") if key in manifest]
     settings += [f"raycast.{key}={_written(value)}" for key, value in recipe.get("raycast", {}).items()]
+    plain = compose("render", Render)
+    settings = [*_randomized(recipe["randomize"], plain), *_without_defaults(settings, asdict(plain))]
     try:
-        return _without_defaults([*_randomized(recipe["randomize"]), *settings])
+        compose("render", Render, settings)
     except SimgenError:  # a key of another version
         return None
+    return settings
 
 
 def command_of(settings: Sequence[str]) -> str:
@@ -40,16 +42,16 @@ def command_of(settings: Sequence[str]) -> str:
     return " ".join(["python -m simgen render", *map(shlex.quote, settings)])
 
 
-def _randomized(wanted: Mapping[str, Any]) -> list[str]:
-    """A preset and the settings that differ from it, for the preset that needs the fewest."""
+def _randomized(wanted: Mapping[str, Any], plain: Render) -> list[str]:
+    """A preset and the settings that differ from it, for the preset that needs the fewest. `plain` is the default."""
+    default = groups_of("render")["randomize"]
     best: list[str] | None = None
-    for preset in dict.fromkeys([*_FIRST, *choices_of("randomize")]):
-        try:
-            composed = asdict(compose("render", Render, [f"randomize={preset}"]).randomize)
-        except SimgenError:
-            continue
+    for preset in dict.fromkeys([default, "none", *choices_of("randomize")]):
+        config = plain if preset == default else compose("render", Render, [f"randomize={preset}"])
         changed = [
-            f"randomize.{key}={_written(value)}" for key, _, value in differences(composed, wanted) if value is not None
+            f"randomize.{key}={_written(value)}"
+            for key, _, value in differences(asdict(config.randomize), wanted)
+            if value is not None
         ]
         if best is None or len(changed) < len(best) - 1:
             best = [f"randomize={preset}", *changed]
@@ -59,17 +61,15 @@ def _randomized(wanted: Mapping[str, Any]) -> list[str]:
     return best
 
 
-def _without_defaults(settings: list[str]) -> list[str]:
-    """`settings` without those that state what `render` does anyway. Raises ConfigError for an unknown key."""
-    compose("render", Render, settings)
-    plain = asdict(compose("render", Render))
+def _without_defaults(settings: Sequence[str], plain: Mapping[str, Any]) -> list[str]:
+    """`settings` without those that state what `render` does anyway, except the seed and the number of samples."""
     kept = []
     for setting in settings:
         key, _, value = setting.partition("=")
         default: Any = plain
         for name in key.split("."):
-            default = default[name]
-        if key in ("seed", "num") or key == "randomize" or key.startswith("randomize.") or _written(default) != value:
+            default = default.get(name) if isinstance(default, Mapping) else None
+        if key in ("seed", "num") or _written(default) != value:
             kept.append(setting)
     return kept
 

@@ -1,7 +1,7 @@
 """Packs the values of one factor for the page, in bins with round edges.
 
 A value is stored as the number of its bin and its place within the bin, rounded down. So the page shows values to about
-1/60,000 of their range, and a filter by whole bins is exact: it selects the values v with low <= v < high.
+1/60,000 of their range, or finer, and a filter by whole bins is exact: it selects the values v with low <= v < high.
 """
 
 import base64
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from simgen.dataset.values import Value
 
 _BINS = 24  # at most, of numbers
-_LEVELS = 64_000  # of all bins together, in two bytes
+_LEVELS, _FINE = 64_000, 4_000_000_000  # of all bins together, in two bytes and in four
+_MANY = 5000  # values: so many take two bytes each
 _RELATIVE = 1e-12  # of the greatest value: a finer width cannot be told from rounding
 # Bins of factors with a natural range, by the end of the name: least value, width, number.
 _RANGES = {"azimuth_deg": (-180, 15, 24), "elevation_deg": (-90, 10, 18)}
@@ -26,10 +27,10 @@ Column = dict[str, Any]
 def pack(key: str, values: Sequence[Value | None]) -> Column | None:
     """The column `key` as JSON values; None if no value is known.
 
-    `kind` is "number", "word" or "constant". Of a number, edge k = 0 .. `bins` is (`first` + k) * `over` / `under` + `shift`,
-    and a code is k * `levels` + floor(`levels` * share of the bin below the value); the last bin includes its upper edge.
-    Of a word, a code is its index in `words`. `codes` are unsigned little-endian integers of `bytes` bytes in base64; the
-    greatest integer is no value.
+    `kind` is "number", "word" or "constant". Of a number, edge k = 0 .. `bins` is (`first` + k) * `over` / `under` +
+    `shift`, and a code is k * `levels` + floor(`levels` * share of the bin below the value); the last bin includes its upper
+    edge. Of a word, a code is its index in `words`. `codes` are unsigned little-endian integers of `bytes` bytes in base64;
+    the greatest integer is no value.
     """
     if any(isinstance(value, str) for value in values):
         return _words([None if value is None else str(value) for value in values])
@@ -40,7 +41,8 @@ def pack(key: str, values: Sequence[Value | None]) -> Column | None:
     low, high = float(numbers[known].min()), float(numbers[known].max())
     if known.all() and low == high:
         return {"kind": "constant", "value": low}
-    column = _bins(key, low, high, bool((numbers[known] == np.rint(numbers[known])).all()))
+    whole = bool((numbers[known] == np.rint(numbers[known])).all())
+    column = _bins(key, low, high, whole, _LEVELS if len(values) > _MANY else _FINE)
     edges = edges_of(column)
     bins = np.clip(np.searchsorted(edges, numbers[known], side="right") - 1, 0, column["bins"] - 1)
     share = (numbers[known] - edges[bins]) / (edges[bins + 1] - edges[bins])
@@ -72,11 +74,11 @@ def _packed(codes: NDArray[np.int64], count: int) -> Column:
     return {"bytes": wide.itemsize, "codes": base64.b64encode(data).decode("ascii")}
 
 
-def _bins(key: str, low: float, high: float, whole: bool) -> Column:
-    """The bins of numbers from `low` to `high`, which are `whole` numbers or not."""
+def _bins(key: str, low: float, high: float, whole: bool, most: int) -> Column:
+    """The bins, with `most` levels in all, of numbers from `low` to `high`, which are `whole` numbers or not."""
     for ending, (least, width, count) in _RANGES.items():
         if key.endswith(ending) and least <= low and high <= least + width * count:
-            return _column(least // width, width, 1, 0.0, count, _LEVELS // count)
+            return _column(least // width, width, 1, 0.0, count, most // count)
     over, under = _width((high - low) / _BINS or abs(high) or 1.0, max(abs(low), abs(high)), whole)
     shift = -0.5 if whole else 0.0
     # Exactly: the last edge that is not above `low`, and the first that is not below `high`.
@@ -86,9 +88,7 @@ def _bins(key: str, low: float, high: float, whole: bool) -> Column:
     count += ((first + count) * over / under + shift < high) - (
         count > 1 and (first + count - 1) * over / under + shift >= high
     )
-    levels = (
-        over if whole and count * over <= _LEVELS else max(1, _LEVELS // count)
-    )  # each whole number has its own code
+    levels = over if whole and count * over <= most else max(1, most // count)  # each whole number has its own code
     return _column(first, over, under, shift, count, levels)
 
 

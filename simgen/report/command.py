@@ -25,7 +25,7 @@ from simgen.report.predictions import (
     XY,
     Evaluation,
     columns_of_errors,
-    find_evaluation,
+    evaluation_of_run,
     read_evaluation,
 )
 from simgen.report.samples import BLOCK, PICTURE, Contents, Sample, read_samples, table_of
@@ -106,7 +106,7 @@ def _place(config: ReportConfig) -> tuple[Path, Evaluation | None]:
         )
     evaluation = None if config.predictions is None else read_evaluation(Path(config.predictions))
     if evaluation is None and not layout.splits_of(root):
-        evaluation = find_evaluation(root)
+        evaluation = evaluation_of_run(root)
         if evaluation is not None:
             root = evaluation.dataset
             if not root.is_dir():

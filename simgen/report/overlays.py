@@ -21,10 +21,10 @@ _OUTLINES = 400  # numbers of one outline at most
 
 
 def overlay_of(sample: Sample, scale: float) -> list[dict[str, Any]]:
-    """A dict for each block, with those of these keys that are known: `visible` and `whole` are boxes [u, v, width, height];
-    `outline` are the polygons [u, v, u, v, ...] of its mask, exact to about a pixel of a thumbnail of which one pixel is
-    `scale` of the picture's; `axes` [u, v] x 4, the origin and the ends of X, Y and Z; `keypoints` [[u, v, visibility], ...],
-    visibility 0 outside, 1 occluded, 2 visible."""
+    """A dict for each block, with those of these keys that are known: `visible` and `whole` are boxes [u, v, width,
+    height]; `outline` are the polygons [u, v, u, v, ...] of its mask, exact to about a pixel of a thumbnail of which one
+    pixel is `scale` of the picture's; `axes` [u, v] x 4, the origin and the ends of X, Y and Z; `keypoints` [[u, v,
+    visibility], ...], visibility 1 occluded, 2 visible."""
     numbers, keypoints = _numbers(sample), _keypoints(sample)
     found = []
     for k, one in enumerate(sample.picture.instances):

@@ -96,7 +96,7 @@
      of its blocks passes all filters of blocks. */
 
   const filters = new Map();
-  const state = { tab: "samples", page: 0, sort: null, descending: true, search: "", pictured: false, factors: "", measure: 0, kind: null, rows: 0 };
+  const state = { tab: "samples", page: 0, sort: null, descending: true, search: "", pictured: false, factors: "", measure: 0, effects: 6, kind: null, rows: 0 };
   let selected = null;
 
   function passing(except) {
@@ -743,7 +743,7 @@
     const stats = Object.entries(evaluation.numbers).map(([name, value]) => {
       const share = ["right", "adds_auc", "within_5_cm_5_deg", "average_precision"].includes(name);
       const [words, unit] = { adds_auc: ["ADD-S area to 10 cm", ""], right: ["right (ADD-S < 10%)", ""], within_5_cm_5_deg: ["within 5 cm and 5\u00b0", ""], translation_cm_median: ["translation, median", " cm"],
-        rotation_deg_median: ["rotation, median", "\u00b0"], mspd_px_median: ["MSPD, median", " px"], xy_error_cm_mean: ["XY error, mean", ""] }[name] || [name.replaceAll("_", " "), ""];
+        rotation_deg_median: ["rotation, median", "\u00b0"], mspd_px_median: ["MSPD, median", " px"], xy_error_cm_mean: ["XY error, mean", " cm"], not_found: ["missed", ""] }[name] || [name.replaceAll("_", " "), ""];
       return h("div", { class: "stat" }, h("b", {}, share ? percent(value) : number(value) + unit), h("span", {}, words));
     });
     const head = [sideButton(), filterRow(),
@@ -754,13 +754,14 @@
     const mask = measure.of === "block" ? selected.blocks : selected.samples, rows = [];
     for (let k = 0; k < mask.length; k++) if (mask[k] && measure.value(k) !== null) rows.push(k);
     const effects = varying.filter((column) => !column.key.startsWith("prediction.") && !(measure.of === "picture" && column.of === "block"))
-      .map((column) => effect(column, measure, rows)).filter(Boolean).sort((a, b) => b.explained - a.explained).slice(0, 24);
+      .map((column) => effect(column, measure, rows)).filter(Boolean).sort((a, b) => b.explained - a.explained);
     const select = h("select", { id: "measure", onchange: () => { state.measure = Number(select.value); update(); } }, list.map((one, k) => h("option", { value: k, selected: one === measure }, one.name)));
     return [...head,
       h("section", { class: "panel" }, h("h2", {}, "Error by factor"),
-        h("p", { class: "note" }, "The factors that explain most of the error's variance come first; \"explains\" is epsilon squared. Groups hold about equally many blocks. Lines are 95% intervals. A click selects a group."),
+        h("p", { class: "note" }, "The factors that explain most of the error's variance come first; \"explains\" is epsilon squared. Groups hold about equally many blocks. Lines are 95% intervals. A click selects a group." + (rows.length < 1000 ? " With so few blocks, chance alone explains some of it." : "")),
         h("div", { class: "toolbar" }, h("label", {}, "Measure", select), h("span", { class: "muted" }, plural(rows.length, measure.of === "block" ? "block" : "picture"))),
-        effects.length ? h("div", { class: "effect", id: "effects" }, effects.map((one) => effectOf(one, measure))) : h("p", { class: "empty" }, "Too few blocks to compare")),
+        effects.length ? h("div", { class: "effect", id: "effects" }, effects.slice(0, state.effects).map((one) => effectOf(one, measure))) : h("p", { class: "empty" }, "Too few blocks to compare"),
+        effects.length > state.effects ? h("div", { class: "pager" }, h("button", { class: "button", onclick: () => { state.effects += 24; update(); } }, `${effects.length - state.effects} more factors`)) : null),
       worstPanel()];
   }
 

@@ -52,6 +52,18 @@ def find_evaluation(folder: Path) -> Evaluation | None:
     return Evaluation(path, content) if isinstance(content, dict) and any(rows in content for rows in _ROWS) else None
 
 
+def evaluation_of_run(folder: Path) -> Evaluation | None:
+    """The evaluation in `folder`, or the only one in a folder below it, as `python -m train evaluate` leaves them beside a
+    checkpoint; None if there is none. Raises ConfigError if there are several."""
+    below = [find_evaluation(path) for path in sorted(folder.iterdir()) if path.is_dir()]
+    found = [one for one in (find_evaluation(folder), *below) if one is not None]
+    if len(found) > 1:
+        raise ConfigError(
+            f"dataset: {folder} holds the evaluations {', '.join(str(one.path.parent) for one in found)}; name one of them"
+        )
+    return found[0] if found else None
+
+
 def read_evaluation(place: Path) -> Evaluation:
     """The evaluation in the folder or file `place`. Raises ConfigError if there is none."""
     found = find_evaluation(place if place.is_dir() else place.parent)

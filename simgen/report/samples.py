@@ -66,7 +66,7 @@ class Contents:
 
 
 def read_samples(root: Path, config: ReportConfig) -> Contents:
-    """The samples of the dataset at `root`. Raises DatasetError if `root` holds no split, or not the one that is asked for."""
+    """The samples of the dataset at `root`. Raises DatasetError if `root` holds no split, or not `config.split`."""
     splits = layout.splits_of(root)
     if config.split is not None or not splits:
         splits = [layout.choose_split(root, config.split)]

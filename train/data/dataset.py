@@ -7,7 +7,7 @@ import numpy as np
 from simgen.dataset.layout import CAMERAS
 from simgen.dataset.models import Model, names_of, solid_of
 from simgen.dataset.read import BopDataset, open_dataset
-from simgen.errors import ConfigError, SimgenError
+from simgen.errors import SimgenError
 from simgen.geometry import Array, inverse, transform_points
 from train.config import DatasetConfig
 
