@@ -237,11 +237,16 @@ def test_any_dataset_has_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert report(ReportConfig(str(foreign), str(out), check=False, table=True, split="val")) == 0
     assert {"x", "y", "z"} <= {one["key"] for one in data_in(out)["columns"]}
 
+    (foreign / "test" / "000000" / "scene_keypoints.json").write_text('{"4": [{}, {}, {}]}')
+    (foreign / "manifest.json").write_text('{"by": "another tool", "scale": NaN}')
     (foreign / "val" / "000000" / "scene_gt.json").write_text("{")
     capsys.readouterr()
     assert report(ReportConfig(str(foreign), str(out), check=False)) == 1
     data = data_in(out)
     assert len(data["samples"]) == 5 and "scene_gt.json" in data["errors"][0]
+    assert data["provenance"]["manifest"] == {"by": "another tool", "scale": "nan"}
+    faults = {k for k, entry in data["thumbnails"].items() if "fault" in entry}
+    assert faults == ({"4"} if data["blocks"][4] == 3 else set())
     assert "not shown: " in capsys.readouterr().out
     with pytest.raises(DatasetError, match="no folder"):
         report(ReportConfig(str(tmp_path / "nothing"), str(out)))
@@ -260,7 +265,7 @@ def test_the_page_keeps_its_size(tmp_path: Path) -> None:
     for made, budget in ((small, 75_000), (few, 20_000)):
         assert len(json_text(made.entries)) <= budget
     assert few == make_thumbnails(contents.samples, [5, 3], 20_000, 0)
-    assert set(few.entries) != set(make_thumbnails(contents.samples, [5, 3], 20_000, 1).entries)
+    assert len({tuple(make_thumbnails(contents.samples, [5], 20_000, seed).entries) for seed in range(4)}) > 1
     out = tmp_path / "page.html"
     report(ReportConfig(str(root), str(out), check=False, megabytes=1))
     assert out.stat().st_size <= 1e6
@@ -558,6 +563,28 @@ def test_light_dark_and_narrow(seen: tuple[Any, list[str]]) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
     page.emulate_media(color_scheme="light")
     assert not wrong
+
+
+def test_empty_pages_work(browser: Any, tmp_path: Path) -> None:
+    """Of one picture without objects, and of a dataset that cannot be opened."""
+    empty, broken = write_dataset(tmp_path / "empty", 1), write_dataset(tmp_path / "broken", 2)
+    (broken / "train" / "000000" / "scene_gt.json").write_text("[]")
+    out = tmp_path / "page.html"
+    for root, status, text in (
+        (empty, 0, "1 of 1 sample, 0 of 0 blocks"),
+        (broken, 1, "0 of 0 samples, 0 of 0 blocks"),
+    ):
+        assert report(ReportConfig(str(root), str(out))) == status
+        page, wrong = browser.new_page(), []
+        page.on("console", lambda message, wrong=wrong: wrong.append(message.text))
+        page.on("pageerror", lambda error, wrong=wrong: wrong.append(str(error)))
+        page.goto(f"file://{out}")
+        assert page.text_content("#count") == text
+        assert ("scene_gt.json" in page.text_content("main")) == bool(status)
+        for tab in ("coverage", "findings", "provenance", "samples"):
+            page.click(f"[data-tab={tab}]")
+        assert not wrong
+        page.close()
 
 
 def test_nothing_in_the_data_runs_and_nothing_leaves(seen: tuple[Any, list[str]]) -> None:

@@ -1,6 +1,7 @@
 """`python -m simgen report`: reads a dataset, checks it, and writes the page that shows it."""
 
 import platform
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ from simgen.check.schema import CheckConfig
 from simgen.dataset import layout
 from simgen.dataset.read import MANIFEST
 from simgen.dataset.values import Value
-from simgen.errors import ConfigError, DatasetError
+from simgen.errors import ConfigError, DatasetError, FileError
 from simgen.files import read_json
 from simgen.report.again import command_of, settings_again
 from simgen.report.page import check_out, json_text, write_page
@@ -34,6 +35,7 @@ from simgen.report.thumbnails import make_thumbnails
 
 _MOST_FINDINGS = 2000  # rows on the page
 _MOST_HASHES = 20  # of the images or meshes in a recipe
+_PAGE = 100_000  # bytes of the page without its data, at most
 _WORST = 120  # samples with the greatest errors, which have thumbnails in any case
 _NUMBERS = (
     "blocks", "not_found", "false_positives", "right", "adds_auc", "translation_cm_median", "rotation_deg_median",
@@ -78,7 +80,6 @@ def data_of(
     columns = table_of(samples, more, errors)
     for column in columns:
         column.setdefault("unit", UNITS.get(column["key"], ""))
-    manifest = read_json(contents.root / MANIFEST) if (contents.root / MANIFEST).is_file() else {}
     data: dict[str, Any] = {
         "dataset": {"path": str(contents.root), "name": contents.root.resolve().name, "table": contents.table},
         "samples": [sample.name for sample in samples],
@@ -88,10 +89,16 @@ def data_of(
         "leftOut": dict(contents.left_out),
         "findings": None if findings is None else _findings(findings, rows),
         "evaluation": None if evaluation is None else _evaluation(evaluation),
-        "provenance": _provenance(manifest if isinstance(manifest, Mapping) else {}),
+        "provenance": _provenance(_manifest(contents.root)),
     }
     first = [*_worst(samples, more), *(row["sample"] for row in rows if row["sample"] is not None)]
-    budget = int(1e6 * config.megabytes) - len(json_text(data)) - 100_000
+    budget = int(1e6 * config.megabytes) - len(json_text(data)) - _PAGE
+    if budget < 0 and samples:
+        print(
+            f"megabytes: the factors of {len(samples)} samples alone take more than {config.megabytes:g} MB: no thumbnails, "
+            "and a larger page; raise it, or choose a split",
+            file=sys.stderr,
+        )
     made = make_thumbnails(samples, dict.fromkeys(first[: 4 * _WORST]), budget, config.seed)
     data["thumbnails"], data["side"] = made.entries, made.side
     return data
@@ -119,7 +126,7 @@ def _place(config: ReportConfig) -> tuple[Path, Evaluation | None]:
 
 def _row(one: Finding, number: Mapping[str, int]) -> dict[str, Any]:
     """A finding, and the number of its sample, None if it is of no sample that is shown."""
-    return {**one.to_json(), "sample": number.get(one.where.partition(" ")[0])}
+    return {**one.to_json(), "sample": number.get(one.where.rpartition(" object ")[0] or one.where)}
 
 
 def _findings(findings: Sequence[Finding], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -138,9 +145,9 @@ def _findings(findings: Sequence[Finding], rows: Sequence[dict[str, Any]]) -> di
 
 def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
     content = evaluation.content
-    numbers = {key: content[key] for key in _NUMBERS if isinstance(content.get(key), int | float)}
+    numbers = {key: content[key] for key in _NUMBERS if _is_number(content.get(key))}
     mean = (content.get("xy_error_cm") or {}).get("model", {}).get("mean", {}).get("value")
-    if isinstance(mean, int | float):
+    if _is_number(mean):
         numbers["xy_error_cm_mean"] = mean
     return {
         "path": str(evaluation.path),
@@ -148,6 +155,10 @@ def _evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "sha256": str(content.get("checkpoint_sha256", "")),
         "numbers": numbers,
     }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
 def _worst(samples: Sequence[Sample], more: Mapping[str, Mapping[str, Sequence[Value | None]]]) -> list[int]:
@@ -162,6 +173,24 @@ def _worst(samples: Sequence[Sample], more: Mapping[str, Mapping[str, Sequence[V
         errors = np.array([-1.0 if one is None else float(one) for one in more[PICTURE][XY]])
     order = np.argsort(-errors, kind="stable")
     return [int(k) for k in order[:_WORST] if errors[k] >= 0]
+
+
+def _manifest(root: Path) -> Mapping[str, Any]:
+    """The dataset's manifest; empty if there is none that can be read, of which `check` has a finding."""
+    try:
+        content = read_json(root / MANIFEST)
+    except FileError:
+        return {}
+    return _finite(content) if isinstance(content, Mapping) else {}
+
+
+def _finite(value: Any) -> Any:
+    """JSON values with texts in place of NaN and infinity, which a file may hold and JSON does not."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:

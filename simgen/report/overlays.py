@@ -8,9 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from simgen.dataset.fields import entries
 from simgen.dataset.layout import TRUTHS
 from simgen.dataset.models import Model
 from simgen.dataset.scenes import Instance, Picture
+from simgen.errors import DatasetError
 from simgen.files import read_json
 from simgen.geometry import Array, project, transform_points
 from simgen.report.samples import Sample
@@ -99,15 +101,22 @@ def _pixels(points: Array, picture: Picture) -> list[float] | None:
 
 
 def _keypoints(sample: Sample) -> list[list[list[float]]] | None:
-    """The stored keypoints of each block; None if the dataset stores none for this picture."""
-    stored = _entry(sample.folder / _KEYPOINTS, sample.picture.image_id)
+    """The stored keypoints of each block; None if the dataset stores none for this picture. Raises DatasetError."""
+    path = sample.folder / _KEYPOINTS
+    stored = _entry(path, sample.picture.image_id)
     if not isinstance(stored, list) or len(stored) != len(sample.picture.instances):
         return None
     found = []
-    for one in stored:
-        points = np.array(one["keypoints_px"], dtype=np.float64).reshape(-1, 2)
-        kept = [k for k in range(len(points)) if np.isfinite(points[k]).all() and one["visibility"][k] > 0]
-        found.append([[*_rounded(points[k]), int(one["visibility"][k])] for k in kept])
+    for k, one in enumerate(stored):
+        try:
+            points = np.array(one["keypoints_px"], dtype=np.float64).reshape(-1, 2)
+            kept = [j for j in range(len(points)) if np.isfinite(points[j]).all() and one["visibility"][j] > 0]
+            found.append([[*_rounded(points[j]), int(one["visibility"][j])] for j in kept])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{path}: image {sample.picture.image_id}, block {k}: {error!r}; expected keypoints_px, pairs of numbers, "
+                "and visibility, a number for each"
+            ) from error
     return found
 
 
@@ -117,8 +126,8 @@ def _entry(path: Path, image: int) -> Any:
 
 @lru_cache(maxsize=4)
 def _entries(path: Path) -> dict[int, Any]:
-    """The content of a JSON file by the number of the image; empty if there is no such file."""
-    return {int(key): value for key, value in read_json(path).items()} if path.is_file() else {}
+    """The content of a JSON file by the number of the image; empty if there is no such file. Raises DatasetError."""
+    return entries(read_json(path), path, "image") if path.is_file() else {}
 
 
 def _rounded(values: Sequence[float] | Array) -> list[float]:

@@ -315,9 +315,10 @@
     for (const pill of document.querySelectorAll("[data-label]")) pill.setAttribute("aria-pressed", String(shown.has(pill.dataset.label)));
   }
 
+  const known = new Set(); // the labels that some block has
+  for (const entry of Object.values(data.thumbnails)) for (const block of entry.blocks || []) for (const key of Object.keys(block)) known.add(key);
+
   function labelPills() {
-    const known = new Set();
-    for (const entry of Object.values(data.thumbnails)) for (const block of entry.blocks || []) for (const key of Object.keys(block)) known.add(key);
     const needs = { boxes: ["visible", "whole"], outlines: ["outline"], axes: ["axes"], keypoints: ["keypoints"], names: ["name"] };
     return h("span", { class: "pills", role: "group", "aria-label": "Labels" }, LABELS.map(([name, text]) => {
       const there = needs[name].some((key) => known.has(key));
@@ -368,7 +369,7 @@
   const findings = find("check.findings", "picture");
 
   function card(sample, order, value, only) {
-    const faults = findings && findings.kind !== "constant" ? findings.value(sample) : 0;
+    const faults = findings ? findings.value(sample) : 0;
     return h("button", { class: "card", "data-sample": sample, title: data.samples[sample], onclick: () => showSample(sample, order) },
       shot(sample, only),
       h("span", { class: "caption" }, h("span", { class: "id" }, data.samples[sample]),
@@ -427,7 +428,7 @@
   function sortField() {
     const groups = new Map();
     varying.forEach((column) => { if (!groups.has(column.group)) groups.set(column.group, []); groups.get(column.group).push(column); });
-    const select = h("select", { id: "sort", onchange: () => { state.sort = select.value === "" ? null : columns[Number(select.value)]; state.descending = state.sort !== null || true; changed(); } },
+    const select = h("select", { id: "sort", onchange: () => { state.sort = select.value === "" ? null : columns[Number(select.value)]; state.descending = true; changed(); } },
       h("option", { value: "" }, "Order in the dataset"),
       [...groups].map(([name, members]) => h("optgroup", { label: name }, members.map((column) =>
         h("option", { value: columns.indexOf(column), selected: column === state.sort }, column.label)))));
@@ -478,6 +479,7 @@
     const place = order.indexOf(sample);
     const step = (by) => h("button", { class: "button", disabled: order[place + by] === undefined, onclick: () => showSample(order[place + by], order) }, by < 0 ? "Previous" : "Next");
     const rows = findingRows.filter((row) => row.sample === sample);
+    const { fault } = data.thumbnails[sample] || {};
     const ofBlock = columns.filter((column) => column.of === "block" && ["kind", "visible_fraction", "distance", "texture", "prediction.result", "prediction.adds_cm", "prediction.rotation_deg"].includes(column.key));
     const blocks = [];
     for (let row = first[sample]; row < first[sample + 1]; row++) {
@@ -494,7 +496,7 @@
     dialog.replaceChildren(
       h("div", { class: "dialog-head" }, h("h2", {}, data.samples[sample]), h("span", { class: "spread" }), step(-1), step(1), h("button", { class: "button", onclick: () => dialog.close() }, "Close")),
       h("div", { class: "dialog-body" },
-        h("div", {}, shot(sample), h("p", {}), labelPills(),
+        h("div", {}, shot(sample), h("p", { class: "gap" }), labelPills(), fault ? h("p", { class: "notice error" }, fault) : null,
           h("h3", {}, plural(blocks.length, "block")),
           blocks.length ? h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th"), ofBlock.map((column) => h("th", { class: column.kind === "number" ? "number" : "" }, column.key.replace("prediction.", "").replaceAll("_", " "))))), h("tbody", {}, blocks))) : null,
           rows.length ? [h("h3", {}, "Findings"), rows.map((row) => h("p", {}, h("span", { class: `severity ${row.severity}` }, row.name), ` ${row.where}: ${row.what}`))] : null,

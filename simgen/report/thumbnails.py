@@ -25,7 +25,8 @@ _TRIED = 12  # samples whose size is measured before a side is chosen
 @dataclass(frozen=True)
 class Thumbnails:
     """`entries` by the number of the sample: `image` is a data URL, `size` [width, height] px of the whole picture, `blocks`
-    the labels of overlays.py; instead of an image `error`, why there is none. `side` px is that of the longer side."""
+    the labels of overlays.py, `fault` why there are none; instead of an image `error`, why there is none. `side` px is that
+    of the longer side."""
 
     entries: dict[int, dict[str, Any]]
     side: int
@@ -61,11 +62,12 @@ def _entry(sample: Sample, side: int) -> dict[str, Any]:
         return {"error": " ".join(str(error).split())}
     height, width = image.shape[:2]
     scale = max(1.0, max(height, width) / side)
-    return {
-        "image": _data_url(image, scale),
-        "size": [width, height],
-        "blocks": overlay_of(sample, scale),
-    }
+    entry: dict[str, Any] = {"image": _data_url(image, scale), "size": [width, height], "blocks": []}
+    try:
+        entry["blocks"] = overlay_of(sample, scale)
+    except SimgenError as error:
+        entry["fault"] = " ".join(str(error).split())
+    return entry
 
 
 def _data_url(image: NDArray[np.uint8], scale: float) -> str:
