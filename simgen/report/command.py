@@ -16,6 +16,7 @@ from simgen.check.schema import CheckConfig
 from simgen.dataset import layout
 from simgen.dataset.read import MANIFEST
 from simgen.dataset.values import Value
+from simgen.dataset.write import DATA_VERSION
 from simgen.errors import ConfigError, DatasetError, FileError
 from simgen.files import read_json
 from simgen.report.again import command_of, settings_again
@@ -216,5 +217,5 @@ def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "manifest": rest,
         "recipe": recipe,
         "files": len(listed) if isinstance(listed, Mapping) else None,
-        "written": {"simgen": by, "python": platform.python_version()},
+        "written": {"simgen": by, "python": platform.python_version(), "data_version": DATA_VERSION},
     }

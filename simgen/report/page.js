@@ -8,7 +8,9 @@
   const ROWS = 200; // of a table
   const COLORS = ["#e69f00", "#56b4e9", "#00b383", "#f0e442", "#4d9de0", "#ff7033", "#e58fc0"];
   const AXES = ["#ff4d4d", "#35d04f", "#4d8dff"];
-  const LABELS = [["boxes", "Boxes"], ["outlines", "Outlines"], ["axes", "Axes"], ["keypoints", "Keypoints"], ["names", "Names"]];
+  const LABELS = [
+    ["boxes", "Boxes"], ["outlines", "Outlines"], ["axes", "Axes"], ["keypoints", "Keypoints"], ["names", "Names"],
+  ];
 
   /* ---- Elements */
 
@@ -41,7 +43,9 @@
       if (this.kind === "constant") return;
       const bytes = Uint8Array.from(atob(this.codes), (one) => one.charCodeAt(0));
       const view = new DataView(bytes.buffer);
-      const read = { 1: (k) => view.getUint8(k), 2: (k) => view.getUint16(2 * k, true), 4: (k) => view.getUint32(4 * k, true) };
+      const read = {
+        1: (k) => view.getUint8(k), 2: (k) => view.getUint16(2 * k, true), 4: (k) => view.getUint32(4 * k, true),
+      };
       this.none = 2 ** (8 * this.bytes) - 1;
       this.codes = Array.from({ length: bytes.length / this.bytes }, (_, k) => read[this.bytes](k));
       this.bin = Int32Array.from(this.codes, (code) => (code === this.none ? -1 : Math.floor(code / this.levels)));
@@ -92,16 +96,29 @@
   const adds = find("prediction.adds_cm", "block");
   const xy = find("prediction.xy_error_cm", "picture");
 
-  /* ---- Selection: a filter is a set of bins of a column. A picture is selected if it passes all filters of pictures, and one
-     of its blocks passes all filters of blocks. */
+  /** The columns by their group, in order. */
+  function grouped(list) {
+    const groups = new Map();
+    for (const column of list) {
+      if (!groups.has(column.group)) groups.set(column.group, []);
+      groups.get(column.group).push(column);
+    }
+    return groups;
+  }
+
+  /* ---- Selection: a filter is a set of bins of a column. A picture is selected if it passes all filters of pictures,
+     and one of its blocks passes all filters of blocks. */
 
   const filters = new Map();
-  const state = { tab: "samples", page: 0, sort: null, descending: true, search: "", pictured: false, factors: "", measure: 0, effects: 6, kind: null, rows: 0 };
+  const state = { tab: "samples", page: 0, sort: null, descending: true, search: "", pictured: false, factors: "",
+    measure: 0, effects: 6, kind: null, rows: 0 };
   let selected = null;
 
   function passing(except) {
     const ofPictures = [], ofBlocks = [];
-    for (const [column, bins] of filters) if (column !== except) (column.of === "block" ? ofBlocks : ofPictures).push([column, bins]);
+    for (const [column, bins] of filters) {
+      if (column !== except) (column.of === "block" ? ofBlocks : ofPictures).push([column, bins]);
+    }
     const samples = new Uint8Array(count), blocks = new Uint8Array(total);
     const text = state.search.toLowerCase();
     for (let k = 0; k < count; k++) {
@@ -116,7 +133,8 @@
       }
     }
     const sum = (mask) => mask.reduce((a, b) => a + b, 0);
-    return { samples, blocks, count: sum(samples), total: sum(blocks), mask: (column) => (column.of === "block" ? blocks : samples) };
+    const mask = (column) => (column.of === "block" ? blocks : samples);
+    return { samples, blocks, count: sum(samples), total: sum(blocks), mask };
   }
 
   /** How many rows are in each bin; the last number counts those without a value. */
@@ -207,7 +225,8 @@
     const low = column.whole ? column.edge(0) + 0.5 : column.edge(0);
     const high = column.whole ? column.edge(column.bins) - 0.5 : column.edge(column.bins);
     const scale = h("div", { class: "scale" }, h("span", {}, number(low)), h("span", {}, number(high)));
-    const element = h("div", { class: "factor", "data-key": column.label }, head, h("div", { class: "bars" }, bars), scale, none && none.element);
+    const element = h("div", { class: "factor", "data-key": column.label }, head, h("div", { class: "bars" }, bars),
+      scale, none && none.element);
     const update = (counts, bins) => {
       element.classList.toggle("filtered", Boolean(bins));
       clear.hidden = !bins;
@@ -225,7 +244,8 @@
 
   function wordRow(column, bin, text, all, most) {
     const amount = h("span");
-    const element = h("button", { class: "word", "aria-pressed": "false", title: text, onclick: (event) => pick(column, bin, event) },
+    const choose = (event) => pick(column, bin, event);
+    const element = h("button", { class: "word", "aria-pressed": "false", title: text, onclick: choose },
       h("i", { style: { width: `${(100 * all) / most}%` } }), h("i"), h("span", {}, text), amount);
     const update = (counted, bins) => {
       element.children[1].style.width = `${(100 * counted) / most}%`;
@@ -245,9 +265,12 @@
     const rest = rows.slice(shown).map((row) => row.element);
     rest.forEach((element) => (element.hidden = true));
     const more = rest.length
-      ? h("button", { class: "link", onclick: () => { rest.forEach((element) => (element.hidden = false)); more.hidden = true; } }, `${rest.length} more`)
+      ? h("button", { class: "link",
+        onclick: () => { rest.forEach((element) => (element.hidden = false)); more.hidden = true; } },
+        `${rest.length} more`)
       : null;
-    const element = h("div", { class: "factor", "data-key": column.label }, head, h("div", { class: "words" }, rows.map((row) => row.element), more));
+    const element = h("div", { class: "factor", "data-key": column.label }, head, h("div", { class: "words" },
+      rows.map((row) => row.element), more));
     const update = (counts, bins) => {
       element.classList.toggle("filtered", Boolean(bins));
       clear.hidden = !bins;
@@ -264,12 +287,8 @@
 
   function drawSide() {
     const text = state.factors.trim().toLowerCase();
-    const groups = new Map();
-    for (const column of [...columns].sort((a, b) => (b.of === "block") - (a.of === "block"))) {
-      if (text && !column.label.toLowerCase().includes(text)) continue;
-      if (!groups.has(column.group)) groups.set(column.group, []);
-      groups.get(column.group).push(column);
-    }
+    const blocksFirst = [...columns].sort((a, b) => (b.of === "block") - (a.of === "block"));
+    const groups = grouped(blocksFirst.filter((column) => column.label.toLowerCase().includes(text)));
     if (!open.size && groups.size) open.add(groups.keys().next().value);
     const list = [...groups].map(([name, members]) => {
       const body = h("div");
@@ -279,7 +298,8 @@
         for (const column of members) if (column.kind !== "constant") body.append(factorOf(column).element);
         if (constant.length) {
           body.append(h("div", { class: "constants" }, h("div", {}, h("b", {}, "Does not vary")), constant.map((column) =>
-            h("div", { title: column.help || column.label }, h("span", {}, column.label), h("span", {}, column.text(0))))));
+            h("div", { title: column.help || column.label }, h("span", {}, column.label),
+              h("span", {}, column.text(0))))));
         }
         updateSide();
       };
@@ -291,7 +311,8 @@
       if (element.open) show();
       return element;
     });
-    sideList.replaceChildren(...(list.length ? list : [h("p", { class: "empty" }, text ? "No such factor" : "No factors")]));
+    const nothing = h("p", { class: "empty" }, text ? "No such factor" : "No factors");
+    sideList.replaceChildren(...(list.length ? list : [nothing]));
   }
 
   function updateSide() {
@@ -308,22 +329,29 @@
 
   /* ---- Samples */
 
-  const shown = new Set(["boxes", "outlines"]);
+  const shown = new Set();
 
   function applyLabels() {
     for (const [name] of LABELS) document.documentElement.toggleAttribute(`data-no-${name}`, !shown.has(name));
-    for (const pill of document.querySelectorAll("[data-label]")) pill.setAttribute("aria-pressed", String(shown.has(pill.dataset.label)));
+    for (const pill of document.querySelectorAll("[data-label]")) {
+      pill.setAttribute("aria-pressed", String(shown.has(pill.dataset.label)));
+    }
   }
 
   const known = new Set(); // the labels that some block has
-  for (const entry of Object.values(data.thumbnails)) for (const block of entry.blocks || []) for (const key of Object.keys(block)) known.add(key);
+  for (const entry of Object.values(data.thumbnails)) {
+    for (const block of entry.blocks || []) for (const key of Object.keys(block)) known.add(key);
+  }
+  shown.add(known.has("outline") ? "outlines" : "boxes");
 
   function labelPills() {
-    const needs = { boxes: ["visible", "whole"], outlines: ["outline"], axes: ["axes"], keypoints: ["keypoints"], names: ["name"] };
+    const needs = { boxes: ["visible", "whole"], outlines: ["outline"], axes: ["axes"], keypoints: ["keypoints"],
+      names: ["name"] };
     return h("span", { class: "pills", role: "group", "aria-label": "Labels" }, LABELS.map(([name, text]) => {
       const there = needs[name].some((key) => known.has(key));
-      return h("button", { class: "pill", "data-label": name, disabled: !there, title: there ? `Show ${name}` : `The dataset stores no ${name}`,
-        "aria-pressed": String(shown.has(name)), onclick: () => { if (!shown.delete(name)) shown.add(name); applyLabels(); } }, text);
+      const flip = () => { if (!shown.delete(name)) shown.add(name); applyLabels(); };
+      return h("button", { class: "pill", "data-label": name, disabled: !there, onclick: flip,
+        title: there ? `Show ${name}` : `The dataset stores no ${name}`, "aria-pressed": String(shown.has(name)) }, text);
     }));
   }
 
@@ -335,21 +363,27 @@
     const parts = entry.blocks.map((block, k) => {
       if (only !== undefined && only !== k) return null;
       const color = COLORS[k % COLORS.length];
-      const twice = (tag, attributes) => [s(tag, { ...attributes, class: "halo" }), s(tag, { ...attributes, class: `ink ${attributes.class || ""}`, stroke: color })];
-      const rect = (box, kind) => twice("rect", { x: box[0] - 0.5, y: box[1] - 0.5, width: box[2], height: box[3], class: kind });
-      const boxes = s("g", { class: "l-boxes" }, block.whole && String(block.whole) !== String(block.visible) ? rect(block.whole, "dashed") : null,
+      const twice = (tag, attributes) => [s(tag, { ...attributes, class: "halo" }),
+        s(tag, { ...attributes, class: `ink ${attributes.class || ""}`, stroke: color })];
+      const rect = (box, kind) => twice("rect", { x: box[0] - 0.5, y: box[1] - 0.5, width: box[2], height: box[3],
+        class: kind });
+      const boxes = s("g", { class: "l-boxes" }, block.whole && String(block.whole) !== String(block.visible)
+        ? rect(block.whole, "dashed") : null,
         block.visible ? rect(block.visible, "") : null);
       const outlines = s("g", { class: "l-outlines" }, (block.outline || []).map((points) => [
-        s("polygon", { points: points.join(" "), class: "fill", fill: color }), twice("polygon", { points: points.join(" ") })]));
+        s("polygon", { points: points.join(" "), class: "fill", fill: color }), twice("polygon",
+          { points: points.join(" ") })]));
       const axes = s("g", { class: "l-axes" }, block.axes ? AXES.map((stroke, axis) => {
         const [u, v] = block.axes, [a, b] = block.axes.slice(2 * axis + 2);
         const ends = { x1: u, y1: v, x2: a, y2: b };
         return [s("line", { ...ends, class: "halo" }), s("line", { ...ends, class: "ink", stroke })];
       }) : null);
       const keypoints = s("g", { class: "l-keypoints" }, (block.keypoints || []).map(([u, v, seen]) =>
-        s("circle", { cx: u, cy: v, r: 0.7 * unit, class: "point", stroke: seen === 2 ? "rgb(0 0 0 / .8)" : color, fill: seen === 2 ? color : "rgb(0 0 0 / .5)" })));
+        s("circle", { cx: u, cy: v, r: 0.7 * unit, class: "point", stroke: seen === 2 ? "rgb(0 0 0 / .8)" : color,
+          fill: seen === 2 ? color : "rgb(0 0 0 / .5)" })));
       const box = block.visible || block.whole;
-      const names = s("g", { class: "l-names" }, box ? s("text", { class: "tag", x: Math.max(0, box[0]), y: Math.max(5 * unit, box[1] - unit),
+      const names = s("g", { class: "l-names" }, box ? s("text", { class: "tag", x: Math.max(0, box[0]),
+        y: Math.max(5 * unit, box[1] - unit),
         "font-size": 4.4 * unit, "stroke-width": 0.9 * unit, fill: color }, block.name) : null);
       const pale = ofBlocks && only === undefined && !selected.blocks[first[sample] + k];
       return s("g", { opacity: pale ? 0.3 : null }, boxes, outlines, axes, keypoints, names);
@@ -363,21 +397,24 @@
     const style = { "aspect-ratio": `${width} / ${height}` };
     if (!entry) return h("span", { class: "shot", style }, h("span", { class: "none" }, "no thumbnail"));
     if (entry.error) return h("span", { class: "shot", style }, h("span", { class: "none" }, entry.error));
-    return h("span", { class: "shot", style }, h("img", { src: entry.image, alt: data.samples[sample], loading: "lazy" }), overlay(sample, only));
+    return h("span", { class: "shot", style }, h("img", { src: entry.image, alt: data.samples[sample],
+      loading: "lazy" }), overlay(sample, only));
   }
 
   const findings = find("check.findings", "picture");
 
   function card(sample, order, value, only) {
     const faults = findings ? findings.value(sample) : 0;
-    return h("button", { class: "card", "data-sample": sample, title: data.samples[sample], onclick: () => showSample(sample, order) },
+    return h("button", { class: "card", "data-sample": sample, title: data.samples[sample],
+      onclick: () => showSample(sample, order) },
       shot(sample, only),
       h("span", { class: "caption" }, h("span", { class: "id" }, data.samples[sample]),
         faults ? h("span", { class: "badge error", title: plural(faults, "finding") }, `! ${faults}`) : null,
         value ? h("span", { class: "value", title: value }, value) : null));
   }
 
-  /** The numbers of the selected samples in the chosen order. A picture has the greatest or least value of its selected blocks. */
+  /** The numbers of the selected samples in the chosen order. A picture has the greatest or least value of its selected
+      blocks. */
   function sorted() {
     const numbers = [];
     for (let k = 0; k < count; k++) if (selected.samples[k]) numbers.push(k);
@@ -416,23 +453,31 @@
 
   function filterRow() {
     const chips = [...filters].map(([column, bins]) =>
-      h("button", { class: "chip", title: "Remove this filter", onclick: () => setFilter(column, null) }, `${column.label}: ${describe(column, bins)}`));
-    if (state.search) chips.push(h("button", { class: "chip", onclick: () => { state.search = ""; searchField.value = ""; changed(); } }, `name: ${state.search}`));
+      h("button", { class: "chip", title: "Remove this filter", onclick: () => setFilter(column, null) },
+        `${column.label}: ${describe(column, bins)}`));
+    if (state.search) chips.push(h("button", { class: "chip",
+      onclick: () => { state.search = ""; searchField.value = ""; changed(); } }, `name: ${state.search}`));
     return h("div", { class: "filters", id: "filters" },
-      h("span", { id: "count" }, h("b", { class: "number" }, selected.count.toLocaleString("en-US")), ` of ${plural(count, "sample")}, `,
+      h("span", { id: "count" }, h("b", { class: "number" }, selected.count.toLocaleString("en-US")),
+        ` of ${plural(count, "sample")}, `,
         h("b", { class: "number" }, selected.total.toLocaleString("en-US")), ` of ${plural(total, "block")}`),
-      chips, chips.length > 1 ? h("button", { class: "link", onclick: () => { filters.clear(); state.search = ""; searchField.value = ""; changed(); } }, "clear all") : null,
+      chips, chips.length > 1 ? h("button", { class: "link",
+        onclick: () => { filters.clear(); state.search = ""; searchField.value = ""; changed(); } }, "clear all") : null,
       h("span", { class: "spread" }), searchField);
   }
 
   function sortField() {
-    const groups = new Map();
-    varying.forEach((column) => { if (!groups.has(column.group)) groups.set(column.group, []); groups.get(column.group).push(column); });
-    const select = h("select", { id: "sort", onchange: () => { state.sort = select.value === "" ? null : columns[Number(select.value)]; state.descending = true; changed(); } },
+    const choose = () => {
+      state.sort = select.value === "" ? null : columns[Number(select.value)];
+      state.descending = true;
+      changed();
+    };
+    const select = h("select", { id: "sort", onchange: choose },
       h("option", { value: "" }, "Order in the dataset"),
-      [...groups].map(([name, members]) => h("optgroup", { label: name }, members.map((column) =>
+      [...grouped(varying)].map(([name, members]) => h("optgroup", { label: name }, members.map((column) =>
         h("option", { value: columns.indexOf(column), selected: column === state.sort }, column.label)))));
-    const direction = h("button", { class: "button", id: "direction", title: "Reverse the order", onclick: () => { state.descending = !state.descending; changed(); } },
+    const direction = h("button", { class: "button", id: "direction", title: "Reverse the order",
+      onclick: () => { state.descending = !state.descending; changed(); } },
       state.sort ? (state.descending ? "greatest first" : "least first") : state.descending ? "forward" : "backward");
     return h("label", {}, "Sort by", select, direction);
   }
@@ -443,8 +488,10 @@
 
   function sizes() {
     const now = document.documentElement.style.getPropertyValue("--card");
-    return h("span", { class: "segmented", role: "group", "aria-label": "Size of the thumbnails" }, SIZES.map(([name, width]) =>
-      h("button", { "aria-pressed": String(now === width), onclick: () => { document.documentElement.style.setProperty("--card", width); update(); } }, name)));
+    return h("span", { class: "segmented", role: "group", "aria-label": "Size of the thumbnails" },
+      SIZES.map(([name, width]) =>
+      h("button", { "aria-pressed": String(now === width),
+        onclick: () => { document.documentElement.style.setProperty("--card", width); update(); } }, name)));
   }
 
   function samplesView() {
@@ -453,62 +500,75 @@
     state.page = Math.min(state.page, pages - 1);
     const made = Object.keys(data.thumbnails).length;
     const some = made < count
-      ? h("p", { class: "notice", id: "some" }, `Thumbnails and labels of ${made.toLocaleString("en-US")} of ${plural(count, "sample")}, to keep the file small: those with the greatest errors, those with findings, and others at random. Factors are those of all samples.`)
+      ? h("p", { class: "notice", id: "some" },
+        `Thumbnails and labels of ${made.toLocaleString("en-US")} of ${plural(count, "sample")}, to keep the file small: ` +
+          "those with the greatest errors, those with findings, and others at random. Factors are those of all samples.")
       : null;
-    const pictured = made < count ? h("button", { class: "pill", "aria-pressed": String(state.pictured), onclick: () => { state.pictured = !state.pictured; changed(); } }, "With thumbnail") : null;
+    const pictured = made < count ? h("button", { class: "pill", "aria-pressed": String(state.pictured),
+      onclick: () => { state.pictured = !state.pictured; changed(); } }, "With thumbnail") : null;
     const visible = numbers.slice(PAGE * state.page, PAGE * (state.page + 1));
     const value = (k) => {
       const row = state.sort && rowOf(state.sort, k);
       return state.sort ? (row === null ? "none" : state.sort.text(row)) : "";
     };
     return [some,
-      h("div", { class: "toolbar" }, sideButton(), labelPills(), sortField(), pictured, h("span", { class: "spread" }), sizes()),
+      h("div", { class: "toolbar" }, sideButton(), labelPills(), sortField(), pictured, h("span", { class: "spread" }),
+        sizes()),
       filterRow(),
       visible.length ? h("div", { class: "cards", id: "cards" }, visible.map((k) => card(k, numbers, value(k))))
         : h("p", { class: "empty" }, count ? "No sample passes all filters" : "No samples"),
       pager(state.page, pages, (page) => { state.page = page; update(); window.scrollTo(0, 0); })];
   }
 
-  const sideButton = () => h("button", { class: "button toggle-side", onclick: () => frame.classList.toggle("open") }, "Factors");
+  const sideButton = () => h("button", { class: "button toggle-side", onclick: () => frame.classList.toggle("open") },
+    "Factors");
 
   /* ---- One sample */
 
-  const dialog = h("dialog", { "aria-label": "One sample", onclick: (event) => { if (event.target === dialog) dialog.close(); } });
+  const dialog = h("dialog", { "aria-label": "One sample",
+    onclick: (event) => { if (event.target === dialog) dialog.close(); } });
 
   function showSample(sample, order) {
     const place = order.indexOf(sample);
-    const step = (by) => h("button", { class: "button", disabled: order[place + by] === undefined, onclick: () => showSample(order[place + by], order) }, by < 0 ? "Previous" : "Next");
+    const step = (by) => h("button", { class: "button", disabled: order[place + by] === undefined,
+      onclick: () => showSample(order[place + by], order) }, by < 0 ? "Previous" : "Next");
     const rows = findingRows.filter((row) => row.sample === sample);
     const { fault } = data.thumbnails[sample] || {};
-    const ofBlock = columns.filter((column) => column.of === "block" && ["kind", "visible_fraction", "distance", "texture", "prediction.result", "prediction.adds_cm", "prediction.rotation_deg"].includes(column.key));
+    const ofBlock = columns.filter((column) => column.of === "block" && ["kind", "visible_fraction", "distance",
+      "texture", "prediction.result", "prediction.adds_cm", "prediction.rotation_deg"].includes(column.key));
     const blocks = [];
     for (let row = first[sample]; row < first[sample + 1]; row++) {
-      blocks.push(h("tr", {}, h("td", {}, swatch(row - first[sample])), ofBlock.map((column) => h("td", { class: column.kind === "number" ? "number" : "break" }, column.text(row)))));
+      blocks.push(h("tr", {}, h("td", {}, swatch(row - first[sample])), ofBlock.map((column) => h("td",
+        { class: column.kind === "number" ? "number" : "" }, column.text(row)))));
     }
     const [, scene, image] = data.samples[sample].match(/(\d+)\/(\d+)$/) || [];
-    const command = data.provenance.one && image !== undefined ? `${data.provenance.one} start=${1000 * Number(scene) + Number(image)}` : null;
-    const groups = new Map();
-    for (const column of columns) {
-      if (column.of !== "picture") continue;
-      if (!groups.has(column.group)) groups.set(column.group, []);
-      groups.get(column.group).push(column);
-    }
+    const command = data.provenance.one && image !== undefined
+      ? `${data.provenance.one} start=${1000 * Number(scene) + Number(image)}` : null;
+    const groups = grouped(columns.filter((column) => column.of === "picture"));
     dialog.replaceChildren(
-      h("div", { class: "dialog-head" }, h("h2", {}, data.samples[sample]), h("span", { class: "spread" }), step(-1), step(1), h("button", { class: "button", onclick: () => dialog.close() }, "Close")),
+      h("div", { class: "dialog-head" }, h("h2", {}, data.samples[sample]), h("span", { class: "spread" }), step(-1),
+        step(1), h("button", { class: "button", onclick: () => dialog.close() }, "Close")),
       h("div", { class: "dialog-body" },
-        h("div", {}, shot(sample), h("p", { class: "gap" }), labelPills(), fault ? h("p", { class: "notice error" }, fault) : null,
+        h("div", {}, shot(sample), h("p", { class: "gap" }), labelPills(), fault ? h("p", { class: "notice error" },
+          fault) : null,
           h("h3", {}, plural(blocks.length, "block")),
-          blocks.length ? h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th"), ofBlock.map((column) => h("th", { class: column.kind === "number" ? "number" : "" }, column.key.replace("prediction.", "").replaceAll("_", " "))))), h("tbody", {}, blocks))) : null,
-          rows.length ? [h("h3", {}, "Findings"), rows.map((row) => h("p", {}, h("span", { class: `severity ${row.severity}` }, row.name), ` ${row.where}: ${row.what}`))] : null,
+          blocks.length ? h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th"),
+            ofBlock.map((column) => h("th", { class: column.kind === "number" ? "number" : "" },
+            column.key.replace("prediction.", "").replaceAll("_", " "))))), h("tbody", {}, blocks))) : null,
+          rows.length ? [h("h3", {}, "Findings"), rows.map((row) => h("p", {},
+            h("span", { class: `severity ${row.severity}` }, row.name), ` ${row.where}: ${row.what}`))] : null,
           command ? [h("h3", {}, "Render it again"), copyable(command)] : null),
-        h("div", {}, [...groups].map(([name, members]) => [h("h3", {}, name), h("table", { class: "values" }, h("tbody", {}, members.map((column) =>
-          h("tr", {}, h("td", { class: "muted break", title: column.help }, column.label), h("td", { class: "number" }, column.text(sample))))))]))));
+        h("div", {}, [...groups].map(([name, members]) => [h("h3", {}, name), h("table", { class: "values" },
+          h("tbody", {}, members.map((column) =>
+          h("tr", {}, h("td", { class: "muted break", title: column.help }, column.label), h("td", { class: "number" },
+            column.text(sample))))))]))));
     applyLabels();
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
   }
 
-  const swatch = (k) => s("svg", { width: 10, height: 10, "aria-hidden": "true" }, s("rect", { width: 10, height: 10, rx: 2, fill: COLORS[k % COLORS.length] }));
+  const swatch = (k) => s("svg", { width: 10, height: 10, "aria-hidden": "true" }, s("rect", { width: 10, height: 10,
+    rx: 2, fill: COLORS[k % COLORS.length] }));
 
   function copyable(text) {
     const code = h("pre", { class: "code" }, text);
@@ -525,12 +585,15 @@
 
   /* ---- Coverage */
 
-  const shade = (share) => (share > 0 ? `color-mix(in oklab, var(--accent) ${Math.round(12 + 88 * share)}%, var(--surface))` : null);
+  const shade = (share) => (share > 0
+    ? `color-mix(in oklab, var(--accent) ${Math.round(12 + 88 * share)}%, var(--surface))` : null);
 
   /** Counts of the selected blocks in the cells of two columns, [x][y]. */
   function cells(x, y, mask) {
     const counts = Array.from({ length: x.bins }, () => new Int32Array(y.bins));
-    for (let row = 0; row < total; row++) if ((!mask || mask[row]) && x.bin[row] >= 0 && y.bin[row] >= 0) counts[x.bin[row]][y.bin[row]]++;
+    for (let row = 0; row < total; row++) {
+      if (mask[row] && x.bin[row] >= 0 && y.bin[row] >= 0) counts[x.bin[row]][y.bin[row]]++;
+    }
     return counts;
   }
 
@@ -549,11 +612,14 @@
         const name = `${x.label} ${x.range(i)}, ${y.label} ${y.range(j)}: ${plural(counts[i][j], "block")}`;
         const choose = () => {
           const was = picked(i, j) && filters.get(x).size === 1 && filters.get(y).size === 1;
-          if (was) { filters.delete(x); filters.delete(y); } else { filters.set(x, new Set([i])); filters.set(y, new Set([j])); }
+          if (was) { filters.delete(x); filters.delete(y); } else { filters.set(x, new Set([i])); filters.set(y,
+            new Set([j])); }
           changed();
         };
-        list.push(s("rect", { x: left + 0.5, y: top + 0.5, width: Math.max(0.5, right - left - 1), height: Math.max(0.5, bottom - top - 1), rx: 1.5,
-          class: `cell ${counts[i][j] ? "" : "empty-cell"} ${picked(i, j) ? "picked" : ""}`, style: { fill: shade(density(i, j) / (most || 1)) || "var(--raised)" }, onclick: choose },
+        list.push(s("rect", { x: left + 0.5, y: top + 0.5, width: Math.max(0.5, right - left - 1), height: Math.max(0.5,
+          bottom - top - 1), rx: 1.5,
+          class: `cell ${counts[i][j] ? "" : "empty-cell"} ${picked(i, j) ? "picked" : ""}`,
+            style: { fill: shade(density(i, j) / (most || 1)) || "var(--raised)" }, onclick: choose },
           s("title", {}, name)));
       }
     }
@@ -565,25 +631,31 @@
   }
 
   function rounded(low, high) {
-    const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((one) => (high - low) / one <= 7) || (high - low) / 5;
+    const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500,
+      1000].find((one) => (high - low) / one <= 7) || (high - low) / 5;
     const values = [];
-    for (let k = Math.ceil(low / step - 1e-9); k * step <= high * (1 + 1e-9) + 1e-9; k++) values.push(Number((k * step).toPrecision(12)));
+    const last = Math.floor(high / step + 1e-9);
+    for (let k = Math.ceil(low / step - 1e-9); k <= last; k++) values.push(Number((k * step).toPrecision(12)));
     return values;
   }
 
   /** A map of two lengths with the same scale: `flip` is true where y points up. */
   function mapOf(id, x, y, frameBox, flip, unit) {
     const low = [x.edge(0), y.edge(0)], high = [x.edge(x.bins), y.edge(y.bins)];
-    if (frameBox) for (const k of [0, 1]) { low[k] = Math.min(low[k], frameBox[0][k]); high[k] = Math.max(high[k], frameBox[1][k]); }
+    if (frameBox) for (const k of [0, 1]) { low[k] = Math.min(low[k], frameBox[0][k]); high[k] = Math.max(high[k],
+      frameBox[1][k]); }
     const width = 520, left = 46, scale = Math.min((width - left - 12) / (high[0] - low[0]), 420 / (high[1] - low[1]));
     const tall = (high[1] - low[1]) * scale, right = left + (high[0] - low[0]) * scale;
     const across = (value) => left + (value - low[0]) * scale;
     const down = (value) => 8 + (flip ? high[1] - value : value - low[1]) * scale;
     const marks = [ticks(rounded(low[0], high[0]), across, tall + 26, ""),
-      rounded(low[1], high[1]).map((value) => s("text", { x: left - 8, y: down(value) + 4, "text-anchor": "end" }, number(value))),
+      rounded(low[1], high[1]).map((value) => s("text", { x: left - 8, y: down(value) + 4, "text-anchor": "end" },
+        number(value))),
       s("text", { x: (left + right) / 2, y: tall + 42, "text-anchor": "middle" }, `${x.key} (${unit})`),
       s("text", { x: 4, y: down((low[1] + high[1]) / 2) + 4 }, y.key),
-      frameBox ? s("rect", { x: across(frameBox[0][0]), y: down(flip ? frameBox[1][1] : frameBox[0][1]), width: (frameBox[1][0] - frameBox[0][0]) * scale, height: (frameBox[1][1] - frameBox[0][1]) * scale, class: "frame-line", "pointer-events": "none" }) : null];
+      frameBox ? s("rect", { x: across(frameBox[0][0]), y: down(flip ? frameBox[1][1] : frameBox[0][1]),
+        width: (frameBox[1][0] - frameBox[0][0]) * scale, height: (frameBox[1][1] - frameBox[0][1]) * scale,
+        class: "frame-line", "pointer-events": "none" }) : null];
     return grid(id, x, y, [width, tall + 48], across, down, () => 1, marks);
   }
 
@@ -593,7 +665,9 @@
     const x = find("x", "block"), y = find("y", "block"), box = data.dataset.table;
     const title = h("h2", {}, "Positions on the table");
     if (!x || !y || x.kind === "constant" || y.kind === "constant") {
-      return h("section", { class: "panel" }, title, h("p", { class: "note" }, x ? "All blocks lie on one line: there is nothing to map." : "The dataset states no table. If the world's plane z = 0 is one, add table=true."));
+      return h("section", { class: "panel" }, title, h("p", { class: "note" }, x
+        ? "All blocks lie on one line: there is nothing to map."
+        : "The dataset states no table. If the world's plane z = 0 is one, add table=true."));
     }
     const [chart, counts] = mapOf("table-map", x, y, box, true, "m");
     let inside = 0, used = 0;
@@ -604,37 +678,48 @@
       if (counts[i][j]) used++;
     }
     return h("section", { class: "panel" }, title,
-      h("p", { class: "note" }, `Middles of the selected blocks, seen from above. ${inside ? `${percent(used / inside)} of the cells that hold positions${box ? " on the table" : ""} are used. ` : ""}${box ? "The frame is the table. " : ""}A click selects a cell.`),
+      h("p", { class: "note" },
+        "Middles of the selected blocks, seen from above. " +
+        (inside ? `${percent(used / inside)} of the cells${box ? " on the table" : ""} are used. ` : "") +
+        `${box ? "The frame is the table. " : ""}A click selects a cell.`),
       chart, legend("no block", "most blocks"));
   }
 
   function spherePanel() {
     const x = find("seen_from_azimuth_deg", "block"), y = find("seen_from_elevation_deg", "block");
     const title = h("h2", {}, "Directions of view");
-    if (!x || !y || x.kind === "constant" || y.kind === "constant") return h("section", { class: "panel" }, title, h("p", { class: "note" }, "All blocks are seen from one direction, or there are none."));
+    if (!x || !y || x.kind === "constant" || y.kind === "constant") return h("section", { class: "panel" }, title,
+      h("p", { class: "note" }, "All blocks are seen from one direction, or there are none."));
     const sine = (degrees) => Math.sin((Math.PI * degrees) / 180);
     const width = 520, left = 46, wide = width - left - 12, tall = 250;
     const across = (value) => left + ((value + 180) / 360) * wide;
     const down = (value) => 8 + ((1 - sine(value)) / 2) * tall;
     const area = (i, j) => ((x.edge(i + 1) - x.edge(i)) / 360) * ((sine(y.edge(j + 1)) - sine(y.edge(j))) / 2);
     const marks = [ticks([-180, -90, 0, 90, 180], across, tall + 26, "\u00b0"),
-      [-90, -45, -20, 0, 20, 45, 90].map((value) => s("text", { x: left - 8, y: down(value) + 4, "text-anchor": "end" }, `${value}\u00b0`)),
+      [-90, -45, -20, 0, 20, 45, 90].map((value) => s("text", { x: left - 8, y: down(value) + 4, "text-anchor": "end" },
+        `${value}\u00b0`)),
       s("text", { x: left + wide / 2, y: tall + 42, "text-anchor": "middle" }, "azimuth")];
     const [chart, counts] = grid("sphere-map", x, y, [width, tall + 48], across, down, area, marks);
     let used = 0;
     for (let i = 0; i < x.bins; i++) for (let j = 0; j < y.bins; j++) if (counts[i][j]) used += area(i, j);
     return h("section", { class: "panel" }, title,
-      h("p", { class: "note" }, `Where the camera is as seen from the block, in the block's own axes. The map keeps areas: uniform directions have one color. The selected blocks are seen from ${percent(used)} of the sphere. Filter by kind first: each kind has its own axes.`),
+      h("p", { class: "note" },
+        "Where the camera is as seen from the block, in the block's own axes. The map keeps areas: uniform directions " +
+        `have one color. The selected blocks are seen from ${percent(used)} of the sphere. Filter by kind first: each kind has ` +
+        "its own axes."),
       chart, legend("never", "most often"));
   }
 
   function picturePanel() {
     const u = find("u", "block"), v = find("v", "block");
     const title = h("h2", {}, "Positions in the picture");
-    if (!u || !v || u.kind === "constant" || v.kind === "constant") return h("section", { class: "panel" }, title, h("p", { class: "note" }, "There is nothing to map."));
+    if (!u || !v || u.kind === "constant" || v.kind === "constant") return h("section", { class: "panel" }, title,
+      h("p", { class: "note" }, "There is nothing to map."));
     const entry = Object.values(data.thumbnails).find((one) => one.size);
     const box = entry ? [[-0.5, -0.5], [entry.size[0] - 0.5, entry.size[1] - 0.5]] : null;
-    return h("section", { class: "panel" }, title, h("p", { class: "note" }, "Pixels of the middles of the selected blocks. The frame is the picture."), mapOf("picture-map", u, v, box, false, "px")[0], legend("no block", "most blocks"));
+    return h("section", { class: "panel" }, title, h("p", { class: "note" },
+      "Pixels of the middles of the selected blocks. The frame is the picture."), mapOf("picture-map", u, v, box, false,
+      "px")[0], legend("no block", "most blocks"));
   }
 
   /** Neighboring bins in at most `most` groups. */
@@ -664,16 +749,21 @@
       if (groups[j] !== null) filters.set(seen, span(...groups[j]));
       changed();
     };
-    const head = groups.map((group) => h("th", {}, group === null ? (seen ? `all ${seen.text(0)}` : "all") : seen.range(...group)));
-    return h("section", { class: "panel" }, title, h("p", { class: "note" }, "Numbers of selected blocks. A click selects them."),
-      h("div", { class: "scroll" }, h("table", { class: "heat", id: "kinds" }, h("thead", {}, h("tr", {}, h("th"), head, h("th", {}, "all"))),
+    const head = groups.map((group) => h("th", {}, group === null ? (seen ? `all ${seen.text(0)}` : "all")
+      : seen.range(...group)));
+    return h("section", { class: "panel" }, title, h("p", { class: "note" },
+      "Numbers of selected blocks. A click selects them."),
+      h("div", { class: "scroll" }, h("table", { class: "heat", id: "kinds" }, h("thead", {}, h("tr", {}, h("th"), head,
+        h("th", {}, "all"))),
         h("tbody", {}, kinds.map((name, i) => h("tr", {}, h("th", {}, name), [...counts[i]].map((value, j) =>
-          h("td", {}, h("button", { style: { background: shade((0.6 * value) / most) || "" }, onclick: () => choose(i, j) }, number(value)))),
+          h("td", {}, h("button", { style: { background: shade((0.6 * value) / most) || "" }, onclick: () => choose(i,
+            j) }, number(value)))),
           h("td", { class: "number" }, number(counts[i].reduce((a, b) => a + b, 0)))))))));
   }
 
   function coverageView() {
-    return [sideButton(), filterRow(), kindsPanel(), h("div", { class: "columns" }, tablePanel(), spherePanel(), picturePanel())];
+    return [sideButton(), filterRow(), kindsPanel(), h("div", { class: "columns" }, tablePanel(), spherePanel(),
+      picturePanel())];
   }
 
   /* ---- Errors */
@@ -682,11 +772,13 @@
   function measures() {
     const list = [];
     if (result && result.kind === "word") {
-      list.push({ name: "share of right poses", of: "block", share: true, value: (row) => (result.value(row) === "not evaluated" ? null : Number(result.value(row) === "right")) });
+      list.push({ name: "share of right poses", of: "block", share: true,
+        value: (row) => (result.value(row) === "not evaluated" ? null : Number(result.value(row) === "right")) });
     }
     for (const key of ["adds_cm", "translation_cm", "rotation_deg", "mspd_px", "xy_cm", "xy_error_cm"]) {
       const column = find(`prediction.${key}`, key === "xy_error_cm" ? "picture" : "block");
-      if (column && column.kind === "number") list.push({ name: `median ${key.replaceAll("_", " ")}`, of: column.of, share: false, value: (row) => column.value(row) });
+      if (column && column.kind === "number") list.push({ name: `median ${key.replaceAll("_", " ")}`, of: column.of,
+        share: false, value: (row) => column.value(row) });
     }
     return list;
   }
@@ -718,7 +810,8 @@
     return groups;
   }
 
-  /** The groups of a factor with their errors, and the share of the errors' variance between them: epsilon squared (Kelley 1935). */
+  /** The groups of a factor with their errors, and the share of the errors' variance between them: epsilon squared
+      (Kelley 1935). */
   function effect(column, measure, rows) {
     const row = (k) => (column.of === measure.of ? k : owner[k]);
     const groups = quantiles(column, rows.map(row));
@@ -731,11 +824,13 @@
       if (bin >= 0 && of[bin] >= 0) values[of[bin]].push(measure.value(k));
     }
     const all = values.flat(), mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
-    const squares = (list) => { const middle = mean(list); return list.reduce((sum, one) => sum + (one - middle) ** 2, 0); };
+    const squares = (list) => { const middle = mean(list); return list.reduce((sum, one) => sum + (one - middle) ** 2,
+      0); };
     const filled = values.filter((list) => list.length), freedom = all.length - filled.length, whole = squares(all);
     const within = filled.reduce((sum, list) => sum + squares(list), 0);
     const explained = whole > 0 && freedom > 0 ? Math.max(0, 1 - within / freedom / (whole / (all.length - 1))) : 0;
-    const lines = groups.map((group, g) => ({ group, count: values[g].length, amount: values[g].length ? (measure.share ? mean(values[g]) : median(values[g])) : null }));
+    const lines = groups.map((group, g) => ({ group, count: values[g].length, amount: values[g].length ? (measure.share
+      ? mean(values[g]) : median(values[g])) : null }));
     return { column, explained, lines: lines.filter((line) => line.count) };
   }
 
@@ -744,37 +839,55 @@
     const evaluation = data.evaluation;
     const stats = Object.entries(evaluation.numbers).map(([name, value]) => {
       const share = ["right", "adds_auc", "within_5_cm_5_deg", "average_precision"].includes(name);
-      const [words, unit] = { adds_auc: ["ADD-S area to 10 cm", ""], right: ["right (ADD-S < 10%)", ""], within_5_cm_5_deg: ["within 5 cm and 5\u00b0", ""], translation_cm_median: ["translation, median", " cm"],
-        rotation_deg_median: ["rotation, median", "\u00b0"], mspd_px_median: ["MSPD, median", " px"], xy_error_cm_mean: ["XY error, mean", " cm"], not_found: ["missed", ""] }[name] || [name.replaceAll("_", " "), ""];
+      const [words, unit] = { adds_auc: ["ADD-S area to 10 cm", ""], right: ["right (ADD-S < 10%)", ""],
+        within_5_cm_5_deg: ["within 5 cm and 5\u00b0", ""], translation_cm_median: ["translation, median", " cm"],
+        rotation_deg_median: ["rotation, median", "\u00b0"], mspd_px_median: ["MSPD, median", " px"],
+          xy_error_cm_mean: ["XY error, mean", " cm"], not_found: ["missed", ""] }[name] || [name.replaceAll("_", " "),
+          ""];
       return h("div", { class: "stat" }, h("b", {}, share ? percent(value) : number(value) + unit), h("span", {}, words));
     });
     const head = [sideButton(), filterRow(),
-      h("p", { class: "notice" }, `Evaluation ${evaluation.path} of the checkpoint ${evaluation.checkpoint}. The numbers in boxes are those of all blocks, as evaluated; the rest follows the filters.`),
+      h("p", { class: "notice" },
+        `Evaluation ${evaluation.path} of the checkpoint ${evaluation.checkpoint}. The numbers in boxes are those of all ` +
+        "blocks, as evaluated; the rest follows the filters."),
       h("div", { class: "stats" }, stats)];
     if (!list.length) return [...head, h("p", { class: "empty" }, "All evaluated blocks have the same result")];
     const measure = list[Math.min(state.measure, list.length - 1)];
     const mask = measure.of === "block" ? selected.blocks : selected.samples, rows = [];
     for (let k = 0; k < mask.length; k++) if (mask[k] && measure.value(k) !== null) rows.push(k);
-    const effects = varying.filter((column) => !column.key.startsWith("prediction.") && !(measure.of === "picture" && column.of === "block"))
+    const compared = varying.filter((column) =>
+      !column.key.startsWith("prediction.") && (measure.of === "block" || column.of === "picture"));
+    const effects = compared
       .map((column) => effect(column, measure, rows)).filter(Boolean).sort((a, b) => b.explained - a.explained);
-    const select = h("select", { id: "measure", onchange: () => { state.measure = Number(select.value); update(); } }, list.map((one, k) => h("option", { value: k, selected: one === measure }, one.name)));
+    const select = h("select", { id: "measure", onchange: () => { state.measure = Number(select.value); update(); } },
+      list.map((one, k) => h("option", { value: k, selected: one === measure }, one.name)));
     return [...head,
       h("section", { class: "panel" }, h("h2", {}, "Error by factor"),
-        h("p", { class: "note" }, "The factors that explain most of the error's variance come first; \"explains\" is epsilon squared. Groups hold about equally many blocks. Lines are 95% intervals. A click selects a group." + (rows.length < 1000 ? " With so few blocks, chance alone explains some of it." : "")),
-        h("div", { class: "toolbar" }, h("label", {}, "Measure", select), h("span", { class: "muted" }, plural(rows.length, measure.of === "block" ? "block" : "picture"))),
-        effects.length ? h("div", { class: "effect", id: "effects" }, effects.slice(0, state.effects).map((one) => effectOf(one, measure))) : h("p", { class: "empty" }, "Too few blocks to compare"),
-        effects.length > state.effects ? h("div", { class: "pager" }, h("button", { class: "button", onclick: () => { state.effects += 24; update(); } }, `${effects.length - state.effects} more factors`)) : null),
+        h("p", { class: "note" },
+          "The factors that explain most of the error's variance come first; what each explains is epsilon squared. " +
+          "Groups hold about equally many blocks. Lines are 95% intervals. A click selects a group." +
+          (rows.length < 1000 ? " With so few blocks, chance alone explains some of it." : "")),
+        h("div", { class: "toolbar" }, h("label", {}, "Measure", select), h("span", { class: "muted" },
+          plural(rows.length, measure.of === "block" ? "block" : "picture"))),
+        effects.length ? h("div", { class: "effect", id: "effects" }, effects.slice(0,
+          state.effects).map((one) => effectOf(one, measure))) : h("p", { class: "empty" }, "Too few blocks to compare"),
+        effects.length > state.effects ? h("div", { class: "pager" }, h("button", { class: "button",
+          onclick: () => { state.effects += 24; update(); } }, `${effects.length - state.effects} more factors`)) : null),
       worstPanel()];
   }
 
   function effectOf({ column, explained, lines }, measure) {
     const most = measure.share ? 1 : Math.max(...lines.map((line) => line.amount)) || 1;
-    return h("div", {}, h("div", { class: "effect-head" }, h("h3", {}, column.label), h("span", { class: "muted number" }, `explains ${percent(explained)}`)),
+    return h("div", {}, h("div", { class: "effect-head" }, h("h3", {}, column.label),
+      h("span", { class: "muted number" }, `explains ${percent(explained)}`)),
       lines.map(({ group, count: members, amount }) => {
         const ends = measure.share ? wilson(amount, members) : null;
-        return h("button", { class: "effect-row", title: `${column.label} ${column.range(...group)}: ${plural(members, measure.of)}`, onclick: () => setFilter(column, span(...group)) },
+        return h("button", { class: "effect-row",
+          title: `${column.label} ${column.range(...group)}: ${plural(members, measure.of)}`,
+          onclick: () => setFilter(column, span(...group)) },
           h("span", { class: "label" }, column.range(...group)),
-          h("span", { class: "track" }, h("i", { style: { width: `${(100 * amount) / most}%` } }), ends ? h("u", { style: { left: `${100 * ends[0]}%`, width: `${100 * (ends[1] - ends[0])}%` } }) : null),
+          h("span", { class: "track" }, h("i", { style: { width: `${(100 * amount) / most}%` } }), ends
+            ? h("u", { style: { left: `${100 * ends[0]}%`, width: `${100 * (ends[1] - ends[0])}%` } }) : null),
           h("span", { class: "amount" }, measure.share ? percent(amount) : number(amount)));
       }));
   }
@@ -787,16 +900,21 @@
         const what = result.value(row);
         if (!selected.blocks[row] || what === "not evaluated") continue;
         const error = adds ? adds.value(row) : null, fraction = seen ? seen.value(row) : 1;
-        list.push({ sample: owner[row], block: row - first[owner[row]], rank: error === null ? 1e6 * (1 + fraction) : error, text: error === null ? `missed, ${percent(fraction)} visible` : `${number(error)} cm, ${what}` });
+        list.push({ sample: owner[row], block: row - first[owner[row]], rank: error === null ? 1e6 * (1 + fraction)
+          : error, text: error === null ? `missed, ${percent(fraction)} visible` : `${number(error)} cm, ${what}` });
       }
     } else if (xy) {
-      for (let k = 0; k < count; k++) if (selected.samples[k] && xy.value(k) !== null) list.push({ sample: k, rank: xy.value(k), text: `${xy.text(k)} cm` });
+      for (let k = 0; k < count; k++) if (selected.samples[k] && xy.value(k) !== null) list.push({ sample: k,
+        rank: xy.value(k), text: `${xy.text(k)} cm` });
     }
     const worst = list.sort((a, b) => b.rank - a.rank).slice(0, 24), order = [...new Set(worst.map((one) => one.sample))];
     return h("section", { class: "panel" }, h("h2", {}, "Worst cases"),
-      h("p", { class: "note" }, result ? "Blocks that were missed, the most visible first, then those with the greatest ADD-S. Only the label of the block in question is drawn." : "Pictures with the greatest error."),
+      h("p", { class: "note" }, result
+        ? "Blocks that were missed, the most visible first, then those with the greatest ADD-S. Only the label of the " +
+          "block in question is drawn." : "Pictures with the greatest error."),
       h("div", { class: "toolbar" }, labelPills()),
-      worst.length ? h("div", { class: "cards", id: "worst" }, worst.map((one) => card(one.sample, order, one.text, one.block))) : h("p", { class: "empty" }, "No evaluated block is selected"));
+      worst.length ? h("div", { class: "cards", id: "worst" }, worst.map((one) => card(one.sample, order, one.text,
+        one.block))) : h("p", { class: "empty" }, "No evaluated block is selected"));
   }
 
   /* ---- Findings */
@@ -806,53 +924,85 @@
   function findingsView() {
     if (!data.findings) return [h("p", { class: "notice" }, "The dataset was not checked (check=false).")];
     const { errors, warnings, kinds } = data.findings;
-    if (!kinds.length) return [h("p", { class: "empty" }, h("span", { class: "badge good" }, "0"), " python -m simgen check finds nothing wrong.")];
+    if (!kinds.length) return [h("p", { class: "empty" }, h("span", { class: "badge good" }, "0"),
+      " python -m simgen check finds nothing wrong.")];
     const rows = findingRows.filter((row) => state.kind === null || row.name === state.kind);
     const pages = Math.max(1, Math.ceil(rows.length / ROWS));
     state.rows = Math.min(state.rows, pages - 1);
     const order = [...new Set(rows.map((row) => row.sample).filter((one) => one !== null))];
     return [
-      h("section", { class: "panel" }, h("h2", {}, `${plural(errors, "error")}, ${plural(warnings, "warning")}`), h("p", { class: "note" }, "What python -m simgen check found. A click on a kind lists only its findings."),
-        h("div", { class: "scroll" }, h("table", { id: "kinds-of-findings" }, h("thead", {}, h("tr", {}, ["Finding", "Severity", "Number", "What to do"].map((name, k) => h("th", { class: k === 2 ? "number" : "" }, name)))),
-          h("tbody", {}, kinds.map((one) => h("tr", {}, h("td", {}, h("button", { class: "pill", "aria-pressed": String(state.kind === one.name), onclick: () => { state.kind = state.kind === one.name ? null : one.name; state.rows = 0; update(); } }, one.name)),
-            h("td", {}, h("span", { class: `severity ${one.severity}` }, one.severity)), h("td", { class: "number" }, number(one.count)), h("td", { class: "break" }, one.remedy))))))),
+      h("section", { class: "panel" }, h("h2", {}, `${plural(errors, "error")}, ${plural(warnings, "warning")}`),
+        h("p", { class: "note" }, "What python -m simgen check found. A click on a kind lists only its findings."),
+        h("div", { class: "scroll" }, h("table", { id: "kinds-of-findings" }, h("thead", {},
+          h("tr", {}, ["Finding", "Severity", "Number", "What to do"].map((name, k) => h("th", { class: k === 2
+          ? "number" : "" }, name)))),
+          h("tbody", {}, kinds.map((one) => h("tr", {},
+            h("td", {}, h("button", { class: "pill", "aria-pressed": String(state.kind === one.name),
+            onclick: () => { state.kind = state.kind === one.name ? null : one.name; state.rows = 0; update(); } },
+            one.name)),
+            h("td", {}, h("span", { class: `severity ${one.severity}` }, one.severity)), h("td", { class: "number" },
+              number(one.count)), h("td", { class: "break" }, one.remedy))))))),
       h("section", { class: "panel" }, h("h2", {}, state.kind === null ? "All findings" : state.kind),
-        errors + warnings > findingRows.length ? h("p", { class: "note" }, `The first ${findingRows.length.toLocaleString("en-US")} are listed; check out=findings.json writes all.`) : null,
-        h("div", { class: "scroll" }, h("table", { id: "findings" }, h("thead", {}, h("tr", {}, ["Finding", "Where", "What"].map((name) => h("th", {}, name)))),
-          h("tbody", {}, rows.slice(ROWS * state.rows, ROWS * (state.rows + 1)).map((row) => h("tr", {}, h("td", {}, h("span", { class: `severity ${row.severity}` }, row.name)),
-            h("td", { class: "break" }, row.sample === null ? row.where : h("button", { class: "link", onclick: () => showSample(row.sample, order) }, row.where)), h("td", { class: "break" }, row.what)))))),
+        errors + warnings > findingRows.length ? h("p", { class: "note" },
+          `The first ${findingRows.length.toLocaleString("en-US")} are listed; check out=findings.json writes all.`)
+          : null,
+        h("div", { class: "scroll" }, h("table", { id: "findings" }, h("thead", {}, h("tr", {}, ["Finding", "Where",
+          "What"].map((name) => h("th", {}, name)))),
+          h("tbody", {}, rows.slice(ROWS * state.rows, ROWS * (state.rows + 1)).map((row) => h("tr", {},
+            h("td", {}, h("span", { class: `severity ${row.severity}` }, row.name)),
+            h("td", { class: "break" }, row.sample === null ? row.where : h("button", { class: "link",
+              onclick: () => showSample(row.sample, order) }, row.where)), h("td", { class: "break" }, row.what)))))),
         pager(state.rows, pages, (page) => { state.rows = page; update(); }))];
   }
 
   /* ---- Provenance */
 
   function tree(name, value) {
-    if (value === null || typeof value !== "object") return h("div", { class: "leaf" }, h("span", {}, `${name}: `), JSON.stringify(value));
+    if (value === null || typeof value !== "object") return h("div", { class: "leaf" }, h("span", {}, `${name}: `),
+      JSON.stringify(value));
     const flat = JSON.stringify(value);
     if (Array.isArray(value) && flat.length < 120) return h("div", { class: "leaf" }, h("span", {}, `${name}: `), flat);
     const body = h("div");
-    return h("details", { ontoggle: () => { if (!body.childElementCount) body.append(...Object.entries(value).map(([key, one]) => tree(key, one))); } },
+    return h("details", { ontoggle: () => { if (!body.childElementCount) body.append(...Object.entries(value).map(([key,
+      one]) => tree(key, one))); } },
       h("summary", {}, name, h("span", { class: "muted" }, ` ${Object.keys(value).length}`)), body);
   }
 
   function provenanceView() {
     const { command, manifest, recipe, files, written } = data.provenance;
     const versions = recipe.versions || {};
-    const pairs = [["Folder", data.dataset.path], ["Samples", number(count)], ["Labeled blocks", number(total)], ["Left out", Object.entries(data.leftOut).map(([what, many]) => `${many} ${what}`).join("; ")],
-      ["Seed", recipe.seed], ["Data version", recipe.data_version], ["Scene", recipe.scene], ["Renderer", recipe.renderer], ["Physics", recipe.physics], ["Picture", recipe.width ? `${recipe.width} x ${recipe.height} px` : ""],
-      ["Files in the manifest", files === null ? "no manifest" : number(files)], ["Rendered with", Object.entries(versions).map(([name, one]) => `${name} ${one}`).join(", ")], ["This page by", `simgen ${written.simgen}, python ${written.python}`]];
+    const pairs = [["Folder", data.dataset.path], ["Samples", number(count)], ["Labeled blocks", number(total)],
+      ["Left out", Object.entries(data.leftOut).map(([what, many]) => `${many} ${what}`).join("; ")],
+      ["Seed", recipe.seed], ["Data version", recipe.data_version], ["Scene", recipe.scene],
+        ["Renderer", recipe.renderer], ["Physics", recipe.physics], ["Picture", recipe.width
+        ? `${recipe.width} x ${recipe.height} px` : ""],
+      ["Files in the manifest", files === null ? "no manifest" : number(files)], ["Rendered with",
+        Object.entries(versions).map(([name, one]) => `${name} ${one}`).join(", ")], ["This page by",
+        `simgen ${written.simgen}, python ${written.python}`]];
     return [
       h("section", { class: "panel" }, h("h2", {}, "Make the dataset again"),
-        command ? [h("p", { class: "note" }, "Gives the same bytes with the same data version of simgen, on the same kind of processor, with any number of workers."), copyable(command)]
-          : h("p", { class: "note" }, files === null ? "The dataset has no manifest of simgen's, so how it was made is unknown." : "Its manifest does not describe a command that this version of simgen knows.")),
-      h("section", { class: "panel" }, h("h2", {}, "About"), h("table", {}, h("tbody", {}, pairs.filter(([, value]) => value !== undefined && value !== "").map(([name, value]) =>
+        command && recipe.data_version !== written.data_version
+          ? h("p", { class: "notice error" },
+            `The dataset has data version ${recipe.data_version}, and this simgen writes ${written.data_version}: ` +
+            "the command gives other bytes. Use the version of simgen that rendered it.") : null,
+        command ? [h("p", { class: "note" },
+          "Gives the same bytes with the same data version of simgen, on the same kind of processor, with any number of " +
+            "workers."), copyable(command)]
+          : h("p", { class: "note" }, files === null
+            ? "The dataset has no manifest of simgen's, so how it was made is unknown."
+            : "Its manifest does not describe a command that this version of simgen knows.")),
+      h("section", { class: "panel" }, h("h2", {}, "About"), h("table", {}, h("tbody", {},
+        pairs.filter(([, value]) => value !== undefined && value !== "").map(([name, value]) =>
         h("tr", {}, h("th", {}, name), h("td", { class: "break" }, String(value))))))),
-      Object.keys(manifest).length ? h("section", { class: "panel" }, h("h2", {}, "Manifest"), h("div", { class: "tree" }, Object.entries({ ...manifest, recipe }).map(([name, value]) => tree(name, value)))) : null];
+      Object.keys(manifest).length ? h("section", { class: "panel" }, h("h2", {}, "Manifest"),
+        h("div", { class: "tree" }, Object.entries({ ...manifest, recipe }).map(([name, value]) => tree(name, value))))
+        : null];
   }
 
   /* ---- Start */
 
-  const TABS = [["samples", "Samples", samplesView], ["coverage", "Coverage", coverageView], ["errors", "Errors", errorsView], ["findings", "Findings", findingsView], ["provenance", "Provenance", provenanceView]]
+  const TABS = [["samples", "Samples", samplesView], ["coverage", "Coverage", coverageView], ["errors", "Errors",
+    errorsView], ["findings", "Findings", findingsView], ["provenance", "Provenance", provenanceView]]
     .filter(([name]) => name !== "errors" || (data.evaluation && (result || xy)));
   const main = h("main", { class: "main" });
   const frame = h("div", { class: "frame" }, side, main);
@@ -869,8 +1019,10 @@
     const [, , view] = TABS.find(([name]) => name === state.tab);
     const notices = data.errors.map((text) => h("p", { class: "notice error" }, text));
     frame.classList.toggle("wide", ["findings", "provenance"].includes(state.tab));
-    tabs.replaceChildren(...TABS.map(([name, text]) => h("button", { role: "tab", "data-tab": name, "aria-selected": String(name === state.tab),
-      onclick: () => { state.tab = name; update(); window.scrollTo(0, 0); } }, text, name === "findings" ? badge() : null)));
+    tabs.replaceChildren(...TABS.map(([name, text]) => h("button", { role: "tab", "data-tab": name,
+      "aria-selected": String(name === state.tab),
+      onclick: () => { state.tab = name; update(); window.scrollTo(0, 0); } }, text, name === "findings" ? badge()
+        : null)));
     main.replaceChildren(...notices, ...view().filter(Boolean));
     applyLabels();
     updateSide();
@@ -883,7 +1035,8 @@
       for (const button of group.children) button.setAttribute("aria-pressed", String(button.dataset.set === name));
       try { localStorage.setItem("simgen-report-theme", name); } catch { /* a browser may forbid it for files */ }
     };
-    const group = h("span", { class: "segmented", role: "group", "aria-label": "Colors" }, ["auto", "light", "dark"].map((name) =>
+    const group = h("span", { class: "segmented", role: "group", "aria-label": "Colors" }, ["auto", "light",
+      "dark"].map((name) =>
       h("button", { "data-set": name, onclick: () => set(name) }, name[0].toUpperCase() + name.slice(1))));
     let kept = null;
     try { kept = localStorage.getItem("simgen-report-theme"); } catch { /* likewise */ }
@@ -892,12 +1045,17 @@
   }
 
   const recipe = data.provenance.recipe;
-  const fact = (name, value) => (value === undefined || value === null ? null : h("span", {}, h("b", {}, value), ` ${name}`));
+  const fact = (name, value) => (value === undefined || value === null ? null : h("span", {}, h("b", {}, value),
+    ` ${name}`));
   document.getElementById("app").append(
-    h("header", { class: "header" }, h("div", {}, h("h1", {}, data.dataset.name), h("div", { class: "path mono" }, data.dataset.path)),
-      h("div", { class: "facts" }, fact(count === 1 ? "sample" : "samples", number(count)), fact(total === 1 ? "block" : "blocks", number(total)),
-        recipe.width ? fact("px", `${recipe.width} x ${recipe.height}`) : null, recipe.seed === undefined ? null : h("span", {}, "seed ", h("b", {}, String(recipe.seed))),
-        recipe.data_version === undefined ? null : h("span", {}, "data version ", h("b", {}, String(recipe.data_version)))),
+    h("header", { class: "header" }, h("div", {}, h("h1", {}, data.dataset.name), h("div", { class: "path mono" },
+      data.dataset.path)),
+      h("div", { class: "facts" }, fact(count === 1 ? "sample" : "samples", number(count)), fact(total === 1 ? "block"
+        : "blocks", number(total)),
+        recipe.width ? fact("px", `${recipe.width} x ${recipe.height}`) : null, recipe.seed === undefined ? null
+          : h("span", {}, "seed ", h("b", {}, String(recipe.seed))),
+        recipe.data_version === undefined ? null : h("span", {}, "data version ",
+          h("b", {}, String(recipe.data_version)))),
       theme()),
     tabs, frame, dialog);
   document.documentElement.style.setProperty("--card", window.innerWidth <= 480 ? "150px" : "220px");
