@@ -705,7 +705,7 @@
     return h("section", { class: "panel" }, title,
       h("p", { class: "note" },
         "Where the camera is as seen from the block, in the block's own axes. The map keeps areas: uniform directions " +
-        `have one color. The selected blocks are seen from ${percent(used)} of the sphere. Filter by kind first: each kind has ` +
+        `have one color. The selected blocks are seen from ${percent(used)} of the sphere. Filter by kind first: each has ` +
         "its own axes."),
       chart, legend("never", "most often"));
   }

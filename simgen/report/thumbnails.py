@@ -38,28 +38,37 @@ def make_thumbnails(samples: Sequence[Sample], first: Collection[int], budget: i
     chosen = set(first)
     order = sorted(range(len(samples)), key=lambda k: (k not in chosen, _hash(seed, samples[k].name)))
     tried = sorted(order[-_TRIED:])
-    side = _SIDES[-1]
-    for side in _SIDES:
-        sizes = [_length(_entry(samples[k], side)) for k in tried]
-        if sum(sizes) * len(samples) <= 0.9 * budget * len(tried):
-            break
-    entries: dict[int, dict[str, Any]] = {}
-    with Progress("made", len(samples), "thumbnails", ending=False) as progress:
-        for k in order:
-            entry = _entry(samples[k], side)
-            budget -= _length(entry)
-            if budget < 0:
-                break
-            entries[k] = entry
+    sizes = np.array([[_length(entry) for entry in _entries(samples[k], _SIDES)] for k in tried]).reshape(
+        -1, len(_SIDES)
+    )
+    means = sizes.mean(axis=0) if tried else np.zeros(len(_SIDES))
+    column = next((k for k, mean in enumerate(means) if mean * len(samples) <= 0.9 * budget), len(_SIDES) - 1)
+    # Somewhat more than will fit, in the order of the files: each scene's files are read once.
+    number = min(len(samples), int(1.1 * max(budget, 0) / max(means[column], 1)) + 1)
+    made: dict[int, dict[str, Any]] = {}
+    with Progress("made", number, "thumbnails", ending=False) as progress:
+        for k in sorted(order[:number]):
+            (made[k],) = _entries(samples[k], _SIDES[column : column + 1])
             progress.update()
-    return Thumbnails(entries, side)
+    entries: dict[int, dict[str, Any]] = {}
+    for k in order[:number]:
+        budget -= _length(made[k])
+        if budget < 0:
+            break
+        entries[k] = made[k]
+    return Thumbnails(entries, _SIDES[column])
 
 
-def _entry(sample: Sample, side: int) -> dict[str, Any]:
+def _entries(sample: Sample, sides: Sequence[int]) -> list[dict[str, Any]]:
+    """The entry of a sample for each of `sides` px."""
     try:
         image = read_rgb(sample.picture.path)
     except SimgenError as error:
-        return {"error": " ".join(str(error).split())}
+        return [{"error": " ".join(str(error).split())}] * len(sides)
+    return [_entry(sample, image, side) for side in sides]
+
+
+def _entry(sample: Sample, image: NDArray[np.uint8], side: int) -> dict[str, Any]:
     height, width = image.shape[:2]
     scale = max(1.0, max(height, width) / side)
     entry: dict[str, Any] = {"image": _data_url(image, scale), "size": [width, height], "blocks": []}
