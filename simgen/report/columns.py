@@ -55,7 +55,7 @@ def pack(key: str, values: Sequence[Value | None]) -> Column | None:
 def edges_of(column: Column) -> NDArray[np.float64]:
     """(bins + 1,) the edges of the bins of a packed column of numbers."""
     whole = [(column["first"] + k) * column["over"] / column["under"] for k in range(column["bins"] + 1)]
-    return np.array(whole) + column["shift"]
+    return np.array(whole, dtype=np.float64) + float(column["shift"])
 
 
 def _words(values: Sequence[str | None]) -> Column:
