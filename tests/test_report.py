@@ -308,6 +308,16 @@ def test_an_evaluation_is_of_the_dataset(tmp_path: Path) -> None:
             "missed" if row["adds_m"] is None else "right" if row["adds_m"] < 0.1 * diameter else "wrong"
             for row in rows
         ]
+    (tmp_path / "positions").mkdir()  # of a model that predicts one position for each picture
+    per_picture = [{"scene_id": 0, "image_id": k, "xy_error_cm": 0.5 + k} for k in range(5)]
+    (tmp_path / "positions" / "metrics.json").write_text(json.dumps({"dataset": str(root), "per_picture": per_picture}))
+    assert report(ReportConfig(str(root), str(out), check=False, predictions=str(tmp_path / "positions"))) == 0
+    (error,) = (one for one in data_in(out)["columns"] if one["key"] == "prediction.xy_error_cm")
+    codes = np.frombuffer(base64.b64decode(error["codes"]), f"<u{error['bytes']}")
+    bins = np.searchsorted(edges_of(error), [0.5 + k for k in range(5)], side="right") - 1
+    assert (codes[:5] // error["levels"]).tolist() == bins.tolist() and codes[5] == 2 ** (8 * error["bytes"]) - 1
+    with pytest.raises(ConfigError, match="holds the evaluations"):
+        report(ReportConfig(str(tmp_path / "run" / ".."), str(out)))
     with pytest.raises(ConfigError, match="is no evaluation"):
         report(ReportConfig(str(root), str(out), predictions=str(root)))
     other = write_dataset(tmp_path / "other", 6, seed=3)

@@ -402,13 +402,16 @@
   }
 
   const findings = find("check.findings", "picture");
+  // The folder that all samples are in is left out of their captions.
+  const folder = (data.samples[0] || "").replace(/[^/]*$/, "");
+  const prefix = data.samples.every((name) => name.startsWith(folder)) ? folder.length : 0;
 
   function card(sample, order, value, only) {
     const faults = findings ? findings.value(sample) : 0;
     return h("button", { class: "card", "data-sample": sample, title: data.samples[sample],
       onclick: () => showSample(sample, order) },
       shot(sample, only),
-      h("span", { class: "caption" }, h("span", { class: "id" }, data.samples[sample]),
+      h("span", { class: "caption" }, h("span", { class: "id" }, data.samples[sample].slice(prefix)),
         faults ? h("span", { class: "badge error", title: plural(faults, "finding") }, `! ${faults}`) : null,
         value ? h("span", { class: "value", title: value }, value) : null));
   }
@@ -970,15 +973,24 @@
 
   function provenanceView() {
     const { command, manifest, recipe, files, written } = data.provenance;
-    const versions = recipe.versions || {};
-    const pairs = [["Folder", data.dataset.path], ["Samples", number(count)], ["Labeled blocks", number(total)],
+    const listed = (values) => Object.entries(values).map(([name, one]) => `${name} ${one}`).join(", ");
+    const pairs = [
+      ["Folder", data.dataset.path],
+      ["Samples", number(count)],
+      ["Labeled blocks", number(total)],
       ["Left out", Object.entries(data.leftOut).map(([what, many]) => `${many} ${what}`).join("; ")],
-      ["Seed", recipe.seed], ["Data version", recipe.data_version], ["Scene", recipe.scene],
-        ["Renderer", recipe.renderer], ["Physics", recipe.physics], ["Picture", recipe.width
-        ? `${recipe.width} x ${recipe.height} px` : ""],
-      ["Files in the manifest", files === null ? "no manifest" : number(files)], ["Rendered with",
-        Object.entries(versions).map(([name, one]) => `${name} ${one}`).join(", ")], ["This page by",
-        `simgen ${written.simgen}, python ${written.python}`]];
+      ["Seed", recipe.seed],
+      ["Data version", recipe.data_version],
+      ["Scene", recipe.scene],
+      ["Renderer", recipe.renderer],
+      ["Physics", recipe.physics],
+      ["Picture", recipe.width ? `${recipe.width} x ${recipe.height} px` : ""],
+      ["Files in the manifest", files === null ? "no manifest" : number(files)],
+      ["Rendered with", listed(recipe.versions || {})],
+      ["Evaluation", data.evaluation ? data.evaluation.path : ""],
+      ["Checkpoint", data.evaluation ? `${data.evaluation.checkpoint}, SHA-256 ${data.evaluation.sha256}` : ""],
+      ["This page by", listed({ simgen: written.simgen, python: written.python })],
+    ];
     return [
       h("section", { class: "panel" }, h("h2", {}, "Make the dataset again"),
         command && recipe.data_version !== written.data_version
