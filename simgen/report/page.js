@@ -502,20 +502,20 @@
     const pages = Math.max(1, Math.ceil(numbers.length / PAGE));
     state.page = Math.min(state.page, pages - 1);
     const made = Object.keys(data.thumbnails).length;
+    const flip = () => { state.pictured = !state.pictured; changed(); };
     const some = made < count
       ? h("p", { class: "notice", id: "some" },
         `Thumbnails and labels of ${made.toLocaleString("en-US")} of ${plural(count, "sample")}, to keep the file small: ` +
-          "those with the greatest errors, those with findings, and others at random. Factors are those of all samples.")
+          "those with the greatest errors, those with findings, and others at random. Factors are those of all samples. ",
+        h("button", { class: "link", onclick: flip }, state.pictured ? "Show all" : "Show only those"))
       : null;
-    const pictured = made < count ? h("button", { class: "pill", "aria-pressed": String(state.pictured),
-      onclick: () => { state.pictured = !state.pictured; changed(); } }, "With thumbnail") : null;
     const visible = numbers.slice(PAGE * state.page, PAGE * (state.page + 1));
     const value = (k) => {
       const row = state.sort && rowOf(state.sort, k);
       return state.sort ? (row === null ? "none" : state.sort.text(row)) : "";
     };
     return [some,
-      h("div", { class: "toolbar" }, sideButton(), labelPills(), sortField(), pictured, h("span", { class: "spread" }),
+      h("div", { class: "toolbar" }, sideButton(), labelPills(), sortField(), h("span", { class: "spread" }),
         sizes()),
       filterRow(),
       visible.length ? h("div", { class: "cards", id: "cards" }, visible.map((k) => card(k, numbers, value(k))))
