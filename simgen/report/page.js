@@ -998,7 +998,7 @@
             `The dataset has data version ${recipe.data_version}, and this simgen writes ${written.data_version}: ` +
             "the command gives other bytes. Use the version of simgen that rendered it.") : null,
         command ? [h("p", { class: "note" },
-          "Gives the same bytes with the same data version of simgen, on the same kind of processor, with any number of " +
+          "Gives the same bytes with the same data version of simgen, on any x86-64 processor and with any number of " +
             "workers."), copyable(command)]
           : h("p", { class: "note" }, files === null
             ? "The dataset has no manifest of simgen's, so how it was made is unknown."
