@@ -7,6 +7,7 @@ from simgen.board.schema import BoardConfig, CameraConfig, CaptureConfig, SceneC
 from simgen.check.schema import CheckConfig
 from simgen.config import Command, main
 from simgen.formats.schema import ConvertConfig, LabelConfig
+from simgen.report.schema import ReportConfig
 from simgen.schema import Merge, Preview, Render
 
 
@@ -46,6 +47,12 @@ def _label(config: Any) -> None:
     label(config)
 
 
+def _report(config: Any) -> int:
+    from simgen.report.command import report
+
+    return report(config)
+
+
 def _board(config: Any) -> None:
     from simgen.board.commands import board
 
@@ -81,6 +88,7 @@ COMMANDS = {
     "merge": Command("make one dataset of parts that several machines rendered", Merge, _merge, ("out",), resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
+    "report": Command("write a page that shows a dataset, for a browser", ReportConfig, _report, words=("dataset",)),
     "convert": Command(
         "write a dataset in another format: COCO, YOLO, FoundationPose and others", ConvertConfig, _convert
     ),

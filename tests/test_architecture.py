@@ -43,6 +43,8 @@ ORDER = [
     "formats", "formats.schema", "formats.folder", "formats.pinhole", "formats.labels", "formats.mirror",
     "formats.meshes", "formats.coco", "formats.yolo", "formats.foundationpose", "formats.imagefolder", "formats.bop",
     "formats.shards", "formats.command", "formats.posed",
+    "report", "report.schema", "report.columns", "report.samples", "report.overlays", "report.thumbnails",
+    "report.predictions", "report.again", "report.page", "report.command",
     "board", "board.schema", "board.value", "board.files", "board.refine", "board.find", "board.layout", "board.pdf",
     "board.calibrate", "board.figures", "board.place", "board.commands", "board.cell", "board.capture", "__init__",
     "__main__",

@@ -14,7 +14,7 @@ import numpy as np
 from simgen.dataset.fields import ROTATION, entries, number, numbers, record, records
 from simgen.dataset.hashes import unchanged
 from simgen.dataset.layout import MODELS_INFO, mesh_path
-from simgen.errors import DatasetError
+from simgen.errors import ConfigError, DatasetError
 from simgen.geometry import Array, rigid
 from simgen.shapes.meshfile import read_mesh
 from simgen.shapes.solids import Solid, load_solid, make_solid
@@ -84,6 +84,16 @@ def models_of(content: Any, path: Path, names: Mapping[int, str] | None = None) 
     return {
         obj_id: _model(obj_id, record(info, f"{path}: model {obj_id}"), path, names) for obj_id, info in infos.items()
     }
+
+
+def names_of(value: Any, key: str) -> dict[int, str]:
+    """The setting `key`, names of objects by obj_id, as plain values; empty for null. Raises ConfigError."""
+    names = value or {}
+    if not isinstance(names, dict) or not all(str(number).isdecimal() and str(name) for number, name in names.items()):
+        raise ConfigError(
+            f"{key}: got {value!r}; expected the names of objects by obj_id, e.g. {key}={{1:cube,2:cone}}"
+        )
+    return {int(number): str(name) for number, name in names.items()}
 
 
 def mesh_box(path: Path) -> tuple[Array, Array]:

@@ -20,7 +20,8 @@ from simgen.formats.yolo import write_yolo, write_yolo_pose
 
 Format = Callable[[BopDataset, ConvertConfig], None]
 
-# All but shards, which may go to a URL. Each writes the one split that it is given below config.out, beside the splits that were written before.
+# All but shards, which may go to a URL. Each writes the one split that it is given below config.out, beside the splits that
+# were written before.
 FORMATS: Mapping[str, Format] = {
     "coco": write_coco,
     "yolo": write_yolo,

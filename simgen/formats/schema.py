@@ -12,7 +12,9 @@ _BOXES = "format=coco|yolo|yolo_pose|imagefolder"
 class ConvertConfig:
     dataset: str = key("folder of a dataset in BOP's format", MISSING)
     format: str = key("format to write", MISSING, choices=FORMATS)
-    out: str = key("folder to write, which must be new or empty; of format=shards also a URL such as s3://bucket/set", MISSING)
+    out: str = key(
+        "folder to write, which must be new or empty; of format=shards also a URL such as s3://bucket/set", MISSING
+    )
     split: str | None = key("the split to convert; null: all", None)
     val: float | None = key(
         "part of the pictures of the train split, its last ones, that becomes split val; null: 0.1 for a YOLO format if the "

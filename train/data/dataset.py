@@ -1,12 +1,11 @@
 """Opens the dataset that `data=` names, and states on stderr what of it is left out or looks wrong."""
 
 import sys
-from typing import Any
 
 import numpy as np
 
 from simgen.dataset.layout import CAMERAS
-from simgen.dataset.models import Model, solid_of
+from simgen.dataset.models import Model, names_of, solid_of
 from simgen.dataset.read import BopDataset, open_dataset
 from simgen.dataset.shards import Shards, is_shards, open_shards
 from simgen.errors import ConfigError, SimgenError
@@ -24,7 +23,9 @@ def open_source(data: DatasetConfig) -> BopDataset:
             f"data.root: {data.root} is a dataset in shards, which `python -m train model=keypoints` alone reads; expected "
             "the folder of a BOP dataset"
         )
-    dataset = open_dataset(data.root, data.split, names=_names(data.names), targets=data.targets, table=data.table)
+    dataset = open_dataset(
+        data.root, data.split, names=names_of(data.names, "data.names"), targets=data.targets, table=data.table
+    )
     if dataset.skipped:
         print(f"{dataset.root}: {dataset.skipped}", file=sys.stderr)
     advice = table_advice(dataset, data.table)
@@ -39,20 +40,10 @@ def open_shard_source(data: DatasetConfig) -> Shards:
         raise ConfigError(
             "data.targets: is for datasets in BOP's folders, and data.root is one in shards; leave it out"
         )
-    shards = open_shards(data.root, names=_names(data.names), table=data.table)
+    shards = open_shards(data.root, names=names_of(data.names, "data.names"), table=data.table)
     if data.split not in (None, shards.index.split):
         raise ConfigError(f"data.split: got '{data.split}'; {data.root} holds the split {shards.index.split} alone")
     return shards
-
-
-def _names(value: Any) -> dict[int, str]:
-    """data.names as plain values. Raises ConfigError."""
-    names = value or {}
-    if not isinstance(names, dict) or not all(str(key).isdecimal() and str(name) for key, name in names.items()):
-        raise ConfigError(
-            f"data.names: got {value!r}; expected the names of objects by obj_id, e.g. data.names={{1:cube,2:cone}}"
-        )
-    return {int(key): str(name) for key, name in names.items()}
 
 
 def table_advice(dataset: BopDataset, table: bool | None) -> str:
