@@ -6,6 +6,7 @@ from typing import Any
 from simgen.board.schema import BoardConfig, CameraConfig, CaptureConfig, SceneConfig, TableConfig
 from simgen.check.schema import CheckConfig
 from simgen.config import Command, main
+from simgen.explain.schema import ExplainConfig
 from simgen.schema import Preview, Render
 
 
@@ -25,6 +26,12 @@ def _check(config: Any) -> None:
     from simgen.check.command import check
 
     check(config)
+
+
+def _explain(config: Any) -> None:
+    from simgen.explain.command import explain
+
+    explain(config)
 
 
 def _board(config: Any) -> None:
@@ -61,6 +68,7 @@ COMMANDS = {
     "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
+    "explain": Command("explain a factor, with pictures along it", ExplainConfig, _explain, words=("factor",)),
     "board": Command("draw a board to print, and the outlines of blocks", BoardConfig, _board),
     "camera": Command("calibrate a camera from photographs of a board", CameraConfig, _camera),
     "table": Command("find the camera's pose over the table from one photograph", TableConfig, _table),

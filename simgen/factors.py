@@ -183,7 +183,7 @@ def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution])
         if is_dataclass(leaf):
             _collect(leaf, path, world, leaves)
         elif item.name not in ("slots", "images", "meshes", "file"):
-            leaves[path.removeprefix("randomize.").replace(".", "/")] = _leaf(leaf, path, world)
+            leaves[path.removeprefix("randomize.").replace(".", "/")] = leaf_of(leaf, path, world)
 
 
 def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -194,7 +194,8 @@ def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield f"{above}{key}"
 
 
-def _leaf(leaf: Any, path: str, world: World) -> Distribution:
+def leaf_of(leaf: Any, path: str, world: World) -> Distribution:
+    """The distribution of `leaf`, the value of the factor with the full key `path`. Raises ConfigError as `leaves_of` does."""
     if leaf in ("nominal", "varied"):
         keys = path.split(".")[1:]
         value: Any = world.nominal if leaf == "nominal" else world.varied

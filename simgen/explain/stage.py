@@ -1,0 +1,176 @@
+"""Scenes in which a factor is visible: what is changed in a scene where nothing varies, so that pictures along it differ.
+
+A light without shadow, a table without a pattern, or a camera that does not see the floor would hide a factor. Each entry of
+STAGES has settings for the factors that match a pattern; of one key, the last entry counts. Only keys that have the value of
+`randomize=none` are changed, so what the user has set stays.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from simgen.catalogue import World, load_world
+from simgen.explain.presets import flat_values, values_of_preset
+from simgen.schema import Randomize
+
+_MIXED = ["hsv", ["uniform", 0, 1], ["uniform", 0.5, 1], ["uniform", 0.4, 0.9]]
+_LOW = {"camera.elevation_deg": 12, "camera.distance": 1.2, "camera.aim": [0, 0, 0.1]}  # sees walls or background
+_PATTERNED = "*table.%s *floor.%s *wall.%s *background.%s *fixture.%s *material.%s"
+_MADE_FOR = "tabletop"  # the scene for which the settings of the camera were chosen
+_FIXTURES = "kuka_table"  # the bundled scene with boxes beside the table
+# One large block, or one large object, on the table's center.
+_CLOSE = {
+    "blocks.count": 1,
+    "blocks.model": "nominal",
+    "blocks.place": [0, 0],
+    "blocks.yaw_deg": 30,
+    "camera.distance": 0.3,
+    "camera.azimuth_deg": 0,
+    "camera.aim": [0, 0, 0.02],
+}
+_BESIDE = {**_CLOSE, "distractors.place": [0, 0], "distractors.count": 1, "distractors.yaw_deg": 30, "blocks.count": 0}
+_OBJECT = {
+    **_CLOSE,
+    "blocks.place": [0.3, -0.3],
+    "clutter.slots": 1,
+    "clutter.count": 1,
+    "clutter.kind": "mug",
+    "clutter.size": 0.16,
+    "clutter.where": "table",
+    "clutter.place": [0.5, 0.5, 0.5],
+    "clutter.yaw_deg": 60,
+    "clutter.tilt_deg": 0,
+    "camera.distance": 0.55,
+    "camera.aim": [0, 0, 0.06],
+}
+_SOME = {
+    "clutter.slots": 12,
+    "clutter.count": 10,
+    "clutter.kind": ["choice", "mug", "bottle", "tool", "book", "ball", "cable", "keyboard"],
+    "clutter.variant": ["integer", 0, 63],
+    "clutter.size": ["loguniform", 0.08, 0.25],
+    "clutter.place": ["uniform", [0, 0, 0], [1, 1, 1]],
+    "clutter.yaw_deg": ["uniform", 0, 360],
+    "clutter.material.color": _MIXED,
+}
+_SHINY = {"light.direction": [-1, 0.1, 0.9], "light.specular": 1.5}  # the highlight points to the camera
+_ROOM = {  # a room that glossy surfaces mirror
+    "walls": 0,
+    "background.texture": "collage",
+    "ambient.reflection": 1,
+}
+
+
+STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    (
+        "*",
+        {
+            "blocks.count": 5,
+            "blocks.model": "any",
+            "blocks.place": ["uniform", [-0.2, -0.2], [0.2, 0.2]],
+            "blocks.yaw_deg": ["uniform", 0, 360],
+            "blocks.material.color": _MIXED,
+            "camera.distance": 0.75,
+            "light.direction": [0.3, 0.6, 0.8],
+        },
+    ),
+    ("blocks.scale blocks.yaw_deg blocks.face", {"blocks.count": 3, "camera.distance": 0.6}),
+    ("gather settle", {"blocks.count": 6}),
+    ("gather", {"settle": 1}),
+    ("settle", {"gather": 0.9}),
+    ("distractors.*", {"distractors.count": 4, "distractors.place": ["uniform", [-0.2, -0.2], [0.2, 0.2]]}),
+    ("distractors.scale distractors.yaw_deg distractors.face", {"blocks.count": 0, "camera.distance": 0.6}),
+    ("distractors.*", {"distractors.model": "any"}),
+    ("blocks.material.*", _CLOSE),
+    ("distractors.material.*", _BESIDE),
+    ("clutter.*", _SOME),
+    ("clutter.kind clutter.variant clutter.size clutter.place clutter.yaw_deg clutter.tilt_deg clutter.material.*", _OBJECT),
+    ("clutter.variant", {"clutter.kind": "tool"}),
+    ("clutter.place", {"camera.distance": 1.2, "camera.elevation_deg": 45}),
+    ("clutter.where", {"camera.distance": 1.1}),
+    ("clutter.size", {"camera.distance": 0.9}),
+    ("table.*", {"blocks.count": 2, "camera.distance": 1.0}),
+    ("floor.*", {"camera.distance": 2.0, "camera.elevation_deg": 32}),
+    ("wall.* walls", _LOW),
+    ("background.*", {**_LOW, "walls": 0}),
+    (_PATTERNED.replace("%s", "color2"), {"S.texture": "checker"}),
+    (_PATTERNED.replace("%s", "cycles"), {"S.texture": "checker"}),
+    (_PATTERNED.replace("%s", "angle_deg"), {"S.texture": "stripes"}),
+    (_PATTERNED.replace("%s", "pattern"), {"S.texture": "collage"}),
+    (_PATTERNED.replace("%s", "crop"), {"S.texture": "print"}),
+    (_PATTERNED.replace("%s", "sides"), {"S.texture": "print", "S.crop": 0.3}),
+    (_PATTERNED.replace("%s", "edge_mm"), {**_SHINY, **_ROOM, "S.roughness": 0.2}),
+    (_PATTERNED.replace("%s", "wear"), {"S.edge_mm": 2, "S.color": [0.1, 0.3, 0.6]}),
+    (_PATTERNED.replace("%s", "roughness"), {**_SHINY, **_ROOM, "S.metalness": 0.8}),
+    (_PATTERNED.replace("%s", "metalness"), {**_SHINY, **_ROOM, "S.roughness": 0.25}),
+    (_PATTERNED.replace("%s", "specular"), {**_SHINY, **_ROOM, "S.roughness": 0.15}),
+    ("wall.roughness wall.metalness wall.specular", {"walls": 1}),
+    ("light.distance", {"light.kind": "point"}),
+    ("light.size", {"light.kind": "area", "light.distance": 1.0, "camera.distance": 0.5}),
+    ("light.kind", {"light.distance": 1.0, "light.size": 0.4, "light.direction": [-1, 0.2, 0.5], **_LOW}),
+    ("light.count", {"light.direction": ["cap", [0, 0, 1], 60]}),
+    ("light.shadow light.direction", {"camera.distance": 0.5}),
+    ("light.specular", {**_CLOSE, "light.direction": [-1, 0.1, 0.9], "blocks.material.roughness": 0.3, "table.roughness": 0.3}),
+    ("ambient.*", {"light.intensity": 0.15, "ambient.intensity": 0.6}),
+    ("ambient.direction", {"ambient.ground": [0.1, 0.1, 0.15]}),
+    ("ambient.occlusion", {"camera.distance": 0.45, "gather": 1}),
+    ("ambient.reflection", {**_CLOSE, **_ROOM, "blocks.material.metalness": 1, "blocks.material.roughness": 0.1}),
+    ("sensor.defocus_px sensor.motion_px sensor.motion_deg sensor.jpeg_quality sensor.*noise", {"camera.distance": 0.5}),
+    ("sensor.motion_deg", {"sensor.motion_px": 12}),
+    ("sensor.shoulder", {"sensor.exposure": 1.0}),
+    ("camera.distortion", {"table.texture": "checker", "table.cycles": 8, "camera.fov_deg": 60}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the pictures of a factor begin with: the name or file of the scene, the factors, and which settings differ from
+    what was configured (by key below randomize, and `scene`)."""
+
+    scene: str
+    randomize: Randomize
+    changed: Mapping[str, Any]
+
+
+def staged(factor: str, scene: str, randomize: Randomize, world: World) -> Stage:
+    """The scene `scene` with `randomize`, changed so that `factor` is visible."""
+    plain, values = values_of_preset("none"), flat_values(randomize)
+    changed: dict[str, Any] = {}
+    section = factor.rpartition(".")[0]
+    for patterns, settings in STAGES:
+        if any(fnmatchcase(factor, pattern) for pattern in patterns.split()):
+            changed.update({key.replace("S.", f"{section}.", 1): value for key, value in settings.items()})
+    if factor.startswith("fixture.") and not world.loose:
+        scene, world = _FIXTURES, load_world(_FIXTURES)
+        changed["scene"] = scene
+    if world.name != _MADE_FOR:  # where the camera may be is known to the scene alone
+        changed = {key: value for key, value in changed.items() if not key.startswith("camera.")}
+    changed = {
+        key: _moved(value, world.table.center[:2].tolist()) if key.endswith("s.place") else value
+        for key, value in changed.items()
+        if key == "scene" or (key != factor and values[key] == plain[key] != value)
+    }
+    factors = {key: value for key, value in changed.items() if key != "scene"}
+    return Stage(scene, with_values(randomize, factors), changed)
+
+
+def _moved(place: list[Any], center: list[float]) -> list[Any]:
+    """A place, or a distribution of places, relative to the table's center, in the world's frame."""
+    if isinstance(place[0], str):
+        kind, *ends = place
+        return [kind, *(_moved(end, center) for end in ends)]
+    return [one + middle for one, middle in zip(place, center, strict=True)]
+
+
+def with_values(randomize: Randomize, values: Mapping[str, Any]) -> Randomize:
+    """`randomize` with other `values` by key: {"camera.distance": 0.5}."""
+    result = deepcopy(randomize)
+    for path, value in values.items():
+        *above, name = path.split(".")
+        node: Any = result
+        for part in above:
+            node = getattr(node, part)
+        setattr(node, name, value)
+    return result
