@@ -6,6 +6,7 @@ from typing import Any
 from simgen.board.schema import BoardConfig, CameraConfig, CaptureConfig, SceneConfig, TableConfig
 from simgen.check.schema import CheckConfig
 from simgen.config import Command, main
+from simgen.diff.schema import DiffConfig
 from simgen.explain.schema import ExplainConfig
 from simgen.schema import Preview, Render
 
@@ -22,16 +23,22 @@ def _preview(config: Any) -> None:
     preview(config)
 
 
-def _check(config: Any) -> None:
+def _check(config: Any) -> int:
     from simgen.check.command import check
 
-    check(config)
+    return check(config)
 
 
 def _explain(config: Any) -> None:
     from simgen.explain.command import explain
 
     explain(config)
+
+
+def _diff(config: Any) -> int:
+    from simgen.diff.command import diff
+
+    return diff(config)
 
 
 def _board(config: Any) -> None:
@@ -69,6 +76,7 @@ COMMANDS = {
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
     "explain": Command("explain a factor, with pictures along it", ExplainConfig, _explain, words=("factor",)),
+    "diff": Command("find what differs between two datasets or configurations", DiffConfig, _diff, words=("a", "b")),
     "board": Command("draw a board to print, and the outlines of blocks", BoardConfig, _board),
     "camera": Command("calibrate a camera from photographs of a board", CameraConfig, _camera),
     "table": Command("find the camera's pose over the table from one photograph", TableConfig, _table),

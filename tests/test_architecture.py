@@ -35,6 +35,7 @@ ORDER = [
     "dataset.fields", "dataset.models", "dataset.visibility", "dataset.scenes", "dataset.read", "dataset.values",
     "dataset.write", "dataset.photographs", "dataset.recipe", "pipeline", "workers", "preview",
     "explain", "explain.schema", "explain.presets", "explain.along", "explain.stage", "explain.strip", "explain.command",
+    "diff", "diff.schema", "diff.sides", "diff.factors", "diff.pixels", "diff.command",
     "check", "check.findings", "check.schema", "check.tree", "check.meshes", "check.models", "check.geometry",
     "check.pictures", "check.command",
     "board", "board.schema", "board.value", "board.files", "board.refine", "board.find", "board.layout", "board.pdf",
