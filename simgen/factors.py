@@ -109,6 +109,11 @@ def bounds_of(key: str) -> tuple[int, float, float]:
     return _SHAPES.get(f"{section}.{name}", _SHAPES.get(name, (1, -_INF, _INF)))
 
 
+def is_whole(key: str) -> bool:
+    """Whether the values of the factor with the full key `key` are whole numbers."""
+    return key.rpartition(".")[2] in _WHOLE
+
+
 def options_of(distribution: Distribution) -> list[Distribution]:
     """The options of a choice, with nested choices expanded; for any other distribution, itself."""
     if isinstance(distribution, Choice):
@@ -219,7 +224,7 @@ def leaf_of(leaf: Any, path: str, world: World) -> Distribution:
     if np.any(least < low) or np.any(greatest > high):
         bounds = f"at least {low:g}" if high == _INF else f"within [{low:g}, {high:g}]"
         raise ConfigError(f"{path}: got {leaf}, which reaches {least.min():g} to {greatest.max():g}; expected {bounds}")
-    if name in _WHOLE and not _is_whole(distribution):
+    if is_whole(path) and not _is_whole(distribution):
         raise ConfigError(f"{path}: got {leaf}; expected a whole number, [integer, low, high] or [choice, ...] of them")
     return distribution
 

@@ -18,13 +18,13 @@ from simgen.pictures import is_drawn_by, png_bytes
 
 SAME, DIFFERENT = 0, 1  # the exit statuses; 2 is an error
 _MARK = "simgen diff"
-_SHOWN = 12  # lines of a kind
+_SHOWN = 8  # lines of a kind
 
 
 @dataclass(frozen=True)
 class Difference:
     """All that differs between the sides A and B. `settings` and `versions` are (key, value of A, value of B); `only_a` and
-    `only_b` are samples that one side alone has; `files` are paths whose hashes differ, or that one side alone has. `pairs`
+    `only_b` are samples that one of two datasets or of two configurations alone has; `files` are paths whose hashes differ, or that one side alone has. `pairs`
     is the number of samples that both have."""
 
     a: Side
@@ -67,6 +67,7 @@ def compare(a: Side, b: Side) -> Difference:
     """All that differs between two sides. Raises DatasetError for a picture that cannot be read."""
     recipes = [dict(side.recipe) for side in (a, b)]
     versions = [recipe.pop("versions", {}) for recipe in recipes]
+    alike = a.is_dataset == b.is_dataset
     if not (a.is_dataset and b.is_dataset):  # a configuration does not state what its renderer ignores
         recipes = [{key: value for key, value in recipe.items() if key != "ignored"} for recipe in recipes]
     known = bool(a.recipe) and bool(b.recipe)  # a dataset of another tool has no settings
@@ -78,8 +79,8 @@ def compare(a: Side, b: Side) -> Difference:
         settings=list(differences(there, here)) if known else [],
         versions=list(differences(*versions)) if known else [],
         factors=compare_factors(a, b),
-        only_a=sorted(a.rows.keys() - b.rows.keys()),
-        only_b=sorted(b.rows.keys() - a.rows.keys()),
+        only_a=sorted(a.rows.keys() - b.rows.keys()) if alike else [],
+        only_b=sorted(b.rows.keys() - a.rows.keys()) if alike else [],
         pairs=len(a.rows.keys() & b.rows.keys()),
         labels=changed_labels(a.pictures, b.pictures),
         pixels=changed_pixels(a.pictures, b.pictures),

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import chi2, ks_2samp, kstwo
 
 from simgen.dataset.values import Value
-from simgen.diff.sides import Name, Side
+from simgen.diff.sides import DRAWN, Name, Side
 
 _DIGITS = 9  # significant digits to which a dataset's labels and a sampled scene agree
 _EXPECTED = 5.0  # words that are expected less often than this are taken together, for the chi-square test
@@ -47,6 +47,7 @@ def compare_factors(a: Side, b: Side) -> list[Factor]:
         _compare(name, table, count, exact)
         for table, count in zip(tables, counts, strict=True)
         for name in table.names()
+        if exact or name not in DRAWN
     ]
     corrected = [Factor(**{**vars(one), "p": min(1.0, one.p * len(found))}) for one in found]
     return sorted(corrected, key=lambda one: (one.p, -one.distance, -one.other))

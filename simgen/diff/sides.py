@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,8 @@ from simgen.yamlfile import read_yaml
 Name = tuple[int, int]  # the numbers of scene and image
 Values = Mapping[str, Value]
 
+DRAWN = ("blocks.visible_fraction", "block.visible_fraction", "block.visible_pixels")  # unknown before rendering
+
 
 @dataclass(frozen=True)
 class Side:
@@ -54,21 +56,40 @@ class Side:
 def open_sides(config: DiffConfig, stack: ExitStack) -> tuple[Side, Side]:
     """The sides a and b of `config`. With config.render, configurations are rendered into temporary folders, which `stack`
     removes. Raises a SimgenError that begins with the side's key."""
-    sides = []
-    for key, text in (("a", config.a), ("b", config.b)):
-        try:
+    texts, sources = {"a": config.a, "b": config.b}, {}
+    sides: dict[str, Side] = {}
+    for key, text in texts.items():
+        with _named(key):
             source = _source(text)
             if isinstance(source, Render) and config.render:
                 folder = Path(stack.enter_context(TemporaryDirectory(prefix="simgen-diff-"))) / "dataset"
                 render(replace(source, num=config.num, out=str(folder)))
                 source = folder
             if isinstance(source, Render):
-                sides.append(_configuration(text, source, config.num))
+                sources[key] = source
             else:
-                sides.append(_dataset(text, source, config.split))
-        except SimgenError as error:
-            raise type(error)(f"{key}: {error}") from error
-    return sides[0], sides[1]
+                sides[key] = _dataset(text, source, config.split)
+    for key, source in sources.items():
+        with _named(key):
+            sides[key] = _configuration(texts[key], source, _indices(source, config.num, list(sides.values())))
+    return sides["a"], sides["b"]
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Begins the message of a SimgenError with `key`."""
+    try:
+        yield
+    except SimgenError as error:
+        raise type(error)(f"{key}: {error}") from error
+
+
+def _indices(source: Render, num: int, datasets: Sequence[Side]) -> list[int]:
+    """The samples of a configuration that are compared: those of the dataset that it is compared with, at most `num`."""
+    for side in datasets:
+        if side.is_dataset and side.recipe:
+            return [scene * IMAGES_PER_SCENE + image for scene, image in sorted(side.pictures)[:num]]
+    return list(range(source.start, source.start + num))
 
 
 def _source(text: str) -> Path | Render:
@@ -127,15 +148,15 @@ def _dataset(text: str, root: Path, split: str | None) -> Side:
     return Side(text, dataset.manifest.get("recipe", {}), rows, blocks, pictures, dataset.manifest.get("files", {}))
 
 
-def _configuration(text: str, source: Render, num: int) -> Side:
-    """The first `num` scenes of the configuration `source`, without pictures."""
+def _configuration(text: str, source: Render, index: Sequence[int]) -> Side:
+    """The scenes `index` of the configuration `source`, without pictures."""
     pipeline = make_pipeline(source)
     recipe = {
         **describe(source, pipeline.world, pipeline.sampler, pipeline.images),
         "writer": source.writer,
         "image_format": source.image_format,
     }
-    scenes = pipeline.scenes(range(source.start, source.start + num))
+    scenes = pipeline.scenes(index)
     models = {k: _model(k, solid) for k, solid in enumerate(pipeline.world.solids, start=1)}
     rows, blocks = {}, {}
     for row in range(len(scenes)):
@@ -149,17 +170,16 @@ def _configuration(text: str, source: Render, num: int) -> Side:
 def _values(
     picture: Picture, models: Mapping[int, Model], recipe: Mapping[str, Any] | None
 ) -> tuple[Values, list[Values]]:
-    """The values of a picture and of each of its blocks, without those that are unknown: visibility before rendering."""
+    """The values of a picture and of each of its blocks."""
     rows = [
         picture_values(picture, recipe),
         *(instance_values(picture, k, models, recipe) for k in range(len(picture.instances))),
     ]
-    known = [{name: value for name, value in row.items() if value == value} for row in rows]  # NaN differs from itself
-    return known[0], [{f"block.{name}": value for name, value in row.items()} for row in known[1:]]
+    return rows[0], [{f"block.{name}": value for name, value in row.items()} for row in rows[1:]]
 
 
 def _picture(scene: Scenes, models: Mapping[int, Model]) -> Picture:
-    """The labels of a scene of one sample as a dataset would state them; what only pixels show is NaN."""
+    """The labels of a scene of one sample as a dataset would state them, but for those of DRAWN."""
     camera_from_world = inverse(scene.cameras.world_from_camera[0])
     there = np.flatnonzero(scene.blocks.present[0] & scene.blocks.labelled[0])
     instances = []

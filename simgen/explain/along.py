@@ -11,7 +11,7 @@ from simgen.catalogue import World
 from simgen.distributions import Cap, Constant, Distribution, Integer, LogUniform, Normal
 from simgen.errors import ConfigError
 from simgen.explain.presets import preset_names, values_of_preset
-from simgen.factors import bounds_of, leaf_of, options_of, words_of
+from simgen.factors import bounds_of, is_whole, leaf_of, options_of, words_of
 from simgen.geometry import rotation_between
 from simgen.schema import Randomize
 
@@ -74,7 +74,7 @@ def given_rows(factor: str, values: Any, world: World) -> list[Row]:
         raise ConfigError(f"values: got {values}; expected 1 to {_MOST_WORDS} values, [value, value, ...]")
     for value in values:
         leaf_of(value, f"randomize.{factor}", world)
-    return [Row(tuple(values), tuple(_caption(value) for value in values))]
+    return [Row(tuple(values), tuple(map(_caption, values)))]
 
 
 def _words(factor: str, world: World, randomize: Randomize) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _distribution(factor: str, leaf: Any, world: World) -> Distribution:
         raise ConfigError(
             f"factor: {factor} has no bounds, and neither the configuration nor a preset varies it; give values=[...]"
         )
-    return leaf_of(["uniform", low, high], path, world)
+    return leaf_of(["integer" if is_whole(path) else "uniform", low, high], path, world)
 
 
 def _range(distribution: Distribution) -> tuple[Any, Any]:

@@ -70,10 +70,8 @@ def _draw(config: ExplainConfig, key: Key, factor: str, world: World) -> None:
     print(f"{out}: {count} pictures of sample {strip.index} of seed {config.seed}, equal in all but {factor}")
     print("\n".join(_how(config, stage, strip.index)))
     if strip.changed < ENOUGH and count > 1:
-        print(
-            f"note: hardly visible here: {strip.changed:.1%} of the pixels change; try index=..., another scene or values=...",
-            file=sys.stderr,
-        )
+        effect = f"a small effect: {strip.changed:.1%} of the pixels change" if strip.changed else "no effect on a pixel"
+        print(f"note: {factor} has {effect} here; try index=..., another scene or values=...", file=sys.stderr)
 
 
 def _text(key: Key, factor: str, world: World) -> Iterator[str]:
