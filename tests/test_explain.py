@@ -65,12 +65,11 @@ def test_every_factor_has_values_and_a_scene_in_which_it_counts(monkeypatch: pyt
         groups = {"randomize": "none"}
         assert not without_effect(scene, groups, keys, (f"randomize.{factor}",)), factor
         assert factor not in stage.changed
-        world = load_world(stage.scene)
-        rows = rows_along(factor, values[factor], world, config.randomize, 5)
+        rows = rows_along(factor, values[factor], stage.world, config.randomize, 5)
         for row in rows:
             assert len({json.dumps(value) for value in row.values}) == len(row.values) == len(row.captions) > 1, factor
             for value in row.values:
-                low, high = leaf_of(value, f"randomize.{factor}", world).support()
+                low, high = leaf_of(value, f"randomize.{factor}", stage.world).support()
                 assert np.array_equal(low, high), factor
 
 
@@ -86,9 +85,8 @@ def test_every_factor_has_values_and_a_scene_in_which_it_counts(monkeypatch: pyt
 )
 def test_only_the_factor_changes(factor: str, fields: set[str]) -> None:
     config = explain_config()
-    world = load_world("tabletop")
-    stage = staged(factor, "tabletop", config.randomize, world)
-    rows = rows_along(factor, flat_values(config.randomize)[factor], world, config.randomize, 5)
+    stage = staged(factor, "tabletop", config.randomize, load_world("tabletop"))
+    rows = rows_along(factor, flat_values(config.randomize)[factor], stage.world, config.randomize, 5)
     first, *_, last = rows[0].values
     scene = replace(config, randomize=stage.randomize)
     found = {key for key, _, _ in differences(recipe(scene, factor, first), recipe(scene, factor, last))}

@@ -47,7 +47,7 @@ def compare_factors(a: Side, b: Side) -> list[Factor]:
         _compare(name, table, count, exact)
         for table, count in zip(tables, counts, strict=True)
         for name in table.names()
-        if exact or name not in DRAWN
+        if name not in DRAWN or (a.is_dataset and b.is_dataset)
     ]
     corrected = [Factor(**{**vars(one), "p": min(1.0, one.p * len(found))}) for one in found]
     return sorted(corrected, key=lambda one: (one.p, -one.distance, -one.other))

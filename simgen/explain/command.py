@@ -57,11 +57,10 @@ def _draw(config: ExplainConfig, key: Key, factor: str, world: World) -> None:
     if config.index is not None and config.index < 0:
         raise ConfigError(f"index: got {config.index}; expected 0 or more")
     stage = staged(factor, config.scene, config.randomize, world)
-    world = load_world(stage.scene)
     if config.values is not None:
-        rows = given_rows(factor, config.values, world)
+        rows = given_rows(factor, config.values, stage.world)
     else:
-        rows = rows_along(factor, flat_values(config.randomize)[factor], world, config.randomize, config.num)
+        rows = rows_along(factor, flat_values(config.randomize)[factor], stage.world, config.randomize, config.num)
     strip = draw_strip(config, factor, stage, rows)
     unit = f" [{key.unit}]" if key.unit not in ("", "words") else ""
     title = f"{factor}{unit}, scene {stage.scene}, seed {config.seed}, sample {strip.index}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from simgen.catalogue import World, load_world
@@ -147,10 +148,11 @@ STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Stage:
-    """What the pictures of a factor begin with: the name or file of the scene, the factors, and which settings differ from
-    what was configured (by key below randomize, and `scene`)."""
+    """What the pictures of a factor begin with: the name or file of the scene and its world, the factors, and which settings
+    differ from what was configured (by key below randomize, and `scene`)."""
 
     scene: str
+    world: World
     randomize: Randomize
     changed: Mapping[str, Any]
 
@@ -164,7 +166,7 @@ def staged(factor: str, scene: str, randomize: Randomize, world: World) -> Stage
         if any(fnmatchcase(factor, pattern) for pattern in patterns.split()):
             changed.update({key.replace("S.", f"{section}.", 1): value for key, value in settings.items()})
     if factor.startswith("fixture.") and not world.loose:
-        scene, world = _FIXTURES, load_world(_FIXTURES)
+        scene, world = _FIXTURES, _with_fixtures()
         changed["scene"] = scene
     if world.name != _MADE_FOR:  # where the camera may be is known to the scene alone
         changed = {key: value for key, value in changed.items() if not key.startswith("camera.")}
@@ -174,7 +176,12 @@ def staged(factor: str, scene: str, randomize: Randomize, world: World) -> Stage
         if key == "scene" or (key != factor and values[key] == plain[key] != value)
     }
     factors = {key: value for key, value in changed.items() if key != "scene"}
-    return Stage(scene, with_values(randomize, factors), changed)
+    return Stage(scene, world, with_values(randomize, factors), changed)
+
+
+@cache
+def _with_fixtures() -> World:
+    return load_world(_FIXTURES)
 
 
 def _moved(place: list[Any], center: list[float]) -> list[Any]:

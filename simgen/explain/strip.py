@@ -12,7 +12,7 @@ from simgen.explain.along import Row
 from simgen.explain.schema import ExplainConfig
 from simgen.explain.stage import Stage, with_values
 from simgen.pictures import contact_sheet
-from simgen.pipeline import make_resized_pipeline
+from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.render import make_renderer
 
 Image = NDArray[np.uint8]
@@ -39,12 +39,19 @@ def draw_strip(config: ExplainConfig, factor: str, stage: Stage, rows: Sequence[
     """The pictures of `rows` for the sample config.index, or for the first of SEARCHED samples in which the factor is
     visible, or else for the one in which it is most. Raises a SimgenError as rendering does."""
     source = replace(config, scene=stage.scene, randomize=stage.randomize)
-    first = make_resized_pipeline(_with(source, factor, rows[0].values[0]))
+    pipelines: dict[str, Pipeline] = {}
+
+    def pipeline(value: Any) -> Pipeline:
+        if str(value) not in pipelines:
+            randomize = with_values(source.randomize, {factor: value})
+            pipelines[str(value)] = make_resized_pipeline(replace(source, randomize=randomize))
+        return pipelines[str(value)]
+
+    first = pipeline(rows[0].values[0])
     renderer = make_renderer(config.renderer, first.world, first.images, config.raycast)
 
     def draw(value: Any, index: int) -> Image:
-        pipeline = make_resized_pipeline(_with(source, factor, value))
-        (sample,) = pipeline.samples(renderer, [index])
+        (sample,) = pipeline(value).samples(renderer, [index])
         return np.asarray(sample.rgb)
 
     try:
@@ -82,10 +89,6 @@ def changed(one: Image, other: Image) -> float:
     """The share of the pixels of two pictures that differ by more than _LEVELS."""
     gap = np.abs(one.astype(np.int16) - other.astype(np.int16)).max(-1)
     return float((gap > _LEVELS).mean())
-
-
-def _with(source: ExplainConfig, factor: str, value: Any) -> ExplainConfig:
-    return replace(source, randomize=with_values(source.randomize, {factor: value}))
 
 
 def _tile(picture: Image, caption: str) -> Image:
