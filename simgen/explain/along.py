@@ -1,6 +1,7 @@
 """Values along a factor: rows of values over the range that the presets give it, for a strip of pictures."""
 
 import colorsys
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +92,8 @@ def _words(factor: str, world: World, randomize: Randomize) -> tuple[str, ...]:
 def _distribution(factor: str, leaf: Any, world: World) -> Distribution:
     """The distribution that states the range of the pictures."""
     path = f"randomize.{factor}"
-    for one in (leaf, *(values_of_preset(preset)[factor] for preset in ("full", *preset_names()))):
+    presets = (values_of_preset(preset)[factor] for preset in ("full", *preset_names()))
+    for one in itertools.chain([leaf], presets):  # a preset is composed only if it is needed
         try:
             distribution = leaf_of(one, path, world)
         except ConfigError:  # this scene does not define `varied`

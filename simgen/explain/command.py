@@ -67,7 +67,7 @@ def _draw(config: ExplainConfig, key: Key, factor: str, world: World) -> None:
     write_file(out, png_bytes(sheet_of(strip, title), _MARK))
     count = sum(len(row.values) for row in rows)
     print(f"{out}: {count} pictures of sample {strip.index} of seed {config.seed}, equal in all but {factor}")
-    print("\n".join(_how(config, stage, strip.index)))
+    print("\n".join(_how(stage)))
     if strip.changed < ENOUGH and count > 1:
         effect = f"a small effect: {strip.changed:.1%} of the pixels change" if strip.changed else "no effect on a pixel"
         print(f"note: {factor} has {effect} here; try index=..., another scene or values=...", file=sys.stderr)
@@ -114,13 +114,15 @@ def _renderers(factor: str) -> str:
     return ", ".join([*drawing, *(["tiny"] if not {factor, material} & set(ignored) else [])])
 
 
-def _how(config: ExplainConfig, stage: Stage, index: int) -> Iterator[str]:
-    """The command that makes one of the pictures, but for its factor, if the scene was changed so that it is visible."""
+def _how(stage: Stage) -> Iterator[str]:
+    """How the scene was changed so that the factor is visible."""
     if stage.changed:
         settings = [
             f"{'' if key == 'scene' else 'randomize.'}{key}={shown(value)}" for key, value in stage.changed.items()
         ]
         yield from _lines("scene", f"the configured one with {' '.join(settings)}")
+    if stage.detail:
+        yield _line("detail", f"the middle of pictures of {stage.world.width} x {stage.world.height} px, which it changes")
 
 
 def _table(section: str, keys: Mapping[str, Key]) -> Iterator[str]:

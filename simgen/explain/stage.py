@@ -72,6 +72,16 @@ _ROOM = {  # a room that glossy surfaces mirror
 }
 
 
+_DETAILS = "sensor.defocus_px sensor.motion_px sensor.motion_deg sensor.jpeg_quality sensor.shot_noise sensor.read_noise"
+_CLOSE_UP = {
+    **_CLOSE,
+    "camera.distance": 0.35,
+    "blocks.material.texture": "checker",
+    "blocks.material.cycles": 3,
+    "table.texture": "noise",
+    "table.cycles": 20,
+}
+
 STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     (
         "*",
@@ -139,8 +149,9 @@ STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("ambient.direction", {"ambient.ground": [0.1, 0.1, 0.15]}),
     ("ambient.occlusion", {"camera.distance": 0.45, "gather": 1}),
     ("ambient.reflection", {**_CLOSE, **_ROOM, "blocks.material.metalness": 1, "blocks.material.roughness": 0.1}),
-    ("sensor.defocus_px sensor.motion_px sensor.motion_deg sensor.jpeg_quality sensor.*noise", {"camera.distance": 0.5}),
+    (_DETAILS, _CLOSE_UP),
     ("sensor.motion_deg", {"sensor.motion_px": 12}),
+    ("sensor.read_noise", {"sensor.exposure": -2, "sensor.gamma": 1.25}),
     ("sensor.shoulder", {"sensor.exposure": 1.0}),
     ("camera.distortion", {"table.texture": "checker", "table.cycles": 8, "camera.fov_deg": 60}),
 )  # fmt: skip
@@ -149,12 +160,14 @@ STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
 @dataclass(frozen=True)
 class Stage:
     """What the pictures of a factor begin with: the name or file of the scene and its world, the factors, and which settings
-    differ from what was configured (by key below randomize, and `scene`)."""
+    differ from what was configured (by key below randomize, and `scene`). With `detail`, the factor changes single pixels:
+    the pictures are then the middle of pictures of the size that the scene's camera has."""
 
     scene: str
     world: World
     randomize: Randomize
     changed: Mapping[str, Any]
+    detail: bool
 
 
 def staged(factor: str, scene: str, randomize: Randomize, world: World) -> Stage:
@@ -163,7 +176,7 @@ def staged(factor: str, scene: str, randomize: Randomize, world: World) -> Stage
     changed: dict[str, Any] = {}
     section = factor.rpartition(".")[0]
     for patterns, settings in STAGES:
-        if any(fnmatchcase(factor, pattern) for pattern in patterns.split()):
+        if _is_any(factor, patterns):
             changed.update({key.replace("S.", f"{section}.", 1): value for key, value in settings.items()})
     if factor.startswith("fixture.") and not world.loose:
         scene, world = _FIXTURES, _with_fixtures()
@@ -176,7 +189,11 @@ def staged(factor: str, scene: str, randomize: Randomize, world: World) -> Stage
         if key == "scene" or (key != factor and values[key] == plain[key] != value)
     }
     factors = {key: value for key, value in changed.items() if key != "scene"}
-    return Stage(scene, world, with_values(randomize, factors), changed)
+    return Stage(scene, world, with_values(randomize, factors), changed, _is_any(factor, _DETAILS))
+
+
+def _is_any(factor: str, patterns: str) -> bool:
+    return any(fnmatchcase(factor, pattern) for pattern in patterns.split())
 
 
 @cache

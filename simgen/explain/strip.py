@@ -39,6 +39,8 @@ def draw_strip(config: ExplainConfig, factor: str, stage: Stage, rows: Sequence[
     """The pictures of `rows` for the sample config.index, or for the first of SEARCHED samples in which the factor is
     visible, or else for the one in which it is most. Raises a SimgenError as rendering does."""
     source = replace(config, scene=stage.scene, randomize=stage.randomize)
+    if stage.detail:
+        source = replace(source, width=None, height=None)
     pipelines: dict[str, Pipeline] = {}
 
     def pipeline(value: Any) -> Pipeline:
@@ -52,7 +54,7 @@ def draw_strip(config: ExplainConfig, factor: str, stage: Stage, rows: Sequence[
 
     def draw(value: Any, index: int) -> Image:
         (sample,) = pipeline(value).samples(renderer, [index])
-        return np.asarray(sample.rgb)
+        return _middle(sample.rgb, config.width, config.height)
 
     try:
         index = config.index
@@ -89,6 +91,13 @@ def changed(one: Image, other: Image) -> float:
     """The share of the pixels of two pictures that differ by more than _LEVELS."""
     gap = np.abs(one.astype(np.int16) - other.astype(np.int16)).max(-1)
     return float((gap > _LEVELS).mean())
+
+
+def _middle(picture: Image, width: int | None, height: int | None) -> Image:
+    """The middle of `picture`, at most `width` x `height` px."""
+    (rows, columns), wanted = picture.shape[:2], (height or picture.shape[0], width or picture.shape[1])
+    top, left = max(0, (rows - wanted[0]) // 2), max(0, (columns - wanted[1]) // 2)
+    return picture[top : top + wanted[0], left : left + wanted[1]]
 
 
 def _tile(picture: Image, caption: str) -> Image:
