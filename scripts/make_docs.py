@@ -12,7 +12,7 @@ from simgen.command.effects import in_words
 from simgen.command.help import shown
 from simgen.command.keys import Key, groups_of, keys_of
 from simgen.distributions import KINDS
-from simgen.explain.presets import allowed_values, arms, preset_names, values_of_preset
+from simgen.explain.presets import allowed_values, preset_names, values_of_preset
 from simgen.resources import resource_folder
 from simgen.schema import Render
 
@@ -80,7 +80,14 @@ def _table(section: str, keys: Mapping[str, Key], rows: list[Key], presets: Mapp
         ]
         conditions = [need for need in key.needs if need.partition("=")[0].rstrip("!") in keys]
         needs = "".join(f"; needs {_short(need, name)}" for need in conditions[-1:])
-        cells = [f"`{key.name}`", key.help + needs, key.unit, allowed_values(key), f"`{shown(default)}`", ", ".join(varied)]
+        cells = [
+            f"`{key.name}`",
+            key.help + needs,
+            key.unit,
+            allowed_values(key),
+            f"`{shown(default)}`",
+            ", ".join(varied),
+        ]
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
 

@@ -200,7 +200,7 @@ def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def leaf_of(leaf: Any, path: str, world: World) -> Distribution:
-    """The distribution of `leaf`, the value of the factor with the full key `path`. Raises ConfigError as `leaves_of` does."""
+    """The distribution of `leaf`, the value of the factor with the full key `path`. Raises ConfigError as leaves_of does."""
     if leaf in ("nominal", "varied"):
         keys = path.split(".")[1:]
         value: Any = world.nominal if leaf == "nominal" else world.varied

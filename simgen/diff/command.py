@@ -24,8 +24,8 @@ _SHOWN = 8  # lines of a kind
 @dataclass(frozen=True)
 class Difference:
     """All that differs between the sides A and B. `settings` and `versions` are (key, value of A, value of B); `only_a` and
-    `only_b` are samples that one of two datasets or of two configurations alone has; `files` are paths whose hashes differ, or that one side alone has. `pairs`
-    is the number of samples that both have."""
+    `only_b` are samples that one of two datasets or of two configurations alone has; `files` are paths whose hashes differ,
+    or that one side alone has. `pairs` is the number of samples that both have."""
 
     a: Side
     b: Side
@@ -141,7 +141,7 @@ def _text(found: Difference, significance: float) -> Iterator[str]:
     a, b = found.a, found.b
     for letter, side in (("A", a), ("B", b)):
         unit = "pictures" if side.is_dataset else "sampled scenes"
-        yield f"{letter}: {side.name}: {len(side.rows)} {unit}{'' if side.recipe else ', of another tool: no settings known'}"
+        yield f"{letter}: {side.name}: {len(side.rows)} {unit}{'' if side.recipe else ', whose settings are unknown'}"
     yield from _pairs("settings", found.settings)
     yield from _pairs("versions", found.versions)
     for letter, names in (("A", found.only_a), ("B", found.only_b)):

@@ -17,9 +17,9 @@ _EXPECTED = 5.0  # words that are expected less often than this are taken togeth
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor on both sides. `distance` is that of the two distributions, from 0 to 1: the Kolmogorov-Smirnov statistic of
-    numbers, the total variation of words. `p` is the probability of at least this distance by chance, times the number of
-    factors. `a` and `b` describe the values, and `other` of `pairs` pictures (or blocks) on both sides have another value."""
+    """One factor on both sides. `distance` is that of the two distributions, from 0 to 1: the Kolmogorov-Smirnov statistic
+    of numbers, the total variation of words. `p` is the probability of at least this distance by chance, times the number
+    of factors. `a` and `b` describe the values. `other` of the `pairs` of pictures (or blocks) have different values."""
 
     name: str
     distance: float
@@ -79,7 +79,9 @@ def _block_rows(blocks: Mapping[Name, Sequence[Mapping[str, Value]]]) -> Rows:
 
 
 def _compare(name: str, table: _Table, count: tuple[int, ...], exact: bool) -> Factor:
-    sides = [{key: _rounded(row[name], exact) for key, row in rows.items() if name in row} for rows in (table.a, table.b)]
+    sides = [
+        {key: _rounded(row[name], exact) for key, row in rows.items() if name in row} for rows in (table.a, table.b)
+    ]
     both = table.a.keys() & table.b.keys()
     other = sum(sides[0].get(key) != sides[1].get(key) for key in both)
     values = [list(side.values()) for side in sides]

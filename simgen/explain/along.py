@@ -83,9 +83,7 @@ def _words(factor: str, world: World, randomize: Randomize) -> tuple[str, ...]:
     their folder."""
     if factor.endswith(".model"):
         return tuple(solid.name for solid in world.solids)[:_MOST_WORDS]
-    without = [
-        word for word, folder in (("image", randomize.images), ("mesh", randomize.clutter.meshes)) if not folder
-    ]
+    without = [word for word, folder in (("image", randomize.images), ("mesh", randomize.clutter.meshes)) if not folder]
     return tuple(word for word in words_of(f"randomize.{factor}") if word not in without)
 
 
@@ -100,7 +98,7 @@ def _distribution(factor: str, leaf: Any, world: World) -> Distribution:
             continue
         if np.any(np.less(*distribution.support())):
             return distribution
-    count, low, high = bounds_of(path)
+    _, low, high = bounds_of(path)
     low, high = _RANGES.get(factor, (low, high))
     if not np.isfinite([low, high]).all():
         raise ConfigError(
@@ -130,7 +128,10 @@ def _steps(low: float, high: float, distribution: Distribution, num: int, name: 
 
 
 def _row(steps: Sequence[float]) -> Row:
-    return Row(tuple(_plain([step]) for step in steps), tuple(f"{step:.10g}" if step == int(step) else f"{step:.3g}" for step in steps))
+    return Row(
+        tuple(_plain([step]) for step in steps),
+        tuple(f"{step:.10g}" if step == int(step) else f"{step:.3g}" for step in steps),
+    )
 
 
 def _colors(num: int) -> list[Row]:

@@ -69,7 +69,9 @@ def _draw(config: ExplainConfig, key: Key, factor: str, world: World) -> None:
     print(f"{out}: {count} pictures of sample {strip.index} of seed {config.seed}, equal in all but {factor}")
     print("\n".join(_how(stage)))
     if strip.changed < ENOUGH and count > 1:
-        effect = f"a small effect: {strip.changed:.1%} of the pixels change" if strip.changed else "no effect on a pixel"
+        effect = (
+            f"a small effect: {strip.changed:.1%} of the pixels change" if strip.changed else "no effect on a pixel"
+        )
         print(f"note: {factor} has {effect} here; try index=..., another scene or values=...", file=sys.stderr)
 
 
@@ -122,7 +124,9 @@ def _how(stage: Stage) -> Iterator[str]:
         ]
         yield from _lines("scene", f"the configured one with {' '.join(settings)}")
     if stage.detail:
-        yield _line("detail", f"the middle of pictures of {stage.world.width} x {stage.world.height} px, which it changes")
+        yield _line(
+            "detail", f"the middle of pictures of {stage.world.width} x {stage.world.height} px, which it changes"
+        )
 
 
 def _table(section: str, keys: Mapping[str, Key]) -> Iterator[str]:

@@ -10,7 +10,9 @@ from simgen.schema import Source
 @dataclass
 class ExplainConfig(Source):
     factor: str | None = key(
-        "factor, such as camera.distance, or a group of factors, such as camera; null: a table of all", None, names_keys=True
+        "factor, such as camera.distance, or a group of factors, such as camera; null: a table of all",
+        None,
+        names_keys=True,
     )
     out: str = key("file of the strip of pictures, .png", "explain.png")
     num: int = key("pictures along a number, 2 to 12", 7)

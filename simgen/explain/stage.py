@@ -72,7 +72,9 @@ _ROOM = {  # a room that glossy surfaces mirror
 }
 
 
-_DETAILS = "sensor.defocus_px sensor.motion_px sensor.motion_deg sensor.jpeg_quality sensor.shot_noise sensor.read_noise"
+_DETAILS = (
+    "sensor.defocus_px sensor.motion_px sensor.motion_deg sensor.jpeg_quality sensor.shot_noise sensor.read_noise"
+)
 _CLOSE_UP = {
     **_CLOSE,
     "camera.distance": 0.35,
@@ -105,12 +107,13 @@ STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("blocks.place", {"blocks.count": 1}),
     ("distractors.place", {"blocks.slots": 1, "blocks.count": 0, "blocks.place": [0.5, -0.35], "distractors.count": 1}),
     ("distractors.count", {"distractors.place": ["uniform", [-0.35, -0.3], [0.35, 0.3]]}),
-    ("clutter.count", {"clutter.slots": 25}),
     ("blocks.material.*", _CLOSE),
     ("distractors.material.*", _BESIDE),
     ("clutter.*", _SOME),
     ("clutter.kind clutter.variant clutter.size clutter.place clutter.yaw_deg clutter.tilt_deg clutter.material.*", _OBJECT),
+    ("clutter.count", {"clutter.slots": 25}),
     ("clutter.variant", {"clutter.kind": "tool"}),
+    ("clutter.material.*", {"camera.distance": 0.4}),
     ("clutter.place", {"camera.distance": 1.2, "camera.elevation_deg": 45}),
     ("clutter.where", {"camera.distance": 1.1}),
     ("clutter.size", {"camera.distance": 0.9}),
@@ -144,7 +147,7 @@ STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("light.kind", {"light.distance": 1.0, "light.size": 0.4, "light.direction": [-1, 0.2, 0.5], **_LOW}),
     ("light.count", {"light.direction": ["cap", [0, 0, 1], 60]}),
     ("light.shadow light.direction", {"camera.distance": 0.5}),
-    ("light.specular", {**_CLOSE, "light.direction": [-1, 0.1, 0.9], "blocks.material.roughness": 0.3, "table.roughness": 0.3}),
+    ("light.specular", {**_CLOSE, **_SHINY, "blocks.material.roughness": 0.3, "table.roughness": 0.3}),
     ("ambient.*", {"light.intensity": 0.15, "ambient.intensity": 0.6}),
     ("ambient.direction", {"ambient.ground": [0.1, 0.1, 0.15]}),
     ("ambient.occlusion", {"camera.distance": 0.45, "gather": 1}),

@@ -18,7 +18,7 @@ from simgen.render import make_renderer
 Image = NDArray[np.uint8]
 
 SEARCHED = 8  # samples in which the factor's effect is searched for
-ENOUGH = 0.03  # share of the pixels that change, above which the effect is visible
+ENOUGH = 0.02  # share of the pixels that change, above which the effect is visible
 _LEVELS = 6  # of 255: a smaller change of a pixel does not count
 _CAPTION, _TITLE, _GAP = 20, 28, 3  # px
 _MOST_COLUMNS = 7
