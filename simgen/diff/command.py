@@ -177,12 +177,17 @@ def _value(value: Any) -> str:
 
 
 def _factors(found: Difference, significance: float) -> Iterator[str]:
-    differing = [one for one in found.factors if one.p < significance]
-    changed = [one for one in found.factors if one.p >= significance and (one.other or one.distance)]
-    yield f"factors: the distributions of {len(differing)} of {len(found.factors)} differ"
+    for side in ("A", "B"):
+        alone = [one.name for one in found.factors if one.only_in == side]
+        if alone:
+            yield f"factors: {side} alone states {len(alone)}: {', '.join(alone[:4])}{', ...' if len(alone) > 4 else ''}"
+    both = [one for one in found.factors if not one.only_in]
+    differing = [one for one in both if one.p < significance]
+    changed = [one for one in both if one.p >= significance and (one.other or one.distance)]
+    yield f"factors: the distributions of {len(differing)} of {len(both)} differ"
     for one in differing:
         yield f"  {one.name}: A {one.a}; B {one.b}; distance {one.distance:.2f}, p {one.p:.2g}{_others(one)}"
-    equal = len(found.factors) - len(differing) - len(changed)
+    equal = len(both) - len(differing) - len(changed)
     if found.pairs:
         yield f"  {equal} have the same value in every sample"
     if changed:

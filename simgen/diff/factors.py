@@ -12,6 +12,7 @@ from simgen.dataset.values import Value
 from simgen.diff.sides import DRAWN, Name, Side
 
 _DIGITS = 9  # significant digits to which a dataset's labels and a sampled scene agree
+_NONE = "no value"
 _EXPECTED = 5.0  # words that are expected less often than this are taken together, for the chi-square test
 
 
@@ -28,6 +29,11 @@ class Factor:
     b: str
     other: int
     pairs: int
+
+    @property
+    def only_in(self) -> str:
+        """The side, A or B, that alone states values of the factor; "" if both do."""
+        return "B" if self.a == _NONE else "A" if self.b == _NONE else ""
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -131,7 +137,7 @@ def _rounded(value: Value, exact: bool) -> Value:
 
 def _described(values: Sequence[Value]) -> str:
     if not values:
-        return "none"
+        return _NONE
     if all(isinstance(value, str) for value in values):
         return ", ".join(f"{word} {count / len(values):.0%}" for word, count in _most(Counter(map(str, values))))
     numbers = np.array(values, dtype=np.float64)

@@ -18,7 +18,8 @@ from simgen.schema import Randomize
 
 _COLORS = ("color", "color2", "sky", "ground")
 _XYZ = ("X", "Y", "Z")
-_PARTS = {  # the names of the numbers of a factor
+_PARTS = {  # the names of the numbers of a factor, by its name or its key
+    "clutter.place": ("first", "second", "third"),
     "principal_point": ("right", "down"),
     "distortion": ("k1", "k2", "p1", "p2", "k3"),
     "white_balance": ("red", "green", "blue"),
@@ -59,7 +60,7 @@ def rows_along(factor: str, leaf: Any, world: World, randomize: Randomize, num: 
     low, high = _range(distribution)
     if distribution.dim == 1:
         return [_row(_steps(low[0], high[0], distribution, num, name))]
-    names = _PARTS.get(name, _XYZ[: distribution.dim])
+    names = _PARTS.get(factor) or _PARTS.get(name, _XYZ[: distribution.dim])
     rows = []
     for k, part in enumerate(names):
         if high[k] > low[k]:

@@ -31,17 +31,17 @@ _CLOSE = {
     "camera.azimuth_deg": 0,
     "camera.aim": [0, 0, 0.02],
 }
+_NO_BLOCKS = {"blocks.slots": 1, "blocks.count": 0, "blocks.place": [0.5, -0.35]}  # absent blocks keep places, too
 _BESIDE = {
     **_CLOSE,
-    "blocks.slots": 1,
-    "blocks.count": 0,
-    "blocks.place": [0.4, -0.3],
+    **_NO_BLOCKS,
     "distractors.count": 1,
     "distractors.place": [0, 0],
     "distractors.yaw_deg": 30,
 }
 _OBJECT = {
     **_CLOSE,
+    "distractors.slots": 0,
     "blocks.place": [0.3, -0.3],
     "clutter.slots": 1,
     "clutter.count": 1,
@@ -98,14 +98,16 @@ STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
         },
     ),
     ("blocks.scale blocks.yaw_deg blocks.face", {"blocks.count": 3, "camera.distance": 0.6}),
+    ("blocks.scale", {"blocks.slots": 3}),  # no block has to move to make room for another
     ("gather settle", {"blocks.count": 6}),
     ("gather", {"settle": 1}),
     ("settle", {"gather": 0.9}),
     ("distractors.*", {"distractors.count": 4, "distractors.place": ["uniform", [-0.2, -0.2], [0.2, 0.2]]}),
-    ("distractors.scale distractors.yaw_deg distractors.face", {"blocks.count": 0, "camera.distance": 0.6}),
+    ("distractors.scale distractors.yaw_deg distractors.face", {**_NO_BLOCKS, "camera.distance": 0.6}),
+    ("distractors.scale", {"distractors.slots": 3, "distractors.count": 3}),
     ("distractors.*", {"distractors.model": "any"}),
     ("blocks.place", {"blocks.count": 1}),
-    ("distractors.place", {"blocks.slots": 1, "blocks.count": 0, "blocks.place": [0.5, -0.35], "distractors.count": 1}),
+    ("distractors.place", {**_NO_BLOCKS, "distractors.count": 1}),
     ("distractors.count", {"distractors.place": ["uniform", [-0.35, -0.3], [0.35, 0.3]]}),
     ("blocks.material.*", _CLOSE),
     ("distractors.material.*", _BESIDE),
@@ -114,8 +116,8 @@ STAGES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("clutter.count", {"clutter.slots": 25}),
     ("clutter.variant", {"clutter.kind": "tool"}),
     ("clutter.material.*", {"camera.distance": 0.4}),
-    ("clutter.place", {"camera.distance": 1.2, "camera.elevation_deg": 45}),
-    ("clutter.where", {"camera.distance": 1.1}),
+    ("clutter.place", {"clutter.where": "front"}),  # where all three numbers count
+    ("clutter.where", {"camera.distance": 1.7, "camera.elevation_deg": 20, "camera.aim": [-0.3, 0, 0]}),
     ("clutter.size", {"camera.distance": 0.9}),
     ("table.*", {"blocks.count": 2, "camera.distance": 1.0}),
     ("floor.*", {"camera.distance": 2.0, "camera.elevation_deg": 32}),
