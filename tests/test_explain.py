@@ -66,8 +66,9 @@ def test_every_factor_has_values_and_a_scene_in_which_it_counts(monkeypatch: pyt
         assert not without_effect(scene, groups, keys, (f"randomize.{factor}",)), factor
         assert factor not in stage.changed
         rows = rows_along(factor, values[factor], stage.world, config.randomize, 5)
-        settings = with_values(stage.randomize, {factor: rows[-1].values[-1]})
-        check_factors(settings, leaves_of(settings, stage.world))  # it can be sampled
+        if factor.endswith(("count", "kind", "texture")):  # what depends on other factors
+            settings = with_values(stage.randomize, {factor: rows[-1].values[-1]})
+            check_factors(settings, leaves_of(settings, stage.world))
         for row in rows:
             assert len({json.dumps(value) for value in row.values}) == len(row.values) == len(row.captions) > 1, factor
             for value in row.values:

@@ -65,8 +65,8 @@ def rows_along(factor: str, leaf: Any, world: World, randomize: Randomize, num: 
     for k, part in enumerate(names):
         if high[k] > low[k]:
             steps = _steps(low[k], high[k], distribution, num, name)
-            values = [[float(step if j == k else (low[j] + high[j]) / 2) for j in range(len(low))] for step in steps]
-            rows.append(Row(tuple(values), tuple(f"{part} {step:.3g}" for step in steps)))
+            numbers = [[float(step if j == k else (low[j] + high[j]) / 2) for j in range(len(low))] for step in steps]
+            rows.append(Row(tuple(numbers), tuple(f"{part} {step:.3g}" for step in steps)))
     return rows
 
 
@@ -123,9 +123,9 @@ def _steps(low: float, high: float, distribution: Distribution, num: int, name: 
     if whole:
         return sorted({float(round(step)) for step in np.linspace(low, high, num)})
     if low > 0 and any(isinstance(one, LogUniform) for one in options_of(distribution)):
-        return np.geomspace(low, high, num).tolist()
+        return [float(step) for step in np.geomspace(low, high, num)]
     full_circle = name.endswith("_deg") and high - low == 360
-    return np.linspace(low, high, num, endpoint=not full_circle).tolist()
+    return [float(step) for step in np.linspace(low, high, num, endpoint=not full_circle)]
 
 
 def _row(steps: Sequence[float]) -> Row:
