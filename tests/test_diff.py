@@ -133,6 +133,10 @@ def test_errors(dataset: Path, copy: Path, tmp_path: Path) -> None:
     photo.write_bytes((dataset / IMAGE).read_bytes())
     (tmp_path / "list.yaml").write_text("- 1\n")
     (copy / IMAGE).write_bytes(b"")
+    two = tmp_path / "two"
+    for split in ("train", "val"):
+        shutil.copytree(dataset / "train", two / split)
+    shutil.copytree(dataset / "models", two / "models")
     run = COMMANDS["diff"].run
     for config, message in (
         (
@@ -153,6 +157,8 @@ def test_errors(dataset: Path, copy: Path, tmp_path: Path) -> None:
         assert message in str(caught.value)
     with pytest.raises(DatasetError, match=r"b: .*000001.png: truncated or changed"):
         run(DiffConfig(str(dataset), str(copy)))
+    with pytest.raises(DatasetError, match=r"a: .*two: holds the splits train, val; name one with split="):
+        run(DiffConfig(str(two), str(dataset)))
 
 
 def test_the_statistics_are_those_of_scipy() -> None:

@@ -8,7 +8,8 @@ from simgen.command.keys import MISSING, key
 @dataclass
 class DiffConfig:
     a: str = key(
-        "folder of a dataset; a .yaml file of settings of `render`; or such settings: 'randomize=full seed=1'", MISSING
+        "folder of a dataset; a .yaml file of settings of `render`; or such settings: a='randomize=full seed=1'",
+        MISSING,
     )
     b: str = key("what `a` is compared with, in any of the same forms", MISSING)
     split: str | None = key("split of the datasets, such as train; null: the only one", None)

@@ -19,7 +19,7 @@ from simgen.dataset.scenes import Instance, Picture
 from simgen.dataset.values import Value, instance_values, picture_values
 from simgen.dataset.write import IMAGES_PER_SCENE
 from simgen.diff.schema import DiffConfig
-from simgen.errors import ConfigError, SimgenError
+from simgen.errors import ConfigError, DatasetError, SimgenError
 from simgen.geometry import inverse
 from simgen.pipeline import make_pipeline
 from simgen.scene import Scenes, take, to_json
@@ -139,7 +139,10 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _dataset(text: str, root: Path, split: str | None) -> Side:
-    dataset = open_dataset(root, split)
+    try:
+        dataset = open_dataset(root, split)
+    except DatasetError as error:  # which names training's key
+        raise DatasetError(str(error).replace("data.split=", "split=")) from error
     rows, blocks, pictures = {}, {}, {}
     for picture in dataset.pictures:
         name = picture.scene_id, picture.image_id

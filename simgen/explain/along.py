@@ -47,7 +47,7 @@ def rows_along(factor: str, leaf: Any, world: World, randomize: Randomize, num: 
     words = _words(factor, world, randomize)
     if words:
         return [Row(words, words)]
-    distribution = _distribution(factor, leaf, world)
+    distribution = _distribution(factor, leaf, world, randomize)
     name = factor.rpartition(".")[2]
     if name in _COLORS:
         return _colors(num)
@@ -88,7 +88,7 @@ def _words(factor: str, world: World, randomize: Randomize) -> tuple[str, ...]:
     return tuple(word for word in words_of(f"randomize.{factor}") if word not in without)
 
 
-def _distribution(factor: str, leaf: Any, world: World) -> Distribution:
+def _distribution(factor: str, leaf: Any, world: World, randomize: Randomize) -> Distribution:
     """The distribution that states the range of the pictures."""
     path = f"randomize.{factor}"
     presets = (values_of_preset(preset)[factor] for preset in ("full", *preset_names()))
@@ -100,6 +100,8 @@ def _distribution(factor: str, leaf: Any, world: World) -> Distribution:
         if np.any(np.less(*distribution.support())):
             return distribution
     _, low, high = bounds_of(path)
+    if factor.endswith(".count"):
+        high = getattr(randomize, factor.partition(".")[0]).slots
     low, high = _RANGES.get(factor, (low, high))
     if not np.isfinite([low, high]).all():
         raise ConfigError(

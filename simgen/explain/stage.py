@@ -19,7 +19,12 @@ from simgen.schema import Randomize
 _MIXED = ["hsv", ["uniform", 0, 1], ["uniform", 0.5, 1], ["uniform", 0.4, 0.9]]
 _LOW = {"camera.elevation_deg": 12, "camera.distance": 1.2, "camera.aim": [0, 0, 0.1]}  # sees walls or background
 _PATTERNED = "*table.%s *floor.%s *wall.%s *background.%s *fixture.%s *material.%s"
-_MADE_FOR = "tabletop"  # the scene for which the settings of the camera were chosen
+_MADE_FOR = "tabletop"  # the scene for which the settings of camera and blocks were chosen
+_OF_THE_SCENE = "camera.* *s.slots *s.place blocks.count blocks.model"  # of other scenes, these stay
+_ANYWHERE = {
+    "distractors.count": 1,
+    "clutter.place": ["uniform", [0, 0, 0], [1, 1, 1]],
+}  # and these replace the stage's
 _FIXTURES = "kuka_table"  # the bundled scene with boxes beside the table
 # One large block, or one large object, on the table's center.
 _CLOSE = {
@@ -186,10 +191,13 @@ def staged(factor: str, scene: str, randomize: Randomize, world: World) -> Stage
     if factor.startswith("fixture.") and not world.loose:
         scene, world = _FIXTURES, _with_fixtures()
         changed["scene"] = scene
-    if world.name != _MADE_FOR:  # where the camera may be is known to the scene alone
-        changed = {key: value for key, value in changed.items() if not key.startswith("camera.")}
+    if world.name != _MADE_FOR:  # which blocks have room, and where the camera may be, is known to the scene alone
+        changed = {key: value for key, value in changed.items() if not _is_any(key, _OF_THE_SCENE)}
+        changed.update({key: value for key, value in _ANYWHERE.items() if key in changed})
+        if factor in ("blocks.count", "distractors.count") and "place" in world.varied.get(section, {}):
+            changed[f"{section}.place"] = "varied"
     changed = {
-        key: _moved(value, world.table.center[:2].tolist()) if key.endswith("s.place") else value
+        key: value
         for key, value in changed.items()
         if key == "scene" or (key != factor and values[key] == plain[key] != value)
     }
@@ -204,14 +212,6 @@ def _is_any(factor: str, patterns: str) -> bool:
 @cache
 def _with_fixtures() -> World:
     return load_world(_FIXTURES)
-
-
-def _moved(place: list[Any], center: list[float]) -> list[Any]:
-    """A place, or a distribution of places, relative to the table's center, in the world's frame."""
-    if isinstance(place[0], str):
-        kind, *ends = place
-        return [kind, *(_moved(end, center) for end in ends)]
-    return [one + middle for one, middle in zip(place, center, strict=True)]
 
 
 def with_values(randomize: Randomize, values: Mapping[str, Any]) -> Randomize:
