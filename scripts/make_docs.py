@@ -4,19 +4,15 @@ python scripts/make_docs.py
 """
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from simgen.command.effects import in_words
 from simgen.command.help import shown
-from simgen.command.keys import Key, choices_of, groups_of, keys_of
-from simgen.config import compose
+from simgen.command.keys import Key, groups_of, keys_of
 from simgen.distributions import KINDS
-from simgen.factors import MOST_SLOTS, bounds_of, words_of
+from simgen.explain.presets import allowed_values, preset_names, values_of_preset
 from simgen.resources import resource_folder
 from simgen.schema import Render
 
@@ -56,7 +52,7 @@ same way; of a factor that two of them vary, such as `blocks.material.texture`, 
 def randomization_page() -> str:
     """The text of docs/randomization.md."""
     keys = {path: key for path, key in keys_of(Render, groups_of("render")).items() if path.startswith("randomize.")}
-    presets = {preset: values_of_preset(preset) for preset in ["none", *arms(), "full", "photographs", "tobin2017"]}
+    presets = {preset: values_of_preset(preset) for preset in preset_names()}
     kinds = "\n".join(f"- {_usage(usage)}" for _, usage in KINDS.values())
     listed = "\n".join(f"- `{preset}`: {_about(preset)}" for preset in presets)
     parts = [_INTRODUCTION.format(kinds=kinds, presets=listed)]
@@ -65,18 +61,6 @@ def randomization_page() -> str:
         if rows:
             parts.append("\n".join(_table(section, keys, rows, presets)))
     return "\n".join(parts)
-
-
-def arms() -> list[str]:
-    """The presets that vary one group of factors."""
-    varying = resource_folder("conf") / "randomize" / "vary"
-    return [preset for preset in choices_of("randomize") if (varying / f"{preset}.yaml").is_file()]
-
-
-@cache
-def values_of_preset(preset: str) -> dict[str, Any]:
-    """The value of each factor, by its key below randomize."""
-    return _flat(asdict(compose("render", Render, [f"randomize={preset}"]).randomize))
 
 
 def _table(section: str, keys: Mapping[str, Key], rows: list[Key], presets: Mapping[str, Any]) -> Iterator[str]:
@@ -96,26 +80,16 @@ def _table(section: str, keys: Mapping[str, Key], rows: list[Key], presets: Mapp
         ]
         conditions = [need for need in key.needs if need.partition("=")[0].rstrip("!") in keys]
         needs = "".join(f"; needs {_short(need, name)}" for need in conditions[-1:])
-        cells = [f"`{key.name}`", key.help + needs, key.unit, _allowed(key), f"`{shown(default)}`", ", ".join(varied)]
+        cells = [
+            f"`{key.name}`",
+            key.help + needs,
+            key.unit,
+            allowed_values(key),
+            f"`{shown(default)}`",
+            ", ".join(varied),
+        ]
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
-
-
-def _allowed(key: Key) -> str:
-    if key.name == "slots":
-        return f"0 to {MOST_SLOTS[key.path.split('.')[-2]]}"
-    if key.kind == "text":
-        return "a folder"
-    if key.name == "model":
-        return "the block set's names, any"
-    words = words_of(key.path)
-    if words:
-        return ", ".join(words)
-    count, low, high = bounds_of(key.path)
-    numbers = "a number" if count == 1 else f"{count} numbers"
-    if math.isinf(low) and math.isinf(high):
-        return numbers
-    return f"{numbers}, at least {low:g}" if math.isinf(high) else f"{numbers}, {low:g} to {high:.10g}"
 
 
 def _short(need: str, section: str) -> str:
@@ -154,13 +128,6 @@ def _usage(usage: str) -> str:
     depths = list(itertools.accumulate((character == "[") - (character == "]") for character in usage))
     end = depths.index(0) + 1
     return f"`{usage[:end]}`{usage[end:]}"
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
-    return flat
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from typing import Any
 from simgen.board.schema import BoardConfig, CameraConfig, CaptureConfig, SceneConfig, TableConfig
 from simgen.check.schema import CheckConfig
 from simgen.config import Command, main
+from simgen.diff.schema import DiffConfig
+from simgen.explain.schema import ExplainConfig
 from simgen.formats.schema import ConvertConfig, LabelConfig
 from simgen.report.schema import ReportConfig
 from simgen.schema import Merge, Preview, Render
@@ -53,6 +55,18 @@ def _report(config: Any) -> int:
     return report(config)
 
 
+def _explain(config: Any) -> None:
+    from simgen.explain.command import explain
+
+    explain(config)
+
+
+def _diff(config: Any) -> int:
+    from simgen.diff.command import diff
+
+    return diff(config)
+
+
 def _board(config: Any) -> None:
     from simgen.board.commands import board
 
@@ -88,7 +102,9 @@ COMMANDS = {
     "merge": Command("make one dataset of parts that several machines rendered", Merge, _merge, ("out",), resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
+    "explain": Command("explain a factor, with pictures along it", ExplainConfig, _explain, words=("factor",)),
     "report": Command("write a page that shows a dataset, for a browser", ReportConfig, _report, words=("dataset",)),
+    "diff": Command("find what differs between two datasets or configurations", DiffConfig, _diff, words=("a", "b")),
     "convert": Command(
         "write a dataset in another format: COCO, YOLO, FoundationPose and others", ConvertConfig, _convert
     ),

@@ -109,6 +109,11 @@ def bounds_of(key: str) -> tuple[int, float, float]:
     return _SHAPES.get(f"{section}.{name}", _SHAPES.get(name, (1, -_INF, _INF)))
 
 
+def is_whole(key: str) -> bool:
+    """Whether the values of the factor with the full key `key` are whole numbers."""
+    return key.rpartition(".")[2] in _WHOLE
+
+
 def options_of(distribution: Distribution) -> list[Distribution]:
     """The options of a choice, with nested choices expanded; for any other distribution, itself."""
     if isinstance(distribution, Choice):
@@ -183,7 +188,7 @@ def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution])
         if is_dataclass(leaf):
             _collect(leaf, path, world, leaves)
         elif item.name not in ("slots", "images", "meshes", "file"):
-            leaves[path.removeprefix("randomize.").replace(".", "/")] = _leaf(leaf, path, world)
+            leaves[path.removeprefix("randomize.").replace(".", "/")] = leaf_of(leaf, path, world)
 
 
 def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -194,7 +199,8 @@ def _paths(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield f"{above}{key}"
 
 
-def _leaf(leaf: Any, path: str, world: World) -> Distribution:
+def leaf_of(leaf: Any, path: str, world: World) -> Distribution:
+    """The distribution of `leaf`, the value of the factor with the full key `path`. Raises ConfigError as leaves_of does."""
     if leaf in ("nominal", "varied"):
         keys = path.split(".")[1:]
         value: Any = world.nominal if leaf == "nominal" else world.varied
@@ -218,7 +224,7 @@ def _leaf(leaf: Any, path: str, world: World) -> Distribution:
     if np.any(least < low) or np.any(greatest > high):
         bounds = f"at least {low:g}" if high == _INF else f"within [{low:g}, {high:g}]"
         raise ConfigError(f"{path}: got {leaf}, which reaches {least.min():g} to {greatest.max():g}; expected {bounds}")
-    if name in _WHOLE and not _is_whole(distribution):
+    if is_whole(path) and not _is_whole(distribution):
         raise ConfigError(f"{path}: got {leaf}; expected a whole number, [integer, low, high] or [choice, ...] of them")
     return distribution
 

@@ -39,10 +39,14 @@ class Pipeline:
     sampler: Sampler
     images: ImageFolder
 
+    def scenes(self, index: Sequence[int]) -> Scenes:
+        """The scenes of the samples with these indices, as they are rendered."""
+        scenes = sample_settled(self.sampler, self.source.seed, np.asarray(index, dtype=np.int64))
+        return clear_of_blocks(scenes, self.world)
+
     def samples(self, renderer: Renderer, index: Sequence[int]) -> Iterator[Sample]:
         """The finished samples with these indices. Each is a pure function of the configuration and its index."""
-        scenes = sample_settled(self.sampler, self.source.seed, np.asarray(index, dtype=np.int64))
-        scenes = clear_of_blocks(scenes, self.world)
+        scenes = self.scenes(index)
         for start in range(0, len(scenes), renderer.batch):
             part = take(scenes, slice(start, start + renderer.batch))
             frames = renderer.render(part)

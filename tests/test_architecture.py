@@ -40,6 +40,8 @@ ORDER = [
     "check.meshes", "check.models", "check.geometry", "check.pictures", "check.similar", "check.table", "check.factors",
     "check.shortcuts", "check.targets", "check.remake", "check.sample", "check.command",
     "executors", "workers", "merge", "preview",
+    "explain", "explain.schema", "explain.presets", "explain.along", "explain.stage", "explain.strip", "explain.command",
+    "diff", "diff.schema", "diff.sides", "diff.factors", "diff.pixels", "diff.command",
     "formats", "formats.schema", "formats.folder", "formats.pinhole", "formats.labels", "formats.mirror",
     "formats.meshes", "formats.coco", "formats.yolo", "formats.foundationpose", "formats.imagefolder", "formats.bop",
     "formats.shards", "formats.command", "formats.posed",

@@ -7,6 +7,7 @@ import pytest
 from builders import ROOT, script_module
 
 from simgen.command.keys import groups_of, keys_of
+from simgen.explain.presets import arms, values_of_preset
 from simgen.schema import Preview, Render
 from train.__main__ import COMMANDS
 
@@ -29,11 +30,11 @@ def test_the_page_of_factors_is_current(make_docs: ModuleType) -> None:
     assert "| `elevation_deg` |" in page and "`sensor` `[uniform,-0.7,0.7]`" in page
 
 
-def test_full_is_the_sum_of_the_arms(make_docs: ModuleType) -> None:
+def test_full_is_the_sum_of_the_arms() -> None:
     """No two groups vary one factor, except textures and surroundings, which widen what color, light and background vary."""
-    presets = {name: make_docs.values_of_preset(name) for name in ["none", "full", *make_docs.arms()]}
+    presets = {name: values_of_preset(name) for name in ["none", "full", *arms()]}
     for path, nominal in presets["none"].items():
-        changed = {arm: presets[arm][path] for arm in make_docs.arms() if presets[arm][path] != nominal}
+        changed = {arm: presets[arm][path] for arm in arms() if presets[arm][path] != nominal}
         wider = [value for arm, value in changed.items() if arm in ("textures", "surroundings")]
         assert presets["full"][path] == next(iter((*wider, *changed.values())), nominal), path
         assert len(wider) <= 1 and len(changed) - len(wider) <= 1, path

@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +279,10 @@ def _is_file(argument: str) -> bool:
 
 
 def _is_key(argument: str, place: Place) -> bool:
-    """Whether a bare word is the name of a key, as in `--key value`, and not of a file."""
+    """Whether a bare word is the name of a key, as in `--key value`, and not of a file, nor the value of a key whose values
+    are names of keys."""
+    if any(item.metadata.get("names_keys") for item in fields(place.schema) if item.name in place.words):
+        return False
     return argument in keys_of(place.schema, groups_of(place.command)) and not _is_file(argument)
 
 

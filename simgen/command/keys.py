@@ -26,7 +26,7 @@ def key(help: str, default: Any = ABSENT, *, unit: str = "", needs: str = "", **
 
     `unit` is the unit of its values, `choices` are its allowed words. `needs` is a condition on another key, without which
     this key, and all keys below it, have no effect: `key=value`, `key=value|value` or `key!=value`. In a condition, a key
-    that begins with a dot is in the same section as the field.
+    that begins with a dot is in the same section as the field. `names_keys` states that its values are names of keys.
     """
     metadata |= {"help": help, "unit": unit, "needs": needs}
     if isinstance(default, type) or callable(default):

@@ -30,13 +30,13 @@ _SENSOR = {  # the configuration's name by the recipe's
 }
 
 
-def picture_values(picture: Picture) -> dict[str, Value]:
+def picture_values(picture: Picture, recipe: Mapping[str, Any] | None = None) -> dict[str, Value]:
     """The value of each factor that is known of `picture`: of its labels, and of its recipe if the dataset stores it. Words
     are texts, all others numbers. Factors of which a picture has no value (the light of one without lights) are left out.
 
     `camera.distance`, `camera.azimuth_deg` and `camera.elevation_deg` are those of the camera as seen from the world's
-    origin, the middle of the table's top; `light.total` is the sum of `light.intensity`. Raises DatasetError for a damaged
-    recipe.
+    origin, the middle of the table's top; `light.total` is the sum of `light.intensity`. `recipe` is the picture's, as
+    read_recipe returns it, for a caller that has it; None reads it. Raises DatasetError for a damaged recipe.
     """
     values: dict[str, Value] = {"blocks.count": float(len(picture.instances))}
     world = picture.camera_from_table if picture.camera_from_table is not None else picture.camera_from_world
@@ -47,7 +47,7 @@ def picture_values(picture: Picture) -> dict[str, Value]:
     if picture.instances:
         values["blocks.distance"] = float(np.mean([_distance(one) for one in picture.instances]))
         values["blocks.visible_fraction"] = float(np.mean([one.visible_fraction for one in picture.instances]))
-    recipe = read_recipe(picture)
+    recipe = read_recipe(picture) if recipe is None else recipe
     if recipe is not None:
         try:
             values.update(recipe_values(recipe))
@@ -56,11 +56,14 @@ def picture_values(picture: Picture) -> dict[str, Value]:
     return values
 
 
-def instance_values(picture: Picture, number: int, models: Mapping[int, Model]) -> dict[str, Value]:
+def instance_values(
+    picture: Picture, number: int, models: Mapping[int, Model], recipe: Mapping[str, Any] | None = None
+) -> dict[str, Value]:
     """The values of labeled block `number` of `picture`, whose kind is named by `models`, as of `picture_values`.
 
     `distance` is that from the camera, `u` and `v` are the pixel of its middle, `x`, `y` and `z` its middle on the table,
-    `seen_from_elevation_deg` and `seen_from_azimuth_deg` the direction of the camera in the block's own frame.
+    `seen_from_elevation_deg` and `seen_from_azimuth_deg` the direction of the camera in the block's own frame. `recipe` is
+    as for `picture_values`.
     """
     one = picture.instances[number]
     pose = one.camera_from_block
@@ -78,7 +81,7 @@ def instance_values(picture: Picture, number: int, models: Mapping[int, Model]) 
     if picture.camera_from_table is not None:
         place = (inverse(picture.camera_from_table) @ pose)[:3, 3]
         values.update(zip(_XYZ, map(float, place), strict=True))
-    recipe = read_recipe(picture)
+    recipe = read_recipe(picture) if recipe is None else recipe
     if recipe is not None:
         try:
             blocks = _first(recipe["blocks"])

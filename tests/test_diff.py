@@ -1,0 +1,176 @@
+"""`python -m simgen diff`: nothing differs between equals, one frozen factor is the only one that differs, and a changed
+pixel is reported at its index."""
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.stats import chi2_contingency, ks_2samp
+
+from simgen.__main__ import COMMANDS
+from simgen.config import compose, main
+from simgen.diff.command import Difference, compare
+from simgen.diff.factors import _numbers, _words
+from simgen.diff.schema import DiffConfig
+from simgen.diff.sides import open_sides
+from simgen.draws import Draws
+from simgen.errors import ConfigError, DatasetError
+from simgen.schema import Render
+from simgen.workers import render
+
+VARIED = "randomize=tobin2017 renderer=tiny width=64 height=48 image_format=png"
+IMAGE = "train/000000/rgb/000001.png"
+
+
+def make(root: Path, *settings: str) -> Path:
+    render(compose("render", Render, [*VARIED.split(), "workers=1", "num=3", *settings, f"out={root}"]))
+    return root
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("diff") / "set")
+
+
+@pytest.fixture
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(dataset, tmp_path / "copy"))
+
+
+def found(a: object, b: object, **settings: object) -> Difference:
+    with ExitStack() as stack:
+        return compare(*open_sides(DiffConfig(str(a), str(b), **settings), stack))  # type: ignore[arg-type]
+
+
+def edit(root: Path, file: str, change: Callable[[bytes], bytes]) -> None:
+    """Changes a file, and its hash in the manifest."""
+    data = change((root / file).read_bytes())
+    (root / file).write_bytes(data)
+    manifest = json.loads((root / "manifest.json").read_text())
+    manifest["files"][file] = hashlib.sha256(data).hexdigest()
+    (root / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_dataset_equals_itself_and_its_configuration(
+    dataset: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "diff.json"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["simgen", "diff", str(dataset), str(copy), f"out={out}"])
+    assert main("simgen", COMMANDS) == 0
+    text = capsys.readouterr().out
+    assert "pixels: 3 of 3 pictures are identical" in text and text.endswith("A and B are equal\n")
+    content = json.loads(out.read_text())
+    assert content["equal"] and content["samples"] == {"a": 3, "b": 3, "both": 3}
+    assert len(content["factors"]) > 150 and not any(one["other"] or one["differs"] for one in content["factors"])
+    assert not (tmp_path / "diff.png").exists()
+    sampled = found(dataset, VARIED)
+    assert sampled.is_empty and sampled.pairs == 3 and len(sampled.factors) > 150
+
+
+def test_one_frozen_factor_is_the_only_one_that_differs(dataset: Path, tmp_path: Path) -> None:
+    frozen = make(tmp_path / "frozen", "randomize.sensor.shot_noise=3")
+    difference = found(dataset, frozen)
+    assert difference.settings == [("randomize.sensor.shot_noise", ["uniform", 0, 8], 3)]
+    assert {one.name: one.other for one in difference.factors if one.other or one.distance} == {"sensor.shot_noise": 3}
+    assert not difference.labels and len(difference.pixels) == 3 and not difference.is_empty
+    assert {path.split("/")[2] for path in difference.files} == {"rgb", "sample"}
+
+
+def test_the_distributions_of_configurations(tmp_path: Path) -> None:
+    """With equal seeds all but the factor are identical; with other seeds chance alone is no difference."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("randomize: light\nphysics: place\nseed: 8\n")
+    plain = "randomize=light physics=place"
+    changed = "randomize.light.kind=area 'randomize.sensor.gamma=[choice, 1, 1.3]'"
+    difference = found(plain, f"{plain} {changed}", num=48)
+    assert {one.name for one in difference.factors if one.p < 0.01} == {"light.kind", "sensor.gamma"}
+    assert {one.name for one in difference.factors if one.other} == {"light.kind", "sensor.gamma"}
+    assert {key for key, _, _ in difference.settings} == {"randomize.light.kind", "randomize.sensor.gamma"}
+    other = found(plain, file, num=48)
+    assert [key for key, _, _ in other.settings] == ["seed"] and not other.is_empty
+    assert not [one for one in other.factors if one.p < 0.01] and sum(one.other for one in other.factors) > 20 * 48
+
+
+def test_a_changed_pixel_and_a_changed_label_are_reported_at_their_index(
+    dataset: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def one_pixel(data: bytes) -> bytes:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image[5, 7, 2] ^= 64
+        return cv2.imencode(".png", image)[1].tobytes()
+
+    edit(copy, IMAGE, one_pixel)
+    edit(
+        copy,
+        "train/000000/scene_gt_info.json",
+        lambda data: data.replace(b'"visib_fract": ', b'"visib_fract": 0.5, "v": ', 1),
+    )
+    sheet = tmp_path / "sheet.png"
+    monkeypatch.setattr(sys, "argv", ["simgen", "diff", str(dataset), str(copy), f"picture={sheet}"])
+    assert main("simgen", COMMANDS) == 1
+    text = capsys.readouterr().out
+    assert "labels: 1 of 3 pictures differ: scene 0, image 0" in text
+    assert "pixels: 2 of 3 pictures are identical" in text
+    assert f"  scene 0, image 1: up to 64 of 255 in {1 / (64 * 48):.2%} of the pixels" in text
+    drawn = cv2.imread(str(sheet))
+    assert drawn.shape == (240 + 23, 3 * 323, 3)
+    gap = drawn[:240, 646:966, 2]
+    assert gap[27, 37] > 200 and (gap[:20] == 0).all()  # the pixel (7, 5) of a picture that is five times as large
+    difference = found(dataset, copy)
+    assert difference.files == [IMAGE, "train/000000/scene_gt_info.json"] and not difference.settings
+
+
+def test_errors(dataset: Path, copy: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes((dataset / IMAGE).read_bytes())
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (copy / IMAGE).write_bytes(b"")
+    two = tmp_path / "two"
+    for split in ("train", "val"):
+        shutil.copytree(dataset / "train", two / split)
+    shutil.copytree(dataset / "models", two / "models")
+    run = COMMANDS["diff"].run
+    for config, message in (
+        (
+            DiffConfig(str(dataset), "data/missing"),
+            "b: data/missing: no such folder; expected the folder of a dataset, a .yaml",
+        ),
+        (DiffConfig("randomize=ful", str(dataset)), "a: randomize: got ful; did you mean full?"),
+        (DiffConfig(str(tmp_path / "list.yaml"), str(dataset)), "expected a mapping with keys of `render`"),
+        (DiffConfig(str(dataset), str(tmp_path / "no.yaml")), "no.yaml: no such file"),
+        (DiffConfig(str(dataset), str(dataset), picture=str(photo)), "exists, and diff did not draw it"),
+        (
+            DiffConfig(str(dataset), str(dataset), out=str(dataset / "manifest.json")),
+            "exists, and diff did not write it",
+        ),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            run(config)
+        assert message in str(caught.value)
+    with pytest.raises(DatasetError, match=r"b: .*000001.png: truncated or changed"):
+        run(DiffConfig(str(dataset), str(copy)))
+    with pytest.raises(DatasetError, match=r"a: .*two: holds the splits train, val; name one with split="):
+        run(DiffConfig(str(two), str(dataset)))
+
+
+def test_the_statistics_are_those_of_scipy() -> None:
+    """Where all values are independent; where only a share is, p is larger."""
+    numbers = [Draws(seed, np.arange(count)).normal()[:, 0] + seed / 4 for seed, count in ((0, 150), (1, 200))]
+    distance, p = _numbers(numbers, (1.0, 1.0))
+    expected = ks_2samp(*numbers, method="asymp")
+    assert distance == expected.statistic and p == pytest.approx(expected.pvalue, rel=1e-6) and p < 0.05
+    assert _numbers(numbers, (0.5, 0.5))[1] > p
+    counts = [{"a": 40, "b": 60, "c": 20}, {"a": 60, "b": 30, "c": 30}]
+    words = [[word for word, count in one.items() for _ in range(count)] for one in counts]
+    distance, p = _words(words, 1.0)
+    assert distance == pytest.approx(0.25)
+    assert p == pytest.approx(chi2_contingency([list(one.values()) for one in counts]).pvalue)
+    assert _words([["a"] * 9, ["a"] * 9], 1.0) == (0.0, 1.0)

@@ -1,0 +1,164 @@
+"""`python -m simgen explain`: pictures along a factor are equal in all but that factor, for every factor."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from builders import pipeline_of
+
+import simgen.explain.along
+import simgen.explain.command
+from simgen.__main__ import COMMANDS
+from simgen.catalogue import load_world
+from simgen.command.effects import without_effect
+from simgen.command.help import shown
+from simgen.command.keys import groups_of, keys_of
+from simgen.config import compose, main
+from simgen.errors import ConfigError
+from simgen.explain.along import given_rows, rows_along
+from simgen.explain.command import explain
+from simgen.explain.presets import factor_keys, flat_values
+from simgen.explain.schema import ExplainConfig
+from simgen.explain.stage import staged, with_values
+from simgen.explain.strip import changed, draw_strip
+from simgen.factors import check_factors, leaf_of, leaves_of
+from simgen.files import differences
+from simgen.pipeline import make_pipeline
+from simgen.render import make_renderer
+from simgen.scene import to_json
+
+SMALL = ("width=48", "height=36", "renderer=tiny")
+
+
+def explain_config(*settings: str) -> ExplainConfig:
+    return compose("explain", ExplainConfig, [*SMALL, *settings])
+
+
+def call(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(simgen.explain.command, "preset_names", lambda: ["none", "camera", "full"])
+    monkeypatch.setattr(sys, "argv", ["simgen", "explain", *arguments])
+    return main("simgen", COMMANDS)
+
+
+def recipe(config: ExplainConfig, factor: str, value: Any) -> Any:
+    """The scene of sample 0 with `factor` at `value`, as JSON."""
+    scenes = make_pipeline(replace(config, randomize=with_values(config.randomize, {factor: value}))).scenes([0])
+    return json.loads(json.dumps(to_json(scenes)))
+
+
+def test_every_factor_has_values_and_a_scene_in_which_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conditions in the schema are met, and each value is a constant of the factor, so that nothing else changes."""
+    monkeypatch.setattr(simgen.explain.along, "preset_names", lambda: ["none", "tobin2017"])
+    config = explain_config()
+    tabletop, keys = load_world("tabletop"), keys_of(ExplainConfig, groups_of("explain"))
+    values = flat_values(config.randomize)
+    factors = [path.replace("/", ".") for path in leaves_of(config.randomize, tabletop)]
+    assert len(factors) > 150
+    for factor in factors:
+        stage = staged(factor, "tabletop", config.randomize, tabletop)
+        scene = replace(config, scene=stage.scene, randomize=stage.randomize)
+        groups = {"randomize": "none"}
+        assert not without_effect(scene, groups, keys, (f"randomize.{factor}",)), factor
+        assert factor not in stage.changed
+        if stage.scene != "tabletop":  # where blocks and the camera may be is known to that scene alone
+            assert stage.scene == "kuka_table" and factor.startswith("fixture.")
+            assert not [key for key in stage.changed if key.startswith("camera.") or key.endswith("place")]
+        rows = rows_along(factor, values[factor], stage.world, config.randomize, 5)
+        if factor.endswith(("count", "kind", "texture")):  # what depends on other factors
+            settings = with_values(stage.randomize, {factor: rows[-1].values[-1]})
+            check_factors(settings, leaves_of(settings, stage.world))
+        for row in rows:
+            assert len({json.dumps(value) for value in row.values}) == len(row.values) == len(row.captions) > 1, factor
+            for value in row.values:
+                low, high = leaf_of(value, f"randomize.{factor}", stage.world).support()
+                assert np.array_equal(low, high), factor
+
+
+@pytest.mark.parametrize(
+    ("factor", "fields"),
+    [
+        ("sensor.gamma", {"sensor.gamma"}),
+        ("camera.distance", {"cameras.world_from_camera"}),
+        ("blocks.material.color", {"blocks.material.color"}),
+        ("light.kind", {"lights.kind"}),
+        ("table.texture", {"surfaces.material.texture"}),
+    ],
+)
+def test_only_the_factor_changes(factor: str, fields: set[str]) -> None:
+    config = explain_config()
+    stage = staged(factor, "tabletop", config.randomize, load_world("tabletop"))
+    rows = rows_along(factor, flat_values(config.randomize)[factor], stage.world, config.randomize, 5)
+    first, *_, last = rows[0].values
+    scene = replace(config, randomize=stage.randomize)
+    found = {key for key, _, _ in differences(recipe(scene, factor, first), recipe(scene, factor, last))}
+    assert found == fields
+
+
+def test_the_pictures_are_those_of_render_with_the_factor_set() -> None:
+    config = explain_config("physics=place", "seed=4", "values=[-1,0,1]", "index=3")
+    stage = staged("sensor.exposure", "tabletop", config.randomize, load_world("tabletop"))
+    rows = given_rows("sensor.exposure", config.values, load_world("tabletop"))
+    strip = draw_strip(config, "sensor.exposure", stage, rows)
+    set_by_stage = [f"randomize.{key}={shown(value)}" for key, value in stage.changed.items()]
+    pipeline = pipeline_of(*SMALL, "randomize=none", *set_by_stage, "seed=4", "randomize.sensor.exposure=1")
+    (sample,) = pipeline.samples(make_renderer("tiny", pipeline.world), [3])
+    assert np.array_equal(sample.rgb, strip.pictures[0][2])
+    assert strip.index == 3 and strip.changed == changed(strip.pictures[0][0], strip.pictures[0][2]) > 0.5
+    means = [picture.mean() for picture in strip.pictures[0]]
+    assert means == sorted(means)
+
+
+def test_the_text_and_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "strip.png"
+    settings = [*SMALL, f"out={out}", "num=3"]
+    assert call(["randomize.camera.distance", *settings], monkeypatch) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("camera.distance: distance of the camera from `aim` unit m allowed a number, at least 1e-06")
+    assert "nominal = 0.9: none varied = [uniform,0.8,1.15]: camera, full drawn by raycast, tiny" in text
+    assert f"{out}: 3 pictures of sample 0 of seed 0, equal in all but camera.distance" in text
+    sheet = cv2.imread(str(out))
+    assert sheet.shape == (28 + 36 + 23, 3 * (48 + 3), 3)
+    captions = [sheet[-21:-3, 51 * k : 51 * k + 48] for k in range(3)]
+    assert all(caption.min() < 60 and caption.max() == 255 for caption in captions)  # dark on white
+    with pytest.raises(ConfigError, match=r"randomize\.sensor\.jpeg_quality: got 101"):
+        given_rows("sensor.jpeg_quality", [10, 101], load_world("tabletop"))
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), sheet)
+    before = photo.read_bytes()
+    with pytest.raises(ConfigError, match=r"photo\.png exists, and explain did not draw it"):
+        explain(explain_config("factor=camera.distance", f"out={photo}"))
+    assert photo.read_bytes() == before
+
+
+def test_an_unknown_factor() -> None:
+    for factor, near in (
+        ("camera.distnce", "did you mean camera.distance"),
+        ("randomize.gamma", "did you mean sensor.gamma?"),
+        ("xyz", "`python -m simgen explain` lists all"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            explain(replace(explain_config(), factor=factor))
+        name = factor.removeprefix("randomize.")
+        assert str(caught.value).startswith(f"factor: no factor {name}; ") and near in str(caught.value)
+
+
+def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a factor a line for each; a group lists its own; what is no factor has no pictures."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(simgen.explain.command, "preset_names", lambda: ["none", "full"])
+
+    def lines(factor: str | None) -> list[str]:
+        explain(replace(explain_config(), factor=factor))
+        return capsys.readouterr().out.splitlines()
+
+    names = [path for path, key in factor_keys().items() if key.kind != "section"]
+    assert [line.split()[0] for line in lines(None)[1:-2]] == names
+    assert [line.split()[0] for line in lines("sensor")[1:-2]] == [name for name in names if name.startswith("sensor.")]
+    assert "no pictures are drawn" in lines("clutter.slots")[-1] and not list(tmp_path.iterdir())
