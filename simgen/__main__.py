@@ -6,6 +6,7 @@ from typing import Any
 from simgen.board.schema import BoardConfig, CameraConfig, CaptureConfig, SceneConfig, TableConfig
 from simgen.check.schema import CheckConfig
 from simgen.config import Command, main
+from simgen.live.schema import Live
 from simgen.schema import Preview, Render
 
 
@@ -19,6 +20,12 @@ def _preview(config: Any) -> None:
     from simgen.preview import preview
 
     preview(config)
+
+
+def _live(composed: Any) -> None:
+    from simgen.live.command import live
+
+    live(composed)
 
 
 def _check(config: Any) -> None:
@@ -60,6 +67,7 @@ def _capture(config: Any) -> None:
 COMMANDS = {
     "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
+    "live": Command("show a scene in the browser, with a control for every factor", Live, _live, composed=True),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
     "board": Command("draw a board to print, and the outlines of blocks", BoardConfig, _board),
     "camera": Command("calibrate a camera from photographs of a board", CameraConfig, _camera),

@@ -32,15 +32,40 @@ def write_file(path: Path, data: bytes) -> None:
 
     Makes the folder where it is missing. Raises FileError where writing fails.
     """
+    with _beside(path, data) as temporary:
+        temporary.replace(path)
+
+
+def write_new_file(path: Path, data: bytes) -> bool:
+    """Writes `data` as the file `path`, all of it or nothing, and returns whether it did: an existing file is kept.
+
+    Makes the folder where it is missing. Raises FileError where writing fails.
+    """
+    with _beside(path, data) as temporary:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            try:
+                path.open("xb").close()
+            except FileExistsError:
+                return False
+            temporary.replace(path)
+    return True
+
+
+@contextmanager
+def _beside(path: Path, data: bytes) -> Iterator[Path]:
+    """A temporary file with `data` beside `path`, which is removed at the end unless it was renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
-            temporary.replace(path)
-        except BaseException:
+            yield temporary
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
 
 
 @contextmanager
