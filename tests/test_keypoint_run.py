@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import OLD_TABLETOP, ROOT, run_command
+from builders import OLD_TABLETOP, ROOT, events_of, run_command
 from test_tobin_run import assert_same
 
 from simgen.config import compose, main
@@ -23,9 +23,11 @@ from train.config import TrainConfig, check_train
 from train.data.sources import sources_of
 from train.detect.detector import load_detector
 from train.fit import training
+from train.fit.pictures import input_sheet
 from train.fit.step import Losses
 from train.fit.training import KeypointTraining, _blend_of, train_keypoints
 from train.pose.view import View
+from train.runs.tensorboard import INPUT, PREDICTIONS, WORST
 from train.tobin.checkpoint import load_checkpoint
 
 TINY = [
@@ -240,6 +242,18 @@ def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_pa
     torch.save(older, tmp_path / "older.ckpt")
     with pytest.raises(CheckpointError, match=r"older\.ckpt: .* is of another version; train again"):
         load_detector(tmp_path / "older.ckpt")
+
+
+def test_tensorboard_shows_the_input_before_the_first_step_then_predictions_and_worst_cases(straight: Path) -> None:
+    events = events_of(straight / "tensorboard")
+    sources = sources_of(config_of(straight))
+    name, step, picture = events[0]
+    assert (name, step) == (INPUT, 0)
+    assert np.array_equal(picture, input_sheet(sources.training[0], sources.blocks))
+    assert events[1][:2] == ("step/loss", 1)
+    for name in (PREDICTIONS, WORST):
+        assert [step for tag, step, _ in events if tag == name] == [1, 2, 4, 6]  # the first step and each validation
+    assert [step for tag, step, _ in events if tag == "step/loss"] == list(range(1, 7))
 
 
 def test_validation_pictures_are_never_trained_on(straight: Path) -> None:

@@ -1,5 +1,6 @@
 """`python -m simgen live`: serves the page until it is interrupted."""
 
+import socket
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -37,9 +38,21 @@ def open_page(composed: Composed[Live]) -> "Page":
         raise ConfigError("live: needs viser, which is not installed; pip install 'simgen[live]'") from error
 
     config = composed.value
-    if not 1 <= config.port <= 65535:
-        raise ConfigError(f"port: got {config.port}; expected 1 to 65535")
+    check_address(config)
     drawer = Drawer(config)
     for notice in drawer.notices:
         print(notice, file=sys.stderr)
     return Page(Settings.of(composed), drawer, controls_of(config, drawer.world, composed.keys))
+
+
+def check_address(config: Live) -> None:
+    """Raises ConfigError if this computer cannot listen on the host and port of `config`: viser would wait forever."""
+    if not 1 <= config.port <= 65535:
+        raise ConfigError(f"port: got {config.port}; expected 1 to 65535")
+    try:
+        socket.create_server((config.host, 0)).close()
+    except OSError as error:
+        raise ConfigError(
+            f"host: {config.host} is no address of this computer ({error.strerror or error}); expected 127.0.0.1, or "
+            "0.0.0.0 for all its networks"
+        ) from error

@@ -75,7 +75,7 @@ class Control:
         if self.kind == "vector":
             return tuple(float(x) for x in values)
         if self.kind == "text":
-            return leaf_text(_numbers(values))
+            return leaf_text([float(f"{x:.6g}") for x in values])
         number = float(np.clip(values[0], self.low, self.high))
         return round(number) if self.whole else number
 

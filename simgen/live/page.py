@@ -64,8 +64,11 @@ class Page:
         return self._newest.wait(seconds)
 
     def close(self) -> None:
+        """Ends the server, and the renderer after the picture at work."""
         self._newest.close()
-        self.server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.server.stop()
+        self.drawer.close()
 
     # -- the elements -----------------------------------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class Page:
                 if inner := [control for control in mine if len(control.section) > 1]:
                     with gui.add_folder(inner[0].section[1], expand_by_default=False):
                         self._add_rows(inner)
-        self._add_distribution(list(self._rows))
+        self._add_distribution([control.path for control in controls if control.name != "slots"])
 
         @self._on(reset.on_click)
         def _(_: viser.GuiEvent[Any]) -> None:
@@ -197,7 +200,9 @@ class Page:
         path = row.control.path
         if not row.switch.value:
             self._change(self.settings.without_factor(path))
-        elif self._drawing is not None:
+        elif self._drawing is None:  # nothing is drawn to which it could be fixed
+            row.switch.value = False
+        else:
             self._change(self.settings.with_factor(path, row.control.fixed(self._drawing.values[path])))
 
     def _change(self, settings: Settings) -> None:
