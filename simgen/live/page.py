@@ -80,12 +80,12 @@ class Page:
             self._status = gui.add_html("")
             self._picture = gui.add_image(np.full((3, 4, 3), 255, np.uint8), format="png")
             steps = gui.add_button_group("Sample", ("previous", "next"))
-            self._index = gui.add_number("index", self.settings.index, min=0, step=1)
-            self._seed = gui.add_number("seed", self.settings.seed, min=0, step=1)
+            self._index: Any = gui.add_number("index", self.settings.index, min=0, step=1)
+            self._seed: Any = gui.add_number("seed", self.settings.seed, min=0, step=1)
             with gui.add_folder("Labels"):
                 self._layers = {name: gui.add_checkbox(name, name in ("masks", "boxes", "names")) for name in LAYERS}
             with gui.add_folder("What is set"):
-                self._command = gui.add_text(
+                self._command: Any = gui.add_text(
                     "command", "", multiline=True, hint="renders this picture; edits have no effect"
                 )
                 name = gui.add_text("preset", "mine", hint=f"name of a new file in the folder {source.presets}")
@@ -154,7 +154,7 @@ class Page:
         gui = self.server.gui
         with gui.add_folder("any distribution", expand_by_default=False):
             path = gui.add_dropdown("factor", tuple(name.removeprefix("randomize.") for name in paths))
-            leaf = gui.add_text("value", leaf_text(self.settings.leaf(paths[0])), hint="such as [uniform, 0.5, 1]")
+            leaf: Any = gui.add_text("value", leaf_text(self.settings.leaf(paths[0])), hint="such as [uniform, 0.5, 1]")
             button = gui.add_button("Set")
 
         @self._on(path.on_update)
@@ -295,12 +295,13 @@ class Page:
 
 
 class _Row:
-    """The input of a factor, and the switch that states whether it is fixed."""
+    """The input of a factor, and the switch that states whether it is fixed. They are typed Any because mypy takes the
+    `value` of viser's inputs for read-only."""
 
     def __init__(self, gui: viser.GuiApi, control: Control) -> None:
         self.control = control
         self.input = _input(gui, control)
-        self.switch = gui.add_checkbox("\u21b3 fixed", False, hint=f"{control.path}: the same in all samples")
+        self.switch: Any = gui.add_checkbox("\u21b3 fixed", False, hint=f"{control.path}: the same in all samples")
 
 
 def _input(gui: viser.GuiApi, control: Control) -> Any:

@@ -57,7 +57,7 @@ def _blocks(sample: Sample, world: World) -> Iterator[Part]:
     blocks, slot_of = sample.scene.blocks, {label.slot: label for label in sample.labels}
     for slot in np.flatnonzero(blocks.present[0]):
         solid, scale = world.solids[blocks.model[0, slot]], float(blocks.scale[0, slot])
-        color = _color(blocks.material, slot)
+        color = _color(blocks.material, int(slot))
         label = slot_of.get(int(slot))
         if blocks.material.texture[0, slot] in _WORN and label is not None and label.visible.any():
             color = _rgb(sample.rgb[label.visible].mean(axis=0) / 255)  # a picture has no color of its own
@@ -82,7 +82,7 @@ def _clutter(sample: Sample, world: World) -> Iterator[Part]:
             ("clutter", kind, variant, size),
             corners * size,
             clutter.world_from_object[0, slot],
-            _color(clutter.material, slot),
+            _color(clutter.material, int(slot)),
         )
 
 
