@@ -27,7 +27,7 @@ from train.fit.pictures import input_sheet
 from train.fit.step import Losses
 from train.fit.training import KeypointTraining, _blend_of, train_keypoints
 from train.pose.view import View
-from train.runs.tensorboard import INPUT, PREDICTIONS, WORST
+from train.runs.tensorboard import INPUT, PREDICTIONS
 from train.tobin.checkpoint import load_checkpoint
 
 TINY = [
@@ -244,15 +244,15 @@ def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_pa
         load_detector(tmp_path / "older.ckpt")
 
 
-def test_tensorboard_shows_the_input_before_the_first_step_then_predictions_and_worst_cases(straight: Path) -> None:
+def test_tensorboard_shows_the_input_before_the_first_step_and_then_predictions(straight: Path) -> None:
     events = events_of(straight / "tensorboard")
     sources = sources_of(config_of(straight))
     name, step, picture = events[0]
     assert (name, step) == (INPUT, 0)
     assert np.array_equal(picture, input_sheet(sources.training[0], sources.blocks))
     assert events[1][:2] == ("step/loss", 1)
-    for name in (PREDICTIONS, WORST):
-        assert [step for tag, step, _ in events if tag == name] == [1, 2, 4, 6]  # the first step and each validation
+    # After the first step and each validation. In pictures this small no block can be detected, so there are no worst cases.
+    assert [step for tag, step, _ in events if tag == PREDICTIONS] == [1, 2, 4, 6]
     assert [step for tag, step, _ in events if tag == "step/loss"] == list(range(1, 7))
 
 

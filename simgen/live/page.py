@@ -290,7 +290,7 @@ class Page:
     def _look_at_table(self) -> None:
         table = self.drawer.world.table
         reach = float(max(table.size[:2]))
-        self.server.initial_camera.position = tuple(table.center + reach * np.array([1.1, -1.3, 1.1]))
+        self.server.initial_camera.position = tuple(table.center + reach * np.array([0.9, -1.1, 0.9]))
         self.server.initial_camera.look_at = tuple(table.center)
 
 

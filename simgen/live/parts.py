@@ -16,7 +16,9 @@ Color = tuple[int, int, int]
 
 _FAR = 1.5  # m: where a directional light is drawn
 _BULB = 0.03  # m: radius of a light without size
-_PLAIN = (150, 150, 150)  # color of what wears a picture and is not visible
+_PLAIN = (150, 150, 150)  # color of what wears a picture and is not a visible block
+_WORN = tuple(TEXTURES.index(word) for word in PICTURES)
+_MIXED = tuple(TEXTURES.index(word) for word in ("gradient", "checker", "stripes", "noise"))
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,6 @@ def _lights(sample: Sample) -> Iterator[Part]:
         yield Part(f"lights/{slot}", shape, solid.vertices, solid.triangles, pose, color, f"{kind} light", glows=True)
 
 
-_WORN = tuple(TEXTURES.index(word) for word in PICTURES)
-
-
 def _box(name: str, center: Array, size: Array, color: Color) -> Part:
     solid = make_solid("box", "cube", size)
     return Part(name, ("box", *size), solid.vertices, solid.triangles, rigid(np.eye(3), center), color)
@@ -117,7 +116,11 @@ def _soup(name: str, shape: tuple[object, ...], corners: Array, pose: Array, col
 
 
 def _color(material: Materials, place: int) -> Color:
-    return _PLAIN if material.texture[0, place] in _WORN else _rgb(material.color[0, place])
+    """The color of a material, the mean of both where it has two."""
+    texture, color = material.texture[0, place], material.color[0, place]
+    if texture in _WORN:
+        return _PLAIN
+    return _rgb((color + material.color2[0, place]) / 2 if texture in _MIXED else color)
 
 
 def _rgb(color: Array) -> Color:
