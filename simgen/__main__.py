@@ -9,6 +9,7 @@ from simgen.config import Command, main
 from simgen.diff.schema import DiffConfig
 from simgen.explain.schema import ExplainConfig
 from simgen.formats.schema import ConvertConfig, LabelConfig
+from simgen.live.schema import Live
 from simgen.report.schema import ReportConfig
 from simgen.schema import Merge, Preview, Render
 
@@ -29,6 +30,12 @@ def _preview(config: Any) -> None:
     from simgen.preview import preview
 
     preview(config)
+
+
+def _live(composed: Any) -> None:
+    from simgen.live.command import live
+
+    live(composed)
 
 
 def _check(config: Any) -> int:
@@ -101,6 +108,7 @@ COMMANDS = {
     "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
     "merge": Command("make one dataset of parts that several machines rendered", Merge, _merge, ("out",), resumes=True),
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
+    "live": Command("show a scene in the browser, with a control for every factor", Live, _live, composed=True),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
     "explain": Command("explain a factor, with pictures along it", ExplainConfig, _explain, words=("factor",)),
     "report": Command("write a page that shows a dataset, for a browser", ReportConfig, _report, words=("dataset",)),

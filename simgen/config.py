@@ -13,14 +13,16 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from simgen.command.arguments import Place, Setting, Typed, given_twice, jobs_of, take_apart
+from simgen.command.arguments import Place, Setting, Typed, given_twice, jobs_of, take_apart, unknown_key
 from simgen.command.effects import without_effect
 from simgen.command.help import command_help, commands_help
-from simgen.command.keys import Key, choices_of, groups_of, keys_of, read_conf
+from simgen.command.keys import Key, choices_of, groups_of, is_own_file, keys_of, read_conf
 from simgen.errors import ConfigError, SimgenError
 from simgen.resources import resource_folder
+from simgen.yamlfile import read_yaml
 
 T = TypeVar("T")
 
@@ -33,13 +35,14 @@ _REFERENCE = re.compile(r"(?<!\\)\$\{[^{}]*\}")
 class Command:
     """One row of a command table: `schema` is the dataclass of conf/`name`.yaml, `run` gets an instance of it and may return
     an exit status. Words without a key are the values of the keys in `words`. `resumes` states whether the same command
-    resumes an interrupted run."""
+    resumes an interrupted run. With `composed`, `run` gets the Composed, which also states what the user has set."""
 
     help: str
     schema: type
     run: Callable[[Any], int | None]
     words: tuple[str, ...] = ()
     resumes: bool = False
+    composed: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,19 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
             )
     _check_recipes(place, groups, keys)
     plain = [s for s in settings if s.key.kind in ("group", "section", "value")]
+    own = {group: read_own_file(group, choice) for group, choice in groups.items() if is_own_file(group, choice)}
+    for group, content in own.items():
+        for path in _paths(content, keys, f"{group}."):
+            if path not in keys and path != f"{group}.defaults":
+                raise ConfigError(f"{groups[group]}: {unknown_key(path, keys, groups, place)}")
+            if path in keys and keys[path].kind == "section":
+                raise ConfigError(f"{groups[group]}: {path}: expected {keys[path].expects}")
     try:
         with _hydra() as hydra_compose:
             _store(place.command, place.schema)
-            config = hydra_compose(place.command, [f"{s.key.path}={s.value}" for s in plain])
+            names = {group: _store_own_file(group, groups[group], content) for group, content in own.items()}
+            overrides = [f"{s.key.path}={names.get(s.key.path, s.value)}" for s in plain]
+            config = hydra_compose(place.command, overrides)
             for setting in settings:
                 if setting not in plain:
                     OmegaConf.update(config, setting.key.path, _literal(setting.value), merge=False)
@@ -102,7 +114,7 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
         if path in given:
             value = "nothing" if given[path].value == "" else given[path].value
             raise ConfigError(f"{path}: got {value}; expected {_expected(keys[path])}") from error
-        raise ConfigError(_one_line(error)) from error
+        raise ConfigError("".join(f"{groups[group]}: " for group in own) + _one_line(error)) from error
     if not isinstance(value, place.schema):  # NAME_schema is missing in the defaults list of conf/NAME.yaml
         raise ConfigError(
             f"conf/{place.command}.yaml is not a {place.schema.__name__}: its defaults list must begin with its schema"
@@ -184,7 +196,7 @@ def _run(command: Command, place: Place, arguments: Sequence[str]) -> int:
         composed = compose_job(place, settings)
         for line in without_effect(composed.value, composed.groups, composed.keys, composed.given):
             print(f"{place.prog}: note: {line}", file=sys.stderr)
-        statuses.append(command.run(composed.value) or DONE)
+        statuses.append(command.run(composed if command.composed else composed.value) or DONE)
     return max(statuses)
 
 
@@ -241,6 +253,31 @@ def _store(name: str, schema: type) -> None:
     for item in fields(schema):
         for option, node in item.metadata.get("options", {}).items():
             store.store(group=item.name, name=f"{option}_schema", node=node)
+
+
+def read_own_file(group: str, path: str) -> dict[str, Any]:
+    """The content of a user's own file of `group`, whose `defaults` end with _self_: it changes those presets. Raises
+    ConfigError or SceneError that names the file."""
+    content = read_yaml(Path(path))
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping with keys as in conf/{group}/")
+    defaults = content.get("defaults", [])
+    known = [*choices_of(group), "_self_"]
+    folder = resource_folder("conf") / group
+    for name in defaults if isinstance(defaults, list) else [defaults]:
+        if not isinstance(name, str) or (name not in known and not (folder / f"{name}.yaml").is_file()):
+            raise ConfigError(f"{path}: defaults: got {name}; expected a list of {', '.join(known)}")
+    return {**content, "defaults": [*(name for name in defaults if name != "_self_"), "_self_"]}
+
+
+def _store_own_file(group: str, path: str, content: dict[str, Any]) -> str:
+    """Registers `content` as a choice of `group` and returns its name: that of the file, unless conf/ has it already."""
+    from hydra.core.config_store import ConfigStore
+
+    name = Path(path).stem
+    name = f"{name}-own" if name in choices_of(group) or not re.fullmatch(r"[A-Za-z_][\w-]*", name) else name
+    ConfigStore.instance().store(group=group, name=name, node=content)
+    return name
 
 
 def _literal(value: str | list[str] | None) -> str | list[str] | None:

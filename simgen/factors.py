@@ -103,6 +103,15 @@ def words_of(key: str) -> tuple[str, ...]:
     return words.get(key.removeprefix("randomize."), ())
 
 
+def names_of(key: str, world: World) -> dict[str, int]:
+    """The words that are values of the factor with the full key `key` in `world`, with the number that each is drawn as;
+    empty if its values are numbers."""
+    words = words_of(key)
+    if key.endswith(".model"):
+        words = tuple(solid.name for solid in world.solids)
+    return {word: (TEXTURES if key.endswith(".texture") else words).index(word) for word in words}
+
+
 def bounds_of(key: str) -> tuple[int, float, float]:
     """The count of numbers of the factor with the full key `key`, and the least and the greatest value of each."""
     section, name = key.split(".")[-2:]
@@ -211,25 +220,23 @@ def leaf_of(leaf: Any, path: str, world: World) -> Distribution:
                 f"{path}: '{leaf}' needs the leaf {leaf}.{'.'.join(keys)} in scene '{world.name}'; add it"
             )
         leaf = value
-    name = path.rsplit(".", 1)[1]
-    words = words_of(path)
-    if words:
-        return parse_words(leaf, path, words, TEXTURES if name == "texture" else words)
-    if name == "model":
-        names = [solid.name for solid in world.solids]
-        return parse_words(["choice", *names] if leaf == "any" else leaf, path, names)
+    names = names_of(path, world)
+    if names:
+        options = list(names)
+        whole = ["choice", *options] if leaf == "any" and path.endswith(".model") else leaf
+        return parse_words(whole, path, options, TEXTURES if path.endswith(".texture") else options)
     dim, low, high = bounds_of(path)
     distribution = parse(leaf, path, dim)
     least, greatest = distribution.support()
     if np.any(least < low) or np.any(greatest > high):
         bounds = f"at least {low:g}" if high == _INF else f"within [{low:g}, {high:g}]"
         raise ConfigError(f"{path}: got {leaf}, which reaches {least.min():g} to {greatest.max():g}; expected {bounds}")
-    if is_whole(path) and not _is_whole(distribution):
+    if is_whole(path) and not _has_whole_values(distribution):
         raise ConfigError(f"{path}: got {leaf}; expected a whole number, [integer, low, high] or [choice, ...] of them")
     return distribution
 
 
-def _is_whole(distribution: Distribution) -> bool:
+def _has_whole_values(distribution: Distribution) -> bool:
     return all(
         isinstance(option, Integer)
         or (isinstance(option, Constant) and all(value == int(value) for value in option.value))

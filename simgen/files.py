@@ -41,27 +41,48 @@ def write_file(path: Path, data: bytes) -> None:
     """
     with _replacing(path) as temporary:
         temporary.write_bytes(data)
+        temporary.replace(path)
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """As `write_file`, for a text that is too large for memory: `lines` without their ends."""
-    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        for line in lines:
-            file.write(line + "\n")
+    with _replacing(path) as temporary:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            for line in lines:
+                file.write(line + "\n")
+        temporary.replace(path)
+
+
+def write_new_file(path: Path, data: bytes) -> bool:
+    """Writes `data` as the file `path`, all of it or nothing, and returns whether it did: an existing file is kept.
+
+    Makes the folder where it is missing. Raises FileError where writing fails.
+    """
+    with _replacing(path) as temporary:
+        temporary.write_bytes(data)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            try:
+                path.open("xb").close()
+            except FileExistsError:
+                return False
+            temporary.replace(path)
+    return True
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, which replaces it at the end; after an error it is removed."""
+    """The path of a temporary file beside `path`, which is removed at the end unless it was renamed."""
     temporary = path.with_name(temporary_name(path.name))
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            temporary.replace(path)
-        except BaseException:
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
 
 
 def temporary_name(name: str) -> str:

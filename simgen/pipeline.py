@@ -67,15 +67,43 @@ def make_pipeline(source: Source, *, checked: bool = False) -> Pipeline:
     skipped.
     """
     check_renderer(source.renderer)
-    check_choice("physics", source.physics, tuple(PHYSICS))
-    if not 0 <= source.seed < 2**63:
-        raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
     world = load_world(source.scene)
     if source.randomize.clutter.meshes:
         meshes = open_mesh_folder(Path(source.randomize.clutter.meshes), "randomize.clutter.meshes")
         world = replace(world, meshes=meshes)
     folder = source.randomize.images
     images = open_image_folder(Path(folder), "randomize.images", checked=checked) if folder else ImageFolder()
+    pipeline = _assembled(source, world, images)
+    if images.skipped and not checked:
+        print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
+    return pipeline
+
+
+def make_resized_pipeline(source: Source, *, like: Pipeline | None = None) -> Pipeline:
+    """`make_pipeline` for a command with a default image size: the camera of a camera file is scaled to that size.
+
+    `like` is the pipeline of a source with the same scene, pictures and meshes, which are then not read again. Raises
+    ConfigError where the file's camera has another aspect ratio.
+    """
+
+    def made(source: Source) -> Pipeline:
+        return make_pipeline(source) if like is None else _assembled(source, like.world, like.images)
+
+    file = source.randomize.camera.file
+    if not file or source.width is None or source.height is None:
+        return made(source)
+    pipeline = made(replace(source, width=None, height=None))
+    sampler = pipeline.sampler
+    assert sampler.camera is not None
+    camera = fit_camera(sampler.camera, source.width, source.height, file, "randomize.camera.file")
+    sampler = replace(sampler, camera=camera, width=source.width, height=source.height)
+    return replace(pipeline, source=source, sampler=sampler)
+
+
+def _assembled(source: Source, world: World, images: ImageFolder) -> Pipeline:
+    check_choice("physics", source.physics, tuple(PHYSICS))
+    if not 0 <= source.seed < 2**63:
+        raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
     sampler = make_sampler(
         source.randomize, world, width=source.width, height=source.height, settle=PHYSICS[source.physics]
     )
@@ -83,25 +111,7 @@ def make_pipeline(source: Source, *, checked: bool = False) -> Pipeline:
         load_pybullet("physics", "physics=place")  # fails here, not at the first scene that is dropped
     if sampler.draws_photographs:
         photographs()  # fails here, not at the first scene that shows one
-    if images.skipped and not checked:
-        print(f"randomize.images: {len(images.paths)} pictures in {folder}; skipped {images.skipped}", file=sys.stderr)
     return Pipeline(source, world, sampler, images)
-
-
-def make_resized_pipeline(source: Source) -> Pipeline:
-    """`make_pipeline` for a command with a default image size: the camera of a camera file is scaled to that size.
-
-    Raises ConfigError where the file's camera has another aspect ratio.
-    """
-    file = source.randomize.camera.file
-    if not file or source.width is None or source.height is None:
-        return make_pipeline(source)
-    pipeline = make_pipeline(replace(source, width=None, height=None))
-    sampler = pipeline.sampler
-    assert sampler.camera is not None
-    camera = fit_camera(sampler.camera, source.width, source.height, file, "randomize.camera.file")
-    sampler = replace(sampler, camera=camera, width=source.width, height=source.height)
-    return replace(pipeline, source=source, sampler=sampler)
 
 
 def _are_black(frames: Frames) -> NDArray[np.bool_]:

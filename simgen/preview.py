@@ -1,6 +1,7 @@
 """Contact sheets: samples side by side with their labels drawn over them, for inspection before training."""
 
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from simgen.schema import Preview
 # Colors of the labeled blocks in an image: the Okabe-Ito palette, which is safe for color-blind readers.
 COLORS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 
+LAYERS = ("masks", "boxes", "axes", "keypoints", "names")  # what `draw_labels` draws
 
 _MARK = "simgen preview"
 
@@ -57,20 +59,25 @@ def preview(config: Preview) -> None:
     print(f"{config.out}: {config.num} samples of scene={config.scene}")
 
 
-def draw_labels(sample: Sample, world: World) -> NDArray[np.uint8]:
-    """The sample's image (H, W, 3) with, for each labeled block, its visible outline, amodal box, axes, keypoints
-    (filled where visible, hollow where occluded), name and visible fraction."""
+def draw_labels(sample: Sample, world: World, layers: Collection[str] = LAYERS) -> NDArray[np.uint8]:
+    """The sample's image (H, W, 3) with its number and, for each labeled block, those of LAYERS that `layers` names: visible
+    outline, amodal box, axes, keypoints (filled where visible, hollow where occluded), name and visible fraction."""
     image = np.array(sample.rgb)
     for k, label in enumerate(sample.labels):
         color = COLORS[k % len(COLORS)]
-        contours, _ = cv2.findContours(label.visible.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(image, contours, -1, color, 1)
+        if "masks" in layers:
+            contours, _ = cv2.findContours(label.visible.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(image, contours, -1, color, 1)
         u, v, width, height = label.box_amodal
-        if width > 0:
+        if "boxes" in layers and width > 0:
             cv2.rectangle(image, (u, v), (u + width - 1, v + height - 1), color, 1)
-        _draw_points(image, sample, label, color)
-        name = f"{world.solids[label.model].name} {label.visible_fraction:.2f}"
-        _write_text(image, name, (max(u, 1), max(v - 3, 9)), color)
+        if "keypoints" in layers:
+            _draw_keypoints(image, label, color)
+        if "axes" in layers:
+            _draw_axes(image, sample, label)
+        if "names" in layers:
+            name = f"{world.solids[label.model].name} {label.visible_fraction:.2f}"
+            _write_text(image, name, (max(u, 1), max(v - 3, 9)), color)
     _write_text(image, str(int(sample.scene.index[0])), (3, image.shape[0] - 4), (255, 255, 255))
     return image
 
@@ -82,11 +89,14 @@ def _write_text(image: NDArray[np.uint8], text: str, place: tuple[int, int], col
     cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.33, color, 1, cv2.LINE_AA)
 
 
-def _draw_points(image: NDArray[np.uint8], sample: Sample, label: Label, color: tuple[int, int, int]) -> None:
+def _draw_keypoints(image: NDArray[np.uint8], label: Label, color: tuple[int, int, int]) -> None:
     for point, seen in zip(label.keypoints, label.visibility, strict=True):
         if seen in (OCCLUDED, VISIBLE):
             u, v = np.rint(point).astype(int)
             cv2.circle(image, (int(u), int(v)), 2, color, -1 if seen == VISIBLE else 1, cv2.LINE_AA)
+
+
+def _draw_axes(image: NDArray[np.uint8], sample: Sample, label: Label) -> None:
     cameras, pose = sample.scene.cameras, label.camera_from_block
     half = label.size.max()
     ends = pose[:3, 3] + np.concatenate([np.zeros((1, 3)), half * pose[:3, :3].T])

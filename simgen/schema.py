@@ -296,7 +296,9 @@ class Source:
     height: int | None = key("image height; null: the scene's", None, unit="px")
     raycast: Raycast = key("settings of renderer=raycast", Raycast, needs="renderer=raycast")
     randomize: Randomize = key(
-        "how the scene varies: a preset of conf/randomize/, and each of its factors", Randomize, needs="vary=null"
+        "how the scene varies: a preset of conf/randomize/ or your own file like them, and each of its factors",
+        Randomize,
+        needs="vary=null",
     )
 
 

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 from simgen.catalogue import World, load_world
@@ -89,6 +91,23 @@ class Done:
     returncode: int
     stdout: str
     stderr: str
+
+
+def events_of(folder: Path) -> list[tuple[str, int, Any]]:
+    """What a run wrote to TensorBoard, in that order: name, step, and the picture (H, W, 3) or number."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    events: list[tuple[str, int, Any]] = []
+    for path in sorted(folder.glob("events.*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    data = np.frombuffer(value.tensor.string_val[2], np.uint8)
+                    picture = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+                    events.append((value.tag, event.step, picture))
+                else:
+                    events.append((value.tag, event.step, float(value.tensor.float_val[0])))
+    return events
 
 
 def run_command(command: Callable[[], object], *argv: str) -> Done:

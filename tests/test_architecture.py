@@ -17,14 +17,14 @@ from simgen.engine import _remedy
 
 # From the bottom up: a module imports only from modules named before it.
 ORDER = [
-    "errors", "exact", "engine", "files", "storage", "pictures", "resources", "command", "command.keys", "schema",
-    "command.arguments",
-    "command.effects", "command.help", "command.progress", "config", "distortion", "geometry", "camera.lenses",
+    "errors", "exact", "yamlfile", "engine", "files", "storage", "pictures", "resources", "command", "command.keys",
+    "schema", "command.arguments", "command.effects", "command.help", "command.progress", "config", "distortion",
+    "geometry", "camera.lenses",
     "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",
     "distributions", "shapes", "shapes.hulls", "shapes.symmetry", "shapes.sides", "shapes.surface",
     "shapes.polygons", "shapes.meshfile",
     "shapes.meshrepair", "shapes.solids", "shapes.bodies", "shapes.parts", "shapes.dice", "shapes.desk",
-    "shapes.clutter", "shapes.meshfolder", "scene", "yamlfile", "catalogue", "textures", "textures.color",
+    "shapes.clutter", "shapes.meshfolder", "scene", "catalogue", "textures", "textures.color",
     "textures.images", "textures.numbers", "textures.fields", "textures.lettering", "textures.collage",
     "textures.prints", "textures.wood", "textures.stone", "textures.fabric", "textures.fractal", "textures.grime",
     "textures.families", "textures.photographs", "textures.pool", "textures.procedural", "factors", "viewpoints",
@@ -40,6 +40,8 @@ ORDER = [
     "check.meshes", "check.models", "check.geometry", "check.pictures", "check.similar", "check.table", "check.factors",
     "check.shortcuts", "check.targets", "check.remake", "check.sample", "check.command",
     "executors", "workers", "merge", "preview",
+    "live", "live.schema", "live.settings", "live.controls", "live.drawing", "live.newest", "live.parts", "live.page",
+    "live.command",
     "explain", "explain.schema", "explain.presets", "explain.along", "explain.stage", "explain.strip", "explain.command",
     "diff", "diff.schema", "diff.sides", "diff.factors", "diff.pixels", "diff.command",
     "formats", "formats.schema", "formats.folder", "formats.pinhole", "formats.labels", "formats.mirror",
@@ -64,6 +66,7 @@ ALLOWED = {
     "hydra": {"simgen/config.py"},
     # Only training needs torch; the sensor imports it for tensors only.
     "torch": {"train/", "simgen/sensor.py"},
+    "viser": {"simgen/live/page.py"},
     "warp": {"simgen/render/"},
     "torchvision": {"train/"},
     "pytorch_lightning": {"train/"},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import OLD_TABLETOP, ROOT, run_command
+from builders import OLD_TABLETOP, ROOT, events_of, run_command
 from test_tobin_run import assert_same
 
 from simgen.config import compose, main
@@ -23,11 +23,13 @@ from train.config import TrainConfig, check_train
 from train.data.sources import sources_of
 from train.detect.detector import load_detector
 from train.fit import training
+from train.fit.pictures import input_sheet
 from train.fit.step import Losses
 from train.fit.training import KeypointTraining, _blend_of, train_keypoints
 from train.pose.view import View
 from train.runs.checkpoint import Checkpoints
 from train.runs.folder import claim
+from train.runs.tensorboard import INPUT, PREDICTIONS
 from train.runs.trainer import make_trainer
 from train.tobin.checkpoint import load_checkpoint
 
@@ -289,6 +291,18 @@ def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_pa
     torch.save(older, tmp_path / "older.ckpt")
     with pytest.raises(CheckpointError, match=r"older\.ckpt: .* is of another version; train again"):
         load_detector(tmp_path / "older.ckpt")
+
+
+def test_tensorboard_shows_the_input_before_the_first_step_and_then_predictions(straight: Path) -> None:
+    events = events_of(straight / "tensorboard")
+    sources = sources_of(config_of(straight))
+    name, step, picture = events[0]
+    assert (name, step) == (INPUT, 0)
+    assert np.array_equal(picture, input_sheet(sources.training[0], sources.blocks))
+    assert events[1][:2] == ("step/loss", 1)
+    # After the first step and each validation. In pictures this small no block can be detected, so there are no worst cases.
+    assert [step for tag, step, _ in events if tag == PREDICTIONS] == [1, 2, 4, 6]
+    assert [step for tag, step, _ in events if tag == "step/loss"] == list(range(1, 7))
 
 
 def test_validation_pictures_are_never_trained_on(straight: Path) -> None:

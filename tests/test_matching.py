@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from streams import batch_of
 
 from simgen.catalogue import load_world
 from simgen.config import compose
@@ -17,13 +18,16 @@ from simgen.geometry import Array, rigid, rotation_about
 from simgen.schema import Render
 from simgen.workers import render
 from train.blocks.kinds import BlockSet, Kind
+from train.data.batch import pictures_of, views_of
 from train.detect.types import Detection
-from train.draw.sheets import GREEN, RED, Image
+from train.draw.sheets import GREEN, RED, TILE, Image
 from train.evaluate.factors import by_factor, draw_factors, factor_lines, factors_of, wilson
-from train.evaluate.matching import BlockResult, FalsePositive, match_dataset
+from train.evaluate.matching import MATCH_LIMIT, BlockResult, FalsePositive, match_dataset
 from train.evaluate.report import asked_for, measures
 from train.evaluate.worst import draw_overlays, draw_worst_cases
+from train.fit.pictures import _cases, _truths, held_out_sheets
 from train.pose.view import Pose, View
+from train.runs.tensorboard import PREDICTIONS, WORST
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids])
 
@@ -327,3 +331,31 @@ def test_asked_for_a_kind_the_most_confident_answer_counts(dataset: BopDataset) 
     assert asked_for(two, []) == pytest.approx([0.003])
     result = measures([near], [false_positive(near.kind, 0.6)])
     assert result["asked"] == 1 and result["asked_within_1_cm"] == 0.0
+
+
+def test_the_worst_cases_of_a_batch_are_missed_blocks_and_then_the_greatest_errors() -> None:
+    """A detector that misses the last block of the batch, has one 8 mm off, and is right about all others."""
+    batch, blocks = batch_of()
+    views, truths = views_of(batch.targets), [_truths(batch, row, blocks) for row in range(len(batch.targets))]
+    wanted = [[detection(kind, pose, 0.9) for kind, pose, _ in of_picture] for of_picture in truths]
+    last = max(row for row, of_picture in enumerate(truths) if of_picture)
+    first = min(row for row, of_picture in enumerate(truths) if of_picture)
+    wanted[last].pop()
+    kind, pose, _ = truths[first][0]
+    wanted[first][0] = detection(kind, rigid(np.eye(3), np.array([0.008, 0, 0])) @ pose, 0.9)
+    cases = []
+    for row, of_picture in enumerate(truths):
+        cases += _cases(pictures_of(batch)[row], views[row], of_picture, wanted[row])
+    errors = [error for error, _ in cases]
+    assert len(errors) == sum(map(len, truths)) > 4
+    assert errors[-1] == pytest.approx(MATCH_LIMIT + truths[last][-1][2]) and errors[-1] == max(errors)
+    assert errors[0] == pytest.approx(0.008 / kind.diameter, rel=0.6) and errors[0] == max(errors[:-1])
+    assert max(errors[1:-1]) < 1e-6
+    sheets = held_out_sheets(Given(wanted, blocks), batch)  # type: ignore[arg-type]
+    tiles = [tile for _, tile in sorted(cases, key=lambda case: -case[0])]
+    height = len(tiles[0])
+    assert np.array_equal(sheets[WORST][:height, : 2 * TILE], np.concatenate(tiles[:2], axis=1))
+    undetected = held_out_sheets(Given([[] for _ in truths], blocks), batch)  # type: ignore[arg-type]
+    changed = np.any(sheets[PREDICTIONS] != undetected[PREDICTIONS], axis=-1)
+    red = sheets[PREDICTIONS][changed].astype(int) - undetected[PREDICTIONS][changed]
+    assert len(red) > 50 and red[:, 0].mean() > 0 > red[:, 1].mean()  # red lines cover the labels' green ones

@@ -1,20 +1,25 @@
 """Runs of position models: exact resume after a kill at any moment, refusals, and damaged or foreign checkpoints."""
 
 import json
+import math
 import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from builders import events_of
 from toy_dataset import random_positions, write_dataset
 
 import train.runs.checkpoint
 import train.tobin.fit
 from simgen.errors import CheckpointError, ConfigError, SimgenError
 from train.config import DataConfig, ModelConfig, TrainConfig, TrainerConfig
+from train.draw.sheets import GREEN, RED
+from train.runs.tensorboard import INPUT, PREDICTIONS, WORST
 from train.runs.trainer import rate
 from train.tobin.checkpoint import load_checkpoint
 from train.tobin.fit import Training
@@ -211,7 +216,19 @@ def test_what_a_run_leaves(straight: Path, dataset: Path) -> None:
     config = json.loads((straight / "config.json").read_text())
     assert config["trainer"]["epochs"] == EPOCHS and config["target"] == "box" and "torch" in config["code"]
     assert torch.load(straight / "best.ckpt", weights_only=True)["epoch"] == best["epoch"] - 1
-    assert list((straight / "tensorboard").glob("events.*"))
+    events = events_of(straight / "tensorboard")
+    name, step, picture = events[0]
+    assert (name, step, picture.shape) == (INPUT, 0, (2 * 48, 3 * 64, 3))  # before the first step
+    assert np.all(picture == GREEN, axis=-1).any()
+    assert events[1][:2] == ("step/loss", 1)
+    for name in (PREDICTIONS, WORST):
+        pictures = {step: value for tag, step, value in events if tag == name}
+        assert list(pictures) == [1, 4, 8, 10, 12, 16]  # early steps and each validation
+        assert np.all(pictures[16] == RED, axis=-1).any() and np.all(pictures[16] == GREEN, axis=-1).any()
+    losses = {step: value for tag, step, value in events if tag == "step/loss"}
+    assert list(losses) == list(range(1, 11)) and all(map(math.isfinite, losses.values()))
+    rates = {step: value for tag, step, value in events if tag == "step/learning rate"}
+    assert rates == pytest.approx({step: 2e-3 * rate(step - 1, 16) for step in losses}, rel=1e-6)
     assert not list(straight.glob("*.part"))
     schedule = torch.load(straight / "last.ckpt", weights_only=True)["lr_schedulers"][0]
     assert schedule["last_epoch"] == EPOCHS * 4  # the schedule ended with the run

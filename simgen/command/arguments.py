@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from simgen.command.keys import Key, choices_of, groups_of, keys_of
+from simgen.command.keys import Key, choices_of, groups_of, is_own_file, keys_of
 from simgen.errors import ConfigError
 
 _SETTING = re.compile(r"([+~]{0,2})([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
@@ -251,6 +251,11 @@ def _choice(group: str, choice: str) -> str:
     choices = choices_of(group)
     if choice in choices:
         return choice
+    if is_own_file(group, choice):
+        path = Path(choice).expanduser()
+        if path.is_file():
+            return str(path)
+        raise ConfigError(f"{group}: {choice}: no such file; expected a .yaml file, or one of {', '.join(choices)}")
     near = difflib.get_close_matches(choice, choices, 1, _NEAR)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ConfigError(f"{group}: got {choice or 'nothing'}; {hint}expected one of {', '.join(choices)}")

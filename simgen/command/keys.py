@@ -19,6 +19,9 @@ from simgen.resources import resource_folder
 MISSING: Any = "???"  # OmegaConf's value for a required key
 
 Kind = Literal["text", "texts", "text or texts", "value", "section", "group"]
+_OWN_FILES = (
+    "randomize",
+)  # groups whose choice may be the path of a user's own file: those with one schema for all files
 
 
 def key(help: str, default: Any = ABSENT, *, unit: str = "", needs: str = "", **metadata: Any) -> Any:
@@ -85,6 +88,11 @@ def choices_of(group: str) -> list[str]:
     return sorted(path.stem for path in (resource_folder("conf") / group).glob("*.yaml"))
 
 
+def is_own_file(group: str, choice: str) -> bool:
+    """Whether `choice` is the path of a user's own file, and not the name of a file in conf/`group`/."""
+    return group in _OWN_FILES and choice.lower().endswith((".yaml", ".yml"))
+
+
 @cache
 def read_conf(name: str) -> Any:
     """The content of conf/`name`.yaml itself, without the files in its defaults list."""
@@ -104,6 +112,8 @@ def _walk(schema: type, groups: Mapping[str, str], above: str, needs: tuple[str,
         if inner is not None or "options" in item.metadata:
             kind: Kind = "group" if path in groups else "section"
             expects = f"one of {', '.join(choices_of(path))}" if kind == "group" else f"the keys {path}.*"
+            if path in _OWN_FILES and kind == "group":
+                expects += ", or the path of your own .yaml file"
             yield _key_of(item, path, kind, expects, False, below)
             if inner is not None:
                 yield from _walk(inner, groups, f"{path}.", below)  # type: ignore[arg-type]

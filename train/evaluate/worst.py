@@ -7,6 +7,9 @@ import numpy as np
 
 from simgen.dataset.read import read_rgb
 from simgen.dataset.scenes import Picture
+from simgen.geometry import Array
+from train.blocks.kinds import Kind
+from train.detect.types import Detection
 from train.draw.overlay import draw_block
 from train.draw.sheets import GREEN, RED, TILE, Image, headed, sheet
 from train.evaluate.matching import BlockResult, FalsePositive
@@ -42,40 +45,50 @@ def draw_overlays(
     `confidence` in red."""
     tiles = []
     for picture in pictures[:OVERLAYS]:
-        image, factor, lens = _picture(picture)
         blocks = [result for result in results if result.picture.path == picture.path]
         detected: list[BlockResult | FalsePositive] = [*blocks]
         detected += [one for one in false_positives if one.picture.path == picture.path]
-        for result in blocks:
-            draw_block(image, result.kind, result.truth.camera_from_block, lens, GREEN)
-        for one in detected:
-            if one.detection is not None and one.detection.confidence >= confidence:
-                pose = one.detection.pose.camera_from_block
-                draw_block(image, one.detection.kind, pose, one.view.resized(factor, factor), RED)
+        image = draw_blocks(
+            read_rgb(picture.path),
+            View(picture.intrinsics, picture.distortion),
+            [(result.kind, result.truth.camera_from_block) for result in blocks],
+            [one.detection for one in detected if one.detection and one.detection.confidence >= confidence],
+        )
         right = sum(result.right for result in blocks)
         tiles.append(headed(image, f"{picture.scene_id}/{picture.image_id}: {right} of {len(blocks)} right"))
     return sheet(tiles)
 
 
-def _picture(picture: Picture) -> tuple[Image, float, View]:
-    """The pixels of `picture`, TILE px wide, the factor by which they are resized, and their camera."""
-    image = read_rgb(picture.path)
-    factor = TILE / image.shape[1]
-    image = np.asarray(cv2.resize(image, (TILE, round(factor * image.shape[0]))), dtype=np.uint8)
-    return image, factor, View(picture.intrinsics, picture.distortion).resized(factor, factor)
-
-
 def _tile(one: BlockResult | FalsePositive) -> Image:
     picture, detection = one.picture, one.detection
-    image, factor, lens = _picture(picture)
     place = f"{picture.scene_id}/{picture.image_id}"
     if isinstance(one, FalsePositive):
-        label = f"{place}: no {one.detection.kind.name} ({one.detection.confidence:.2f})"
+        truth, label = None, f"{place}: no {one.detection.kind.name} ({one.detection.confidence:.2f})"
     else:
-        draw_block(image, one.kind, one.truth.camera_from_block, lens, GREEN)
+        truth = one.kind, one.truth.camera_from_block
         label = f"{place}: {one.kind.name} not found ({100 * one.truth.visible_fraction:.0f}% visible)"
         if detection is not None:
             label = f"{place}: {one.kind.name} {100 * one.adds:.1f} cm ({detection.confidence:.2f})"
-    if detection is not None:
-        draw_block(image, detection.kind, detection.pose.camera_from_block, one.view.resized(factor, factor), RED)
-    return headed(image, label)
+    return draw_case(read_rgb(picture.path), one.view, truth, detection, label)
+
+
+def draw_case(
+    image: Image, view: View, truth: tuple[Kind, Array] | None, detection: Detection | None, label: str
+) -> Image:
+    """(H, W, 3) RGB, TILE px wide: the picture `image` of the camera `view` with a labeled block in green, the detection in
+    red, and `label` above. A block is its kind and camera_from_block (4, 4)."""
+    return headed(draw_blocks(image, view, [truth] if truth else [], [detection] if detection else []), label)
+
+
+def draw_blocks(
+    image: Image, view: View, truths: Sequence[tuple[Kind, Array]], detections: Sequence[Detection]
+) -> Image:
+    """(H, W, 3) RGB, TILE px wide: `image` with labeled blocks in green and detections in red, as in `draw_case`."""
+    factor = TILE / image.shape[1]
+    drawn = np.asarray(cv2.resize(image, (TILE, round(factor * image.shape[0]))), dtype=np.uint8)
+    lens = view.resized(factor, factor)
+    for kind, pose in truths:
+        draw_block(drawn, kind, pose, lens, GREEN)
+    for detection in detections:
+        draw_block(drawn, detection.kind, detection.pose.camera_from_block, lens, RED)
+    return drawn

@@ -24,11 +24,15 @@ from train.config import KeypointConfig, TrainConfig
 from train.data.batch import Batch, Items
 from train.data.drawing import loader_of
 from train.data.sources import sources_of
+from train.detect.detector import Detector
+from train.draw.sheets import Image
 from train.evaluate.calibrate import add_confidence
+from train.fit.pictures import held_out_sheets, input_sheet
 from train.fit.step import Losses, losses_of
 from train.nets.detection_net import KeypointNet
 from train.runs.checkpoint import BEST, KEYPOINTS, LAST, Checkpoints
 from train.runs.folder import METRICS, claim, code_versions
+from train.runs.tensorboard import TensorBoardPictures
 from train.runs.trainer import fit, make_trainer, rate, resumed_at, say
 
 _NOTED = ("train_loss", "val_miss", "val_right")
@@ -158,7 +162,14 @@ def train_keypoints(config: TrainConfig) -> None:
     torch.manual_seed(config.seed)
     module = KeypointTraining(config, sources.blocks, sides=sources.sides)
     checkpoints = Checkpoints(folder, "val_loss", _NOTED, config.trainer.save_steps)
-    trainer = make_trainer(config, folder, checkpoints, deal_out=False)
+
+    def draw_held_out(module: KeypointTraining) -> dict[str, Image]:
+        net = module.average.module
+        assert isinstance(net, KeypointNet)
+        return held_out_sheets(Detector(net, sources.blocks.to(torch.device("cpu"))), kept[0])
+
+    pictures = TensorBoardPictures(lambda batch: input_sheet(batch, sources.blocks), draw_held_out)
+    trainer = make_trainer(config, folder, checkpoints, pictures, deal_out=False)
     rank, world = trainer.global_rank, trainer.world_size
     items = Items(sources.epoch, rank, world)
     items.start_at(epochs, steps)

@@ -18,6 +18,7 @@ from simgen.command.progress import Progress
 from simgen.errors import ConfigError, SimgenError
 from train.config import TrainConfig
 from train.runs.checkpoint import Checkpoints, progress_of, read_checkpoint
+from train.runs.tensorboard import TensorBoardPictures
 
 WARM_UP = 0.1  # share of the steps for the warm-up of the learning rate
 say = rank_zero_only(print)  # with several devices, this code runs in one process for each
@@ -93,10 +94,15 @@ def resumed_at(last: Path | None) -> tuple[int, int]:
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None) -> None:
-    """Runs `trainer` on the loaders of training and validation, from the checkpoint `last` if that is not None.
+    """Runs `trainer` on the loaders of training and validation, from the checkpoint `last` if that is not None. Prints where
+    its losses and pictures can be watched.
 
     A SimgenError in a DataLoader process arrives here with a traceback as its message; it is raised again with its own line.
     """
+    if trainer.logger is not None:
+        say(
+            f"losses and pictures: tensorboard --logdir {trainer.logger.save_dir}, then http://localhost:6006 in a browser"
+        )
     try:
         trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
     except SimgenError as error:
@@ -107,8 +113,11 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any
         raise
 
 
-def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *, deal_out: bool = True) -> pl.Trainer:
-    """The trainer of a run in `folder`. With `deal_out`, Lightning distributes the images among several processes."""
+def make_trainer(
+    config: TrainConfig, folder: Path, checkpoints: Checkpoints, pictures: TensorBoardPictures, *, deal_out: bool = True
+) -> pl.Trainer:
+    """The trainer of a run in `folder`, which writes `pictures`. With `deal_out`, Lightning distributes the images among
+    several processes."""
     # Lightning's hints on workers and devices do not apply here.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -119,7 +128,7 @@ def make_trainer(config: TrainConfig, folder: Path, checkpoints: Checkpoints, *,
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
             num_nodes=config.trainer.nodes,
-            callbacks=[checkpoints, Resumption(), EpochProgress()],
+            callbacks=[checkpoints, Resumption(), EpochProgress(), pictures],
             gradient_clip_val=getattr(config.model, "clip", None),
             use_distributed_sampler=deal_out,
             logger=TensorBoardLogger(folder, name=None, version="tensorboard"),

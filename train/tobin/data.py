@@ -1,7 +1,7 @@
 """Batches of the position models from a BOP dataset: the pictures that show the target once, resized, and its positions."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def at(self, rows: NDArray[np.int64]) -> "Examples":
+        """The examples with the numbers `rows`."""
+        pictures = tuple(self.pictures[row] for row in rows)
+        return replace(self, pictures=pictures, positions=self.positions[rows], keypoints=self.keypoints[rows])
 
     def __str__(self) -> str:
         left_out = "".join(f"; left out {count} where {reason}" for reason, count in sorted(self.left_out.items()))

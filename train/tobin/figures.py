@@ -9,7 +9,9 @@ from matplotlib.patches import Rectangle
 from simgen.dataset.read import read_rgb
 from simgen.geometry import Array, project, transform_points
 from train.draw.sheets import GREEN, RED, TILE, Image, drawn, headed, sheet
-from train.tobin.data import Examples
+from train.metrics import xy_errors
+from train.runs.tensorboard import PREDICTIONS, WORST
+from train.tobin.data import Examples, PositionBatch
 
 
 def draw_table(examples: Examples, predicted: Array, errors_cm: Array) -> Image:
@@ -42,6 +44,26 @@ def draw_worst(examples: Examples, predicted: Array, errors_cm: Array, *, count:
     """(H, W, 3) RGB: the `count` pictures with the greatest errors, the true position green, `predicted` (N, 3) m red."""
     worst = np.argsort(-errors_cm, kind="stable")[:count]
     return sheet([_tile(examples, int(row), predicted[row], float(errors_cm[row])) for row in worst])
+
+
+def held_out_sheets(examples: Examples, predicted: Array, *, count: int = 6) -> dict[str, Image]:
+    """For TensorBoard the sheets of the first `count` of `examples` and of those with the greatest errors, the true position
+    green, `predicted` (N, 3) m red."""
+    errors_cm = 100 * xy_errors(predicted, examples.positions)
+    first = [_tile(examples, row, predicted[row], float(errors_cm[row])) for row in range(min(count, len(examples)))]
+    return {PREDICTIONS: sheet(first), WORST: draw_worst(examples, predicted, errors_cm, count=count)}
+
+
+def draw_input(batch: PositionBatch, *, count: int = 6) -> Image:
+    """(H, W, 3) RGB: the first `count` pictures of `batch` with a green cross at the block's center."""
+    tiles = []
+    for image, keypoint in zip(batch["images"][:count], batch["keypoints"], strict=False):
+        tile = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+        pixel = ((keypoint.cpu().numpy() + 1) * [tile.shape[1], tile.shape[0]] - 1) / 2
+        u, v = (int(x) for x in np.clip(np.round(pixel), -9999, 9999))
+        cv2.drawMarker(tile, (u, v), GREEN, cv2.MARKER_CROSS, 12, 1)
+        tiles.append(tile)
+    return sheet(tiles)
 
 
 def _tile(examples: Examples, row: int, predicted: Array, error_cm: float) -> Image:

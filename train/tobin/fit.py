@@ -20,15 +20,19 @@ from simgen.files import write_json
 from simgen.geometry import Array
 from train.config import TrainConfig
 from train.data.images import EpochOrder, check_simulated, jitter, manifest_hash, split
+from train.draw.sheets import Image
 from train.metrics import xy_errors
 from train.runs.checkpoint import BEST, Checkpoints
 from train.runs.folder import METRICS, claim, code_versions
+from train.runs.tensorboard import TensorBoardPictures
 from train.runs.trainer import fit, make_trainer, rate, resumed_at, say
 from train.tobin.checkpoint import describe
 from train.tobin.data import Examples, PositionBatch, ResizedPictures, find_examples, loader_of
+from train.tobin.figures import draw_input, held_out_sheets
 from train.tobin.loss import total_loss
 from train.tobin.model import make_model
 
+LOOKED_AT = 64  # held-out pictures of which TensorBoard shows the first and the worst
 GAIN = 0.9  # of the baseline's error: a model with a greater validation error has not learned anything useful
 
 
@@ -116,7 +120,14 @@ def train(config: TrainConfig) -> None:
     training, validation = (_pictures(config, examples, chosen) for chosen in (rows, held_out))
     size, workers = config.trainer.batch_size, config.data.workers
     checkpoints = Checkpoints(folder, "val_xy_cm", ["train_loss"])
-    trainer = make_trainer(config, folder, checkpoints)
+    shown = examples.at(held_out[:LOOKED_AT])
+    images = validation.__getitems__(list(range(len(shown))))["images"]
+
+    def draw_held_out(module: Training) -> dict[str, Image]:
+        predicted = module.model(images.to(module.device)).position.double().cpu().numpy()
+        return held_out_sheets(shown, predicted)
+
+    trainer = make_trainer(config, folder, checkpoints, TensorBoardPictures(draw_input, draw_held_out))
     loaders = loader_of(training, size, order=order, workers=workers), loader_of(validation, size, workers=workers)
     fit(trainer, module, loaders, last)
     if trainer.is_global_zero:

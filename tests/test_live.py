@@ -1,0 +1,229 @@
+"""`python -m simgen live`: its controls, what it copies and saves, and its page in a browser."""
+
+import shlex
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import pipeline_of
+
+from simgen.command.arguments import Place, jobs_of, take_apart
+from simgen.config import Composed, compose, compose_job, values_of
+from simgen.errors import ConfigError
+from simgen.factors import leaves_of
+from simgen.live.controls import controls_of, leaf_text, read_leaf
+from simgen.live.drawing import Drawer
+from simgen.live.newest import Newest
+from simgen.live.parts import parts_of
+from simgen.live.schema import Live
+from simgen.live.settings import Settings
+from simgen.render import make_renderer
+
+SMALL = ["width=64", "height=48", "physics=place", "seed=5", "start=3"]
+# One of everything, so that each factor has one value in a sample.
+SINGLE = [
+    *("randomize.blocks.slots=1", "randomize.blocks.count=1", "randomize.distractors.slots=0"),
+    *("randomize.distractors.count=0", "randomize.light.slots=1", "randomize.light.count=1"),
+    *("randomize.clutter.slots=1", "randomize.clutter.count=1"),
+]
+
+
+def composed(*arguments: str) -> Composed[Live]:
+    place = Place("live", Live, "simgen")
+    (settings,) = jobs_of(take_apart(arguments, place), place, values_of)
+    return compose_job(place, settings)
+
+
+def rendered(command: str) -> np.ndarray:
+    """The picture that a command line of `render` makes."""
+    python, _, package, name, *arguments = shlex.split(command)
+    assert (python, package, name) == ("python", "simgen", "render")
+    pipeline = pipeline_of(*arguments)
+    index = int(next(word for word in arguments if word.startswith("start=")).removeprefix("start="))
+    (sample,) = pipeline.samples(make_renderer("raycast", pipeline.world, pipeline.images), [index])
+    return sample.rgb
+
+
+def test_all_factors_fixed_are_the_same_picture_and_so_are_command_and_presets(tmp_path: Path) -> None:
+    """Every factor is fixed to its number in a sample of `full`: the picture keeps its bytes, and has them again from the
+    copied command line, from the preset, and from a preset saved by a page that was opened with this preset."""
+    of = composed(*SMALL, *SINGLE, f"presets={tmp_path}/own presets")
+    settings, drawer = Settings.of(of), Drawer(of.value)
+    before = drawer.draw(settings)
+    controls = controls_of(of.value, drawer.world, of.keys)
+    assert len(controls) > 150 and {control.path for control in controls} == set(before.values)
+    for control in controls:
+        settings = settings.with_factor(control.path, control.fixed(before.values[control.path]))
+    after = drawer.draw(settings)
+    assert np.array_equal(before.sample.rgb, after.sample.rgb)
+    # Another index is then the same scene, but for its noise.
+    poses = [drawer.draw(replace(settings, index=k)).sample.scene.blocks.world_from_block for k in (0, 1)]
+    assert np.array_equal(*poses)
+
+    changed = settings.with_factor("randomize.table.color", [0.9, 0.1, 0.1]).without_factor("randomize.camera.distance")
+    wanted = drawer.draw(changed).sample.rgb
+    assert not np.array_equal(wanted, after.sample.rgb)
+    assert np.array_equal(rendered(changed.command()), wanted)
+
+    first = changed.save("first")
+    again = Settings.of(composed(*SMALL, f"randomize={first}", f"presets={tmp_path}/own presets"))
+    assert f"'randomize={first}'" in again.command()  # it has a space
+    assert np.array_equal(drawer.draw(again).sample.rgb, wanted)
+    second = again.with_factor("randomize.walls", 1).with_factor("randomize.camera.distance", 0.9).save("second")
+    again = Settings.of(composed(*SMALL, f"randomize={second}"))
+    assert again.config().randomize.camera.distance == 0.9
+    assert again.config().randomize.table.color == [0.9, 0.1, 0.1]
+
+    kept = first.read_bytes()
+    with pytest.raises(ConfigError, match=r"first\.yaml exists; choose another name"):
+        settings.save("first")
+    assert first.read_bytes() == kept and {path.name for path in first.parent.iterdir()} == {
+        "first.yaml",
+        "second.yaml",
+    }
+    for name in ("../first", "", "a/b", "-x", "a.yaml", "a b"):
+        with pytest.raises(ConfigError, match="preset: got"):
+            settings.save(name)
+
+
+@pytest.mark.parametrize("preset", ["none", "tobin2017"])
+def test_every_control_sets_its_factor_to_what_it_shows(preset: str) -> None:
+    of = composed(*SMALL, f"randomize={preset}", "scene=tabletop")
+    drawer, settings = Drawer(of.value), Settings.of(of)
+    values = drawer.draw(settings).values
+    kinds = set()
+    for control in controls_of(of.value, drawer.world, of.keys):
+        shown = control.shown(values[control.path])
+        kinds.add(control.kind)
+        if control.kind in ("slider", "number"):
+            assert control.low < control.high and control.step > 0
+            assert control.low <= values[control.path][0] <= control.high
+            assert shown == pytest.approx(values[control.path][0])
+        if control.kind == "words":
+            assert shown in control.words
+        settings = settings.with_factor(control.path, control.read(shown))
+        leaf = settings.leaf(control.path)
+        assert read_leaf("", leaf_text(leaf)) == leaf
+    assert kinds == {"slider", "number", "switch", "words", "color", "vector", "text"}
+    for path, leaf in leaves_of(settings.config().randomize, drawer.world).items():
+        full = f"randomize.{path.replace('/', '.')}"
+        low, high = leaf.support()
+        assert np.array_equal(low, high)
+        assert low == pytest.approx(values[full], abs=0.0021, rel=1e-5), full  # colors are of 255 steps
+
+
+def test_what_contradicts_itself_is_refused_with_its_key() -> None:
+    of = composed(*SMALL, "randomize=none")
+    settings, drawer = Settings.of(of), Drawer(of.value)
+    drawer.draw(settings)
+    for path, leaf, words in (
+        ("randomize.blocks.count", 9, "up to 9, but randomize.blocks.slots=6"),
+        ("randomize.table.texture", "image", "needs a folder of pictures; set randomize.images"),
+        ("randomize.camera.distance", [1, 2], "expected 1 numbers, got 2"),
+        ("randomize.camera.distance", ["uniform", 1], "expected .uniform, low, high."),
+    ):
+        with pytest.raises(ConfigError, match=f"{path}: .*{words}"):
+            drawer.draw(settings.with_factor(path, leaf))
+    with pytest.raises(ConfigError, match="start: got -1"):
+        drawer.draw(replace(settings, index=-1))
+    assert settings.with_factor("randomize.light.size", 0.2).notes() == [
+        "randomize.light.size has no effect with randomize.light.kind=directional; "
+        "it needs randomize.light.kind=area or window"
+    ]
+
+
+def test_a_command_line_keeps_what_was_given() -> None:
+    given = [
+        "randomize=color",
+        "scene=tabletop",
+        "raycast.supersample=2",
+        "randomize.walls=0",
+        "randomize.camera.file=",
+    ]
+    given += ["randomize.camera={distance:0.7}", "randomize.blocks.model=[choice,cube,cone]", "physics=place"]
+    settings = Settings.of(composed(*given, "port=9000", "start=4", "seed=9"))
+    settings = settings.with_factor("randomize.camera.elevation_deg", ["normal", 40, 1e-05])
+    arguments = shlex.split(settings.command())[4:]
+    again = composed(*[one for one in arguments if not one.startswith("num=")])
+    assert again.value == replace(settings.config(), port=8080)
+    assert settings.preset() == {
+        "defaults": ["color", "_self_"],
+        "walls": 0,
+        "camera": {**vars(again.value.randomize.camera), "elevation_deg": ["normal", 40, 1e-05]},
+        "blocks": {"model": ["choice", "cube", "cone"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "defaults: [none]\ncamera: {distanse: 1}",
+            "randomize.camera.distanse: no such key .* did you mean randomize.cam",
+        ),
+        ("defaults: [nine]", "defaults: got nine; expected a list of background, "),
+        ("defaults: [none]\ncamera: 3", "randomize.camera: expected the keys randomize.camera.*"),
+        ("- none", "expected a mapping with keys as in conf/randomize/"),
+        ("walls: 1\nwalls: 0", "line 2: 'walls' stands here and in line 1"),
+    ],
+)
+def test_a_wrong_file_of_factors_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "full.yaml"  # also the name of one in conf/randomize
+    path.write_text(text)
+    with pytest.raises(Exception, match=f"{path}: {words}"):
+        composed(f"randomize={path}")
+    path.write_text("defaults: [none, vary/light]\nwalls: 0\n")
+    own = composed(f"randomize={path}", "randomize.settle=1").value.randomize
+    light = compose("live", Live, ["randomize=light", "randomize.walls=0", "randomize.settle=1"]).randomize
+    assert own == light
+    path.unlink()
+    with pytest.raises(ConfigError, match=f"randomize: {path}: no such file"):
+        composed(f"randomize={path}")
+
+
+def test_only_the_newest_change_is_drawn() -> None:
+    go, done = threading.Event(), []
+
+    def work(job: int) -> None:
+        go.wait(10)
+        done.append(job)
+
+    newest = Newest(work)
+    for job in range(100):
+        newest.submit(job)
+    assert not newest.wait(0.01)
+    go.set()
+    assert newest.wait(10)
+    assert done[-1] == 99 and len(done) <= 2
+    newest.submit(100)
+    assert newest.wait(10) and done[-1] == 100
+    newest.close()
+
+
+def test_the_scene_in_3d_is_that_of_the_picture() -> None:
+    """The parts of blocks, seen by the sample's camera, cover their amodal masks."""
+    of = composed(
+        *SMALL,
+        "randomize=none",
+        "randomize.blocks.count=2",
+        "randomize.blocks.place=[uniform,[-0.3,-0.3],[0.3,0.3]]",
+        "randomize.blocks.yaw_deg=[uniform,0,360]",
+        "randomize.clutter.slots=2",
+        "randomize.clutter.count=2",
+        "randomize.light.kind=area",
+    )
+    drawer = Drawer(of.value)
+    sample = drawer.draw(Settings.of(of)).sample
+    parts = {part.name: part for part in parts_of(sample, drawer.world)}
+    assert {"table", "floor"} < set(parts)
+    assert sum(name.startswith("clutter/") for name in parts) == int(sample.scene.clutter.present.sum())
+    assert sum(name.startswith("lights/") for name in parts) == int(sample.scene.lights.present.sum())
+    assert sample.labels
+    for label in sample.labels:
+        part = parts[f"blocks/{label.slot}"]
+        low, high = part.vertices.min(axis=0), part.vertices.max(axis=0)
+        assert high - low == pytest.approx(label.size)
+        camera_from_part = np.linalg.inv(sample.scene.cameras.world_from_camera[0]) @ part.world_from_part
+        assert camera_from_part == pytest.approx(label.camera_from_block)
