@@ -11,16 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from simgen.catalogue import World, load_world
 from simgen.config import compose
 from simgen.dataset.recipe import describe
 from simgen.pipeline import Pipeline, make_pipeline
 from simgen.randomize import Sampler, make_sampler
 from simgen.schema import Render
-
-torch.set_num_threads(1)  # the tests' processes are the parallelism
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = ROOT.parent / "shared" / "real"
