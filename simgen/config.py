@@ -232,7 +232,7 @@ def _hydra(command: str, schema: type, overrides: Sequence[str]) -> Iterator[Any
     try:
         with hydra.initialize_config_dir(str(resource_folder("conf")), version_base="1.3"):
             _store(command, schema)
-            config = hydra.compose(command, list(overrides), return_hydra_config=True)
+            config: Any = hydra.compose(command, list(overrides), return_hydra_config=True)
             HydraConfig.instance().set_config(config)
             del config._content["hydra"]
             yield config
