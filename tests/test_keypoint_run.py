@@ -54,10 +54,11 @@ def config_of(out: Path, *overrides: str) -> TrainConfig:
 
 @pytest.fixture(scope="module", autouse=True)
 def _small() -> Iterator[None]:
-    """A detection network's input of 64 x 48 px, and two batches that are used again before others are drawn: each epoch
-    repeats pictures of the one before, or leaves some to the next."""
+    """A detection network's input of 64 x 48 px, in training and in use, and two batches that are used again before others
+    are drawn: each epoch repeats pictures of the one before, or leaves some to the next."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.fit.step.CUT", (64, 48))
+        patch.setattr("train.detect.detector.PIXELS", 64 * 48)
         patch.setattr("train.data.stream._KEPT", 4)
         patch.setattr("train.data.stream._TOGETHER", 1)
         yield
@@ -158,10 +159,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     script = tmp_path / "patched.py"  # Lightning starts it again for the second process
     script.write_text(
         "import sys\n"
+        "import train.detect.detector as detector\n"
         "import train.fit.step as step\n"
         "from simgen.config import main\n"
         "from train.__main__ import COMMANDS\n"
         "step.CUT, step._LEAST_HEAT, step._CUT_SHARE = (64, 48), 2, 1\n"
+        "detector.PIXELS = 64 * 48\n"
         "sys.exit(main('train', COMMANDS, default='train'))\n"
     )
     arguments = [*overrides, "trainer.batch_size=1", "trainer.devices=2", f"out={tmp_path / 'two'}"]
