@@ -13,7 +13,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
 from simgen.catalogue import World, load_world
 from simgen.config import compose
@@ -21,8 +20,6 @@ from simgen.dataset.recipe import describe
 from simgen.pipeline import Pipeline, make_pipeline
 from simgen.randomize import Sampler, make_sampler
 from simgen.schema import Render
-
-torch.set_num_threads(1)  # the tests' processes are the parallelism
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = ROOT.parent / "shared" / "real"

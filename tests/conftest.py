@@ -1,5 +1,11 @@
 """Fixtures for all tests."""
 
+import os
+
+# The tests' processes are the parallelism: threads of libraries in each of them would wait for each other. NumPy and torch
+# read this when they are imported, also in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from copy import deepcopy
@@ -11,6 +17,23 @@ import torch
 
 import simgen.config
 
+torch.set_num_threads(1)
+
+# The files that take longest, which begin first, so that no process of tests has one of them left when the others are done.
+LONG = (
+    "test_keypoint_run.py",
+    "test_keypoint_learns.py",
+    "test_workers.py",
+    "test_tutorial_own_cell.py",
+    "test_own_cell.py",
+    "test_render.py",
+    "test_randomize.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @cache
 def _composed(name: str, schema: type, overrides: tuple[str, ...]) -> Any:
@@ -18,7 +41,7 @@ def _composed(name: str, schema: type, overrides: tuple[str, ...]) -> Any:
 
 
 def _compose_once(name: str, schema: type, overrides: Sequence[str] = ()) -> Any:
-    """simgen.config.compose, which takes half a second: each configuration once in a process of tests."""
+    """simgen.config.compose, each configuration once in a process of tests."""
     return deepcopy(_composed(name, schema, tuple(overrides)))
 
 

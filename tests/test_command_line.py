@@ -24,6 +24,7 @@ from simgen.command.effects import without_effect
 from simgen.command.progress import Progress
 from simgen.config import compose, compose_job, main, values_of
 from simgen.errors import ConfigError, RenderError
+from simgen.schema import Render
 from train.__main__ import COMMANDS as TRAIN
 from train.config import CompareConfig, PredictConfig
 from train.runs.trainer import fit
@@ -273,6 +274,30 @@ def test_help_before_the_command_is_that_of_the_command(
     monkeypatch.setattr(sys, "argv", ["simgen", "-h", "render"])
     assert main("simgen", SIMGEN) == 0
     assert capsys.readouterr().out.startswith("usage: python -m simgen render ")
+
+
+def test_a_kept_configuration_is_that_of_hydra_itself() -> None:
+    """What the choices of groups give is composed once and kept; with ${hydra:...} Hydra itself composes it all. No setting
+    and no caller changes a later configuration."""
+    overrides = [
+        "randomize=color",
+        "num=7",
+        "randomize.blocks.scale=[uniform,0.8,1.2]",
+        "randomize.table={texture: wood, color: [1, 0, 0.2]}",
+        "randomize.blocks.model=[choice,'a b',true,1e-3]",
+    ]
+    itself = compose("render", Render, [*overrides, "out=${hydra:runtime.choices.randomize}"])
+    assert itself.out == "color" and itself.num == 7 and itself.randomize.table.texture == "wood"
+    where = place("simgen", "render")
+    (job,) = jobs_of(take_apart([*overrides, "out=color"], where), where, values_of)
+    for _ in range(2):
+        kept = compose_job(where, job).value
+        assert kept == itself
+        kept.randomize.blocks.scale.append("mine")
+        kept.randomize.light.color.append("mine")
+    (job,) = jobs_of(take_apart(["randomize=color"], where), where, values_of)
+    plain = compose_job(where, job).value
+    assert plain.num != 7 and plain.randomize.table.texture != "wood"
 
 
 def test_composing_leaves_the_callers_hydra_alone(tmp_path: Path) -> None:

@@ -349,6 +349,7 @@ def test_a_run_on_a_dataset_resumes_and_ends_in_a_detector(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("train.fit.step.CUT", (64, 48))
+    monkeypatch.setattr("train.detect.detector.PIXELS", 64 * 48)
     straight = config_of(root, tmp_path / "straight")
     sources = sources_of(straight)
     assert isinstance(straight.data, DataConfig) and sources.epoch == 2

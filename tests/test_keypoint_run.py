@@ -59,10 +59,11 @@ def config_of(out: Path, *overrides: str) -> TrainConfig:
 
 @pytest.fixture(scope="module", autouse=True)
 def _small() -> Iterator[None]:
-    """A detection network's input of 64 x 48 px, and two batches that are used again before others are drawn: each epoch
-    repeats pictures of the one before, or leaves some to the next."""
+    """A detection network's input of 64 x 48 px, in training and in use, and two batches that are used again before others
+    are drawn: each epoch repeats pictures of the one before, or leaves some to the next."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.fit.step.CUT", (64, 48))
+        patch.setattr("train.detect.detector.PIXELS", 64 * 48)
         patch.setattr("train.data.stream._KEPT", 4)
         patch.setattr("train.data.stream._TOGETHER", 1)
         yield
@@ -81,15 +82,22 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
+def assert_same_run(out: Path, other: Path) -> None:
+    for name in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_same(load(out / "last.ckpt")[name], load(other / "last.ckpt")[name])
+    assert json.loads((out / "metrics.json").read_text()) == json.loads((other / "metrics.json").read_text())
+
+
 def test_a_run_that_was_killed_ends_like_one_that_was_not(
     straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In the middle of the third epoch; the next test resumes in the second."""
     out, config = tmp_path / "run", config_of(tmp_path / "run")
     original = KeypointTraining.on_train_batch_end
 
     def dies(self: KeypointTraining, *arguments: Any) -> None:
         original(self, *arguments)
-        if self.global_step == 3:
+        if self.global_step == 2 * 2 + 1:
             raise MemoryError("killed")
 
     monkeypatch.setattr(KeypointTraining, "on_train_batch_end", dies)
@@ -97,9 +105,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
         train_keypoints(config)
     monkeypatch.undo()
     train_keypoints(config)
-    for name in ("state_dict", "optimizer_states", "lr_schedulers"):
-        assert_same(load(out / "last.ckpt")[name], load(straight / "last.ckpt")[name])
-    assert json.loads((out / "metrics.json").read_text()) == json.loads((straight / "metrics.json").read_text())
+    assert_same_run(out, straight)
 
 
 def test_a_run_that_was_killed_within_an_epoch_goes_on_there(
@@ -162,7 +168,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_epoch(
             train_keypoints(config)
     assert sha256_of(out / "last.ckpt") == before
     train_keypoints(config)
-    assert_same(load(out / "last.ckpt")["state_dict"], load(straight / "last.ckpt")["state_dict"])
+    assert_same_run(out, straight)
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
@@ -184,10 +190,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     script = tmp_path / "patched.py"  # Lightning starts it again for the second process
     script.write_text(
         "import sys\n"
+        "import train.detect.detector as detector\n"
         "import train.fit.step as step\n"
         "from simgen.config import main\n"
         "from train.__main__ import COMMANDS\n"
         "step.CUT, step._LEAST_HEAT, step._CUT_SHARE = (64, 48), 2, 1\n"
+        "detector.PIXELS = 64 * 48\n"
         "sys.exit(main('train', COMMANDS, default='train'))\n"
     )
     arguments = [*overrides, "trainer.batch_size=1", "trainer.devices=2", f"out={tmp_path / 'two'}"]

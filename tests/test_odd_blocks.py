@@ -63,7 +63,7 @@ def test_a_block_that_is_curved_everywhere_is_refused(tmp_path: Path, monkeypatc
 
 def test_a_block_without_a_resting_side_is_refused() -> None:
     """Its center of mass is beyond each of its sides."""
-    solid = make_solid("cube", "cube", np.full(3, 0.05))
+    solid = replace(make_solid("cube", "cube", np.full(3, 0.05)))
     solid.__dict__["center_of_mass"] = solid.size
     with pytest.raises(SceneError, match=r"^block 'cube': has no side on which it rests; expected a flat side below"):
         Kind.of(solid)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from builders import run_command
 from toy_dataset import random_positions, write_dataset
 
 import train.tobin.check
@@ -40,13 +41,15 @@ def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def test_train_then_evaluate(tmp_path: Path) -> None:
+def test_train_then_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_dataset(tmp_path / "d", random_positions(24))
     trained = call("data.root=d", *SMALL, "trainer.epochs=2", "trainer.batch_size=4", "out=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "epoch   2/2" in trained.stdout and "baseline: " in trained.stdout
     assert "Warning" not in trained.stderr and "GPU available" not in trained.stderr  # Lightning is quiet
-    measured = call("evaluate", "checkpoint=run/best.ckpt", "data.root=d", "out=result", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    evaluate = ["evaluate", "checkpoint=run/best.ckpt", "data.root=d", "out=result"]
+    measured = run_command(lambda: main("train", COMMANDS, default="train"), "train", *evaluate)
     assert measured.returncode == 0, measured.stderr
     assert "median" in measured.stdout and "always the table's center" in measured.stdout
     assert (tmp_path / "result" / "worst.png").exists()

@@ -5,12 +5,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from simgen.geometry import inverse, look_at, project, rigid, transform_points
-
-# Networks this small gain nothing from a second thread, and lose a factor of 50 to it where the cores are busy.
-torch.set_num_threads(1)
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 60.0
 INTRINSICS = np.array([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])

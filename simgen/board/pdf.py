@@ -58,7 +58,8 @@ def _black(axes: "Axes", page: Page) -> None:
 
     parts = page.black
     path = Path.make_compound_path(*(Path(_MM * part, closed=False) for part in [np.vstack([p, p[:1]]) for p in parts]))
-    axes.add_patch(PathPatch(path, facecolor="black", edgecolor="none", linewidth=0, zorder=3))
+    # Not add_patch, which spends half a second on limits that are set already.
+    axes.add_artist(PathPatch(path, facecolor="black", edgecolor="none", linewidth=0, zorder=3))
 
 
 def _outline(axes: "Axes", outline: Outline, solid: Solid) -> None:

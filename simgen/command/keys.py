@@ -71,7 +71,12 @@ def keys_of(schema: type, groups: Mapping[str, str]) -> dict[str, Key]:
     A group whose choices have their own schemas (`options` in the metadata of its field) has the keys of its choice, none if
     the choice is unknown.
     """
-    return {found.path: found for found in _walk(schema, groups, "", ())}
+    return dict(_keys_of(schema, tuple(groups.items())))
+
+
+@cache
+def _keys_of(schema: type, groups: tuple[tuple[str, str], ...]) -> dict[str, Key]:
+    return {found.path: found for found in _walk(schema, dict(groups), "", ())}
 
 
 def groups_of(command: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Clutter: unit objects without labels, such as lie on a desk. `object_of(kind, variant)` is a pure function."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -24,9 +24,14 @@ _EYE = np.eye(3)
 def object_of(kind: str, variant: int) -> tuple[Body, ...]:
     """The unit object `variant` (modulo VARIANTS) of a kind of scene.CLUTTER, except `mesh`, which is a user's file: its
     longest edge is 1, the middle of its bounding box is the origin, and it stands along +Z as on a table."""
-    number = variant % VARIANTS
-    numbers = (Draws(0, np.array([number])) / f"clutter/{kind}").uniform(200)[0]
-    return fitted(KINDS[kind](Dice(numbers)))
+    return fitted(KINDS[kind](Dice(_numbers(kind)[variant % VARIANTS])))
+
+
+@cache
+def _numbers(kind: str) -> Array:
+    """(VARIANTS, 200) random numbers in [0, 1), of which each object takes as many as it needs: drawn for all of them at
+    once, in the time of two."""
+    return (Draws(0, np.arange(VARIANTS)) / f"clutter/{kind}").uniform(200)
 
 
 def extent_of(bodies: tuple[Body, ...]) -> tuple[float, float, float, float]:

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +225,14 @@ def face_numbers(normals: Array, slabs: Array) -> NDArray[np.int64]:
 
 def make_solid(name: str, shape: str, size: Array) -> Solid:
     """The block `name` with one of SHAPES, its bounding box `size` (3,) m."""
-    unit = SHAPES[shape]()
+    x, y, z = map(float, size)
+    return _made(name, shape, x, y, z)
+
+
+# Readers of block sets share the symmetries and resting poses of a block, which take long to compute.
+@lru_cache(maxsize=256)
+def _made(name: str, shape: str, x: float, y: float, z: float) -> Solid:
+    size, unit = np.array([x, y, z]), SHAPES[shape]()
     low, high = unit.min(axis=0), unit.max(axis=0)
     vertices = ((unit - low) / (high - low) - 0.5) * size
     round_shape = shape in ("cone", "cylinder") and abs(size[0] - size[1]) < 1e-9
