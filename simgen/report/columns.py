@@ -17,7 +17,7 @@ from simgen.dataset.values import Value
 _BINS = 24  # at most, of numbers
 _LEVELS, _FINE = 64_000, 4_000_000_000  # of all bins together, in two bytes and in four
 _MANY = 5000  # values: so many take two bytes each
-_RELATIVE = 1e-12  # of the greatest value: a finer width cannot be told from rounding
+_RELATIVE = 1e-12  # of the greatest value: a finer width cannot be distinguished from rounding
 # Bins of factors with a natural range, by the end of the name: least value, width, number.
 _RANGES = {"azimuth_deg": (-180, 15, 24), "elevation_deg": (-90, 10, 18)}
 
