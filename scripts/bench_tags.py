@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from simgen.board.value import marker_cells
 from simgen.command.progress import Progress
 from simgen.config import compose
+from simgen.drawings import png_bytes
 from simgen.files import write_file
 from simgen.geometry import Array, inverse, rigid
-from simgen.pictures import png_bytes
 from simgen.pipeline import Pipeline, make_pipeline
 from simgen.render import Renderer, make_renderer, to_numpy
 from simgen.scene import Scenes, take

@@ -10,7 +10,7 @@ import math
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +20,6 @@ from typing import Any
 import cv2
 import numpy as np
 import PIL.Image
-import PIL.PngImagePlugin
 from numpy.typing import NDArray
 
 from simgen.errors import PictureError
@@ -143,7 +142,7 @@ def read_picture(path: Path, enough: int | None = None) -> Image:
         raise PictureError(f"{path}: holds raw sensor data; save it as JPEG or PNG with the camera's program")
     try:
         try:
-            with _opened(path) as image:
+            with opened(path) as image:
                 if enough is not None:
                     factor = _factor(image, enough)
                     image.draft(None, (image.width // factor, image.height // factor))  # JPEG alone can
@@ -165,7 +164,7 @@ def decode_picture(data: bytes, path: Path) -> Image:
         if decoded is not None:
             return np.asarray(decoded, dtype=np.uint8)
     try:
-        with _opened(io.BytesIO(data)) as image:
+        with opened(io.BytesIO(data)) as image:
             return _as_seen(image, path)
     except PIL.UnidentifiedImageError as error:
         raise PictureError(f"{path}: is not a picture that simgen can read; expected JPEG or PNG") from error
@@ -190,7 +189,7 @@ class Header:
 def picture_header(path: Path) -> Header:
     """The header of the picture in `path`, which is decoded only if Pillow does not read it. Raises PictureError."""
     try:
-        with _opened(path) as image:
+        with opened(path) as image:
             width, height = image.size
             orientation, format = _orientation(image), image.format or ""
             # Pillow gives TIFF rotated.
@@ -208,22 +207,10 @@ def picture_size(path: Path) -> tuple[int, int]:
     return header.width, header.height
 
 
-def contact_sheet(tiles: Sequence[Image], columns: int | None = None) -> Image:
-    """`tiles` (h, W, 3), at least one, all of one width, as one picture (H, W, 3): left to right and top to bottom in up to
-    `columns` columns, by default about as many as rows. Lower tiles have black below them."""
-    columns = min(columns or int(np.ceil(np.sqrt(len(tiles)))), len(tiles))
-    height, width = max(tile.shape[0] for tile in tiles), tiles[0].shape[1]
-    sheet = np.zeros((-(-len(tiles) // columns) * height, columns * width, 3), np.uint8)
-    for k, tile in enumerate(tiles):
-        top, left = k // columns * height, k % columns * width
-        sheet[top : top + tile.shape[0], left : left + width] = tile
-    return sheet
-
-
 def is_picture(path: Path) -> bool:
     """Whether the file `path` begins like a picture; its name does not matter."""
     try:
-        with _opened(path):
+        with opened(path):
             return True
     except PIL.Image.DecompressionBombError:
         return True
@@ -231,28 +218,8 @@ def is_picture(path: Path) -> bool:
         return False
 
 
-def png_bytes(image: Image, software: str = "") -> bytes:
-    """`image` (H, W, 3) RGB as a PNG file, which states that `software` drew it."""
-    chunks = PIL.PngImagePlugin.PngInfo()
-    if software:
-        chunks.add_text("Software", software)
-    data = io.BytesIO()
-    # Higher levels of compression cost far more time than they save.
-    PIL.Image.fromarray(np.ascontiguousarray(image)).save(data, "PNG", pnginfo=chunks, compress_level=1)
-    return data.getvalue()
-
-
-def is_drawn_by(path: Path, software: str) -> bool:
-    """Whether the picture `path` states that `software` drew it."""
-    try:
-        with _opened(path) as image:
-            return bool(image.info.get("Software") == software)
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError):
-        return False
-
-
 @contextmanager
-def _opened(path: Path | io.BytesIO) -> Iterator[PIL.Image.Image]:
+def opened(path: Path | io.BytesIO) -> Iterator[PIL.Image.Image]:
     """The file `path` as Pillow opens it, without a warning on stderr that a picture is large."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)

@@ -13,11 +13,11 @@ from simgen.catalogue import World
 from simgen.command.progress import Progress
 from simgen.config import compose
 from simgen.dataset.write import Sample
+from simgen.drawings import contact_sheet, is_drawn_by, png_bytes
 from simgen.errors import ConfigError
 from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
-from simgen.pictures import contact_sheet, is_drawn_by, png_bytes
 from simgen.pipeline import CHUNK, make_resized_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Preview

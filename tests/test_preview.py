@@ -10,7 +10,7 @@ from builders import SMALL, pipeline_of
 
 from simgen.__main__ import COMMANDS
 from simgen.config import main
-from simgen.pictures import contact_sheet
+from simgen.drawings import contact_sheet
 from simgen.preview import COLORS, draw_labels
 from simgen.render import make_renderer
 

@@ -25,11 +25,12 @@ from simgen.catalogue import World
 from simgen.command.progress import Progress
 from simgen.config import compose
 from simgen.dataset.write import Sample, bop_pose, info_of, truth_of, write_models
+from simgen.drawings import contact_sheet, png_bytes
 from simgen.errors import BoardError, ConfigError, DatasetError, PartialError, SimgenError
 from simgen.files import write_file, write_json, writing
 from simgen.geometry import Array, inverse, project
 from simgen.labels import labels_of
-from simgen.pictures import Image, contact_sheet, list_pictures, png_bytes, read_picture
+from simgen.pictures import Image, list_pictures, read_picture
 from simgen.pipeline import make_pipeline
 from simgen.preview import draw_labels
 from simgen.render import Renderer, make_renderer

@@ -18,7 +18,7 @@ from simgen.check.findings import (
     Unfinished,
     UnreadableFile,
 )
-from simgen.dataset.read import MANIFEST
+from simgen.dataset.layout import MANIFEST
 from simgen.dataset.write import DATA_VERSION
 
 _LARGEST_JSON = 1 << 30  # bytes

@@ -12,9 +12,9 @@ from simgen.diff.factors import Factor, compare_factors, kinds_of
 from simgen.diff.pixels import PixelChange, changed_labels, changed_pixels, sheet_of, text_of
 from simgen.diff.schema import DiffConfig
 from simgen.diff.sides import Name, Side, open_sides
+from simgen.drawings import is_drawn_by, png_bytes
 from simgen.errors import ConfigError, FileError
 from simgen.files import differences, read_json, write_file, write_json
-from simgen.pictures import is_drawn_by, png_bytes
 
 SAME, DIFFERENT = 0, 1  # the exit statuses; 2 is an error
 _MARK = "simgen diff"

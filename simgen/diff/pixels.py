@@ -11,7 +11,7 @@ from simgen.command.progress import Progress
 from simgen.dataset.read import read_rgb
 from simgen.dataset.scenes import Instance, Picture
 from simgen.diff.sides import Name
-from simgen.pictures import contact_sheet
+from simgen.drawings import contact_sheet
 
 Image = NDArray[np.uint8]
 WIDTH = 320  # px of a picture in the sheet

@@ -12,6 +12,7 @@ from simgen.command.arguments import nearest
 from simgen.command.effects import in_words
 from simgen.command.help import shown
 from simgen.command.keys import Key
+from simgen.drawings import is_drawn_by, png_bytes
 from simgen.errors import ConfigError, RenderError
 from simgen.explain.along import given_rows, rows_along
 from simgen.explain.presets import allowed_values, factor_keys, flat_values, preset_names, values_of_preset
@@ -20,7 +21,6 @@ from simgen.explain.stage import Stage, staged
 from simgen.explain.strip import ENOUGH, draw_strip, sheet_of
 from simgen.factors import leaves_of
 from simgen.files import write_file
-from simgen.pictures import is_drawn_by, png_bytes
 from simgen.scene import SURFACES
 
 _MARK = "simgen explain"

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.drawings import contact_sheet
 from simgen.explain.along import Row
 from simgen.explain.schema import ExplainConfig
 from simgen.explain.stage import Stage, with_values
-from simgen.pictures import contact_sheet
 from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.render import make_renderer
 

@@ -20,13 +20,14 @@ from simgen.catalogue import load_block_set
 from simgen.command.keys import check_choices
 from simgen.dataset.visibility import Lens, Placed, visible_masks
 from simgen.dataset.write import bop_pose, write_models
+from simgen.drawings import contact_sheet, png_bytes
 from simgen.errors import ConfigError, DatasetError, FileError
 from simgen.files import write_file, write_json
 from simgen.formats.bop import info_entry
 from simgen.formats.folder import new_folder, place_picture, write_png
 from simgen.formats.schema import LabelConfig
 from simgen.geometry import Array, matrix_from_quaternion, project, rigid
-from simgen.pictures import Image, contact_sheet, list_pictures, png_bytes, read_picture
+from simgen.pictures import Image, list_pictures, read_picture
 from simgen.shapes.solids import Solid
 
 SPLIT = "test"

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from simgen.command.progress import Progress
 from simgen.dataset import layout
 from simgen.dataset.fields import entries, number, records
+from simgen.dataset.layout import MANIFEST
 from simgen.dataset.models import Model
-from simgen.dataset.read import MANIFEST, BopDataset, read_depth, read_recipe, read_rgb
+from simgen.dataset.read import BopDataset, read_depth, read_recipe, read_rgb
 from simgen.dataset.scenes import Picture, size_of
 from simgen.dataset.shardindex import (
     INDEX,
@@ -45,9 +46,9 @@ from simgen.dataset.shardindex import (
 )
 from simgen.dataset.shards import CAMERA, DEPTH, INFO, KEYPOINTS, MASK, MASK_VISIBLE, RECIPE, RGB, TRUTH
 from simgen.dataset.storage import Storage, open_storage
+from simgen.drawings import png_bytes
 from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of
-from simgen.pictures import png_bytes
 
 UNFINISHED = "unfinished.json"  # what is being written; it is there from the beginning to the end
 _KEYPOINTS = "scene_keypoints.json"

@@ -14,7 +14,7 @@ from simgen.check.command import findings_of
 from simgen.check.findings import ERROR, Finding
 from simgen.check.schema import CheckConfig
 from simgen.dataset import layout
-from simgen.dataset.read import MANIFEST
+from simgen.dataset.layout import MANIFEST
 from simgen.dataset.values import Value
 from simgen.dataset.write import DATA_VERSION
 from simgen.errors import ConfigError, DatasetError, FileError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simgen.dataset.fields import number, record, records
-from simgen.dataset.read import MANIFEST
+from simgen.dataset.layout import MANIFEST
 from simgen.dataset.values import Value
 from simgen.errors import ConfigError, DatasetError
 from simgen.files import read_json, sha256_of

@@ -14,9 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from simgen.drawings import is_drawn_by, png_bytes
 from simgen.errors import ConfigError, FileError
 from simgen.files import write_file, write_json, writing
-from simgen.pictures import OVERLAY, Image, is_drawn_by, png_bytes
+from simgen.pictures import OVERLAY, Image
 
 PREDICTIONS = "predictions.json"
 # The keys of its entries; earlier versions wrote the first and the last.

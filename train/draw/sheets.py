@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from simgen.drawings import contact_sheet, png_bytes
 from simgen.files import write_file
 from simgen.geometry import Array
-from simgen.pictures import contact_sheet, png_bytes
 
 Image = NDArray[np.uint8]
 GREEN = (0, 220, 0)
