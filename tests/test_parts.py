@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import ROOT, Done, run_command, tree
@@ -18,12 +19,13 @@ import simgen.executors
 import simgen.merge
 import simgen.workers
 from simgen.__main__ import COMMANDS
+from simgen.catalogue import World
 from simgen.config import compose, main
 from simgen.dataset.read import open_dataset
 from simgen.dataset.write import Sample
 from simgen.errors import ConfigError, DatasetError
 from simgen.pipeline import Pipeline, make_pipeline
-from simgen.render import Renderer
+from simgen.render import Renderer, make_renderer
 from simgen.schema import Merge, Render, Source
 from simgen.workers import samples_of
 
@@ -46,17 +48,25 @@ class Remembered(Pipeline):
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_pipeline() -> Iterator[None]:
-    """Parts differ in nothing that a pipeline is made of, but for the seed."""
+    """Parts differ in nothing that a pipeline and a renderer are made of, but for the seed."""
     made: dict[int, Pipeline] = {}
+    renderers: dict[int, Renderer] = {}
 
     def make(source: Source, *, checked: bool = False) -> Pipeline:
         if source.seed not in made:
             made[source.seed] = Remembered(**vars(make_pipeline(source, checked=checked)))
         return made[source.seed]
 
+    def make_kept_renderer(name: str, world: World, *arguments: Any, **options: Any) -> Renderer:
+        if id(world) not in renderers:
+            renderers[id(world)] = make_renderer(name, world, *arguments, **options)
+            renderers[id(world)].close = lambda: None  # type: ignore[method-assign]
+        return renderers[id(world)]
+
     with pytest.MonkeyPatch.context() as patch:
         for module in (simgen.workers, simgen.executors):
             patch.setattr(module, "make_pipeline", make)
+            patch.setattr(module, "make_renderer", make_kept_renderer)
         patch.setattr(simgen.workers, "PREFLIGHT", 1)
         yield
 

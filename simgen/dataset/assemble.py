@@ -86,13 +86,15 @@ def parts_of(out: Storage) -> list[Part]:
             part = Part(content["recipe"], content["start"], content["end"], tuple(content["command"]))
         except (KeyError, TypeError) as error:
             raise DatasetError(f"{out}/{name}: does not state a part; remove it, and render that part again") from error
-        if found and part.recipe != found[0].recipe:
+        found.append(part)
+    found.sort(key=lambda part: (part.start, part.end))
+    for part in found:
+        if part.recipe != found[0].recipe:
             raise DatasetError(
                 f"{out}: holds samples of several datasets: the part of samples {found[0].start} to {found[0].end - 1} "
                 f"and that of {part.start} to {part.end - 1} differ: {listed(changes(found[0].recipe, part.recipe))}; "
                 "put the parts of one dataset into a new folder"
             )
-        found.append(part)
     return found
 
 
