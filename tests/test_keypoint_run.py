@@ -226,14 +226,24 @@ def test_several_machines_claim_one_folder(tmp_path: Path) -> None:
     assert claim(tmp_path, {"trainer": {"nodes": 1, "epochs": 1}}) is None
 
 
-def test_another_number_of_processes_than_machines_and_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "3"), ("RANK", "0"), ("LOCAL_RANK", "0")):
+@pytest.mark.parametrize(
+    "started",
+    [
+        {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "3"},
+        {"SLURM_NTASKS": "3", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "train"},
+    ],
+    ids=["torchrun", "srun"],
+)
+def test_another_number_of_processes_than_was_started(
+    started: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in started.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("GROUP_RANK", "0")
+    config = config_of(tmp_path, "trainer.nodes=2")
     with pytest.raises(
         ConfigError, match=r"^trainer\.nodes: got 2 with trainer\.devices=1; expected a product of 3, the"
     ):
-        make_trainer(config_of(tmp_path, "trainer.nodes=2"), tmp_path, Checkpoints(tmp_path, "val_loss", ()))
+        make_trainer(config, tmp_path, Checkpoints(tmp_path, "val_loss", ()))
 
 
 def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -117,10 +118,14 @@ def make_trainer(
     config: TrainConfig, folder: Path, checkpoints: Checkpoints, pictures: TensorBoardPictures, *, deal_out: bool = True
 ) -> pl.Trainer:
     """The trainer of a run in `folder`, which writes `pictures`. With `deal_out`, Lightning distributes the images among
-    several processes."""
+    several processes.
+
+    Raises ConfigError for devices that this machine lacks, and for another number of processes than was started.
+    """
     # Lightning's hints on workers and devices do not apply here.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    _check_processes(config)
     try:
         return pl.Trainer(
             max_epochs=config.trainer.epochs,
@@ -140,13 +145,24 @@ def make_trainer(
     except MisconfigurationException as error:
         got = f"accelerator={config.trainer.accelerator} devices={config.trainer.devices}"
         raise ConfigError(f"trainer: {got} cannot be had here ({error}); expected auto or cpu") from error
-    except ValueError as error:
-        if "world size" not in str(error):
-            raise
-        raise ConfigError(
-            f"trainer.nodes: got {config.trainer.nodes} with trainer.devices={config.trainer.devices}; expected a product "
-            f"of {os.environ.get('WORLD_SIZE')}, the number of processes that were started"
-        ) from error
+
+
+def _check_processes(config: TrainConfig) -> None:
+    """Raises ConfigError if torchrun or SLURM started another number of processes than the configuration has devices. Those
+    beyond would do the same training again."""
+    expected = config.trainer.nodes * config.trainer.devices
+    for environment in (TorchElasticEnvironment, SLURMEnvironment):
+        if not environment.detect():
+            continue
+        try:
+            started = environment().world_size()
+        except RuntimeError as error:  # of Slurm's --ntasks without --ntasks-per-node
+            raise ConfigError(f"trainer.nodes: {error}") from error
+        if started != expected:
+            raise ConfigError(
+                f"trainer.nodes: got {config.trainer.nodes} with trainer.devices={config.trainer.devices}; expected a "
+                f"product of {started}, the number of processes that were started"
+            )
 
 
 def _own_line(error: SimgenError) -> str:
