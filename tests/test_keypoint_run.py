@@ -29,7 +29,7 @@ from train.fit.training import KeypointTraining, _blend_of, train_keypoints
 from train.pose.view import View
 from train.runs.checkpoint import Checkpoints
 from train.runs.folder import claim
-from train.runs.tensorboard import INPUT, PREDICTIONS
+from train.runs.tensorboard import INPUT, PREDICTIONS, TensorBoardPictures
 from train.runs.trainer import make_trainer
 from train.tobin.checkpoint import load_checkpoint
 
@@ -243,7 +243,7 @@ def test_another_number_of_processes_than_was_started(
     with pytest.raises(
         ConfigError, match=r"^trainer\.nodes: got 2 with trainer\.devices=1; expected a product of 3, the"
     ):
-        make_trainer(config, tmp_path, Checkpoints(tmp_path, "val_loss", ()))
+        make_trainer(config, tmp_path, Checkpoints(tmp_path, "val_loss", ()), TensorBoardPictures(lambda _: None, lambda _: {}))
 
 
 def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,15 +95,10 @@ def resumed_at(last: Path | None) -> tuple[int, int]:
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None) -> None:
-    """Runs `trainer` on the loaders of training and validation, from the checkpoint `last` if that is not None. Prints where
-    its losses and pictures can be watched.
+    """Runs `trainer` on the loaders of training and validation, from the checkpoint `last` if that is not None.
 
     A SimgenError in a DataLoader process arrives here with a traceback as its message; it is raised again with its own line.
     """
-    if trainer.logger is not None:
-        say(
-            f"losses and pictures: tensorboard --logdir {trainer.logger.save_dir}, then http://localhost:6006 in a browser"
-        )
     try:
         trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
     except SimgenError as error:
@@ -118,7 +113,7 @@ def make_trainer(
     config: TrainConfig, folder: Path, checkpoints: Checkpoints, pictures: TensorBoardPictures, *, deal_out: bool = True
 ) -> pl.Trainer:
     """The trainer of a run in `folder`, which writes `pictures`. With `deal_out`, Lightning distributes the images among
-    several processes.
+    several processes. Prints where the run can be watched.
 
     Raises ConfigError for devices that this machine lacks, and for another number of processes than was started.
     """
@@ -126,6 +121,7 @@ def make_trainer(
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     _check_processes(config)
+    say(f"losses and pictures: tensorboard --logdir {folder}, then http://localhost:6006 in a browser")
     try:
         return pl.Trainer(
             max_epochs=config.trainer.epochs,
