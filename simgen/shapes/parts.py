@@ -65,7 +65,7 @@ def _inverse(matrix: Array) -> Array:
         (b * f - c * e, c * d - a * f, a * e - b * d),
     )
     determinant = a * columns[0][0] + b * columns[0][1] + c * columns[0][2]
-    return np.array(list(zip(*columns, strict=True))) / determinant
+    return np.asarray(np.array(list(zip(*columns, strict=True))) / determinant)
 
 
 @cache
