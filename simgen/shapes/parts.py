@@ -57,9 +57,15 @@ def _reach(frame: Array, curve: Array) -> tuple[Array, Array]:
 
 def _inverse(matrix: Array) -> Array:
     """The inverse of `matrix` (3, 3), by its cofactors."""
-    a, b, c = matrix
-    columns = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
-    return np.asarray(columns / exact.dot(a, columns[:, 0]))
+    # Plain numbers: for so few of them, NumPy takes twenty times as long.
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    columns = (
+        (e * i - f * h, f * g - d * i, d * h - e * g),
+        (h * c - i * b, i * a - g * c, g * b - h * a),
+        (b * f - c * e, c * d - a * f, a * e - b * d),
+    )
+    determinant = a * columns[0][0] + b * columns[0][1] + c * columns[0][2]
+    return np.asarray(np.array(list(zip(*columns, strict=True))) / determinant)
 
 
 @cache
