@@ -199,7 +199,10 @@ def test_samples_are_made_again_and_compared(copy: Path) -> None:
     before, recipe = sample.read_bytes(), manifest.read_bytes()
     edit(sample, lambda record: record["recipe"]["sensor"].update(gamma=[1 + 2**-50]))
     ((name, where, what),) = remade(copy, remake=4)
-    assert (name, where) == ("not_reproduced_here", "sample 2") and "another architecture of the processor is likely" in what
+    assert (name, where) == (
+        "not_reproduced_here",
+        "sample 2",
+    ) and "another architecture of the processor is likely" in what
     edit(sample, lambda record: record["recipe"]["sensor"].update(gamma=[1.1]))
     ((name, where, what),) = remade(copy, remake=4)
     assert (name, where) == ("not_reproduced", "sample 2")
