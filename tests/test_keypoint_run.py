@@ -243,7 +243,9 @@ def test_another_number_of_processes_than_was_started(
     with pytest.raises(
         ConfigError, match=r"^trainer\.nodes: got 2 with trainer\.devices=1; expected a product of 3, the"
     ):
-        make_trainer(config, tmp_path, Checkpoints(tmp_path, "val_loss", ()), TensorBoardPictures(lambda _: None, lambda _: {}))
+        make_trainer(
+            config, tmp_path, Checkpoints(tmp_path, "val_loss", ()), TensorBoardPictures(lambda _: None, lambda _: {})
+        )
 
 
 def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

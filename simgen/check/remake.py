@@ -124,13 +124,8 @@ def _compare(folder: Folder, made: Mapping[str, bytes], index: int, other: str) 
         return
     what = f"{len(unlike)} of its {len(made)} files have other bytes when made again from the recipe: {unlike[0]}"
     near = all(_nearly(name, there[name] or b"", made[name]) for name in unlike)
-    reason = (
-        other
-        if other
-        else "another architecture of the processor is likely, or another GPU: they differ in last bits only"
-        if near
-        else ""
-    )
+    last_bits = "another architecture of the processor is likely, or another GPU: they differ in last bits only"
+    reason = other or (last_bits if near else "")
     kind = NotReproducedHere if reason else NotReproduced
     folder.report(kind(f"sample {index}", f"{what}{'; ' + reason if reason else ''}"))
 
