@@ -238,3 +238,12 @@ def test_a_sequence_has_one_camera_and_each_object_once(copy: Path, tmp_path: Pa
     edit(scene / "scene_camera.json", lambda cameras: cameras["9"]["cam_K"].__setitem__(0, 91.0))
     with pytest.raises(DatasetError, match="images 7 and 9 have different cameras, and a sequence has one"):
         run(copy, tmp_path / "other", "foundationpose", sequence=True)
+
+
+def test_a_picture_that_has_changed_is_not_handed_on(copy: Path, tmp_path: Path) -> None:
+    picture = next(path for path in sorted(copy.rglob("*")) if path.parent.name in ("rgb", "gray"))
+    files = {picture.relative_to(copy).as_posix(): "0" * 64}
+    (copy / "manifest.json").write_text(json.dumps({"status": "complete", "files": files}))
+    with pytest.raises(DatasetError, match=rf"{picture.name}: truncated or changed since manifest\.json was written"):
+        run(copy, tmp_path / "out", "yolo")
+    assert not (tmp_path / "out").exists()

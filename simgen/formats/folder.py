@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from simgen.dataset.hashes import unchanged
 from simgen.dataset.read import read_rgb
 from simgen.errors import ConfigError, DatasetError, PictureError
 from simgen.files import write_file, writing
@@ -45,7 +46,9 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def place(source: Path, target: Path, how: str) -> None:
-    """Copies the file `source` to `target`, or links it, as the key `pictures` states. Raises DatasetError."""
+    """Copies the file `source` to `target`, or links it, as the key `pictures` states. Raises DatasetError, also for a file
+    that has changed since its dataset's manifest was written."""
+    source = unchanged(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     with writing(target):
         if how == "copy":
