@@ -71,7 +71,7 @@ ALLOWED = {
     "warp": {"simgen/render/"},
     "torchvision": {"train/"},
     "pytorch_lightning": {"train/"},
-    "fsspec": {"simgen/dataset/storage.py"},
+    "fsspec": {"simgen/storage.py", "simgen/dataset/storage.py"},
 }
 
 

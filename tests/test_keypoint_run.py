@@ -77,6 +77,14 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(autouse=True)
+def _unwatched() -> Iterator[None]:
+    """Only the run `straight` draws pictures for TensorBoard. All others, which draw none, must end like it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.runs.tensorboard.TensorBoardPictures._show", lambda *_: None)
+        yield
+
+
 def load(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(path, weights_only=True)
     return content

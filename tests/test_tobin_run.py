@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,14 @@ def straight(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "straight"
     train.tobin.fit.train(config_of(dataset, out))
     return out
+
+
+@pytest.fixture(autouse=True)
+def _unwatched() -> Iterator[None]:
+    """Only the run `straight` draws pictures for TensorBoard. All others, which draw none, must end like it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.runs.tensorboard.TensorBoardPictures._show", lambda *_: None)
+        yield
 
 
 def assert_same(a: Any, b: Any, path: str = "") -> None:

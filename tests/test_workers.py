@@ -300,7 +300,7 @@ def test_commands_and_help() -> None:
     """As a user calls it: the status reaches the shell."""
     wrong = processes("rendr")
     assert wrong.returncode == 2
-    assert "unknown command 'rendr': did you mean render? expected one of render, preview" in wrong.stderr
+    assert "unknown command 'rendr': did you mean render? expected one of render, merge, preview" in wrong.stderr
     table = processes("--help")
     assert table.returncode == 0 and "render" in table.stdout and "preview" in table.stdout
     assert processes("render", "--help").returncode == 0
