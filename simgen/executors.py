@@ -82,12 +82,14 @@ def _ignore_sigint_in_children() -> Iterator[None]:
 
 _Worker = tuple[Render, Pipeline, Renderer, SampleCheck | None]
 _worker: _Worker | None = None
+_making = threading.Lock()  # until it is assigned, its files cannot be removed
 
 
 def _start_worker(config: Render) -> None:
     global _worker
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _worker = _make_worker(config)
+    with _making:
+        _worker = _make_worker(config)
 
 
 def _make_worker(config: Render) -> _Worker:
@@ -103,8 +105,9 @@ def _leave_with_parent() -> None:
     if parent is not None:
         parent.join()
         try:
-            if _worker is not None:
-                _worker[2].close()  # its files
+            with _making:
+                if _worker is not None:
+                    _worker[2].close()  # its files
         finally:
             os._exit(1)
 

@@ -24,9 +24,9 @@ LIGHT = ["randomize=light", *SIZE]  # for what holds whatever is drawn: its samp
 SLOWLY = """
 import sys, time
 if "resource_tracker" not in str(sys.orig_argv):
-    import simgen.workers
-    write = simgen.workers.write_sample
-    simgen.workers.write_sample = lambda *arguments: (time.sleep(0.1), write(*arguments))
+    import simgen.dataset.write
+    encode = simgen.dataset.write.encode
+    simgen.dataset.write.encode = lambda *arguments: (time.sleep(0.1), encode(*arguments))[1]
 """
 
 

@@ -66,10 +66,10 @@ class BulletRenderer:
         return Frames(*(np.stack(parts) for parts in zip(*drawn, strict=True)))
 
     def close(self) -> None:
+        self._close()  # first: another thread may still be drawing, and PyBullet then crashes below
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._close()
 
     def _render_one(
         self, scenes: Scenes, row: int
