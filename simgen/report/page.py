@@ -14,6 +14,8 @@ from simgen.files import write_file
 
 _MARK = '<meta name="generator" content="simgen report">'
 _HEAD = 2000  # bytes of a file in which the mark is sought
+# The page's script, in the order in which its files use each other.
+_SCRIPT = ("columns", "selection", "samples", "coverage", "errors", "provenance", "start")
 
 
 def check_out(path: Path) -> None:
@@ -35,7 +37,10 @@ def page_of(title: str, data: Any) -> bytes:
     each connection, is forbidden.
     """
     folder = files("simgen.report")
-    page, style, script = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    page, style = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css"))
+    parts_of_script = [(folder / "script" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPT]
+    # One function, so that the page has no global names. All text enters the page as text nodes: nothing becomes markup.
+    script = '"use strict";\n(() => {\n' + "\n".join(parts_of_script) + "})();\n"
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'"
