@@ -85,7 +85,6 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
                 f"{path}: no such key with {', '.join(f'{key}={value}' for key, value in groups.items())}"
             )
     _check_recipes(place, groups, keys)
-    names: dict[str, str] = {}
     own = {group: read_own_file(group, choice) for group, choice in groups.items() if is_own_file(group, choice)}
     for group, content in own.items():
         for path in _paths(content, keys, f"{group}."):
@@ -93,8 +92,7 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
                 raise ConfigError(f"{groups[group]}: {unknown_key(path, keys, groups, place)}")
             if path in keys and keys[path].kind == "section":
                 raise ConfigError(f"{groups[group]}: {path}: expected {keys[path].expects}")
-    for group, content in own.items():
-        names[group] = _store_own_file(group, groups[group], content)
+    names = {group: _store_own_file(group, groups[group], content) for group, content in own.items()}
     choices = [f"{s.key.path}={names.get(s.key.path, s.value)}" for s in settings if s.key.kind == "group"]
     plain = [s for s in settings if s.key.kind in ("section", "value")]
     try:

@@ -62,6 +62,15 @@ OLD_CAMERAS = (
 OLD_TABLETOP = (*OLD_WORLD, *OLD_CAMERAS, "randomize.distractors.scale=[loguniform,0.6,1.2]")
 
 
+def scene_of_blocks(folder: Path, blocks: str) -> Path:
+    """The scene tabletop with the block file `blocks`, a text, instead of its own; written into `folder`."""
+    (folder / "blocks.yaml").write_text(blocks)
+    text = (ROOT / "scenes" / "tabletop.yaml").read_text().replace("blocks: blocks/tobin.yaml", "blocks: blocks.yaml")
+    path = folder / "own.yaml"
+    path.write_text(text)
+    return path
+
+
 @cache
 def sampler_of(*overrides: str) -> tuple[Sampler, World]:
     """The sampler and the world of `python -m simgen render` with these overrides. No blocks are dropped."""

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from builders import ROOT
+from builders import scene_of_blocks
 
 from simgen.check import findings
 from simgen.check.command import check, findings_of
@@ -41,11 +41,7 @@ VARIED = (
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A scene of two kinds of blocks."""
-    folder = tmp_path_factory.mktemp("scene")
-    (folder / "blocks.yaml").write_text(BLOCKS)
-    text = (ROOT / "scenes" / "tabletop.yaml").read_text().replace("blocks: blocks/tobin.yaml", "blocks: blocks.yaml")
-    (folder / "two.yaml").write_text(text)
-    return str(folder / "two.yaml")
+    return str(scene_of_blocks(tmp_path_factory.mktemp("scene"), BLOCKS))
 
 
 def rendered(root: Path, scene: str, *overrides: str) -> Path:

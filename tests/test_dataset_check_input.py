@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import ROOT, run_command
+from builders import run_command, scene_of_blocks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,11 +40,8 @@ VARIED = (
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A scene of one kind of block."""
-    folder = tmp_path_factory.mktemp("scene")
-    (folder / "blocks.yaml").write_text("cube: {shape: cube, size: [0.05, 0.05, 0.05]}\n")
-    text = (ROOT / "scenes" / "tabletop.yaml").read_text().replace("blocks: blocks/tobin.yaml", "blocks: blocks.yaml")
-    (folder / "one.yaml").write_text(text)
-    return f"scene={folder / 'one.yaml'}"
+    blocks = "cube: {shape: cube, size: [0.05, 0.05, 0.05]}\n"
+    return f"scene={scene_of_blocks(tmp_path_factory.mktemp('scene'), blocks)}"
 
 
 @pytest.fixture(scope="module")

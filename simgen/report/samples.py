@@ -9,7 +9,7 @@ from simgen.command.keys import Key, groups_of, keys_of
 from simgen.command.progress import Progress
 from simgen.dataset import layout
 from simgen.dataset.models import Model, names_of
-from simgen.dataset.read import open_dataset
+from simgen.dataset.read import open_dataset, read_recipe
 from simgen.dataset.scenes import Picture
 from simgen.dataset.values import Value, columns_of, instance_values, picture_values
 from simgen.errors import SimgenError
@@ -104,8 +104,9 @@ def table_of(
             of_picture: dict[str, Value] = {"split": sample.split} if several else {}
             of_blocks: list[dict[str, Value]] = [{} for _ in sample.picture.instances]
             try:
-                of_picture.update(picture_values(sample.picture))
-                of_blocks = [instance_values(sample.picture, k, sample.models) for k in range(len(of_blocks))]
+                picture, recipe = sample.picture, read_recipe(sample.picture)  # once for all of its blocks
+                of_picture.update(picture_values(picture, recipe))
+                of_blocks = [instance_values(picture, k, sample.models, recipe) for k in range(len(of_blocks))]
             except SimgenError as error:
                 damaged += 1
                 if damaged == 1:
