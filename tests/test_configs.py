@@ -69,7 +69,7 @@ def test_recipes_set_scenes_and_folders_and_the_command_line_wins() -> None:
     assert (plain.experiment, plain.scene, plain.data.scenes, plain.out) == ("none", None, both, "runs/keypoints")
     for name, given, scenes in (
         ("none", [], both),
-        ("blocks", [], ["tabletop"]),
+        ("blocks", [], ["tabletop", "tabletop", "tabletop", "closeup"]),
         ("kuka", [], ["kuka_table"]),
         ("own", ["scene=mine/desk.yaml"], ["mine/desk.yaml"]),
     ):
@@ -77,7 +77,7 @@ def test_recipes_set_scenes_and_folders_and_the_command_line_wins() -> None:
         check_train(recipe)
         assert recipe.data.scenes == scenes
         out = "runs/keypoints" if name == "none" else f"runs/{name}"
-        trainer = replace(plain.trainer, epochs=16) if name == "blocks" else plain.trainer
+        trainer = replace(plain.trainer, epochs=20) if name == "blocks" else plain.trainer
         scene, data = scenes[0] if given else None, replace(plain.data, scenes=scenes)
         assert recipe == replace(plain, experiment=name, scene=scene, data=data, trainer=trainer, out=out)
         own = compose(

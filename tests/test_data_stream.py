@@ -15,11 +15,24 @@ from simgen.schema import Randomize, Render
 from train.config import StreamConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
 from train.data.drawing import Drawing, loader_of
+from train.data.mirror import mirrored
 from train.data.sources import Mixed, sources_of
 from train.data.stream import HELD_OUT, Stream
 from train.data.targets import Targets
 
 CONFIG = StreamConfig(scenes=["tabletop", "kuka_table"], width=64, height=48, epoch=3, validation=4, workers=0)
+
+
+TARGETS = Targets(
+    **{name: torch.zeros(2, 3, dtype=torch.bool) for name in ("present", "labelled")},
+    model=torch.zeros(2, 3, dtype=torch.long),
+    **{name: torch.zeros(2, 3) for name in ("scale", "seen", "share")},
+    camera_from_block=torch.eye(4).expand(2, 3, 4, 4),
+    intrinsics=torch.eye(3).expand(2, 3, 3),
+    distortion=torch.zeros(2, 9),
+    camera_from_world=torch.eye(4).expand(2, 4, 4),
+    box=torch.zeros(2, 3, 4),
+)
 
 
 def randomize() -> Randomize:
@@ -75,9 +88,8 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         numbers.append(number)
         images = torch.zeros(2, 3, 48, 64, dtype=torch.uint8)
         images[:, 0, 0, 0] = number
-        empty = {name: torch.zeros(2, 3) for name in Targets.__dataclass_fields__}
         none = torch.zeros(0)
-        return self._seen_again(Batch(images, Targets(**empty), torch.zeros(2, 2, 2), none, none), number, 0)
+        return self._seen_again(Batch(images, TARGETS, torch.zeros(2, 2, 2), none, none), number, 0)
 
     monkeypatch.setattr(Stream, "_draw", draw)
     monkeypatch.setattr(Stream, "sampled", lambda _, number: [number])
@@ -85,16 +97,19 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int]) -> None:
-    """Each time other parts are seen. Eight batches are used in turn, then the next eight: steps 0 to 23, 24 to 47."""
+    """Each time other parts are seen, the second time of the mirrored pictures. Eight batches are used in turn, then the
+    next eight: steps 0 to 23, 24 to 47."""
     stream = Stream(CONFIG, randomize(), 5, 2, passes=3)
     items = [stream[k] for k in range(48)]
-    shown = [int(item.images[0, 0, 0, 0]) for item in items]
+    shown = [int(item.images[0, 0, 0].max()) for item in items]
+    assert [bool(item.images[0, 0, 0, -1]) for item in items[:32]] == [shown[k] > 0 and k // 8 == 1 for k in range(32)]
     assert shown == 3 * [*range(8)] + 3 * [*range(8, 16)]
     assert numbered == [*range(16)]  # each is drawn once
     for number in range(16):
         thrice = [item for item, one in zip(items, shown, strict=True) if one == number]
         for a, b in ((0, 1), (0, 2), (1, 2)):
-            assert alike(thrice[a], thrice[b])
+            mirror = b - a == 1
+            assert alike(mirrored(thrice[a], stream.reflections) if mirror else thrice[a], thrice[b])
             assert not (thrice[a].cut == thrice[b].cut).any() and not (thrice[a].jitter == thrice[b].jitter).any()
     every = torch.cat([torch.cat([item.cut.flatten(), item.jitter.flatten()]) for item in items])
     assert len(every.unique()) > 0.99 * len(every) and float(every.min()) < -0.9 and float(every.max()) > 0.9
@@ -168,7 +183,8 @@ def test_passes_of_drawn_pictures(stream: Stream, forward: list[Batch]) -> None:
     again = Stream(CONFIG, randomize(), 5, 2, passes=2)
     assert same(again[1], forward[1])
     later = again[again.kept + 1]
-    assert alike(later, forward[1]) and not (later.cut == forward[1].cut).any()
+    assert again.reflections is not None and alike(later, mirrored(forward[1], again.reflections))
+    assert not (later.cut == forward[1].cut).any()
 
 
 def train_config(*overrides: str) -> TrainConfig:

@@ -62,7 +62,8 @@ def learned(dataset: BopDataset) -> tuple[KeypointNet, BlockSet, list[dict[str, 
     whole[:, 5] = 1  # in color
     for number in range(STEPS):
         jitter = numbers(*batch.jitter.shape, seed=number)
-        jitter[..., 3], jitter[..., 4] = 1 - 2 * (number % 2), 1  # every second step without the table
+        jitter[..., :3] *= 0.3
+        jitter[..., 3] = 1 - 2 * (number % 2)  # every second step without the table
         losses = step.losses_of(net, replace(batch, cut=whole, jitter=jitter), source.blocks)
         optimizer.zero_grad()
         losses.total.backward()  # type: ignore[no-untyped-call]

@@ -109,7 +109,7 @@ def test_a_symmetric_label_has_the_same_class_and_keypoints(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(PERIODS))
 def test_in_a_turn_the_keypoints_jump_only_where_the_classes_begin_again(name: str) -> None:
     """A block on each of its sides, rotated about the vertical by one period, passes through all classes of this side in
-    order, and ends with the class and the keypoints with which it began."""
+    order, each 30 degrees wide, and ends with the class and the keypoints with which it began."""
     kind = BLOCKS.kinds[BLOCKS.names.index(name)]
     view = inverse(look_at(np.array([0.45, 0.0, 0.45]), np.zeros(3)))
     seen: list[int] = []
@@ -123,6 +123,8 @@ def test_in_a_turn_the_keypoints_jump_only_where_the_classes_begin_again(name: s
         stance, keypoints = predicted(name, given, view)
         count = len(stance.unique())
         assert count == period // 30
+        if count > 1:  # in half degrees
+            assert all(abs(width - 60) <= 1 for width in stance[:-1].unique(return_counts=True)[1].tolist())
         seen += stance.unique().tolist()
         place = stance - stance.min()
         moved = (keypoints[1:] - keypoints[:-1]).norm(dim=-1).amax(1)

@@ -11,6 +11,7 @@ import numpy as np
 from simgen.errors import SimgenError
 from simgen.formats.labels import Category
 from simgen.geometry import Array
+from simgen.shapes.reflections import reflections
 
 _SAME = 2e-3  # diameters: how near a reflected keypoint must be to another
 
@@ -51,33 +52,12 @@ def flips_of(category: Category) -> list[tuple[int, ...]]:
     """Each way (K,) in which a reflection or an inversion that maps the object onto itself swaps its keypoints. Raises
     SceneError and DatasetError for a mesh that cannot be used."""
     keypoints, solid, model = category.keypoints, category.solid, category.model
-    center = np.zeros(3) if model.sphere else solid.corners.mean(axis=0)
-    if model.axis is not None:
-        center = (center @ model.axis) * model.axis
     found = set()
-    for normal in _normals(keypoints):
-        reflection = np.eye(3) - 2 * np.outer(normal, normal) if normal is not None else -np.eye(3)
-        transform = np.eye(4)
-        transform[:3, :3], transform[:3, 3] = reflection, center - reflection @ center
+    for transform in reflections(solid, keypoints, axis=model.axis, sphere=model.sphere):
         flip = _permutation(keypoints, transform, _SAME * model.diameter)
-        if flip is not None and flip not in found and _keeps(category, transform, normal):
+        if flip is not None:
             found.add(flip)
     return sorted(found)
-
-
-def _normals(keypoints: Array) -> list[Array | None]:
-    """Unit normals (3,) of the planes in which keypoints may be reflected onto each other; the last is None, for the
-    inversion."""
-    gaps = (keypoints[:, None] - keypoints)[np.triu_indices(len(keypoints), 1)]
-    lengths = np.linalg.norm(gaps, axis=1)
-    normals = [gap / length for gap, length in zip(gaps, lengths, strict=True) if length > 0]
-    if len(keypoints) > 2:  # keypoints in a plane, each on its own mirror image
-        normals.append(np.linalg.svd(keypoints - keypoints.mean(axis=0))[2][2])
-    unique: list[Array | None] = []
-    for normal in normals:
-        if all(other is None or abs(normal @ other) < 1 - 1e-9 for other in unique):
-            unique.append(normal)
-    return [*unique, None]
 
 
 def _permutation(keypoints: Array, transform: Array, tolerance: float) -> tuple[int, ...] | None:
@@ -87,12 +67,3 @@ def _permutation(keypoints: Array, transform: Array, tolerance: float) -> tuple[
     nearest = gaps.argmin(axis=1)
     fits = gaps.min(axis=1).max() < tolerance and len(set(nearest.tolist())) == len(keypoints)
     return tuple(int(k) for k in nearest) if fits else None
-
-
-def _keeps(category: Category, transform: Array, normal: Array | None) -> bool:
-    model = category.model
-    if model.sphere:
-        return True
-    if model.axis is not None and normal is not None and abs(float(normal @ model.axis)) < 1e-6:
-        return True  # a plane through the axis of a round object
-    return category.solid.keeps(transform)

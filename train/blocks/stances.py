@@ -27,8 +27,8 @@ class Stances(nn.Module):
 
     `kinds`: the number of kinds; `most`: the largest number K of keypoints of a kind; `rests`: for each class the numbers of
     its kind's resting poses. Buffers, which move with the network: kind (S,), the place of each class's kind in `blocks`;
-    for each of the M sides up (M, 3), the vertical in the block's frame, across (M, 3), the horizontal direction of angle 0,
-    period (M,) rad, after which the block looks the same, and ranges (M,), the number of its classes.
+    for each of the M sides up (M, 3), the vertical in the block's frame, across (M, 3), a direction whose horizontal part
+    has angle 0, period (M,) rad, after which the block looks the same, and ranges (M,), the number of its classes.
     """
 
     kind: Tensor
@@ -137,18 +137,17 @@ class Stances(nn.Module):
 
 
 def _side_of(kind: Kind, rest: int) -> tuple[Array, Array, float]:
-    """The vertical and a horizontal direction in the frame of a block of `kind` in its resting pose number `rest`, and the
-    angle about the vertical after which the block looks the same."""
+    """The vertical and another direction, in the frame of a block of `kind` in its resting pose number `rest`, and the angle
+    about the vertical after which the block looks the same."""
     up = kind.rests[rest, 2, :3]
     across = kind.rests[rest, 0, :3]
     keeps = [turn[:3, :3] for turn in kind.symmetries if np.linalg.norm(turn[:3, :3].T @ up - up) < _SAME]
     if kind.sphere or (kind.axis is not None and abs(kind.axis @ up) > 1 - _SAME):
         return up, across, _RANGE  # it faces the viewer, whatever its angle
     if kind.axis is not None:
-        across = kind.axis - (kind.axis @ up) * up
-        across = across / np.linalg.norm(across)
+        # The axis itself: `Stances.of` takes its direction about the vertical, however the block is rotated about it.
         ends = any(np.linalg.norm(turn[:3, :3] @ kind.axis + kind.axis) < _SAME for turn in kind.symmetries)
-        return up, across, np.pi if ends else 2 * np.pi
+        return up, kind.axis, np.pi if ends else 2 * np.pi
     return up, across, 2 * np.pi / len(keeps)
 
 

@@ -25,6 +25,7 @@ from train.blocks.kinds import BlockSet
 from train.data.batch import Batch, chances_of, tables_of
 from train.data.bop_labels import Classes, Slot, slots_of
 from train.data.images import Decoded, EpochOrder, fitted, jitter
+from train.data.mirror import mirrored, reflections_of
 from train.data.targets import STRIDE, Targets
 from train.pose.view import View, pose_or_nan, table_of
 
@@ -45,8 +46,8 @@ class Shown:
 
 class Batches(Dataset[Batch]):
     """Batches of `batch_size` of the pictures `rows` of a dataset, in a different order in each epoch, or with `shuffle` off
-    in their own. A batch is a function of (dataset, seed, item). `size` is (width, height) px of all pictures of a batch,
-    `table` View.table or None; `strength` is that of train.data.images.jitter.
+    in their own. A batch is a function of (dataset, seed, item); with `shuffle` every second epoch is mirrored. `size` is
+    (width, height) px of all pictures of a batch, `table` View.table or None; `strength` is that of images.jitter.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Batches(Dataset[Batch]):
         self.width, self.height = size
         self._order: tuple[int, list[int]] = -1, []
         self._tables = tables_of(table, batch_size)
+        self._reflections = reflections_of(classes.blocks, classes.solids.values()) if shuffle else None
 
     @property
     def cached(self) -> bool:
@@ -98,7 +100,8 @@ class Batches(Dataset[Batch]):
         slots = [[_scaled(slot, ratio) for slot in row] for row, ratio in zip(shown.slots, ratios, strict=True)]
         targets = _targets(slots, views)
         cut, moves = chances_of(Draws(self.seed, self.rows[chosen]) / epoch, targets.model.shape[1])
-        return Batch(images, targets, self._tables, cut, moves)
+        batch = Batch(images, targets, self._tables, cut, moves)
+        return batch if self._reflections is None or epoch % 2 == 0 else mirrored(batch, self._reflections)
 
     def _order_of(self, epoch: int) -> list[int]:
         if not self.shuffle:

@@ -1,7 +1,7 @@
 """data=stream: training pictures that raycast renders on the fly.
 
 Each is used in `passes` steps, because rendering a picture takes about as long as learning from it; each time other parts of
-it are seen. Item i of a stream is a function of (configuration, seed, i) only.
+it are seen, every second time of its mirror image. Item i of a stream is a function of (configuration, seed, i) only.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +24,7 @@ from simgen.sensor import sense
 from train.blocks.kinds import BlockSet
 from train.config import StreamConfig
 from train.data.batch import Batch, chances_of, tables_of
+from train.data.mirror import mirrored, reflections_of
 from train.data.targets import Targets, joined, targets_of
 from train.pose.view import table_of
 
@@ -34,7 +35,7 @@ _TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds
 
 class Stream(Dataset[Batch]):
     """Batches of `batch_size` samples, in equal parts of each of `config.scenes`. Each of some `kept` batches is used
-    `passes` times, in turn, then the next ones.
+    `passes` times, in turn, then the next ones; every second time mirrored.
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
     `photographs` off a texture of photographs is refused.
@@ -79,6 +80,8 @@ class Stream(Dataset[Batch]):
                 "only; expected another preset, such as randomize=full"
             )
         self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
+        solids = {solid.name: solid for pipeline in self.pipelines for solid in pipeline.world.solids}
+        self.reflections = reflections_of(self.blocks, solids.values()) if passes > 1 else None
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that renders
 
@@ -143,10 +146,12 @@ class Stream(Dataset[Batch]):
         return range(number * self.each, (number + 1) * self.each)
 
     def _seen_again(self, batch: Batch, number: int, again: int) -> Batch:
-        """`batch` with other numbers for the parts of the pictures that are seen."""
+        """`batch` with other numbers for the parts of the pictures that are seen, mirrored every second time."""
         samples, slots, device = np.array(self._samples(number)), batch.targets.model.shape[1], batch.images.device
         chances = [chances_of(Draws(p.source.seed, samples) / again, slots) for p in self.pipelines]
         cut, jitter = (torch.cat(parts).to(device) for parts in zip(*chances, strict=True))
+        if again % 2 and self.reflections is not None:
+            batch = mirrored(batch, self.reflections)
         return replace(batch, cut=cut, jitter=jitter)
 
     def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, scenes: Scenes) -> "_Part":

@@ -3,6 +3,8 @@
 The detection network learns from one cut of every second picture at about the scale at which it later sees whole pictures,
 because a cut costs little and shows blocks at many scales. The crop network learns from a window around each block, moved
 about as far as the detection network's windows are off, and from the detection network's best peaks where there is no block.
+Every second window is then replaced by the one that the crop network itself states for it, as in its second pass on a
+picture: a window around the true keypoints, even if moved, would give the class away.
 """
 
 import math
@@ -14,11 +16,11 @@ from torch import Tensor
 from train.blocks.kinds import BlockSet
 from train.data.batch import Batch
 from train.data.targets import STRIDE, Targets
-from train.nets.crop_net import crops_of, planes_of
+from train.nets.crop_net import crops_of, planes_of, read_places, windows_of
 from train.nets.detection_net import PIXELS, KeypointNet, Maps, find_peaks, maps_of
 from train.nets.layers import normalized
 from train.nets.losses import Centers, CropLosses, DetectionLosses, crop_losses, detection_losses
-from train.nets.truth import detectable, truth_of
+from train.nets.truth import Truth, detectable, truth_of
 
 CUT = 320, 240  # px: width and height of its input in training
 _CUT_SHARE = 0.5  # of the pictures of a batch: the detection network needs fewer than the crop network
@@ -27,9 +29,9 @@ _SCALES = 0.7, 1.4  # of a cut, relative to that of a whole picture
 _OFF_CENTER = 0.35  # cuts: the greatest distance of the chosen block's center from the cut's, along each axis
 _SHIFT = 0.12  # sides: the greatest shift of a block's window, along each axis
 _GROW = 0.22  # the greatest change of the logarithm of its side
-# The windows of the crop network's second pass, which follow from its first pass, are off by this fraction of what the
-# first stage's are; so are those of every second block.
-_SECOND_PASS = 0.3
+# A window of the second pass of a block is used if it is off by less: the greatest shift in sides, and change of the
+# logarithm of the side. At the beginning of a training many are off by more.
+_LOST_SHIFT, _LOST_GROW = 0.25, 0.5
 _UNKNOWN_TABLE = 0.15  # fraction of the windows whose table is withheld
 _PEAKS = 3  # peaks in each cut of which those that are no block are shown to the crop network
 _LEAST_HEAT = 0.02  # their least heat
@@ -57,24 +59,46 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
     picture = truth.picture[cut]
     windows = _in_cuts(truth.windows[cut], cuts[picture])
     detection = detection_losses(maps, _centers(targets, cuts, rows), place[picture], truth.slot[cut], windows)
-    moves = batch.jitter[truth.picture, truth.slot]
-    false_picture, number, false_windows = _false_positives(maps, cuts, targets, rows)
-    windows, picture = (
-        torch.cat([_moved(truth.windows, moves), false_windows]),
-        torch.cat([truth.picture, false_picture]),
+    picture, windows, plane = _crops_seen(
+        net, images, batch, truth, _false_positives(maps, cuts, targets, rows), blocks
     )
-    plane = planes_of(
-        windows, targets.intrinsics[picture], targets.camera_from_world[picture], targets.distortion[picture]
-    )
-    # Also of false positives: else a window without a table would always be a block.
-    slots = torch.cat([truth.slot, number % batch.jitter.shape[1]])
-    known = batch.jitter[picture, slots, 3] >= 2 * _UNKNOWN_TABLE - 1
     # Without any window this still gives every weight a gradient, of zero, for which other processes would wait.
-    output = net.crops.predict(images, picture, windows, plane * known[:, None])
+    output = net.crops.predict(images, picture, windows, plane)
     count = len(truth)
     places = net.crops.places(output.features[:count], truth.stance)
     crops = crop_losses(output, places, windows[:count], truth, count)
     return Losses(detection.total + crops.total, detection, crops)
+
+
+def _crops_seen(
+    net: KeypointNet,
+    images: Tensor,
+    batch: Batch,
+    truth: Truth,
+    false_positives: tuple[Tensor, Tensor, Tensor],
+    blocks: BlockSet,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The crops from which the crop network learns, those of the blocks of `truth` first, then those of `false_positives`:
+    the picture (P,) of each, its window (P, 3) px, and the table's plane (P, PLANE) in it."""
+    targets, (false_picture, number, false_windows) = batch.targets, false_positives
+    picture = torch.cat([truth.picture, false_picture])
+    windows = torch.cat([_moved(truth.windows, batch.jitter[truth.picture, truth.slot]), false_windows])
+    # Also of false positives: else a window without a table would always be a block, and so would one of the second pass.
+    slots = torch.cat([truth.slot, number % batch.jitter.shape[1]])
+    known = batch.jitter[picture, slots, 3] >= 2 * _UNKNOWN_TABLE - 1
+    again = (batch.jitter[picture, slots, 4] >= 0).nonzero()[:, 0]
+
+    def plane_of(rows: Tensor) -> Tensor:
+        cameras = (part[picture[rows]] for part in (targets.intrinsics, targets.camera_from_world, targets.distortion))
+        return planes_of(windows[rows], *cameras) * known[rows, None]
+
+    if len(again):
+        second = _second_pass(net, images, picture[again], windows[again], plane_of(again), blocks)
+        of_blocks = again[again < len(truth)]
+        lost = _lost(second[: len(of_blocks)], truth.windows[of_blocks])
+        second[: len(of_blocks)][lost] = windows[of_blocks][lost]
+        windows = windows.index_copy(0, again, second)
+    return picture, windows, plane_of(torch.arange(len(windows), device=windows.device))
 
 
 def cuts_of(batch: Batch) -> Tensor:
@@ -137,12 +161,27 @@ def _centers(targets: Targets, cuts: Tensor, rows: Tensor) -> Centers:
 
 
 def _moved(windows: Tensor, moves: Tensor) -> Tensor:
-    """`windows` (P, 3) shifted and scaled by the first three of `moves` (P, 5) in [-1, 1]; every second one only as far as
-    those of the second pass."""
-    reach = torch.where(moves[:, 4:] < 0, 1.0, _SECOND_PASS)
+    """`windows` (P, 3) shifted and scaled by the first three of `moves` (P, 5) in [-1, 1]."""
     side = windows[:, 2:]
-    shift, grow = _SHIFT * reach * moves[:, :2], _GROW * reach * moves[:, 2:3]
-    return torch.cat([windows[:, :2] + side * shift, side * grow.exp()], 1)
+    return torch.cat([windows[:, :2] + side * _SHIFT * moves[:, :2], side * (_GROW * moves[:, 2:3]).exp()], 1)
+
+
+@torch.no_grad()
+def _second_pass(
+    net: KeypointNet, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor, blocks: BlockSet
+) -> Tensor:
+    """The windows (P, 3) px of the crop network's second pass, after a first one on `windows` (P, 3) px of the pictures
+    `picture` (P,) of `images`, with the table's `plane` (P, PLANE)."""
+    output = net.crops.predict(images, picture, windows, plane)
+    stance = net.stances.likeliest(output.stance.softmax(1)[:, :-1])
+    keypoints, _ = read_places(net.crops.places(output.features, stance), windows)
+    return windows_of(keypoints, blocks.real[net.stances.kind[stance]])
+
+
+def _lost(windows: Tensor, true: Tensor) -> Tensor:
+    """(P,) which of `windows` (P, 3) are too far from the `true` ones (P, 3) to be learned from."""
+    shift = (windows[:, :2] - true[:, :2]).abs().amax(1) / true[:, 2]
+    return (shift > _LOST_SHIFT) | ((windows[:, 2] / true[:, 2]).log().abs() > _LOST_GROW)
 
 
 @torch.no_grad()
