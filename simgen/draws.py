@@ -155,6 +155,11 @@ class Draws:
         """The same path for the samples `rows`, an index into the batch."""
         return replace(self, index=self.index[rows], reader=None)
 
+    def limited(self, most: int, name: str) -> "Draws":
+        """The same path, but each sample gets the numbers of one of `most` samples, all equally likely, drawn at the path
+        `name`; its own if `most` is 0."""
+        return self if most == 0 else replace(self, index=(self / name).integers(most)[:, 0], reader=None)
+
     def lanes(self, numbers: Iterable[int]) -> "Draws":
         """The same path for the lanes `numbers`, each below 2^64, of each sample."""
         return Draws(self.seed, self.index, self.path, tuple(numbers), self.tried, self.trace, self.reader)

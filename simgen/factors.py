@@ -13,6 +13,7 @@ from simgen.errors import ConfigError
 from simgen.scene import CLUTTER, LIGHTS, MOST_LIGHTS, SURFACES, TEXTURES, ZONES
 from simgen.schema import Randomize
 
+LIMITS = "distinct_materials", "distinct_layouts"
 MOST_SLOTS = {"blocks": 1000, "distractors": 1000, "clutter": 200, "light": MOST_LIGHTS}
 _INF = math.inf
 # Factors with several numbers or with bounds: the count, the least and the greatest value. By the factor's name, or by group
@@ -133,6 +134,10 @@ def options_of(distribution: Distribution) -> list[Distribution]:
 def check_factors(randomize: Randomize, leaves: Mapping[str, Distribution]) -> None:
     """Raises ConfigError, with the full key, for factors that contradict each other: more objects than slots, directions of
     no length, and pictures or meshes without their folder or a folder that nothing uses."""
+    for name in LIMITS:
+        if not 0 <= getattr(randomize, name) < 2**32:
+            given = getattr(randomize, name)
+            raise ConfigError(f"randomize.{name}: got {given}; expected 0 (no limit) or a number below 2^32")
     for name, greatest in MOST_SLOTS.items():
         n = getattr(randomize, name).slots
         if not 0 <= n <= greatest:
@@ -196,7 +201,7 @@ def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution])
         leaf, path = getattr(node, item.name), f"{key}.{item.name}"
         if is_dataclass(leaf):
             _collect(leaf, path, world, leaves)
-        elif item.name not in ("slots", "images", "meshes", "file"):
+        elif item.name not in ("slots", "images", "meshes", "file", *LIMITS):
             leaves[path.removeprefix("randomize.").replace(".", "/")] = leaf_of(leaf, path, world)
 
 

@@ -23,6 +23,7 @@ from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
 from simgen.factors import check_factors, leaves_of, may_be
 from simgen.geometry import Array
+from simgen.places import first_fits
 from simgen.scene import (
     CLUTTER,
     SURFACES,
@@ -64,6 +65,8 @@ class Sampler:
     height: int
     camera: Camera | None = None  # read from `camera_file`; None if the cameras are random
     camera_file: str = ""
+    materials: int = 0  # Randomize.distinct_materials
+    layouts: int = 0  # Randomize.distinct_layouts
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -116,16 +119,17 @@ class Sampler:
     def _whole(self, draws: Draws, path: str) -> NDArray[np.int64]:
         return self._one(draws, path).astype(np.int64)
 
-    def _joined(self, draws: Draws, groups: Sequence[tuple[str, int]], kind: type = float) -> Any:
+    def _joined(self, draws: Draws | Sequence[Draws], groups: Sequence[tuple[str, int]], kind: type = float) -> Any:
         """(B, N, dim) numbers, (B, N) if dim is 1, of the factor at each path of `groups`, for that many lanes; 0 for a path
         that has no such factor, as walls have no edges."""
         dims = [self.leaves[path].dim for path, _ in groups if path in self.leaves]
-        batch, dim = len(draws.index), dims[0] if dims else 1
+        sources = [draws] * len(groups) if isinstance(draws, Draws) else draws
+        batch, dim = len(sources[0].index), dims[0] if dims else 1
         result: NDArray[Any] = np.empty((batch, sum(n for _, n in groups), dim), kind)
         end = 0
-        for path, n in groups:
+        for source, (path, n) in zip(sources, groups, strict=True):
             if path in self.leaves:
-                numbers = self._draw(draws.lanes(range(n)), path)
+                numbers = self._draw(source.lanes(range(n)), path)
                 result[:, end : end + n] = numbers.T.reshape(dim, n, batch).T
             else:
                 result[:, end : end + n] = 0
@@ -135,8 +139,10 @@ class Sampler:
     def _materials(self, draws: Draws, groups: Sequence[tuple[str, int]]) -> Materials:
         """(B, S) materials of the factors below each path of `groups`, for that many lanes."""
 
+        sources = [draws.limited(self.materials, f"{path}/distinct") for path, _ in groups]
+
         def joined(name: str, kind: type = float) -> Any:
-            return self._joined(draws, [(f"{path}/{name}", n) for path, n in groups], kind)
+            return self._joined(sources, [(f"{path}/{name}", n) for path, n in groups], kind)
 
         return Materials(
             texture=joined("texture", int),
@@ -157,7 +163,8 @@ class Sampler:
 
     def _blocks(self, draws: Draws, settled: Bools, attempt: int) -> Blocks:
         groups = [(name, n) for name, n in zip(("blocks", "distractors"), self.slots, strict=True) if n]
-        again = draws / f"attempt-{attempt}" if attempt else draws
+        layout = draws.limited(self.layouts, "layouts")
+        again = layout / f"attempt-{attempt}" if attempt else layout
 
         def joined(source: Draws, name: str, kind: type = float) -> Any:
             return self._joined(source, [(f"{group}/{name}", n) for group, n in groups], kind)
@@ -172,12 +179,12 @@ class Sampler:
                 places += list(numbers.T.reshape(2, n, len(tries), len(source.index)).swapaxes(0, 1))
             return places
 
-        model, scale = joined(draws, "model", int), joined(draws, "scale")
-        present = np.concatenate([np.arange(n) < self._draw(draws, f"{group}/count") for group, n in groups], axis=1)
+        model, scale = joined(layout, "model", int), joined(layout, "scale")
+        present = np.concatenate([np.arange(n) < self._draw(layout, f"{group}/count") for group, n in groups], axis=1)
         radius = self.world.radii[model] * scale
         # Blocks that are dropped may be anywhere on the table, whatever else is there.
         place = self._place(propose, np.where(settled[:, None], 0.0, radius), present, draws)
-        together = self._one(draws, "gather")[settled]
+        together = self._one(layout, "gather")[settled]
         place[..., settled] += together * (place[:1, :, settled] - place[..., settled])
         place = np.ascontiguousarray(np.moveaxis(place, 2, 0))
         pose = self._rest(model, scale, joined(again, "face"), np.radians(joined(again, "yaw_deg")), place)
@@ -221,7 +228,7 @@ class Sampler:
         names = np.repeat(["blocks", "distractors"], self.slots)
         fixed = np.array([isinstance(self.leaves[f"{name}/place"], Constant) for name in names])
         tries = propose(None, 0)
-        place, found = self._first_fits(tries, radius.T)
+        place, found = first_fits(tries, radius.T, self.world.table)
         rows = np.arange(len(radius))
         for number in range(1, len(ROUNDS)):
             left = np.any(~found[:, rows] & ~fixed[:, None], axis=0)  # a fixed place has no alternatives
@@ -230,7 +237,7 @@ class Sampler:
                 break
             more = propose(rows, number)
             tries = [np.concatenate([old[..., left], new], axis=1) for old, new in zip(tries, more, strict=True)]
-            place[..., rows], found[:, rows] = self._first_fits(tries, radius[rows].T)
+            place[..., rows], found[:, rows] = first_fits(tries, radius[rows].T, self.world.table)
         for slot, row in np.argwhere(present.T & ~found):
             name, nth = names[slot], slot if slot < self.slots[0] else slot - self.slots[0]
             clear = (
@@ -243,35 +250,6 @@ class Sampler:
                 + (clear if radius[row, slot] else "")
             )
         return place
-
-    def _first_fits(self, tries: list[Array], radius: Array) -> tuple[Array, NDArray[np.bool_]]:
-        """For each slot in turn the first of its `tries` (2, T, R) that is free, else the first, (N, 2, R) m; and whether
-        one is free, (N, R). `radius` is (N, R) m.
-        """
-        slots, batch = radius.shape
-        radius = np.ascontiguousarray(radius)
-        middle, half = self.world.table.center[:2, None], self.world.table.size[:2, None] / 2 + 1e-9
-        place = np.empty((slots, 2, batch))
-        taken = np.full((slots, 2, batch), np.inf)  # a block at infinity is clear of all others
-        found = np.zeros((slots, batch), dtype=bool)
-        between, reaches = np.empty_like(taken), np.empty_like(radius)
-        for slot, spots in enumerate(tries):
-            # Most blocks take their first proposal; the others are tested only for those that do not.
-            first = place[slot] = spots[:, 0]
-            reach = np.add(radius[:slot], radius[slot], out=reaches[:slot])
-            reach *= reach
-            clear = _squares(np.subtract(taken[:slot], first, out=between[:slot])) >= reach
-            found[slot] = np.logical_and.reduce(clear) & np.logical_and.reduce(np.abs(first - middle) <= half)
-            left = np.flatnonzero(~found[slot])
-            if len(left) and spots.shape[1] > 1:
-                others = np.take(spots[:, 1:], left, axis=2).swapaxes(0, 1)  # (T - 1, 2, R)
-                free = np.logical_and.reduce(np.abs(others - middle) <= half, axis=1)
-                gap = np.take(taken[:slot], left, axis=2) - others[:, None]
-                free &= np.logical_and.reduce(_squares(gap) >= np.take(reach, left, axis=1), axis=1)
-                found[slot, left] = some = np.logical_or.reduce(free)
-                place[slot][:, left[some]] = others[np.argmax(free, axis=0), :, np.arange(len(left))][some].T
-            taken[slot] = np.where(found[slot], place[slot], np.inf)
-        return place, found
 
     def _surfaces(self, draws: Draws) -> Surfaces:
         groups = [(name, 1) for name in SURFACES]
@@ -377,13 +355,6 @@ def _unit(vectors: Array) -> Array:
     return np.asarray(vectors / exact.norm(vectors)[..., None])
 
 
-def _squares(gap: Array) -> Array:
-    """(..., R) squared lengths of the vectors (..., 2, R), which are overwritten."""
-    gap *= gap
-    gap[..., 0, :] += gap[..., 1, :]
-    return gap[..., 0, :]
-
-
 def make_sampler(
     randomize: Randomize,
     world: World,
@@ -416,4 +387,6 @@ def make_sampler(
         height or world.height,
         camera=camera,
         camera_file=randomize.camera.file,
+        materials=randomize.distinct_materials,
+        layouts=randomize.distinct_layouts,
     )

@@ -241,6 +241,14 @@ class SensorLeaves:
 @dataclass
 class Randomize:
     images: str = key("folder of your own pictures for the texture `image`; empty for none", "", unit="folder")
+    distinct_materials: int = key(
+        "number of different materials that each surface, and each slot of blocks, has in all samples; 0: no limit",
+        0,
+    )
+    distinct_layouts: int = key(
+        "number of different layouts (number, kinds, sizes, places and angles of blocks) in all samples; 0: no limit",
+        0,
+    )
     settle: Any = key(
         "whether all blocks are dropped and come to rest: they may touch, lean or lie on each other; needs PyBullet",
         MISSING,

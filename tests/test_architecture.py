@@ -30,7 +30,7 @@ ORDER = [
     "textures.images", "textures.numbers", "textures.fields", "textures.lettering", "textures.collage",
     "textures.prints", "textures.wood", "textures.stone", "textures.fabric", "textures.fractal", "textures.grime",
     "textures.families", "textures.photographs", "textures.pool", "textures.procedural", "factors", "viewpoints",
-    "clutter", "randomize", "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet",
+    "clutter", "places", "randomize", "physics", "render", "silhouette", "render.meshes", "render.pinhole", "render.bullet",
     "render.kernels", "render.kernels.lanes", "render.kernels.device", "render.kernels.intersect",
     "render.kernels.tracing", "render.kernels.occlusion", "render.kernels.texturing", "render.kernels.shading",
     "render.kernels.lighting", "render.buffers", "render.raycast", "jpeg", "sensor", "labels", "dataset",
