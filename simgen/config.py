@@ -134,7 +134,7 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
 def main(prog: str, commands: Mapping[str, Command], default: str | None = None) -> int:
     """Runs the command that sys.argv names and returns the process's exit status.
 
-    0 done; 1 partly done; 2 a SimgenError or a file that cannot be read or written, with one line on stderr; 130
+    `prog` is the module that is run, or the path of a script, which has one command. 0 done; 1 partly done; 2 a SimgenError or a file that cannot be read or written, with one line on stderr; 130
     interrupted. `default` is the command of a call without one.
     """
     resumes = False
@@ -183,7 +183,7 @@ def _command(prog: str, commands: Mapping[str, Command], default: str | None) ->
         near = difflib.get_close_matches(arguments[0], commands, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ConfigError(f"unknown command '{arguments[0]}': {hint}expected one of {', '.join(commands)}")
-    if arguments and arguments[0] in ("-h", "--help"):
+    if arguments and arguments[0] in ("-h", "--help") and len(commands) > 1:
         of_command = len(arguments) > 1 and arguments[1] in commands
         return (arguments[1], ["--help"]) if of_command else (None, arguments)
     if default is None and arguments:

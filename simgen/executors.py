@@ -129,7 +129,7 @@ def on_ray(config: Render, todo: Sequence[int]) -> Iterator[int]:
     The cluster is that of the environment variable RAY_ADDRESS, or one that runs on this machine, or else one that is begun
     for this run. Ray repeats the tasks of a worker or a node that has died. Raises RenderError if it gives up.
     """
-    with _cluster() as ray:
+    with cluster() as ray:
         waiting: list[Any] = []
         if not open_storage(config.out).url:
             config = replace(config, out=str(Path(config.out).resolve()))
@@ -160,7 +160,7 @@ def on_ray(config: Render, todo: Sequence[int]) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _cluster() -> Iterator[Any]:
+def cluster() -> Iterator[Any]:
     """The module ray, connected to a cluster."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its makers otherwise
     try:

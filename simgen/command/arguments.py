@@ -36,7 +36,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Place:
-    """A command, `python -m PROG COMMAND`, with the keys of `schema`.
+    """A command, `python -m PROG COMMAND` or the script `python PROG.py`, with the keys of `schema`.
 
     Words without a key are the values of the keys in `words`, in that order. If the last of these keys holds several texts,
     it gets all remaining words. `others` are the schemas of the other commands, for messages.
@@ -49,9 +49,16 @@ class Place:
     others: Mapping[str, type] | None = None
 
     @property
+    def call(self) -> str:
+        """The command as it is typed."""
+        return (
+            f"python {self.prog}" if self.prog.endswith(".py") else f"python -m {self.prog or 'simgen'} {self.command}"
+        )
+
+    @property
     def help(self) -> str:
         """The command that lists the keys."""
-        return f"`python -m {self.prog or 'simgen'} {self.command} --help` lists the keys"
+        return f"`{self.call} --help` lists the keys"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def commands_help(prog: str, helps: Mapping[str, str], default: str | None) -> s
 
 
 def command_help(place: Place, about: str, groups: Mapping[str, str]) -> str:
-    """The text of `python -m PROG COMMAND --help` with the choices `groups`: each key with its explanation and, unless it is
+    """The text of `--help` of a command with the choices `groups`: each key with its explanation and, unless it is
     a factor, its default."""
     keys = keys_of(place.schema, groups)
     values: dict[str, Any] = dict(_flat(read_conf(place.command)))
@@ -33,7 +33,7 @@ def command_help(place: Place, about: str, groups: Mapping[str, str]) -> str:
             values.update(_flat(read_conf(f"{group}/{choice}"), f"{group}."))
     values.update(groups)
     words = "".join(f" [{word.upper()}]" for word in place.words)
-    lines = [f"usage: python -m {place.prog} {place.command}{words} [key=value ...]", "", about, ""]
+    lines = [f"usage: {place.call}{words} [key=value ...]", "", about, ""]
     lines += _lines(keys, values)
     factors = _FACTORS if any(path.startswith("randomize.") for path in keys) else ""
     return "\n".join([*lines, _LISTS, *([factors.lstrip()] if factors else [])])

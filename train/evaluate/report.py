@@ -242,6 +242,7 @@ def _row(result: BlockResult) -> dict[str, Any]:
         "image_id": result.picture.image_id,
         "name": result.kind.name,
         "visible_fraction": result.truth.visible_fraction,
+        "right": result.right,
         "confidence": None if detection is None else detection.confidence,
         "score": None if detection is None else detection.score,
         "misfit": None if detection is None else detection.pose.misfit,

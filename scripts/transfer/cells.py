@@ -1,0 +1,151 @@
+"""One cell of a study: renders, trains, measures. Its result is written last and whole, so what was interrupted goes on."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simgen.config import compose
+from simgen.dataset.write import DATA_VERSION
+from simgen.errors import ConfigError, FileError
+from simgen.files import read_json, write_file, write_json
+from simgen.schema import Render
+from simgen.workers import render
+from train.config import EvaluateConfig, TrainConfig, check_evaluate, check_train
+from transfer.columns import TARGET, Column, errors_in
+from transfer.studies import BOX_SCENE, DETECTOR, SCENE, Cell, preset_of
+
+RESULT, METRICS = "cell.json", "metrics.json"
+_IDENTITY = "identity.json"
+
+
+def identity_of(cell: Cell) -> dict[str, Any]:
+    """What determines the result of a cell: another value is another cell."""
+    about = {"arm": asdict(cell.arm), "model": cell.model, "seed": cell.seed, "data_version": DATA_VERSION}
+    numbers = {name: getattr(cell.scale, name) for name in ("width", "height", "epochs", "steps", "tests")}
+    return dict(json.loads(json.dumps({**about, "pictures": cell.pictures, "scale": numbers})))
+
+
+def result_of(cell: Cell, cells: Path) -> dict[str, Any] | None:
+    """The result of a finished cell in the folder `cells`; None if it is not there or cannot be read, as where a disk was
+    full: then it is made anew. Raises ConfigError for the result of another cell of that name."""
+    folder = cells / cell.name
+    if not (folder / _IDENTITY).exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder}: is not a cell of this study; name another folder with out=")
+        return None
+    if _read(folder / _IDENTITY) not in (None, identity_of(cell)):
+        raise ConfigError(
+            f"{folder}: holds another cell, of other keys or of another version; name another folder with out="
+        )
+    result = _read(folder / RESULT)
+    return result if result is not None and "columns" in result else None
+
+
+def run_cell(
+    cell: Cell, columns: list[Column], cells: Path, *, train: tuple[str, ...] = (), keep: bool = False
+) -> None:
+    """Computes what is missing of `cell` in the folder `cells`: the result is RESULT in its folder."""
+    folder = cells / cell.name
+    result = result_of(cell, cells) or {"columns": {}}
+    if all(column.name in result["columns"] for column in columns if column.measures(cell)):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _IDENTITY, identity_of(cell))
+    run = folder / "run"
+    seconds = result.get("seconds", {})
+    if not (run / METRICS).exists():
+        seconds = _train(cell, folder, cells, train)
+    measured = dict(result["columns"])
+    for column in columns:
+        if column.measures(cell) and column.name not in measured:
+            measured[column.name] = errors_in(column, _evaluate(cell, column, run))
+    write_json(folder / RESULT, {"columns": measured, "seconds": seconds}, indent=1)
+    if not keep:
+        shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> dict[str, Any]:
+    """Trains the model of `cell` in folder/run; returns the seconds of rendering and training, and the number of pictures."""
+    write_file(folder / "arm.yaml", yaml.safe_dump(preset_of(cell.arm), sort_keys=False).encode())
+    begin, pictures, common = time.perf_counter(), cell.pictures, [f"seed={cell.seed}", f"out={folder / 'run'}"]
+    if cell.detector:
+        drawn = [
+            f"data.scenes=[{SCENE},{BOX_SCENE}]",
+            f"randomize={folder / 'arm.yaml'}",
+            f"data.epoch={cell.scale.steps}",
+            "trainer.epochs=1",
+        ]
+        keys = [*train, *cell.arm.train, *common] if cell.arm.group == "seeds" else [*drawn, *cell.arm.train, *common]
+        _train_with(keys)
+        return {"training": time.perf_counter() - begin}
+    if cell.arm.group == "seeds":
+        _train_with([*train, *common])
+        return {"training": time.perf_counter() - begin}
+    if cell.arm.equal_time:
+        pictures = _as_many(cell, cells)
+    data = folder / "data"
+    size = [f"width={cell.scale.width}", f"height={cell.scale.height}"]
+    drawing = [f"scene={SCENE}", f"randomize={folder / 'arm.yaml'}", f"renderer={cell.arm.renderer}", "physics=place"]
+    render(compose("render", Render, [*drawing, *size, f"num={pictures}", f"seed={cell.seed}", f"out={data}"]))
+    rendered = time.perf_counter()
+    model = [f"model={cell.model}", f"model.width={cell.scale.width}", f"model.height={cell.scale.height}"]
+    _train_with([*model, f"data.root={data}", f"trainer.epochs={cell.scale.epochs}", *cell.arm.train, *common])
+    ended = time.perf_counter()
+    return {"rendering": rendered - begin, "training": ended - rendered, "pictures": pictures}
+
+
+def _as_many(cell: Cell, cells: Path) -> int:
+    """The number of pictures that the renderer of `cell` draws in the time in which that of the first arm draws its own."""
+    found = {}
+    for name in ("raycast", cell.arm.renderer):
+        other = _read(cells / cell.arm.group / name / f"{cell.model}-{cell.seed}" / RESULT)
+        if other is None:
+            raise ConfigError(
+                f"arms: {cell.arm.name} needs the time of the arm {name} of seed {cell.seed}: compute it first"
+            )
+        found[name] = other["seconds"]
+    rate = found[cell.arm.renderer]["pictures"] / found[cell.arm.renderer]["rendering"]
+    return max(2, round(found["raycast"]["rendering"] * rate))
+
+
+def _train_with(keys: list[str]) -> None:
+    config = compose("train", TrainConfig, keys)
+    check_train(config)
+    if config.model.name == DETECTOR:
+        from train.fit.training import train_keypoints
+
+        train_keypoints(config)
+    else:
+        from train.tobin.fit import train
+
+        train(config)
+
+
+def _evaluate(cell: Cell, column: Column, run: Path) -> Mapping[str, Any]:
+    """The metrics of the best checkpoint in the folder `run` on a column. It is chosen by simulated pictures alone."""
+    out = run.parent / "columns" / column.name
+    target = [f"data.target={column.target}"] if cell.detector or column.target == TARGET else []
+    keys = [f"checkpoint={run / 'best.ckpt'}", f"data.root={column.root}", f"out={out}", *target, *column.keys]
+    config = compose("evaluate", EvaluateConfig, keys)
+    check_evaluate(config)
+    if cell.detector:
+        from train.evaluate.report import evaluate_keypoints
+
+        return evaluate_keypoints(config)
+    from train.tobin.evaluate import evaluate
+
+    return evaluate(config)
+
+
+def _read(path: Path) -> Any:
+    """The JSON value of a file; None if it is not there or is half-written."""
+    try:
+        return read_json(path)
+    except FileError:
+        return None

@@ -1,0 +1,161 @@
+"""The results of a study: results.json, tables in Markdown, and curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simgen.files import write_file, write_json
+from transfer.cells import result_of
+from transfer.claims import PAPER, PAPER_COLUMNS, Errors, verdicts
+from transfer.columns import Column
+from transfer.statistics import Interval, difference_of, mean_of, rounded, shared
+from transfer.studies import Cell
+
+_CURVES = {"pictures": "pictures", "materials": "distinct materials", "layouts": "distinct layouts"}
+
+
+def write_tables(out: Path, title: str, cells: Sequence[Cell], columns: Sequence[Column]) -> str:
+    """Writes results.json, results.md and curves.png of the finished cells to `out`; returns the text of results.md."""
+    parts, stored = [f"# {title}", ""], {}
+    for model in dict.fromkeys(cell.model for cell in cells):
+        own = [cell for cell in cells if cell.model == model]
+        errors = errors_of(own, columns, out / "cells")
+        if not errors:
+            continue
+        parts += [*_tables(model, own, columns, errors), ""]
+        stored[model] = _stored(errors)
+        if any(arm == "no_distractors" for arm, _ in errors):
+            found = verdicts(errors)
+            parts += [*_claims(found), ""]
+            stored[model]["claims"] = [
+                {
+                    "claim": one.claim,
+                    "figure": one.figure,
+                    "verdict": one.word,
+                    **(rounded(one.interval) if one.interval else {}),
+                }
+                for one in found
+            ]
+        _draw_curves(out / f"curves-{model}.png", own, columns, errors)
+    finished = sum(result_of(cell, out / "cells") is not None for cell in cells)
+    parts.append(f"{finished} of {len(cells)} trainings are finished.")
+    text = "\n".join(parts) + "\n"
+    write_json(out / "results.json", {"title": title, "models": stored}, indent=1)
+    write_file(out / "results.md", text.encode())
+    return text
+
+
+def errors_of(cells: Sequence[Cell], columns: Sequence[Column], folder: Path) -> Errors:
+    """The errors (S, P) of each arm and column over the seeds that all arms of the table have finished; of an arm without any
+    of these there is nothing."""
+    results: dict[str, dict[int, Any]] = {}
+    for cell in cells:
+        result = result_of(cell, folder)
+        if result is not None:
+            results.setdefault(cell.arm.name, {})[cell.seed] = result["columns"]
+    seeds = set.intersection(*(set(one) for one in results.values())) if results else set()
+    found: dict[tuple[str, str], Any] = {}
+    for column in columns:
+        rows = {
+            arm: {seed: own[seed][column.name] for seed in seeds if own[seed].get(column.name)}
+            for arm, own in results.items()
+        }
+        rows = {arm: own for arm, own in rows.items() if own}
+        if not rows:
+            continue
+        common = set.intersection(*(set(shared(own)[1]) for own in rows.values()))
+        for arm, own in rows.items():
+            found[arm, column.name] = shared({s: {name: one[name] for name in common} for s, one in own.items()})[0]
+    return found
+
+
+def _tables(model: str, cells: Sequence[Cell], columns: Sequence[Column], errors: Errors) -> list[str]:
+    """A table for each group of arms: the mean of each column, and below it the difference from the study's first arm."""
+    lines = []
+    first = cells[0].arm.name
+    there = [column for column in columns if any(name == column.name for _, name in errors)]
+    for group in dict.fromkeys(cell.arm.group for cell in cells):
+        arms = [arm for arm in dict.fromkeys(cell.arm.name for cell in cells if cell.arm.group == group)]
+        arms = [arm for arm in arms if any(name == arm for name, _ in errors)]
+        if not arms:
+            continue
+        seeds = max(len(one) for one in errors.values())
+        lines += [f"## {model}: {group} ({seeds} seed{'s' * (seeds != 1)})", ""]
+        heads = [f"{column.name}, {column.unit}" for column in there]
+        heads += [f"paper: {name}, cm" for name in PAPER_COLUMNS] if group == "ablations" else []
+        lines += [f"| arm | {' | '.join(heads)} |", f"|---{'|---' * len(heads)}|"]
+        for arm in arms:
+            shown = [_cell(errors, arm, first, column.name) for column in there]
+            if group == "ablations":
+                shown += [f"{value:.1f}" for value in PAPER[arm]] if arm in PAPER else ["", "", ""]
+            lines.append(f"| {arm} | {' | '.join(shown)} |")
+        lines.append("")
+    return lines
+
+
+def _cell(errors: Errors, arm: str, first: str, column: str) -> str:
+    if (arm, column) not in errors:
+        return "-"
+    text = _shown(mean_of(errors[arm, column]))
+    if arm != first and (first, column) in errors:
+        text += f"; {_shown(difference_of(errors[arm, column], errors[first, column]), sign='+')}"
+    return text
+
+
+def _shown(interval: Interval, sign: str = "") -> str:
+    return f"{interval.value:{sign}.2f} ({interval.low:{sign}.2f} to {interval.high:{sign}.2f})"
+
+
+def _claims(found: Sequence[Any]) -> list[str]:
+    lines = ["| claim of the paper | figure | value | here |", "|---|---|---|---|"]
+    for one in found:
+        value = "" if one.interval is None else _shown(one.interval, "+")
+        lines.append(f"| {one.claim} | {one.figure} | {value} | {one.word} |")
+    return lines
+
+
+def _stored(errors: Errors) -> dict[str, Any]:
+    """JSON values: of each arm and column the mean with its interval, the mean of each seed, and the number of pictures."""
+    rows: dict[str, Any] = {}
+    for (arm, column), values in errors.items():
+        each = [round(float(value), 4) for value in values.mean(axis=1)]
+        rows.setdefault(arm, {})[column] = {**rounded(mean_of(values)), "seeds": each, "pictures": values.shape[1]}
+    return {"arms": rows}
+
+
+def _draw_curves(path: Path, cells: Sequence[Cell], columns: Sequence[Column], errors: Errors) -> None:
+    """The errors against the number of pictures, materials and layouts, with intervals; the last point is no limit."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    groups = [group for group in _CURVES if any(cell.arm.group == group for cell in cells)]
+    if not groups:
+        return
+    figure, axes = pyplot.subplots(1, len(groups), figsize=(5 * len(groups), 4), squeeze=False, sharey=True)
+    for axis, group in zip(axes[0], groups, strict=True):
+        arms = list(dict.fromkeys(cell.arm.name for cell in cells if cell.arm.group == group))
+        limits = [int(arm.rpartition("_")[2]) for arm in arms]
+        most = next(cell.pictures for cell in cells if cell.arm.name == "full")
+        points = [*zip(arms, limits, strict=True), ("full", most)]
+        for column in columns:
+            known = [
+                (limit, mean_of(errors[arm, column.name])) for arm, limit in points if (arm, column.name) in errors
+            ]
+            if len(known) < 2:
+                continue
+            places, values = [limit for limit, _ in known], np.array([tuple(one) for _, one in known])
+            spread = np.abs(values[:, 1:].T - values[:, 0])
+            axis.errorbar(places, values[:, 0], yerr=spread, marker="o", capsize=3, label=column.name)
+        axis.set_xscale("log")
+        axis.set_xlabel(f"{_CURVES[group]}; the last point: {'all' if group == 'pictures' else 'no limit'}")
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("mean XY error, cm")
+    axes[0][0].set_ylim(bottom=0)
+    axes[0][0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
