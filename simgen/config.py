@@ -134,8 +134,9 @@ def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
 def main(prog: str, commands: Mapping[str, Command], default: str | None = None) -> int:
     """Runs the command that sys.argv names and returns the process's exit status.
 
-    `prog` is the module that is run, or the path of a script, which has one command. 0 done; 1 partly done; 2 a SimgenError or a file that cannot be read or written, with one line on stderr; 130
-    interrupted. `default` is the command of a call without one.
+    0 done; 1 partly done; 2 a SimgenError or a file that cannot be read or written, with one line on stderr; 130
+    interrupted. `prog` is the module that is run, or the path of a script, which has one command. `default` is the command
+    of a call without one.
     """
     resumes = False
     try:

@@ -1,58 +1,312 @@
-"""Figures over seeds: known means and intervals, and nothing where a seed lacks one."""
+"""scripts/bench_transfer.py: arms that differ in what they state alone, cells that are computed once, known intervals."""
 
-import importlib.util
-import sys
+import json
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
+import bench_transfer
 import numpy as np
 import pytest
-from builders import ROOT
+import yaml
+from builders import sampler_of
+from transfer import cells as cells_module
+from transfer.cells import RESULT, result_of, run_cell
+from transfer.claims import PAPER_COLUMNS, verdicts
+from transfer.columns import Column, errors_in
+from transfer.schema import TransferConfig
+from transfer.statistics import difference_of, mean_of, over_seeds, ranks_of, shared
+from transfer.studies import Cell, arms_of, cells_of, preset_of
+from transfer.tables import errors_of, write_tables
 
-from simgen.errors import ConfigError
+from simgen.config import compose
+from simgen.errors import ConfigError, SimgenError
+
+RNG = np.random.default_rng(0)
+SMOKE = compose("transfer", TransferConfig, ["study=tobin2017", "scale=smoke"])
 
 
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_transfer", ROOT / "scripts" / "bench_transfer.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_transfer"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_students_interval_by_the_book(bench: ModuleType) -> None:
+def test_students_interval_by_the_book() -> None:
     """Of 1, 2, 3: mean 2, deviation 1, t of 2 degrees of freedom 4.303."""
-    mean, low, high = bench.over_seeds([1.0, 2.0, 3.0])
+    mean, low, high = over_seeds([1.0, 2.0, 3.0])
     assert mean == 2
     assert (high - mean) == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
     assert mean - low == pytest.approx(high - mean)
 
 
-def test_the_interval_covers_the_truth_at_its_stated_rate(bench: ModuleType) -> None:
-    rng = np.random.default_rng(0)
+def test_the_interval_covers_the_truth_at_its_stated_rate() -> None:
     held = 0
-    for values in rng.normal(5, 2, (4000, 3)):
-        _, low, high = bench.over_seeds(values)
+    for values in RNG.normal(5, 2, (4000, 3)):
+        _, low, high = over_seeds(values)
         held += low <= 5 <= high
     assert held / 4000 == pytest.approx(0.95, abs=0.012)
 
 
-def test_what_all_seeds_have_is_collected(bench: ModuleType) -> None:
-    results = {
-        0: {"right": 0.5, "xy_error_cm": {"model": {"mean": {"value": 1.0}}}},
-        7: {"right": 0.7, "xy_error_cm": {"model": {"mean": {"value": 2.0}}}, "rotation_deg_median": 3.0},
+def test_bootstrap_intervals_of_known_errors() -> None:
+    """With one seed the half width is 1.96 standard errors; pictures that differ widen it, and so do seeds. A difference of
+    pairs knows nothing of what pairs have in common."""
+    errors = RNG.normal(3, 1, (1, 900))
+    found = mean_of(errors)
+    assert found.value == errors.mean()
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * errors.std() / 30, rel=0.1)
+    several = np.concatenate([errors + shift for shift in (-1, 0, 1)])
+    wide = mean_of(several)
+    # The variance of a mean of three seeds is added: 1.96 sqrt(2/3 / 3), in a bootstrap of three values.
+    assert (wide.high - wide.low) / 2 == pytest.approx(np.hypot(1.96 * np.sqrt(2 / 9), 1.96 / 30), rel=0.15)
+    pair = difference_of(several + 0.25, several)
+    np.testing.assert_allclose(tuple(pair), 0.25, atol=1e-12)
+    assert tuple(mean_of(several)) == tuple(wide)  # no other resamples the next time
+
+
+def test_ranks() -> None:
+    rising = [1.0, 2, 3, 4, 5, 6, 7, 9]
+    assert tuple(ranks_of(rising, [value**3 for value in rising])) == pytest.approx((1, 1, 1))
+    assert ranks_of(rising, rising[::-1]).value == pytest.approx(-1)
+    # By hand: the ranks differ by 1, 1, 0, so 1 - 6 * 2 / (3 * 8).
+    assert ranks_of([1, 2, 3], [2, 1, 3]).value == pytest.approx(0.5)
+    assert np.isnan(ranks_of([1, 2], [1, 2]).value) and np.isnan(ranks_of([1, 2, 3], [1, 1, 1]).value)
+
+
+def test_pictures_that_all_seeds_have_are_paired() -> None:
+    errors, names = shared({1: {"b": 2.0, "a": 1.0, "c": 9.0}, 0: {"a": 3.0, "b": 4.0}})
+    assert names == ["a", "b"] and errors.tolist() == [[3, 4], [1, 2]]
+
+
+def parts_of(scenes: Any, above: str = "") -> dict[str, np.ndarray]:
+    """The arrays of scenes by their names, such as lights.kind."""
+    found = {}
+    for item in fields(scenes):
+        value = getattr(scenes, item.name)
+        if is_dataclass(value):
+            found |= parts_of(value, f"{above}{item.name}.")
+        else:
+            found[f"{above}{item.name}"] = np.asarray(value)
+    return found
+
+
+CHANGES = {
+    "no_noise": {"sensor.shot_noise", "sensor.read_noise"},
+    "no_camera": {"cameras."},
+    "no_distractors": {"blocks.present"},
+    "fixed_lights": {"lights.", "ambient."},
+    "flat_textures": {"material.texture"},
+    "no_clutter": {"clutter.present"},
+    "no_pictures": {"material.texture"},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_ablation_changes_its_own_factor_alone(name: str, tmp_path: Path) -> None:
+    """In 64 scenes, but for objects that make room: clutter depends on blocks and the camera."""
+    arms = {arm.name: arm for arm in arms_of(SMOKE)}
+    sampled = {}
+    for one in ("full", name):
+        (tmp_path / f"{one}.yaml").write_text(yaml.safe_dump(dict(preset_of(arms[one]))))
+        sampler, _ = sampler_of("scene=kuka_table", f"randomize={tmp_path / one}.yaml")
+        sampled[one] = parts_of(sampler.sample(0, range(64)))
+    changed = {
+        key for key, value in sampled["full"].items() if not np.array_equal(value, sampled[name][key], equal_nan=True)
     }
-    found = bench.collect(results)
-    assert set(found) == {"mean XY error, cm", "share of right poses"}
-    assert found["share of right poses"]["seeds"] == {"0": 0.5, "7": 0.7}
-    assert found["mean XY error, cm"]["mean"] == 1.5
-    assert bench.collect({0: results[0]})["share of right poses"]["interval"] is None
+    place = {"clutter.size", "clutter.world_from_object", "clutter.present"}
+    assert changed and all(any(part in key for part in CHANGES[name]) for key in changed - place), changed
+    assert all(any(part in key for key in changed) for part in CHANGES[name])
+    left = sampled[name]
+    if name == "flat_textures":
+        assert not any(left[key].any() for key in left if key.endswith("material.texture"))
+    if name == "no_distractors":
+        assert left["blocks.present"][:, 0].all() and not left["blocks.present"][:, 6:].any()
+    if name == "fixed_lights":
+        assert all(len(np.unique(left[key], axis=0)) == 1 for key in left if key.startswith("lights."))
+    if name == "no_camera":
+        assert all(
+            len(np.unique(left[key], axis=0)) == 1 for key in left if key.startswith("cameras.") and left[key].ndim
+        )
 
 
-def test_a_folder_is_of_one_configuration(bench: ModuleType, tmp_path: Path) -> None:
-    bench.claim_folder(tmp_path / "out", ["model.lr=1e-3"])
-    bench.claim_folder(tmp_path / "out", ["model.lr=1e-3"])
-    with pytest.raises(ConfigError, match=r"holds runs of model\.lr=1e-3"):
-        bench.claim_folder(tmp_path / "out", ["model.lr=2e-3"])
+@pytest.mark.parametrize("study", ["tobin2017", "presets", "renderers", "seeds"])
+def test_each_training_is_one_cell_of_one_part(study: str) -> None:
+    config = compose("transfer", TransferConfig, [f"study={study}", "scale=cpu", "train=[experiment=kuka]"])
+    cells = cells_of(config)
+    assert len({cell.name for cell in cells}) == len(cells) > 2
+    parts = [bench_transfer.part_of(cells, f"{k}/3") for k in (1, 2, 3)]
+    assert sorted(cell.name for part in parts for cell in part) == sorted(cell.name for cell in cells)
+    assert len({cell.seed for cell in cells}) == 3
+    if study == "presets":
+        assert {"none", "tobin2017", "full", "textures", "camera"} <= {cell.arm.preset for cell in cells}
+    if study == "seeds":
+        assert {cell.model for cell in cells} == {"keypoints"}
+
+
+def test_only_the_detector_has_weights_of_imagenet() -> None:
+    both = compose("transfer", TransferConfig, ["study=tobin2017", "scale=cpu", "models=[tobin_small,keypoints]"])
+    cells = [cell for cell in cells_of(both) if cell.arm.name == "scratch"]
+    assert {cell.model for cell in cells} == {"keypoints"} and len(cells) == 3
+
+
+def test_mistakes_are_named() -> None:
+    for overrides, message in (
+        (["study=tobin2018"], r"^study: unknown study .tobin2018"),
+        (["study=presets", "scale=huge"], r"^scale: unknown scale .huge"),
+        (["study=presets", "executor=slurm"], r"^executor: unknown executor .slurm"),
+        (["study=tobin2017", "arms=[no_lights]"], r"^arms: study=tobin2017 has no 'no_lights'; it has full, no_noise"),
+        (["study=presets", "arms=[fulll]"], r"^arms: study=presets has no 'fulll'; it has full, none"),
+        (["study=tobin2017", "models=[vgg]"], r"^models: got vgg; expected tobin_small, tobin_vgg, keypoints"),
+        (["study=seeds"], r"^train: missing"),
+        (["study=tobin2017", "seeds=[]"], r"^models, arms, seeds: one of them is empty"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            cells_of(compose("transfer", TransferConfig, overrides))
+    for part in ("0/2", "3/2", "1", "a/b", "1/0"):
+        with pytest.raises(ConfigError, match=f"^part: got {part}; expected K/N"):
+            bench_transfer.part_of([], part)
+
+
+@pytest.fixture
+def cell() -> Cell:
+    return next(cell for cell in cells_of(SMOKE) if cell.arm.name == "no_noise")
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Trainings take no time, and errors are those of the column's name; it is noted what is computed."""
+    noted: list[str] = []
+
+    def train(cell: Cell, folder: Path, cells: Path, keys: tuple[str, ...]) -> dict[str, float]:
+        noted.append(f"train {cell.name}")
+        (folder / "data").mkdir()
+        (folder / "run").mkdir(exist_ok=True)
+        (folder / "run" / "metrics.json").write_text("{}")
+        return {"rendering": 2.0, "pictures": 96}
+
+    def evaluate(cell: Cell, column: Column, run: Path) -> dict[str, Any]:
+        noted.append(column.name)
+        rows = [{"scene_id": 0, "image_id": k, "xy_error_cm": float(k)} for k in range(4)]
+        return {"per_picture": rows}
+
+    monkeypatch.setattr(cells_module, "_train", train)
+    monkeypatch.setattr(cells_module, "_evaluate", evaluate)
+    return noted
+
+
+def test_a_cell_is_computed_once_and_goes_on(cell: Cell, computed: list[str], tmp_path: Path) -> None:
+    first, second = Column("a", tmp_path / "a"), Column("b", tmp_path / "b")
+    boxes = Column("boxes", tmp_path / "c", wrong=True)  # a position model knows no other block
+    run_cell(cell, [first, boxes], tmp_path)
+    assert computed == [f"train {cell.name}", "a"]
+    assert not (tmp_path / cell.name / "data").exists()
+    run_cell(cell, [first, boxes], tmp_path)
+    assert len(computed) == 2
+    run_cell(cell, [first, second], tmp_path)  # a new column
+    assert computed[2:] == ["b"]
+    result = result_of(cell, tmp_path)
+    assert result is not None and result["seconds"] == {"rendering": 2.0, "pictures": 96}
+    assert result["columns"]["b"] == {f"0/{k}": float(k) for k in range(4)}
+
+
+def test_a_half_written_cell_is_made_anew(cell: Cell, computed: list[str], tmp_path: Path) -> None:
+    column = Column("a", tmp_path / "a")
+    run_cell(cell, [column], tmp_path)
+    whole = (tmp_path / cell.name / RESULT).read_bytes()
+    for half in (whole[: len(whole) // 2], b"", b"[]", b"{}"):
+        (tmp_path / cell.name / RESULT).write_bytes(half)
+        assert result_of(cell, tmp_path) is None
+        run_cell(cell, [column], tmp_path)
+        again = json.loads((tmp_path / cell.name / RESULT).read_bytes())
+        assert again["columns"] == json.loads(whole)["columns"]
+    assert computed.count("a") == 5
+
+
+def test_the_folder_of_another_cell_or_of_a_user_is_left_alone(cell: Cell, computed: list[str], tmp_path: Path) -> None:
+    column = Column("a", tmp_path / "a")
+    run_cell(cell, [column], tmp_path)
+    other = replace(cell, scale=replace(cell.scale, epochs=7))
+    with pytest.raises(ConfigError, match="holds another cell, of other keys or of another version"):
+        run_cell(other, [column], tmp_path)
+    mine = replace(cell, seed=9)
+    (tmp_path / mine.name).mkdir(parents=True)
+    (tmp_path / mine.name / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is not a cell of this study"):
+        run_cell(mine, [column], tmp_path)
+
+
+def test_equal_time_is_that_of_the_first_renderer(tmp_path: Path) -> None:
+    config = compose("transfer", TransferConfig, ["study=renderers", "scale=smoke"])
+    cells = {cell.arm.name: cell for cell in cells_of(config) if cell.seed == 0}
+    with pytest.raises(
+        ConfigError, match=r"tiny_equal_time needs the time of the arm raycast of seed 0: compute it first"
+    ):
+        cells_module._as_many(cells["tiny_equal_time"], tmp_path)
+    for name, seconds, pictures in (("raycast", 10, 96), ("tiny", 48, 96)):
+        (tmp_path / cells[name].name).mkdir(parents=True)
+        content = {"columns": {}, "seconds": {"rendering": seconds, "pictures": pictures}}
+        (tmp_path / cells[name].name / RESULT).write_text(json.dumps(content))
+    assert cells_module._as_many(cells["tiny_equal_time"], tmp_path) == 20  # 10 s at 2 pictures a second
+
+
+def test_errors_of_both_kinds_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    position = {"per_picture": [{"scene_id": 0, "image_id": k, "xy_error_cm": k + 0.5} for k in range(3)]}
+    detector = {
+        "per_block": [
+            {"scene_id": 0, "image_id": 0, "xy_m": 0.01, "right": True},
+            {"scene_id": 0, "image_id": 1, "xy_m": 0.4, "right": False},
+        ]
+    }
+    column = Column("x", tmp_path)
+    assert errors_in(column, position) == {"0/0": 0.5, "0/1": 1.5, "0/2": 2.5}
+    assert errors_in(column, detector) == {"0/0": 1.0, "0/1": 40.0}
+    assert errors_in(replace(column, wrong=True), detector) == {"0/0": 0.0, "0/1": 100.0}
+    monkeypatch.setattr("transfer.columns._visible", lambda column: {"0/0": 0.3, "0/1": 1.0, "0/2": 0.1})
+    assert errors_in(replace(column, visible=(0.25, 0.9)), position) == {"0/0": 0.5}
+
+
+def test_claims_hold_or_not_by_their_intervals() -> None:
+    base = RNG.normal(2, 0.3, (3, 200))
+
+    def noise() -> np.ndarray:
+        return RNG.normal(0, 0.01, base.shape)
+
+    def errors(**more: float) -> dict[tuple[str, str], np.ndarray]:
+        arms = ("full", "no_noise", "no_camera", "no_distractors", "materials_1", "layouts_1")
+        columns = (*PAPER_COLUMNS, "photographs", "kuka_table")
+        return {
+            (arm, column): base + more.get(arm, 0) + RNG.normal(0, 0.01, base.shape)
+            for arm in arms
+            for column in columns
+        }
+
+    as_paper = errors(no_distractors=5, no_camera=0.6, no_noise=0.05, materials_1=3, layouts_1=1)
+    assert [one.word for one in verdicts(as_paper)] == ["holds"] * 5
+    against = errors(no_distractors=-1, no_camera=-0.5, no_noise=1, materials_1=0.5, layouts_1=1)
+    assert [one.word for one in verdicts(against)][:4] == ["does not hold"] * 4
+    reversed_ranks = {key: (4 - value if key[1] == "kuka_table" else value) for key, value in against.items()}
+    assert verdicts(reversed_ranks)[4].word == "does not hold"
+    assert [one.word for one in verdicts(errors())][:2] == ["undecided"] * 2
+    assert {one.word for one in verdicts({})} == {"not measured"}
+
+
+def test_tables_hold_the_numbers_of_the_cells(computed: list[str], tmp_path: Path) -> None:
+    """Only seeds that all arms have finished count, and a picture that one lacks counts for none."""
+    cells = [cell for cell in cells_of(SMOKE) if cell.arm.name in ("full", "no_distractors")]
+    column = Column("distractors", tmp_path / "d")
+    for cell in cells:
+        run_cell(cell, [column], tmp_path / "cells")
+        path = tmp_path / "cells" / cell.name / RESULT
+        result = json.loads(path.read_text())
+        shift = 6 * (cell.arm.name == "no_distractors") + cell.seed
+        result["columns"]["distractors"] = {f"0/{k}": float(k + shift) for k in range(3 + cell.seed)}
+        path.write_text(json.dumps(result))
+    text = write_tables(tmp_path, "title", cells, [column])
+    assert "| full | 1.50 (" in text and "; +6.00 (+6.00 to +6.00) | 1.5 | 7.2 | 7.4 |" in text
+    assert "4 of 4 trainings are finished." in text and (tmp_path / "results.md").read_text() == text
+    stored = json.loads((tmp_path / "results.json").read_text())["models"]["tobin_small"]["arms"]
+    assert stored["no_distractors"]["distractors"]["seeds"] == [7, 8]
+    assert stored["no_distractors"]["distractors"]["pictures"] == 3
+    (tmp_path / "cells" / cells[-1].name / RESULT).unlink()
+    left = errors_of(cells, [column], tmp_path / "cells")
+    assert {values.shape for values in left.values()} == {(1, 3)}
+
+
+def test_a_study_of_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SimgenError, match="nowhere"):
+        bench_transfer.bench(replace(SMOKE, out=str(tmp_path), kuka_table=str(tmp_path / "nowhere")))
+    assert list(tmp_path.iterdir()) == []

@@ -71,7 +71,7 @@ def run_cell(
 
 
 def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> dict[str, Any]:
-    """Trains the model of `cell` in folder/run; returns the seconds of rendering and training, and the number of pictures."""
+    """Trains the model of `cell` in folder/run; returns the seconds of rendering and training, and the pictures."""
     write_file(folder / "arm.yaml", yaml.safe_dump(preset_of(cell.arm), sort_keys=False).encode())
     begin, pictures, common = time.perf_counter(), cell.pictures, [f"seed={cell.seed}", f"out={folder / 'run'}"]
     if cell.detector:
@@ -90,7 +90,7 @@ def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> dic
     if cell.arm.equal_time:
         pictures = _as_many(cell, cells)
     data = folder / "data"
-    size = [f"width={cell.scale.width}", f"height={cell.scale.height}"]
+    size = [f"{name}={getattr(cell.scale, name)}" for name in ("width", "height", "workers")]
     drawing = [f"scene={SCENE}", f"randomize={folder / 'arm.yaml'}", f"renderer={cell.arm.renderer}", "physics=place"]
     render(compose("render", Render, [*drawing, *size, f"num={pictures}", f"seed={cell.seed}", f"out={data}"]))
     rendered = time.perf_counter()

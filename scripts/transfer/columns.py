@@ -71,7 +71,7 @@ def render_columns(columns: list[Column], scale: Scale) -> None:
     for column in columns:
         if column.name not in SIMULATED:
             continue
-        size = [f"{name}={getattr(scale, name)}" for name in ("width", "height")]
+        size = [f"{name}={getattr(scale, name)}" for name in ("width", "height", "workers")]
         keys = [f"scene={SCENE}", f"seed={SEED}", f"num={scale.tests}", f"out={column.root}", *size]
         render(compose("render", Render, [*keys, *SIMULATED[column.name]]))
 

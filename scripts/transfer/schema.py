@@ -11,8 +11,8 @@ EXECUTORS = ("local", "ray")
 @dataclass(frozen=True)
 class Scale:
     """How much is computed: `pictures` of width x height px and `epochs` of each training, `steps` of one of the detector,
-    the `tests` pictures of each simulated column, the `seeds`, the `models`; and the arms with a limited number of
-    `counts` of pictures, `materials` and `layouts`."""
+    the `tests` pictures of each simulated column, the `seeds`, the `models`; the arms with a limited number of `counts` of
+    pictures, `materials` and `layouts`; and the `workers`, processes that render."""
 
     width: int
     height: int
@@ -25,10 +25,11 @@ class Scale:
     counts: tuple[int, ...]
     materials: tuple[int, ...]
     layouts: tuple[int, ...]
+    workers: int
 
 
 SCALES = {
-    "smoke": Scale(64, 48, 96, 2, 2, 24, (0, 1), ("tobin_small",), (24,), (1,), (1,)),
+    "smoke": Scale(64, 48, 96, 2, 2, 24, (0, 1), ("tobin_small",), (24,), (1,), (1,), 1),
     "cpu": Scale(
         224,
         168,
@@ -41,6 +42,7 @@ SCALES = {
         (500, 1000, 2000),
         (1, 10, 100, 1000),
         (1, 10, 100, 1000),
+        2,
     ),
     "gpu": Scale(
         224,
@@ -54,6 +56,7 @@ SCALES = {
         (1000, 5000, 10_000, 25_000),
         (1, 10, 100, 1000, 10_000),
         (1, 10, 100, 1000, 10_000),
+        8,
     ),
 }
 
@@ -61,9 +64,9 @@ SCALES = {
 @dataclass
 class TransferConfig:
     study: str = key(
-        "what is compared. tobin2017: the paper's ablations, numbers of pictures, materials and layouts, weights of ImageNet; "
-        "presets: those of conf/randomize/; renderers: tiny and raycast at equal numbers and times; seeds: one training, "
-        "`train`, with several seeds",
+        "what is compared. tobin2017: the paper's ablations, numbers of pictures, materials and layouts, weights of "
+        "ImageNet; presets: those of conf/randomize/; renderers: tiny and raycast at equal numbers and times; seeds: one "
+        "training, `train`, with several seeds",
         MISSING,
         choices=STUDIES,
     )

@@ -10,8 +10,9 @@ from typing import Any
 
 from simgen.config import compose
 from simgen.errors import ConfigError
+from simgen.pipeline import check_choice
 from simgen.schema import Randomize, Render
-from transfer.schema import SCALES, Scale, TransferConfig
+from transfer.schema import EXECUTORS, SCALES, STUDIES, Scale, TransferConfig
 
 FULL = "full"
 DETECTOR = "keypoints"
@@ -24,7 +25,7 @@ _PRESETS = ("none", "blocks", "distractors", "clutter", "color", "background", "
 
 @dataclass(frozen=True)
 class Arm:
-    """A row of a table: `preset` with the factors `changes` (key below `randomize` to value); `pictures` of each training, or
+    """A row of a table: `preset` with the factors `changes` (key below `randomize` to value); `pictures` of each training,
     None for the scale's number; and further keys of the training, `train`. With `equal_time` there are as many pictures as
     the renderer draws in the time in which that of the first arm draws its own. `group` is the table."""
 
@@ -65,7 +66,9 @@ class Cell:
 
 def cells_of(config: TransferConfig) -> list[Cell]:
     """The cells of a study, in the order in which they are computed: all arms of a seed before the next seed. Raises
-    ConfigError for an unknown model or arm."""
+    ConfigError for an unknown study, scale, executor, model or arm."""
+    for name, options in (("study", STUDIES), ("scale", tuple(SCALES)), ("executor", EXECUTORS)):
+        check_choice(name, getattr(config, name), options)
     scale, arms = SCALES[config.scale], arms_of(config)
     models = scale.models if config.models is None else tuple(config.models)
     for name in models:

@@ -48,8 +48,7 @@ def write_tables(out: Path, title: str, cells: Sequence[Cell], columns: Sequence
 
 
 def errors_of(cells: Sequence[Cell], columns: Sequence[Column], folder: Path) -> Errors:
-    """The errors (S, P) of each arm and column over the seeds that all arms of the table have finished; of an arm without any
-    of these there is nothing."""
+    """The errors (S, P) of each arm and column over the seeds that all arms have finished; without any there is nothing."""
     results: dict[str, dict[int, Any]] = {}
     for cell in cells:
         result = result_of(cell, folder)
@@ -77,7 +76,7 @@ def _tables(model: str, cells: Sequence[Cell], columns: Sequence[Column], errors
     first = cells[0].arm.name
     there = [column for column in columns if any(name == column.name for _, name in errors)]
     for group in dict.fromkeys(cell.arm.group for cell in cells):
-        arms = [arm for arm in dict.fromkeys(cell.arm.name for cell in cells if cell.arm.group == group)]
+        arms = list(dict.fromkeys(cell.arm.name for cell in cells if cell.arm.group == group))
         arms = [arm for arm in arms if any(name == arm for name, _ in errors)]
         if not arms:
             continue
