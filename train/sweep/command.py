@@ -45,7 +45,7 @@ def sweep(composed: Composed[SweepConfig], *, train: RunTraining = run_training)
         try:
             for number in range(done, trials):
                 values = study.ask(composed.value.seed, plan.first)
-                say(f"trial {number} of 0 to {trials - 1}: {shown_values(values)} (log: {_log(folder, number)})")
+                say(f"trial {number} ({number + 1} of {trials}): {shown_values(values)} (log: {_log(folder, number)})")
                 result = _run(plan, folder, number, overrides_of(values), claim, train)
                 trial = study.tell(values, result)
                 best = min((other.loss for other in study.trials if other.loss is not None), default=None)

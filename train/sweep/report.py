@@ -133,10 +133,10 @@ def _page(plan: Plan, ranked: Sequence["Trial"], importances: Mapping[str, float
         loss = "failed" if trial.loss is None else f"{trial.loss:.4f}"
         values = " | ".join(_shown(trial.values[path]) for path in plan.space)
         lines.append(f"| {trial.number} | {loss} | {trial.epoch or ''} | {values} |")
-    lines.append("")
-    lines += [f"- trial {trial.number} failed: {trial.reason}" for trial in ranked if trial.loss is None]
+    failed = [trial for trial in ranked if trial.loss is None]
+    lines += ["", *(f"- trial {trial.number} failed: {trial.reason}" for trial in failed), *([""] if failed else [])]
     if done:
-        lines += ["", "Training with the best values:", "", "```bash", _command(plan, ranked[0].values), "```", ""]
+        lines += ["Training with the best values:", "", "```bash", _command(plan, ranked[0].values), "```", ""]
         lines += ["![loss of each trial](history.png)", "", "![loss against each key](slices.png)"]
     return lines
 
