@@ -1,4 +1,4 @@
-"""`python -m train sweep`: a known optimum, exact resume from a cut at any byte, failures, refusals, and one real example."""
+"""`python -m train sweep`: a known optimum, exact resume from a cut at any byte, failures, refusals, one real example."""
 
 import json
 import math
@@ -138,11 +138,11 @@ def test_what_a_sweep_cannot_draw_is_refused(text: str, reason: str) -> None:
 def test_the_known_optimum_is_found(tmp_path: Path) -> None:
     """The first trial is the defaults, all values are of the space, and the key that matters is the most important."""
     trainings, out = Trainings(), tmp_path / "out"
-    done = call(trainings, *SPACE, "trials=40", f"out={out}", "data.validation=64")
+    done = call(trainings, *SPACE, "trials=30", f"out={out}", "data.validation=64")
     assert done.returncode == 0, done.stderr
     defaults = compose("train", TrainConfig)
     rows, report = in_order(out), report_of(out)
-    assert [row["trial"] for row in rows] == list(range(40))
+    assert [row["trial"] for row in rows] == list(range(30))
     first = {"model.lr": defaults.model.lr, "data.passes": defaults.data.passes, "model.backbone": "imagenet"}
     assert rows[0]["values"] == first
     assert all(settings["data.validation"] == "64" for _, settings in trainings.begun)
@@ -156,7 +156,7 @@ def test_the_known_optimum_is_found(tmp_path: Path) -> None:
     assert best["values"]["data.passes"] == 2 and abs(math.log10(best["values"]["model.lr"] / BEST_LR)) < 0.1
     assert [row["loss"] for row in report["trials"]] == sorted(row["loss"] for row in rows)
     # After the random ones TPE draws near the optimum: in log10 the mean distance of random ones is 1.4.
-    assert sum(abs(math.log10(row["values"]["model.lr"] / BEST_LR)) for row in rows[20:]) / 20 < 0.7
+    assert sum(abs(math.log10(row["values"]["model.lr"] / BEST_LR)) for row in rows[20:]) / 10 < 0.7
     importances = report["importances"]
     assert list(importances) == ["model.lr", "data.passes", "model.backbone"]
     assert importances["model.lr"] > 0.8 and sum(importances.values()) == pytest.approx(1)
@@ -176,7 +176,7 @@ def test_an_interrupted_sweep_has_the_trials_of_one_without_interruption(tmp_pat
     """Killed in random trials and in those of TPE, in a training and after it. No trial is lost, or counted twice."""
     straight, broken = Trainings(), Trainings()
     assert call(straight, *SPACE, "trials=14", f"out={tmp_path / 'straight'}").returncode == 0
-    for killed in [(0, "before"), (0, "after"), (3, "before"), (11, "after"), (12, "before"), (12, "after")]:
+    for killed in [(0, "before"), (3, "before"), (12, "before"), (12, "after")]:
         broken.kill = lambda number, when, killed=killed: (number, when) == killed
         with pytest.raises(Killed):
             call(broken, *SPACE, "trials=14", f"out={tmp_path / 'broken'}")
@@ -214,7 +214,7 @@ def test_a_study_cut_at_any_byte_continues_to_the_same_trials(tmp_path: Path) ->
     assert any(trial.loss is None for trial in expected) and any(trial.loss is not None for trial in expected)
     data = (tmp_path / "whole" / JOURNAL).read_bytes()
     ends = [k + 1 for k, byte in enumerate(data) if byte == 10]
-    for cut in [0, 3, 40, *ends[::4], *(end - 1 for end in ends[1::4]), *(end + 25 for end in ends[2:-1:4])]:
+    for cut in [0, 3, 40, *ends[::7], *(end - 1 for end in ends[1::7]), *(end + 25 for end in ends[2:-1:7])]:
         folder = tmp_path / f"cut-{cut}"
         folder.mkdir()
         (folder / JOURNAL).write_bytes(data[:cut])
@@ -318,7 +318,7 @@ def test_a_default_outside_of_the_space_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_keeps_its_sweep(tmp_path: Path) -> None:
     out, trainings = tmp_path / "out", Trainings()
-    assert call(trainings, *SPACE, "trials=2", f"out={out}").returncode == 0
+    assert call(trainings, *SPACE, "trials=1", f"out={out}").returncode == 0
     before = (out / JOURNAL).read_bytes()
     trainings.begun.clear()
     for change in ("data.epoch=9", "seed=1", "model.clip=choice(1,2)", "data.passes=2"):
@@ -330,7 +330,7 @@ def test_a_folder_keeps_its_sweep(tmp_path: Path) -> None:
         done = call(trainings, *SPACE, "trials=3", f"out={out}")
     assert done.returncode == 2 and "is still running; wait for it or end it" in done.stderr
     assert not trainings.begun and (out / JOURNAL).read_bytes() == before
-    assert call(trainings, *SPACE, "trials=3", f"out={out}", "data.workers=0").returncode == 0  # only its speed
+    assert call(trainings, *SPACE, "trials=1", f"out={out}", "data.workers=0").returncode == 0  # only its speed
     for name, content in (
         ("notes.txt", b"mine"),
         (JOURNAL, b"mine"),
@@ -391,15 +391,24 @@ def test_how_a_training_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_two_real_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole command on a dataset of toy pictures: two processes train, and the report has their losses."""
+    """The whole command on a dataset of toy pictures, and the report has their losses. The second trains in this process,
+    because a new one takes seconds to import torch."""
+
+    def train(settings: Sequence[str], folder: Path, log: Path, claim: int) -> str | None:
+        if folder.name == "trial-0":
+            return run_training(settings, folder, log, claim)
+        done = run_command(lambda: main("train", COMMANDS, default="train"), "train", *settings, f"out={folder}")
+        return done.stderr if done.returncode else None
+
     write_dataset(tmp_path / "d", random_positions(24))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    monkeypatch.setattr("train.runs.tensorboard.TensorBoardPictures._show", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     settings = ["model=tobin_small", "data.root=d", "trainer.epochs=1", "trainer.batch_size=8", "data.workers=0"]
     small = [*settings, "model.height=48", "model.width=64"]
-    command = ["sweep", *small, "model.lr=tag(log,interval(1e-4,1e-2))", "trainer.jitter=range(0,0.5,0.1)", "trials=2"]
-    done = run_command(lambda: main("train", COMMANDS, default="train"), "train", *command, "out=s")
+    space = ["model.lr=tag(log,interval(1e-4,1e-2))", "trainer.jitter=range(0,0.5,0.1)"]
+    done = call(train, *small, *space, "trials=2", "out=s")
     assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in Path("s").glob("*.log"))
     for row in in_order(Path("s")):
         folder = Path("s") / f"trial-{row['trial']}"
@@ -408,5 +417,5 @@ def test_two_real_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert row["values"] == {"model.lr": config["model"]["lr"], "trainer.jitter": config["trainer"]["jitter"]}
     assert in_order(Path("s"))[0]["values"] == {"model.lr": 2e-3, "trainer.jitter": 0.2}
     assert {path.name for path in Path("s").glob("*.*")} == {
-        JOURNAL, "report.json", "report.md", "history.png", "slices.png", "trial-0.log", "trial-1.log",
+        JOURNAL, "report.json", "report.md", "history.png", "slices.png", "trial-0.log",
     }  # fmt: skip

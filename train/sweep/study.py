@@ -79,10 +79,12 @@ class Study:
         _mend(journal)
         try:
             storage = JournalStorage(JournalFileBackend(str(journal)))
-            others = set(optuna.get_all_study_names(storage)) - {_NAME}
-            if others:
-                raise ConfigError(f"out: {folder / JOURNAL} holds another study, {min(others)}; name another folder")
-            self._study = optuna.create_study(study_name=_NAME, storage=storage, load_if_exists=True)
+            names = set(optuna.get_all_study_names(storage))
+            if names - {_NAME}:
+                raise ConfigError(f"out: {folder / JOURNAL} holds another study, {min(names)}; name another folder")
+            # Not load_if_exists, which writes that it wanted to create one.
+            begin = optuna.load_study if names else optuna.create_study
+            self._study = begin(study_name=_NAME, storage=storage)
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise FileError(f"{folder / JOURNAL}: damaged ({error}); restore it, or name another folder") from error
         plan = json.loads(json.dumps(plan))  # as read back: lists for tuples
