@@ -32,7 +32,6 @@ JOURNAL = "study.journal"
 _NAME = "sweep"
 _PLAN, _ASKED, _VERSION = "plan", "asked", "optuna"  # attributes of the study
 _BEGINNING = b'{"op_code":'  # of each line of the file
-_CANDIDATES = 24  # of which TPE takes the likeliest to be good
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def _sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
     word = int((Draws(seed, np.array([number])) / "sweep").words(1)[0, 0])
     with warnings.catch_warnings():  # Optuna 4 calls `multivariate` experimental; it is the default of 5
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=word, n_ei_candidates=_CANDIDATES, multivariate=True)
+        return optuna.samplers.TPESampler(seed=word, multivariate=True)
 
 
 def _mend(journal: Path) -> None:
