@@ -13,7 +13,7 @@ import pickle
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -37,7 +37,8 @@ _REFERENCE = re.compile(r"(?<!\\)\$\{[^{}]*\}")
 class Command:
     """One row of a command table: `schema` is the dataclass of conf/`name`.yaml, `run` gets an instance of it and may return
     an exit status. Words without a key are the values of the keys in `words`. `resumes` states whether the same command
-    resumes an interrupted run. With `composed`, `run` gets the Composed, which also states what the user has set."""
+    resumes an interrupted run. With `composed`, `run` gets the Composed, which also states what the user has set. With
+    `swept`, values may be range(...), choice(...) or interval(...), which are left to `run`."""
 
     help: str
     schema: type
@@ -45,17 +46,19 @@ class Command:
     words: tuple[str, ...] = ()
     resumes: bool = False
     composed: bool = False
+    swept: bool = False
 
 
 @dataclass(frozen=True)
 class Composed(Generic[T]):
-    """A configuration: `value`, an instance of the schema; the choice of each group; all keys; and the paths of those set by
-    the user."""
+    """A configuration: `value`, an instance of the schema; the choice of each group; all keys; the paths of those set by
+    the user; and the command line."""
 
     value: T
     groups: dict[str, str]
     keys: dict[str, Key]
     given: tuple[str, ...]
+    typed: Typed = field(default=Typed(()))
 
 
 def compose(name: str, schema: type[T], overrides: Sequence[str] = ()) -> T:
@@ -147,7 +150,7 @@ def main(prog: str, commands: Mapping[str, Command], default: str | None = None)
         command = commands[name]
         resumes = command.resumes
         others = {other: row.schema for other, row in commands.items() if other != name}
-        status = _run(command, Place(name, command.schema, prog, command.words, others), arguments)
+        status = _run(command, Place(name, command.schema, prog, command.words, others, command.swept), arguments)
         sys.stdout.flush()
         return status
     except SimgenError as error:
@@ -203,7 +206,7 @@ def _run(command: Command, place: Place, arguments: Sequence[str]) -> int:
         print(f"{place.prog}: note: {line}", file=sys.stderr)
     statuses = []
     for settings in jobs:
-        composed = compose_job(place, settings)
+        composed = replace(compose_job(place, settings), typed=typed)
         for line in without_effect(composed.value, composed.groups, composed.keys, composed.given):
             print(f"{place.prog}: note: {line}", file=sys.stderr)
         statuses.append(command.run(composed if command.composed else composed.value) or DONE)

@@ -35,7 +35,7 @@ def test_every_command_composes(line: str) -> None:
     else:
         assert default is not None
         name = default
-    place = Place(name, table[name].schema, program, table[name].words)
+    place = Place(name, table[name].schema, program, table[name].words, swept=table[name].swept)
     for settings in jobs_of(take_apart(arguments, place), place, values_of):
         compose_job(place, settings)
 

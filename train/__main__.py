@@ -5,7 +5,7 @@ Slow imports are inside the functions, so that help and errors in keys appear im
 
 import sys
 
-from simgen.config import Command, main
+from simgen.config import Command, Composed, main
 from train.config import (
     CalibrateConfig,
     CompareConfig,
@@ -14,6 +14,7 @@ from train.config import (
     ExportConfig,
     KeypointConfig,
     PredictConfig,
+    SweepConfig,
     TrainConfig,
     check_calibrate,
     check_doctor,
@@ -43,6 +44,12 @@ def _doctor(config: DoctorConfig) -> None:
         from train.tobin.check import doctor
 
     doctor(config)
+
+
+def _sweep(composed: Composed[SweepConfig]) -> int:
+    from train.sweep.command import sweep
+
+    return sweep(composed)
 
 
 def _evaluate(config: EvaluateConfig) -> None:
@@ -93,6 +100,14 @@ COMMANDS = {
         "check before a long run: one step, one overfitted batch, a toy scene, the real configuration",
         DoctorConfig,
         _doctor,
+    ),
+    "sweep": Command(
+        "train many times with values that Optuna chooses: 'model.lr=tag(log,interval(1e-4,1e-2))'",
+        SweepConfig,
+        _sweep,
+        resumes=True,
+        composed=True,
+        swept=True,
     ),
     "evaluate": Command("measure the errors of a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
     "calibrate": Command(

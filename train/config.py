@@ -165,6 +165,12 @@ class TrainConfig:
 
 
 @dataclass
+class SweepConfig(TrainConfig):
+    trials: int = key("trainings in all, with those already done; may be raised", 20)
+    out: str = key("folder of study.journal, the trainings and the report; the same command continues them", MISSING)
+
+
+@dataclass
 class DoctorConfig:
     model: Any = key(_MODEL_HELP, MISSING, options=_MODELS)
     data: Any = key(_DATA_HELP, MISSING, options=_DATA)

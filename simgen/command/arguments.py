@@ -19,6 +19,8 @@ from simgen.command.keys import Key, choices_of, groups_of, is_own_file, keys_of
 from simgen.errors import ConfigError
 
 _SETTING = re.compile(r"([+~]{0,2})([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
+# Functions of Hydra that state several values of a key; swept.py reads them.
+_SWEPT = re.compile(r"(choice|range|interval|tag|shuffle|sort|int|float|str|bool|json_str)\(.*", re.DOTALL)
 # Parses the text of a key in Hydra's grammar; several values for a sweep.
 ValuesOf = Callable[[str, str], list[str]]
 
@@ -39,7 +41,8 @@ class Place:
     """A command, `python -m PROG COMMAND` or the script `python PROG.py`, with the keys of `schema`.
 
     Words without a key are the values of the keys in `words`, in that order. If the last of these keys holds several texts,
-    it gets all remaining words. `others` are the schemas of the other commands, for messages.
+    it gets all remaining words. `others` are the schemas of the other commands, for messages. With `swept`, a value may be
+    range(...), choice(...) or interval(...): see simgen/command/swept.py.
     """
 
     command: str
@@ -47,6 +50,7 @@ class Place:
     prog: str = ""
     words: tuple[str, ...] = ()
     others: Mapping[str, type] | None = None
+    swept: bool = False
 
     @property
     def call(self) -> str:
@@ -63,16 +67,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Typed:
-    """A parsed command line. `settings` holds pairs of key and text, in order."""
+    """A parsed command line. `settings` holds pairs of key and text, in order; `swept` those whose text is range(...),
+    choice(...) or interval(...), of a command that takes such."""
 
     settings: tuple[tuple[str, str | list[str]], ...]
     help: bool = False
     sweep: bool = False
+    swept: tuple[tuple[str, str], ...] = ()
 
 
 def take_apart(arguments: Sequence[str], place: Place) -> Typed:
     """Options, keys and bare words of `arguments`. Raises ConfigError, which shows the correct form, for anything else."""
     settings: list[tuple[str, str | list[str]]] = []
+    swept: list[tuple[str, str]] = []
     bare: list[str] = []
     wanted_help = sweep = False
     for k, argument in enumerate(arguments):
@@ -84,12 +91,15 @@ def take_apart(arguments: Sequence[str], place: Place) -> Typed:
         elif match and not (place.words and _is_file(argument)):
             if match[1]:
                 raise ConfigError(f"{argument}: leave out the {match[1]}: write {match[2]}={match[3]}")
-            settings.append((match[2], match[3]))
+            if place.swept and _SWEPT.fullmatch(match[3]):
+                swept.append((match[2], match[3]))
+            else:
+                settings.append((match[2], match[3]))
         elif place.words and not argument.startswith("-") and not _is_key(argument, place):
             bare.append(argument)
         else:
             raise ConfigError(_not_a_setting(arguments, k, place))
-    return Typed((*_with_bare(settings, bare, place),), wanted_help, sweep)
+    return Typed((*_with_bare(settings, bare, place),), wanted_help, sweep, tuple(swept))
 
 
 def given_twice(typed: Typed, place: Place) -> list[str]:
@@ -107,7 +117,8 @@ def given_twice(typed: Typed, place: Place) -> list[str]:
 
 
 def jobs_of(typed: Typed, place: Place, values_of: ValuesOf) -> list[list[Setting]]:
-    """The settings of each run: one run, or in a sweep one for each combination of values.
+    """The settings of each run: one run, or with -m one for each combination of values. Those in `typed.swept` are left out,
+    but their keys must exist.
 
     `values_of(key, text)` parses a text in Hydra's grammar to its values. Raises ConfigError for an unknown key, with the
     most similar known ones, and for an invalid value.
@@ -124,9 +135,10 @@ def jobs_of(typed: Typed, place: Place, values_of: ValuesOf) -> list[list[Settin
     known: dict[str, Key] = {}
     for choices in itertools.product(*chosen.values()):
         known |= keys_of(place.schema, dict(zip(chosen, choices, strict=True)))
-    for path, text in typed.settings:
+    for path, _ in (*typed.settings, *typed.swept):
         if path not in known:
             raise ConfigError(unknown_key(path, known, {group: some[0] for group, some in chosen.items()}, place))
+    for path, text in typed.settings:
         columns.append(list(_settings_of(known[path], text, typed.sweep, values_of)))
     return [list(job) for job in itertools.product(*columns)]
 
