@@ -14,6 +14,7 @@ from simgen.scene import CLUTTER, LIGHTS, MOST_LIGHTS, SURFACES, TEXTURES, ZONES
 from simgen.schema import Randomize
 
 LIMITS = "distinct_materials", "distinct_layouts"
+SETTINGS = ("slots", "images", "meshes", "file", "automatic", *LIMITS)  # keys below `randomize` that are no factors
 MOST_SLOTS = {"blocks": 1000, "distractors": 1000, "clutter": 200, "light": MOST_LIGHTS}
 _INF = math.inf
 # Factors with several numbers or with bounds: the count, the least and the greatest value. By the factor's name, or by group
@@ -201,7 +202,7 @@ def _collect(node: Any, key: str, world: World, leaves: dict[str, Distribution])
         leaf, path = getattr(node, item.name), f"{key}.{item.name}"
         if is_dataclass(leaf):
             _collect(leaf, path, world, leaves)
-        elif item.name not in ("slots", "images", "meshes", "file", *LIMITS):
+        elif item.name not in SETTINGS:
             leaves[path.removeprefix("randomize.").replace(".", "/")] = leaf_of(leaf, path, world)
 
 

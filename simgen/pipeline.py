@@ -102,6 +102,11 @@ def make_resized_pipeline(source: Source, *, like: Pipeline | None = None) -> Pi
 
 def _assembled(source: Source, world: World, images: ImageFolder) -> Pipeline:
     check_choice("physics", source.physics, tuple(PHYSICS))
+    if source.randomize.automatic:
+        raise ConfigError(
+            "randomize.automatic: ranges grow while a model learns, and here none does; use randomize=full, or train with "
+            "data=stream"
+        )
     if not 0 <= source.seed < 2**63:
         raise ConfigError(f"seed: got {source.seed}; expected 0 or a positive number below 2^63")
     sampler = make_sampler(

@@ -241,6 +241,10 @@ class SensorLeaves:
 @dataclass
 class Randomize:
     images: str = key("folder of your own pictures for the texture `image`; empty for none", "", unit="folder")
+    automatic: bool = key(
+        "whether ranges grow from nominal values to these while a model learns; for trainings with data=stream",
+        False,
+    )
     distinct_materials: int = key(
         "number of different materials that each surface, and each slot of blocks, has in all samples; 0: no limit",
         0,

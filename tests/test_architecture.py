@@ -57,8 +57,8 @@ ORDER = [
 ]  # fmt: skip
 # The packages of train/, likewise.
 TRAIN = [
-    "__init__", "config", "metrics", "blocks", "pose", "data", "nets", "runs", "draw", "detect", "evaluate", "fit", "sweep",
-    "tobin", "__main__",
+    "__init__", "config", "metrics", "adr", "blocks", "pose", "data", "nets", "runs", "draw", "detect", "evaluate", "fit",
+    "sweep", "tobin", "__main__",
 ]  # fmt: skip
 # Which modules may import a library; it is banned everywhere else.
 ALLOWED = {

@@ -19,7 +19,7 @@ from simgen.config import compose
 from simgen.distributions import Constant
 from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
-from simgen.factors import LIMITS
+from simgen.factors import SETTINGS
 from simgen.geometry import inverse, project, transform_points
 from simgen.randomize import ROUNDS, Sampler, make_sampler
 from simgen.resources import resource_folder
@@ -378,7 +378,7 @@ def test_the_leaves_are_those_of_the_schema() -> None:
             value = getattr(node, item.name)
             if is_dataclass(value):
                 yield from (f"{item.name}/{path}" for path in count(value))
-            elif item.name not in ("slots", "images", "meshes", "file", *LIMITS):
+            elif item.name not in SETTINGS:
                 yield item.name
 
     assert sorted(count(_randomize("full"))) == LEAVES
@@ -554,7 +554,7 @@ OTHERWISE = {
 
 
 def test_every_arm_is_known_here() -> None:
-    assert set(PRESETS) == {"none", "full", "photographs", "tobin2017", *ARMS}
+    assert set(PRESETS) == {"none", "full", "photographs", "tobin2017", "adr", *ARMS}
     assert set(GROUPS) == set(ARMS)
 
 

@@ -260,6 +260,11 @@ def check_train(config: TrainConfig) -> None:
     _at_least("trainer.save_steps", config.trainer.save_steps, 0)
     _at_least("trainer.nodes", config.trainer.nodes, 1)
     _at_least("seed", config.seed, 0)
+    if config.randomize.automatic and config.trainer.devices * config.trainer.nodes > 1:
+        raise ConfigError(
+            "randomize.automatic: one process counts the results by which ranges grow; use trainer.devices=1 and "
+            "trainer.nodes=1, or randomize=full"
+        )
 
 
 def check_doctor(config: DoctorConfig) -> None:

@@ -104,7 +104,7 @@ def arms_of(config: TransferConfig) -> list[Arm]:
         return [Arm("train", "seeds", train=tuple(config.train))]
     if config.study == "presets":
         presets = [FULL, *(name for name in _PRESETS if name != FULL)]
-        return [Arm(name, "presets", preset=name) for name in presets]
+        return [*(Arm(name, "presets", preset=name) for name in presets), Arm("adr", "presets", preset="adr", only=DETECTOR)]
     if config.study == "renderers":
         return [
             Arm("raycast", "renderers", preset="tobin2017"),

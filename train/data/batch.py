@@ -2,7 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,8 @@ def _known(values: Array) -> Array | None:
 class Batch:
     """A training batch: images (B, 3, H, W) uint8, and targets, whose `model` is the kind's place in the source's BlockSet.
     `tables` (B, 2, 2) m are the table's least and greatest X and Y, NaN if unknown. The numbers `cut` (B, 6) and `jitter`
-    (B, N, 5) in [-1, 1] select the parts of the pictures that the networks see (see train.fit.step).
+    (B, N, 5) in [-1, 1] select the parts of the pictures that the networks see (see train.fit.step). `bound` (B,) is the
+    number of the bound of train.adr at which each picture is, -1 for none; None without randomize=adr.
     """
 
     images: Tensor
@@ -50,9 +51,11 @@ class Batch:
     tables: Tensor
     cut: Tensor
     jitter: Tensor
+    bound: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(getattr(self, item.name).to(device) for item in fields(self)))
+        parts = [(item.name, getattr(self, item.name)) for item in fields(self)]
+        return replace(self, **{name: part.to(device) for name, part in parts if part is not None})
 
 
 def chances_of(draws: Draws, slots: int) -> tuple[Tensor, Tensor]:

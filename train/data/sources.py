@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from simgen.catalogue import World
 from simgen.config import compose
 from simgen.dataset.shards import is_shards
 from simgen.errors import ConfigError, DatasetError
+from train.adr.growth import States
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import check_sides
 from train.config import DataConfig, StreamConfig, TrainConfig
@@ -31,7 +33,8 @@ class Sources:
 
     `held_out`: batches for model selection (`choose`, the first `each`), calibration (`learn`, as many) and the test of the
     calibration (`check`, as many). Every `per_scene` consecutive pictures of a batch are of one scene. With `sides` the
-    classes are those of Stances with sides. A run prints `summary` and records `described`.
+    classes are those of Stances with sides. A run prints `summary` and records `described`. `bounds` are the names of those
+    that grow with randomize=adr.
     """
 
     training: Dataset[Batch]
@@ -44,6 +47,7 @@ class Sources:
     sides: bool
     summary: str
     described: Mapping[str, Any] = field(default_factory=dict)
+    bounds: tuple[str, ...] = ()
 
     @property
     def choose(self) -> range:
@@ -70,7 +74,9 @@ def sources_of(config: TrainConfig) -> Sources:
 
 def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     size = config.trainer.batch_size
-    stream = Stream(data, config.randomize, config.seed, size, passes=data.passes)
+    grows = config.randomize.automatic
+    states = States(Path(config.out)) if grows else None
+    stream = Stream(data, config.randomize, config.seed, size, passes=data.passes, states=states, epoch=data.epoch)
     held_out: Dataset[Batch] = Stream(data, config.randomize, config.seed + HELD_OUT, size)
     each = math.ceil(data.validation / size)
     if data.photographs:
@@ -92,6 +98,7 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         blocks=stream.blocks,
         sides=True,
         summary="\n".join([*notices, summary]),
+        bounds=tuple(stream.bounds),
     )
 
 

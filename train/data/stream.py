@@ -4,7 +4,7 @@ Each is used in `passes` steps, because rendering a picture takes about as long 
 it are seen, every second time of its mirror image. Item i of a stream is a function of (configuration, seed, i) only.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,13 +14,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from simgen.config import compose
+from simgen.distributions import Distribution
 from simgen.draws import Draws
 from simgen.errors import ConfigError
+from simgen.factors import leaves_of
 from simgen.pipeline import Pipeline, make_resized_pipeline
+from simgen.randomize import Sampler
 from simgen.render import Renderer, make_renderer
 from simgen.scene import Scenes
-from simgen.schema import Randomize, Source
+from simgen.schema import Randomize, Render, Source
 from simgen.sensor import sense
+from train.adr.bounds import bound_of, bounds_of, leaves_at
 from train.blocks.kinds import BlockSet
 from train.config import StreamConfig
 from train.data.batch import Batch, chances_of, tables_of
@@ -38,7 +43,8 @@ class Stream(Dataset[Batch]):
     `passes` times, in turn, then the next ones; every second time mirrored.
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
-    `photographs` off a texture of photographs is refused.
+    `photographs` off a texture of photographs is refused. With randomize.automatic, `states` gives the fractions of
+    train.adr.leaves_at in each epoch of `epoch` batches; a batch has those of the epoch in which it is first used.
     """
 
     def __init__(
@@ -50,12 +56,16 @@ class Stream(Dataset[Batch]):
         *,
         passes: int = 1,
         photographs: bool = False,
+        states: Callable[[int], Mapping[str, float]] | None = None,
+        epoch: int = 1,
     ) -> None:
         if batch_size % len(config.scenes):
             raise ConfigError(
                 f"batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
                 "data.scenes"
             )
+        self.states, self.epoch = states, epoch
+        randomize = replace(randomize, automatic=False)
         self.passes, self.kept = passes, max(1, _KEPT // batch_size // _TOGETHER) * _TOGETHER
         self._drawn: dict[int, Batch] = {}
         self.each = batch_size // len(config.scenes)
@@ -84,6 +94,14 @@ class Stream(Dataset[Batch]):
         self.reflections = reflections_of(self.blocks, solids.values()) if passes > 1 else None
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that renders
+        self._nominal: list[dict[str, Distribution]] = []
+        self.bounds: list[str] = []
+        if states is not None:
+            none = compose("render", Render, ["randomize=none"]).randomize
+            self._nominal = [leaves_of(none, pipeline.world) for pipeline in self.pipelines]
+            pairs = zip(self._nominal, self.pipelines, strict=True)
+            self.bounds = sorted({one.name for low, p in pairs for one in bounds_of(low, p.sampler.leaves)})
+        self._grown: tuple[int, list[Sampler]] = -1, []
 
     @property
     def on_gpu(self) -> bool:
@@ -119,7 +137,22 @@ class Stream(Dataset[Batch]):
 
     def sampled(self, number: int) -> list[Scenes]:
         """The scenes of batch `number` of those that are drawn, of each pipeline."""
-        return [p.sampler.sample(p.source.seed, self._samples(number)) for p in self.pipelines]
+        samplers = [p.sampler for p in self.pipelines] if self.states is None else self._samplers(number, self.states)
+        return [
+            sampler.sample(p.source.seed, self._samples(number))
+            for sampler, p in zip(samplers, self.pipelines, strict=True)
+        ]
+
+    def _samplers(self, number: int, states: Callable[[int], Mapping[str, float]]) -> list[Sampler]:
+        """Those of the epoch in which batch `number` is first used."""
+        group, place = divmod(number, self.kept)
+        epoch = (group * self.kept * self.passes + place) // self.epoch
+        if self._grown[0] != epoch:
+            fractions, pairs = states(epoch), zip(self._nominal, self.pipelines, strict=True)
+            grown = [leaves_at(fractions, self.bounds, low, p.sampler.leaves) for low, p in pairs]
+            samplers = [replace(p.sampler, leaves=own) for own, p in zip(grown, self.pipelines, strict=True)]
+            self._grown = epoch, samplers
+        return self._grown[1]
 
     def _place(self, item: int) -> tuple[int, int]:
         """The number of the batch that item `item` uses, among those that are drawn, and how often it was used before."""
@@ -152,6 +185,9 @@ class Stream(Dataset[Batch]):
         cut, jitter = (torch.cat(parts).to(device) for parts in zip(*chances, strict=True))
         if again % 2 and self.reflections is not None:
             batch = mirrored(batch, self.reflections)
+        if self.states is not None:
+            of = [bound_of(p.source.seed, samples, len(self.bounds)) for p in self.pipelines]
+            batch = replace(batch, bound=torch.tensor(np.concatenate(of)).to(device))
         return replace(batch, cut=cut, jitter=jitter)
 
     def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, scenes: Scenes) -> "_Part":

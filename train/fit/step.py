@@ -40,11 +40,12 @@ _CLEAR = 0.5  # of a window's side: a peak is no block if it is farther than thi
 
 @dataclass(frozen=True)
 class Losses:
-    """`total` is the sum of the losses of both networks."""
+    """`total` is the sum of the losses of both networks; `picture` (P,), the picture of each block of `crops.solved`."""
 
     total: Tensor
     detection: DetectionLosses
     crops: CropLosses
+    picture: Tensor
 
 
 def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
@@ -67,7 +68,7 @@ def losses_of(net: KeypointNet, batch: Batch, blocks: BlockSet) -> Losses:
     count = len(truth)
     places = net.crops.places(output.features[:count], truth.stance)
     crops = crop_losses(output, places, windows[:count], truth, count)
-    return Losses(detection.total + crops.total, detection, crops)
+    return Losses(detection.total + crops.total, detection, crops, truth.picture)
 
 
 def _crops_seen(

@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from simgen.errors import SimgenError
 from simgen.files import write_json
+from train.adr.figure import draw_growth
+from train.adr.growth import Growth
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig, TrainConfig
 from train.data.batch import Batch, Items
@@ -30,7 +32,7 @@ from train.evaluate.calibrate import add_confidence
 from train.fit.pictures import held_out_sheets, input_sheet
 from train.fit.step import Losses, losses_of
 from train.nets.detection_net import KeypointNet
-from train.runs.checkpoint import BEST, KEYPOINTS, LAST, Checkpoints
+from train.runs.checkpoint import BEST, KEYPOINTS, LAST, Checkpoints, read_checkpoint
 from train.runs.folder import METRICS, claim, code_versions
 from train.runs.tensorboard import TensorBoardPictures
 from train.runs.trainer import fit, make_trainer, rate, resumed_at, say
@@ -40,11 +42,11 @@ _NOTED = ("train_loss", "val_miss", "val_right")
 
 class KeypointTraining(pl.LightningModule):
     """One training of a KeypointNet. Model selection is by the loss of its averaged weights on held-out pictures. `sides`:
-    see Stances."""
+    see Stances. `growth` is that of randomize=adr, None without."""
 
-    def __init__(self, config: TrainConfig, blocks: BlockSet, *, sides: bool) -> None:
+    def __init__(self, config: TrainConfig, blocks: BlockSet, *, sides: bool, growth: Growth | None = None) -> None:
         super().__init__()
-        self.config, self.blocks, self.sides = config, blocks, sides
+        self.config, self.blocks, self.sides, self.growth = config, blocks, sides, growth
         self.model = new_net(config.model, blocks, sides=sides)
         self.average = AveragedModel(self.model, multi_avg_fn=_blend_of(config.model.average), use_buffers=True)
         self.average.requires_grad_(False)
@@ -57,6 +59,10 @@ class KeypointTraining(pl.LightningModule):
                 f"is of the last epoch before; try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
             )
         self._log("train", losses, len(batch.images))
+        if self.growth is not None and batch.bound is not None:
+            for bound, solved in zip(batch.bound[losses.picture].tolist(), losses.crops.solved.tolist(), strict=True):
+                if bound >= 0:
+                    self.growth.note(bound, solved)
         return losses.total
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -84,6 +90,16 @@ class KeypointTraining(pl.LightningModule):
             "off",
             flush=True,
         )
+        if self.growth is not None:
+            outward, inward = self.growth.advance()
+            self.growth.write_states(Path(self.config.out))
+            entropy, mean = self.growth.entropy(), sum(self.growth.fractions.values()) / len(self.growth.names)
+            self.print(
+                f"  ranges: {outward} bounds moved outward, {inward} inward; at {100 * mean:.0f}% of the way on average, "
+                f"entropy {entropy:.2f} nats a dimension",
+                flush=True,
+            )
+            self.log_dict({"adr/entropy": entropy, "adr/mean": mean})
 
     def configure_optimizers(self) -> Any:
         model = self.config.model
@@ -94,6 +110,8 @@ class KeypointTraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(describe_keypoints(self.config.model, self.blocks, sides=self.sides))
+        if self.growth is not None:
+            checkpoint["adr"] = self.growth.to_json()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
         return batch.to(device)
@@ -160,7 +178,11 @@ def train_keypoints(config: TrainConfig) -> None:
     say(sources.summary)
 
     torch.manual_seed(config.seed)
-    module = KeypointTraining(config, sources.blocks, sides=sources.sides)
+    growth = _growth_of(sources.bounds, last)
+    if growth is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        growth.write_states(folder)
+    module = KeypointTraining(config, sources.blocks, sides=sources.sides, growth=growth)
     checkpoints = Checkpoints(folder, "val_loss", _NOTED, config.trainer.save_steps)
 
     def draw_held_out(module: KeypointTraining) -> dict[str, Image]:
@@ -183,7 +205,17 @@ def train_keypoints(config: TrainConfig) -> None:
         # On other held-out pictures than those of model selection: as many for the calibration, and as many for its test.
         confidence = add_confidence(folder / BEST, sources.held_out, sources.learn, sources.check)
         result = {"best_epoch": int(best["epoch"]), "history": checkpoints.history, "confidence": confidence}
+        if growth is not None:
+            result["adr"] = growth.to_json() | {"entropy": growth.entropy()}
+            draw_growth(folder / "adr.png", growth)
         write_json(folder / METRICS, result, indent=1)
+
+
+def _growth_of(bounds: tuple[str, ...], last: Path | None) -> Growth | None:
+    """The growth of a run with these `bounds`, that of the checkpoint `last` if it goes on; None if nothing grows."""
+    if not bounds:
+        return None
+    return Growth(bounds) if last is None else Growth.from_json(read_checkpoint(last)["adr"])
 
 
 class Kept(Dataset[Batch]):

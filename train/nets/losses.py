@@ -12,6 +12,7 @@ from train.nets.truth import Truth
 
 _AROUND = 3  # cells across a block's center that learn its window
 _SPREAD = 1.0  # cells: the standard deviation of the heat's target around a center
+SOLVED = 0.05  # sides of a window: keypoints that are nearer are right, about a tenth of a block's extent
 _SOFT = 0.1  # sides: the loss of a window is quadratic below this error
 
 
@@ -28,7 +29,8 @@ class DetectionLosses:
 class CropLosses:
     """The losses of the crop network, means over crops (`stance`, `right`) or over blocks, 0 of none: `total` is their sum;
     `right`, the share of crops whose class is the most probable; `miss`, the keypoints' mean distance from the nearest
-    symmetric pose, in sides of the window."""
+    symmetric pose, in sides of the window; `solved` (count,) bool, the blocks whose class is the most probable and whose
+    miss is under SOLVED."""
 
     total: Tensor
     stance: Tensor
@@ -36,6 +38,7 @@ class CropLosses:
     keypoints: Tensor
     right: Tensor
     miss: Tensor
+    solved: Tensor
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,10 @@ def crop_losses(output: CropOutput, places: Tensor, windows: Tensor, truth: Trut
     with torch.no_grad():
         found = (read_places(places, windows)[0] - windows[:, None, :2]) / windows[:, None, 2:]
         distance = ((found[:, None] - at).norm(dim=-1) * truth.real[:, None]).sum(2) / truth.real.sum(1, keepdim=True)
-        miss = _mean(distance.masked_fill(~truth.members, torch.inf).amin(1))
-        right = _mean((output.stance.argmax(1) == target).float())
-    return CropLosses(stance + sized + keypoints, stance, sized, keypoints, right, miss)
+        off = distance.masked_fill(~truth.members, torch.inf).amin(1)
+        known = output.stance.argmax(1) == target
+    total, solved = stance + sized + keypoints, known[:count] & (off < SOLVED)
+    return CropLosses(total, stance, sized, keypoints, _mean(known.float()), _mean(off), solved)
 
 
 def _mean(values: Tensor) -> Tensor:
