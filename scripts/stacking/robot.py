@@ -99,7 +99,11 @@ class Cell:
         self._watch = watch
         p, client = self.p, self.client
         p.setPhysicsEngineParameter(
-            fixedTimeStep=STEP, numSolverIterations=80, deterministicOverlappingPairs=1, physicsClientId=client
+            fixedTimeStep=STEP,
+            numSolverIterations=50,
+            solverResidualThreshold=1e-5,
+            deterministicOverlappingPairs=1,
+            physicsClientId=client,
         )
         p.setGravity(0, 0, -9.81, physicsClientId=client)
         shape = p.createCollisionShape(p.GEOM_BOX, halfExtents=(world.table.size / 2).tolist(), physicsClientId=client)

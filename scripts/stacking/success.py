@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from simgen.geometry import Array
 from stacking.lying import Lying, tolerates
 
 # As ManiSkill's StackCube-v1 has them (Tao et al. 2024): m beyond the half diagonal in the plane, m from the height of the
@@ -66,8 +65,3 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
     return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
-
-def error_of(truth: Lying, believed: Lying) -> tuple[float, Array]:
-    """The distance in m between both in the plane, and the shift (2,)."""
-    shift = believed.center - truth.center
-    return float(np.linalg.norm(shift)), shift

@@ -1,0 +1,120 @@
+"""Measures what poses are good for: a simulated Franka Panda stacks three blocks, with poses from several sources.
+
+    python scripts/stack_blocks.py OUT                                   # 100 trials of each source, textures from photographs
+    python scripts/stack_blocks.py OUT --trials 20 --mm 0 --degrees 0    # without the curves
+
+A trial is a scene of scene=stacking: three blocks that a gripper can stack, other blocks between them, and a randomized camera, which
+renderer=raycast draws. The robot is asked for their kinds, knows the camera's pose over the table, and puts the second block on
+the first and the third on the second. All sources of poses see the same scenes: the truth; the truth with noise of `--mm` or
+`--degrees`; the detector; and the detector where it refuses a trial with a confidence below `--confidence`. A stack is
+ManiSkill's: each block on top of the one below within 5 mm in height and half a diagonal sideways, at rest and released.
+
+Writes into OUT: trials.csv, results.json, curves.png, and stacking.gif, the film of trial `--film`. The same command resumes an
+interrupted run and keeps finished trials.
+"""
+
+import argparse
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # read when numpy is imported, below: processes share the cores
+
+from simgen.command.progress import Progress
+from simgen.engine import load_pybullet
+from simgen.errors import ConfigError, SimgenError
+from simgen.files import read_json, write_file, write_json
+from stacking.film import film
+from stacking.poses import DETECTOR, NOISE, REFUSING, TRUTH, Source
+from stacking.results import curves_of, table_of
+from stacking.rows import Bench, Row, csv_of, summary
+
+MILLIMETERS = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0)
+DEGREES = (3.0, 6.0, 10.0, 15.0, 20.0, 30.0)
+_bench: Bench | None = None  # of a worker process
+
+
+def sources_of(millimeters: list[float], degrees: list[float]) -> list[Source]:
+    """All sources of poses: truth, detector, detector that refuses, and noise of each standard deviation above 0."""
+    return [
+        Source(TRUTH),
+        Source(DETECTOR),
+        Source(REFUSING),
+        *(Source(NOISE, millimeters=one) for one in millimeters if one > 0),
+        *(Source(NOISE, degrees=one) for one in degrees if one > 0),
+    ]
+
+
+def run_trials(out: Path, bench: Bench, trials: int, sources: list[Source], workers: int) -> list[Row]:
+    """The rows of all trials; each task's are kept in `out`/tasks as soon as they are done."""
+    done = {index: out / "tasks" / f"{index:06d}.json" for index in range(trials)}
+    left = [index for index, path in done.items() if not path.exists()]
+    with (
+        Progress("stacked", trials, "tasks", done=trials - len(left)) as progress,
+        ProcessPoolExecutor(workers, get_context("spawn"), _begin, (bench,)) as pool,
+    ):
+        for index, rows in zip(left, pool.map(_rows, left, [sources] * len(left)), strict=True):
+            write_json(done[index], [asdict(row) for row in rows])
+            progress.update()
+    return [Row(**row) for path in done.values() for row in read_json(path)]
+
+
+def claim_folder(out: Path, settings: dict[str, object]) -> None:
+    """Records `settings` in `out`. Raises ConfigError if `out` holds trials of others."""
+    kept = out / "settings.json"
+    if kept.exists() and read_json(kept) != settings:
+        raise ConfigError(f"{out}: holds trials of other settings, {read_json(kept)}; name another folder, or repeat those")
+    if not kept.exists() and out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out}: is not empty and holds no trials; name another folder")
+    write_json(kept, settings, indent=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=21)
+    parser.add_argument("--randomize", default="photographs", help="preset of textures and lights")
+    parser.add_argument("--checkpoint", default="shipped")
+    parser.add_argument("--confidence", type=float, default=0.5, help="a trial with a less confident block is refused")
+    parser.add_argument("--mm", type=float, nargs="*", default=list(MILLIMETERS), help="noise along X and along Y")
+    parser.add_argument("--degrees", type=float, nargs="*", default=list(DEGREES), help="noise about the vertical")
+    parser.add_argument("--film", type=int, default=0, help="index of the trial that is filmed")
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    for name in ("trials", "workers"):
+        if getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name}: got {getattr(arguments, name)}; expected 1 or more")
+    load_pybullet("stack_blocks", "a machine with PyBullet: the robot needs it")  # before anything is written
+    bench = Bench(arguments.randomize, arguments.seed, arguments.checkpoint, arguments.confidence)
+    bench.pipeline, bench.detector  # noqa: B018 - checked before the trials, which take long
+    sources = sources_of(arguments.mm, arguments.degrees)
+    claim_folder(arguments.out, {**asdict(bench), "sources": [asdict(source) for source in sources]})
+    rows = run_trials(arguments.out, bench, arguments.trials, sources, arguments.workers)
+    summaries = [summary(rows, source) for source in sources]
+    write_file(arguments.out / "trials.csv", csv_of(rows))
+    write_json(arguments.out / "results.json", {**asdict(bench), "sources": summaries}, indent=1)
+    write_file(arguments.out / "curves.png", curves_of(summaries))
+    write_file(arguments.out / "stacking.gif", film(bench, arguments.film))
+    print(table_of(summaries))
+
+
+def _begin(bench: Bench) -> None:
+    global _bench
+    _bench = bench
+
+
+def _rows(index: int, sources: list[Source]) -> list[Row]:
+    assert _bench is not None
+    return _bench.rows(index, sources)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SimgenError as error:
+        sys.exit(f"stack_blocks: error: {error}")
