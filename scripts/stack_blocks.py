@@ -1,40 +1,42 @@
 """Measures what poses are good for: a simulated Franka Panda stacks three blocks, with poses from several sources.
 
-    python scripts/stack_blocks.py OUT                                   # 100 trials of each source, textures from photographs
-    python scripts/stack_blocks.py OUT --trials 20 --mm 0 --degrees 0    # without the curves
+    python scripts/stack_blocks.py OUT                                  # 100 trials of each source of poses
+    python scripts/stack_blocks.py OUT --trials 20 --mm 0 --degrees 0   # without the curves
 
-A trial is a scene of scene=stacking: three blocks that a gripper can stack, other blocks between them, and a randomized camera, which
-renderer=raycast draws. The robot is asked for their kinds, knows the camera's pose over the table, and puts the second block on
-the first and the third on the second. All sources of poses see the same scenes: the truth; the truth with noise of `--mm` or
-`--degrees`; the detector; and the detector where it refuses a trial with a confidence below `--confidence`. A stack is
-ManiSkill's: each block on top of the one below within 5 mm in height and half a diagonal sideways, at rest and released.
+A trial is a scene of scene=stacking: three blocks that a gripper can stack, other blocks between them, and a randomized
+camera, whose picture renderer=raycast draws. The robot is asked for three kinds, knows the camera's pose over the table,
+and puts the second block on the first and the third on the second. All sources of poses see the same scenes: the truth;
+the truth with noise of `--mm` or `--degrees`; the detector; the detector that refuses a trial with a confidence below
+`--confidence`; and the detector that looks again before it refuses, up to twice and from other places. A stack is
+ManiSkill's: each block on top of the one below, at rest and released.
 
-Writes into OUT: trials.csv, results.json, curves.png, and stacking.gif, the film of trial `--film`. The same command resumes an
-interrupted run and keeps finished trials.
+Writes into OUT: trials.csv, results.json, curves.png, and stacking.gif, the film of trial `--film`. The same command
+resumes an interrupted run and keeps finished trials.
 """
 
 import argparse
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")  # read when numpy is imported, below: processes share the cores
+# Read when numpy is imported, below: processes share the cores.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+from stacking.film import film
+from stacking.poses import DETECTOR, LOOKING, NOISE, REFUSING, TRUTH, Source
+from stacking.results import curves_of, table_of
+from stacking.rows import Bench, Row, csv_of, summary
 
 from simgen.command.progress import Progress
 from simgen.engine import load_pybullet
 from simgen.errors import ConfigError, SimgenError
 from simgen.files import read_json, write_file, write_json
-from stacking.film import film
-from stacking.poses import DETECTOR, NOISE, REFUSING, TRUTH, Source
-from stacking.results import curves_of, table_of
-from stacking.rows import Bench, Row, csv_of, summary
 
-MILLIMETERS = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0)
-DEGREES = (3.0, 6.0, 10.0, 15.0, 20.0, 30.0)
+MILLIMETERS = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0)
+DEGREES = (10.0, 20.0, 30.0, 45.0)
 _bench: Bench | None = None  # of a worker process
 
 
@@ -44,6 +46,7 @@ def sources_of(millimeters: list[float], degrees: list[float]) -> list[Source]:
         Source(TRUTH),
         Source(DETECTOR),
         Source(REFUSING),
+        Source(LOOKING),
         *(Source(NOISE, millimeters=one) for one in millimeters if one > 0),
         *(Source(NOISE, degrees=one) for one in degrees if one > 0),
     ]
@@ -55,7 +58,7 @@ def run_trials(out: Path, bench: Bench, trials: int, sources: list[Source], work
     left = [index for index, path in done.items() if not path.exists()]
     with (
         Progress("stacked", trials, "tasks", done=trials - len(left)) as progress,
-        ProcessPoolExecutor(workers, get_context("spawn"), _begin, (bench,)) as pool,
+        ProcessPoolExecutor(workers, get_context("spawn"), _begin, (replace(bench),)) as pool,
     ):
         for index, rows in zip(left, pool.map(_rows, left, [sources] * len(left)), strict=True):
             write_json(done[index], [asdict(row) for row in rows])
@@ -67,7 +70,9 @@ def claim_folder(out: Path, settings: dict[str, object]) -> None:
     """Records `settings` in `out`. Raises ConfigError if `out` holds trials of others."""
     kept = out / "settings.json"
     if kept.exists() and read_json(kept) != settings:
-        raise ConfigError(f"{out}: holds trials of other settings, {read_json(kept)}; name another folder, or repeat those")
+        raise ConfigError(
+            f"{out}: holds trials of other settings, {read_json(kept)}; name another folder, or repeat those"
+        )
     if not kept.exists() and out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out}: is not empty and holds no trials; name another folder")
     write_json(kept, settings, indent=1)

@@ -18,20 +18,21 @@ from train.detect.drawing import draw_detections
 WIDTH, HEIGHT = 320, 240  # px of each of the two pictures
 EVERY = 60  # steps of the physics between two frames
 FRAME_MS = 100  # ms that a frame is shown: the film runs 2.5 times as fast as the simulated robot
-EYE, AIM, UP = (0.85, -0.75, 0.65), (-0.12, 0.0, 0.12), (0.0, 0.0, 1.0)  # m
+EYE, AIM, UP = (0.65, -0.65, 0.5), (-0.14, 0.0, 0.16), (0.0, 0.0, 1.0)  # m
 COLORS = ((0.85, 0.25, 0.2, 1), (0.25, 0.6, 0.3, 1), (0.2, 0.4, 0.85, 1))
 OTHERS = (0.6, 0.6, 0.6, 1)
 
 
 def film(bench: Bench, index: int) -> bytes:
-    """The trial `index` with the detector's poses as a GIF file. The blocks to stack are colored, all others are gray. If a block is
-    missed, the robot stays where it is."""
+    """The trial `index` with the detector's poses as a GIF file. The blocks to stack are colored, all others are gray. If a
+    block is missed, the robot stays where it is."""
     task = task_of(bench.pipeline, index)
-    picture, view = picture_of(task, bench.pipeline.world, bench.renderer)
+    picture, view = picture_of(task, bench.pipeline, bench.renderer)
     (detections,) = bench.detector.find([picture], [view])
-    seen = detected_belief(task.kinds, detections, view, {one.name: one for one in bench.pipeline.world.solids})
+    seen = detected_belief(task.kinds, bench.seen(task))
     sure = [one for one in detections if one.confidence >= bench.confidence]
-    left = cv2.resize(draw_detections(picture, sure, view), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    left = draw_detections(small, sure, view.resized(WIDTH / picture.shape[1], HEIGHT / picture.shape[0]))
     frames: list[NDArray[np.uint8]] = []
 
     def watch(cell: Cell) -> None:
@@ -48,7 +49,7 @@ def film(bench: Bench, index: int) -> bytes:
 
 def gif_bytes(frames: list[NDArray[np.uint8]]) -> bytes:
     """`frames` (H, W, 3) as a GIF file of one palette, repeated without end."""
-    first = PIL.Image.fromarray(frames[len(frames) // 2]).quantize(64, dither=PIL.Image.Dither.NONE)
+    first = PIL.Image.fromarray(frames[len(frames) // 2]).quantize(128, dither=PIL.Image.Dither.NONE)
     pictures = [PIL.Image.fromarray(one).quantize(palette=first, dither=PIL.Image.Dither.NONE) for one in frames]
     data = io.BytesIO()
     pictures[0].save(
@@ -71,5 +72,3 @@ def _frame(cell: Cell, asked: int) -> NDArray[np.uint8]:
             WIDTH, HEIGHT, look, lens, lightDirection=(1, -1, 3), renderer=p.ER_TINY_RENDERER, physicsClientId=client
         )
     return np.asarray(pixels, dtype=np.uint8).reshape(HEIGHT, WIDTH, 4)[..., :3].copy()
-
-

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.spatial import ConvexHull
 
 from simgen.geometry import Array, transform_points
 from simgen.shapes.solids import Solid
@@ -17,7 +18,6 @@ WIDEST = 0.066  # m: a wider block leaves no room for an error of its pose
 SLENDER = 1.25  # a block is stacked if its height is at most this multiple of the shorter side of its base
 _LEVEL = 0.995  # cosine: a face whose normal is nearer to the vertical is level
 _UPRIGHT = 0.05  # sine: a side whose normal is nearer to the horizontal is upright
-_ANGLES = 36  # directions in which a footprint is measured
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ class Lying:
     def base(self) -> float:
         """m: the shorter side of the face that the block lies on."""
         low = self.corners[self.corners[:, 2] < self.corners[:, 2].min() + 1e-3, :2]
-        angles = np.pi * np.arange(_ANGLES) / _ANGLES
-        return float(np.ptp(low @ np.stack([np.cos(angles), np.sin(angles)]), axis=0).min())
+        if len(low) < 3:
+            return 0.0
+        # The narrowest strip that holds a polygon lies along one of its sides.
+        return float(np.ptp(low @ ConvexHull(low).equations[:, :2].T, axis=0).min())
 
     @cached_property
     def grasps(self) -> tuple[Grasp, ...]:
@@ -94,8 +96,11 @@ def extent(block: Lying, angle: float) -> float:
 
 
 def tolerates(truth: Lying, believed: Lying) -> bool:
-    """Whether a robot that sees `believed` can hold `truth` by one of the grasps that it plans, and would not put it beside
-    the middle: its fingers pass the block on both sides and meet its sides, and the block is within a quarter of its base."""
+    """Whether a robot that believes a block to be `believed`, while it is `truth`, can hold and stack it.
+
+    It is of the same kind and lies as high, the open fingers pass it on both sides in all grasps, and it is no farther away
+    than a quarter of its base's shorter side.
+    """
     shift = truth.center - believed.center
     if np.linalg.norm(shift) > truth.base / 4 or truth.solid.name != believed.solid.name:
         return False

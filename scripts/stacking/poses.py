@@ -6,8 +6,8 @@ from itertools import permutations
 
 import numpy as np
 
-from simgen.draws import Draws
 from simgen import exact
+from simgen.draws import Draws
 from simgen.geometry import inverse, rotation_about
 from simgen.shapes.solids import Solid
 from stacking.lying import Lying
@@ -15,13 +15,14 @@ from stacking.task import Task
 from train.detect.types import Detection
 from train.pose.view import View
 
-TRUTH, NOISE, DETECTOR, REFUSING = "truth", "noise", "detector", "refusing"
+# REFUSING is the detector that refuses a trial with an unsure block, LOOKING the one that looks again before.
+TRUTH, NOISE, DETECTOR, REFUSING, LOOKING = "truth", "noise", "detector", "refusing", "looking"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where poses come from: `name`, one of the four above; of NOISE the standard deviations in mm along X and along Y, and in
-    degrees about the vertical."""
+    """Where poses come from: `name`, one of the five above; of NOISE the standard deviations in mm along X and along Y, and
+    in degrees about the vertical."""
 
     name: str
     millimeters: float = 0.0
@@ -30,12 +31,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Belief:
-    """`blocks` are those asked for, from the bottom up, None for one that is not seen, with the detector's `confidences` in them;
-    `around` are all others that are seen."""
+    """`blocks` are those asked for, from the bottom up, None for one that is not seen, with the detector's `confidences` in
+    them; `around` are all others that are seen."""
 
     blocks: tuple[Lying | None, ...]
     around: tuple[Lying, ...]
     confidences: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A detected block and the detector's confidence in it."""
+
+    confidence: float
+    block: Lying
 
 
 def true_belief(task: Task) -> Belief:
@@ -55,32 +64,35 @@ def noisy_belief(task: Task, source: Source, seed: int) -> Belief:
     return Belief(tuple(blocks), task.others)
 
 
-def detected_belief(
-    kinds: Sequence[str], detections: Sequence[Detection], view: View, solids: Mapping[str, Solid]
-) -> Belief:
-    """For each of the asked `kinds` the most confident detection of it that lies as a gripper can stack it; of several blocks of a
-    kind the most confident is the lowest. `solids` are the shapes by their names."""
+def sightings(detections: Sequence[Detection], view: View, solids: Mapping[str, Solid]) -> list[Sighting]:
+    """The `detections` of one picture as blocks in the table frame. `solids` are the shapes by their names."""
     assert view.camera_from_table is not None
     table_from_camera = inverse(view.camera_from_table)
-    left = [
-        (detection.confidence, Lying(solids[detection.kind.name], table_from_camera @ detection.pose.camera_from_block))
-        for detection in detections  # the most confident first
+    return [
+        Sighting(one.confidence, Lying(solids[one.kind.name], table_from_camera @ one.pose.camera_from_block))
+        for one in detections
     ]
-    chosen: list[tuple[float, Lying] | None] = []
+
+
+def detected_belief(kinds: Sequence[str], seen: Sequence[Sighting]) -> Belief:
+    """For each of the asked `kinds` the most confident block of those `seen` in any number of pictures that lies as a
+    gripper can stack it; of several blocks of a kind the most confident is the lowest."""
+    left = sorted(seen, key=lambda one: -one.confidence)
+    chosen: list[Sighting | None] = []
     for kind in kinds:
-        found = next((one for one in left if one[1].solid.name == kind and one[1].stackable), None)
+        found = next((one for one in left if one.block.solid.name == kind and one.block.stackable), None)
         chosen.append(found)
-        if found is not None:
-            left.remove(found)
+        if found is not None:  # the same block in another picture is not a second one
+            left = [one for one in left if np.linalg.norm(one.block.center - found.block.center) > found.block.base / 2]
     return Belief(
-        tuple(None if one is None else one[1] for one in chosen),
-        tuple(block for _, block in left),
-        tuple(0.0 if one is None else one[0] for one in chosen),
+        tuple(None if one is None else one.block for one in chosen),
+        tuple(one.block for one in left),
+        tuple(0.0 if one is None else one.confidence for one in chosen),
     )
 
 
 def paired(truth: Sequence[Lying], believed: Sequence[Lying | None]) -> list[Lying | None]:
-    """`believed` in the order of `truth`: blocks of one kind cannot be told apart, so they are paired to be nearest in sum."""
+    """`believed` in the order of `truth`: blocks of one kind cannot be told apart, so they are paired to be nearest."""
 
     def distance(order: Sequence[int]) -> tuple[int, float]:
         wrong, total = 0, 0.0
@@ -96,7 +108,7 @@ def paired(truth: Sequence[Lying], believed: Sequence[Lying | None]) -> list[Lyi
 
 
 def errors(truth: Lying, believed: Lying) -> tuple[float, float]:
-    """The distance in mm and the angle in degrees between both, as a gripper has them: angles up to the block's symmetries."""
+    """The distance in mm and the angle in degrees between both; the angle is that between their nearest grasps."""
     turns = [
         abs((one.angle - other.angle + np.pi / 2) % np.pi - np.pi / 2)
         for one in truth.grasps

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from simgen.drawings import png_bytes
-from stacking.poses import DETECTOR, NOISE, TRUTH
+from stacking.poses import DETECTOR, LOOKING, NOISE, REFUSING, TRUTH
 from train.draw.sheets import drawn
 
 CAUSES = ("seeing", "grasping", "physics")
@@ -36,15 +36,21 @@ def name_of(summary: dict[str, Any]) -> str:
     """The source of a summary in words."""
     if summary["name"] == NOISE:
         return " and ".join(
-            f"{summary[unit]:g} {short}" for unit, short in (("millimeters", "mm"), ("degrees", "degrees")) if summary[unit]
+            f"{summary[unit]:g} {short}"
+            for unit, short in (("millimeters", "mm"), ("degrees", "degrees"))
+            if summary[unit]
         )
-    return "detector, unsure ones refused" if summary["name"] == "refusing" else str(summary["name"])
+    return {REFUSING: "detector, unsure ones refused", LOOKING: "detector, looking again"}.get(
+        summary["name"], str(summary["name"])
+    )
 
 
 def curves_of(summaries: Sequence[dict[str, Any]]) -> bytes:
     """A PNG file: success against the noise in mm and in degrees, with Wilson's intervals, beside the detector's."""
     figure = Figure(figsize=(9, 3.6), dpi=100, layout="constrained")
-    for place, (unit, label) in enumerate((("millimeters", "mm along X and along Y"), ("degrees", "degrees about the vertical"))):
+    for place, (unit, label) in enumerate(
+        (("millimeters", "mm along X and along Y"), ("degrees", "degrees about the vertical"))
+    ):
         other = "degrees" if unit == "millimeters" else "millimeters"
         axes = figure.add_subplot(1, 2, place + 1)
         noisy = [one for one in summaries if one["name"] in (TRUTH, NOISE) and not one[other]]

@@ -24,7 +24,7 @@ HOME = np.array([0.0, -0.6, 0.0, -2.4, 0.0, 1.8, np.pi / 4])  # rad, the parked 
 LOW = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
 HIGH = np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973])
 EFFORT = [87.0, 87, 87, 87, 12, 12, 12]  # N m, the same source
-FAST, SLOW = 1.2, 0.35  # rad / s, the greatest speed of a joint
+FAST, SLOW = 2.0, 0.6  # rad / s, the greatest speed of a joint; Franka's limit is 2.175
 GRIP = 25.0  # N of each finger
 DENSITY = 600.0  # kg / m^3: wood
 FRICTION = 0.8  # of blocks and table
@@ -34,7 +34,7 @@ _NEAR, _TURNED = 1e-3, 0.02  # m and rad: the greatest error of a solution
 _BLOCKED = 0.12  # rad: a joint that lags behind by more has met something
 
 
-class Trouble(Exception):
+class TroubleError(Exception):
     """The robot cannot go on; `reason` is one of "unreachable", "blocked" and "step limit"."""
 
     def __init__(self, reason: str) -> None:
@@ -55,7 +55,7 @@ class Kinematics:
     def joints(self, tip: Array, angle: float, start: Array) -> Array:
         """(7,) rad: joints near `start` at which the fingers point down at `tip` (3,) m and close along `angle` rad.
 
-        PyBullet's damped least squares (Buss and Kim 2005), repeated until it converges. Raises Trouble("unreachable").
+        PyBullet's damped least squares (Buss and Kim 2005), repeated until it converges. Raises TroubleError("unreachable").
         """
         p, client = self._p, self._client
         rotation = rotation_about(2, angle - np.pi / 2) @ np.diag([1.0, -1.0, -1.0])  # the fingers close along their Y
@@ -78,7 +78,7 @@ class Kinematics:
             off = np.arccos(np.clip((np.trace(rotation.T @ turn) - 1) / 2, -1, 1))
             if np.linalg.norm(place - tip) < _NEAR and off < _TURNED:
                 return joints
-        raise Trouble("unreachable")
+        raise TroubleError("unreachable")
 
     def _set(self, joints: Array) -> None:
         for joint, value in zip(_ARM, joints, strict=True):
@@ -116,7 +116,12 @@ class Cell:
         for finger in _FINGERS:
             p.resetJointState(self.robot, finger, OPENING / 2, physicsClientId=client)
             p.changeDynamics(
-                self.robot, finger, lateralFriction=1.0, spinningFriction=0.02, rollingFriction=0.001, physicsClientId=client
+                self.robot,
+                finger,
+                lateralFriction=1.0,
+                spinningFriction=0.02,
+                rollingFriction=0.001,
+                physicsClientId=client,
             )
         # The two fingers of a Franka hand move together.
         gear = p.createConstraint(
@@ -153,7 +158,7 @@ class Cell:
     def move(self, joints: Array, speed: float = FAST) -> None:
         """Moves the arm to `joints` (7,), the fastest of them at up to `speed` rad / s, and waits until it is there.
 
-        Raises Trouble("blocked") where something holds a joint back.
+        Raises TroubleError("blocked") where something holds a joint back.
         """
         begin, change = self.arm, joints - self.arm
         # A quintic in time has 15/8 of its mean speed in the middle.
@@ -183,15 +188,15 @@ class Cell:
             self.step()
 
     def step(self) -> None:
-        """One step of the physics. Raises Trouble at the step limit, and where something holds the arm back."""
+        """One step of the physics. Raises TroubleError at the step limit, and where something holds the arm back."""
         if self.steps >= LIMIT:
-            raise Trouble("step limit")
+            raise TroubleError("step limit")
         self.p.stepSimulation(physicsClientId=self.client)
         self.steps += 1
         if self._watch is not None:
             self._watch(self)
         if np.abs(self._lag()).max() > _BLOCKED:
-            raise Trouble("blocked")
+            raise TroubleError("blocked")
 
     def _lag(self) -> Array:
         states = self.p.getJointStates(self.robot, _ARM, physicsClientId=self.client)
@@ -235,7 +240,7 @@ class Cell:
         w, x, y, z = quaternion_from_matrix(block.pose[:3, :3])
         place = (block.pose @ np.append(middle, 1))[:3].tolist()
         mass = DENSITY * block.solid.hull.volume
-        body = p.createMultiBody(mass, shape, -1, place, (x, y, z, w), physicsClientId=self.client)
+        body = p.createMultiBody(mass, shape, self._look(block), place, (x, y, z, w), physicsClientId=self.client)
         p.changeDynamics(
             body,
             -1,
@@ -246,6 +251,27 @@ class Cell:
             physicsClientId=self.client,
         )
         return int(body)
+
+    def _look(self, block: Lying) -> int:
+        """A shape that pictures show, if anyone watches."""
+        if self._watch is None:
+            return -1
+        points = block.solid.vertices - block.solid.center_of_mass
+        triangles = block.solid.triangles
+        # Each triangle has its own corners, whose normals are the triangle's: flat sides.
+        corners = points[triangles]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals = np.repeat(normals / np.linalg.norm(normals, axis=1, keepdims=True), 3, axis=0)
+        return int(
+            self.p.createVisualShape(
+                self.p.GEOM_MESH,
+                vertices=corners.reshape(-1, 3).tolist(),
+                indices=list(range(3 * len(triangles))),
+                normals=normals.tolist(),
+                uvs=[[0.0, 0.0]] * (3 * len(triangles)),
+                physicsClientId=self.client,
+            )
+        )
 
 
 def _connect() -> tuple[Any, int]:

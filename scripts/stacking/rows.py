@@ -4,7 +4,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,15 +14,17 @@ from simgen.pipeline import Pipeline
 from simgen.render import Renderer, make_renderer
 from stacking.poses import (
     DETECTOR,
+    LOOKING,
     NOISE,
-    REFUSING,
     TRUTH,
     Belief,
+    Sighting,
     Source,
     detected_belief,
     errors,
     noisy_belief,
     paired,
+    sightings,
     true_belief,
 )
 from stacking.robot import Kinematics
@@ -31,13 +33,14 @@ from stacking.task import Task, cell, picture_of, task_of
 from stacking.trial import run_trial
 from train.detect.detector import Detector, load_detector
 
+LOOKS = 3  # pictures, at most, of a robot that looks again
 STACKED, FAILED, REFUSED = "stacked", "failed", "refused"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One trial. `cause` and `reason` are those of a failure; `lifted` blocks were in the gripper; `confidence` is the least of the
-    three; `off_mm` and `off_deg` are the greatest errors of the poses that the robot used."""
+    """One trial. `cause` and `reason` are those of a failure; `lifted` blocks were in the gripper; `confidence` is the least
+    of the three; `off_mm` and `off_deg` are the greatest errors of the poses that the robot used."""
 
     index: int
     source: str
@@ -56,8 +59,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all trials of a process share: pictures of the preset `randomize` and tasks of `seed`; detections below `confidence` are
-    unsure ones."""
+    """What all trials of a process share: pictures of the preset `randomize` and tasks of `seed`; detections below
+    `confidence` are unsure ones."""
 
     randomize: str
     seed: int
@@ -81,32 +84,47 @@ class Bench:
     def kinematics(self) -> Kinematics:
         return Kinematics()
 
-    def belief(self, task: Task, source: Source) -> Belief:
-        """Where the robot believes the blocks of `task` to be."""
-        if source.name == TRUTH:
-            return true_belief(task)
-        if source.name == NOISE:
-            return noisy_belief(task, source, self.seed)
-        picture, view = picture_of(task, self.pipeline.world, self.renderer)
-        (detections,) = self.detector.find([picture], [view])
-        return detected_belief(task.kinds, detections, view, {one.name: one for one in self.pipeline.world.solids})
+    def seen(self, task: Task, looks: int = 1) -> list[Sighting]:
+        """What the detector sees in pictures of `task`: one, or up to `looks` until it is sure of all that is asked for."""
+        solids = {one.name: one for one in self.pipeline.world.solids}
+        found: list[Sighting] = []
+        for look in range(looks):
+            picture, view = picture_of(task, self.pipeline, self.renderer, look)
+            (detections,) = self.detector.find([picture], [view])
+            found += sightings(detections, view, solids)
+            if min(detected_belief(task.kinds, found).confidences) >= self.confidence:
+                break
+        return found
 
     def rows(self, index: int, sources: Sequence[Source]) -> list[Row]:
         """The trials of task `index` with each of `sources`."""
         task = task_of(self.pipeline, index)
         made: list[Row] = []
         for source in sources:
-            if source.name == REFUSING:  # the detector's own trial, unless it is refused
-                (row,) = (one for one in made if one.source == DETECTOR)
-                unsure = row.confidence is None or row.confidence < self.confidence
-                changed = {"source": REFUSING, **({"outcome": REFUSED, "cause": "", "reason": ""} if unsure else {})}
-                made.append(Row(**{**asdict(row), **changed}))
+            if source.name == TRUTH:
+                made.append(self._row(task, index, source, true_belief(task)))
+            elif source.name == NOISE:
+                made.append(self._row(task, index, source, noisy_belief(task, source, self.seed)))
+            elif source.name == DETECTOR:
+                made.append(self._row(task, index, source, detected_belief(task.kinds, self.seen(task))))
             else:
-                made.append(self._row(task, index, source))
+                (first,) = (one for one in made if one.source == DETECTOR)
+                made.append(self._careful(task, index, source, first))
         return made
 
-    def _row(self, task: Task, index: int, source: Source) -> Row:
-        belief = self.belief(task, source)
+    def _careful(self, task: Task, index: int, source: Source, first: Row) -> Row:
+        """The trial of a robot that refuses what it is unsure of, given the detector's own trial `first`."""
+        assert first.confidence is not None
+        if first.confidence >= self.confidence:
+            return replace(first, source=source.name)
+        if source.name == LOOKING:
+            belief = detected_belief(task.kinds, self.seen(task, LOOKS))
+            if min(belief.confidences) >= self.confidence:
+                return self._row(task, index, source, belief)
+        nothing = {"cause": "", "reason": "", "lifted": 0, "steps": 0}
+        return replace(first, source=source.name, outcome=REFUSED, **nothing)  # type: ignore[arg-type]
+
+    def _row(self, task: Task, index: int, source: Source, belief: Belief) -> Row:
         pairs = paired(task.blocks, belief.blocks)
         off = [errors(truth, one) for truth, one in zip(task.blocks, pairs, strict=True) if one is not None]
         known = [one for one in belief.blocks if one is not None]
@@ -116,7 +134,7 @@ class Bench:
             "millimeters": source.millimeters,
             "degrees": source.degrees,
             "kinds": " ".join(task.kinds),
-            "confidence": round(min(belief.confidences), 4) if belief.confidences else None,
+            "confidence": min(belief.confidences, default=None),
             "off_mm": round(max((one[0] for one in off), default=0.0), 2) if off else None,
             "off_deg": round(max((one[1] for one in off), default=0.0), 2) if off else None,
         }
@@ -141,9 +159,13 @@ def csv_of(rows: Sequence[Row]) -> bytes:
 
 
 def summary(rows: Sequence[Row], source: Source) -> dict[str, Any]:
-    """How the trials with `source` ended: counts, the share of all and of the attempted trials with Wilson's 95% intervals, and the
-    causes and reasons of failures."""
-    own = [row for row in rows if (row.source, row.millimeters, row.degrees) == (source.name, source.millimeters, source.degrees)]
+    """How the trials with `source` ended: counts, the share of all and of the attempted trials with Wilson's 95% intervals,
+    and the causes and reasons of failures."""
+    own = [
+        row
+        for row in rows
+        if (row.source, row.millimeters, row.degrees) == (source.name, source.millimeters, source.degrees)
+    ]
     stacked, refused = (sum(row.outcome == outcome for row in own) for outcome in (STACKED, REFUSED))
     failed = [row for row in own if row.outcome == FAILED]
     return {

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.stats import norm
@@ -17,8 +18,8 @@ SEEING, GRASPING, PHYSICS = "seeing", "grasping", "physics"
 
 @dataclass(frozen=True)
 class Ended:
-    """An asked block at the end of a trial: the place (3,) m of its middle, the height and the shorter side of its base as it lay at
-    the beginning, its speed in m / s and rad / s, and whether a finger touches it."""
+    """An asked block at the end of a trial: the place (3,) m of its middle; its height and the shorter side of its base in m,
+    as it lay at the beginning; its speed in m / s and rad / s; and whether a finger touches it."""
 
     kind: str
     place: tuple[float, ...]
@@ -35,7 +36,7 @@ def faults(ended: Sequence[Ended], kinds: Sequence[str]) -> list[str]:
     found = []
     if [one.kind for one in layers] != list(kinds):
         found.append("order")
-    for below, above in zip(layers, layers[1:], strict=False):
+    for below, above in pairwise(layers):
         sideways = np.hypot(above.place[0] - below.place[0], above.place[1] - below.place[1])
         upward = abs(above.place[2] - below.place[2] - (above.height + below.height) / 2)
         if sideways > np.sqrt(2) * below.base / 2 + SIDEWAYS or upward > UPWARD:
@@ -48,8 +49,8 @@ def faults(ended: Sequence[Ended], kinds: Sequence[str]) -> list[str]:
 
 
 def cause(lying: Sequence[Lying], believed: Sequence[Lying | None], trouble: str) -> str:
-    """Of a failed trial: SEEING if a block was missed or its pose is one with which the gripper cannot work; GRASPING if a block
-    with a good pose was not lifted or not put down; PHYSICS if all was done, and the stack did not stand."""
+    """Of a failed trial: SEEING if a block was missed or its pose is one with which the gripper cannot work; GRASPING if the
+    poses are good and the robot gave up; PHYSICS if it did all that it planned, and the stack did not stand."""
     if any(one is None or not tolerates(truth, one) for truth, one in zip(lying, believed, strict=True)):
         return SEEING
     return GRASPING if trouble else PHYSICS
@@ -64,4 +65,3 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
     return float(max(0.0, middle - half)), float(min(1.0, middle + half))
-

@@ -23,8 +23,14 @@ from train.pose.view import View, table_of
 BLOCKS = 3
 # Other objects than blocks stand around the table only: the robot's planner knows blocks. What vanishes from a full table
 # would change no other place, so the slots are those of the scene.
-SETTINGS = ("physics=place", "randomize.blocks.slots=3", "randomize.distractors.slots=6", "randomize.clutter.where=around")
+SETTINGS = (
+    "physics=place",
+    "randomize.blocks.slots=3",
+    "randomize.distractors.slots=6",
+    "randomize.clutter.where=around",
+)
 ATTEMPTS = 200  # placements of one scene before an error
+APART = 1_000_000  # between the indices of two looks: more than there are trials
 # m between a block to stack and the outline of any other: a finger and its way while opening.
 CLEARANCE = 0.045
 
@@ -45,7 +51,9 @@ class Task:
 
 def cell(randomize: str, seed: int) -> Pipeline:
     """The pipeline of scene=stacking with the preset `randomize`."""
-    return make_pipeline(compose("render", Render, ["scene=stacking", f"randomize={randomize}", f"seed={seed}", *SETTINGS]))
+    return make_pipeline(
+        compose("render", Render, ["scene=stacking", f"randomize={randomize}", f"seed={seed}", *SETTINGS])
+    )
 
 
 def task_of(pipeline: Pipeline, index: int) -> Task:
@@ -76,12 +84,17 @@ def task_of(pipeline: Pipeline, index: int) -> Task:
     )
 
 
-def picture_of(task: Task, world: World, renderer: Renderer) -> tuple[NDArray[np.uint8], View]:
-    """The picture (H, W, 3) that the camera takes, and the camera, whose pose over the table is known."""
-    rgb = to_numpy(sense(renderer.render(task.scene).rgb, task.scene.sensor))[0]
-    cameras = task.scene.cameras
-    table = table_of(world.table.center[:2], world.table.size[:2])
-    return rgb, View(cameras.intrinsics[0], cameras.distortion[0], inverse(cameras.world_from_camera[0]), table)
+def picture_of(task: Task, pipeline: Pipeline, renderer: Renderer, look: int = 0) -> tuple[NDArray[np.uint8], View]:
+    """The picture (H, W, 3) that the camera takes, and the camera, whose pose over the table is known. Each `look` is by
+    another camera at the same scene."""
+    scene = task.scene
+    if look:
+        other = pipeline.sampler.sample(pipeline.source.seed, scene.index + look * APART)
+        scene = replace(scene, cameras=other.cameras, sensor=other.sensor)
+    rgb = to_numpy(sense(renderer.render(scene).rgb, scene.sensor))[0]
+    cameras, table = scene.cameras, pipeline.world.table
+    edges = table_of(table.center[:2], table.size[:2])
+    return rgb, View(cameras.intrinsics[0], cameras.distortion[0], inverse(cameras.world_from_camera[0]), edges)
 
 
 def _near(a: Lying, b: Lying) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from simgen.catalogue import World
 from simgen.geometry import Array
 from stacking.lying import Grasp, Lying
-from stacking.robot import HOME, SLOW, Cell, Kinematics, Trouble
+from stacking.robot import HOME, SLOW, Cell, Kinematics, TroubleError
 from stacking.success import Ended
 from stacking.task import Task
 
@@ -16,7 +16,7 @@ ABOVE = 0.10  # m between the tip's place in a grasp and the place above it
 CRUISE = 0.28  # m, the height of the tip while the arm crosses the table
 DEEP = 0.030  # m: the tip is at most so far below a block's top, so that the hand stays above it
 GAP = 0.0015  # m between a block and what it is put on, before the fingers open
-DOWN = 5  # joint positions along a vertical motion
+DOWN = 4  # joint positions along a vertical motion
 REST = 1.0  # s between the last motion and the verdict
 CHOICES = 8  # grasps that are planned, of those with the most room
 HAND = 0.10  # m, half the width of the hand, along the direction in which it closes
@@ -24,8 +24,8 @@ HAND = 0.10  # m, half the width of the hand, along the direction in which it cl
 
 @dataclass(frozen=True)
 class Result:
-    """How a trial ended: what became of the asked blocks, from the bottom up; `trouble`, the reason for which the robot gave up,
-    "" if it did not; and `lifted`, how many blocks were in the gripper above the table."""
+    """How a trial ended: what became of the asked blocks, from the bottom up; `trouble`, the reason for which the robot gave
+    up, "" if it did not; and `lifted`, how many blocks were in the gripper above the table."""
 
     ended: tuple[Ended, ...]
     trouble: str
@@ -68,7 +68,7 @@ def run_trial(
             cell.grip()
             _leave(cell, pick)
             if not any(cell.held(one) for one in range(len(cell.bodies))):
-                raise Trouble("nothing in the gripper")
+                raise TroubleError("nothing in the gripper")
             lifted += 1
             _reach(cell, place)
             cell.open()
@@ -76,7 +76,7 @@ def run_trial(
             top += block.height
         cell.move(HOME)
         cell.wait(REST)
-    except Trouble as reason:
+    except TroubleError as reason:
         trouble = reason.reason
     try:
         count = len(task.blocks)
@@ -97,46 +97,46 @@ def run_trial(
 
 
 def _pick(block: Lying, others: Sequence[Lying], kinematics: Kinematics, start: Array) -> tuple[Grasp, _Plan]:
-    """The grasp of `block` with the most room for the hand, and how to get there. Raises Trouble("unreachable")."""
+    """The grasp of `block` with the most room for the hand, and how to get there. Raises TroubleError("unreachable")."""
     if not block.grasps:
-        raise Trouble("unreachable")
+        raise TroubleError("unreachable")
     places = np.array([other.center for other in others]).reshape(-1, 2) - block.center
     ranked = sorted(block.grasps, key=lambda one: (-round(_room(one.angle, places), 3), one.angle))[:CHOICES]
     for grasp in ranked:
         try:
             return grasp, _plan(np.append(block.center, _depth(block)), (grasp.angle,), kinematics, start)
-        except Trouble:
+        except TroubleError:
             continue
-    raise Trouble("unreachable")
+    raise TroubleError("unreachable")
 
 
 def _place(base: Lying, top: float, block: Lying, grasp: Grasp, kinematics: Kinematics, start: Array) -> _Plan:
     """How to put `block`, held by `grasp`, with its middle over that of `base` at the height `top`, its sides along those of
-    `base`. Raises Trouble("unreachable")."""
+    `base`. Raises TroubleError("unreachable")."""
     tip = np.append(base.center, top + _depth(block) + GAP)
     turns = base.grasps[0].angle if base.grasps else grasp.angle
     return _plan(tip, (turns, turns + np.pi / 2), kinematics, start)
 
 
 def _plan(tip: Array, angles: Sequence[float], kinematics: Kinematics, start: Array) -> _Plan:
-    """The way to `tip` with the fingers closing along one of `angles`, which a half turn does not change: the one that is nearest
-    to the middle of the wrist's range. Raises Trouble("unreachable")."""
+    """The way to `tip` with the fingers closing along one of `angles`, which a half turn does not change: the one that is
+    nearest to the middle of the wrist's range. Raises TroubleError("unreachable")."""
     best: _Plan | None = None
     for angle in (turned for one in angles for turned in (one, one + np.pi)):
         try:
-            high = tip + [0.0, 0.0, max(CRUISE - tip[2], ABOVE)]
+            high = tip + np.array([0.0, 0.0, max(CRUISE - tip[2], ABOVE)])
             cruise = kinematics.joints(high, angle, np.append(start[:6], HOME[6]))
             joints, way = cruise, []
             for share in np.linspace(0, 1, DOWN + 1):
-                joints = kinematics.joints(tip + [0.0, 0.0, ABOVE * (1 - share)], angle, joints)
+                joints = kinematics.joints(tip + np.array([0.0, 0.0, ABOVE * (1 - share)]), angle, joints)
                 way.append(joints)
-        except Trouble:
+        except TroubleError:
             continue
         plan = _Plan(cruise, way[0], np.stack(way[1:]))
         if best is None or abs(plan.cruise[6] - HOME[6]) < abs(best.cruise[6] - HOME[6]):
             best = plan
     if best is None:
-        raise Trouble("unreachable")
+        raise TroubleError("unreachable")
     return best
 
 
