@@ -1,7 +1,7 @@
 """Measures what poses are good for: a simulated Franka Panda stacks three blocks, with poses from several sources.
 
-    python scripts/stack_blocks.py OUT                                  # 100 trials of each source of poses
-    python scripts/stack_blocks.py OUT --trials 20 --mm 0 --degrees 0   # without the curves
+    python scripts/stack_blocks.py OUT                            # 100 trials of each source of poses
+    python scripts/stack_blocks.py OUT --trials 20 --mm --degrees # without the curves
 
 A trial is a scene of scene=stacking: three blocks that a gripper can stack, other blocks between them, and a randomized
 camera, whose picture renderer=raycast draws. The robot is asked for three kinds, knows the camera's pose over the table,
@@ -15,15 +15,11 @@ resumes an interrupted run and keeps finished trials.
 """
 
 import argparse
-import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
-
-# Read when numpy is imported, below: processes share the cores.
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from stacking.film import film
 from stacking.poses import DETECTOR, LOOKING, NOISE, REFUSING, TRUTH, Source
@@ -41,14 +37,14 @@ _bench: Bench | None = None  # of a worker process
 
 
 def sources_of(millimeters: list[float], degrees: list[float]) -> list[Source]:
-    """All sources of poses: truth, detector, detector that refuses, and noise of each standard deviation above 0."""
+    """All sources of poses: truth, detector, refusing, looking again, and noise of each standard deviation."""
     return [
         Source(TRUTH),
         Source(DETECTOR),
         Source(REFUSING),
         Source(LOOKING),
-        *(Source(NOISE, millimeters=one) for one in millimeters if one > 0),
-        *(Source(NOISE, degrees=one) for one in degrees if one > 0),
+        *(Source(NOISE, millimeters=one) for one in millimeters),
+        *(Source(NOISE, degrees=one) for one in degrees),
     ]
 
 
@@ -91,12 +87,17 @@ def main() -> None:
     parser.add_argument("--film", type=int, default=0, help="index of the trial that is filmed")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    for name in ("trials", "workers"):
-        if getattr(arguments, name) < 1:
-            raise ConfigError(f"--{name}: got {getattr(arguments, name)}; expected 1 or more")
+    for name, least in (("trials", 1), ("workers", 1), ("film", 0), ("seed", 0)):
+        if getattr(arguments, name) < least:
+            raise ConfigError(f"--{name}: got {getattr(arguments, name)}; expected {least} or more")
+    for name in ("mm", "degrees"):
+        if min(getattr(arguments, name), default=1.0) <= 0:
+            raise ConfigError(f"--{name}: got {getattr(arguments, name)}; expected numbers above 0, or none")
+    if not 0 <= arguments.confidence <= 1:
+        raise ConfigError(f"--confidence: got {arguments.confidence}; expected 0 to 1")
     load_pybullet("stack_blocks", "a machine with PyBullet: the robot needs it")  # before anything is written
     bench = Bench(arguments.randomize, arguments.seed, arguments.checkpoint, arguments.confidence)
-    bench.pipeline, bench.detector  # noqa: B018 - checked before the trials, which take long
+    _ = bench.pipeline, bench.detector  # checked before the trials, which take long
     sources = sources_of(arguments.mm, arguments.degrees)
     claim_folder(arguments.out, {**asdict(bench), "sources": [asdict(source) for source in sources]})
     rows = run_trials(arguments.out, bench, arguments.trials, sources, arguments.workers)

@@ -56,7 +56,7 @@ def refused(kind: type[SimgenError], call: Callable[[], object]) -> str:
 
 
 def test_all_scenes_load() -> None:
-    assert scene_names() == ["closeup", "cluster", "kuka_table", "tabletop", "tea_box"]
+    assert scene_names() == ["closeup", "cluster", "kuka_table", "stacking", "tabletop", "tea_box"]
     for name in scene_names():
         world = load_world(name)
         assert world.name == name

@@ -49,8 +49,9 @@ def film(bench: Bench, index: int) -> bytes:
 
 def gif_bytes(frames: list[NDArray[np.uint8]]) -> bytes:
     """`frames` (H, W, 3) as a GIF file of one palette, repeated without end."""
-    first = PIL.Image.fromarray(frames[len(frames) // 2]).quantize(128, dither=PIL.Image.Dither.NONE)
-    pictures = [PIL.Image.fromarray(one).quantize(palette=first, dither=PIL.Image.Dither.NONE) for one in frames]
+    typical = np.concatenate([frames[0], frames[len(frames) // 2], frames[-1]])
+    palette = PIL.Image.fromarray(typical).quantize(128, dither=PIL.Image.Dither.NONE)
+    pictures = [PIL.Image.fromarray(one).quantize(palette=palette, dither=PIL.Image.Dither.NONE) for one in frames]
     data = io.BytesIO()
     pictures[0].save(
         data, "GIF", save_all=True, append_images=pictures[1:], duration=FRAME_MS, loop=0, optimize=True, disposal=1

@@ -13,7 +13,6 @@ from simgen.geometry import Array, transform_points
 from simgen.shapes.solids import Solid
 
 OPENING = 0.08  # m between the open fingers of a Franka hand
-FINGER = 0.02  # m, the width of a finger
 WIDEST = 0.066  # m: a wider block leaves no room for an error of its pose
 SLENDER = 1.25  # a block is stacked if its height is at most this multiple of the shorter side of its base
 _LEVEL = 0.995  # cosine: a face whose normal is nearer to the vertical is level

@@ -35,7 +35,7 @@ _BLOCKED = 0.12  # rad: a joint that lags behind by more has met something
 
 
 class TroubleError(Exception):
-    """The robot cannot go on; `reason` is one of "unreachable", "blocked" and "step limit"."""
+    """The robot cannot go on; `reason` is "unreachable", "blocked", "nothing in the gripper" or "step limit"."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -18,7 +18,7 @@ SEEING, GRASPING, PHYSICS = "seeing", "grasping", "physics"
 
 @dataclass(frozen=True)
 class Ended:
-    """An asked block at the end of a trial: the place (3,) m of its middle; its height and the shorter side of its base in m,
+    """An asked block at the end of a trial: the place (3,) m of its middle; its height and the shorter side of its base, m,
     as it lay at the beginning; its speed in m / s and rad / s; and whether a finger touches it."""
 
     kind: str
