@@ -1,7 +1,7 @@
 """Measures what poses are good for: a simulated Franka Panda stacks three blocks, with poses from several sources.
 
     python scripts/stack_blocks.py OUT                            # 100 trials of each source of poses
-    python scripts/stack_blocks.py OUT --trials 20 --mm --degrees # without the curves
+    python scripts/stack_blocks.py OUT --trials 20 --mm --degrees # without noise
 
 A trial is a scene of scene=stacking: three blocks that a gripper can stack, other blocks between them, and a randomized
 camera, whose picture renderer=raycast draws. The robot is asked for three kinds, knows the camera's pose over the table,
@@ -29,10 +29,11 @@ from stacking.rows import Bench, Row, csv_of, summary
 from simgen.command.progress import Progress
 from simgen.engine import load_pybullet
 from simgen.errors import ConfigError, SimgenError
-from simgen.files import read_json, write_file, write_json
+from simgen.files import read_json, sha256_of, write_file, write_json
+from train.runs.checkpoint import place_of
 
-MILLIMETERS = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0)
-DEGREES = (10.0, 20.0, 30.0, 45.0)
+MILLIMETERS = (4.0, 6.0, 10.0, 15.0)
+DEGREES = (20.0, 45.0)
 _bench: Bench | None = None  # of a worker process
 
 
@@ -48,18 +49,26 @@ def sources_of(millimeters: list[float], degrees: list[float]) -> list[Source]:
     ]
 
 
-def run_trials(out: Path, bench: Bench, trials: int, sources: list[Source], workers: int) -> list[Row]:
-    """The rows of all trials; each task's are kept in `out`/tasks as soon as they are done."""
-    done = {index: out / "tasks" / f"{index:06d}.json" for index in range(trials)}
-    left = [index for index, path in done.items() if not path.exists()]
+def run_trials(out: Path, bench: Bench, trials: int, noisy: int, sources: list[Source], workers: int) -> list[Row]:
+    """The rows of `trials` tasks, and with noise of the first `noisy` of them.
+
+    What is done is kept in `out`/tasks, a file for each task.
+    """
+    noise = [source for source in sources if source.name == NOISE]
+    others = [source for source in sources if source.name != NOISE]
+    jobs = {out / "tasks" / f"{index:06d}.json": (index, others) for index in range(trials)}
+    if noise:
+        jobs |= {out / "tasks" / f"{index:06d}-noise.json": (index, noise) for index in range(noisy)}
+    left = [path for path in jobs if not path.exists()]
     with (
-        Progress("stacked", trials, "tasks", done=trials - len(left)) as progress,
+        Progress("stacked", len(jobs), "tasks", done=len(jobs) - len(left)) as progress,
         ProcessPoolExecutor(workers, get_context("spawn"), _begin, (replace(bench),)) as pool,
     ):
-        for index, rows in zip(left, pool.map(_rows, left, [sources] * len(left)), strict=True):
-            write_json(done[index], [asdict(row) for row in rows])
+        made = pool.map(_rows, [jobs[path][0] for path in left], [jobs[path][1] for path in left])
+        for path, rows in zip(left, made, strict=True):
+            write_json(path, [asdict(row) for row in rows])
             progress.update()
-    return [Row(**row) for path in done.values() for row in read_json(path)]
+    return [Row(**row) for path in jobs for row in read_json(path)]
 
 
 def claim_folder(out: Path, settings: dict[str, object]) -> None:
@@ -78,6 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--noise-trials", type=int, default=100, help="trials with each noise, at most --trials")
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--randomize", default="photographs", help="preset of textures and lights")
     parser.add_argument("--checkpoint", default="shipped")
@@ -87,9 +97,10 @@ def main() -> None:
     parser.add_argument("--film", type=int, default=0, help="index of the trial that is filmed")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    for name, least in (("trials", 1), ("workers", 1), ("film", 0), ("seed", 0)):
-        if getattr(arguments, name) < least:
-            raise ConfigError(f"--{name}: got {getattr(arguments, name)}; expected {least} or more")
+    for name, least in (("trials", 1), ("noise-trials", 1), ("workers", 1), ("film", 0), ("seed", 0)):
+        value = getattr(arguments, name.replace("-", "_"))
+        if value < least:
+            raise ConfigError(f"--{name}: got {value}; expected {least} or more")
     for name in ("mm", "degrees"):
         if min(getattr(arguments, name), default=1.0) <= 0:
             raise ConfigError(f"--{name}: got {getattr(arguments, name)}; expected numbers above 0, or none")
@@ -99,11 +110,13 @@ def main() -> None:
     bench = Bench(arguments.randomize, arguments.seed, arguments.checkpoint, arguments.confidence)
     _ = bench.pipeline, bench.detector  # checked before the trials, which take long
     sources = sources_of(arguments.mm, arguments.degrees)
-    claim_folder(arguments.out, {**asdict(bench), "sources": [asdict(source) for source in sources]})
-    rows = run_trials(arguments.out, bench, arguments.trials, sources, arguments.workers)
+    settings = {**asdict(bench), "sha256": sha256_of(place_of(bench.checkpoint))}
+    claim_folder(arguments.out, {**settings, "sources": [asdict(source) for source in sources]})
+    noisy = min(arguments.trials, arguments.noise_trials)
+    rows = run_trials(arguments.out, bench, arguments.trials, noisy, sources, arguments.workers)
     summaries = [summary(rows, source) for source in sources]
     write_file(arguments.out / "trials.csv", csv_of(rows))
-    write_json(arguments.out / "results.json", {**asdict(bench), "sources": summaries}, indent=1)
+    write_json(arguments.out / "results.json", {**settings, "sources": summaries}, indent=1)
     write_file(arguments.out / "curves.png", curves_of(summaries))
     write_file(arguments.out / "stacking.gif", film(bench, arguments.film))
     print(table_of(summaries))

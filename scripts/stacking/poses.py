@@ -65,12 +65,14 @@ def noisy_belief(task: Task, source: Source, seed: int) -> Belief:
 
 
 def sightings(detections: Sequence[Detection], view: View, solids: Mapping[str, Solid]) -> list[Sighting]:
-    """The `detections` of one picture as blocks in the table frame. `solids` are the shapes by their names."""
+    """The `detections` of one picture as blocks in the table frame. `solids` are the scene's shapes by their names: what is
+    detected as another one is left out."""
     assert view.camera_from_table is not None
     table_from_camera = inverse(view.camera_from_table)
     return [
         Sighting(one.confidence, Lying(solids[one.kind.name], table_from_camera @ one.pose.camera_from_block))
         for one in detections
+        if one.kind.name in solids
     ]
 
 

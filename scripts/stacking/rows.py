@@ -77,8 +77,11 @@ class Bench:
 
     @cached_property
     def detector(self) -> Detector:
+        """Raises ConfigError for a model that lacks one of the scene's kinds."""
         torch.set_num_threads(1)  # processes share the cores
-        return load_detector(self.checkpoint)
+        detector = load_detector(self.checkpoint)
+        detector.blocks.classes_of(self.pipeline.world.solids)
+        return detector
 
     @cached_property
     def kinematics(self) -> Kinematics:
