@@ -48,9 +48,7 @@ def name_of(summary: dict[str, Any]) -> str:
 def curves_of(summaries: Sequence[dict[str, Any]]) -> bytes:
     """A PNG file: success against the noise in mm and in degrees, with Wilson's intervals, beside the detector's."""
     figure = Figure(figsize=(9, 3.6), dpi=100, layout="constrained")
-    for place, (unit, label) in enumerate(
-        (("millimeters", "mm along X and along Y"), ("degrees", "degrees about the vertical"))
-    ):
+    for place, (unit, label) in enumerate((("millimeters", "mm along X and Y"), ("degrees", "degrees"))):
         other = "degrees" if unit == "millimeters" else "millimeters"
         axes = figure.add_subplot(1, 2, place + 1)
         noisy = [one for one in summaries if one["name"] in (TRUTH, NOISE) and not one[other]]
@@ -59,7 +57,7 @@ def curves_of(summaries: Sequence[dict[str, Any]]) -> bytes:
             if one["name"] == DETECTOR:
                 axes.axhline(100 * one["of_all"]["share"], color="tab:orange", label="detector")
                 axes.axhspan(*(100 * end for end in one["of_all"]["interval"]), color="tab:orange", alpha=0.15)
-        axes.set(xlabel=f"standard deviation of the noise, {label}", ylabel="stacked, %", ylim=(0, 102))
+        axes.set(xlabel=f"standard deviation of the poses, {label}", ylabel="stacked, %", ylim=(0, 102))
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left")
     return png_bytes(drawn(figure))
