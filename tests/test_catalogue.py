@@ -170,7 +170,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     message = refused(ConfigError, lambda: load_world(name))
     assert message.startswith("scene: ")
     assert f"'{name}'" in message
-    assert "kuka_table, tabletop" in message
+    assert "kuka_table, stacking, tabletop" in message
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
