@@ -56,7 +56,7 @@ def refused(kind: type[SimgenError], call: Callable[[], object]) -> str:
 
 
 def test_all_scenes_load() -> None:
-    assert scene_names() == ["closeup", "cluster", "kuka_table", "tabletop", "tea_box"]
+    assert scene_names() == ["closeup", "cluster", "kuka_table", "stacking", "tabletop", "tea_box"]
     for name in scene_names():
         world = load_world(name)
         assert world.name == name
@@ -170,7 +170,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     message = refused(ConfigError, lambda: load_world(name))
     assert message.startswith("scene: ")
     assert f"'{name}'" in message
-    assert "kuka_table, tabletop" in message
+    assert "kuka_table, stacking, tabletop" in message
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""A robot that stacks blocks where a detector sees them: the parts of scripts/stack_blocks.py."""
