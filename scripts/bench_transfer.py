@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from transfer.cells import result_of, run_cell
+from transfer.cells import missing_of, result_of, run_cell
 from transfer.columns import columns_of, render_columns
 from transfer.schema import SCALES, TransferConfig
 from transfer.studies import Cell, cells_of
@@ -30,11 +30,9 @@ def bench(config: TransferConfig) -> None:
     out = Path(config.out)
     columns = columns_of(config, out)
     out.mkdir(parents=True, exist_ok=True)
-    todo = [
-        cell for cell in mine if (found := result_of(cell, out / "cells")) is None or not _all(found, cell, columns)
-    ]
-    print(f"study={config.study} scale={config.scale}: {len(todo)} of {len(mine)} trainings in {out}", flush=True)
     render_columns(columns, SCALES[config.scale])
+    todo = [cell for cell in mine if missing_of(cell, columns, result_of(cell, out / "cells"))]
+    print(f"study={config.study} scale={config.scale}: {len(todo)} of {len(mine)} trainings in {out}", flush=True)
     options = {"train": tuple(config.train), "keep": config.keep}
     if config.executor == "ray":
         _on_ray(todo, columns, out.resolve() / "cells", options)
@@ -48,24 +46,29 @@ def bench(config: TransferConfig) -> None:
 
 
 def part_of(cells: list[Cell], part: str) -> list[Cell]:
-    """Every N-th of `cells`, from the K-th on, for the `part` K/N. Raises ConfigError."""
+    """The `part` K/N of `cells`: every N-th, from the K-th on; arms that need each other's times are together. Raises
+    ConfigError."""
     match = re.fullmatch(r"(\d+)/(\d+)", part)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise ConfigError(f"part: got {part}; expected K/N with K from 1 to N, such as 1/4")
-    return cells[int(match[1]) - 1 :: int(match[2])]
+    timed = {cell.arm.group for cell in cells if cell.arm.equal_time}
+    together = list(dict.fromkeys(_unit(cell, timed) for cell in cells))
+    chosen = set(together[int(match[1]) - 1 :: int(match[2])])
+    return [cell for cell in cells if _unit(cell, timed) in chosen]
 
 
-def _all(found: dict, cell: Cell, columns: list) -> bool:
-    return all(column.name in found["columns"] for column in columns if column.measures(cell))
+def _unit(cell: Cell, timed: set[str]) -> str:
+    return f"{cell.arm.group}-{cell.model}-{cell.seed}" if cell.arm.group in timed else cell.name
 
 
 def _on_ray(cells: list[Cell], columns: list, folder: Path, options: dict) -> None:
-    """Runs each cell as a task of a Ray cluster."""
+    """Runs each cell as a task of a Ray cluster; those that need the times of others when these are finished."""
     from simgen.executors import cluster
 
     with cluster() as ray:
         task = ray.remote(num_cpus=2, max_retries=2)(run_cell)
-        ray.get([task.remote(cell, columns, folder, **options) for cell in cells])
+        for waits in (False, True):
+            ray.get([task.remote(cell, columns, folder, **options) for cell in cells if cell.arm.equal_time == waits])
 
 
 if __name__ == "__main__":

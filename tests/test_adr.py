@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from simgen.catalogue import load_world
 from simgen.config import compose
 from simgen.distributions import Choice, Constant, Distribution, Integer, LogUniform, Uniform
 from simgen.draws import Draws
-from simgen.errors import ConfigError
+from simgen.errors import CheckpointError, ConfigError
 from simgen.factors import leaves_of
 from simgen.pipeline import make_pipeline
 from simgen.randomize import make_sampler
@@ -26,8 +27,9 @@ from simgen.schema import Randomize, Render
 from train.adr import growth as growth_module
 from train.adr.bounds import AtBounds, Bound, Mixed, bound_of, bounds_of, leaves_at
 from train.adr.growth import QUEUE, Growth, States
-from train.config import TrainConfig, check_train
-from train.fit.training import KeypointTraining, train_keypoints
+from train.config import DoctorConfig, TrainConfig, check_doctor, check_train
+from train.data.stream import Stream
+from train.fit.training import KeypointTraining, _growth_of, train_keypoints
 
 DRAWS = Draws(5, np.arange(6000))
 
@@ -51,6 +53,8 @@ def test_what_can_grow() -> None:
         "blocks/count": Integer(1, 6),
         "settle": Choice((one(0), one(1))),
         "light/size": Uniform((0.0,), (1.0,)),
+        "table/pattern": Integer(0, 99),
+        "z/outside": Uniform((2.0,), (3.0,)),  # nominal is a value that the range lacks
     }
     nominal: dict[str, Distribution] = dict.fromkeys(widest, one(1)) | {"a/pair": one(0, 2), "blocks/place": one(0, 0)}
     assert bounds_of(nominal, widest) == [
@@ -60,6 +64,7 @@ def test_what_can_grow() -> None:
         Bound("b/choice", -1, "share"),
         Bound("d/whole", 0, "high"),
         Bound("light/size", 0, "low"),
+        Bound("z/outside", -1, "share"),
     ]
     with pytest.raises(ConfigError, match=r"^randomize\.b\.choice: has no single nominal value.*fix this factor"):
         bounds_of({**nominal, "b/choice": Choice((one(0), one(1)))}, widest)
@@ -256,3 +261,38 @@ def test_ranges_grow_only_where_one_model_learns() -> None:
         make_pipeline(compose("render", Render, ["randomize=adr"]))
     with pytest.raises(ConfigError, match=r"^randomize\.automatic: one process counts the results"):
         check_train(compose("train", TrainConfig, ["randomize=adr", "trainer.devices=2"]))
+    with pytest.raises(ConfigError, match=r"^randomize\.automatic: nothing grows in so short runs"):
+        check_doctor(compose("doctor", DoctorConfig, ["randomize=adr"]))
+
+
+def test_a_bound_counts_where_a_picture_is_new_and_its_scene_has_it(tmp_path: Path) -> None:
+    """Not when a picture is seen again, and not in a scene whose factor is fixed; kuka_table has fixtures, tabletop none."""
+    config = compose("train", TrainConfig, ["data.width=64", "data.height=48", "data.passes=2"])
+    assert config.data.scenes == ["tabletop", "kuka_table"]
+    growth: Growth | None = None
+
+    def states(epoch: int) -> Mapping[str, float]:
+        assert growth is not None
+        return growth.states[epoch]
+
+    stream = Stream(config.data, randomize("adr"), 0, 32, passes=2, states=states, epoch=1000)
+    growth = Growth(stream.bounds)
+    assert any(name.startswith("fixture/") for name in stream._own[1] - stream._own[0])
+    names = [*stream.bounds, None]
+    first, again = stream[0].bound, stream[stream.kept].bound
+    assert first is not None and again is not None and (again == -1).all()
+    for k, half in enumerate(first.split(16)):
+        wanted = bound_of(stream.pipelines[k].source.seed, np.arange(16), len(stream.bounds))
+        assert half.tolist() == [n if names[n] in stream._own[k] else -1 for n in wanted]
+    assert 4 < int((first >= 0).sum()) < 28
+    with pytest.raises(ConfigError, match=r"^randomize\.distinct_materials, distinct_layouts: cannot be limited with"):
+        Stream(config.data, replace(randomize("adr"), distinct_materials=3), 0, 32, states=states, epoch=1000)
+
+
+def test_a_run_whose_factors_have_changed_is_not_continued(tmp_path: Path) -> None:
+    torch.save({"simgen_train": 3, "adr": Growth(["a"]).to_json()}, tmp_path / "last.ckpt")
+    assert _growth_of((), None) is None
+    grown = _growth_of(("a",), tmp_path / "last.ckpt")
+    assert grown is not None and grown.names == ["a"]
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: the ranges of other factors grew in it"):
+        _growth_of(("a", "b"), tmp_path / "last.ckpt")

@@ -269,6 +269,10 @@ def check_train(config: TrainConfig) -> None:
 
 def check_doctor(config: DoctorConfig) -> None:
     """Raises ConfigError, beginning with the full key, for the first value out of range."""
+    if config.randomize.automatic:
+        raise ConfigError(
+            "randomize.automatic: nothing grows in so short runs; use randomize=full, to which it would grow"
+        )
     _check_model_and_data(config.model, config.data)
     _at_least("batch_size", config.batch_size, 2)
     if config.steps is not None:

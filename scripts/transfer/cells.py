@@ -20,7 +20,8 @@ from train.config import EvaluateConfig, TrainConfig, check_evaluate, check_trai
 from transfer.columns import TARGET, Column, errors_in
 from transfer.studies import BOX_SCENE, DETECTOR, SCENE, Cell, preset_of
 
-RESULT, METRICS = "cell.json", "metrics.json"
+RESULT, METRICS, RENDERING = "cell.json", "metrics.json", "rendering.json"
+_EPOCHS = 20  # of the detector, between which the ranges of randomize=adr grow
 _IDENTITY = "identity.json"
 
 
@@ -53,65 +54,78 @@ def run_cell(
     """Computes what is missing of `cell` in the folder `cells`: the result is RESULT in its folder."""
     folder = cells / cell.name
     result = result_of(cell, cells) or {"columns": {}}
-    if all(column.name in result["columns"] for column in columns if column.measures(cell)):
+    if not missing_of(cell, columns, result):
         return
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _IDENTITY, identity_of(cell))
     run = folder / "run"
-    seconds = result.get("seconds", {})
     if not (run / METRICS).exists():
-        seconds = _train(cell, folder, cells, train)
+        _train(cell, folder, cells, train)
     measured = dict(result["columns"])
-    for column in columns:
-        if column.measures(cell) and column.name not in measured:
-            measured[column.name] = errors_in(column, _evaluate(cell, column, run))
-    write_json(folder / RESULT, {"columns": measured, "seconds": seconds}, indent=1)
+    for column in missing_of(cell, columns, result):
+        errors = errors_in(column, _evaluate(cell, column, run))
+        measured[column.name] = {"content": column.content, "errors": errors}
+    write_json(folder / RESULT, {"columns": measured, "rendering": _read(folder / RENDERING)}, indent=1)
     if not keep:
         shutil.rmtree(folder / "data", ignore_errors=True)
 
 
-def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> dict[str, Any]:
-    """Trains the model of `cell` in folder/run; returns the seconds of rendering and training, and the pictures."""
+def missing_of(cell: Cell, columns: list[Column], result: dict[str, Any] | None) -> list[Column]:
+    """The columns that `result`, that of the cell or None, lacks, or has of other pictures."""
+    known = {} if result is None else result["columns"]
+    return [
+        column
+        for column in columns
+        if column.measures(cell) and known.get(column.name, {}).get("content") != column.content
+    ]
+
+
+def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> None:
+    """Trains the model of `cell` in folder/run. The time of rendering its pictures is in folder/RENDERING."""
     write_file(folder / "arm.yaml", yaml.safe_dump(preset_of(cell.arm), sort_keys=False).encode())
-    begin, pictures, common = time.perf_counter(), cell.pictures, [f"seed={cell.seed}", f"out={folder / 'run'}"]
+    pictures, common = cell.pictures, [f"seed={cell.seed}", f"out={folder / 'run'}"]
     if cell.detector:
+        epochs = min(_EPOCHS, cell.scale.steps)
         drawn = [
             f"data.scenes=[{SCENE},{BOX_SCENE}]",
             f"randomize={folder / 'arm.yaml'}",
-            f"data.epoch={cell.scale.steps}",
-            "trainer.epochs=1",
+            f"data.epoch={cell.scale.steps // epochs}",
+            "data.validation=64",
+            f"trainer.epochs={epochs}",
         ]
         keys = [*train, *cell.arm.train, *common] if cell.arm.group == "seeds" else [*drawn, *cell.arm.train, *common]
         _train_with(keys)
-        return {"training": time.perf_counter() - begin}
+        return
     if cell.arm.group == "seeds":
         _train_with([*train, *common])
-        return {"training": time.perf_counter() - begin}
+        return
     if cell.arm.equal_time:
         pictures = _as_many(cell, cells)
     data = folder / "data"
     size = [f"{name}={getattr(cell.scale, name)}" for name in ("width", "height", "workers")]
     drawing = [f"scene={SCENE}", f"randomize={folder / 'arm.yaml'}", f"renderer={cell.arm.renderer}", "physics=place"]
-    render(compose("render", Render, [*drawing, *size, f"num={pictures}", f"seed={cell.seed}", f"out={data}"]))
-    rendered = time.perf_counter()
+    if not (folder / RENDERING).exists():
+        if cell.arm.group == "renderers":  # of an interrupted rendering the time is not known
+            shutil.rmtree(data, ignore_errors=True)
+        begin = time.perf_counter()
+        render(compose("render", Render, [*drawing, *size, f"num={pictures}", f"seed={cell.seed}", f"out={data}"]))
+        write_json(folder / RENDERING, {"seconds": time.perf_counter() - begin, "pictures": pictures})
     model = [f"model={cell.model}", f"model.width={cell.scale.width}", f"model.height={cell.scale.height}"]
     _train_with([*model, f"data.root={data}", f"trainer.epochs={cell.scale.epochs}", *cell.arm.train, *common])
-    ended = time.perf_counter()
-    return {"rendering": rendered - begin, "training": ended - rendered, "pictures": pictures}
 
 
 def _as_many(cell: Cell, cells: Path) -> int:
     """The number of pictures that the renderer of `cell` draws in the time in which that of the first arm draws its own."""
     found = {}
     for name in ("raycast", cell.arm.renderer):
-        other = _read(cells / cell.arm.group / name / f"{cell.model}-{cell.seed}" / RESULT)
+        other = _read(cells / cell.arm.group / name / f"{cell.model}-{cell.seed}" / RENDERING)
         if other is None:
             raise ConfigError(
                 f"arms: {cell.arm.name} needs the time of the arm {name} of seed {cell.seed}: compute it first"
             )
-        found[name] = other["seconds"]
-    rate = found[cell.arm.renderer]["pictures"] / found[cell.arm.renderer]["rendering"]
-    return max(2, round(found["raycast"]["rendering"] * rate))
+        found[name] = other
+    rate = found[cell.arm.renderer]["pictures"] / found[cell.arm.renderer]["seconds"]
+    return max(2, round(found["raycast"]["seconds"] * rate))
 
 
 def _train_with(keys: list[str]) -> None:

@@ -10,6 +10,7 @@ from simgen.dataset.read import open_dataset
 from simgen.errors import ConfigError
 from simgen.schema import Render
 from simgen.workers import render
+from train.data.images import manifest_hash
 from transfer.schema import Scale, TransferConfig
 from transfer.studies import DETECTOR, SCENE, Cell
 
@@ -42,6 +43,11 @@ class Column:
     keys: tuple[str, ...] = ()
 
     @property
+    def content(self) -> str:
+        """What tells whether the pictures are others: the hash of the manifest, or the folder if there is none."""
+        return manifest_hash(self.root) or str(self.root.resolve())
+
+    @property
     def unit(self) -> str:
         return "% wrong" if self.wrong else "cm"
 
@@ -52,14 +58,17 @@ class Column:
 
 def columns_of(config: TransferConfig, out: Path) -> list[Column]:
     """The columns of a study whose rendered ones are below `out`. Raises DatasetError for photographs that are none."""
+    out = out.resolve()  # on a cluster, tasks have another working directory
     columns = [
         Column(name, out / "columns" / name, visible=OCCLUDED if name == "occluded" else (0.0, 1.0)) for name in SIMULATED
     ]  # fmt: skip
     if config.kuka_table is not None:
-        columns.append(Column("kuka_table", Path(config.kuka_table)))
+        columns.append(Column("kuka_table", Path(config.kuka_table).resolve()))
     for number, root in enumerate(config.printed_box):
         name = "printed_box" if len(config.printed_box) == 1 else f"printed_box_{number + 1}"
-        columns.append(Column(name, Path(root), BOX, wrong=True, keys=("data.names={1:tea_box}", "data.table=true")))
+        columns.append(
+            Column(name, Path(root).resolve(), BOX, wrong=True, keys=("data.names={1:tea_box}", "data.table=true"))
+        )
     for column in columns[len(SIMULATED) :]:
         if not open_dataset(column.root).pictures:
             raise ConfigError(f"{column.root}: no pictures; expected a dataset of photographs")
@@ -77,19 +86,26 @@ def render_columns(columns: list[Column], scale: Scale) -> None:
 
 
 def errors_in(column: Column, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The figure of each picture of `column`, by scene and image, from the metrics.json of `python -m train evaluate`."""
+    """The figure of each picture of `column`, by scene and image, from the metrics.json of `python -m train evaluate`; of
+    several blocks their mean. Raises ConfigError if a block has no figure."""
     low, high = column.visible
     fractions = _visible(column) if (low, high) != (0.0, 1.0) else {}
-    found = {}
+    found: dict[str, list[float]] = {}
     for row in metrics.get("per_picture", metrics.get("per_block", [])):
         name = f"{row['scene_id']}/{row['image_id']}"
         if not low <= fractions.get(name, 1.0) <= high:
             continue
         if column.wrong:
-            found[name] = 100.0 * (not row["right"])
-        else:
-            found[name] = float(row["xy_error_cm"]) if "xy_error_cm" in row else 100 * float(row["xy_m"])
-    return found
+            found.setdefault(name, []).append(100.0 * (not row["right"]))
+            continue
+        error = row["xy_error_cm"] if "xy_error_cm" in row else row["xy_m"] and 100 * row["xy_m"]
+        if error is None:
+            raise ConfigError(
+                f"{column.root}: the table's place is unknown, so that a miss has no error in cm; name a dataset "
+                "with a manifest that states the table"
+            )
+        found.setdefault(name, []).append(float(error))
+    return {name: sum(each) / len(each) for name, each in found.items()}
 
 
 def _visible(column: Column) -> dict[str, float]:

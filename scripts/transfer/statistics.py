@@ -21,25 +21,33 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_of(errors: Array, *, seed: int = 0) -> Interval:
-    """The mean of `errors` (S, P) of S seeds and P pictures. The interval is the percentile bootstrap's, over seeds and
-    pictures together: both are drawn with replacement (Davison and Hinkley 1997, section 3.8). With one seed it is over the
-    pictures alone."""
-    low, high = np.percentile(_resampled(errors, seed), [2.5, 97.5])
-    return Interval(float(errors.mean()), float(low), float(high))
+def mean_of(errors: Array) -> Interval:
+    """The mean of `errors` (S, P) of S seeds and P pictures, which are the same for all seeds, with Student's interval.
 
-
-def difference_of(errors: Array, others: Array, *, seed: int = 0) -> Interval:
-    """The mean of `errors` - `others`, both (S, P) of the same seeds and pictures, which are resampled in pairs."""
-    return mean_of(errors - others, seed=seed)
-
-
-def _resampled(errors: Array, seed: int) -> Array:
-    """(RESAMPLES,) means of resampled rows and columns."""
+    Seeds and pictures are crossed random effects: the variance of the mean is that of the seeds' means over S, plus that of
+    the pictures' means over P, less that of what is left over S P, which both contain (Searle et al. 1992, section 4.7). The
+    degrees of freedom are Satterthwaite's (1946) of the first two. A bootstrap of three seeds never leaves their range. With
+    one seed nothing is known of others, and the interval is over the pictures alone.
+    """
     seeds, pictures = errors.shape
-    draws = Draws(seed, np.arange(RESAMPLES)) / "transfer"
-    rows, columns = (draws / "seeds").integers(seeds, seeds), (draws / "pictures").integers(pictures, pictures)
-    return np.array([errors[row][:, column].mean() for row, column in zip(rows, columns, strict=True)])
+    mean, of_seeds, of_pictures = float(errors.mean()), errors.mean(1), errors.mean(0)
+    a = float(of_seeds.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    b = float(of_pictures.var(ddof=1)) / pictures if pictures > 1 else 0.0
+    rest = errors - of_seeds[:, None] - of_pictures + mean
+    both = float((rest**2).sum()) / max(1, (seeds - 1) * (pictures - 1)) / (seeds * pictures) if seeds > 1 else 0.0
+    variance = max(a + b - both, a, b)
+    if variance == 0:
+        return Interval(mean, mean, mean)
+    free = (a + b) ** 2 / ((a**2 / (seeds - 1) if seeds > 1 else 0) + (b**2 / (pictures - 1) if pictures > 1 else 0))
+    half = float(student.ppf(0.975, free)) * variance**0.5
+    return Interval(mean, mean - half, mean + half)
+
+
+def difference_of(errors: Array, others: Array) -> Interval:
+    """The mean of `errors` - `others`, both (S, P) of the same seeds and pictures: what pairs have in common cancels."""
+    if errors.shape != others.shape:
+        raise ValueError(f"errors of {errors.shape} and {others.shape} seeds and pictures are no pairs")
+    return mean_of(errors - others)
 
 
 def ranks_of(one: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Interval:
@@ -58,15 +66,6 @@ def _spearman(a: Array, b: Array) -> float:
     if np.ptp(a) == 0 or np.ptp(b) == 0:  # no order
         return np.nan
     return float(spearmanr(a, b).statistic)
-
-
-def over_seeds(values: Sequence[float]) -> Interval:
-    """The mean of one value a seed, with Student's 95% interval (1908); infinite for a single value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, -np.inf, np.inf)
-    half = float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return Interval(mean, mean - half, mean + half)
 
 
 def shared(results: Mapping[int, Mapping[str, float]]) -> tuple[Array, list[str]]:

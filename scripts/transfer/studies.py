@@ -38,6 +38,7 @@ class Arm:
     train: tuple[str, ...] = ()
     equal_time: bool = False
     only: str | None = None  # the model that alone has this arm
+    from_files: bool = False  # an arm of models that learn from a dataset: the detector draws its own pictures
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,16 @@ def cells_of(config: TransferConfig) -> list[Cell]:
     if not models or not arms or not seeds:
         raise ConfigError("models, arms, seeds: one of them is empty; expected at least one of each, or null for all")
     scale = replace(scale, models=models, seeds=seeds)
-    return [
+    cells = [
         Cell(arm, model, seed, scale)
         for seed in seeds
         for model in models
         for arm in arms
-        if arm.only in (None, model)
+        if arm.only in (None, model) and not (arm.from_files and model == DETECTOR)
     ]  # fmt: skip
+    if not cells:
+        raise ConfigError(f"models: {', '.join(models)} has no arm of study={config.study}; choose another model")
+    return cells
 
 
 def arms_of(config: TransferConfig) -> list[Arm]:
@@ -104,12 +108,15 @@ def arms_of(config: TransferConfig) -> list[Arm]:
         return [Arm("train", "seeds", train=tuple(config.train))]
     if config.study == "presets":
         presets = [FULL, *(name for name in _PRESETS if name != FULL)]
-        return [*(Arm(name, "presets", preset=name) for name in presets), Arm("adr", "presets", preset="adr", only=DETECTOR)]
+        return [
+            *(Arm(name, "presets", preset=name) for name in presets),
+            Arm("adr", "presets", preset="adr", only=DETECTOR),
+        ]
     if config.study == "renderers":
         return [
-            Arm("raycast", "renderers", preset="tobin2017"),
-            Arm("tiny", "renderers", preset="tobin2017", renderer="tiny"),
-            Arm("tiny_equal_time", "renderers", preset="tobin2017", renderer="tiny", equal_time=True),
+            Arm("raycast", "renderers", preset="tobin2017", from_files=True),
+            Arm("tiny", "renderers", preset="tobin2017", renderer="tiny", from_files=True),
+            Arm("tiny_equal_time", "renderers", preset="tobin2017", renderer="tiny", equal_time=True, from_files=True),
         ]
     return list(_tobin2017(scale))
 
@@ -119,7 +126,7 @@ def _tobin2017(scale: Scale) -> Iterator[Arm]:
     for name, changes in ablations().items():
         yield Arm(name, "ablations", changes=tuple(changes.items()))
     for count in scale.counts:
-        yield Arm(f"pictures_{count}", "pictures", pictures=count)
+        yield Arm(f"pictures_{count}", "pictures", pictures=count, from_files=True)
     for limit in scale.materials:
         yield Arm(f"materials_{limit}", "materials", changes=(("distinct_materials", limit),))
     for limit in scale.layouts:

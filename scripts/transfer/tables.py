@@ -48,22 +48,26 @@ def write_tables(out: Path, title: str, cells: Sequence[Cell], columns: Sequence
 
 
 def errors_of(cells: Sequence[Cell], columns: Sequence[Column], folder: Path) -> Errors:
-    """The errors (S, P) of each arm and column over the seeds that all arms have finished; without any there is nothing."""
+    """The errors (S, P) of each arm and column, over the seeds for which all arms with this column have it, and the pictures
+    that all have."""
     results: dict[str, dict[int, Any]] = {}
     for cell in cells:
         result = result_of(cell, folder)
         if result is not None:
             results.setdefault(cell.arm.name, {})[cell.seed] = result["columns"]
-    seeds = set.intersection(*(set(one) for one in results.values())) if results else set()
     found: dict[tuple[str, str], Any] = {}
     for column in columns:
         rows = {
-            arm: {seed: own[seed][column.name] for seed in seeds if own[seed].get(column.name)}
+            arm: {
+                seed: one[column.name]["errors"] for seed, one in own.items() if one.get(column.name, {}).get("errors")
+            }
             for arm, own in results.items()
         }
         rows = {arm: own for arm, own in rows.items() if own}
-        if not rows:
+        seeds = set.intersection(*(set(own) for own in rows.values())) if rows else set()
+        if not seeds:
             continue
+        rows = {arm: {seed: own[seed] for seed in seeds} for arm, own in rows.items()}
         common = set.intersection(*(set(shared(own)[1]) for own in rows.values()))
         for arm, own in rows.items():
             found[arm, column.name] = shared({s: {name: one[name] for name in common} for s, one in own.items()})[0]
@@ -81,7 +85,10 @@ def _tables(model: str, cells: Sequence[Cell], columns: Sequence[Column], errors
         if not arms:
             continue
         seeds = max(len(one) for one in errors.values())
-        lines += [f"## {model}: {group} ({seeds} seed{'s' * (seeds != 1)})", ""]
+        lines += [
+            f"## {model}: {group} ({seeds} seed{'s' * (seeds != 1)}; after each mean its difference from {first})",
+            "",
+        ]
         heads = [f"{column.name}, {column.unit}" for column in there]
         heads += [f"paper: {name}, cm" for name in PAPER_COLUMNS] if group == "ablations" else []
         lines += [f"| arm | {' | '.join(heads)} |", f"|---{'|---' * len(heads)}|"]
@@ -138,8 +145,8 @@ def _draw_curves(path: Path, cells: Sequence[Cell], columns: Sequence[Column], e
     for axis, group in zip(axes[0], groups, strict=True):
         arms = list(dict.fromkeys(cell.arm.name for cell in cells if cell.arm.group == group))
         limits = [int(arm.rpartition("_")[2]) for arm in arms]
-        most = next(cell.pictures for cell in cells if cell.arm.name == "full")
-        points = [*zip(arms, limits, strict=True), ("full", most)]
+        points = list(zip(arms, limits, strict=True))
+        points += [("full", cell.pictures) for cell in cells if cell.arm.name == "full"][:1]
         for column in columns:
             known = [
                 (limit, mean_of(errors[arm, column.name])) for arm, limit in points if (arm, column.name) in errors

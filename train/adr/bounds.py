@@ -1,7 +1,8 @@
 """The bounds of the factors that grow under randomize=adr, and the distributions between them.
 
 A factor that is a range (uniform, loguniform, integer) has two bounds for each of its numbers, its ends. Any other that
-varies, such as a choice of textures, has one: the share of the samples in which it varies; in the others it is nominal.
+varies, such as a choice of textures or a range that lacks the nominal value, has one: the share of the samples in which it
+varies; in the others it is nominal.
 Every second sample is at one bound, which tells whether the model succeeds there; which one is a function of (seed, index).
 """
 
@@ -35,6 +36,7 @@ _LAYOUT = (
 )
 _WHOLE = tuple(f"{group}/{name}" for group in ("blocks", "distractors", "clutter") for name in _LAYOUT)
 _FIXED = {*_WHOLE, "blocks/count", "settle", "gather"}
+_FIXED_NAME = "pattern"
 _PATH = "adr"  # below it are the numbers that choose a sample's bound
 
 
@@ -114,7 +116,7 @@ def bounds_of(nominal: Mapping[str, Distribution], widest: Mapping[str, Distribu
     factor without a single nominal value."""
     bounds = []
     for path, wide in sorted(widest.items()):
-        if isinstance(wide, Constant) or path in _FIXED:
+        if isinstance(wide, Constant) or path in _FIXED or path.rpartition("/")[2] == _FIXED_NAME:
             continue
         start = nominal[path]
         if not isinstance(start, Constant):
@@ -122,11 +124,12 @@ def bounds_of(nominal: Mapping[str, Distribution], widest: Mapping[str, Distribu
                 f"randomize.{path.replace('/', '.')}: has no single nominal value from which randomize=adr could grow it; "
                 "state a number in the scene file under `nominal:`, or fix this factor"
             )
-        if not isinstance(wide, Uniform | Integer):
+        low, high = wide.support()
+        middle = np.array(start.value, dtype=np.float64)
+        if not isinstance(wide, Uniform | Integer) or np.any(middle < low) or np.any(middle > high):
             bounds.append(Bound(path, -1, SHARE))
             continue
-        low, high = wide.support()
-        for component, (a, n, b) in enumerate(zip(low, _inside(start, low, high), high, strict=True)):
+        for component, (a, n, b) in enumerate(zip(low, middle, high, strict=True)):
             bounds += [Bound(path, component, side) for side, end in ((LOW, a), (HIGH, b)) if end != n]
     return bounds
 
@@ -162,7 +165,7 @@ def _range(
 ) -> tuple[Distribution, list[float]]:
     """The range between `bounds`, and their values."""
     low, high = wide.support()
-    middle = _inside(start, low, high)
+    middle = np.array(start.value, dtype=np.float64)
     scale = exact.log if isinstance(wide, LogUniform) else np.asarray
     back = exact.exp if isinstance(wide, LogUniform) else np.asarray
     ends = {LOW: np.array(middle), HIGH: np.array(middle)}
@@ -179,8 +182,3 @@ def _range(
         return Integer(int(ends[LOW][0]), int(ends[HIGH][0]), wide.dim), values
     assert isinstance(wide, Uniform)
     return replace(wide, low=tuple(map(float, ends[LOW])), high=tuple(map(float, ends[HIGH]))), values
-
-
-def _inside(start: Constant, low: Array, high: Array) -> Array:
-    """The nominal value, or the end of the widest range that is nearest to it."""
-    return np.clip(np.array(start.value, dtype=np.float64), low, high)

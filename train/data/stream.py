@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
@@ -65,6 +66,11 @@ class Stream(Dataset[Batch]):
                 "data.scenes"
             )
         self.states, self.epoch = states, epoch
+        if states is not None and (randomize.distinct_materials or randomize.distinct_layouts):
+            raise ConfigError(
+                "randomize.distinct_materials, distinct_layouts: cannot be limited with randomize=adr, which gives each "
+                "sample a bound of its own; leave them at 0"
+            )
         randomize = replace(randomize, automatic=False)
         self.passes, self.kept = passes, max(1, _KEPT // batch_size // _TOGETHER) * _TOGETHER
         self._drawn: dict[int, Batch] = {}
@@ -95,12 +101,16 @@ class Stream(Dataset[Batch]):
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that renders
         self._nominal: list[dict[str, Distribution]] = []
+        self._own: list[set[str]] = []  # the names of each scene's bounds
         self.bounds: list[str] = []
         if states is not None:
             none = compose("render", Render, ["randomize=none"]).randomize
             self._nominal = [leaves_of(none, pipeline.world) for pipeline in self.pipelines]
             pairs = zip(self._nominal, self.pipelines, strict=True)
-            self.bounds = sorted({one.name for low, p in pairs for one in bounds_of(low, p.sampler.leaves)})
+            self._own = [
+                {one.name for one in bounds_of(low, p.sampler.leaves) if _shown(one.path, p)} for low, p in pairs
+            ]
+            self.bounds = sorted(set.union(*self._own))
         self._grown: tuple[int, list[Sampler]] = -1, []
 
     @property
@@ -186,9 +196,19 @@ class Stream(Dataset[Batch]):
         if again % 2 and self.reflections is not None:
             batch = mirrored(batch, self.reflections)
         if self.states is not None:
-            of = [bound_of(p.source.seed, samples, len(self.bounds)) for p in self.pipelines]
+            # A picture that was learned from, or drawn when ranges were others, does not tell how the model succeeds now.
+            of = [
+                self._bounds_of(k, samples) if again == 0 else np.full(len(samples), -1)
+                for k in range(len(self.pipelines))
+            ]
             batch = replace(batch, bound=torch.tensor(np.concatenate(of)).to(device))
         return replace(batch, cut=cut, jitter=jitter)
+
+    def _bounds_of(self, k: int, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The bounds of samples of scene number `k`, -1 for none, or for one that this scene does not have."""
+        found = bound_of(self.pipelines[k].source.seed, samples, len(self.bounds))
+        has = np.array([*(name in self._own[k] for name in self.bounds), False])  # the last for -1
+        return np.where(has[found], found, -1)
 
     def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, scenes: Scenes) -> "_Part":
         frames = renderer.render(scenes)
@@ -198,6 +218,13 @@ class Stream(Dataset[Batch]):
         table = pipeline.world.table
         tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)
         return _Part(images, targets, tables)
+
+
+def _shown(path: str, pipeline: Pipeline) -> bool:
+    """Whether the factor `path` can change a picture of `pipeline`."""
+    if path.startswith("fixture/"):
+        return bool(pipeline.world.fixtures)
+    return not path.startswith("camera/") or pipeline.sampler.camera is None
 
 
 class _Part(NamedTuple):

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
-from simgen.errors import SimgenError
+from simgen.errors import CheckpointError, SimgenError
 from simgen.files import write_json
 from train.adr.figure import draw_growth
 from train.adr.growth import Growth
@@ -212,10 +212,19 @@ def train_keypoints(config: TrainConfig) -> None:
 
 
 def _growth_of(bounds: tuple[str, ...], last: Path | None) -> Growth | None:
-    """The growth of a run with these `bounds`, that of the checkpoint `last` if it goes on; None if nothing grows."""
+    """The growth of a run with these `bounds`, that of the checkpoint `last` if it goes on; None if nothing grows. Raises
+    CheckpointError if other bounds grew before."""
     if not bounds:
         return None
-    return Growth(bounds) if last is None else Growth.from_json(read_checkpoint(last)["adr"])
+    if last is None:
+        return Growth(bounds)
+    growth = Growth.from_json(read_checkpoint(last)["adr"])
+    if tuple(growth.names) != bounds:
+        raise CheckpointError(
+            f"{last}: the ranges of other factors grew in it, because conf/ or the scene has changed since; train anew in "
+            "another folder"
+        )
+    return growth
 
 
 class Kept(Dataset[Batch]):
