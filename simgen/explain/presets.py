@@ -8,7 +8,7 @@ from typing import Any
 
 from simgen.command.keys import Key, choices_of, groups_of, keys_of
 from simgen.config import compose
-from simgen.factors import MOST_SLOTS, bounds_of, words_of
+from simgen.factors import LIMITS, MOST_SLOTS, bounds_of, words_of
 from simgen.resources import resource_folder
 from simgen.schema import Randomize, Render
 
@@ -49,6 +49,10 @@ def allowed_values(key: Key) -> str:
         return f"0 to {MOST_SLOTS[key.path.split('.')[-2]]}"
     if key.kind == "text":
         return "a folder"
+    if key.name == "automatic":
+        return "true or false"
+    if key.name in LIMITS:
+        return "0 or a number below 2^32"
     if key.name == "model":
         return "the block set's names, any"
     words = words_of(key.path)

@@ -141,10 +141,11 @@ def leaves_at(
     widest: Mapping[str, Distribution],
 ) -> dict[str, Distribution]:
     """The distributions of all factors where each bound has moved by its fraction (by Bound.name, 0 to 1) of the way from
-    the nominal value to the widest range. `names` are those of the bounds of all scenes, their places are their numbers."""
+    the nominal value to the widest range; a factor without any has its widest. `names` are those of the bounds of all
+    scenes, their places are their numbers."""
     leaves = dict(widest)
     own: dict[str, list[Bound]] = {}
-    for bound in bounds_of(nominal, widest):
+    for bound in (one for one in bounds_of(nominal, widest) if one.name in fractions):
         own.setdefault(bound.path, []).append(bound)
     for path, bounds in own.items():
         wide, start = widest[path], nominal[path]
