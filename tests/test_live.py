@@ -169,7 +169,7 @@ def test_a_command_line_keeps_what_was_given() -> None:
             "defaults: [none]\ncamera: {distanse: 1}",
             "randomize.camera.distanse: no such key .* did you mean randomize.cam",
         ),
-        ("defaults: [nine]", "defaults: got nine; expected a list of background, "),
+        ("defaults: [nine]", "defaults: got nine; expected a list of adr, background, "),
         ("defaults: [none]\ncamera: 3", "randomize.camera: expected the keys randomize.camera.*"),
         ("- none", "expected a mapping with keys as in conf/randomize/"),
         ("walls: 1\nwalls: 0", "line 2: 'walls' stands here and in line 1"),

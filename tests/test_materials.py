@@ -523,7 +523,7 @@ def test_compiled_kernels_have_no_fused_multiplications_and_no_avx512() -> None:
     drawn(scene_of(*MATTE))
     objects = sorted(
         max(
-            Path(wp.config.kernel_cache_dir).glob(f"wp_simgen.render.{name}_*/*.o"),
+            Path(wp.config.kernel_cache_dir).glob(f"wp_simgen.render.kernels.{name}_*/*.o"),
             key=lambda path: path.stat().st_atime,
         )
         for name in ("lighting", "occlusion", "tracing")

@@ -39,6 +39,8 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_raylet_start_wait_time_s", "120")  # on a busy machine
         from ray.cluster_utils import Cluster
 
+        # Ray notes its address there, whatever its own folder is, and does not make it.
+        Path("/tmp/ray").mkdir(exist_ok=True)
         folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a socket's path is short
         node = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
         health = {
