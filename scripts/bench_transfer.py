@@ -41,6 +41,8 @@ def bench(config: TransferConfig) -> None:
             print(f"training {number} of {len(todo)}: {cell.name}", flush=True)
             run_cell(cell, columns, out / "cells", **options)
     title = f"study={config.study} scale={config.scale}"
+    if config.scale == "smoke":
+        title += " (shows that the study works; its models have learned nothing, so its figures tell nothing)"
     print(write_tables(out, title, cells, columns))
     print(f"wrote results.json and results.md in {out}")
 
