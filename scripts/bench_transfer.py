@@ -8,7 +8,6 @@ Each arm is trained with each seed, and measured on rendered pictures and on the
 finished training is not repeated; the same command goes on where it was interrupted. `--help` explains the keys.
 """
 
-import re
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from transfer.tables import write_tables
 
 from simgen.config import Command
 from simgen.config import main as command
-from simgen.errors import ConfigError
+from simgen.workers import parse_part
 
 
 def bench(config: TransferConfig) -> None:
@@ -50,12 +49,10 @@ def bench(config: TransferConfig) -> None:
 def part_of(cells: list[Cell], part: str) -> list[Cell]:
     """The `part` K/N of `cells`: every N-th, from the K-th on; arms that need each other's times are together. Raises
     ConfigError."""
-    match = re.fullmatch(r"(\d+)/(\d+)", part)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise ConfigError(f"part: got {part}; expected K/N with K from 1 to N, such as 1/4")
+    k, n = parse_part(part)
     timed = {cell.arm.group for cell in cells if cell.arm.equal_time}
     together = list(dict.fromkeys(_unit(cell, timed) for cell in cells))
-    chosen = set(together[int(match[1]) - 1 :: int(match[2])])
+    chosen = set(together[k - 1 :: n])
     return [cell for cell in cells if _unit(cell, timed) in chosen]
 
 

@@ -80,8 +80,14 @@ def samples_of(part: str | None, start: int, num: int) -> range:
     one sample. All of them if `part` is None. Raises ConfigError."""
     if part is None:
         return range(start, start + num)
+    k, n = parse_part(part)
+    return range(start + num * (k - 1) // n, start + num * k // n)
+
+
+def parse_part(part: str) -> tuple[int, int]:
+    """K and N of `part`, K/N, 1 <= K <= N. Raises ConfigError."""
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", part)
     k, n = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= k <= n:
         raise ConfigError(f"part: got {part}; expected K/N with K from 1 to N, e.g. part=1/64 to part=64/64")
-    return range(start + num * (k - 1) // n, start + num * k // n)
+    return k, n

@@ -6,7 +6,7 @@ import io
 import runpy
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,15 @@ def script_module(name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def arrays_of(part: Any, above: str = "") -> dict[str, np.ndarray]:
+    """The arrays of scenes by their names, such as lights.kind."""
+    found = {}
+    for item in fields(part):
+        value, name = getattr(part, item.name), f"{above}{item.name}"
+        found |= arrays_of(value, f"{name}.") if is_dataclass(value) else {name: np.asarray(value)}
+    return found
 
 
 def tree(folder: Path, skip: Sequence[str] = ()) -> dict[str, bytes]:

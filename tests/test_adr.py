@@ -3,14 +3,14 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from builders import events_of
+from builders import arrays_of, events_of
 from test_keypoint_run import _small as small  # noqa: F401
 from test_keypoint_run import config_of
 from test_tobin_run import assert_same
@@ -132,14 +132,6 @@ def randomize(preset: str) -> Randomize:
     return compose("render", Render, [f"randomize={preset}"]).randomize
 
 
-def arrays(part: Any, above: str = "") -> dict[str, np.ndarray]:
-    found = {}
-    for item in fields(part):
-        value, name = getattr(part, item.name), f"{above}{item.name}"
-        found |= arrays(value, f"{name}.") if is_dataclass(value) else {name: np.asarray(value)}
-    return found
-
-
 def test_fully_grown_a_sample_is_that_of_full_but_for_its_bound() -> None:
     """In 300 scenes of tabletop: a sample at no bound is equal to the last bit, one at a bound in all other factors."""
     world = load_world("tabletop")
@@ -149,7 +141,7 @@ def test_fully_grown_a_sample_is_that_of_full_but_for_its_bound() -> None:
     assert len(names) > 150
     grown = replace(sampler, leaves=leaves_at(dict.fromkeys(names, 1.0), names, nominal, sampler.leaves))
     index = np.arange(300)
-    before, after = arrays(sampler.sample(3, index)), arrays(grown.sample(3, index))
+    before, after = arrays_of(sampler.sample(3, index)), arrays_of(grown.sample(3, index))
     at = bound_of(3, index, len(names))
     for name, value in before.items():
         if value.ndim == 0:
@@ -164,7 +156,7 @@ def test_fully_grown_a_sample_is_that_of_full_but_for_its_bound() -> None:
             own = {**surfaces, "light": ("lights",), "fixture": ("fixtures", "surfaces", "clutter"), **depends}
             assert name.split(".")[0] in own.get(group, (group,)), (name, names[at[row]])
     point = leaves_at(dict.fromkeys(names, 0.0), names, nominal, sampler.leaves)
-    again = arrays(replace(sampler, leaves=point).sample(3, index))
+    again = arrays_of(replace(sampler, leaves=point).sample(3, index))
     rest = at < 0
     for name in ("sensor.gamma", "lights.intensity", "surfaces.material.texture", "cameras.intrinsics"):
         assert len(np.unique(again[name][rest], axis=0)) == 1, name  # nothing has grown

@@ -1,7 +1,7 @@
 """scripts/bench_transfer.py: arms that differ in what they state alone, cells that are computed once, known intervals."""
 
 import json
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import bench_transfer
 import numpy as np
 import pytest
 import yaml
-from builders import sampler_of
+from builders import arrays_of, sampler_of
 from transfer import cells as cells_module
 from transfer.cells import RENDERING, RESULT, result_of, run_cell
 from transfer.claims import PAPER_COLUMNS, verdicts
@@ -73,18 +73,6 @@ def test_pictures_that_all_seeds_have_are_paired() -> None:
     assert names == ["a", "b"] and errors.tolist() == [[3, 4], [1, 2]]
 
 
-def parts_of(scenes: Any, above: str = "") -> dict[str, np.ndarray]:
-    """The arrays of scenes by their names, such as lights.kind."""
-    found = {}
-    for item in fields(scenes):
-        value = getattr(scenes, item.name)
-        if is_dataclass(value):
-            found |= parts_of(value, f"{above}{item.name}.")
-        else:
-            found[f"{above}{item.name}"] = np.asarray(value)
-    return found
-
-
 CHANGES = {
     "no_noise": {"sensor.shot_noise", "sensor.read_noise"},
     "no_camera": {"cameras."},
@@ -104,7 +92,7 @@ def test_an_ablation_changes_its_own_factor_alone(name: str, tmp_path: Path) -> 
     for one in ("full", name):
         (tmp_path / f"{one}.yaml").write_text(yaml.safe_dump(dict(preset_of(arms[one]))))
         sampler, _ = sampler_of("scene=kuka_table", f"randomize={tmp_path / one}.yaml")
-        sampled[one] = parts_of(sampler.sample(0, range(64)))
+        sampled[one] = arrays_of(sampler.sample(0, range(64)))
     changed = {
         key for key, value in sampled["full"].items() if not np.array_equal(value, sampled[name][key], equal_nan=True)
     }

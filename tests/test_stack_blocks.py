@@ -27,9 +27,9 @@ from stacking.poses import (
     TRUTH,
     Sighting,
     Source,
-    detected_belief,
+    detected_poses,
     errors,
-    noisy_belief,
+    noisy_poses,
     paired,
 )
 from stacking.results import curves_of, table_of
@@ -185,10 +185,10 @@ def test_a_wrong_place_ends_without_a_block(task: Task, world: World, kinematics
     """The robot closes its fingers on nothing: the pose is at fault."""
     pose = task.blocks[1].pose.copy()
     pose[:2, 3] = [0.0, 0.33]
-    believed = (task.blocks[0], Lying(task.blocks[1].solid, pose), task.blocks[2])
-    result = run_trial(task, world, believed, (), kinematics)
+    predicted = (task.blocks[0], Lying(task.blocks[1].solid, pose), task.blocks[2])
+    result = run_trial(task, world, predicted, (), kinematics)
     assert (result.trouble, result.lifted) == ("nothing in the gripper", 0)
-    assert cause(task.blocks, believed, result.trouble) == SEEING
+    assert cause(task.blocks, predicted, result.trouble) == SEEING
 
 
 def test_every_trial_has_a_step_limit(
@@ -261,7 +261,7 @@ def test_wilsons_interval_by_the_book() -> None:
 def test_noise_is_paired(task: Task) -> None:
     """The same numbers times the standard deviation, and one kind of noise does not change the other."""
     half, whole, both = (
-        np.stack([block.pose for block in noisy_belief(task, Source(NOISE, mm, degrees), 5).blocks if block])
+        np.stack([block.pose for block in noisy_poses(task, Source(NOISE, mm, degrees), 5).blocks if block])
         for mm, degrees in ((5.0, 0.0), (10.0, 0.0), (10.0, 20.0))
     )
     true = np.stack([block.pose for block in task.blocks])
@@ -271,17 +271,17 @@ def test_noise_is_paired(task: Task) -> None:
     assert both[:, 2, :3] == pytest.approx(true[:, 2, :3]) and not np.allclose(both[:, :2, :3], true[:, :2, :3])
 
 
-def test_the_robot_believes_the_most_confident_of_each_kind(world: World) -> None:
+def test_the_robot_takes_the_most_confident_of_each_kind(world: World) -> None:
     first, second = lying(world, "cube"), lying(world, "cube", x=0.2)
     again = lying(world, "cube", x=0.005)  # the first in another picture
     rolling, standing = upright(world, "cylinder", 0.05, y=0.2), upright(world, "cylinder", 0.06, y=-0.2)
     seen = [Sighting(0.6, second), Sighting(0.9, first), Sighting(0.8, again), Sighting(0.7, rolling)]
-    belief = detected_belief(["cube", "cube", "cylinder"], seen)
-    assert belief.blocks == (first, second, None) and belief.confidences == (0.9, 0.6, 0.0)
-    assert belief.around == (rolling,)
-    belief = detected_belief(["cube", "cube", "cylinder"], [*seen, Sighting(0.1, standing)])
-    assert belief.blocks == (first, second, standing) and belief.confidences[2] == 0.1
-    assert paired([second, first, standing], belief.blocks) == [second, first, standing]
+    found = detected_poses(["cube", "cube", "cylinder"], seen)
+    assert found.blocks == (first, second, None) and found.confidences == (0.9, 0.6, 0.0)
+    assert found.around == (rolling,)
+    found = detected_poses(["cube", "cube", "cylinder"], [*seen, Sighting(0.1, standing)])
+    assert found.blocks == (first, second, standing) and found.confidences[2] == 0.1
+    assert paired([second, first, standing], found.blocks) == [second, first, standing]
 
 
 def test_rows_of_a_task(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from simgen.engine import silence
-from stacking.poses import detected_belief
+from stacking.poses import detected_poses
 from stacking.robot import Cell
 from stacking.rows import Bench
 from stacking.task import picture_of, task_of
@@ -29,7 +29,7 @@ def film(bench: Bench, index: int) -> bytes:
     task = task_of(bench.pipeline, index)
     picture, view = picture_of(task, bench.pipeline, bench.renderer)
     (detections,) = bench.detector.find([picture], [view])
-    seen = detected_belief(task.kinds, bench.seen(task))
+    seen = detected_poses(task.kinds, bench.seen(task))
     sure = [one for one in detections if one.confidence >= bench.confidence]
     small = cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     left = draw_detections(small, sure, view.resized(WIDTH / picture.shape[1], HEIGHT / picture.shape[0]))

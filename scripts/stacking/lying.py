@@ -94,19 +94,19 @@ def extent(block: Lying, angle: float) -> float:
     return float(np.ptp(block.corners[:, :2] @ [np.cos(angle), np.sin(angle)]))
 
 
-def tolerates(truth: Lying, believed: Lying) -> bool:
-    """Whether a robot that believes a block to be `believed`, while it is `truth`, can hold and stack it.
+def tolerates(truth: Lying, predicted: Lying) -> bool:
+    """Whether a robot that works by the pose of `predicted`, while the block is at `truth`, can hold and stack it.
 
     It is of the same kind and lies as high, the open fingers pass it on both sides in all grasps, and it is no farther away
     than a quarter of its base's shorter side.
     """
-    shift = truth.center - believed.center
-    if np.linalg.norm(shift) > truth.base / 4 or truth.solid.name != believed.solid.name:
+    shift = truth.center - predicted.center
+    if np.linalg.norm(shift) > truth.base / 4 or truth.solid.name != predicted.solid.name:
         return False
-    if abs(truth.height - believed.height) > 0.005:  # it lies on another side
+    if abs(truth.height - predicted.height) > 0.005:  # it lies on another side
         return False
-    for grasp in believed.grasps:
+    for grasp in predicted.grasps:
         along = np.array([np.cos(grasp.angle), np.sin(grasp.angle)])
         if extent(truth, grasp.angle) / 2 + abs(shift @ along) > OPENING / 2:
             return False
-    return bool(believed.grasps)
+    return bool(predicted.grasps)

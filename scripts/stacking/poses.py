@@ -1,4 +1,4 @@
-"""Where the robot believes blocks to be: the truth, the truth with noise, or what the detector says."""
+"""The poses that the robot uses: the truth, the truth with noise, or what the detector says."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Belief:
+class Predicted:
     """`blocks` are those asked for, from the bottom up, None for one that is not seen, with the detector's `confidences` in
     them; `around` are all others that are seen."""
 
@@ -47,11 +47,11 @@ class Sighting:
     block: Lying
 
 
-def true_belief(task: Task) -> Belief:
-    return Belief(task.blocks, task.others)
+def true_poses(task: Task) -> Predicted:
+    return Predicted(task.blocks, task.others)
 
 
-def noisy_belief(task: Task, source: Source, seed: int) -> Belief:
+def noisy_poses(task: Task, source: Source, seed: int) -> Predicted:
     """The truth with normal noise. Draws of one task are the same multiples of each standard deviation."""
     draws = Draws(seed, task.scene.index) / "stacking/noise"
     normal = draws.lanes(range(len(task.blocks))).normal(3)
@@ -61,7 +61,7 @@ def noisy_belief(task: Task, source: Source, seed: int) -> Belief:
         pose[:3, :3] = exact.product(rotation_about(2, np.radians(source.degrees) * turn), pose[:3, :3])
         pose[:2, 3] += source.millimeters / 1000 * np.array([x, y])
         blocks.append(Lying(block.solid, pose))
-    return Belief(tuple(blocks), task.others)
+    return Predicted(tuple(blocks), task.others)
 
 
 def sightings(detections: Sequence[Detection], view: View, solids: Mapping[str, Solid]) -> list[Sighting]:
@@ -76,7 +76,7 @@ def sightings(detections: Sequence[Detection], view: View, solids: Mapping[str, 
     ]
 
 
-def detected_belief(kinds: Sequence[str], seen: Sequence[Sighting]) -> Belief:
+def detected_poses(kinds: Sequence[str], seen: Sequence[Sighting]) -> Predicted:
     """For each of the asked `kinds` the most confident block of those `seen` in any number of pictures that lies as a
     gripper can stack it; of several blocks of a kind the most confident is the lowest."""
     left = sorted(seen, key=lambda one: -one.confidence)
@@ -86,35 +86,35 @@ def detected_belief(kinds: Sequence[str], seen: Sequence[Sighting]) -> Belief:
         chosen.append(found)
         if found is not None:  # the same block in another picture is not a second one
             left = [one for one in left if np.linalg.norm(one.block.center - found.block.center) > found.block.base / 2]
-    return Belief(
+    return Predicted(
         tuple(None if one is None else one.block for one in chosen),
         tuple(one.block for one in left),
         tuple(0.0 if one is None else one.confidence for one in chosen),
     )
 
 
-def paired(truth: Sequence[Lying], believed: Sequence[Lying | None]) -> list[Lying | None]:
-    """`believed` in the order of `truth`: blocks of one kind cannot be told apart, so they are paired to be nearest."""
+def paired(truth: Sequence[Lying], predicted: Sequence[Lying | None]) -> list[Lying | None]:
+    """`predicted` in the order of `truth`: blocks of one kind cannot be told apart, so they are paired to be nearest."""
 
     def distance(order: Sequence[int]) -> tuple[int, float]:
         wrong, total = 0, 0.0
         for block, number in zip(truth, order, strict=True):
-            other = believed[number]
+            other = predicted[number]
             if other is None:
                 continue
             wrong += block.solid.name != other.solid.name
             total += float(np.linalg.norm(block.center - other.center))
         return wrong, total
 
-    return [believed[number] for number in min(permutations(range(len(truth))), key=distance)]
+    return [predicted[number] for number in min(permutations(range(len(truth))), key=distance)]
 
 
-def errors(truth: Lying, believed: Lying) -> tuple[float, float]:
+def errors(truth: Lying, predicted: Lying) -> tuple[float, float]:
     """The distance in mm and the angle in degrees between both; the angle is that between their nearest grasps."""
     turns = [
         abs((one.angle - other.angle + np.pi / 2) % np.pi - np.pi / 2)
         for one in truth.grasps
-        for other in believed.grasps
+        for other in predicted.grasps
     ]
-    shift = np.linalg.norm(truth.center - believed.center)
+    shift = np.linalg.norm(truth.center - predicted.center)
     return float(1000 * shift), float(np.degrees(min(turns, default=np.pi / 2)))

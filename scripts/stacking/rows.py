@@ -17,15 +17,15 @@ from stacking.poses import (
     LOOKING,
     NOISE,
     TRUTH,
-    Belief,
+    Predicted,
     Sighting,
     Source,
-    detected_belief,
+    detected_poses,
     errors,
-    noisy_belief,
+    noisy_poses,
     paired,
     sightings,
-    true_belief,
+    true_poses,
 )
 from stacking.robot import Kinematics
 from stacking.success import SEEING, cause, faults, wilson
@@ -95,7 +95,7 @@ class Bench:
             picture, view = picture_of(task, self.pipeline, self.renderer, look)
             (detections,) = self.detector.find([picture], [view])
             found += sightings(detections, view, solids)
-            if min(detected_belief(task.kinds, found).confidences) >= self.confidence:
+            if min(detected_poses(task.kinds, found).confidences) >= self.confidence:
                 break
         return found
 
@@ -105,11 +105,11 @@ class Bench:
         made: list[Row] = []
         for source in sources:
             if source.name == TRUTH:
-                made.append(self._row(task, index, source, true_belief(task)))
+                made.append(self._row(task, index, source, true_poses(task)))
             elif source.name == NOISE:
-                made.append(self._row(task, index, source, noisy_belief(task, source, self.seed)))
+                made.append(self._row(task, index, source, noisy_poses(task, source, self.seed)))
             elif source.name == DETECTOR:
-                made.append(self._row(task, index, source, detected_belief(task.kinds, self.seen(task))))
+                made.append(self._row(task, index, source, detected_poses(task.kinds, self.seen(task))))
             else:
                 (first,) = (one for one in made if one.source == DETECTOR)
                 made.append(self._careful(task, index, source, first))
@@ -121,29 +121,29 @@ class Bench:
         if first.confidence >= self.confidence:
             return replace(first, source=source.name)
         if source.name == LOOKING:
-            belief = detected_belief(task.kinds, self.seen(task, LOOKS))
-            if min(belief.confidences) >= self.confidence:
-                return self._row(task, index, source, belief)
+            found = detected_poses(task.kinds, self.seen(task, LOOKS))
+            if min(found.confidences) >= self.confidence:
+                return self._row(task, index, source, found)
         nothing = {"cause": "", "reason": "", "lifted": 0, "steps": 0}
         return replace(first, source=source.name, outcome=REFUSED, **nothing)  # type: ignore[arg-type]
 
-    def _row(self, task: Task, index: int, source: Source, belief: Belief) -> Row:
-        pairs = paired(task.blocks, belief.blocks)
+    def _row(self, task: Task, index: int, source: Source, found: Predicted) -> Row:
+        pairs = paired(task.blocks, found.blocks)
         off = [errors(truth, one) for truth, one in zip(task.blocks, pairs, strict=True) if one is not None]
-        known = [one for one in belief.blocks if one is not None]
+        known = [one for one in found.blocks if one is not None]
         common = {
             "index": index,
             "source": source.name,
             "millimeters": source.millimeters,
             "degrees": source.degrees,
             "kinds": " ".join(task.kinds),
-            "confidence": min(belief.confidences, default=None),
+            "confidence": min(found.confidences, default=None),
             "off_mm": round(max((one[0] for one in off), default=0.0), 2) if off else None,
             "off_deg": round(max((one[1] for one in off), default=0.0), 2) if off else None,
         }
         if len(known) < len(task.blocks):
             return Row(**common, outcome=FAILED, cause=SEEING, reason="missed", lifted=0, steps=0)
-        result = run_trial(task, self.pipeline.world, known, belief.around, self.kinematics)
+        result = run_trial(task, self.pipeline.world, known, found.around, self.kinematics)
         wrong = faults(result.ended, task.kinds)
         done = {"lifted": result.lifted, "steps": result.steps}
         if not wrong:

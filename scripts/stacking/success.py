@@ -48,10 +48,10 @@ def faults(ended: Sequence[Ended], kinds: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def cause(lying: Sequence[Lying], believed: Sequence[Lying | None], trouble: str) -> str:
+def cause(lying: Sequence[Lying], predicted: Sequence[Lying | None], trouble: str) -> str:
     """Of a failed trial: SEEING if a block was missed or its pose is one with which the gripper cannot work; GRASPING if the
     poses are good and the robot gave up; PHYSICS if it did all that it planned, and the stack did not stand."""
-    if any(one is None or not tolerates(truth, one) for truth, one in zip(lying, believed, strict=True)):
+    if any(one is None or not tolerates(truth, one) for truth, one in zip(lying, predicted, strict=True)):
         return SEEING
     return GRASPING if trouble else PHYSICS
 

@@ -1,4 +1,4 @@
-"""One trial: the robot stacks the blocks where it believes them to be, and what became of the real ones."""
+"""One trial: the robot stacks the blocks by their predicted poses, and what became of the real ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,12 +45,12 @@ class _Plan:
 def run_trial(
     task: Task,
     world: World,
-    believed: Sequence[Lying],
+    predicted: Sequence[Lying],
     around: Sequence[Lying],
     kinematics: Kinematics,
     watch: Callable[[Cell], None] | None = None,
 ) -> Result:
-    """Stacks the second and the third of `believed` on the first. `around` are the other blocks that the robot knows of.
+    """Stacks the second and the third of `predicted` on the first. `around` are the other blocks that the robot knows of.
 
     The same arguments give the same bits.
     """
@@ -58,12 +58,12 @@ def run_trial(
     trouble, lifted = "", 0
     try:
         cell.wait(0.1)
-        top = believed[0].height
+        top = predicted[0].height
         for number in (1, 2):
-            block = believed[number]
-            others = [other for other in (*believed, *around) if other is not block]
+            block = predicted[number]
+            others = [other for other in (*predicted, *around) if other is not block]
             grasp, pick = _pick(block, others, kinematics, cell.arm)
-            place = _place(believed[0], top, block, grasp, kinematics, pick.cruise)
+            place = _place(predicted[0], top, block, grasp, kinematics, pick.cruise)
             _reach(cell, pick)
             cell.grip()
             _leave(cell, pick)

@@ -16,9 +16,10 @@ from simgen.errors import ConfigError, FileError
 from simgen.files import read_json, write_file, write_json
 from simgen.schema import Render
 from simgen.workers import render
-from train.config import EvaluateConfig, TrainConfig, check_evaluate, check_train
+from train.__main__ import COMMANDS
+from train.config import EvaluateConfig, TrainConfig
 from transfer.columns import TARGET, Column, errors_in
-from transfer.studies import BOX_SCENE, DETECTOR, SCENE, Cell, preset_of
+from transfer.studies import BOX_SCENE, SCENE, Cell, preset_of
 
 RESULT, METRICS, RENDERING = "cell.json", "metrics.json", "rendering.json"
 _EPOCHS = 20  # of the detector, between which the ranges of randomize=adr grow
@@ -129,16 +130,7 @@ def _as_many(cell: Cell, cells: Path) -> int:
 
 
 def _train_with(keys: list[str]) -> None:
-    config = compose("train", TrainConfig, keys)
-    check_train(config)
-    if config.model.name == DETECTOR:
-        from train.fit.training import train_keypoints
-
-        train_keypoints(config)
-    else:
-        from train.tobin.fit import train
-
-        train(config)
+    COMMANDS["train"].run(compose("train", TrainConfig, keys))
 
 
 def _evaluate(cell: Cell, column: Column, run: Path) -> Mapping[str, Any]:
@@ -146,15 +138,8 @@ def _evaluate(cell: Cell, column: Column, run: Path) -> Mapping[str, Any]:
     out = run.parent / "columns" / column.name
     target = [f"data.target={column.target}"] if cell.detector or column.target == TARGET else []
     keys = [f"checkpoint={run / 'best.ckpt'}", f"data.root={column.root}", f"out={out}", *target, *column.keys]
-    config = compose("evaluate", EvaluateConfig, keys)
-    check_evaluate(config)
-    if cell.detector:
-        from train.evaluate.report import evaluate_keypoints
-
-        return evaluate_keypoints(config)
-    from train.tobin.evaluate import evaluate
-
-    return evaluate(config)
+    COMMANDS["evaluate"].run(compose("evaluate", EvaluateConfig, keys))
+    return dict(read_json(out / METRICS))
 
 
 def _read(path: Path) -> Any:

@@ -60,8 +60,7 @@ def mirrored(batch: Batch, reflections: Tensor) -> Batch:
         @ flip,  # the mirrored scene's x axis points the other way
         "box": torch.stack([width - 1 - right, top, width - 1 - left, bottom], 2),
     }
-    tables = batch.tables.flip(1) * batch.tables.new_tensor([-1.0, 1])
-    tables[..., 1] = batch.tables[..., 1]
+    tables = torch.stack([-batch.tables[..., 0].flip(1), batch.tables[..., 1]], 2)
     return replace(
         batch,
         images=_where(turned, batch.images.flip(3), batch.images),

@@ -180,7 +180,6 @@ def train_keypoints(config: TrainConfig) -> None:
     torch.manual_seed(config.seed)
     growth = _growth_of(sources.bounds, last)
     if growth is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         growth.write_states(folder)
     module = KeypointTraining(config, sources.blocks, sides=sources.sides, growth=growth)
     checkpoints = Checkpoints(folder, "val_loss", _NOTED, config.trainer.save_steps)
