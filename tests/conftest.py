@@ -27,7 +27,7 @@ LONG = (
     "test_tutorial_own_cell.py",
     "test_own_cell.py",
     "test_render.py",
-    "test_randomize.py",
+    "test_randomize_law.py",
 )
 
 

@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull
 
 pytest.importorskip("pybullet")
 
-from test_randomize import assert_same, sampler_of, vertices_of, world_of
+from samplers import assert_same, sampler_of, vertices_of, world_of
 
 from simgen.errors import PlacementError
 from simgen.geometry import Array, rigid, rotation_about
