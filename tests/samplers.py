@@ -1,11 +1,11 @@
 """Samplers of presets for the tests, and what two sets of scenes differ in, to the bit."""
 
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
+from builders import arrays_of
 
 from simgen.catalogue import World, load_world
 from simgen.config import compose
@@ -58,17 +58,7 @@ def sampler_of(preset: str, scene: str = "tabletop", leaves: dict[str, Any] | No
 
 def flat(scenes: Scenes) -> dict[str, np.ndarray]:
     """Every array of Scenes by its path, split wherever different leaves determine different parts of one array."""
-    result: dict[str, np.ndarray] = {}
-
-    def walk(part: Any, path: str) -> None:
-        for item in fields(part):
-            value = getattr(part, item.name)
-            if is_dataclass(value):
-                walk(value, f"{path}{item.name}.")
-            else:
-                result[f"{path}{item.name}"] = np.asarray(value)
-
-    walk(scenes, "")
+    result = arrays_of(scenes)
     del result["index"]
     pose = result.pop("clutter.world_from_object")
     result |= {"clutter.rotation": pose[..., :3, :3], "clutter.position": pose[..., :3, 3]}

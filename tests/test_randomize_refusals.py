@@ -159,7 +159,7 @@ def test_a_lens_that_does_not_fill_the_picture_is_refused() -> None:
 
 
 def test_a_lens_is_refused_exactly_where_it_leaves_a_corner_without_a_ray() -> None:
-    """Lenses on both sides of the bound, told apart by following the radial map outwards."""
+    """Lenses on both sides of the bound; the expected side is found by following the radial map outwards."""
     rng = np.random.default_rng(0)
     sampler = sampler_of("none")
     verdicts = []

@@ -31,7 +31,7 @@ def test_the_file_is_small_and_states_its_origin() -> None:
     assert f"# {path.name}" in (path.parent / "README.md").read_text(encoding="utf-8")
     with safe_open(path, framework="pt") as file:
         origin = json.loads(file.metadata()["origin"])
-    assert origin["experiment"] == "blocks" and origin["data"]["scenes"] == ["tabletop", "tabletop", "tabletop", "closeup"]
+    assert origin["experiment"] == "blocks" and origin["data"]["scenes"] == [*["tabletop"] * 3, "closeup"]
     assert not origin["code"]["commit"].endswith("-dirty")
 
 

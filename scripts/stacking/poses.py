@@ -94,7 +94,7 @@ def detected_poses(kinds: Sequence[str], seen: Sequence[Sighting]) -> Predicted:
 
 
 def paired(truth: Sequence[Lying], predicted: Sequence[Lying | None]) -> list[Lying | None]:
-    """`predicted` in the order of `truth`: blocks of one kind cannot be told apart, so they are paired to be nearest."""
+    """`predicted` in the order of `truth`: blocks of one kind look alike, so the nearest are matched."""
 
     def distance(order: Sequence[int]) -> tuple[int, float]:
         wrong, total = 0, 0.0

@@ -50,7 +50,7 @@ def allowed_values(key: Key) -> str:
     if key.kind == "text":
         return "a folder"
     if key.name == "automatic":
-        return "true or false"
+        return key.expects
     if key.name in LIMITS:
         return "0 or a number below 2^32"
     if key.name == "model":
