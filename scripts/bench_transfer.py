@@ -9,16 +9,19 @@ finished training is not repeated; the same command goes on where it was interru
 """
 
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from transfer.cells import missing_of, result_of, run_cell
-from transfer.columns import columns_of, render_columns
+from transfer.cells import attempt_cell, missing_of, result_of
+from transfer.columns import Column, columns_of, render_columns
 from transfer.schema import SCALES, TransferConfig
-from transfer.studies import Cell, cells_of
+from transfer.studies import Cell, arms_of, cells_of
 from transfer.tables import write_tables
 
 from simgen.config import Command
 from simgen.config import main as command
+from simgen.errors import PartialError
 from simgen.workers import parse_part
 
 
@@ -27,23 +30,37 @@ def bench(config: TransferConfig) -> None:
     cells = cells_of(config)
     mine = part_of(cells, config.part)
     out = Path(config.out)
-    columns = columns_of(config, out)
+    columns = {model: columns_of(config, out, model) for model in dict.fromkeys(cell.model for cell in cells)}
     out.mkdir(parents=True, exist_ok=True)
-    render_columns(columns, SCALES[config.scale])
-    todo = [cell for cell in mine if missing_of(cell, columns, result_of(cell, out / "cells"))]
+    for model, own in columns.items():
+        render_columns(own, model, SCALES[config.scale])
+    todo = [cell for cell in mine if missing_of(cell, columns[cell.model], result_of(cell, out / "cells"))]
     print(f"study={config.study} scale={config.scale}: {len(todo)} of {len(mine)} trainings in {out}", flush=True)
+    without = [
+        arm.name for arm in arms_of(config) if config.arms is None and arm.name not in {c.arm.name for c in cells}
+    ]
+    if without:
+        print(
+            f"without {', '.join(without)}: none of {', '.join(columns)} has them; choose others with models=",
+            flush=True,
+        )
     options = {"train": tuple(config.train), "keep": config.keep}
-    if config.executor == "ray":
-        _on_ray(todo, columns, out.resolve() / "cells", options)
-    else:
-        for number, cell in enumerate(todo, 1):
-            print(f"training {number} of {len(todo)}: {cell.name}", flush=True)
-            run_cell(cell, columns, out / "cells", **options)
+    failed: dict[str, str] = {}
+    attempts = _on_ray if config.executor == "ray" else _one_by_one
+    for cell, reason in attempts(todo, columns, out.resolve() / "cells", options):
+        if reason is not None:
+            failed[cell.name] = reason
+            print(f"{cell.name} failed: {reason}", file=sys.stderr, flush=True)
     title = f"study={config.study} scale={config.scale}"
     if config.scale == "smoke":
         title += " (shows that the study works; its models have learned nothing, so its figures tell nothing)"
     print(write_tables(out, title, cells, columns))
     print(f"wrote results.json and results.md in {out}")
+    if failed:
+        raise PartialError(
+            f"{len(failed)} of {len(todo)} trainings failed: {'; '.join(failed)}; their reasons are above; the same command "
+            "tries them again"
+        )
 
 
 def part_of(cells: list[Cell], part: str) -> list[Cell]:
@@ -60,14 +77,35 @@ def _unit(cell: Cell, timed: set[str]) -> str:
     return f"{cell.arm.group}-{cell.model}-{cell.seed}" if cell.arm.group in timed else cell.name
 
 
-def _on_ray(cells: list[Cell], columns: list, folder: Path, options: dict) -> None:
-    """Runs each cell as a task of a Ray cluster; those that need the times of others when these are finished."""
+Columns = Mapping[str, list[Column]]  # of each model
+Attempts = Iterator[tuple[Cell, str | None]]  # each cell, and the reason why it failed
+
+
+def _one_by_one(cells: list[Cell], columns: Columns, folder: Path, options: Mapping[str, Any]) -> Attempts:
+    for number, cell in enumerate(cells, 1):
+        print(f"training {number} of {len(cells)}: {cell.name}", flush=True)
+        yield cell, attempt_cell(cell, columns[cell.model], folder, **options)
+
+
+def _on_ray(cells: list[Cell], columns: Columns, folder: Path, options: Mapping[str, Any]) -> Attempts:
+    """Each cell is a task of a Ray cluster, with a GPU of its own at scale=gpu; those that need the times of others begin
+    when these are finished."""
     from simgen.executors import cluster
 
     with cluster() as ray:
-        task = ray.remote(num_cpus=2, max_retries=2)(run_cell)
         for waits in (False, True):
-            ray.get([task.remote(cell, columns, folder, **options) for cell in cells if cell.arm.equal_time == waits])
+            tasks = {}
+            for cell in (one for one in cells if one.arm.equal_time == waits):
+                needs = {"num_cpus": cell.scale.workers, "num_gpus": cell.scale.gpus}
+                task = ray.remote(**needs, max_retries=2)(attempt_cell)
+                tasks[task.remote(cell, columns[cell.model], folder, **options)] = cell
+            while tasks:
+                (done,), _ = ray.wait(list(tasks))
+                cell = tasks.pop(done)
+                try:
+                    yield cell, ray.get(done)
+                except ray.exceptions.RayError as error:
+                    yield cell, f"executor=ray: {' '.join(str(error).split())[:300]}"
 
 
 if __name__ == "__main__":

@@ -189,11 +189,13 @@ def test_the_rule_by_which_bounds_move() -> None:
 
 
 def test_entropy_in_nats() -> None:
-    growth = Growth(["a", "b"])
-    growth.states[-1] = {"a": 1.0, "b": 1.0}
+    """A range of which one half has grown has half of its width: it is one dimension and not two."""
+    names = ["a/0/low", "a/0/high", "b/-1/share"]
+    growth = Growth(names)
+    growth.states[-1] = dict.fromkeys(names, 1.0)
     assert growth.entropy() == 0
-    growth.states[-1] = {"a": 0.0, "b": 1.0}
-    assert growth.entropy() == pytest.approx(math.log(0.01 / 1.01) / 2)
+    growth.states[-1] = {"a/0/low": 0.0, "a/0/high": 1.0, "b/-1/share": 0.0}
+    assert growth.entropy() == pytest.approx((math.log(0.51 / 1.01) + math.log(0.01 / 1.01)) / 2)
 
 
 def test_the_state_survives_json_and_files(tmp_path: Path) -> None:

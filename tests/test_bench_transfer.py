@@ -11,16 +11,17 @@ import pytest
 import yaml
 from builders import arrays_of, sampler_of
 from transfer import cells as cells_module
-from transfer.cells import RENDERING, RESULT, result_of, run_cell
-from transfer.claims import PAPER_COLUMNS, verdicts
-from transfer.columns import Column, errors_in
-from transfer.schema import TransferConfig
+from transfer.cells import RENDERING, RESULT, attempt_cell, result_of, run_cell
+from transfer.claims import CONSTANT, PAPER_COLUMNS, verdicts
+from transfer.columns import SIMULATED, Column, columns_of, constant_errors_in, errors_in, render_columns
+from transfer.schema import SCALES, TransferConfig
 from transfer.statistics import difference_of, mean_of, ranks_of, shared
-from transfer.studies import Cell, arms_of, cells_of, preset_of
+from transfer.studies import FULL, Cell, ablations, arms_of, cells_of, preset_of
 from transfer.tables import errors_of, write_tables
 
 from simgen.config import compose
-from simgen.errors import ConfigError, SimgenError
+from simgen.dataset.read import open_dataset, read_rgb
+from simgen.errors import ConfigError, PartialError, SimgenError
 
 SMOKE = compose("transfer", TransferConfig, ["study=tobin2017", "scale=smoke"])
 
@@ -184,9 +185,10 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def evaluate(cell: Cell, column: Column, run: Path) -> dict[str, Any]:
         noted.append(column.name)
-        rows = [{"scene_id": 0, "image_id": k, "xy_error_cm": float(k)} for k in range(4)]
+        rows = [{"scene_id": 0, "image_id": k, "xy_error_cm": float(k), "true_m": [0, 0, 0]} for k in range(4)]
         return {"per_picture": rows}
 
+    monkeypatch.setattr(cells_module, "constant_errors_in", lambda column, metrics: {f"0/{k}": 30.0 for k in range(9)})
     monkeypatch.setattr(cells_module, "_train", train)
     monkeypatch.setattr(cells_module, "_evaluate", evaluate)
     return noted
@@ -194,11 +196,10 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_cell_is_computed_once_and_goes_on(cell: Cell, computed: list[str], tmp_path: Path) -> None:
     first, second = Column("a", tmp_path / "a"), Column("b", tmp_path / "b")
-    boxes = Column("boxes", tmp_path / "c", wrong=True)  # a position model knows no other block
-    run_cell(cell, [first, boxes], tmp_path)
+    run_cell(cell, [first], tmp_path)
     assert computed == [f"train {cell.name}", "a"]
     assert not (tmp_path / cell.name / "data").exists()
-    run_cell(cell, [first, boxes], tmp_path)
+    run_cell(cell, [first], tmp_path)
     assert len(computed) == 2
     run_cell(cell, [first, second], tmp_path)  # a new column
     assert computed[2:] == ["b"]
@@ -265,33 +266,68 @@ def test_errors_of_both_kinds_of_models(tmp_path: Path, monkeypatch: pytest.Monk
     two = {"per_block": [*detector["per_block"], {"scene_id": 0, "image_id": 0, "xy_m": 0.03, "right": False}]}
     assert errors_in(replace(column, wrong=True), two) == {"0/0": 50.0, "0/1": 100.0}
     assert errors_in(column, two)["0/0"] == pytest.approx(2)
-    with pytest.raises(ConfigError, match="the table's place is unknown, so that a miss has no error"):
-        errors_in(column, {"per_block": [{"scene_id": 0, "image_id": 0, "xy_m": None, "right": False}]})
     monkeypatch.setattr("transfer.columns._visible", lambda column: {"0/0": 0.3, "0/1": 1.0, "0/2": 0.1})
     assert errors_in(replace(column, visible=(0.25, 0.9)), position) == {"0/0": 0.5}
 
 
-def test_claims_hold_or_not_by_their_intervals() -> None:
+ARMS = (FULL, *ablations(), "materials_10", "layouts_10")
+COLUMNS = (*PAPER_COLUMNS, "photographs", "kuka_table")
+
+
+def errors_with(seeds: int = 3, constant: float = 20.0, **more: float) -> dict[tuple[str, str], np.ndarray]:
+    """Errors of 200 pictures: 2 cm of `full`, of other arms by `more` greater."""
     rng = np.random.default_rng(0)
-    base = rng.normal(2, 0.3, (3, 200))
+    base = rng.normal(2, 0.3, (seeds, 200))
+    found = {
+        (arm, column): base + more.get(arm, 0) + rng.normal(0, 0.01, base.shape) for arm in ARMS for column in COLUMNS
+    }
+    return found | {(CONSTANT, column): np.full(base.shape, constant) for column in COLUMNS}
 
-    def errors(**more: float) -> dict[tuple[str, str], np.ndarray]:
-        arms = ("full", "no_noise", "no_camera", "no_distractors", "materials_1", "layouts_1")
-        columns = (*PAPER_COLUMNS, "photographs", "kuka_table")
-        return {
-            (arm, column): base + more.get(arm, 0) + rng.normal(0, 0.01, base.shape)
-            for arm in arms
-            for column in columns
-        }
 
-    as_paper = errors(no_distractors=5, no_camera=0.6, no_noise=0.05, materials_1=3, layouts_1=1)
-    assert [one.word for one in verdicts(as_paper)] == ["holds"] * 5
-    against = errors(no_distractors=-1, no_camera=-0.5, no_noise=1, materials_1=0.5, layouts_1=1)
-    assert [one.word for one in verdicts(against)][:4] == ["does not hold"] * 4
-    reversed_ranks = {key: (4 - value if key[1] == "kuka_table" else value) for key, value in against.items()}
-    assert verdicts(reversed_ranks)[4].word == "does not hold"
-    assert [one.word for one in verdicts(errors())][:2] == ["undecided"] * 2
-    assert {one.word for one in verdicts({})} == {"not measured"}
+def words_of(errors: dict[tuple[str, str], np.ndarray]) -> list[str]:
+    return [one.word for one in verdicts(errors)]
+
+
+def test_claims_hold_or_not_by_their_intervals() -> None:
+    """Distractors; then camera, noise and textures, each on rendered pictures and on photographs; then the ranking."""
+    as_paper = errors_with(no_distractors=5, no_camera=0.6, no_noise=0.05, materials_10=3, layouts_10=1)
+    assert words_of(as_paper) == ["holds"] * 8
+    against = errors_with(no_distractors=-1, no_camera=-0.5, no_noise=1, materials_10=0.5, layouts_10=1)
+    assert words_of(against)[:7] == ["does not hold"] * 7
+    reversed_ranks = {
+        key: (4 - value if key[1] == "kuka_table" and key[0] != CONSTANT else value) for key, value in against.items()
+    }
+    assert words_of(reversed_ranks)[7] == "does not hold"
+    # Differences of nothing: neither of the three matters, and noise does not, as is claimed.
+    assert words_of(errors_with())[:7] == ["does not hold"] * 3 + ["holds"] * 2 + ["does not hold"] * 2
+    assert set(words_of({})) == {"not measured"}
+
+
+def test_what_is_decisive_is_large_and_larger_than_all_else() -> None:
+    assert words_of(errors_with(no_distractors=0.9))[0] == "does not hold"  # under half of 2 cm
+    assert words_of(errors_with(no_distractors=1.2))[0] == "holds"
+    assert words_of(errors_with(no_distractors=1.2, fixed_lights=1.5))[0] == "does not hold"
+    incomplete = {key: value for key, value in errors_with(no_distractors=5).items() if key[0] != "no_clutter"}
+    assert words_of(incomplete)[0] == "undecided"
+
+
+def test_nothing_is_claimed_of_one_seed_or_of_models_that_have_learned_nothing() -> None:
+    shifts = {"no_distractors": 5.0, "no_camera": 0.6, "materials_10": 3.0}
+    assert set(words_of(errors_with(seeds=1, **shifts))) == {"undecided: one seed"}
+    untrained = errors_with(constant=2.0, **shifts)
+    assert set(words_of(untrained)) == {"undecided: full is no better than a constant prediction"}
+
+
+def test_positions_that_never_vary_say_nothing_of_textures() -> None:
+    errors = errors_with()
+    one = {
+        (arm.replace("_10", "_1"), column): value
+        for (arm, column), value in errors.items()
+        if arm in ("materials_10", "layouts_10")
+    }
+    others = {key: value for key, value in errors.items() if key[0] not in ("materials_10", "layouts_10")}
+    assert words_of(others | one)[5] == "not measured"
+    assert verdicts(errors | one)[5].figure == "materials_N - layouts_N, mean of N=10, on photographs, cm"
 
 
 def test_tables_hold_the_numbers_of_the_cells(computed: list[str], tmp_path: Path) -> None:
@@ -306,18 +342,21 @@ def test_tables_hold_the_numbers_of_the_cells(computed: list[str], tmp_path: Pat
         errors = {f"0/{k}": float(k + shift) for k in range(3 + cell.seed)}
         result["columns"]["distractors"]["errors"] = errors
         path.write_text(json.dumps(result))
-    text = write_tables(tmp_path, "title", cells, [column])
+    text = write_tables(tmp_path, "title", cells, {"tobin_small": [column]})
     assert "| full | 1.50 (" in text and "; +6.00 (+6.00 to +6.00) | 1.5 | 7.2 | 7.4 |" in text
     assert "4 of 4 trainings are finished." in text and (tmp_path / "results.md").read_text() == text
     stored = json.loads((tmp_path / "results.json").read_text())["models"]["tobin_small"]["arms"]
     assert stored["no_distractors"]["distractors"]["seeds"] == [7, 8]
     assert stored["no_distractors"]["distractors"]["pictures"] == 3
+    assert stored["no_distractors"]["distractors"]["difference"] == {"value": 6, "low": 6, "high": 6}
+    assert "| always the table's center | 30.00 (30.00 to 30.00); +28.50 (" in text
+    assert stored[CONSTANT]["distractors"]["seeds"] == [30, 30]
     # A seed that one arm lacks counts for none, also of a column that was added later.
     late = Column("late", tmp_path / "late")
     for cell in cells[:3]:
         run_cell(cell, [column, late], tmp_path / "cells")
     some = errors_of(cells, [column, late], tmp_path / "cells")
-    assert {name: some["full", name].shape for name in ("distractors", "late")} == {
+    assert {name: some[FULL, name].shape for name in ("distractors", "late")} == {
         "distractors": (2, 3),
         "late": (1, 4),
     }
@@ -325,10 +364,86 @@ def test_tables_hold_the_numbers_of_the_cells(computed: list[str], tmp_path: Pat
     left = errors_of(cells, [column], tmp_path / "cells")
     assert {values.shape for values in left.values()} == {(1, 3)}
     alone = [cell for cell in cells if cell.arm.name == "no_distractors"]
-    assert "its difference from no_distractors" in write_tables(tmp_path, "title", alone, [column])
+    assert "its difference from no_distractors" in write_tables(tmp_path, "title", alone, {"tobin_small": [column]})
 
 
 def test_a_study_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SimgenError, match="nowhere"):
         bench_transfer.bench(replace(SMOKE, out=str(tmp_path), kuka_table=str(tmp_path / "nowhere")))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_are_of_the_trainings_kind(tmp_path: Path) -> None:
+    """Blocks are placed as in the trainings, columns have no scene in common, and each model has its own pictures' size."""
+    config = compose("transfer", TransferConfig, ["study=tobin2017", "scale=smoke", "printed_box=[x]"])
+    small = columns_of(config, tmp_path, "tobin_small")
+    assert [column.name for column in small] == list(SIMULATED)
+    few = replace(SCALES["smoke"], tests=2)
+    render_columns(small, "tobin_small", few)
+    places = []
+    for column in small:
+        dataset = open_dataset(column.root)
+        assert len(dataset) == 2 and read_rgb(dataset.pictures[0].path).shape == (48, 64, 3)
+        assert dataset.manifest["recipe"]["physics"] == "place"
+        places += [tuple(picture.instances[0].camera_from_block.ravel()) for picture in dataset.pictures]
+        center = dataset.table_center
+        assert center is not None
+        row = {"scene_id": 0, "image_id": 0, "true_m": [center[0] + 0.03, center[1] - 0.04, 1.0]}
+        whole = replace(column, visible=(0.0, 1.0))
+        assert constant_errors_in(whole, {"per_picture": [row]})["0/0"] == pytest.approx(5)
+    assert len(set(places)) == len(places) == 10
+    with pytest.raises(SimgenError, match="x"):
+        columns_of(config, tmp_path, "keypoints")
+
+
+def test_a_training_that_fails_leaves_the_others(
+    cell: Cell, computed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = cells_module._train
+
+    def fails(one: Cell, *rest: Any) -> None:
+        if one.arm.name == "no_camera":
+            raise SimgenError("step 3: the training loss is nan")
+        trained(one, *rest)
+
+    monkeypatch.setattr(cells_module, "_train", fails)
+    monkeypatch.setattr(bench_transfer, "render_columns", lambda *_: None)
+    monkeypatch.setattr(bench_transfer, "columns_of", lambda *_: [Column("a", tmp_path / "a")])
+    config = replace(SMOKE, out=str(tmp_path), arms=["full", "no_camera", "no_noise"], seeds=[0])
+    with pytest.raises(PartialError, match=r"^1 of 3 trainings failed: ablations/no_camera/tobin_small-0; .* again"):
+        bench_transfer.bench(config)
+    output = capsys.readouterr()
+    assert "ablations/no_camera/tobin_small-0 failed: step 3: the training loss is nan" in output.err
+    assert "2 of 3 trainings are finished." in output.out
+    monkeypatch.setattr(cells_module, "_train", trained)
+    bench_transfer.bench(config)
+    assert "3 of 3 trainings are finished." in capsys.readouterr().out
+    assert attempt_cell(cell, [], tmp_path / "cells") is None
+
+
+@pytest.mark.parametrize(("pictures", "epochs"), [(24, 8), (96, 2), (1000, 1)])
+def test_fewer_pictures_have_as_many_steps(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: int, epochs: int
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(cells_module, "render", lambda config: None)
+    monkeypatch.setattr(cells_module, "_train_with", given.extend)
+    few = replace(cell, arm=replace(cell.arm, pictures=pictures))
+    cells_module._train(few, tmp_path, tmp_path, ())
+    assert f"trainer.epochs={epochs}" in given
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_training_and_photographs_are_resized_alike(scale: str) -> None:
+    """kuka_table's photographs are 640x480 px: of another aspect ratio, a position model would see another camera."""
+    assert 3 * SCALES[scale].width == 4 * SCALES[scale].height
+
+
+def test_arms_that_no_chosen_model_has_are_named(
+    computed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_transfer, "render_columns", lambda *_: None)
+    monkeypatch.setattr(bench_transfer, "columns_of", lambda *_: [Column("a", tmp_path / "a")])
+    config = replace(SMOKE, out=str(tmp_path), seeds=[0])
+    bench_transfer.bench(config)
+    assert "without scratch: none of tobin_small has them; choose others with models=" in capsys.readouterr().out

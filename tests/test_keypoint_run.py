@@ -179,6 +179,34 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_epoch(
     assert_same_run(out, straight)
 
 
+def test_a_gradient_that_is_no_number_is_found_before_the_weights_are(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second epoch's first step, whose loss is a number. Checkpoints are written after each step."""
+    calls, right = 0, training.losses_of
+
+    def broken(net: Any, *given: Any) -> Losses:
+        nonlocal calls
+        calls += 1
+        losses: Losses = right(net, *given)
+        if calls == 2 + 1 + 1:
+            weight = next(one for one in net.parameters() if one.requires_grad).sum()
+            object.__setattr__(losses, "total", losses.total + (weight - weight.detach()).sqrt())
+        return losses
+
+    config = config_of(tmp_path / "run", "trainer.save_steps=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "losses_of", broken)
+        with pytest.raises(
+            SimgenError, match=r"^step 2: the gradient's norm is (nan|inf); last\.ckpt .* is of before; try"
+        ):
+            train_keypoints(config)
+    content = load(tmp_path / "run" / "last.ckpt")
+    assert content["epoch"] == 0 and all(torch.isfinite(value).all() for value in content["state_dict"].values())
+    train_keypoints(config)
+    assert_same_run(tmp_path / "run", straight)
+
+
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     """DDP: two processes of batch 1 average their gradients of the pictures that one process of batch 2 sees.
 
@@ -317,7 +345,7 @@ def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_pa
     older = load(straight / "best.ckpt")
     older["model"] |= {"widths": [8, 8, 16, 16, 16], "crop": 32}  # keys of the networks up to now
     torch.save(older, tmp_path / "older.ckpt")
-    with pytest.raises(CheckpointError, match=r"older\.ckpt: .* is of another version; train again"):
+    with pytest.raises(CheckpointError, match=r"older.*of another version; train it anew: .*experiment=own scene="):
         load_detector(tmp_path / "older.ckpt")
 
 

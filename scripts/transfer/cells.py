@@ -12,13 +12,14 @@ import yaml
 
 from simgen.config import compose
 from simgen.dataset.write import DATA_VERSION
-from simgen.errors import ConfigError, FileError
+from simgen.errors import ConfigError, FileError, SimgenError
 from simgen.files import read_json, write_file, write_json
 from simgen.schema import Render
 from simgen.workers import render
 from train.__main__ import COMMANDS
+from train.adr.growth import STATES
 from train.config import EvaluateConfig, TrainConfig
-from transfer.columns import TARGET, Column, errors_in
+from transfer.columns import TARGET, Column, constant_errors_in, errors_in
 from transfer.studies import BOX_SCENE, SCENE, Cell, preset_of
 
 RESULT, METRICS, RENDERING = "cell.json", "metrics.json", "rendering.json"
@@ -29,7 +30,7 @@ _IDENTITY = "identity.json"
 def identity_of(cell: Cell) -> dict[str, Any]:
     """What determines the result of a cell: another value is another cell."""
     about = {"arm": asdict(cell.arm), "model": cell.model, "seed": cell.seed, "data_version": DATA_VERSION}
-    numbers = {name: getattr(cell.scale, name) for name in ("width", "height", "epochs", "steps", "tests")}
+    numbers = {name: getattr(cell.scale, name) for name in ("width", "height", "network", "epochs", "steps", "tests")}
     return dict(json.loads(json.dumps({**about, "pictures": cell.pictures, "scale": numbers})))
 
 
@@ -49,6 +50,16 @@ def result_of(cell: Cell, cells: Path) -> dict[str, Any] | None:
     return result if result is not None and "columns" in result else None
 
 
+def attempt_cell(cell: Cell, columns: list[Column], cells: Path, **options: Any) -> str | None:
+    """`run_cell`, but of an error of simgen its message: a training whose loss is not finite is no reason to leave out those
+    after it."""
+    try:
+        run_cell(cell, columns, cells, **options)
+    except SimgenError as error:
+        return str(error)
+    return None
+
+
 def run_cell(
     cell: Cell, columns: list[Column], cells: Path, *, train: tuple[str, ...] = (), keep: bool = False
 ) -> None:
@@ -64,9 +75,11 @@ def run_cell(
         _train(cell, folder, cells, train)
     measured = dict(result["columns"])
     for column in missing_of(cell, columns, result):
-        errors = errors_in(column, _evaluate(cell, column, run))
-        measured[column.name] = {"content": column.content, "errors": errors}
-    write_json(folder / RESULT, {"columns": measured, "rendering": _read(folder / RENDERING)}, indent=1)
+        metrics = _evaluate(cell, column, run)
+        errors, constant = errors_in(column, metrics), constant_errors_in(column, metrics)
+        measured[column.name] = {"content": column.content, "errors": errors, "constant": constant}
+    about = {"rendering": _read(folder / RENDERING), "adr": _grown(run)}
+    write_json(folder / RESULT, {"columns": measured, **about}, indent=1)
     if not keep:
         shutil.rmtree(folder / "data", ignore_errors=True)
 
@@ -74,11 +87,13 @@ def run_cell(
 def missing_of(cell: Cell, columns: list[Column], result: dict[str, Any] | None) -> list[Column]:
     """The columns that `result`, that of the cell or None, lacks, or has of other pictures."""
     known = {} if result is None else result["columns"]
-    return [
-        column
-        for column in columns
-        if column.measures(cell) and known.get(column.name, {}).get("content") != column.content
-    ]
+    return [column for column in columns if known.get(column.name, {}).get("content") != column.content]
+
+
+def _grown(run: Path) -> float | None:
+    """Of randomize=adr the mean fraction of the way to the widest ranges at the end of a training; else None."""
+    states = _read(run / STATES)
+    return None if states is None else sum(states[-1].values()) / len(states[-1])
 
 
 def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> None:
@@ -111,8 +126,11 @@ def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> Non
         begin = time.perf_counter()
         render(compose("render", Render, [*drawing, *size, f"num={pictures}", f"seed={cell.seed}", f"out={data}"]))
         write_json(folder / RENDERING, {"seconds": time.perf_counter() - begin, "pictures": pictures})
-    model = [f"model={cell.model}", f"model.width={cell.scale.width}", f"model.height={cell.scale.height}"]
-    _train_with([*model, f"data.root={data}", f"trainer.epochs={cell.scale.epochs}", *cell.arm.train, *common])
+    width, height = cell.scale.network
+    model = [f"model={cell.model}", f"model.width={width}", f"model.height={height}"]
+    # As many steps with fewer pictures, so that what differs is their variety.
+    epochs = max(1, round(cell.scale.epochs * cell.scale.pictures / pictures))
+    _train_with([*model, f"data.root={data}", f"trainer.epochs={epochs}", *cell.arm.train, *common])
 
 
 def _as_many(cell: Cell, cells: Path) -> int:

@@ -1,7 +1,9 @@
 """The sets of pictures on which each model is measured: rendered ones, made once for a study, and photographs."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,16 @@ from simgen.errors import ConfigError
 from simgen.schema import Render
 from simgen.workers import render
 from train.data.images import manifest_hash
-from transfer.schema import Scale, TransferConfig
-from transfer.studies import DETECTOR, SCENE, Cell
+from transfer.schema import SCALES, Scale, TransferConfig
+from transfer.studies import DETECTOR, SCENE
 
-SEED = 777_000  # no seed of a training
+SEED = 777_000  # no seed of a training; each column has the next, so that their pictures are independent
 OCCLUDED = 0.25, 0.9  # visible fraction of a block that counts as occluded
 TARGET, BOX = "kuka_box", "tea_box"
 _MANY = ("randomize.distractors.count=[integer,4,10]", "randomize.clutter.count=[integer,10,25]")
+PICTURE = 640, 480  # px: of pictures on which the detector is measured, as it is trained
 # Rendered columns and what they show. The last three stand in for the paper's sets of photographs: on all surfaces are
-# photographs that no training has seen.
+# photographs that no training has seen. Camera, lights and noise are those of randomize=full.
 SIMULATED = {
     "simulated": ("randomize=full",),
     "photographs": ("randomize=photographs",),
@@ -51,43 +54,85 @@ class Column:
     def unit(self) -> str:
         return "% wrong" if self.wrong else "cm"
 
-    def measures(self, cell: Cell) -> bool:
-        """Whether a model of `cell` can be measured: position models know one camera and one kind of block."""
-        return cell.model == DETECTOR or not self.wrong
 
-
-def columns_of(config: TransferConfig, out: Path) -> list[Column]:
-    """The columns of a study whose rendered ones are below `out`. Raises DatasetError for photographs that are none."""
+def columns_of(config: TransferConfig, out: Path, model: str) -> list[Column]:
+    """The columns on which `model` is measured; rendered ones are below `out`. A position model knows one camera and one
+    kind of block, so it has no `printed_box`. Raises DatasetError and ConfigError for photographs that cannot be used."""
     out = out.resolve()  # on a cluster, tasks have another working directory
+    folder = out / "columns" / "{}x{}".format(*_size(model, SCALES[config.scale]))
     columns = [
-        Column(name, out / "columns" / name, visible=OCCLUDED if name == "occluded" else (0.0, 1.0)) for name in SIMULATED
+        Column(name, folder / name, visible=OCCLUDED if name == "occluded" else (0.0, 1.0)) for name in SIMULATED
     ]  # fmt: skip
     if config.kuka_table is not None:
         columns.append(Column("kuka_table", Path(config.kuka_table).resolve()))
-    for number, root in enumerate(config.printed_box):
+    for number, root in enumerate(config.printed_box if model == DETECTOR else []):
         name = "printed_box" if len(config.printed_box) == 1 else f"printed_box_{number + 1}"
         columns.append(
             Column(name, Path(root).resolve(), BOX, wrong=True, keys=("data.names={1:tea_box}", "data.table=true"))
         )
     for column in columns[len(SIMULATED) :]:
-        if not open_dataset(column.root).pictures:
+        photographs = open_dataset(column.root)
+        if not photographs.pictures:
             raise ConfigError(f"{column.root}: no pictures; expected a dataset of photographs")
+        if not column.wrong and photographs.table_center is None:
+            raise ConfigError(
+                f"{column.root}: the table's place is unknown, so that a miss has no error in cm; name a dataset with a "
+                "manifest that states the table"
+            )
     return columns
 
 
-def render_columns(columns: list[Column], scale: Scale) -> None:
-    """Renders those of `columns` that are not there yet, with as many pictures as `scale` states."""
+def render_columns(columns: list[Column], model: str, scale: Scale) -> None:
+    """Renders those of the `columns` of `model` that are not there yet, with as many pictures as `scale` states."""
+    width, height = _size(model, scale)
+    names = list(SIMULATED)
     for column in columns:
         if column.name not in SIMULATED:
             continue
-        size = [f"{name}={getattr(scale, name)}" for name in ("width", "height", "workers")]
-        keys = [f"scene={SCENE}", f"seed={SEED}", f"num={scale.tests}", f"out={column.root}", *size]
+        size = [f"width={width}", f"height={height}", f"workers={scale.workers}", f"num={scale.tests}"]
+        # As in the trainings, blocks are placed: a drop is another distribution of poses.
+        keys = [
+            f"scene={SCENE}",
+            "physics=place",
+            f"seed={SEED + names.index(column.name)}",
+            f"out={column.root}",
+            *size,
+        ]
         render(compose("render", Render, [*keys, *SIMULATED[column.name]]))
+
+
+def _size(model: str, scale: Scale) -> tuple[int, int]:
+    """The width and height px of the rendered pictures on which `model` is measured."""
+    if model == DETECTOR:
+        return PICTURE
+    return scale.width, scale.height
 
 
 def errors_in(column: Column, metrics: Mapping[str, Any]) -> dict[str, float]:
     """The figure of each picture of `column`, by scene and image, from the metrics.json of `python -m train evaluate`; of
-    several blocks their mean. Raises ConfigError if a block has no figure."""
+    several blocks their mean."""
+    return _by_picture(column, metrics, partial(_figure, column))
+
+
+def constant_errors_in(column: Column, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The same of the prediction that is always the table's center, cm: what a model that has learned nothing reaches. Empty
+    for a column that is not in cm."""
+    if column.wrong:
+        return {}
+    center = open_dataset(column.root).table_center
+    return _by_picture(column, metrics, lambda row: 100 * math.dist(row["true_m"][:2], center))
+
+
+def _figure(column: Column, row: Mapping[str, Any]) -> float:
+    if column.wrong:
+        return 100.0 * (not row["right"])
+    return float(row["xy_error_cm"] if "xy_error_cm" in row else 100 * row["xy_m"])
+
+
+def _by_picture(
+    column: Column, metrics: Mapping[str, Any], figure: Callable[[Mapping[str, Any]], float]
+) -> dict[str, float]:
+    """The mean of `figure` over the blocks of each picture, by scene and image; those within `column.visible` count."""
     low, high = column.visible
     fractions = _visible(column) if (low, high) != (0.0, 1.0) else {}
     found: dict[str, list[float]] = {}
@@ -95,16 +140,7 @@ def errors_in(column: Column, metrics: Mapping[str, Any]) -> dict[str, float]:
         name = f"{row['scene_id']}/{row['image_id']}"
         if not low <= fractions.get(name, 1.0) <= high:
             continue
-        if column.wrong:
-            found.setdefault(name, []).append(100.0 * (not row["right"]))
-            continue
-        error = row["xy_error_cm"] if "xy_error_cm" in row else row["xy_m"] and 100 * row["xy_m"]
-        if error is None:
-            raise ConfigError(
-                f"{column.root}: the table's place is unknown, so that a miss has no error in cm; name a dataset "
-                "with a manifest that states the table"
-            )
-        found.setdefault(name, []).append(float(error))
+        found.setdefault(name, []).append(figure(row))
     return {name: sum(each) / len(each) for name, each in found.items()}
 
 

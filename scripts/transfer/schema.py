@@ -10,12 +10,14 @@ EXECUTORS = ("local", "ray")
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is computed: `pictures` of width x height px and `epochs` of each training, `steps` of one of the detector,
-    the `tests` pictures of each simulated column, the `seeds`, the `models`; the arms with a limited number of `counts` of
-    pictures, `materials` and `layouts`; and the `workers`, processes that render."""
+    """How much is computed: `pictures` of width x height px, of a real camera's aspect ratio, and `epochs` of each training;
+    the size `network` that position models resize them to, width and height px; `steps` of a training of the detector, the
+    `tests` pictures of each simulated column, the `seeds`, the `models`; the arms with a limited number of `counts` of
+    pictures, `materials` and `layouts`; the `workers`, processes that render; and the `gpus` of a training."""
 
     width: int
     height: int
+    network: tuple[int, int]
     pictures: int
     epochs: int
     steps: int
@@ -26,16 +28,18 @@ class Scale:
     materials: tuple[int, ...]
     layouts: tuple[int, ...]
     workers: int
+    gpus: int = 0
 
 
 SCALES = {
-    "smoke": Scale(64, 48, 96, 2, 2, 24, (0, 1), ("tobin_small",), (24,), (1,), (1,), 1),
+    "smoke": Scale(64, 48, (64, 48), 96, 2, 2, 24, (0, 1), ("tobin_small",), (48,), (2,), (2,), 1),
     "cpu": Scale(
         224,
         168,
+        (224, 168),
         4000,
         12,
-        250,
+        1000,
         300,
         (0, 1, 2),
         ("tobin_small",),
@@ -45,8 +49,9 @@ SCALES = {
         2,
     ),
     "gpu": Scale(
-        224,
-        224,
+        320,
+        240,
+        (224, 224),
         50_000,
         20,
         2000,
@@ -57,6 +62,7 @@ SCALES = {
         (1, 10, 100, 1000, 10_000),
         (1, 10, 100, 1000, 10_000),
         8,
+        1,
     ),
 }
 

@@ -1,6 +1,6 @@
 """The results of a study: results.json, tables in Markdown, and curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from simgen.files import write_file, write_json
 from transfer.cells import result_of
-from transfer.claims import PAPER, PAPER_COLUMNS, Errors, verdicts
+from transfer.claims import CONSTANT, PAPER, PAPER_COLUMNS, Errors, verdicts
 from transfer.columns import Column
 from transfer.statistics import Interval, difference_of, mean_of, rounded, shared
 from transfer.studies import Cell
@@ -16,16 +16,23 @@ from transfer.studies import Cell
 _CURVES = {"pictures": "pictures", "materials": "distinct materials", "layouts": "distinct layouts"}
 
 
-def write_tables(out: Path, title: str, cells: Sequence[Cell], columns: Sequence[Column]) -> str:
-    """Writes results.json, results.md and curves.png of the finished cells to `out`; returns the text of results.md."""
-    parts, stored = [f"# {title}", ""], {}
+def write_tables(out: Path, title: str, cells: Sequence[Cell], columns_of: Mapping[str, Sequence[Column]]) -> str:
+    """Writes results.json, results.md and curves.png of the finished cells to `out`; returns the text of results.md.
+    `columns_of` has the columns of each model."""
+    parts: list[str] = [f"# {title}", ""]
+    stored: dict[str, Any] = {}
     for model in dict.fromkeys(cell.model for cell in cells):
-        own = [cell for cell in cells if cell.model == model]
+        own, columns = [cell for cell in cells if cell.model == model], columns_of[model]
         errors = errors_of(own, columns, out / "cells")
         if not errors:
             continue
         parts += [*_tables(model, own, columns, errors), ""]
-        stored[model] = _stored(errors)
+        stored[model] = _stored(errors, own[0].arm.name)
+        grown = _grown(own, out / "cells")
+        if grown:
+            stored[model]["adr"] = grown
+            parts += [f"{arm}: at the end {share:.0%} of the way to the widest ranges" for arm, share in grown.items()]
+            parts.append("")
         if any(arm == "no_distractors" for arm, _ in errors):
             found = verdicts(errors)
             parts += [*_claims(found), ""]
@@ -38,6 +45,7 @@ def write_tables(out: Path, title: str, cells: Sequence[Cell], columns: Sequence
                 }
                 for one in found
             ]
+            stored[model]["paper"] = {arm: dict(zip(PAPER_COLUMNS, row, strict=True)) for arm, row in PAPER.items()}
         _draw_curves(out / f"curves-{model}.png", own, columns, errors)
     finished = sum(result_of(cell, out / "cells") is not None for cell in cells)
     parts.append(f"{finished} of {len(cells)} trainings are finished.")
@@ -49,7 +57,7 @@ def write_tables(out: Path, title: str, cells: Sequence[Cell], columns: Sequence
 
 def errors_of(cells: Sequence[Cell], columns: Sequence[Column], folder: Path) -> Errors:
     """The errors (S, P) of each arm and column, over the seeds for which all arms with this column have it, and the pictures
-    that all have."""
+    that all have; also those of the arm CONSTANT."""
     results: dict[str, dict[int, Any]] = {}
     for cell in cells:
         result = result_of(cell, folder)
@@ -69,9 +77,25 @@ def errors_of(cells: Sequence[Cell], columns: Sequence[Column], folder: Path) ->
             continue
         rows = {arm: {seed: own[seed] for seed in seeds} for arm, own in rows.items()}
         common = set.intersection(*(set(shared(own)[1]) for own in rows.values()))
+        constant: dict[str, float] = {}
+        for own in results.values():
+            for one in own.values():
+                constant.update(one.get(column.name, {}).get("constant", {}))
+        if common <= set(constant):
+            rows[CONSTANT] = dict.fromkeys(seeds, constant)
         for arm, own in rows.items():
             found[arm, column.name] = shared({s: {name: one[name] for name in common} for s, one in own.items()})[0]
     return found
+
+
+def _grown(cells: Sequence[Cell], folder: Path) -> dict[str, float]:
+    """Of each arm of randomize=adr how far its ranges have grown at the end, the mean over its seeds."""
+    found: dict[str, list[float]] = {}
+    for cell in cells:
+        result = result_of(cell, folder)
+        if result is not None and result.get("adr") is not None:
+            found.setdefault(cell.arm.name, []).append(result["adr"])
+    return {arm: float(np.mean(values)) for arm, values in found.items()}
 
 
 def _tables(model: str, cells: Sequence[Cell], columns: Sequence[Column], errors: Errors) -> list[str]:
@@ -84,19 +108,22 @@ def _tables(model: str, cells: Sequence[Cell], columns: Sequence[Column], errors
         arms = [arm for arm in arms if any(name == arm for name, _ in errors)]
         if not arms:
             continue
-        seeds = max(len(one) for one in errors.values())
-        lines += [
-            f"## {model}: {group} ({seeds} seed{'s' * (seeds != 1)}; after each mean its difference from {first})",
-            "",
+        if arms[0] == first and any(name == CONSTANT for name, _ in errors):
+            arms.append(CONSTANT)
+        lines += [f"## {model}: {group} (after each mean its difference from {first})", ""]
+        counts = [len(next(one for (_, name), one in errors.items() if name == column.name)) for column in there]
+        heads = [
+            f"{column.name}, {column.unit}, {count} seed{'s' * (count != 1)}"
+            for column, count in zip(there, counts, strict=True)
         ]
-        heads = [f"{column.name}, {column.unit}" for column in there]
         heads += [f"paper: {name}, cm" for name in PAPER_COLUMNS] if group == "ablations" else []
         lines += [f"| arm | {' | '.join(heads)} |", f"|---{'|---' * len(heads)}|"]
         for arm in arms:
             shown = [_cell(errors, arm, first, column.name) for column in there]
             if group == "ablations":
                 shown += [f"{value:.1f}" for value in PAPER[arm]] if arm in PAPER else ["", "", ""]
-            lines.append(f"| {arm} | {' | '.join(shown)} |")
+            name = "always the table's center" if arm == CONSTANT else arm
+            lines.append(f"| {name} | {' | '.join(shown)} |")
         lines.append("")
     return lines
 
@@ -122,12 +149,16 @@ def _claims(found: Sequence[Any]) -> list[str]:
     return lines
 
 
-def _stored(errors: Errors) -> dict[str, Any]:
-    """JSON values: of each arm and column the mean with its interval, the mean of each seed, and the number of pictures."""
+def _stored(errors: Errors, first: str) -> dict[str, Any]:
+    """JSON values: of each arm and column the mean with its interval, its difference from the arm `first`, the mean of each
+    seed, and the number of pictures."""
     rows: dict[str, Any] = {}
     for (arm, column), values in errors.items():
         each = [round(float(value), 4) for value in values.mean(axis=1)]
-        rows.setdefault(arm, {})[column] = {**rounded(mean_of(values)), "seeds": each, "pictures": values.shape[1]}
+        row = {**rounded(mean_of(values)), "seeds": each, "pictures": values.shape[1]}
+        if arm != first and (first, column) in errors:
+            row["difference"] = rounded(difference_of(values, errors[first, column]))
+        rows.setdefault(arm, {})[column] = row
     return {"arms": rows}
 
 
@@ -147,7 +178,7 @@ def _draw_curves(path: Path, cells: Sequence[Cell], columns: Sequence[Column], e
         limits = [int(arm.rpartition("_")[2]) for arm in arms]
         points = list(zip(arms, limits, strict=True))
         points += [("full", cell.pictures) for cell in cells if cell.arm.name == "full"][:1]
-        for column in columns:
+        for column in (one for one in columns if not one.wrong):
             known = [
                 (limit, mean_of(errors[arm, column.name])) for arm, limit in points if (arm, column.name) in errors
             ]

@@ -53,9 +53,15 @@ class Growth:
         return moved[0], moved[1]
 
     def entropy(self) -> float:
-        """The mean over the bounds of the logarithm of the widths, in nats a dimension: 0 for the widest ranges and -4.6 for
-        single values. (OpenAI 2019, section 5.2: the mean of log(high - low), here in units of the widest range.)"""
-        return sum(math.log((width + _POINT) / (1 + _POINT)) for width in self.fractions.values()) / len(self.names)
+        """The mean over the dimensions of the logarithm of their widths, in nats a dimension: 0 for the widest ranges and
+        -4.6 for single values. (OpenAI 2019, section 5.2: the mean of log(high - low), here in units of the widest range.) A
+        dimension is one number of a factor, with one end or two; its width is the mean of their fractions, as if the nominal
+        value were in the middle, or the share of the samples in which it varies."""
+        ends: dict[str, list[float]] = {}
+        for name, fraction in self.fractions.items():
+            ends.setdefault(name.rpartition("/")[0], []).append(fraction)
+        widths = [sum(fractions) / len(fractions) for fractions in ends.values()]
+        return sum(math.log((width + _POINT) / (1 + _POINT)) for width in widths) / len(widths)
 
     def write_states(self, folder: Path) -> None:
         """Writes the fractions of all epochs so far to the run's `folder`, for States."""

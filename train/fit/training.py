@@ -54,16 +54,29 @@ class KeypointTraining(pl.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         losses = losses_of(self.model, batch, self.blocks.to(self.device))
         if not bool(torch.isfinite(losses.total)):
-            raise SimgenError(
-                f"step {self.global_step}: the training loss is {float(losses.total.detach())}; {LAST} in the run's folder "
-                f"is of the last epoch before; try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
-            )
+            raise self._diverged(f"step {self.global_step}: the training loss", float(losses.total.detach()))
         self._log("train", losses, len(batch.images))
         if self.growth is not None and batch.bound is not None:
             for bound, solved in zip(batch.bound[losses.picture].tolist(), losses.crops.solved.tolist(), strict=True):
                 if bound >= 0:
                     self.growth.note(bound, solved)
         return losses.total
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val or torch.inf)
+        # Weights that are no numbers would be written before their loss is. With 16-mixed, such a step is left out.
+        if not bool(torch.isfinite(norm)) and self.config.trainer.precision != "16-mixed":
+            raise self._diverged(f"step {self.global_step}: the gradient's norm", float(norm))
+
+    def _diverged(self, what: str, value: float) -> SimgenError:
+        kept = (
+            f"{LAST} in the run's folder is of before" if (Path(self.config.out) / LAST).exists() else "nothing is kept"
+        )
+        return SimgenError(
+            f"{what} is {value}; {kept}; try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
+        )
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self.average.update_parameters(self.model)
@@ -79,10 +92,7 @@ class KeypointTraining(pl.LightningModule):
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         epoch, epochs = self.current_epoch + 1, self.config.trainer.epochs
         if not math.isfinite(metrics["val_loss"]):  # raised before the checkpoints
-            raise SimgenError(
-                f"epoch {epoch}: the validation loss is {metrics['val_loss']}; {LAST} in the run's folder is of the epoch "
-                f"before; try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
-            )
+            raise self._diverged(f"epoch {epoch}: the validation loss", metrics["val_loss"])
         self.print(
             f"epoch {epoch:3}/{epochs}  train loss {metrics['train_loss']:.3f}  validation loss {metrics['val_loss']:.3f}: "
             f"heat {metrics['val_heat']:.3f}, window {metrics['val_window']:.3f}, keypoints {metrics['val_keypoints']:.3f}; "

@@ -29,6 +29,10 @@ BEST = "best.ckpt"
 WEIGHTS_SUFFIX = ".safetensors"
 SHIPPED = "shipped"  # the name of the bundled model
 AVERAGED = "average.module."  # the prefix of the names of a keypoint model's averaged weights
+_ANEW = (
+    "train it anew: `python -m train experiment=blocks` for our blocks, `python -m train experiment=own scene=my.yaml` for "
+    "your own"
+)
 _KEYS = ("simgen_train", "model", "blocks", "sides", "calibration", "inflation", "familiarity")
 
 
@@ -60,8 +64,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     version = content.get("simgen_train") if isinstance(content, dict) else None
     if version == _OLD_KEYPOINTS:
         raise CheckpointError(
-            f"{path}: is a keypoint model of an older version of simgen, which this one cannot load; train it anew: "
-            "`python -m train experiment=blocks` for our blocks, `python -m train data.scenes=[my.yaml]` for your own"
+            f"{path}: is a keypoint model of an older version of simgen, which this one cannot load; {_ANEW}"
         )
     if isinstance(version, int) and version > max(FORMATS):
         raise CheckpointError(
@@ -77,12 +80,14 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
 
 
 def write_weights(content: Mapping[str, Any], path: Path, origin: Mapping[str, Any]) -> None:
-    """Writes the keypoint model in the checkpoint `content` as a safetensors file; `origin` is its run's config.json."""
+    """Writes the keypoint model in the checkpoint `content` as a safetensors file; `origin` is its run's config.json. The
+    run's folder is left out: it means nothing on another machine."""
     # Half precision halves the file and changes the network's output by about a thousandth.
     weights = {name: value.half().contiguous() for name, value in weights_below(content, AVERAGED).items()}
     about = {key: content[key] for key in _KEYS if key in content}
+    recipe = {key: value for key, value in origin.items() if key != "out"}
     part = path.with_name(path.name + ".part")
-    save_file(weights, part, {"simgen": json.dumps(about), "origin": json.dumps(dict(origin))})
+    save_file(weights, part, {"simgen": json.dumps(about), "origin": json.dumps(recipe)})
     part.replace(path)
 
 
@@ -107,7 +112,7 @@ def fits_its_description(path: Path | str) -> Iterator[None]:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its weights do not fit its own description ({type(error).__name__}); it was changed or is of "
-            "another version; train again"
+            f"another version; {_ANEW}"
         ) from error
 
 
