@@ -2,9 +2,11 @@
 
     python scripts/oracles.py shipped data/full data/photographs [--zoom 1.5]
 
-Each row gives the model more of the truth: nothing; the place of each block (the crops around its true keypoints); also its
-kind and the side that it lies on. Right is ADD-S under a tenth of the diameter, on 1,000 points of the surface and, as
-before, on the corners of the convex hull. Only blocks seen by over half count.
+Each row gives the model more of the truth: nothing; the middle of each block (the detection network's own window there); its
+place (the window around its true keypoints, which tells something of its kind, too); also its kind and the side that it lies
+on. There is no row of a refined pose, for nothing is refined. Right is ADD-S under a tenth of the diameter, on 1,000 points
+of the surface and, as before, on the corners of the convex hull. Only blocks seen by over half count. "Asked for a kind" is
+that of `python -m train evaluate`, and the same without detections of other objects.
 """
 
 import argparse
@@ -24,19 +26,22 @@ from simgen.dataset.read import open_dataset, read_rgb
 from simgen.dataset.scenes import Instance, Picture
 from simgen.distortion import padded
 from simgen.geometry import Array
+from simgen.pictures import Image
 from train.blocks.kinds import Kind
+from train.data.images import resized
 from train.data.targets import Targets
 from train.detect.calibration import RIGHT
 from train.detect.detector import Detector, load_detector
 from train.evaluate.matching import FalsePositive, match_dataset
-from train.evaluate.report import SEEN
+from train.evaluate.report import SEEN, asked_for
 from train.metrics import adds
 from train.nets.crop_net import CropNet, CropOutput
-from train.nets.detection_net import KeypointNet, Peaks
+from train.nets.detection_net import KeypointNet, Peaks, maps_of
+from train.nets.layers import normalized
 from train.nets.truth import LEAST_PIXELS, Truth, truth_of
 from train.pose.view import View, table_of
 
-ROWS = ("nothing", "place", "place, kind and side")
+ROWS = ("nothing", "middle", "place", "place, kind and side")
 PIXELS = (0, 200, 400, 800, 1600, 10**9)
 
 
@@ -94,19 +99,36 @@ def truth_about(detector: Detector, view: View, kind: Kind, camera_from_block: A
     return truth_of(targets, detector.blocks.to(detector.device), detector.net.stances)
 
 
+def window_at(detector: Detector, image: Image, u: float, v: float) -> tuple[Tensor, tuple[int, int]]:
+    """The window (3,) px that the detection network gives to a block whose middle is at (u, v) px of `image`, in the picture
+    as it is resized for the network, and the width and height px of that."""
+    size = detector._size(image)
+    given = torch.tensor(resized(image, *size), device=detector.device).permute(2, 0, 1)[None]
+    windows = maps_of(detector.net.detection.decode(detector.net.detection.backbone(normalized(given)))).windows[0]
+    rows, columns = windows.shape[:2]
+    row = min(rows - 1, max(0, int((v + 0.5) * rows / image.shape[0])))
+    column = min(columns - 1, max(0, int((u + 0.5) * columns / image.shape[1])))
+    return windows[row, column], size
+
+
 def oracles(detector: Detector, picture: Picture, view: View, kinds: dict[int, Kind]) -> Iterator[Scored]:
     """The rows of ROWS but the first, for each block of one picture."""
     image = read_rgb(picture.path)
     known = [one for one in picture.instances if one.obj_id in kinds and one.visible_fraction > SEEN]
     if view.camera_from_table is None:
         return
-    size = image.shape[1], image.shape[0]
     for one in known:
         kind = kinds[one.obj_id]
         truth = truth_about(detector, view, kind, one.camera_from_block)
-        peaks = Peaks(torch.ones(1, 1, device=detector.device), truth.windows[None])
-        for row, net in ((ROWS[1], detector.net), (ROWS[2], of_class(detector.net, int(truth.stance)))):
+        whole = truth.windows[0], (image.shape[1], image.shape[0])
+        with torch.inference_mode():
+            own = window_at(detector, image, *map(float, truth.windows[0, :2]))
+        sure = of_class(detector.net, int(truth.stance))
+        for row, (window, size), net in zip(
+            ROWS[1:], (own, whole, whole), (detector.net, detector.net, sure), strict=True
+        ):
             given = replace(detector, net=net)
+            peaks = Peaks(torch.ones(1, 1, device=detector.device), window[None, None])
             with torch.inference_mode():
                 proposals = given._proposals(image, peaks, 0, size, view)
             found = next(iter(given._detections(proposals, view)), None)
@@ -124,11 +146,15 @@ def main() -> None:
     for root in arguments.data:
         dataset = open_dataset(root)
         kinds = {number: by_name[model.name] for number, model in dataset.models.items() if model.name in by_name}
+        matched = list(match_dataset(detector, dataset, 16))
+        blocks = [one for one in matched if not isinstance(one, FalsePositive)]
         results = [
             scored(ROWS[0], one.kind, one.truth, one.detection and one.detection.pose.camera_from_block)
-            for one in match_dataset(detector, dataset, 16)
-            if not isinstance(one, FalsePositive) and one.truth.visible_fraction > SEEN
+            for one in blocks
+            if one.truth.visible_fraction > SEEN
         ]
+        elsewhere = [one for one in matched if isinstance(one, FalsePositive)]
+        asked, alone = (asked_for(blocks, others) < 0.01 for others in (elsewhere, []))
         table = table_of(dataset.table_center, dataset.table_size)
         progress = Progress("given the truth", len(dataset.pictures), "images", ending=False)
         for picture in dataset.pictures:
@@ -141,6 +167,8 @@ def main() -> None:
             of_row = [one for one in results if one.row == row]
             shares = [100 * np.mean([getattr(one, name) < RIGHT for one in of_row]) for name in ("surface", "corners")]
             print(f"  given {row:40} {shares[0]:5.1f}% / {shares[1]:5.1f}% of {len(of_row)}")
+        shares_asked = f"{asked.mean():.1%} of {len(asked)}; without detections of other objects {alone.mean():.1%}"
+        print(f"  asked for a kind, right within 1 cm: {shares_asked}")
         for low, high in pairwise(PIXELS):
             some = [one for one in results if low <= one.pixels < high]
             if some:

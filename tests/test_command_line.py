@@ -188,7 +188,7 @@ def test_a_sweep_runs_each_combination(call: Any) -> None:
         ("train train data.root=x data.epoch=3", "data.epoch: no such key with data=bop; it is a key of data=stream"),
         ("train train experiment=kuka data.root=x", "experiment=kuka: is for data=stream, because it sets data.scenes, not"),
         ("train train experiment=own", "scene: missing (your scene file, a name of scenes/*.yaml or a path); write scene="),
-        ("train train experiment=cuca", "experiment: got cuca; expected one of blocks, kuka, none, own"),
+        ("train train experiment=cuca", "experiment: got cuca; expected one of blocks, blocks_gpu, kuka, none, own"),
         ("train train data=bop", "data.root: missing (folder of the BOP dataset); write data.root=...;"),
         ("simgen render num=many", "num: got many; expected a whole number"),
         ("simgen render num=1.5", "num: got 1.5; expected a whole number"),

@@ -88,10 +88,18 @@ def test_recipes_set_scenes_and_folders_and_the_command_line_wins() -> None:
         assert (own.data.scenes, own.data.epoch, own.out, own.trainer.epochs) == (["closeup"], 3, "there", 7)
 
 
+def test_the_recipe_of_a_gpu_is_the_other_drawn_and_learned_there() -> None:
+    small, large = (compose("train", TrainConfig, [f"experiment={name}"]) for name in ("blocks", "blocks_gpu"))
+    check_train(large)
+    data = replace(small.data, workers=8, raycast=replace(small.data.raycast, device="cuda"))
+    trainer = replace(small.trainer, batch_size=64, precision="bf16-mixed")
+    assert large == replace(small, experiment="blocks_gpu", out="runs/blocks_gpu", data=data, trainer=trainer)
+
+
 def test_recipes_are_refused_where_they_cannot_be_used() -> None:
     with pytest.raises(ConfigError, match=r"^scene: missing \(your scene file.*; write scene=\.\.\.;"):
         compose("train", TrainConfig, ["experiment=own"])
-    for name, data in product(("blocks", "kuka", "own"), (["data.root=x"], ["data=bop", "data.root=x"])):
+    for name, data in product(("blocks", "blocks_gpu", "kuka", "own"), (["data.root=x"], ["data=bop", "data.root=x"])):
         line = (
             f"^experiment={name}: is for data=stream, because it sets data.scenes, not for data=bop: leave out one of"
         )

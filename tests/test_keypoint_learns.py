@@ -263,10 +263,19 @@ def test_the_oracles_are_given_the_truth(run: Path, dataset: BopDataset) -> None
             middle = (points.min(0) + points.max(0)) / 2
             np.testing.assert_allclose(truth.windows[0, :2].numpy(), middle, atol=2)
     blocks = sum(one.visible_fraction > 0.5 for picture in dataset.pictures for one in picture.instances)
-    place, side = ([one for one in rows if one.row == name] for name in script.ROWS[1:])
-    assert len(place) == len(side) == blocks > 3
-    right = [sum(one.surface < 0.1 for one in part) for part in (place, side)]
-    assert right[1] >= right[0] > 0
+    parts = [[one for one in rows if one.row == name] for name in script.ROWS[1:]]
+    assert [len(part) for part in parts] == [blocks] * 3 and blocks > 3
+    right = [sum(one.surface < 0.1 for one in part) for part in parts]
+    assert right[2] >= right[1] > 0 and right[2] >= right[0] > 0
+    # The network's own window in the middle of a block is nearly the true one.
+    picture = dataset.pictures[0]
+    one = picture.instances[0]
+    truth = script.truth_about(detector, views[0], kinds[one.obj_id], one.camera_from_block).windows[0]
+    image = read_rgb(picture.path)
+    window, (width, height) = script.window_at(detector, image, *map(float, truth[:2]))
+    scale = np.array([image.shape[1] / width, image.shape[0] / height])
+    middle = (window[:2].detach().numpy() + 0.5) * scale - 0.5
+    assert np.abs(middle - truth[:2].numpy()).max() < 0.35 * float(truth[2])
 
 
 def test_exported_weights_give_the_same_detections(run: Path, dataset: BopDataset, tmp_path: Path) -> None:

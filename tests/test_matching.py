@@ -23,7 +23,7 @@ from train.detect.types import Detection
 from train.draw.sheets import GREEN, RED, TILE, Image
 from train.evaluate.factors import by_factor, draw_factors, factor_lines, factors_of, wilson
 from train.evaluate.matching import MATCH_LIMIT, BlockResult, FalsePositive, match_dataset
-from train.evaluate.report import asked_for, measures
+from train.evaluate.report import asked_for, lines, measures, missed_by_cause
 from train.evaluate.worst import draw_overlays, draw_worst_cases
 from train.fit.pictures import _cases, _truths, held_out_sheets
 from train.pose.view import Pose, View
@@ -331,6 +331,31 @@ def test_asked_for_a_kind_the_most_confident_answer_counts(dataset: BopDataset) 
     assert asked_for(two, []) == pytest.approx([0.003])
     result = measures([near], [false_positive(near.kind, 0.6)])
     assert result["asked"] == 1 and result["asked_within_1_cm"] == 0.0
+
+
+def test_blocks_are_missed_as_another_kind_with_another_pose_or_not_at_all(dataset: BopDataset) -> None:
+    one = made(dataset, 0, 1.0, 0.0)
+    place, kind = one.truth.camera_from_block, one.kind
+    cylinder = BLOCKS.kinds[BLOCKS.names.index("cylinder")]
+
+    def found(kind: Kind, along_x: float) -> FalsePositive:
+        pose = rigid(np.eye(3), np.array([along_x * one.kind.diameter, 0, 0])) @ place
+        return FalsePositive(one.picture, one.view, detection(kind, pose, 0.5))
+
+    lost = replace(one, detection=None, adds=np.inf)
+    off = replace(one, adds=0.11 * kind.diameter)
+    for result, others, wanted in (
+        (one, [found(cylinder, 0)], (0, 0, 0)),
+        (off, [found(cylinder, 0)], (0, 1, 0)),
+        (lost, [found(cylinder, 0.4)], (1, 0, 0)),
+        (lost, [found(cylinder, 0.6), found(kind, 0.4)], (0, 0, 1)),
+        (lost, [replace(found(cylinder, 0), picture=dataset.pictures[1])], (0, 0, 1)),
+    ):
+        assert missed_by_cause([result], others) == dict(zip(("kind", "pose", "nothing"), wanted, strict=True))
+    hidden = replace(lost, truth=replace(lost.truth, visible_fraction=0.4))  # as for the share of right poses
+    result = measures([one, lost, hidden], [found(cylinder, 0.4)])
+    assert result["missed"] == {"kind": 1, "pose": 0, "nothing": 0}
+    assert "1 as another kind, 0 with another pose, 0 not at all" in lines(result)
 
 
 def test_the_worst_cases_of_a_batch_are_missed_blocks_and_then_the_greatest_errors() -> None:

@@ -1,8 +1,11 @@
-"""`render executor=ray` on a real cluster of two nodes on one machine: a worker and a node are killed; nothing is lost."""
+"""`executor=ray` on a real cluster of two nodes on one machine: a worker and a node are killed; nothing is lost."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -105,3 +108,15 @@ def test_errors_of_nodes_end_in_one_line(cluster: Any, tmp_path: Path, monkeypat
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"no Ray cluster at RAY_ADDRESS=127\.0\.0\.1:9"):
         render(tmp_path / "c", executor="ray")
+
+
+def test_the_trainings_of_a_study_are_tasks(cluster: Any, tmp_path: Path) -> None:
+    """In a process of its own, whose script's folder the workers import from, as a user starts it."""
+    script = Path(__file__).parent.parent / "scripts" / "bench_transfer.py"
+    keys = ["study=tobin2017", "scale=smoke", "executor=ray", "arms=[full]", "seeds=[0]", f"out={tmp_path / 'study'}"]
+    done = subprocess.run([sys.executable, str(script), *keys], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 trainings are finished." in done.stdout and "executor=ray: " in done.stderr
+    cell = json.loads((tmp_path / "study/cells/ablations/full/tobin_small-0/cell.json").read_text())
+    assert set(cell["columns"]) == {"simulated", "photographs", "alone", "distractors", "occluded"}
+    assert len(cell["columns"]["simulated"]["errors"]) > 15

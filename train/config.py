@@ -150,7 +150,8 @@ class TrainerConfig:
 @dataclass
 class TrainConfig:
     experiment: str = key(
-        "a recipe, a file of conf/experiment/: blocks, kuka (a benchmark's scene), or own, for your own scene=", "none"
+        "a recipe, a file of conf/experiment/: blocks, blocks_gpu, kuka (a benchmark's scene), or own, for your own scene=",
+        "none",
     )
     scene: str | None = key("your scene file, a name of scenes/*.yaml or a path", MISSING, needs="experiment=own")
     model: Any = key(_MODEL_HELP, MISSING, options=_MODELS)

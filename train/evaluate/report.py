@@ -160,6 +160,7 @@ def measures(results: list[BlockResult], false_positives: list[FalsePositive]) -
         "confident_false_positives": sum(one.detection.confidence >= CONFIDENT for one in false_positives),
         "seen_by_half": len(visible),
         "right": float(np.mean([one.right for one in visible])) if visible else None,
+        "missed": missed_by_cause(visible, false_positives),
         "adds_auc": auc(np.array([one.adds for one in results]), _AUC),
         "translation_cm_median": median_of([100 * one.translation for one in results]),
         "rotation_deg_median": median_of([float(np.degrees(one.rotation)) for one in results]),
@@ -179,6 +180,25 @@ def measures(results: list[BlockResult], false_positives: list[FalsePositive]) -
         result["brier_skill"] = skill if np.isfinite(skill) else None
         result["risk_coverage_area"] = risk_coverage(confidence, (~right).astype(np.float64)).area
     return result
+
+
+def missed_by_cause(results: list[BlockResult], false_positives: list[FalsePositive]) -> dict[str, int]:
+    """How many of `results` are not right, by cause: `pose`, a block of this kind is detected but not within a tenth of its
+    diameter; `kind`, only one of another kind is detected, with its origin within half of a diameter of the block's; else
+    `nothing`."""
+    others: dict[tuple[int, int], list[Detection]] = {}
+    for one in false_positives:
+        others.setdefault((one.picture.scene_id, one.picture.image_id), []).append(one.detection)
+    causes = {"kind": 0, "pose": 0, "nothing": 0}
+    for block in (one for one in results if not one.right):
+        place = block.truth.camera_from_block[:3, 3]
+        near = [
+            np.linalg.norm(other.pose.camera_from_block[:3, 3] - place) < block.kind.diameter / 2
+            for other in others.get((block.picture.scene_id, block.picture.image_id), [])
+            if other.kind.name != block.kind.name
+        ]
+        causes["pose" if block.detection is not None else "kind" if any(near) else "nothing"] += 1
+    return causes
 
 
 def asked_for(results: list[BlockResult], false_positives: list[FalsePositive]) -> Array:
@@ -215,6 +235,10 @@ def lines(result: dict[str, Any]) -> str:
 
     rows = [
         ("right (ADD-S < 10%)", shown("right", "%", 100) + f" of {result['seen_by_half']} blocks over half visible"),
+        (
+            "  the others",
+            "{kind:8} as another kind, {pose} with another pose, {nothing} not at all".format(**result["missed"]),
+        ),
         ("ADD-S area to 10 cm", shown("adds_auc", "%", 100)),
         ("translation, median", shown("translation_cm_median", "cm")),
         ("rotation, median", shown("rotation_deg_median", "deg")),
