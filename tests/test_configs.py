@@ -101,7 +101,7 @@ def test_recipes_are_refused_where_they_cannot_be_used() -> None:
         compose("train", TrainConfig, ["experiment=own"])
     for name, data in product(("blocks", "blocks_gpu", "kuka", "own"), (["data.root=x"], ["data=bop", "data.root=x"])):
         line = (
-            f"^experiment={name}: is for data=stream, because it sets data.scenes, not for data=bop: leave out one of"
+            rf"^experiment={name}: is for data=stream, because it sets data\.(scenes|raycast), not for data=bop: leave out one of"
         )
         with pytest.raises(ConfigError, match=line):
             compose("train", TrainConfig, [f"experiment={name}", "scene=x", *data])
