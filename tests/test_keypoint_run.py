@@ -345,7 +345,8 @@ def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_pa
     older = load(straight / "best.ckpt")
     older["model"] |= {"widths": [8, 8, 16, 16, 16], "crop": 32}  # keys of the networks up to now
     torch.save(older, tmp_path / "older.ckpt")
-    with pytest.raises(CheckpointError, match=r"older.*of another version; train it anew: .*experiment=own scene="):
+    wanted = r"older\.ckpt: .* is of another version; train it anew: .*experiment=own scene=my\.yaml` for your own$"
+    with pytest.raises(CheckpointError, match=wanted):
         load_detector(tmp_path / "older.ckpt")
 
 

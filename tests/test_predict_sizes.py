@@ -94,12 +94,14 @@ def test_the_second_stage_looks_where_the_first_one_points(
     assert 0.9 < width * height / PIXELS < 1.1 and abs(np.log(width / height * size[1] / size[0])) < 0.06
     view = View(np.array(camera_of(size)["intrinsics"]), np.zeros(5))
     place = 0.7, 0.4
-    detector.find([spot(size, place)], [view])
+    (found,) = detector.find([spot(size, place)], [view])
     cell = STRIDE * size[0] / width
     assert windows[0].shape == (1, 3)
     np.testing.assert_allclose(windows[0][0, :2], [place[0] * size[0], place[1] * size[1]], atol=0.5 + cell)
     scaled = (size[0] / width + size[1] / height) / 2  # the side is scaled like the picture
     assert float(windows[0][0, 2]) == pytest.approx(WINDOW_UNIT * np.exp(SIDE) * scaled, rel=1e-5)
+    for one in found:
+        assert np.isfinite(one.pose.camera_from_block).all() and 0 <= one.confidence <= 1
     assert detector.find([np.zeros((size[1], size[0], 3), np.uint8)], [view]) == [[]]
 
 

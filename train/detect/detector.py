@@ -22,11 +22,11 @@ from train.detect.calibration import Calibrations, Inflation
 from train.detect.familiarity import Familiarity, features_of_levels
 from train.detect.types import Detection, Image, Seen
 from train.nets.crop_net import CropOutput, log_density, planes_of, read_places, windows_of
-from train.nets.detection_net import LEAST_SIDE, PIXELS, KeypointNet, Peaks, find_peaks, maps_of
+from train.nets.detection_net import LEAST_SIDE, PIXELS, KeypointNet, Maps, Peaks, find_peaks, maps_of
 from train.nets.layers import normalized
 from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
 from train.pose.view import Pose, View, pose_or_nan
-from train.runs.checkpoint import AVERAGED, KEYPOINTS, fits_its_description, read_checkpoint, weights_below
+from train.runs.checkpoint import ANEW, AVERAGED, KEYPOINTS, fits_its_description, read_checkpoint, weights_below
 
 MOST = 20  # blocks in a picture
 LEAST_SCORE = 0.1  # of a peak that is processed
@@ -122,10 +122,14 @@ class Detector:
 
     def _peaks(self, images: Image) -> tuple[Peaks, Array]:
         """The peaks in each of `images` (B, height, width, 3) of one size, and the images' features (B, F)."""
+        maps, levels = self._maps(images)
+        return find_peaks(maps, MOST), features_of_levels(levels).double().cpu().numpy()
+
+    def _maps(self, images: Image) -> tuple[Maps, list[Tensor]]:
+        """What the detection network predicts for `images`, and the backbone's outputs."""
         given = torch.tensor(images).permute(0, 3, 1, 2).to(self.device)  # a copy: some pictures are read-only
         levels = self.net.detection.backbone(normalized(given))
-        peaks = find_peaks(maps_of(self.net.detection.decode(levels)), MOST)
-        return peaks, features_of_levels(levels).double().cpu().numpy()
+        return maps_of(self.net.detection.decode(levels)), levels
 
     def _proposals(self, picture: Image, peaks: Peaks, place: int, size: tuple[int, int], view: View) -> _Proposals:
         """The proposals for number `place` of `peaks`, those of `picture`, which was resized to `size`."""
@@ -285,7 +289,7 @@ def load_detector(path: Path | str, *, calibrated: bool = True) -> Detector:
         raise CheckpointError(
             f"{path}: contains no keypoint model; expected one that `python -m train model=keypoints` wrote"
         )
-    with fits_its_description(path):
+    with fits_its_description(path, ANEW):
         config = KeypointConfig(**content["model"])
         blocks = BlockSet.from_json(json.loads(content["blocks"]))
         net = KeypointNet(blocks, sides=bool(content["sides"]), pretrained=config.backbone == "imagenet")

@@ -29,7 +29,8 @@ BEST = "best.ckpt"
 WEIGHTS_SUFFIX = ".safetensors"
 SHIPPED = "shipped"  # the name of the bundled model
 AVERAGED = "average.module."  # the prefix of the names of a keypoint model's averaged weights
-_ANEW = (
+# What to do with a keypoint model that cannot be loaded.
+ANEW = (
     "train it anew: `python -m train experiment=blocks` for our blocks, `python -m train experiment=own scene=my.yaml` for "
     "your own"
 )
@@ -64,7 +65,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     version = content.get("simgen_train") if isinstance(content, dict) else None
     if version == _OLD_KEYPOINTS:
         raise CheckpointError(
-            f"{path}: is a keypoint model of an older version of simgen, which this one cannot load; {_ANEW}"
+            f"{path}: is a keypoint model of an older version of simgen, which this one cannot load; {ANEW}"
         )
     if isinstance(version, int) and version > max(FORMATS):
         raise CheckpointError(
@@ -105,14 +106,14 @@ def weights_below(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 @contextmanager
-def fits_its_description(path: Path | str) -> Iterator[None]:
-    """Turns errors while a model is built from the checkpoint `path` into a CheckpointError that names it."""
+def fits_its_description(path: Path | str, advice: str = "train again") -> Iterator[None]:
+    """Turns errors while a model is built from the checkpoint `path` into a CheckpointError that names it, with `advice`."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its weights do not fit its own description ({type(error).__name__}); it was changed or is of "
-            f"another version; {_ANEW}"
+            f"another version; {advice}"
         ) from error
 
 
