@@ -36,10 +36,9 @@ def bench(config: TransferConfig) -> None:
         render_columns(own, model, SCALES[config.scale])
     todo = [cell for cell in mine if missing_of(cell, columns[cell.model], result_of(cell, out / "cells"))]
     print(f"study={config.study} scale={config.scale}: {len(todo)} of {len(mine)} trainings in {out}", flush=True)
-    without = [
-        arm.name for arm in arms_of(config) if config.arms is None and arm.name not in {c.arm.name for c in cells}
-    ]
-    if without:
+    had = {cell.arm.name for cell in cells}
+    without = [arm.name for arm in arms_of(config) if arm.name not in had]
+    if config.arms is None and without:
         print(
             f"without {', '.join(without)}: none of {', '.join(columns)} has them; choose others with models=",
             flush=True,
@@ -90,14 +89,14 @@ def _one_by_one(cells: list[Cell], columns: Columns, folder: Path, options: Mapp
 def _on_ray(cells: list[Cell], columns: Columns, folder: Path, options: Mapping[str, Any]) -> Attempts:
     """Each cell is a task of a Ray cluster, with a GPU of its own at scale=gpu; those that need the times of others begin
     when these are finished."""
-    from simgen.executors import cluster
+    from simgen.executors import cluster, summary_of
 
     with cluster() as ray:
+        remote = ray.remote(max_retries=2)(attempt_cell)
         for waits in (False, True):
             tasks = {}
             for cell in (one for one in cells if one.arm.equal_time == waits):
-                needs = {"num_cpus": cell.scale.workers, "num_gpus": cell.scale.gpus}
-                task = ray.remote(**needs, max_retries=2)(attempt_cell)
+                task = remote.options(num_cpus=cell.scale.workers, num_gpus=cell.scale.gpus)
                 tasks[task.remote(cell, columns[cell.model], folder, **options)] = cell
             while tasks:
                 (done,), _ = ray.wait(list(tasks))
@@ -105,7 +104,7 @@ def _on_ray(cells: list[Cell], columns: Columns, folder: Path, options: Mapping[
                 try:
                     yield cell, ray.get(done)
                 except ray.exceptions.RayError as error:
-                    yield cell, f"executor=ray: {' '.join(str(error).split())[:300]}"
+                    yield cell, summary_of(error)
 
 
 if __name__ == "__main__":

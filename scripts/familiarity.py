@@ -17,6 +17,7 @@ import numpy as np
 from simgen.dataset.read import open_dataset, read_rgb
 from simgen.draws import Draws
 from simgen.pictures import Image
+from simgen.textures.photographs import photographs
 from train.detect.detector import Detector, load_detector
 from train.detect.familiarity import STRANGE
 
@@ -82,10 +83,8 @@ def bent(picture: Image) -> Image:
 
 def without_table() -> list[Image]:
     """Photographs of scikit-image, RGB."""
-    import skimage.data
-
-    found = [getattr(skimage.data, name)() for name in NINE]
-    return [np.stack([one] * 3, -1) if one.ndim == 2 else np.ascontiguousarray(one[..., :3]) for one in found]
+    paths = {path.stem: path for path in photographs()}
+    return [read_rgb(paths[name]) for name in NINE]
 
 
 if __name__ == "__main__":

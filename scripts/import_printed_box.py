@@ -31,11 +31,11 @@ def import_photographs(source: Path, out: Path) -> int:
     if out.exists() and any(out.iterdir()):
         raise DatasetError(f"{out}: is not empty; name a new folder")
     turned, still = open_dataset(source / "turntable"), open_dataset(source / "desk")
-    boxes = [(one.camera_from_block, float(one.size[2])) for picture in turned.pictures for one in picture.instances]
+    boxes = [one for picture in turned.pictures for one in picture.instances]
     if not boxes:
         raise DatasetError(f"{turned.root}: no box is labeled, so that no plane can be found")
     try:
-        plane = plane_of(np.array([pose for pose, _ in boxes]), np.array([height for _, height in boxes]))
+        plane = plane_of(np.array([one.camera_from_block for one in boxes]), np.array([one.size[2] for one in boxes]))
     except ValueError as error:
         raise DatasetError(f"{turned.root}: {error}") from error
     for dataset in (still, turned):

@@ -36,8 +36,7 @@ from train.evaluate.matching import FalsePositive, match_dataset
 from train.evaluate.report import SEEN, asked_for
 from train.metrics import adds
 from train.nets.crop_net import CropNet, CropOutput
-from train.nets.detection_net import KeypointNet, Peaks, maps_of
-from train.nets.layers import normalized
+from train.nets.detection_net import KeypointNet, Peaks
 from train.nets.truth import LEAST_PIXELS, Truth, truth_of
 from train.pose.view import View, table_of
 
@@ -99,16 +98,22 @@ def truth_about(detector: Detector, view: View, kind: Kind, camera_from_block: A
     return truth_of(targets, detector.blocks.to(detector.device), detector.net.stances)
 
 
-def window_at(detector: Detector, image: Image, u: float, v: float) -> tuple[Tensor, tuple[int, int]]:
-    """The window (3,) px that the detection network gives to a block whose middle is at (u, v) px of `image`, in the picture
-    as it is resized for the network, and the width and height px of that."""
-    size = detector._size(image)
-    given = torch.tensor(resized(image, *size), device=detector.device).permute(2, 0, 1)[None]
-    windows = maps_of(detector.net.detection.decode(detector.net.detection.backbone(normalized(given)))).windows[0]
+def window_at(windows: Tensor, image: Image, u: float, v: float) -> Tensor:
+    """The window (3,) px that the detection network's map `windows` (h, w, 3) of `image` has for a block whose middle is at
+    (u, v) px of `image`."""
     rows, columns = windows.shape[:2]
     row = min(rows - 1, max(0, int((v + 0.5) * rows / image.shape[0])))
     column = min(columns - 1, max(0, int((u + 0.5) * columns / image.shape[1])))
-    return windows[row, column], size
+    return windows[row, column]
+
+
+def windows_of(detector: Detector, image: Image) -> tuple[Tensor, tuple[int, int]]:
+    """The detection network's windows (h, w, 3) px of `image`, in the picture as it is resized for the network, and the
+    width and height px of that."""
+    size = detector._size(image)
+    with torch.inference_mode():
+        maps, _ = detector._maps(resized(image, *size)[None])
+    return maps.windows[0], size
 
 
 def oracles(detector: Detector, picture: Picture, view: View, kinds: dict[int, Kind]) -> Iterator[Scored]:
@@ -117,20 +122,20 @@ def oracles(detector: Detector, picture: Picture, view: View, kinds: dict[int, K
     known = [one for one in picture.instances if one.obj_id in kinds and one.visible_fraction > SEEN]
     if view.camera_from_table is None:
         return
+    windows, size = windows_of(detector, image)
     for one in known:
         kind = kinds[one.obj_id]
         truth = truth_about(detector, view, kind, one.camera_from_block)
         whole = truth.windows[0], (image.shape[1], image.shape[0])
-        with torch.inference_mode():
-            own = window_at(detector, image, *map(float, truth.windows[0, :2]))
+        own = window_at(windows, image, *map(float, truth.windows[0, :2])), size
         sure = of_class(detector.net, int(truth.stance))
-        for row, (window, size), net in zip(
+        for row, (window, seen), net in zip(
             ROWS[1:], (own, whole, whole), (detector.net, detector.net, sure), strict=True
         ):
             given = replace(detector, net=net)
             peaks = Peaks(torch.ones(1, 1, device=detector.device), window[None, None])
             with torch.inference_mode():
-                proposals = given._proposals(image, peaks, 0, size, view)
+                proposals = given._proposals(image, peaks, 0, seen, view)
             found = next(iter(given._detections(proposals, view)), None)
             yield scored(row, kind, one, None if found is None else found.pose.camera_from_block)
 

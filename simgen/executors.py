@@ -151,12 +151,15 @@ def on_ray(config: Render, todo: Sequence[int]) -> Iterator[int]:
                 raise error.cause from error
             raise
         except ray.exceptions.RayError as error:
-            raise RenderError(
-                f"executor=ray: {' '.join(str(error).split())[:300]}; finished samples are kept: run the same command again"
-            ) from error
+            raise RenderError(f"{summary_of(error)}; finished samples are kept: run the same command again") from error
         finally:
             for reference in waiting:
                 ray.cancel(reference)
+
+
+def summary_of(error: Exception) -> str:
+    """The beginning of an error of Ray, whose text has many lines, as one line."""
+    return f"executor=ray: {' '.join(str(error).split())[:300]}"
 
 
 @contextlib.contextmanager

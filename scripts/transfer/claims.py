@@ -100,12 +100,12 @@ def _textures(errors: Errors, columns: tuple[str, ...]) -> Verdict:
     which says nothing of textures."""
     claim = "textures matter more than positions"
     (column,) = columns
-    limits = sorted(
+    both = {
         int(arm.removeprefix("materials_"))
         for arm, name in errors
         if arm.startswith("materials_") and name == column and (arm.replace("materials", "layouts"), column) in errors
-    )
-    limits = [limit for limit in limits if limit > 1]
+    }
+    limits = sorted(both - {1})
     if not limits:
         return Verdict(claim, f"materials_N - layouts_N, on {column}, cm", None, None)
     pairs = [errors[f"materials_{limit}", column] - errors[f"layouts_{limit}", column] for limit in limits]
@@ -160,6 +160,8 @@ def _difference(errors: Errors, one: str, other: str, columns: tuple[str, ...]) 
 
 def _more(errors: Errors, columns: tuple[str, ...], found: Interval | None) -> bool | None:
     """Whether an error is raised: not if by less than HARDLY at most."""
-    if found is None or found.low > 0:
-        return None if found is None else True
+    if found is None:
+        return None
+    if found.low > 0:
+        return True
     return False if found.high < HARDLY * _mean(errors, columns) else None

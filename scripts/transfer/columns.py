@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from simgen.config import compose
-from simgen.dataset.read import open_dataset
+from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError
 from simgen.schema import Render
 from simgen.workers import render
@@ -119,8 +119,14 @@ def constant_errors_in(column: Column, metrics: Mapping[str, Any]) -> dict[str, 
     for a column that is not in cm."""
     if column.wrong:
         return {}
-    center = open_dataset(column.root).table_center
+    center = _opened(column.root).table_center
     return _by_picture(column, metrics, lambda row: 100 * math.dist(row["true_m"][:2], center))
+
+
+@cache
+def _opened(root: Path) -> BopDataset:
+    """A column's dataset, which is the same for all cells and not changed by them."""
+    return open_dataset(root)
 
 
 def _figure(column: Column, row: Mapping[str, Any]) -> float:
@@ -146,7 +152,7 @@ def _by_picture(
 
 def _visible(column: Column) -> dict[str, float]:
     """The visible fraction of the target in each picture."""
-    dataset = open_dataset(column.root)
+    dataset = _opened(column.root)
     target = next(number for number, model in dataset.models.items() if model.name == column.target)
     return {
         f"{picture.scene_id}/{picture.image_id}": instance.visible_fraction

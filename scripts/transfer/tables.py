@@ -77,10 +77,8 @@ def errors_of(cells: Sequence[Cell], columns: Sequence[Column], folder: Path) ->
             continue
         rows = {arm: {seed: own[seed] for seed in seeds} for arm, own in rows.items()}
         common = set.intersection(*(set(shared(own)[1]) for own in rows.values()))
-        constant: dict[str, float] = {}
-        for own in results.values():
-            for one in own.values():
-                constant.update(one.get(column.name, {}).get("constant", {}))
+        every = [one.get(column.name, {}) for own in results.values() for one in own.values()]
+        constant = dict(item for one in every for item in one.get("constant", {}).items())
         if common <= set(constant):
             rows[CONSTANT] = dict.fromkeys(seeds, constant)
         for arm, own in rows.items():

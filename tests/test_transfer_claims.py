@@ -1,0 +1,115 @@
+"""The statistics of a study: intervals with known answers, and the verdicts on the paper's claims that follow from them."""
+
+import numpy as np
+import pytest
+from transfer.claims import CONSTANT, PAPER_COLUMNS, verdicts
+from transfer.statistics import difference_of, mean_of, ranks_of, shared
+from transfer.studies import FULL, ablations
+
+
+def test_students_interval_by_the_book() -> None:
+    """Seeds with 1, 2, 3 in all pictures: mean 2, deviation 1, t of 2 degrees of freedom 4.303."""
+    mean, low, high = mean_of(np.array([[1.0, 1], [2, 2], [3, 3]]))
+    assert mean == 2
+    assert (high - mean) == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
+    assert mean - low == pytest.approx(high - mean)
+
+
+@pytest.mark.parametrize(("of_seeds", "of_pictures", "rest"), [(2, 0.1, 0.1), (0.3, 2, 1), (0.1, 0.1, 2), (1, 6, 0.5)])
+def test_the_interval_covers_the_truth_at_its_stated_rate(of_seeds: float, of_pictures: float, rest: float) -> None:
+    """With three seeds and 40 pictures, whichever varies most. Where both matter it is a little wider."""
+    rng = np.random.default_rng(0)
+    held, count = 0, 6000
+    for _ in range(count):
+        errors = (
+            5 + rng.normal(0, of_seeds, (3, 1)) + rng.normal(0, of_pictures, (1, 40)) + rng.normal(0, rest, (3, 40))
+        )
+        _, low, high = mean_of(errors)
+        held += low <= 5 <= high
+    assert 0.935 < held / count < 0.995
+
+
+def test_intervals_of_known_errors() -> None:
+    """With one seed the half width is 1.96 standard errors. A difference of pairs knows nothing of what they share."""
+    errors = np.random.default_rng(0).normal(3, 1, (1, 900))
+    found = mean_of(errors)
+    assert found.value == errors.mean()
+    assert (found.high - found.low) / 2 == pytest.approx(1.9626 * errors.std(ddof=1) / 30, rel=1e-3)
+    several = np.concatenate([errors + shift for shift in (-1, 0, 1)])
+    np.testing.assert_allclose(tuple(difference_of(several + 0.25, several)), 0.25, atol=1e-12)
+    with pytest.raises(ValueError, match="no pairs"):
+        difference_of(several, errors)
+
+
+def test_ranks() -> None:
+    rising = [1.0, 2, 3, 4, 5, 6, 7, 9]
+    assert tuple(ranks_of(rising, [value**3 for value in rising])) == pytest.approx((1, 1, 1))
+    assert ranks_of(rising, rising[::-1]).value == pytest.approx(-1)
+    # By hand: the ranks differ by 1, 1, 0, so 1 - 6 * 2 / (3 * 8).
+    assert ranks_of([1, 2, 3], [2, 1, 3]).value == pytest.approx(0.5)
+    assert np.isnan(ranks_of([1, 2], [1, 2]).value) and np.isnan(ranks_of([1, 2, 3], [1, 1, 1]).value)
+
+
+def test_pictures_that_all_seeds_have_are_paired() -> None:
+    errors, names = shared({1: {"b": 2.0, "a": 1.0, "c": 9.0}, 0: {"a": 3.0, "b": 4.0}})
+    assert names == ["a", "b"] and errors.tolist() == [[3, 4], [1, 2]]
+
+
+ARMS = (FULL, *ablations(), "materials_10", "layouts_10")
+COLUMNS = (*PAPER_COLUMNS, "photographs", "kuka_table")
+
+
+def errors_with(seeds: int = 3, constant: float = 20.0, **more: float) -> dict[tuple[str, str], np.ndarray]:
+    """Errors of 200 pictures: 2 cm of `full`, of other arms by `more` greater."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(2, 0.3, (seeds, 200))
+    found = {
+        (arm, column): base + more.get(arm, 0) + rng.normal(0, 0.01, base.shape) for arm in ARMS for column in COLUMNS
+    }
+    return found | {(CONSTANT, column): np.full(base.shape, constant) for column in COLUMNS}
+
+
+def words_of(errors: dict[tuple[str, str], np.ndarray]) -> list[str]:
+    return [one.word for one in verdicts(errors)]
+
+
+def test_claims_hold_or_not_by_their_intervals() -> None:
+    """Distractors; then camera, noise and textures, each on rendered pictures and on photographs; then the ranking."""
+    as_paper = errors_with(no_distractors=5, no_camera=0.6, no_noise=0.05, materials_10=3, layouts_10=1)
+    assert words_of(as_paper) == ["holds"] * 8
+    against = errors_with(no_distractors=-1, no_camera=-0.5, no_noise=1, materials_10=0.5, layouts_10=1)
+    assert words_of(against)[:7] == ["does not hold"] * 7
+    reversed_ranks = {
+        key: (4 - value if key[1] == "kuka_table" and key[0] != CONSTANT else value) for key, value in against.items()
+    }
+    assert words_of(reversed_ranks)[7] == "does not hold"
+    # Differences of nothing: neither of the three matters, and noise does not, as is claimed.
+    assert words_of(errors_with())[:7] == ["does not hold"] * 3 + ["holds"] * 2 + ["does not hold"] * 2
+    assert set(words_of({})) == {"not measured"}
+
+
+def test_what_is_decisive_is_large_and_larger_than_all_else() -> None:
+    assert words_of(errors_with(no_distractors=0.9))[0] == "does not hold"  # under half of 2 cm
+    assert words_of(errors_with(no_distractors=1.2))[0] == "holds"
+    assert words_of(errors_with(no_distractors=1.2, fixed_lights=1.5))[0] == "does not hold"
+    incomplete = {key: value for key, value in errors_with(no_distractors=5).items() if key[0] != "no_clutter"}
+    assert words_of(incomplete)[0] == "undecided"
+
+
+def test_nothing_is_claimed_of_one_seed_or_of_models_that_have_learned_nothing() -> None:
+    shifts = {"no_distractors": 5.0, "no_camera": 0.6, "materials_10": 3.0}
+    assert set(words_of(errors_with(seeds=1, **shifts))) == {"undecided: one seed"}
+    untrained = errors_with(constant=2.0, **shifts)
+    assert set(words_of(untrained)) == {"undecided: full is no better than a constant prediction"}
+
+
+def test_positions_that_never_vary_say_nothing_of_textures() -> None:
+    errors = errors_with()
+    one = {
+        (arm.replace("_10", "_1"), column): value
+        for (arm, column), value in errors.items()
+        if arm in ("materials_10", "layouts_10")
+    }
+    others = {key: value for key, value in errors.items() if key[0] not in ("materials_10", "layouts_10")}
+    assert words_of(others | one)[5] == "not measured"
+    assert verdicts(errors | one)[5].figure == "materials_N - layouts_N, mean of N=10, on photographs, cm"
