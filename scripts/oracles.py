@@ -32,6 +32,7 @@ from train.data.images import resized
 from train.data.targets import Targets
 from train.detect.calibration import RIGHT
 from train.detect.detector import Detector, load_detector
+from train.detect.types import Detection
 from train.evaluate.matching import FalsePositive, match_dataset
 from train.evaluate.report import SEEN, asked_for
 from train.metrics import adds
@@ -47,14 +48,15 @@ PIXELS = (0, 200, 400, 800, 1600, 10**9)
 class Scored(NamedTuple):
     row: str
     kind: str
-    surface: float  # ADD-S in diameters; infinite for a block without a pose
+    surface: float  # ADD-S in diameters; infinite for a block without a pose, or with one of another kind
     corners: float
     pixels: int
 
 
-def scored(row: str, kind: Kind, one: Instance, pose: Array | None) -> Scored:
-    if pose is None:
+def scored(row: str, kind: Kind, one: Instance, detection: Detection | None) -> Scored:
+    if detection is None or detection.kind.name != kind.name:  # a pose counts for its own kind alone
         return Scored(row, kind.name, np.inf, np.inf, one.visible_pixels)
+    pose = detection.pose.camera_from_block
     truth = kind.facing(one.camera_from_block, pose)
     errors = [adds(pose, truth, points) / kind.diameter for points in (kind.surface, kind.corners)]
     return Scored(row, kind.name, errors[0], errors[1], one.visible_pixels)
@@ -137,7 +139,7 @@ def oracles(detector: Detector, picture: Picture, view: View, kinds: dict[int, K
             with torch.inference_mode():
                 proposals = given._proposals(image, peaks, 0, seen, view)
             found = next(iter(given._detections(proposals, view)), None)
-            yield scored(row, kind, one, None if found is None else found.pose.camera_from_block)
+            yield scored(row, kind, one, found)
 
 
 def main() -> None:
@@ -154,7 +156,7 @@ def main() -> None:
         matched = list(match_dataset(detector, dataset, 16))
         blocks = [one for one in matched if not isinstance(one, FalsePositive)]
         results = [
-            scored(ROWS[0], one.kind, one.truth, one.detection and one.detection.pose.camera_from_block)
+            scored(ROWS[0], one.kind, one.truth, one.detection)
             for one in blocks
             if one.truth.visible_fraction > SEEN
         ]

@@ -67,18 +67,18 @@ def test_recipes_set_scenes_and_folders_and_the_command_line_wins() -> None:
     plain = compose("train", TrainConfig)
     both = ["tabletop", "kuka_table"]
     assert (plain.experiment, plain.scene, plain.data.scenes, plain.out) == ("none", None, both, "runs/keypoints")
-    for name, given, scenes in (
-        ("none", [], both),
-        ("blocks", [], ["tabletop", "tabletop", "tabletop", "closeup"]),
-        ("kuka", [], ["kuka_table"]),
-        ("own", ["scene=mine/desk.yaml"], ["mine/desk.yaml"]),
+    for name, given, scenes, drawn in (
+        ("none", [], both, {}),
+        ("blocks", [], ["tabletop", "tabletop", "tabletop", "closeup"], {"passes": 4}),
+        ("kuka", [], ["kuka_table"], {"physics": "place"}),
+        ("own", ["scene=mine/desk.yaml"], ["mine/desk.yaml"], {}),
     ):
         recipe = compose("train", TrainConfig, [f"experiment={name}", *given])
         check_train(recipe)
         assert recipe.data.scenes == scenes
         out = "runs/keypoints" if name == "none" else f"runs/{name}"
-        trainer = replace(plain.trainer, epochs=20) if name == "blocks" else plain.trainer
-        scene, data = scenes[0] if given else None, replace(plain.data, scenes=scenes)
+        trainer = replace(plain.trainer, epochs=40) if name == "blocks" else plain.trainer
+        scene, data = scenes[0] if given else None, replace(plain.data, scenes=scenes, **drawn)
         assert recipe == replace(plain, experiment=name, scene=scene, data=data, trainer=trainer, out=out)
         own = compose(
             "train",
@@ -92,7 +92,7 @@ def test_the_recipe_of_a_gpu_is_the_other_drawn_and_learned_there() -> None:
     small, large = (compose("train", TrainConfig, [f"experiment={name}"]) for name in ("blocks", "blocks_gpu"))
     check_train(large)
     data = replace(small.data, workers=8, raycast=replace(small.data.raycast, device="cuda"))
-    trainer = replace(small.trainer, batch_size=64, precision="bf16-mixed")
+    trainer = replace(small.trainer, epochs=20, batch_size=64, precision="bf16-mixed")
     assert large == replace(small, experiment="blocks_gpu", out="runs/blocks_gpu", data=data, trainer=trainer)
 
 

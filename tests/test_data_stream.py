@@ -1,16 +1,21 @@
 """data=stream: the batch of a step is a function of (configuration, seed, step), whoever draws it and when."""
 
+import sys
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trimesh
 from builders import ROOT, sampler_of
 
+from simgen import engine
 from simgen.config import compose
-from simgen.errors import ConfigError
+from simgen.errors import ConfigError, RenderError
+from simgen.pipeline import make_pipeline
+from simgen.scene import to_json
 from simgen.schema import Randomize, Render
 from train.config import StreamConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
@@ -75,6 +80,30 @@ def test_worker_processes_draw_the_same(forward: list[Batch]) -> None:
     drawn = list(batches(Stream(CONFIG, randomize(), 5, 2), items, workers=1))
     assert len(drawn) == 2
     assert all(same(*pair) for pair in zip(drawn, forward[:2], strict=True))
+
+
+def test_scenes_are_those_that_render_makes_with_the_same_physics() -> None:
+    """Dropped ones, too; without `physics=` as randomize.settle states for each."""
+    for physics, share in (("randomize", 1 / 3), ("place", 0), ("settle", 1)):
+        own = Stream(replace(CONFIG, physics=physics), randomize(), 5, 16).sampled(1)
+        for k, (scene, scenes) in enumerate(zip(CONFIG.scenes, own, strict=True)):
+            keys = [f"scene={scene}", f"seed={5 + (k << 48)}", f"physics={physics}", "width=64", "height=48"]
+            rendered = make_pipeline(compose("render", Render, keys)).scenes(range(8, 16))
+            assert to_json(scenes) == to_json(rendered)
+        settled = np.concatenate([scenes.settled for scenes in own])
+        assert settled.mean() == pytest.approx(share, abs=0.3) and (0 < share < 1) == (len(set(settled)) == 2)
+
+
+def test_errors_of_the_physics_name_the_key_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.physics: unknown physics 'drop'; expected one of randomize, place"):
+        Stream(replace(CONFIG, physics="drop"), randomize(), 5, 2)
+    monkeypatch.setitem(sys.modules, "pybullet", None)
+    engine._pybullet.cache_clear()
+    with pytest.raises(
+        RenderError, match=r"^data\.physics: pybullet cannot be imported .*, or use data\.physics=place$"
+    ):
+        Stream(CONFIG, randomize(), 5, 2)
+    assert len(Stream(replace(CONFIG, physics="place"), randomize(), 5, 2)[0].images) == 2
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -277,6 +278,18 @@ def test_the_oracles_are_given_the_truth(run: Path, dataset: BopDataset) -> None
     scale = np.array([image.shape[1] / width, image.shape[0] / height])
     middle = (window[:2].numpy() + 0.5) * scale - 0.5
     assert np.abs(middle - truth[:2].numpy()).max() < 0.35 * float(truth[2])
+
+
+def test_the_oracles_count_no_pose_of_another_kind(run: Path, dataset: BopDataset) -> None:
+    script = script_module("oracles")
+    detector = load_detector(run / "best.ckpt")
+    cube, other = detector.blocks.kinds[1], detector.blocks.kinds[0]
+    one = next(one for picture in dataset.pictures for one in picture.instances)
+    perfect = SimpleNamespace(camera_from_block=one.camera_from_block)
+    found = [SimpleNamespace(kind=kind, pose=perfect) for kind in (cube, other)]
+    own, foreign, missing = (script.scored("middle", cube, one, detection) for detection in (*found, None))
+    assert own.surface == own.corners == pytest.approx(0, abs=1e-9) and cube.name != other.name
+    assert foreign == missing and foreign.surface == foreign.corners == np.inf
 
 
 def test_exported_weights_give_the_same_detections(run: Path, dataset: BopDataset, tmp_path: Path) -> None:

@@ -105,6 +105,12 @@ class StreamConfig:
     width: int = key("image width; a multiple of 4", 640, unit="px")
     height: int = key("image height; a multiple of 4", 480, unit="px")
     raycast: Raycast = key("settings of the ray caster that draws the images", Raycast)
+    physics: str = key(
+        "whether blocks are dropped and come to rest. randomize: as `randomize.settle` states for each scene; place: never, "
+        "blocks lie apart, and no PyBullet is needed; settle: always",
+        "randomize",
+        choices=("randomize", "place", "settle"),
+    )
     epoch: int = key("batches between two validations", 250)
     passes: int = key("steps in which each image is used, each time other parts of it", 3)
     validation: int = key("held-out images of each validation; calibration and its test use as many others", 256)

@@ -107,6 +107,7 @@ def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> Non
             f"randomize={folder / 'arm.yaml'}",
             f"data.epoch={cell.scale.steps // epochs}",
             "data.validation=64",
+            "data.physics=place",  # as in the columns
             f"trainer.epochs={epochs}",
         ]
         keys = [*train, *cell.arm.train, *common] if cell.arm.group == "seeds" else [*drawn, *cell.arm.train, *common]

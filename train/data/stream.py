@@ -5,6 +5,7 @@ it are seen, every second time of its mirror image. Item i of a stream is a func
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset, get_worker_info
 from simgen.config import compose
 from simgen.distributions import Distribution
 from simgen.draws import Draws
-from simgen.errors import ConfigError
+from simgen.errors import ConfigError, SimgenError
 from simgen.factors import leaves_of
 from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.randomize import Sampler
@@ -75,21 +76,21 @@ class Stream(Dataset[Batch]):
         self.passes, self.kept = passes, max(1, _KEPT // batch_size // _TOGETHER) * _TOGETHER
         self._drawn: dict[int, Batch] = {}
         self.each = batch_size // len(config.scenes)
-        self.pipelines = [
-            make_resized_pipeline(
-                Source(
-                    scene=scene,
-                    seed=seed + (k << 48),
-                    renderer="raycast",
-                    physics="place",  # a drop takes longer than a picture, and a machine that trains may lack PyBullet
-                    width=config.width,
-                    height=config.height,
-                    raycast=config.raycast,
-                    randomize=randomize,
-                )
+        sources = [
+            Source(
+                scene=scene,
+                seed=seed + (k << 48),
+                renderer="raycast",
+                physics=config.physics,
+                width=config.width,
+                height=config.height,
+                raycast=config.raycast,
+                randomize=randomize,
             )
             for k, scene in enumerate(config.scenes)
         ]
+        with _names_data_physics():
+            self.pipelines = [make_resized_pipeline(source) for source in sources]
         if not photographs and any(pipeline.sampler.draws_photographs for pipeline in self.pipelines):
             raise ConfigError(
                 "randomize: a texture may be 'photograph' (randomize=photographs), which is for `python -m train evaluate` "
@@ -148,10 +149,9 @@ class Stream(Dataset[Batch]):
     def sampled(self, number: int) -> list[Scenes]:
         """The scenes of batch `number` of those that are drawn, of each pipeline."""
         samplers = [p.sampler for p in self.pipelines] if self.states is None else self._samplers(number, self.states)
-        return [
-            sampler.sample(p.source.seed, self._samples(number))
-            for sampler, p in zip(samplers, self.pipelines, strict=True)
-        ]
+        pairs = zip(self.pipelines, samplers, strict=True)
+        with _names_data_physics():
+            return [replace(p, sampler=sampler).scenes(self._samples(number)) for p, sampler in pairs]
 
     def _samplers(self, number: int, states: Callable[[int], Mapping[str, float]]) -> list[Sampler]:
         """Those of the epoch in which batch `number` is first used."""
@@ -218,6 +218,17 @@ class Stream(Dataset[Batch]):
         table = pipeline.world.table
         tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)
         return _Part(images, targets, tables)
+
+
+@contextmanager
+def _names_data_physics() -> Iterator[None]:
+    """Errors that begin with the key `physics` begin with that of a training."""
+    try:
+        yield
+    except SimgenError as error:
+        if not str(error).startswith("physics: "):
+            raise
+        raise type(error)(f"data.{error}".replace("use physics=", "use data.physics=")) from error
 
 
 def _shown(path: str, pipeline: Pipeline) -> bool:
