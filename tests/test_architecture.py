@@ -176,6 +176,8 @@ def test_all_but_its_own_renderers_and_settle_need_no_pybullet() -> None:
         "from simgen.dataset.recipe import describe\n"
         "from simgen.pipeline import make_pipeline\n"
         "from simgen.schema import Render\n"
+        "from train.config import TrainConfig\n"
+        "from train.data.sources import sources_of\n"
         "small = ['randomize=none', 'width=64', 'height=48']\n"
         "made = make_pipeline(compose('render', Render, ['renderer=raycast', *small]))\n"
         "versions = describe(made.source, made.world, made.sampler, made.images)['versions']\n"
@@ -183,22 +185,26 @@ def test_all_but_its_own_renderers_and_settle_need_no_pybullet() -> None:
         "print('raycast', sample.rgb.shape, 'numpy' in versions, any('bullet' in name for name in versions))\n"
         "def pipeline(*more): make_pipeline(compose('render', Render, ['renderer=raycast', *more]))\n"
         "pipeline('randomize=full', 'physics=place')\n"
+        "def stream(*more): sources_of(compose('train', TrainConfig, list(more)))\n"
+        "stream('data.physics=place', 'data.photographs=false')\n"
         "pipeline('randomize=tobin2017')\n"
         "for need in (\n"
         "    lambda: simgen.make_renderer('tiny', made.world),\n"
         "    lambda: pipeline('randomize=none', 'physics=settle'),\n"
         "    lambda: pipeline('randomize=full'),\n"
+        "    lambda: stream('data.physics=randomize'),\n"
         "):\n"
         "    try: need()\n"
         "    except simgen.SimgenError as error: print(error)\n"
     )
-    raycast, tiny, *physics = printed.splitlines()
+    raycast, tiny, *physics, training = printed.splitlines()
     assert raycast == "raycast (48, 64, 3) True False"
     assert tiny.startswith("renderer: pybullet cannot be imported") and "use renderer=raycast" in tiny
     assert len(physics) == 2  # always dropped, and as the factors state
     assert all(line.startswith("physics: pybullet cannot be imported") for line in physics)
     assert all(line.endswith("use physics=place") for line in physics)
-    assert all("pip install pybullet" in line for line in (tiny, *physics))
+    assert training.startswith("data.physics: pybullet cannot be imported") and training.endswith("use data.physics=place")
+    assert all("pip install pybullet" in line for line in (tiny, *physics, training))
 
 
 @pytest.mark.parametrize(
