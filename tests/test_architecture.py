@@ -203,7 +203,9 @@ def test_all_but_its_own_renderers_and_settle_need_no_pybullet() -> None:
     assert len(physics) == 2  # always dropped, and as the factors state
     assert all(line.startswith("physics: pybullet cannot be imported") for line in physics)
     assert all(line.endswith("use physics=place") for line in physics)
-    assert training.startswith("data.physics: pybullet cannot be imported") and training.endswith("use data.physics=place")
+    assert training.startswith("data.physics: pybullet cannot be imported") and training.endswith(
+        "use data.physics=place"
+    )
     assert all("pip install pybullet" in line for line in (tiny, *physics, training))
 
 

@@ -109,7 +109,7 @@ def test_errors_of_the_physics_name_the_key_of_a_training(monkeypatch: pytest.Mo
 @pytest.fixture
 def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Streams draw black pictures, whose first pixel is their batch's number; it is noted which are drawn."""
-    monkeypatch.setattr("train.data.stream._KEPT", 20)  # of batches of two: 8 are kept
+    monkeypatch.setattr("train.data.stream._KEPT", 20)  # of batches of two: the uses of each are one round apart
     numbers: list[int] = []
 
     def draw(self: Stream, number: int, scenes: list[int]) -> Batch:
@@ -126,16 +126,23 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int]) -> None:
-    """Each time other parts are seen, the second time of the mirrored pictures. Eight batches are used in turn, then the
-    next eight: steps 0 to 23, 24 to 47."""
+    """Each time other parts are seen, the second time of the mirrored pictures. A round is 24 steps, of which 8 show a batch
+    for the first time, 8 for the second and 8 for the third; those of the first two rounds lack earlier uses."""
     stream = Stream(CONFIG, randomize(), 5, 2, passes=3)
-    items = [stream[k] for k in range(48)]
+    assert stream.lag == 1
+    items = [stream[k] for k in range(120)]
     shown = [int(item.images[0, 0, 0].max()) for item in items]
-    assert [bool(item.images[0, 0, 0, -1]) for item in items[:32]] == [shown[k] > 0 and k // 8 == 1 for k in range(32)]
-    assert shown == 3 * [*range(8)] + 3 * [*range(8, 16)]
-    assert numbered == [*range(16)]  # each is drawn once
-    for number in range(16):
-        thrice = [item for item, one in zip(items, shown, strict=True) if one == number]
+    uses = [[k for k, one in enumerate(shown) if one == number] for number in range(56)]
+    assert list(map(len, uses)) == 8 * [1] + 8 * [2] + 24 * [3] + 8 * [2] + 8 * [1]
+    assert sorted(numbered) == [*range(56)]  # each is drawn once
+    for turn in range(5):
+        here = [k for k in range(24 * turn, 24 * turn + 24) if uses[shown[k]][0] == k and shown[k] >= 16]
+        assert len(here) == 8 and max(np.diff(here)) <= 4  # new ones come evenly
+    for number in range(16, 40):
+        first, second, third = uses[number]
+        assert first // 24 + 2 == second // 24 + 1 == third // 24 and first % 8 == second % 8 == third % 8 == number % 8
+        thrice = [items[k] for k in uses[number]]
+        assert [bool(item.images[0, 0, 0, -1]) for item in thrice] == [False, True, False]
         for a, b in ((0, 1), (0, 2), (1, 2)):
             mirror = b - a == 1
             assert alike(mirrored(thrice[a], stream.reflections) if mirror else thrice[a], thrice[b])
@@ -144,29 +151,32 @@ def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int
     assert len(every.unique()) > 0.99 * len(every) and float(every.min()) < -0.9 and float(every.max()) > 0.9
     # The first time it is what a stream without repetition shows.
     once = Stream(CONFIG, randomize(), 5, 2)
-    assert all(same(once[k], items[k + 16 * (k // 8)]) for k in range(16))
+    assert all(same(once[number], items[uses[number][0]]) for number in range(16, 40))
+    assert all(stream._first_use(number) == uses[number][0] for number in range(16, 56))
+    assert all(stream._first_use(number) <= uses[number][0] for number in range(16))
 
 
 def test_any_step_is_the_same_from_a_new_stream_and_in_any_number_of_processes(numbered: list[int]) -> None:
     """As after an interruption; and of four processes each draws a quarter of the batches, each of them once."""
     whole = Stream(CONFIG, randomize(), 5, 2, passes=3)
-    items = [whole[k] for k in range(48)]
-    for k in (47, 0, 20, 24, 7):
+    items = [whole[k] for k in range(72)]
+    once = sorted(numbered)
+    for k in (71, 0, 20, 24, 7):
         assert same(Stream(CONFIG, randomize(), 5, 2, passes=3)[k], items[k])
     back = [whole[k] for k in (3, 30, 3)]
     assert same(back[0], back[2]) and same(back[0], items[3]) and same(back[1], items[30])
     numbered.clear()
     for rank in range(4):
         mine = Stream(CONFIG, randomize(), 5, 2, passes=3)
-        assert all(same(mine[k], items[k]) for k in Items(12, rank, 4))
-    assert sorted(numbered) == [*range(16)]
+        assert all(same(mine[k], items[k]) for k in Items(18, rank, 4))
+    assert sorted(numbered) == once == [*range(40)]
 
 
 @pytest.mark.parametrize(("length", "first"), [(10, 0), (7, 1), (16, 2)])
 def test_scenes_that_others_sample_are_those_of_the_batch_that_is_drawn(
     numbered: list[int], length: int, first: int
 ) -> None:
-    """Of any epochs, whose ends may be within a group of batches that are kept; also where a run is resumed."""
+    """Of any epochs, whose ends may be within a round; also where a run is resumed."""
     whole = Stream(CONFIG, randomize(), 5, 2, passes=3)
     wanted = [whole[k] for k in range(first * length, 3 * length)]
     once = list(numbered)
@@ -199,21 +209,23 @@ def test_what_a_process_keeps_is_not_what_it_sends(numbered: list[int], monkeypa
     """Sent tensors stay in shared memory with an open file each: of some hundred batches more than a process may have."""
     stream = Stream(CONFIG, randomize(), 5, 2, passes=3)
     monkeypatch.setattr("train.data.stream.get_worker_info", lambda: object())
-    for item in (0, 8):  # where it is drawn, and where it is used again
+    for item in (0, 32):  # where it is drawn, and where it is used again
         batch = stream[item]
         for value in (batch.images, batch.tables, *vars(batch.targets).values()):
             value.share_memory_()
-    kept = stream._drawn[0]
+    kept = stream._drawn[16]
     assert not any(value.is_shared() for value in (kept.images, kept.tables, *vars(kept.targets).values()))
-    assert alike(kept, stream[16])
+    assert alike(kept, stream[64])
 
 
-def test_passes_of_drawn_pictures(stream: Stream, forward: list[Batch]) -> None:
-    again = Stream(CONFIG, randomize(), 5, 2, passes=2)
-    assert same(again[1], forward[1])
-    later = again[again.kept + 1]
-    assert again.reflections is not None and alike(later, mirrored(forward[1], again.reflections))
-    assert not (later.cut == forward[1].cut).any()
+def test_passes_of_drawn_pictures(forward: list[Batch], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two passes a round is 16 steps; the first batch that is new is number 8."""
+    monkeypatch.setattr("train.data.stream._KEPT", 0)
+    twice = Stream(CONFIG, randomize(), 5, 2, passes=2)
+    assert twice.reflections is not None and alike(twice[1], mirrored(forward[1], twice.reflections))
+    first = twice[0]
+    assert same(first, Stream(CONFIG, randomize(), 5, 2)[8])
+    assert alike(twice[24], mirrored(first, twice.reflections))
 
 
 def train_config(*overrides: str) -> TrainConfig:
@@ -248,7 +260,7 @@ def test_half_of_the_held_out_pictures_wear_photographs() -> None:
     alone = sources_of(train_config("data.validation=5", "data.photographs=false", *own))
     assert isinstance(alone.held_out, Stream) and alone.each == 3
     assert same(alone.held_out[1], plain[1])
-    assert "each used 3 times" in sources.summary
+    assert "most of them used 3 times" in sources.summary
 
 
 def test_without_the_photographs_a_training_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """data=stream: training pictures that raycast renders on the fly.
 
-Each is used in `passes` steps, because rendering a picture takes about as long as learning from it; each time other parts of
+Each is used in several steps, because rendering a picture takes longer than learning from it; each time other parts of
 it are seen, every second time of its mirror image. Item i of a stream is a function of (configuration, seed, i) only.
 """
 
@@ -36,13 +36,14 @@ from train.data.targets import Targets, joined, targets_of
 from train.pose.view import table_of
 
 HELD_OUT = 2**62  # added to a run's seed for validation: it is no run's seed for training
-_KEPT = 1024  # pictures that are used again before others are drawn; 1 GB at 640 x 480
+_KEPT = 1024  # pictures about, which are kept to be used again; 1 GB at 640 x 480
 _TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds its own batches again
 
 
 class Stream(Dataset[Batch]):
-    """Batches of `batch_size` samples, in equal parts of each of `config.scenes`. Each of some `kept` batches is used
-    `passes` times, in turn, then the next ones; every second time mirrored.
+    """Batches of `batch_size` samples, in equal parts of each of `config.scenes`. Each is used in `passes` steps, which are
+    `lag` rounds of _TOGETHER x `passes` steps apart, every second time mirrored; of any `passes` steps in a row about one shows
+    a new batch, so that drawing and learning take turns on a machine with few cores.
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
     `photographs` off a texture of photographs is refused. With randomize.automatic, `states` gives the fractions of
@@ -73,7 +74,7 @@ class Stream(Dataset[Batch]):
                 "sample a bound of its own; leave them at 0"
             )
         randomize = replace(randomize, automatic=False)
-        self.passes, self.kept = passes, max(1, _KEPT // batch_size // _TOGETHER) * _TOGETHER
+        self.passes, self.lag = passes, max(1, _KEPT // batch_size // _TOGETHER // passes)
         self._drawn: dict[int, Batch] = {}
         self.each = batch_size // len(config.scenes)
         sources = [
@@ -127,8 +128,8 @@ class Stream(Dataset[Batch]):
         number, again = self._place(item)
         if self.passes == 1:
             return self._draw(number, sampled(number))
-        if any(other // self.kept != number // self.kept for other in self._drawn):
-            self._drawn.clear()
+        for old in [one for one in self._drawn if one < self._oldest(item)]:
+            del self._drawn[old]
         if number not in self._drawn:
             self._drawn[number] = self._draw(number, sampled(number))
         kept = self._drawn[number]
@@ -140,8 +141,7 @@ class Stream(Dataset[Batch]):
         held = set(self._drawn)
         for item in items:
             number, _ = self._place(item)
-            if self.passes == 1 or any(other // self.kept != number // self.kept for other in held):
-                held.clear()
+            held = {one for one in held if self.passes > 1 and one >= self._oldest(item)}
             if number not in held:
                 yield number
             held.add(number)
@@ -155,8 +155,7 @@ class Stream(Dataset[Batch]):
 
     def _samplers(self, number: int, states: Callable[[int], Mapping[str, float]]) -> list[Sampler]:
         """Those of the epoch in which batch `number` is first used."""
-        group, place = divmod(number, self.kept)
-        epoch = (group * self.kept * self.passes + place) // self.epoch
+        epoch = self._first_use(number) // self.epoch
         if self._grown[0] != epoch:
             fractions, pairs = states(epoch), zip(self._nominal, self.pipelines, strict=True)
             grown = [leaves_at(fractions, self.bounds, low, p.sampler.leaves) for low, p in pairs]
@@ -166,9 +165,20 @@ class Stream(Dataset[Batch]):
 
     def _place(self, item: int) -> tuple[int, int]:
         """The number of the batch that item `item` uses, among those that are drawn, and how often it was used before."""
-        group, rest = divmod(item, self.kept * self.passes)
-        again, place = divmod(rest, self.kept)
-        return group * self.kept + place, again
+        turn, rest = divmod(item, _TOGETHER * self.passes)
+        row, column = divmod(rest, _TOGETHER)
+        again = (row + column) % self.passes
+        return _TOGETHER * (turn + (self.passes - 1 - again) * self.lag) + column, again
+
+    def _oldest(self, item: int) -> int:
+        """The least number of a batch that is used by `item` or later."""
+        return item // (_TOGETHER * self.passes) * _TOGETHER
+
+    def _first_use(self, number: int) -> int:
+        """The first item that uses batch `number`; 0 for the batches of the first steps, of which some were never new."""
+        turn, column = divmod(number, _TOGETHER)
+        turn -= (self.passes - 1) * self.lag
+        return max(0, (turn * self.passes + -column % self.passes) * _TOGETHER + column)
 
     def _draw(self, number: int, scenes: list[Scenes]) -> Batch:
         """Batch `number` of those that are drawn, which shows `scenes`."""
