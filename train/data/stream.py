@@ -42,8 +42,8 @@ _TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds
 
 class Stream(Dataset[Batch]):
     """Batches of `batch_size` samples, in equal parts of each of `config.scenes`. Each is used in `passes` steps, which are
-    `lag` rounds of _TOGETHER x `passes` steps apart, every second time mirrored. New batches come evenly, about one in `passes`
-    steps, because few are drawn ahead: so neither drawing nor learning waits long for the other.
+    `lag` rounds of _TOGETHER x `passes` steps apart, every second time mirrored. New batches come evenly, about one in
+    `passes` steps, because few are drawn ahead: so neither drawing nor learning waits long for the other.
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
     `photographs` off a texture of photographs is refused. With randomize.automatic, `states` gives the fractions of
