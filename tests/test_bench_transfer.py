@@ -111,6 +111,7 @@ def test_mistakes_are_named() -> None:
         (["study=tobin2017", "arms=[no_lights]"], r"^arms: study=tobin2017 has no 'no_lights'; it has full, no_noise"),
         (["study=presets", "arms=[fulll]"], r"^arms: study=presets has no 'fulll'; it has full, none"),
         (["study=tobin2017", "models=[vgg]"], r"^models: got vgg; expected tobin_small, tobin_vgg, keypoints"),
+        (["study=presets", "arms=[full,adr]"], r"^arms: 'adr' is not an arm of tobin_small; add the model that has it"),
         (["study=seeds"], r"^train: missing"),
         (["study=tobin2017", "seeds=[]"], r"^models, arms, seeds: one of them is empty"),
     ):
