@@ -4,9 +4,10 @@
 
 Each row gives the model more of the truth: nothing; the middle of each block (the detection network's own window there); its
 place (the window around its true keypoints, which tells something of its kind, too); also its kind and the side that it lies
-on. There is no row of a refined pose, for nothing is refined. Right is ADD-S under a tenth of the diameter, on 1,000 points
-of the surface and, as before, on the corners of the convex hull. Only blocks seen by over half count. "Asked for a kind" is
-that of `python -m train evaluate`, and the same without detections of other objects.
+on. A pose of another kind than the true one is wrong. There is no row of a refined pose, for nothing is refined. Right is
+ADD-S under a tenth of the diameter, on 1,000 points of the surface and, as before, on the corners of the convex hull. Only
+blocks seen by over half count. "Asked for a kind" is that of `python -m train evaluate`, and the same without detections of
+other objects.
 """
 
 import argparse

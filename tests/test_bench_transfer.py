@@ -12,7 +12,7 @@ import pytest
 import yaml
 from builders import arrays_of, sampler_of
 from transfer import cells as cells_module
-from transfer.cells import RENDERING, RESULT, attempt_cell, result_of, run_cell
+from transfer.cells import RENDERING, RESULT, attempt_cell, identity_of, result_of, run_cell
 from transfer.claims import CONSTANT
 from transfer.columns import SIMULATED, Column, columns_of, constant_errors_in, errors_in, render_columns
 from transfer.schema import SCALES, TransferConfig
@@ -25,6 +25,7 @@ from simgen.dataset.read import open_dataset, read_rgb
 from simgen.errors import ConfigError, PartialError, SimgenError
 from simgen.geometry import rigid
 from simgen.shapes.solids import make_solid
+from train.config import TrainConfig
 
 SMOKE = compose("transfer", TransferConfig, ["study=tobin2017", "scale=smoke"])
 
@@ -327,6 +328,19 @@ def test_fewer_pictures_have_as_many_steps(
     few = replace(cell, arm=replace(cell.arm, pictures=pictures))
     cells_module._train(few, tmp_path, tmp_path, ())
     assert f"trainer.epochs={epochs}" in given
+
+
+def test_a_detector_learns_of_blocks_that_are_placed_as_in_the_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cell is another one than that of a version whose training drew other pictures, or in another order."""
+    given: list[str] = []
+    monkeypatch.setattr(cells_module, "_train_with", given.extend)
+    config = compose("transfer", TransferConfig, ["study=presets", "scale=cpu", "models=[tobin_small,keypoints]"])
+    small, detector = (next(c for c in cells_of(config) if c.model == model) for model in ("tobin_small", "keypoints"))
+    cells_module._train(detector, tmp_path, tmp_path, ())
+    assert compose("train", TrainConfig, given).data.physics == "place"
+    assert identity_of(detector)["stream"] > 1 and "stream" not in identity_of(small)
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -130,14 +130,17 @@ def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int
     for the first time, 8 for the second and 8 for the third; those of the first two rounds lack earlier uses."""
     stream = Stream(CONFIG, randomize(), 5, 2, passes=3)
     assert stream.lag == 1
-    items = [stream[k] for k in range(120)]
+    items = []
+    for k in range(120):
+        items.append(stream[k])
+        assert len(stream._drawn) <= 24  # of three rounds
     shown = [int(item.images[0, 0, 0].max()) for item in items]
     uses = [[k for k, one in enumerate(shown) if one == number] for number in range(56)]
     assert list(map(len, uses)) == 8 * [1] + 8 * [2] + 24 * [3] + 8 * [2] + 8 * [1]
     assert sorted(numbered) == [*range(56)]  # each is drawn once
-    for turn in range(5):
-        here = [k for k in range(24 * turn, 24 * turn + 24) if uses[shown[k]][0] == k and shown[k] >= 16]
-        assert len(here) == 8 and max(np.diff(here)) <= 4  # new ones come evenly
+    new = [uses[number][0] for number in range(16, 56)]
+    assert all(sum(k // 24 == turn for k in new) == 8 for turn in range(5))
+    assert {int(gap) for gap in np.diff(sorted(new))} == {1, 3, 4}  # they come evenly, not in a row
     for number in range(16, 40):
         first, second, third = uses[number]
         assert first // 24 + 2 == second // 24 + 1 == third // 24 and first % 8 == second % 8 == third % 8 == number % 8
@@ -149,6 +152,11 @@ def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int
             assert not (thrice[a].cut == thrice[b].cut).any() and not (thrice[a].jitter == thrice[b].jitter).any()
     every = torch.cat([torch.cat([item.cut.flatten(), item.jitter.flatten()]) for item in items])
     assert len(every.unique()) > 0.99 * len(every) and float(every.min()) < -0.9 and float(every.max()) > 0.9
+    assert stream.pictures(120) == 2 * 56
+    announced = list(stream.drawn_for(range(120, 168)))  # by what it holds
+    for k in range(120, 168):
+        stream[k]
+    assert announced == numbered[56:] and sorted(announced) == [*range(56, 72)]
     # The first time it is what a stream without repetition shows.
     once = Stream(CONFIG, randomize(), 5, 2)
     assert all(same(once[number], items[uses[number][0]]) for number in range(16, 40))
@@ -260,7 +268,7 @@ def test_half_of_the_held_out_pictures_wear_photographs() -> None:
     alone = sources_of(train_config("data.validation=5", "data.photographs=false", *own))
     assert isinstance(alone.held_out, Stream) and alone.each == 3
     assert same(alone.held_out[1], plain[1])
-    assert "most of them used 3 times" in sources.summary
+    assert "each used up to 3 times" in sources.summary
 
 
 def test_without_the_photographs_a_training_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> None:

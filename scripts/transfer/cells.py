@@ -25,13 +25,15 @@ from transfer.studies import BOX_SCENE, SCENE, Cell, preset_of
 RESULT, METRICS, RENDERING = "cell.json", "metrics.json", "rendering.json"
 _EPOCHS = 20  # of the detector, between which the ranges of randomize=adr grow
 _IDENTITY = "identity.json"
+_STREAM = 2  # counts the changes after which a training that draws its own pictures gets others, or in another order
 
 
 def identity_of(cell: Cell) -> dict[str, Any]:
     """What determines the result of a cell: another value is another cell."""
     about = {"arm": asdict(cell.arm), "model": cell.model, "seed": cell.seed, "data_version": DATA_VERSION}
     numbers = {name: getattr(cell.scale, name) for name in ("width", "height", "network", "epochs", "steps", "tests")}
-    return dict(json.loads(json.dumps({**about, "pictures": cell.pictures, "scale": numbers})))
+    drawn = {"stream": _STREAM} if cell.detector or cell.arm.group == "seeds" else {}
+    return dict(json.loads(json.dumps({**about, "pictures": cell.pictures, "scale": numbers, **drawn})))
 
 
 def result_of(cell: Cell, cells: Path) -> dict[str, Any] | None:

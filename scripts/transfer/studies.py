@@ -98,7 +98,9 @@ def cells_of(config: TransferConfig) -> list[Cell]:
         raise ConfigError(f"models: {', '.join(models)} has no arm of study={config.study}; choose another model")
     for name in config.arms or []:
         if not any(cell.arm.name == name for cell in cells):
-            raise ConfigError(f"arms: '{name}' is not an arm of {', '.join(models)}; add the model that has it to models=")
+            raise ConfigError(
+                f"arms: '{name}' is not an arm of {', '.join(models)}; add the model that has it to models="
+            )
     return cells
 
 

@@ -82,10 +82,10 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     if data.photographs:
         held_out = Mixed(held_out, _with_photographs(config, data))
         each += each % 2  # so that model selection, calibration and test have as many batches of both, and others
-    pictures = config.trainer.epochs * data.epoch * size * config.trainer.devices * config.trainer.nodes
-    used = "each used once" if data.passes == 1 else f"most of them used {data.passes} times"
+    items = config.trainer.epochs * data.epoch * config.trainer.devices * config.trainer.nodes
+    used = "once" if data.passes == 1 else f"up to {data.passes} times"
     notices = [notice for pipeline in stream.pipelines for notice in _notices(pipeline.world)]
-    summary = f"learns {', '.join(stream.blocks.names)} from {math.ceil(pictures / data.passes)} pictures, {used}"
+    summary = f"learns {', '.join(stream.blocks.names)} from {stream.pictures(items)} pictures, each used {used}"
     return Sources(
         training=stream,
         epoch=data.epoch,

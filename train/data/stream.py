@@ -36,8 +36,10 @@ from train.data.targets import Targets, joined, targets_of
 from train.pose.view import table_of
 
 HELD_OUT = 2**62  # added to a run's seed for validation: it is no run's seed for training
-_KEPT = 1024  # pictures about, which are kept to be used again; 1 GB at 640 x 480
-_TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds its own batches again
+_KEPT = 1024  # pictures that are kept to be used again, 1 GB at 640 x 480; more where 8 batches for each pass are more
+# Batches: with as many processes, or a divisor of it, each finds its own batches again, but not from one epoch to the next
+# unless its length is a multiple of the number of processes.
+_TOGETHER = 8
 
 
 class Stream(Dataset[Batch]):
@@ -47,7 +49,8 @@ class Stream(Dataset[Batch]):
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
     `photographs` off a texture of photographs is refused. With randomize.automatic, `states` gives the fractions of
-    train.adr.leaves_at in each epoch of `epoch` batches; a batch has those of the epoch in which it is first used.
+    train.adr.leaves_at in each epoch of `epoch` batches; a batch has those of the epoch in which it is first used, of
+    those that were never new those of epoch 0.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class Stream(Dataset[Batch]):
                 "sample a bound of its own; leave them at 0"
             )
         randomize = replace(randomize, automatic=False)
-        self.passes, self.lag = passes, max(1, _KEPT // batch_size // _TOGETHER // passes)
+        self.passes, self.lag = passes, max(1, (_KEPT // batch_size // _TOGETHER - 1) // max(1, passes - 1))
         self._drawn: dict[int, Batch] = {}
         self.each = batch_size // len(config.scenes)
         sources = [
@@ -171,8 +174,12 @@ class Stream(Dataset[Batch]):
         return _TOGETHER * (turn + (self.passes - 1 - again) * self.lag) + column, again
 
     def _oldest(self, item: int) -> int:
-        """The least number of a batch that is used by `item` or later."""
+        """No batch with a lesser number is used by `item` or later."""
         return item // (_TOGETHER * self.passes) * _TOGETHER
+
+    def pictures(self, items: int) -> int:
+        """The number of pictures that are drawn for the first `items` items."""
+        return len({self._place(item)[0] for item in range(items)}) * self.each * len(self.pipelines)
 
     def _first_use(self, number: int) -> int:
         """The first item that uses batch `number`; 0 for the batches of the first steps, of which some were never new."""
