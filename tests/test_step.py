@@ -220,6 +220,17 @@ def test_every_second_window_is_the_one_that_the_network_states(
     assert 0 < sum(off) < len(off)
 
 
+def test_networks_that_have_diverged_give_a_loss_that_is_no_number(small: None) -> None:
+    """And no error of an index: the training then says at which step, and what to change."""
+    torch.manual_seed(0)
+    net = new_net(KeypointConfig(), BLOCKS, sides=True)
+    for weights in net.crops.keypoints.parameters():
+        weights.data.fill_(torch.nan)
+    jitter = numbers(*BATCH.jitter.shape)
+    jitter[..., 4] = 1  # every window is one of the second pass
+    assert math.isnan(float(losses_of(net, replace(BATCH, jitter=jitter), BLOCKS).total))
+
+
 def test_windows_are_lost_beyond_a_quarter_of_a_side_or_another_size() -> None:
     true = torch.tensor([[20.0, 30, 40]]).expand(5, 3)
     given = torch.tensor(

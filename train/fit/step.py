@@ -176,7 +176,9 @@ def _second_pass(
     output = net.crops.predict(images, picture, windows, plane)
     stance = net.stances.likeliest(output.stance.softmax(1)[:, :-1])
     keypoints, _ = read_places(net.crops.places(output.features, stance), windows)
-    return windows_of(keypoints, blocks.real[net.stances.kind[stance]])
+    second = windows_of(keypoints, blocks.real[net.stances.kind[stance]])
+    # A training that diverges is to end with a loss that is no number, not in a window that is none.
+    return second.where(torch.isfinite(second).all(1, keepdim=True), windows)
 
 
 def _lost(windows: Tensor, true: Tensor) -> Tensor:
