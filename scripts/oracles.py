@@ -67,8 +67,8 @@ def of_class(net: KeypointNet, stance: int) -> SimpleNamespace:
     """`net`, whose crop network is sure that each crop shows a block of the class `stance`, and of its size."""
     crops: CropNet = net.crops
 
-    def predict(*given: Tensor) -> CropOutput:
-        output = crops.predict(*given)
+    def predict(*given: Tensor, mirrored: bool = False) -> CropOutput:
+        output = crops.predict(*given, mirrored=mirrored)
         sure = torch.full_like(output.stance, -40.0)
         sure[:, stance] = 40
         return replace(output, stance=sure, sized=torch.full_like(output.sized, 40.0))

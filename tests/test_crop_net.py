@@ -231,3 +231,28 @@ def test_keypoints_depend_on_the_class_and_none_is_an_empty_batch() -> None:
     assert every.shape == (len(stances), stances.most, CELLS, CELLS)
     torch.testing.assert_close(every.exp().sum((2, 3)), torch.ones(every.shape[:2]))
     assert float((every[1:] - every[:1]).abs().amax((1, 2, 3)).min()) > 0.01
+
+
+def test_a_mirrored_prediction_is_that_of_the_mirrored_picture() -> None:
+    torch.manual_seed(0)
+    net = CropNet(Stances(BLOCKS, True), pretrained=True).eval()
+    torch.nn.init.normal_(net.film.weight, std=0.1)
+    image = normalized(torch.randint(0, 256, (1, 3, 50, 60)).float())
+    windows = torch.tensor([[30.0, 20, 30], [20, 25, 20], [46, 30, 25]])
+    pose = torch.tensor(inverse(look_at(np.array([0.3, -0.6, 0.5]), np.zeros(3), 0.2))).float()
+    flip = torch.diag(torch.tensor([-1.0, 1, 1, 1]))
+    mirrored_lens = torch.tensor([[40.0, -2, 59 - 33], [0, 41, 22], [0, 0, 1]])
+    cameras = (torch.tensor([[40.0, 2, 33], [0, 41, 22], [0, 0, 1]]), pose), (mirrored_lens, flip @ pose @ flip)
+    others = windows * torch.tensor([-1.0, 1, 1]) + torch.tensor([59.0, 0, 0])
+    plane, other = (
+        planes_of(seen, *(part.expand(3, *part.shape) for part in camera))
+        for seen, camera in zip((windows, others), cameras, strict=True)
+    )
+    with torch.no_grad():
+        first = torch.zeros(3, dtype=torch.long)
+        got = net.predict(image, first, windows, plane, mirrored=True)
+        expected = net.predict(image.flip(3), first, others, other)
+        straight = net.predict(image, first, windows, plane)
+    for name, values in vars(got).items():
+        torch.testing.assert_close(values, getattr(expected, name), rtol=1e-3, atol=1e-3)
+    assert float((got.stance - straight.stance).abs().max()) > 0.05

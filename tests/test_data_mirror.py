@@ -13,7 +13,7 @@ from simgen.shapes.reflections import reflections
 from simgen.shapes.solids import Solid, hull_triangles, make_solid
 from train.blocks.kinds import BlockSet, Kind
 from train.data.batch import Batch
-from train.data.mirror import mirrored, reflections_of
+from train.data.mirror import all_mirror, mirrored, reflections_of
 from train.data.targets import Targets, visible_boxes
 from train.nets.crop_net import planes_of
 from train.nets.detection_net import KeypointNet
@@ -135,6 +135,7 @@ def test_a_picture_of_a_block_unlike_its_mirror_image_is_left_as_it_is() -> None
     blocks = BlockSet([Kind.of(solid), Kind.of(cube)])
     own = reflections_of(blocks, [cube, solid])
     assert torch.isfinite(own).flatten(1).all(1).tolist() == [False, True]
+    assert not all_mirror(own) and all_mirror(own[1:])
     model = torch.ones_like(BATCH.targets.model)
     model[2, 0] = 0
     present = torch.zeros_like(BATCH.targets.present)

@@ -99,7 +99,7 @@ def test_the_end_of_a_training_stores_it(
     net = new_net(config, blocks, sides=True)
     path = tmp_path / "best.ckpt"
     weights = {AVERAGED + name: value for name, value in net.state_dict().items()}
-    torch.save({**describe_keypoints(config, blocks, sides=True), "state_dict": weights}, path)
+    torch.save({**describe_keypoints(config, blocks, sides=True, mirrors=True), "state_dict": weights}, path)
 
     def features(_: Detector, pictures: list[np.ndarray]) -> Array:
         return np.concatenate([drawn(1, int(one[0, 0, 0])) for one in pictures])

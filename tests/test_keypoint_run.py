@@ -330,7 +330,7 @@ def test_the_initial_weights_have_no_part_in_the_average() -> None:
 
 def test_a_checkpoint_becomes_a_detector_and_nothing_else(straight: Path, tmp_path: Path) -> None:
     detector = load_detector(straight / "best.ckpt")
-    assert "cube" in detector.blocks.names and detector.net.stances.sides
+    assert "cube" in detector.blocks.names and detector.net.stances.sides and detector.mirrors
     # A picture in which it sees nothing, and one of noise.
     noise = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3)).astype(np.uint8)
     view = View(np.array([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]]), np.zeros(5))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,11 +15,15 @@ from simgen.catalogue import load_world
 from simgen.geometry import Array, inverse, look_at, project, rigid, rotation_about, transform_points
 from train.blocks.kinds import BlockSet, Kind
 from train.blocks.stances import Stances
-from train.detect.detector import Detector
+from train.config import KeypointConfig
+from train.detect.detector import Detector, load_detector
 from train.detect.predict import describe
+from train.fit.training import describe_keypoints
+from train.nets.crop_net import CropOutput
 from train.nets.detection_net import KeypointNet, Peaks
 from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
 from train.pose.view import Pose, View
+from train.runs.checkpoint import AVERAGED
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids, load_world("kuka_table").solids])
 LENS = np.array([-0.08, 0.01, 0.001, -0.001, 0.0])
@@ -250,3 +255,54 @@ def test_a_network_that_never_saw_a_table_gets_none(sides: bool) -> None:
         )
     assert len(known.share) == 1
     assert np.array_equal(known.share, unknown.share) == (not sides)
+
+
+def test_kinds_are_means_over_each_crop_and_its_mirror_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = KeypointNet(BLOCKS, sides=True, pretrained=True).eval()
+    torch.nn.init.normal_(net.crops.out.weight, std=3.0)
+    peaks = Peaks(torch.ones(1, 2), torch.tensor([[[300.0, 220, 60], [150.0, 120, 80]]]))
+    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
+    view = View(VIEW.intrinsics, np.zeros(5), inverse(look_at(np.array([0.0, -0.6, 0.5]), np.zeros(3), 0.0)))
+    seen = []
+    predict = net.crops.predict
+
+    def noted(*given: torch.Tensor, mirrored: bool = False) -> CropOutput:
+        output = predict(*given, mirrored=mirrored)
+        seen.append((mirrored, given[2], output))
+        return output
+
+    monkeypatch.setattr(net.crops, "predict", noted)
+    with torch.inference_mode():
+        alone, both = (
+            Detector(net, BLOCKS, mirrors=mirrors)._proposals(picture, peaks, 0, (512, 384), view)
+            for mirrors in (False, True)
+        )
+    assert [mirrored for mirrored, _, _ in seen] == [False, False, False, False, True]
+    (_, windows, straight), (_, again, mirrored) = seen[3:]
+    assert torch.equal(windows, again)
+    probability = net.stances.averaged(straight.stance.softmax(1), mirrored.stance.softmax(1))
+    block = 1 - probability[:, -1:]
+    kinds = net.stances.of_kinds(probability[:, :-1] / block)
+    np.testing.assert_allclose(both.probabilities[:, 1:2], block, rtol=1e-5)
+    np.testing.assert_allclose(
+        both.probabilities[:, 2], (straight.sized.sigmoid() + mirrored.sized.sigmoid()) / 2, rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        both.kind_share[:, 0], kinds.gather(1, net.stances.kind[both.stance[:, :1]])[:, 0], rtol=1e-5
+    )
+    assert np.abs(both.kind_share / alone.kind_share - 1).min() > 1e-4  # the tolerance is 1e-5
+    assert np.array_equal(both.windows, alone.windows)
+
+
+def test_a_mirror_image_counts_only_if_the_training_says_so(tmp_path: Path) -> None:
+    net = KeypointNet(BLOCKS, sides=True, pretrained=True)
+    weights = {AVERAGED + name: value for name, value in net.state_dict().items()}
+    for mirrors in (False, True):
+        about = describe_keypoints(KeypointConfig(), BLOCKS, sides=True, mirrors=mirrors)
+        torch.save({**about, "state_dict": weights}, tmp_path / "model.ckpt")
+        detector = load_detector(tmp_path / "model.ckpt")
+        assert detector.mirrors is mirrors and detector.zoomed(2).mirrors is mirrors
+    del about["mirrors"]  # an older model
+    torch.save({**about, "state_dict": weights}, tmp_path / "model.ckpt")
+    assert load_detector(tmp_path / "model.ckpt").mirrors is False

@@ -159,3 +159,20 @@ def test_the_likeliest_class_is_of_the_likeliest_kind() -> None:
     assert len(kinds) == kinds.kinds == APART.kinds == len(BLOCKS)
     assert kinds.most == APART.most == max(len(kind.keypoints) for kind in BLOCKS.kinds)
     assert kinds.likeliest(torch.zeros(0, len(kinds))).shape == (0,)
+
+
+def test_of_a_mirror_image_the_kinds_count_but_not_the_angles() -> None:
+    torch.manual_seed(0)
+    straight, mirrored = torch.randn(2, 7, len(APART) + 1).softmax(2)
+    straight[0] = torch.nn.functional.one_hot(torch.tensor(2), len(APART) + 1)  # the others are exactly 0
+    averaged = APART.averaged(straight, mirrored)
+    torch.testing.assert_close(averaged[1:].sum(1), torch.ones(6))
+    kinds = [APART.of_kinds(one[:, :-1]) for one in (straight, mirrored, averaged)]
+    torch.testing.assert_close(kinds[2][1:], (kinds[0] + kinds[1])[1:] / 2)
+    torch.testing.assert_close(averaged[:, -1], (straight + mirrored)[:, -1] / 2)
+    for kind in range(len(BLOCKS)):
+        own = APART.kind == kind
+        within = [one[1:, :-1][:, own] / one[1:, :-1][:, own].sum(1, keepdim=True) for one in (straight, averaged)]
+        torch.testing.assert_close(*within)
+    assert torch.isfinite(averaged).all() and APART.likeliest(averaged[:1, :-1]).tolist() == [2]
+    torch.testing.assert_close(APART.averaged(straight, straight), straight)

@@ -93,6 +93,15 @@ class Stances(nn.Module):
         """(..., kinds) the probability of each kind, from the `probability` (..., S) of each class."""
         return probability.new_zeros(*probability.shape[:-1], self.kinds).index_add(-1, self.kind, probability)
 
+    def averaged(self, probability: Tensor, mirrored: Tensor) -> Tensor:
+        """(P, S + 1): the `probability` (P, S + 1) of each class and, last, of no block, of which those of kinds and of no
+        block are the means of `probability` and of `mirrored` (P, S + 1), that of the mirror image. The classes of a kind,
+        which are ranges of angles, are others in a mirror image: their shares in their kind are those of `probability`."""
+        one, other = self.of_kinds(probability[:, :-1]), self.of_kinds(mirrored[:, :-1])
+        factor = (one + other) / (2 * one.clamp_min(1e-30))
+        none = (probability[:, -1:] + mirrored[:, -1:]) / 2
+        return torch.cat([probability[:, :-1] * factor[:, self.kind], none], 1)
+
     def of(self, kind: Tensor, up: Tensor, rotations: Tensor, members: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         """The classes (P,) of blocks of `kind` (P,), and which of their symmetric poses are to be predicted, (P, G) bool, at
         least one of `members` (P, G).

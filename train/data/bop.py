@@ -67,7 +67,7 @@ class Batches(Dataset[Batch]):
         self.width, self.height = size
         self._order: tuple[int, list[int]] = -1, []
         self._tables = tables_of(table, batch_size)
-        self._reflections = reflections_of(classes.blocks, classes.solids.values()) if shuffle else None
+        self.reflections = reflections_of(classes.blocks, classes.solids.values())
 
     @property
     def cached(self) -> bool:
@@ -101,7 +101,7 @@ class Batches(Dataset[Batch]):
         targets = _targets(slots, views)
         cut, moves = chances_of(Draws(self.seed, self.rows[chosen]) / epoch, targets.model.shape[1])
         batch = Batch(images, targets, self._tables, cut, moves)
-        return batch if self._reflections is None or epoch % 2 == 0 else mirrored(batch, self._reflections)
+        return mirrored(batch, self.reflections) if self.shuffle and epoch % 2 else batch
 
     def _order_of(self, epoch: int) -> list[int]:
         if not self.shuffle:

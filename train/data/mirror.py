@@ -27,6 +27,11 @@ def reflections_of(blocks: BlockSet, solids: Iterable[Solid]) -> Tensor:
     return torch.tensor(np.stack([_reflection(kind, named[kind.name]) for kind in blocks.kinds])).float()
 
 
+def all_mirror(reflections: Tensor) -> bool:
+    """Whether each kind equals its mirror image, given its `reflections` (C, 4, 4) of `reflections_of`."""
+    return bool(torch.isfinite(reflections).all())
+
+
 def _reflection(kind: Kind, solid: Solid) -> Array:
     # A dataset may state fewer symmetries than the shape has, as of a block with a print: that of its mirror image differs.
     if len(kind.symmetries) == len(solid.symmetries) and (kind.axis is None) == (solid.axis is None):

@@ -23,6 +23,7 @@ from train.data.bop import Batches, BopBatches, common_size, most_common
 from train.data.bop_labels import classes_of
 from train.data.dataset import open_shard_source, open_source
 from train.data.images import check_simulated, manifest_hash, split
+from train.data.mirror import all_mirror
 from train.data.shards import ShardBatches, index_hash
 from train.data.stream import HELD_OUT, Stream
 
@@ -33,8 +34,8 @@ class Sources:
 
     `held_out`: batches for model selection (`choose`, the first `each`), calibration (`learn`, as many) and the test of the
     calibration (`check`, as many). Every `per_scene` consecutive pictures of a batch are of one scene. With `sides` the
-    classes are those of Stances with sides. A run prints `summary` and records `described`. `bounds` are the names of those
-    that grow with randomize=adr.
+    classes are those of Stances with sides; with `mirrors` each kind equals its mirror image. A run prints `summary`
+    and records `described`. `bounds` are the names of those that grow with randomize=adr.
     """
 
     training: Dataset[Batch]
@@ -45,6 +46,7 @@ class Sources:
     per_scene: int
     blocks: BlockSet
     sides: bool
+    mirrors: bool
     summary: str
     described: Mapping[str, Any] = field(default_factory=dict)
     bounds: tuple[str, ...] = ()
@@ -95,6 +97,7 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         per_scene=stream.each,
         blocks=stream.blocks,
         sides=True,
+        mirrors=all_mirror(stream.reflections),
         summary="\n".join([*notices, summary]),
         bounds=tuple(stream.bounds),
     )
@@ -221,6 +224,7 @@ def _divided(
         per_scene=each,
         blocks=training.blocks,
         sides=sides,
+        mirrors=all_mirror(training.reflections),
         summary=f"learns {names} from {len(rows)} pictures; {len(validation)} are held out{scaled}",
         described={"dataset": dict(about)},
     )

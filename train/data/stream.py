@@ -102,7 +102,7 @@ class Stream(Dataset[Batch]):
             )
         self.blocks = BlockSet.of_worlds(pipeline.world.solids for pipeline in self.pipelines)
         solids = {solid.name: solid for pipeline in self.pipelines for solid in pipeline.world.solids}
-        self.reflections = reflections_of(self.blocks, solids.values()) if passes > 1 else None
+        self.reflections = reflections_of(self.blocks, solids.values())
         self.classes = [torch.tensor(self.blocks.classes_of(pipeline.world.solids)) for pipeline in self.pipelines]
         self._renderers: list[Renderer] | None = None  # made in the process that renders
         self._nominal: list[dict[str, Distribution]] = []
@@ -210,7 +210,7 @@ class Stream(Dataset[Batch]):
         samples, slots, device = np.array(self._samples(number)), batch.targets.model.shape[1], batch.images.device
         chances = [chances_of(Draws(p.source.seed, samples) / again, slots) for p in self.pipelines]
         cut, jitter = (torch.cat(parts).to(device) for parts in zip(*chances, strict=True))
-        if again % 2 and self.reflections is not None:
+        if again % 2:
             batch = mirrored(batch, self.reflections)
         if self.states is not None:
             # A picture that was learned from, or drawn when ranges were others, does not tell how the model succeeds now.

@@ -57,7 +57,9 @@ class _Proposals(NamedTuple):
 @dataclass(frozen=True)
 class Detector:
     """Detects `blocks` with `net`. Pictures are resized for the detection network to about PIXELS pixels times the square of
-    `zoom`, with their aspect ratio kept. `ratios` (C,) are the diameters of the blocks relative to those of the training."""
+    `zoom`, with their aspect ratio kept. `ratios` (C,) are the diameters of the blocks relative to those of the training.
+    With `mirrors`, which needs kinds that equal their mirror images, the probabilities of kinds are means over each crop and
+    its mirror image."""
 
     net: KeypointNet
     blocks: BlockSet
@@ -66,6 +68,7 @@ class Detector:
     inflation: Inflation = field(default_factory=Inflation)
     familiarity: Familiarity | None = None
     ratios: Array | None = None
+    mirrors: bool = False
 
     def sized(self, sizes: Mapping[str, Array]) -> "Detector":
         """The same detector for blocks of other sizes: (3,) m of the bounding box, by kind. Other kinds keep theirs.
@@ -144,13 +147,13 @@ class Detector:
         real = self.blocks.real.to(self.device)
         ratios = windows.new_tensor(np.ones(len(self.blocks)) if self.ratios is None else self.ratios)
 
-        def predict(ratio: Tensor) -> tuple[CropOutput, Tensor]:
+        def predict(ratio: Tensor, *, mirrored: bool = False) -> tuple[CropOutput, Tensor]:
             lens, pose, distortion = (
                 windows.new_tensor(part).expand(len(windows), *part.shape)
                 for part in (view.intrinsics, table, padded(view.distortion))
             )
             plane = planes_of(windows, lens, pose, distortion, ratio)
-            output = net.predict(image, torch.zeros_like(score, dtype=torch.long), windows, plane)
+            output = net.predict(image, torch.zeros_like(score, dtype=torch.long), windows, plane, mirrored=mirrored)
             return output, output.stance.softmax(1)
 
         output, probability = predict(ratios.median().expand(count))
@@ -162,6 +165,10 @@ class Detector:
         kind = stances.kind[stance]
         windows = windows_of(keypoints, real[kind])
         output, probability = predict(ratios[kind])
+        sized = output.sized.sigmoid()
+        if self.mirrors:
+            other, mirrored = predict(ratios[kind], mirrored=True)
+            sized, probability = (sized + other.sized.sigmoid()) / 2, stances.averaged(probability, mirrored)
         block = 1 - probability[:, -1]
         given = probability[:, :-1] / block[:, None].clamp_min(1e-6)
         share, stance = given.topk(min(_CLASSES, len(stances)), 1)
@@ -171,7 +178,7 @@ class Detector:
         keypoints, sigma = read_places(places, windows[rows])
         return _Proposals(
             windows=_array(windows),
-            probabilities=_array(torch.stack([score, block, output.sized.sigmoid()], 1)),
+            probabilities=_array(torch.stack([score, block, sized], 1)),
             stance=stance.cpu().numpy(),
             share=_array(share),
             kind_share=_array(kind_share),
@@ -294,7 +301,7 @@ def load_detector(path: Path | str, *, calibrated: bool = True) -> Detector:
         blocks = BlockSet.from_json(json.loads(content["blocks"]))
         net = KeypointNet(blocks, sides=bool(content["sides"]), pretrained=config.backbone == "imagenet")
         net.load_state_dict(weights_below(content, AVERAGED))
-        detector = Detector(net.eval(), blocks)
+        detector = Detector(net.eval(), blocks, mirrors=bool(content.get("mirrors")))
     if not calibrated:
         return detector
     try:

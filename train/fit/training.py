@@ -42,11 +42,14 @@ _NOTED = ("train_loss", "val_miss", "val_right")
 
 class KeypointTraining(pl.LightningModule):
     """One training of a KeypointNet. Model selection is by the loss of its averaged weights on held-out pictures. `sides`:
-    see Stances. `growth` is that of randomize=adr, None without."""
+    see Stances; `mirrors`: see Sources. `growth` is that of randomize=adr, None without."""
 
-    def __init__(self, config: TrainConfig, blocks: BlockSet, *, sides: bool, growth: Growth | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, blocks: BlockSet, *, sides: bool, mirrors: bool, growth: Growth | None = None
+    ) -> None:
         super().__init__()
-        self.config, self.blocks, self.sides, self.growth = config, blocks, sides, growth
+        self.config, self.blocks, self.growth = config, blocks, growth
+        self.sides, self.mirrors = sides, mirrors
         self.model = new_net(config.model, blocks, sides=sides)
         self.average = AveragedModel(self.model, multi_avg_fn=_blend_of(config.model.average), use_buffers=True)
         self.average.requires_grad_(False)
@@ -119,7 +122,7 @@ class KeypointTraining(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint.update(describe_keypoints(self.config.model, self.blocks, sides=self.sides))
+        checkpoint.update(describe_keypoints(self.config.model, self.blocks, sides=self.sides, mirrors=self.mirrors))
         if self.growth is not None:
             checkpoint["adr"] = self.growth.to_json()
 
@@ -168,9 +171,10 @@ def _blend_of(average: float) -> Callable[[Any, Any, Tensor | int], None]:
     return blend
 
 
-def describe_keypoints(config: KeypointConfig, blocks: BlockSet, *, sides: bool) -> dict[str, Any]:
+def describe_keypoints(config: KeypointConfig, blocks: BlockSet, *, sides: bool, mirrors: bool) -> dict[str, Any]:
     """The keys that a keypoint model adds to a Lightning checkpoint."""
-    return {"simgen_train": KEYPOINTS, "model": asdict(config), "sides": sides, "blocks": json.dumps(blocks.to_json())}
+    about = {"simgen_train": KEYPOINTS, "model": asdict(config), "sides": sides, "mirrors": mirrors}
+    return {**about, "blocks": json.dumps(blocks.to_json())}
 
 
 def train_keypoints(config: TrainConfig) -> None:
@@ -191,7 +195,7 @@ def train_keypoints(config: TrainConfig) -> None:
     growth = _growth_of(sources.bounds, last)
     if growth is not None:
         growth.write_states(folder)
-    module = KeypointTraining(config, sources.blocks, sides=sources.sides, growth=growth)
+    module = KeypointTraining(config, sources.blocks, sides=sources.sides, mirrors=sources.mirrors, growth=growth)
     checkpoints = Checkpoints(folder, "val_loss", _NOTED, config.trainer.save_steps)
 
     def draw_held_out(module: KeypointTraining) -> dict[str, Image]:

@@ -32,6 +32,7 @@ _WIDE = 64  # channels at 1/16
 _FEATURES = 48  # channels of the decoder
 _HIDDEN = 384  # units from which the classes are predicted
 PLANE = 5  # numbers that describe the table's plane: see `planes_of`
+_MIRRORED = -1, 1, 1, 1, 1  # what multiplies them if the picture is mirrored left to right
 _PLANE_UNITS = 128  # of the layers that process them
 _USUAL = 0.1  # m: the side of a usual window on the table
 _POWERS = 5  # of a cell's place: u, v, u^2, v^2, u v
@@ -105,12 +106,17 @@ class CropNet(nn.Module):
         up = self.merge[0](quarter + functional.interpolate(up, scale_factor=2.0, mode="nearest"))
         return self.out(hidden).float(), up
 
-    def predict(self, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor) -> CropOutput:
+    def predict(
+        self, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor, *, mirrored: bool = False
+    ) -> CropOutput:
         """The prediction for the `windows` (P, 3) px, each in image number `picture` (P,) of the `normalized` `images`
-        (B, 3, H, W), with the `plane` (P, PLANE) of `planes_of`."""
+        (B, 3, H, W), with the `plane` (P, PLANE) of `planes_of`; with `mirrored` for the mirror images of the windows."""
         count = len(windows)
         rows = filled_up(count, _TOGETHER.get(windows.device.type, 1)).to(windows.device)
-        out, features = self(crops_of(images, picture[rows], windows[rows], SIZE, SIZE), plane[rows])
+        crops, plane = crops_of(images, picture[rows], windows[rows], SIZE, SIZE), plane[rows]
+        if mirrored:
+            crops, plane = crops.flip(3), plane * plane.new_tensor(_MIRRORED)
+        out, features = self(crops, plane)
         return CropOutput(out[:count, :-1], out[:count, -1], features[:count])
 
     def places(self, features: Tensor, stance: Tensor) -> Tensor:

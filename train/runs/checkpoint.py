@@ -2,7 +2,7 @@
 
 A checkpoint is Lightning's with keys of our own: `simgen_train` (1 for a position model, 3 for a keypoint model) and `model`
 (its configuration as a dict). A position model adds `target` (the block's name); the normalization of positions is among
-its weights. A keypoint model adds `blocks`, `sides` (of Stances), `calibration`, `inflation`,
+its weights. A keypoint model adds `blocks`, `sides` (of Stances), `mirrors` (of Detector), `calibration`, `inflation`,
 `familiarity` and `origin` (its run's config.json). Keypoint models are distributed as safetensors files: the averaged
 weights alone, in half precision, and these keys as JSON in the metadata.
 """
@@ -34,7 +34,7 @@ ANEW = (
     "train it anew: `python -m train experiment=blocks` for our blocks, `python -m train experiment=own scene=my.yaml` for "
     "your own"
 )
-_KEYS = ("simgen_train", "model", "blocks", "sides", "calibration", "inflation", "familiarity")
+_KEYS = ("simgen_train", "model", "blocks", "sides", "mirrors", "calibration", "inflation", "familiarity")
 
 
 def place_of(checkpoint: Path | str) -> Path:
