@@ -226,6 +226,32 @@ def test_a_distant_block_is_detected_by_its_pose_on_the_table() -> None:
     assert detector._detections(proposals, View(view.intrinsics, view.distortion)) == []
 
 
+@pytest.mark.parametrize(("gain", "on_table", "free"), [(0.2, 0, 0), (0.5, 1, 0), (1.2, 1, 1)])
+def test_keypoints_where_they_are_expected_decide_between_kinds(gain: float, on_table: int, free: int) -> None:
+    """Of two kinds with 0.7 and 0.3 the second has keypoints e^`gain` times as probable where its pose has them. On a table
+    that counts three times as much as for a free pose, which fits any keypoints better."""
+    numbers = [BLOCKS.names.index(name) for name in ("cube", "rectangular_prism")]
+    truths = [lying(BLOCKS.kinds[number], 0, (0.02, 0.01), 0.4) for number in numbers]
+    each = [
+        proposal_of(number, project(transform_points(pose, BLOCKS.kinds[number].keypoints), CAMERA, LENS), 0.5)
+        for number, pose in zip(numbers, truths, strict=True)
+    ]
+    parts = zip(*(one[2:] for one in each), strict=True)
+    both = each[0]._replace(
+        **{
+            name: torch.cat(part, 1) if torch.is_tensor(part[0]) else np.concatenate(part, 1)
+            for name, part in zip(each[0]._fields[2:], parts, strict=True)
+        }
+    )
+    places = both.places.clone()
+    places[0, 1] += gain
+    both = both._replace(share=np.array([[0.7, 0.3]]), kind_share=np.array([[0.7, 0.3]]), places=places)
+    detector = Detector(SimpleNamespace(stances=Stances(BLOCKS, sides=False)), BLOCKS)  # type: ignore[arg-type]
+    for view, expected in ((VIEW, on_table), (View(CAMERA, LENS), free)):
+        (detection,) = detector._detections(both, view)
+        assert detection.kind.name == BLOCKS.names[numbers[expected]]
+
+
 def test_a_keypoint_behind_the_camera_is_no_error() -> None:
     """A block of which a corner is beside the lens, as in a closeup: its keypoint has no place in the picture."""
     number = BLOCKS.names.index("cube")
