@@ -201,7 +201,7 @@ def test_calibrate_warns_of_too_few_right_free_poses(
 
     def made(known: bool, right: bool) -> EvaluatedDetection:
         pixels = 100 * rng.uniform(size=(len(kind.keypoints), 2))
-        parts = kind, rng.uniform(), 0.5, rng.uniform(0.1, 0.9, 4), pixels, np.ones(len(pixels)), pose
+        parts = kind, rng.uniform(), 0.5, rng.uniform(0.1, 0.9, 4), 0.0, pixels, np.ones(len(pixels)), pose
         detection = Detection(*parts, pose if known else None)
         return EvaluatedDetection(detection, right, None, np.eye(4))
 

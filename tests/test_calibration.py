@@ -29,10 +29,13 @@ def test_the_model_of_the_data_is_recovered_and_calibrated_on_new_data() -> None
 
 
 def test_it_is_written_and_read_back() -> None:
-    calibration = calibrate(*made(300, 0))
+    features, right = made(300, 0)
+    features = np.concatenate([features, features[:, ::-1]], 1)  # as many as FEATURES
+    calibration = calibrate(features, right)
     again = Calibration.from_json(json.loads(json.dumps(calibration.to_json())))
-    features, _ = made(5, 3)
     assert np.array_equal(again.probability(features), calibration.probability(features))
+    with pytest.raises(ValueError, match="7 weights; expected 8"):  # of an older version
+        Calibration.from_json({k: v[:7] for k, v in calibration.to_json().items()})
 
 
 def test_weights_of_separable_data_are_finite() -> None:
@@ -48,9 +51,9 @@ def test_features_by_hand() -> None:
     """Logits of the probabilities and logarithms of ratios; both are finite at their ends."""
     probabilities = np.array([0.5, 0.9, 0.2, 0.75])
     logits = [0, np.log(9), -np.log(4), np.log(3)]
-    got = features_of(probabilities, 1.0, 2.0, 20.0, 0.001, 0.1)
-    assert got == pytest.approx([*logits, 0, np.log(0.1), np.log(0.01)]) and len(got) == len(FEATURES)
-    ends = features_of(np.array([0.0, 1, 1, 0]), 0.0, 0.0, 0.0, np.inf, 0.1)
+    got = features_of(probabilities, -2.5, 1.0, 2.0, 20.0, 0.001, 0.1)
+    assert got == pytest.approx([*logits, 0, np.log(0.1), np.log(0.01), -2.5]) and len(got) == len(FEATURES)
+    ends = features_of(np.array([0.0, 1, 1, 0]), -9.0, 0.0, 0.0, 0.0, np.inf, 0.1)
     assert np.isfinite(ends).all() and ends[0] == pytest.approx(-ends[1])
 
 

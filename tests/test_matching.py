@@ -49,7 +49,7 @@ class Given:
 def detection(kind: Kind, pose: Array, confidence: float, score: float | None = None) -> Detection:
     one, count = Pose(pose, np.eye(6), 1.0), len(kind.keypoints)
     score = confidence if score is None else score
-    return Detection(kind, score, confidence, np.ones(4), np.zeros((count, 2)), np.ones(count), one, one)
+    return Detection(kind, score, confidence, np.ones(4), 0.0, np.zeros((count, 2)), np.ones(count), one, one)
 
 
 @pytest.fixture(scope="module")

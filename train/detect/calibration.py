@@ -18,7 +18,7 @@ from simgen.errors import SimgenError
 from simgen.geometry import Array
 
 RIGHT = 0.1  # of the diameter: a pose is right if ADD-S is under this (Hinterstoisser et al. 2012)
-FEATURES = ("heat", "block", "kind", "sized", "misfit", "sigma", "place")
+FEATURES = ("heat", "block", "kind", "sized", "misfit", "sigma", "place", "agreement")
 BINS = 15  # of confidence, for the expected calibration error (Guo et al. 2017)
 LEAST = 50  # detections that a calibration needs; a tenth of it of right and of wrong ones
 _MORE = "train longer or use more pictures (data.validation of a training, num of a dataset rendered to calibrate)"
@@ -51,18 +51,27 @@ class Calibration:
         """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
         (bias,) = data["bias"]
         mean, scale, weights = (np.array(data[name], dtype=np.float64) for name in ("mean", "scale", "weights"))
+        if not len(mean) == len(scale) == len(weights) == len(FEATURES):
+            raise ValueError(f"{len(weights)} weights; expected {len(FEATURES)}")
         return Calibration(mean, scale, weights, float(bias))
 
 
 def features_of(
-    probabilities: Array, misfit: float, sigma_px: float, extent_px: float, place_m: float, diameter_m: float
+    probabilities: Array,
+    agreement: float,
+    misfit: float,
+    sigma_px: float,
+    extent_px: float,
+    place_m: float,
+    diameter_m: float,
 ) -> Array:
-    """(7,) the FEATURES: the logits of Detection.probabilities (4,); the logarithms of the pose's misfit in sigmas, of the
+    """(8,) the FEATURES: the logits of Detection.probabilities (4,); the logarithms of the pose's misfit in sigmas, of the
     keypoints' mean sigma over the block's extent in the picture, and of the standard deviation of the pose's position over
-    the diameter."""
+    the diameter; and Detection.agreement."""
     probabilities = np.clip(probabilities, 1e-4, 1 - 1e-4)
     ratios = misfit, sigma_px / max(extent_px, 1.0), place_m / diameter_m
-    return np.concatenate([np.log(probabilities / (1 - probabilities)), np.log(np.clip(ratios, 1e-4, 1e4))])
+    logits = np.log(probabilities / (1 - probabilities))
+    return np.concatenate([logits, np.log(np.clip(ratios, 1e-4, 1e4)), [agreement]])
 
 
 def calibrate(features: Sequence[Array] | Array, right: Sequence[bool] | Array, where: str = "") -> Calibration:

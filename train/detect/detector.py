@@ -59,6 +59,15 @@ class _Proposals(NamedTuple):
     places: Tensor
 
 
+class _Candidate(NamedTuple):
+    """Class `number` of a proposal with its `pose`: the `evidence` for it, a logarithm, and Detection.agreement."""
+
+    evidence: float
+    number: int
+    pose: Pose
+    agreement: float
+
+
 @dataclass(frozen=True)
 class Detector:
     """Detects `blocks` with `net`. Pictures are resized for the detection network to about PIXELS pixels times the square of
@@ -201,22 +210,22 @@ class Detector:
             if number == 0 or share >= _LEAST_SHARE
         ]
         weight = _FREE if view.camera_from_table is None else _ON_TABLE
-        best: dict[int, tuple[float, int, Pose]] = {}  # by row: evidence, number of the class, pose
+        best: dict[int, _Candidate] = {}  # by row
         for (row, number), pose in zip(candidates, self._poses(proposals, candidates, view), strict=True):
             if pose is None:
                 continue
-            share = np.log(max(proposals.share[row, number], 1e-9))
-            evidence = float(share + weight * self._agreement(proposals, row, number, pose, view))
-            if row not in best or evidence > best[row][0]:
-                best[row] = evidence, number, pose
-        chosen = [(row, number) for row, (_, number, _) in best.items()]
+            agreement = self._agreement(proposals, row, number, pose, view)
+            evidence = float(np.log(max(proposals.share[row, number], 1e-9)) + weight * agreement)
+            if row not in best or evidence > best[row].evidence:
+                best[row] = _Candidate(evidence, number, pose, agreement)
+        chosen = [(row, one.number) for row, one in best.items()]
         # PnP fails for small blocks in the distance; a pose on the table may still be good.
         known = view.camera_from_table is not None
         free = solve_free([self._keypoints(proposals, *one) for one in chosen], view) if known else [None] * len(chosen)
         found = []
-        for (row, number), other in zip(chosen, free, strict=True):
-            pose = best[row][2]
-            detection = self._detection(proposals, row, number, *((other, pose) if known else (pose, None)))
+        for (row, one), other in zip(best.items(), free, strict=True):
+            poses = (other, one.pose) if known else (one.pose, None)
+            detection = self._detection(proposals, row, one.number, one.agreement, *poses)
             if detection.on_table is None or not view.off_table(detection.on_table):
                 found.append(detection)
         detections: list[Detection] = []
@@ -228,9 +237,15 @@ class Detector:
         return sorted(detections, key=lambda detection: -detection.confidence)
 
     def _detection(
-        self, proposals: _Proposals, row: int, number: int, free: Pose | None, on_table: Pose | None
+        self,
+        proposals: _Proposals,
+        row: int,
+        number: int,
+        agreement: float,
+        free: Pose | None,
+        on_table: Pose | None,
     ) -> Detection:
-        """Proposal number `row`, of its class `number`, with its poses and confidence."""
+        """Proposal number `row`, of its class `number`, with its `agreement`, its poses and its confidence."""
         seen = self._keypoints(proposals, row, number)
         heat, block, sized = proposals.probabilities[row]
         probabilities = np.array([heat, block, proposals.kind_share[row, number], sized])
@@ -240,6 +255,7 @@ class Detector:
             score,
             score,
             probabilities,
+            agreement,
             seen.pixels,
             seen.sigma,
             free and free.inflated(self.inflation.free),

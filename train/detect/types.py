@@ -17,18 +17,20 @@ Image = NDArray[np.uint8]
 class Detection:
     """A detected block of `kind`.
 
-    `score` in [0, 1] is the product of the `probabilities` (4,): the heat, and the probabilities of being a block, of its
-    kind, and of having its size. `confidence` is the probability that the pose is right; the score if the detector is not
-    calibrated for such poses. keypoints (K, 2) and their standard deviations
-    `sigma` (K,) are in px of the picture. `free` is the pose from the keypoints alone, None where PnP fails, as for distant
-    small blocks. `on_table` is the pose restricted to the table plane, None without a known table. At least one is a pose.
-    Of a symmetric block, `train.detect.equivalent` may replace both poses by equivalent ones, but not the keypoints.
+    `score` in [0, 1] is the product of the `probabilities` (4,): the heat, and the probabilities of being a block, of
+    its kind, and of having its size. `agreement` is the mean logarithm of the density per cell that the keypoints' maps
+    have where the pose puts the keypoints. `confidence` is the probability that the pose is right; the score if the
+    detector is not calibrated for such poses. keypoints (K, 2) and their standard deviations `sigma` (K,) are in px of
+    the picture. `free` is the pose from the keypoints alone, None where PnP fails, as for distant small blocks.
+    `on_table` is the pose restricted to the table plane, None without a known table. At least one is a pose. Of a
+    symmetric block, `train.detect.equivalent` may replace both poses by equivalent ones, but not the keypoints.
     """
 
     kind: Kind
     score: float
     confidence: float
     probabilities: Array
+    agreement: float
     keypoints: Array
     sigma: Array
     free: Pose | None
@@ -43,9 +45,10 @@ class Detection:
 
     @property
     def features(self) -> Array:
-        """(7,) the input of the confidence's calibration, see FEATURES."""
+        """(8,) the input of the confidence's calibration, see FEATURES."""
         return features_of(
             self.probabilities,
+            self.agreement,
             self.pose.misfit,
             float(self.sigma.mean()),
             float(np.ptp(self.keypoints, axis=0).max()),
