@@ -10,20 +10,18 @@ import pytest
 import torch
 from proposals import proposal_of
 from scipy.spatial.transform import Rotation
+from toy_cubes import written
 
 from simgen.catalogue import load_world
 from simgen.geometry import Array, inverse, look_at, project, rigid, rotation_about, transform_points
 from train.blocks.kinds import BlockSet, Kind
 from train.blocks.stances import Stances
-from train.config import KeypointConfig
 from train.detect.detector import Detector, load_detector
 from train.detect.predict import describe
-from train.fit.training import describe_keypoints
 from train.nets.crop_net import CropOutput
 from train.nets.detection_net import KeypointNet, Peaks
 from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
 from train.pose.view import Pose, View
-from train.runs.checkpoint import AVERAGED
 
 BLOCKS = BlockSet.of_worlds([load_world("tabletop").solids, load_world("kuka_table").solids])
 LENS = np.array([-0.08, 0.01, 0.001, -0.001, 0.0])
@@ -323,12 +321,11 @@ def test_kinds_are_means_over_each_crop_and_its_mirror_image(monkeypatch: pytest
 
 def test_a_mirror_image_counts_only_if_the_training_says_so(tmp_path: Path) -> None:
     net = KeypointNet(BLOCKS, sides=True, pretrained=True)
-    weights = {AVERAGED + name: value for name, value in net.state_dict().items()}
+    path = tmp_path / "model.ckpt"
     for mirrors in (False, True):
-        about = describe_keypoints(KeypointConfig(), BLOCKS, sides=True, mirrors=mirrors)
-        torch.save({**about, "state_dict": weights}, tmp_path / "model.ckpt")
-        detector = load_detector(tmp_path / "model.ckpt")
+        detector = load_detector(written(net, BLOCKS, path, mirrors=mirrors))
         assert detector.mirrors is mirrors and detector.zoomed(2).mirrors is mirrors
-    del about["mirrors"]  # an older model
-    torch.save({**about, "state_dict": weights}, tmp_path / "model.ckpt")
-    assert load_detector(tmp_path / "model.ckpt").mirrors is False
+    content = torch.load(path, weights_only=True)
+    del content["mirrors"]  # an older model
+    torch.save(content, path)
+    assert load_detector(path).mirrors is False

@@ -38,10 +38,12 @@ def rendered(out: Path, *options: str, size: tuple[int, int] = SIZE) -> BopDatas
     return open_dataset(out)
 
 
-def written(net: KeypointNet, blocks: BlockSet, path: Path) -> Path:
+def written(net: KeypointNet, blocks: BlockSet, path: Path, *, mirrors: bool = True) -> Path:
     """The checkpoint `path` of `net`, with its run's configuration beside it."""
     weights = {AVERAGED + name: value for name, value in net.state_dict().items()}
-    torch.save({**describe_keypoints(KeypointConfig(), blocks, sides=True, mirrors=True), "state_dict": weights}, path)
+    torch.save(
+        {**describe_keypoints(KeypointConfig(), blocks, sides=True, mirrors=mirrors), "state_dict": weights}, path
+    )
     (path.parent / "config.json").write_text(json.dumps(ORIGIN))
     return path
 

@@ -209,7 +209,8 @@ class Detector:
             for number, share in enumerate(shares)
             if number == 0 or share >= _LEAST_SHARE
         ]
-        weight = _FREE if view.camera_from_table is None else _ON_TABLE
+        known = view.camera_from_table is not None
+        weight = _ON_TABLE if known else _FREE
         best: dict[int, _Candidate] = {}  # by row
         for (row, number), pose in zip(candidates, self._poses(proposals, candidates, view), strict=True):
             if pose is None:
@@ -220,7 +221,6 @@ class Detector:
                 best[row] = _Candidate(evidence, number, pose, agreement)
         chosen = [(row, one.number) for row, one in best.items()]
         # PnP fails for small blocks in the distance; a pose on the table may still be good.
-        known = view.camera_from_table is not None
         free = solve_free([self._keypoints(proposals, *one) for one in chosen], view) if known else [None] * len(chosen)
         found = []
         for (row, one), other in zip(best.items(), free, strict=True):
