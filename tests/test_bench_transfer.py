@@ -17,7 +17,7 @@ from transfer.claims import CONSTANT
 from transfer.columns import SIMULATED, Column, columns_of, constant_errors_in, errors_in, render_columns
 from transfer.schema import SCALES, TransferConfig
 from transfer.studies import FULL, Cell, arms_of, cells_of, preset_of
-from transfer.tables import errors_of, write_tables
+from transfer.tables import errors_of, finished_of, write_tables
 
 from simgen.config import compose
 from simgen.dataset.photographs import Photograph, write_photographs
@@ -252,13 +252,13 @@ def test_tables_hold_the_numbers_of_the_cells(computed: list[str], tmp_path: Pat
     late = Column("late", tmp_path / "late")
     for cell in cells[:3]:
         run_cell(cell, [column, late], tmp_path / "cells")
-    some = errors_of(cells, [column, late], tmp_path / "cells")
+    some = errors_of(finished_of(cells, tmp_path / "cells"), [column, late])
     assert {name: some[FULL, name].shape for name in ("distractors", "late")} == {
         "distractors": (2, 3),
         "late": (1, 4),
     }
     (tmp_path / "cells" / cells[-1].name / RESULT).unlink()
-    left = errors_of(cells, [column], tmp_path / "cells")
+    left = errors_of(finished_of(cells, tmp_path / "cells"), [column])
     assert {values.shape for values in left.values()} == {(1, 3)}
     alone = [cell for cell in cells if cell.arm.name == "no_distractors"]
     assert "its difference from no_distractors" in write_tables(tmp_path, "title", alone, {"tobin_small": [column]})

@@ -128,7 +128,7 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int]) -> None:
     """Each time other parts are seen, the second time of the mirrored pictures. A round is 24 steps, of which 8 show a batch
     for the first time, 8 for the second and 8 for the third; those of the first two rounds lack earlier uses."""
-    stream = Stream(CONFIG, randomize(), 5, 2, passes=3)
+    stream = Stream(CONFIG, randomize(), 5, 2, passes=3, epoch=24)
     assert stream.lag == 1
     items = []
     for k in range(120):
@@ -160,8 +160,8 @@ def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int
     # The first time it is what a stream without repetition shows.
     once = Stream(CONFIG, randomize(), 5, 2)
     assert all(same(once[number], items[uses[number][0]]) for number in range(16, 40))
-    assert all(stream._first_use(number) == uses[number][0] for number in range(16, 56))
-    assert all(stream._first_use(number) <= uses[number][0] for number in range(16))
+    assert [stream._epoch_of(number) for number in range(16, 56)] == [uses[number][0] // 24 for number in range(16, 56)]
+    assert not any(map(stream._epoch_of, range(16)))
 
 
 def test_any_step_is_the_same_from_a_new_stream_and_in_any_number_of_processes(numbered: list[int]) -> None:
@@ -178,6 +178,18 @@ def test_any_step_is_the_same_from_a_new_stream_and_in_any_number_of_processes(n
         mine = Stream(CONFIG, randomize(), 5, 2, passes=3)
         assert all(same(mine[k], items[k]) for k in Items(18, rank, 4))
     assert sorted(numbered) == once == [*range(40)]
+
+
+@pytest.mark.parametrize("length", [10, 15, 16])
+def test_no_process_draws_what_another_has_drawn_in_an_epoch_before(numbered: list[int], length: int) -> None:
+    """A loader deals out the steps of each epoch anew, beginning with its first process."""
+    processes = [Stream(CONFIG, randomize(), 5, 2, passes=3, epoch=length) for _ in range(4)]
+    items = Items(length)
+    for epoch in range(9):
+        items.set_epoch(epoch)
+        for step, item in enumerate(items):
+            processes[step % 4][item]
+    assert len(numbered) == len(set(numbered)) == processes[0].pictures(9 * length) // 2
 
 
 @pytest.mark.parametrize(("length", "first"), [(10, 0), (7, 1), (16, 2)])

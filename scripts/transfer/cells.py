@@ -25,7 +25,7 @@ from transfer.studies import BOX_SCENE, SCENE, Cell, preset_of
 RESULT, METRICS, RENDERING = "cell.json", "metrics.json", "rendering.json"
 _EPOCHS = 20  # of the detector, between which the ranges of randomize=adr grow
 _IDENTITY = "identity.json"
-_STREAM = 2  # counts the changes after which a training that draws its own pictures gets others, or in another order
+_STREAM = 3  # counts the changes after which a training that draws its own pictures gets others, or in another order
 
 
 def identity_of(cell: Cell) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from transfer.columns import Column
 from transfer.statistics import Interval, difference_of, mean_of, rounded, shared
 from transfer.studies import Cell
 
+Finished = Sequence[tuple[Cell, Mapping[str, Any]]]  # cells with their results
+
 _CURVES = {"pictures": "pictures", "materials": "distinct materials", "layouts": "distinct layouts"}
 
 
@@ -21,14 +23,16 @@ def write_tables(out: Path, title: str, cells: Sequence[Cell], columns_of: Mappi
     `columns_of` has the columns of each model."""
     parts: list[str] = [f"# {title}", ""]
     stored: dict[str, Any] = {}
+    finished = finished_of(cells, out / "cells")
     for model in dict.fromkeys(cell.model for cell in cells):
         own, columns = [cell for cell in cells if cell.model == model], columns_of[model]
-        errors = errors_of(own, columns, out / "cells")
+        results = [(cell, result) for cell, result in finished if cell.model == model]
+        errors = errors_of(results, columns)
         if not errors:
             continue
         parts += [*_tables(model, own, columns, errors), ""]
         stored[model] = _stored(errors, own[0].arm.name)
-        grown = _grown(own, out / "cells")
+        grown = _grown(results)
         if grown:
             stored[model]["adr"] = grown
             parts += [f"{arm}: at the end {share:.0%} of the way to the widest ranges" for arm, share in grown.items()]
@@ -47,22 +51,25 @@ def write_tables(out: Path, title: str, cells: Sequence[Cell], columns_of: Mappi
             ]
             stored[model]["paper"] = {arm: dict(zip(PAPER_COLUMNS, row, strict=True)) for arm, row in PAPER.items()}
         _draw_curves(out / f"curves-{model}.png", own, columns, errors)
-    finished = sum(result_of(cell, out / "cells") is not None for cell in cells)
-    parts.append(f"{finished} of {len(cells)} trainings are finished.")
+    parts.append(f"{len(finished)} of {len(cells)} trainings are finished.")
     text = "\n".join(parts) + "\n"
     write_json(out / "results.json", {"title": title, "models": stored}, indent=1)
     write_file(out / "results.md", text.encode())
     return text
 
 
-def errors_of(cells: Sequence[Cell], columns: Sequence[Column], folder: Path) -> Errors:
+def finished_of(cells: Sequence[Cell], folder: Path) -> Finished:
+    """Those of `cells` that have a result in `folder`, with it."""
+    results = [(cell, result_of(cell, folder)) for cell in cells]
+    return [(cell, result) for cell, result in results if result is not None]
+
+
+def errors_of(finished: Finished, columns: Sequence[Column]) -> Errors:
     """The errors (S, P) of each arm and column, over the seeds for which all arms with this column have it, and the pictures
     that all have; also those of the arm CONSTANT."""
     results: dict[str, dict[int, Any]] = {}
-    for cell in cells:
-        result = result_of(cell, folder)
-        if result is not None:
-            results.setdefault(cell.arm.name, {})[cell.seed] = result["columns"]
+    for cell, result in finished:
+        results.setdefault(cell.arm.name, {})[cell.seed] = result["columns"]
     found: dict[tuple[str, str], Any] = {}
     for column in columns:
         rows = {
@@ -86,12 +93,11 @@ def errors_of(cells: Sequence[Cell], columns: Sequence[Column], folder: Path) ->
     return found
 
 
-def _grown(cells: Sequence[Cell], folder: Path) -> dict[str, float]:
+def _grown(finished: Finished) -> dict[str, float]:
     """Of each arm of randomize=adr how far its ranges have grown at the end, the mean over its seeds."""
     found: dict[str, list[float]] = {}
-    for cell in cells:
-        result = result_of(cell, folder)
-        if result is not None and result.get("adr") is not None:
+    for cell, result in finished:
+        if result.get("adr") is not None:
             found.setdefault(cell.arm.name, []).append(result["adr"])
     return {arm: float(np.mean(values)) for arm, values in found.items()}
 

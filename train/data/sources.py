@@ -78,16 +78,16 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     size = config.trainer.batch_size
     grows = config.randomize.automatic
     states = States(Path(config.out)) if grows else None
-    stream = Stream(data, config.randomize, config.seed, size, passes=data.passes, states=states, epoch=data.epoch)
+    epoch = data.epoch * config.trainer.devices * config.trainer.nodes
+    stream = Stream(data, config.randomize, config.seed, size, passes=data.passes, states=states, epoch=epoch)
     held_out: Dataset[Batch] = Stream(data, config.randomize, config.seed + HELD_OUT, size)
     each = math.ceil(data.validation / size)
     if data.photographs:
         held_out = Mixed(held_out, _with_photographs(config, data))
         each += each % 2  # so that model selection, calibration and test have as many batches of both, and others
-    items = config.trainer.epochs * data.epoch * config.trainer.devices * config.trainer.nodes
     used = "once" if data.passes == 1 else f"up to {data.passes} times"
     notices = [notice for pipeline in stream.pipelines for notice in _notices(pipeline.world)]
-    summary = f"learns {', '.join(stream.blocks.names)} from {stream.pictures(items)} pictures, each used {used}"
+    summary = f"learns {', '.join(stream.blocks.names)} from {stream.pictures(config.trainer.epochs * epoch)} pictures, each used {used}"
     return Sources(
         training=stream,
         epoch=data.epoch,

@@ -37,9 +37,7 @@ from train.pose.view import table_of
 
 HELD_OUT = 2**62  # added to a run's seed for validation: it is no run's seed for training
 _KEPT = 1024  # pictures that are kept to be used again, 1 GB at 640 x 480; more where 8 batches for each pass are more
-# Batches: with as many processes, or a divisor of it, each finds its own batches again, but not from one epoch to the next
-# unless its length is a multiple of the number of processes.
-_TOGETHER = 8
+_TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds its own batches again
 
 
 class Stream(Dataset[Batch]):
@@ -48,9 +46,9 @@ class Stream(Dataset[Batch]):
     `passes` steps, because few are drawn ahead: so neither drawing nor learning waits long for the other.
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
-    `photographs` off a texture of photographs is refused. With randomize.automatic, `states` gives the fractions of
-    train.adr.leaves_at in each epoch of `epoch` batches; a batch has those of the epoch in which it is first used, of
-    those that were never new those of epoch 0.
+    `photographs` off a texture of photographs is refused. An epoch is `epoch` batches. With randomize.automatic, `states`
+    gives the fractions of train.adr.leaves_at in each; a batch has those of the epoch in which it is first used, of those
+    that were never new those of epoch 0.
     """
 
     def __init__(
@@ -63,7 +61,7 @@ class Stream(Dataset[Batch]):
         passes: int = 1,
         photographs: bool = False,
         states: Callable[[int], Mapping[str, float]] | None = None,
-        epoch: int = 1,
+        epoch: int = _TOGETHER,
     ) -> None:
         if batch_size % len(config.scenes):
             raise ConfigError(
@@ -158,7 +156,7 @@ class Stream(Dataset[Batch]):
 
     def _samplers(self, number: int, states: Callable[[int], Mapping[str, float]]) -> list[Sampler]:
         """Those of the epoch in which batch `number` is first used."""
-        epoch = self._first_use(number) // self.epoch
+        epoch = self._epoch_of(number)
         if self._grown[0] != epoch:
             fractions, pairs = states(epoch), zip(self._nominal, self.pipelines, strict=True)
             grown = [leaves_at(fractions, self.bounds, low, p.sampler.leaves) for low, p in pairs]
@@ -166,26 +164,36 @@ class Stream(Dataset[Batch]):
             self._grown = epoch, samplers
         return self._grown[1]
 
+    @property
+    def _padding(self) -> int:
+        """The numbers that are left out after each epoch, for a loader begins each with its first process."""
+        return -self.epoch % _TOGETHER
+
+    def _padded(self, item: int) -> int:
+        """The number of `item` where each epoch begins at a multiple of _TOGETHER."""
+        return item + item // self.epoch * self._padding
+
     def _place(self, item: int) -> tuple[int, int]:
         """The number of the batch that item `item` uses, among those that are drawn, and how often it was used before."""
-        turn, rest = divmod(item, _TOGETHER * self.passes)
+        turn, rest = divmod(self._padded(item), _TOGETHER * self.passes)
         row, column = divmod(rest, _TOGETHER)
         again = (row + column) % self.passes
         return _TOGETHER * (turn + (self.passes - 1 - again) * self.lag) + column, again
 
     def _oldest(self, item: int) -> int:
         """No batch with a lesser number is used by `item` or later."""
-        return item // (_TOGETHER * self.passes) * _TOGETHER
+        return self._padded(item) // (_TOGETHER * self.passes) * _TOGETHER
 
     def pictures(self, items: int) -> int:
         """The number of pictures that are drawn for the first `items` items."""
         return len({self._place(item)[0] for item in range(items)}) * self.each * len(self.pipelines)
 
-    def _first_use(self, number: int) -> int:
-        """The first item that uses batch `number`; 0 for the batches of the first steps, of which some were never new."""
+    def _epoch_of(self, number: int) -> int:
+        """The epoch that first uses batch `number`; 0 for the batches of the first steps, of which some were never new."""
         turn, column = divmod(number, _TOGETHER)
         turn -= (self.passes - 1) * self.lag
-        return max(0, (turn * self.passes + -column % self.passes) * _TOGETHER + column)
+        first = (turn * self.passes + -column % self.passes) * _TOGETHER + column
+        return max(0, first // (self.epoch + self._padding))
 
     def _draw(self, number: int, scenes: list[Scenes]) -> Batch:
         """Batch `number` of those that are drawn, which shows `scenes`."""
