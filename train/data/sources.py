@@ -87,7 +87,8 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         each += each % 2  # so that model selection, calibration and test have as many batches of both, and others
     used = "once" if data.passes == 1 else f"up to {data.passes} times"
     notices = [notice for pipeline in stream.pipelines for notice in _notices(pipeline.world)]
-    summary = f"learns {', '.join(stream.blocks.names)} from {stream.pictures(config.trainer.epochs * epoch)} pictures, each used {used}"
+    pictures = stream.pictures(config.trainer.epochs * epoch)
+    summary = f"learns {', '.join(stream.blocks.names)} from {pictures} pictures, each used {used}"
     return Sources(
         training=stream,
         epoch=data.epoch,
