@@ -158,7 +158,7 @@ def test_calibrate_fits_every_second_picture_of_a_dataset(
     every: list[EvaluatedDetection] = []
     for name, pictures in (("on_table", halves[0]), ("free", without_table(halves[0]))):
         evaluated = list(evaluate_dataset(scaled, pictures, 32))
-        assert {one.detection.on_table is not None for one in evaluated} == {name == "on_table"}
+        assert {one.detection.on_table for one in evaluated} == {name == "on_table"}
         expected = calibrate([one.detection.features for one in evaluated], [one.right for one in evaluated])
         np.testing.assert_allclose(after["calibration"][name]["weights"], expected.weights, rtol=1e-6)
         every += evaluated
@@ -202,8 +202,7 @@ def test_calibrate_warns_of_too_few_right_free_poses(
     def made(known: bool, right: bool) -> EvaluatedDetection:
         pixels = 100 * rng.uniform(size=(len(kind.keypoints), 2))
         parts = kind, rng.uniform(), 0.5, rng.uniform(0.1, 0.9, 4), 0.0, pixels, np.ones(len(pixels)), pose
-        detection = Detection(*parts, pose if known else None)
-        return EvaluatedDetection(detection, right, None, np.eye(4))
+        return EvaluatedDetection(Detection(*parts, on_table=known), right, None, View(np.eye(3), np.zeros(5)))
 
     monkeypatch.setattr("train.evaluate.calibrate._fit_covariance_scale", lambda detector, _: detector)
     monkeypatch.setattr("train.evaluate.calibrate.report_calibration", lambda *_: None)

@@ -109,7 +109,7 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
 def detection_of(kind: Kind, pose: np.ndarray) -> Any:
     """A detection as `describe` reads it."""
     return SimpleNamespace(
-        kind=kind, confidence=0.9, pose=Pose(pose, np.eye(6), 1.0), keypoints=np.zeros((1, 2)), on_table=None
+        kind=kind, confidence=0.9, pose=Pose(pose, np.eye(6), 1.0), keypoints=np.zeros((1, 2)), on_table=False
     )
 
 

@@ -25,7 +25,7 @@ AHEAD = np.array([0.0, 0.0, 0.8])  # m, in front of the camera
 def detection_of(kind: Kind, camera_from_block: Array) -> Detection:
     count = len(kind.keypoints)
     pose = Pose(camera_from_block, np.eye(6), 1.0)
-    return Detection(kind, 0.9, 0.9, np.full(4, 0.9), 0.0, np.zeros((count, 2)), np.ones(count), pose, None)
+    return Detection(kind, 0.9, 0.9, np.full(4, 0.9), 0.0, np.zeros((count, 2)), np.ones(count), pose, False)
 
 
 def any_equivalent(kind: Kind, pose: Array, random: np.random.Generator) -> Array:

@@ -49,7 +49,7 @@ class Given:
 def detection(kind: Kind, pose: Array, confidence: float, score: float | None = None) -> Detection:
     one, count = Pose(pose, np.eye(6), 1.0), len(kind.keypoints)
     score = confidence if score is None else score
-    return Detection(kind, score, confidence, np.ones(4), 0.0, np.zeros((count, 2)), np.ones(count), one, one)
+    return Detection(kind, score, confidence, np.ones(4), 0.0, np.zeros((count, 2)), np.ones(count), one, True)
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +314,7 @@ def test_asked_for_a_kind_the_most_confident_answer_counts(dataset: BopDataset) 
     one = made(dataset, 0, 1.0, 0.0)
     assert one.detection is not None
     pose = rigid(np.eye(3), np.array([0.003, 0, 0])) @ one.truth.camera_from_block
-    near = replace(one, detection=replace(one.detection, free=Pose(pose, np.eye(6), 1.0), on_table=None))
+    near = replace(one, detection=replace(one.detection, pose=Pose(pose, np.eye(6), 1.0), on_table=False))
     far = rigid(np.eye(3), np.array([0.2, 0, 0])) @ one.truth.camera_from_block
     cylinder = BLOCKS.kinds[BLOCKS.names.index("cylinder")]
 

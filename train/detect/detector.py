@@ -219,15 +219,8 @@ class Detector:
             evidence = float(np.log(max(proposals.share[row, number], 1e-9)) + weight * agreement)
             if row not in best or evidence > best[row].evidence:
                 best[row] = _Candidate(evidence, number, pose, agreement)
-        chosen = [(row, one.number) for row, one in best.items()]
-        # PnP fails for small blocks in the distance; a pose on the table may still be good.
-        free = solve_free([self._keypoints(proposals, *one) for one in chosen], view) if known else [None] * len(chosen)
-        found = []
-        for (row, one), other in zip(best.items(), free, strict=True):
-            poses = (other, one.pose) if known else (one.pose, None)
-            detection = self._detection(proposals, row, one.number, one.agreement, *poses)
-            if detection.on_table is None or not view.off_table(detection.on_table):
-                found.append(detection)
+        found = [self._detection(proposals, row, one, on_table=known) for row, one in best.items()]
+        found = [one for one in found if not view.off_table(one.pose)]
         detections: list[Detection] = []
         for detection in sorted(found, key=lambda one: -one.score):
             pixels = detection.keypoints
@@ -240,12 +233,12 @@ class Detector:
         self,
         proposals: _Proposals,
         row: int,
-        number: int,
-        agreement: float,
-        free: Pose | None,
-        on_table: Pose | None,
+        one: _Candidate,
+        *,
+        on_table: bool,
     ) -> Detection:
-        """Proposal number `row`, of its class `number`, with its `agreement`, its poses and its confidence."""
+        """Proposal number `row`, of the class and in the pose of `one`, with its confidence."""
+        number = one.number
         seen = self._keypoints(proposals, row, number)
         heat, block, sized = proposals.probabilities[row]
         probabilities = np.array([heat, block, proposals.kind_share[row, number], sized])
@@ -255,13 +248,13 @@ class Detector:
             score,
             score,
             probabilities,
-            agreement,
+            one.agreement,
             seen.pixels,
             seen.sigma,
-            free and free.inflated(self.inflation.free),
-            on_table and on_table.inflated(self.inflation.on_table),
+            one.pose.inflated(self.inflation.on_table if on_table else self.inflation.free),
+            on_table,
         )
-        calibration = self.calibration.free if on_table is None else self.calibration.on_table
+        calibration = self.calibration.on_table if on_table else self.calibration.free
         if calibration is None:
             return detection
         return replace(detection, confidence=float(calibration.probability(detection.features)))

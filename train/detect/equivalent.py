@@ -103,12 +103,9 @@ def _pairs(detections: Sequence[Detection], earlier: Sequence[Reported]) -> Iter
 
 
 def _moved(detection: Detection, towards: Array) -> Detection:
-    """`detection` with both of its poses replaced by the equivalent ones nearest to `towards` (4, 4)."""
-    free, on_table = (
-        None if pose is None else equivalent(pose, detection.kind.facing(pose.camera_from_block, towards))
-        for pose in (detection.free, detection.on_table)
-    )
-    return replace(detection, free=free, on_table=on_table)
+    """`detection` with the equivalent pose nearest to `towards` (4, 4)."""
+    pose = detection.pose
+    return replace(detection, pose=equivalent(pose, detection.kind.facing(pose.camera_from_block, towards)))
 
 
 def equivalent(pose: Pose, camera_from_block: Array) -> Pose:

@@ -193,7 +193,7 @@ def describe(detection: Detection, view: View) -> dict[str, Any]:
         "camera_from_block": _transform(pose.camera_from_block),
         "sigma": {"rotation_deg": _rounded(np.degrees(deviation[:3]), 3), "translation_m": _rounded(deviation[3:])},
         "keypoints_px": [_rounded(pixel, 2) if np.isfinite(pixel).all() else None for pixel in pixels],
-        "on_table": detection.on_table is not None,
+        "on_table": detection.on_table,
     }
     if detection.kind.mesh_origin is not None:  # the pose of the user's own model, whose origin may differ
         own = rigid(np.eye(3), detection.kind.mesh_origin)

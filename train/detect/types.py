@@ -21,9 +21,8 @@ class Detection:
     its kind, and of having its size. `agreement` is the mean logarithm of the density per cell that the keypoints' maps
     have where the pose puts the keypoints. `confidence` is the probability that the pose is right; the score if the
     detector is not calibrated for such poses. keypoints (K, 2) and their standard deviations `sigma` (K,) are in px of
-    the picture. `free` is the pose from the keypoints alone, None where PnP fails, as for distant small blocks.
-    `on_table` is the pose restricted to the table plane, None without a known table. At least one is a pose. Of a
-    symmetric block, `train.detect.equivalent` may replace both poses by equivalent ones, but not the keypoints.
+    the picture. `on_table` states whether the `pose` is restricted to a known table's plane. Of a symmetric block,
+    `train.detect.equivalent` may replace the pose by an equivalent one, but not the keypoints.
     """
 
     kind: Kind
@@ -33,15 +32,8 @@ class Detection:
     agreement: float
     keypoints: Array
     sigma: Array
-    free: Pose | None
-    on_table: Pose | None
-
-    @property
-    def pose(self) -> Pose:
-        """`on_table` if it is known, else `free`."""
-        pose = self.on_table or self.free
-        assert pose is not None
-        return pose
+    pose: Pose
+    on_table: bool
 
     @property
     def features(self) -> Array:

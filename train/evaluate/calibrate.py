@@ -26,7 +26,8 @@ from train.detect.familiarity import LEAST, fit_familiarity
 from train.detect.types import Detection
 from train.evaluate.matching import BlockResult, match_dataset, misses, nearest_symmetric_pose, sized_as_in
 from train.metrics import brier_skill, expected_calibration_error, match
-from train.pose.view import Pose, pose_or_nan
+from train.pose.solve import Keypoints, solve_free
+from train.pose.view import Pose, View
 from train.runs.checkpoint import WEIGHTS_SUFFIX, read_checkpoint
 from train.runs.folder import origin_of
 from train.runs.trainer import device_of
@@ -38,12 +39,12 @@ _WHERE = {True: "", False: " where no table is known"}
 class EvaluatedDetection:
     """A detection and whether its pose is `right`, that is, its ADD-S to a labeled block of its kind is under a tenth of the
     diameter and no detection with more confidence was matched to this block. `truth` is the block's camera_from_block
-    (4, 4), in the symmetric pose nearest to the detection, None for a wrong one; `table` is camera_from_table (4, 4)."""
+    (4, 4), in the symmetric pose nearest to the detection, None for a wrong one; `view` is the picture's camera."""
 
     detection: Detection
     right: bool
     truth: Array | None
-    table: Array
+    view: View
 
 
 # The detections of a detector in held-out pictures, with the table known to it or not.
@@ -55,16 +56,17 @@ def evaluate_batches(detector: Detector, batches: Iterable[Batch]) -> Iterator[E
     not a labeled block, even if it is of a known kind: it has another size, which a pose on the table can reveal."""
     for batch in batches:
         targets = batch.targets
-        tables, poses = (p.double().cpu().numpy() for p in (targets.camera_from_world, targets.camera_from_block))
+        poses = targets.camera_from_block.double().cpu().numpy()
         there = (targets.present & targets.labelled & (targets.model >= 0) & (targets.seen > 0)).cpu().numpy()
         model = targets.model.cpu().numpy()
-        for row, detections in enumerate(detector.find(pictures_of(batch), views_of(targets, batch.tables))):
+        views = views_of(targets, batch.tables)
+        for row, detections in enumerate(detector.find(pictures_of(batch), views)):
             slots = np.flatnonzero(there[row])
             truths = [(detector.blocks.names[model[row, slot]], poses[row, slot]) for slot in slots]
             matched = match(np.array([one.confidence for one in detections]), misses(detections, truths), RIGHT)
             for one, j in zip(detections, matched, strict=True):
                 truth = nearest_symmetric_pose(truths[j][1], one.kind, one.pose.camera_from_block) if j >= 0 else None
-                yield EvaluatedDetection(one, truth is not None, truth, tables[row])
+                yield EvaluatedDetection(one, truth is not None, truth, views[row])
 
 
 def evaluate_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Iterator[EvaluatedDetection]:
@@ -72,23 +74,23 @@ def evaluate_dataset(detector: Detector, dataset: BopDataset, batch: int) -> Ite
     for one in match_dataset(detector, dataset, batch):
         if one.detection is None:
             continue
-        table = pose_or_nan(one.picture.camera_from_table)
         truth: Array | None = None
         if isinstance(one, BlockResult) and one.right:
             truth = nearest_symmetric_pose(one.truth.camera_from_block, one.kind, one.detection.pose.camera_from_block)
-        yield EvaluatedDetection(one.detection, truth is not None, truth, table)
+        yield EvaluatedDetection(one.detection, truth is not None, truth, one.view)
 
 
-def squares_free(evaluated: Iterable[EvaluatedDetection]) -> Array:
-    """(N,) the squared Mahalanobis distances, in 3 dimensions, of the free poses' positions from the truth, for the right
-    detections that have a free pose."""
-    return np.array(
-        [
-            _square(one.detection.free, one.truth, np.eye(3))
-            for one in evaluated
-            if one.truth is not None and one.detection.free is not None
-        ]
-    )
+def squares_free(evaluated: Iterable[EvaluatedDetection], factor: float = 1.0) -> Array:
+    """(N,) the squared Mahalanobis distances, in 3 dimensions, of the positions from the truth that the keypoints of the
+    right detections have without a table, with standard deviations `factor` times as large. PnP fails for some, as for
+    small blocks in the distance."""
+    squares = []
+    for one in evaluated:
+        seen = Keypoints(one.detection.kind.keypoints, one.detection.keypoints, one.detection.sigma)
+        pose = None if one.truth is None else solve_free([seen], one.view)[0]
+        if one.truth is not None and pose is not None:
+            squares.append(_square(pose.inflated(factor), one.truth, np.eye(3)))
+    return np.array(squares)
 
 
 def squares_on_table(evaluated: Iterable[EvaluatedDetection]) -> Array:
@@ -96,9 +98,9 @@ def squares_on_table(evaluated: Iterable[EvaluatedDetection]) -> Array:
     the right detections that have a pose on it."""
     return np.array(
         [
-            _square(one.detection.on_table, one.truth, inverse(one.table)[:2, :3])
+            _square(one.detection.pose, one.truth, inverse(one.view.camera_from_table)[:2, :3])
             for one in evaluated
-            if one.truth is not None and one.detection.on_table is not None
+            if one.truth is not None and one.detection.on_table and one.view.camera_from_table is not None
         ]
     )
 
@@ -180,7 +182,7 @@ def report_calibration(detector: Detector, evaluate: Evaluate) -> dict[str, Any]
     with_table, without_table = evaluate(detector, True), evaluate(detector, False)
     if not with_table:
         return None
-    on_table, free = _share_within(squares_on_table(with_table), 2), _share_within(squares_free(with_table), 3)
+    on_table, free = _share_within(squares_on_table(with_table), 2), _share_within(squares_free(with_table, detector.inflation.free), 3)
     known, unknown = _confidence(with_table), _confidence(without_table) if without_table else None
     for where, measured in ((_WHERE[True], known), (_WHERE[False], unknown)):
         if measured is not None:
@@ -234,7 +236,7 @@ def _fit_covariance_scale(detector: Detector, evaluate: Evaluate) -> Detector:
 def _fit_confidence(detector: Detector, evaluate: Evaluate, known: bool) -> Detector:
     """`detector` with a fitted confidence of poses on tables that are `known`, or else of free poses. Raises SimgenError for
     too few detections."""
-    evaluated = [one for one in evaluate(detector, known) if (one.detection.on_table is not None) == known]
+    evaluated = [one for one in evaluate(detector, known) if one.detection.on_table == known]
     fitted = calibrate([one.detection.features for one in evaluated], [one.right for one in evaluated], _WHERE[known])
     calibration = replace(detector.calibration, **{"on_table" if known else "free": fitted})
     return replace(detector, calibration=calibration)
