@@ -67,13 +67,20 @@ def of_class(net: KeypointNet, stance: int) -> SimpleNamespace:
     """`net`, whose crop network is sure that each crop shows a block of the class `stance`, and of its size."""
     crops: CropNet = net.crops
 
-    def predict(*given: Tensor, mirrored: bool = False) -> CropOutput:
-        output = crops.predict(*given, mirrored=mirrored)
-        sure = torch.full_like(output.stance, -40.0)
-        sure[:, stance] = 40
-        return replace(output, stance=sure, sized=torch.full_like(output.sized, 40.0))
+    def sure(output: Tensor) -> tuple[Tensor, Tensor]:
+        logits = torch.full_like(output, -40.0)
+        logits[:, stance] = 40
+        return logits, torch.full_like(output[:, 0], 40.0)
 
-    forced = SimpleNamespace(predict=predict, places=crops.places)
+    def predict(*given: Tensor) -> CropOutput:
+        output = crops.predict(*given)
+        logits, sized = sure(output.stance)
+        return replace(output, stance=logits, sized=sized)
+
+    def predict_mirrored(*given: Tensor) -> tuple[Tensor, Tensor]:
+        return sure(crops.predict_mirrored(*given)[0])
+
+    forced = SimpleNamespace(predict=predict, predict_mirrored=predict_mirrored, places=crops.places)
     return SimpleNamespace(crops=forced, stances=net.stances, parameters=net.parameters)
 
 

@@ -37,7 +37,7 @@ from train.evaluate.report import evaluate_keypoints
 from train.fit import step
 from train.fit.training import new_net, numbers_of, optimizer_of
 from train.metrics import adds
-from train.nets.detection_net import KeypointNet
+from train.nets.detection_net import KeypointNet, Peaks
 from train.pose.view import View
 from train.runs.checkpoint import read_checkpoint
 
@@ -268,6 +268,15 @@ def test_the_oracles_are_given_the_truth(run: Path, dataset: BopDataset) -> None
     assert [len(part) for part in parts] == [blocks] * 3 and blocks > 3
     right = [sum(one.surface < 0.1 for one in part) for part in parts]
     assert right[2] >= right[1] > 0 and right[2] >= right[0] > 0
+    picture, view = next((p, v) for p, v in zip(dataset.pictures, views, strict=True) if p.instances)
+    one = picture.instances[0]
+    truth = script.truth_about(detector, view, kinds[one.obj_id], one.camera_from_block)
+    peaks, stances = Peaks(torch.ones(1, 1), truth.windows[None]), detector.net.stances
+    for number in range(len(stances)):  # also those that the network itself would not choose
+        forced = replace(detector, net=script.of_class(detector.net, number), mirrors=True)
+        with torch.inference_mode():
+            made = forced._proposals(read_rgb(picture.path), peaks, 0, SIZE, view)
+        assert made.stance[0, 0] == number and made.share[0, 0] > 0.999 and np.all(made.probabilities[0, 1:] > 0.999)
     # The network's own window in the middle of a block is nearly the true one.
     number, picture = next((k, one) for k, one in enumerate(dataset.pictures) if one.instances)
     one = picture.instances[0]

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -288,30 +289,29 @@ def test_kinds_are_means_over_each_crop_and_its_mirror_image(monkeypatch: pytest
     peaks = Peaks(torch.ones(1, 2), torch.tensor([[[300.0, 220, 60], [150.0, 120, 80]]]))
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
     view = View(VIEW.intrinsics, np.zeros(5), inverse(look_at(np.array([0.0, -0.6, 0.5]), np.zeros(3), 0.0)))
-    seen = []
-    predict = net.crops.predict
+    straights: list[tuple[torch.Tensor, CropOutput]] = []
+    mirrors: list[tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]] = []
+    for name, noted in (("predict", straights), ("predict_mirrored", mirrors)):
+        original = getattr(net.crops, name)
 
-    def noted(*given: torch.Tensor, mirrored: bool = False) -> CropOutput:
-        output = predict(*given, mirrored=mirrored)
-        seen.append((mirrored, given[2], output))
-        return output
+        def spy(*given: torch.Tensor, original: Any = original, noted: list[Any] = noted) -> Any:
+            noted.append((given[2], original(*given)))
+            return noted[-1][1]
 
-    monkeypatch.setattr(net.crops, "predict", noted)
+        monkeypatch.setattr(net.crops, name, spy)
     with torch.inference_mode():
         alone, both = (
             Detector(net, BLOCKS, mirrors=mirrors)._proposals(picture, peaks, 0, (512, 384), view)
             for mirrors in (False, True)
         )
-    assert [mirrored for mirrored, _, _ in seen] == [False, False, False, False, True]
-    (_, windows, straight), (_, again, mirrored) = seen[3:]
+    assert (len(straights), len(mirrors)) == (4, 1)
+    (windows, straight), (again, (stance, sized)) = straights[3], mirrors[0]
     assert torch.equal(windows, again)
-    probability = net.stances.averaged(straight.stance.softmax(1), mirrored.stance.softmax(1))
+    probability = net.stances.averaged(straight.stance.softmax(1), stance.softmax(1))
     block = 1 - probability[:, -1:]
     kinds = net.stances.of_kinds(probability[:, :-1] / block)
     np.testing.assert_allclose(both.probabilities[:, 1:2], block, rtol=1e-5)
-    np.testing.assert_allclose(
-        both.probabilities[:, 2], (straight.sized.sigmoid() + mirrored.sized.sigmoid()) / 2, rtol=1e-5
-    )
+    np.testing.assert_allclose(both.probabilities[:, 2], (straight.sized.sigmoid() + sized.sigmoid()) / 2, rtol=1e-5)
     np.testing.assert_allclose(
         both.kind_share[:, 0], kinds.gather(1, net.stances.kind[both.stance[:, :1]])[:, 0], rtol=1e-5
     )

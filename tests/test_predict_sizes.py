@@ -60,9 +60,9 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     seen: list[Tensor] = []
     original = CropNet.predict
 
-    def noted(self: CropNet, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor, mirrored: bool) -> Any:
+    def noted(self: CropNet, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor) -> Any:
         seen.append(windows)
-        return original(self, images, picture, windows, plane, mirrored=mirrored)
+        return original(self, images, picture, windows, plane)
 
     monkeypatch.setattr(CropNet, "predict", noted)
     return seen

@@ -21,7 +21,7 @@ from train.data.targets import STRIDE
 from train.detect.calibration import Calibrations, Inflation
 from train.detect.familiarity import Familiarity, features_of_levels
 from train.detect.types import Detection, Image, Seen
-from train.nets.crop_net import CropOutput, log_density, planes_of, read_places, windows_of
+from train.nets.crop_net import log_density, planes_of, read_places, windows_of
 from train.nets.detection_net import LEAST_SIDE, PIXELS, KeypointNet, Maps, Peaks, find_peaks, maps_of
 from train.nets.layers import normalized
 from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
@@ -161,16 +161,16 @@ class Detector:
         real = self.blocks.real.to(self.device)
         ratios = windows.new_tensor(np.ones(len(self.blocks)) if self.ratios is None else self.ratios)
 
-        def predict(ratio: Tensor, *, mirrored: bool = False) -> tuple[CropOutput, Tensor]:
+        def crops_of(ratio: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             lens, pose, distortion = (
                 windows.new_tensor(part).expand(len(windows), *part.shape)
                 for part in (view.intrinsics, table, padded(view.distortion))
             )
             plane = planes_of(windows, lens, pose, distortion, ratio)
-            output = net.predict(image, torch.zeros_like(score, dtype=torch.long), windows, plane, mirrored=mirrored)
-            return output, output.stance.softmax(1)
+            return image, torch.zeros_like(score, dtype=torch.long), windows, plane
 
-        output, probability = predict(ratios.median().expand(count))
+        output = net.predict(*crops_of(ratios.median().expand(count)))
+        probability = output.stance.softmax(1)
         kept = 1 - probability[:, -1] >= _LEAST_BLOCK
         score, windows = score[kept], windows[kept]
         stance = stances.likeliest(probability[kept, :-1])
@@ -178,11 +178,12 @@ class Detector:
         # The second pass's windows are around the keypoints that the first one predicts.
         kind = stances.kind[stance]
         windows = windows_of(keypoints, real[kind])
-        output, probability = predict(ratios[kind])
-        sized = output.sized.sigmoid()
+        crops = crops_of(ratios[kind])
+        output = net.predict(*crops)
+        probability, sized = output.stance.softmax(1), output.sized.sigmoid()
         if self.mirrors:
-            other, mirrored = predict(ratios[kind], mirrored=True)
-            sized, probability = (sized + other.sized.sigmoid()) / 2, stances.averaged(probability, mirrored)
+            stance, other = net.predict_mirrored(*crops)
+            sized, probability = (sized + other.sigmoid()) / 2, stances.averaged(probability, stance.softmax(1))
         block = 1 - probability[:, -1]
         given = probability[:, :-1] / block[:, None].clamp_min(1e-6)
         share, stance = given.topk(min(_CLASSES, len(stances)), 1)

@@ -182,7 +182,10 @@ def report_calibration(detector: Detector, evaluate: Evaluate) -> dict[str, Any]
     with_table, without_table = evaluate(detector, True), evaluate(detector, False)
     if not with_table:
         return None
-    on_table, free = _share_within(squares_on_table(with_table), 2), _share_within(squares_free(with_table, detector.inflation.free), 3)
+    on_table, free = (
+        _share_within(squares_on_table(with_table), 2),
+        _share_within(squares_free(with_table, detector.inflation.free), 3),
+    )
     known, unknown = _confidence(with_table), _confidence(without_table) if without_table else None
     for where, measured in ((_WHERE[True], known), (_WHERE[False], unknown)):
         if measured is not None:

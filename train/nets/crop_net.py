@@ -95,6 +95,11 @@ class CropNet(nn.Module):
     def forward(self, crops: Tensor, plane: Tensor) -> tuple[Tensor, Tensor]:
         """The classes' logits (P, S + 2), the last that of `sized`, and the features (P, n, CELLS, CELLS). `crops` (P, 3,
         SIZE, SIZE) are of `crops_of`, `plane` (P, PLANE) of `planes_of`."""
+        logits, levels = self._encoded(crops, plane)
+        return logits, self._decoded(*levels)
+
+    def _encoded(self, crops: Tensor, plane: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The logits, and the features at a quarter, an eighth and a 16th of the resolution."""
         levels = self.backbone(crops)
         quarter, eighth, sixteenth = (narrow(levels[level]) for narrow, level in zip(self.narrow, _LEVELS, strict=True))
         film = self.film(self.plane(plane))
@@ -102,22 +107,28 @@ class CropNet(nn.Module):
         x = functional.relu(sixteenth * (1 + stretch[..., None, None]) + shift[..., None, None])
         x = x + self.wide(x)
         hidden = functional.relu(self.all(x.flatten(1)) * (1 + stretch_all) + shift_all)
-        up = self.merge[1](eighth + functional.interpolate(self.top(x), scale_factor=2.0, mode="nearest"))
-        up = self.merge[0](quarter + functional.interpolate(up, scale_factor=2.0, mode="nearest"))
-        return self.out(hidden).float(), up
+        return self.out(hidden).float(), (quarter, eighth, x)
 
-    def predict(
-        self, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor, *, mirrored: bool = False
-    ) -> CropOutput:
+    def _decoded(self, quarter: Tensor, eighth: Tensor, sixteenth: Tensor) -> Tensor:
+        up = functional.interpolate(self.top(sixteenth), scale_factor=2.0, mode="nearest")
+        up = functional.interpolate(self.merge[1](eighth + up), scale_factor=2.0, mode="nearest")
+        return torch.as_tensor(self.merge[0](quarter + up))
+
+    def predict(self, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor) -> CropOutput:
         """The prediction for the `windows` (P, 3) px, each in image number `picture` (P,) of the `normalized` `images`
-        (B, 3, H, W), with the `plane` (P, PLANE) of `planes_of`; with `mirrored` for the mirror images of the windows."""
-        count = len(windows)
-        rows = filled_up(count, _TOGETHER.get(windows.device.type, 1)).to(windows.device)
-        crops, plane = crops_of(images, picture[rows], windows[rows], SIZE, SIZE), plane[rows]
-        if mirrored:
-            crops, plane = crops.flip(3), plane * plane.new_tensor(_MIRRORED)
-        out, features = self(crops, plane)
-        return CropOutput(out[:count, :-1], out[:count, -1], features[:count])
+        (B, 3, H, W), with the `plane` (P, PLANE) of `planes_of`."""
+        count, (crops, plane) = len(windows), _filled_up(images, picture, windows, plane)
+        logits, features = self(crops, plane)
+        return CropOutput(logits[:count, :-1], logits[:count, -1], features[:count])
+
+    def predict_mirrored(
+        self, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """CropOutput.stance and `sized` for the mirror images of the windows that `predict` takes."""
+        crops, plane = _filled_up(images, picture, windows, plane)
+        logits, _ = self._encoded(crops.flip(3), plane * plane.new_tensor(_MIRRORED))
+        logits = logits[: len(windows)]
+        return logits[:, :-1], logits[:, -1]
 
     def places(self, features: Tensor, stance: Tensor) -> Tensor:
         """(P, K, CELLS, CELLS) log probabilities of the cell in which each keypoint of the classes `stance` (P,) is, for the
@@ -127,6 +138,12 @@ class CropNet(nn.Module):
         logits = torch.einsum("pkf,pfvu->pkvu", parts[0], features) + parts[2][..., None]
         logits = logits + torch.einsum("pkf,fvu->pkvu", parts[1], self.powers)
         return torch.log_softmax(logits.float().flatten(2), 2).reshape(logits.shape)
+
+
+def _filled_up(images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor) -> tuple[Tensor, Tensor]:
+    """The crops and planes of `CropNet.forward` for P windows, and for more of them to fill up their number."""
+    rows = filled_up(len(windows), _TOGETHER.get(windows.device.type, 1)).to(windows.device)
+    return crops_of(images, picture[rows], windows[rows], SIZE, SIZE), plane[rows]
 
 
 def filled_up(count: int, together: int) -> Tensor:
