@@ -11,7 +11,6 @@ finished training is not repeated; the same command goes on where it was interru
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from transfer.cells import attempt_cell, missing_of, result_of
 from transfer.columns import Column, columns_of, render_columns
@@ -31,10 +30,12 @@ def bench(config: TransferConfig) -> None:
     mine = part_of(cells, config.part)
     out = Path(config.out)
     columns = {model: columns_of(config, out, model) for model in dict.fromkeys(cell.model for cell in cells)}
+    # Of all cells, also those of other parts: a folder of another study is an error of now, not of the end.
+    results = {cell.name: result_of(cell, out / "cells") for cell in cells}
     out.mkdir(parents=True, exist_ok=True)
     for model, own in columns.items():
         render_columns(own, model, SCALES[config.scale])
-    todo = [cell for cell in mine if missing_of(cell, columns[cell.model], result_of(cell, out / "cells"))]
+    todo = [cell for cell in mine if missing_of(cell, columns[cell.model], results[cell.name])]
     print(f"study={config.study} scale={config.scale}: {len(todo)} of {len(mine)} trainings in {out}", flush=True)
     had = {cell.arm.name for cell in cells}
     without = [arm.name for arm in arms_of(config) if arm.name not in had]
@@ -43,10 +44,9 @@ def bench(config: TransferConfig) -> None:
             f"without {', '.join(without)}: none of {', '.join(columns)} has them; choose others with models=",
             flush=True,
         )
-    options = {"train": tuple(config.train), "keep": config.keep}
     failed: dict[str, str] = {}
     attempts = _on_ray if config.executor == "ray" else _one_by_one
-    for cell, reason in attempts(todo, columns, out.resolve() / "cells", options):
+    for cell, reason in attempts(todo, columns, out.resolve() / "cells", config.keep):
         if reason is not None:
             failed[cell.name] = reason
             print(f"{cell.name} failed: {reason}", file=sys.stderr, flush=True)
@@ -63,48 +63,54 @@ def bench(config: TransferConfig) -> None:
 
 
 def part_of(cells: list[Cell], part: str) -> list[Cell]:
-    """The `part` K/N of `cells`: every N-th, from the K-th on; arms that need each other's times are together. Raises
-    ConfigError."""
+    """The `part` K/N of `cells`: every N-th of `_together`, from the K-th on. Raises ConfigError."""
     k, n = parse_part(part)
+    chosen = {cell.name for together in _together(cells)[k - 1 :: n] for cell in together}
+    return [cell for cell in cells if cell.name in chosen]
+
+
+def _together(cells: list[Cell]) -> list[list[Cell]]:
+    """`cells`, each alone but for those whose times are compared: they are computed on one machine, one after another."""
     timed = {cell.arm.group for cell in cells if cell.arm.equal_time}
-    together = list(dict.fromkeys(_unit(cell, timed) for cell in cells))
-    chosen = set(together[k - 1 :: n])
-    return [cell for cell in cells if _unit(cell, timed) in chosen]
-
-
-def _unit(cell: Cell, timed: set[str]) -> str:
-    return f"{cell.arm.group}-{cell.model}-{cell.seed}" if cell.arm.group in timed else cell.name
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        unit = f"{cell.arm.group}-{cell.model}-{cell.seed}" if cell.arm.group in timed else cell.name
+        found.setdefault(unit, []).append(cell)
+    return list(found.values())
 
 
 Columns = Mapping[str, list[Column]]  # of each model
 Attempts = Iterator[tuple[Cell, str | None]]  # each cell, and the reason why it failed
 
 
-def _one_by_one(cells: list[Cell], columns: Columns, folder: Path, options: Mapping[str, Any]) -> Attempts:
+def _one_by_one(cells: list[Cell], columns: Columns, folder: Path, keep: bool) -> Attempts:
     for number, cell in enumerate(cells, 1):
         print(f"training {number} of {len(cells)}: {cell.name}", flush=True)
-        yield cell, attempt_cell(cell, columns[cell.model], folder, **options)
+        yield cell, attempt_cell(cell, columns[cell.model], folder, keep)
 
 
-def _on_ray(cells: list[Cell], columns: Columns, folder: Path, options: Mapping[str, Any]) -> Attempts:
-    """Each cell is a task of a Ray cluster, with a GPU of its own at scale=gpu; those that need the times of others begin
-    when these are finished."""
+def _on_ray(cells: list[Cell], columns: Columns, folder: Path, keep: bool) -> Attempts:
+    """Each cell is a task of a Ray cluster, with a GPU of its own at scale=gpu; those of `_together` are one task."""
     from simgen.executors import cluster, summary_of
 
     with cluster() as ray:
-        remote = ray.remote(max_retries=2)(attempt_cell)
-        for waits in (False, True):
-            tasks = {}
-            for cell in (one for one in cells if one.arm.equal_time == waits):
-                task = remote.options(num_cpus=cell.scale.workers, num_gpus=cell.scale.gpus)
-                tasks[task.remote(cell, columns[cell.model], folder, **options)] = cell
-            while tasks:
-                (done,), _ = ray.wait(list(tasks))
-                cell = tasks.pop(done)
-                try:
-                    yield cell, ray.get(done)
-                except ray.exceptions.RayError as error:
-                    yield cell, summary_of(error)
+        remote, tasks = ray.remote(max_retries=2)(_attempt_all), {}
+        for together in _together(cells):
+            scale = together[0].scale
+            task = remote.options(num_cpus=scale.workers, num_gpus=scale.gpus)
+            tasks[task.remote(together, [columns[cell.model] for cell in together], folder, keep)] = together
+        while tasks:
+            (done,), _ = ray.wait(list(tasks))
+            together = tasks.pop(done)
+            try:
+                reasons = ray.get(done)
+            except ray.exceptions.RayError as error:
+                reasons = [summary_of(error)] * len(together)
+            yield from zip(together, reasons, strict=True)
+
+
+def _attempt_all(cells: list[Cell], columns: list[list[Column]], folder: Path, keep: bool) -> list[str | None]:
+    return [attempt_cell(cell, own, folder, keep) for cell, own in zip(cells, columns, strict=True)]
 
 
 if __name__ == "__main__":

@@ -7,24 +7,20 @@ from typing import Any
 
 import bench_transfer
 import numpy as np
-import PIL.Image
 import pytest
 import yaml
 from builders import arrays_of, sampler_of
 from transfer import cells as cells_module
 from transfer.cells import RENDERING, RESULT, attempt_cell, identity_of, result_of, run_cell
 from transfer.claims import CONSTANT
-from transfer.columns import SIMULATED, Column, columns_of, constant_errors_in, errors_in, render_columns
+from transfer.columns import Column
 from transfer.schema import SCALES, TransferConfig
+from transfer.statistics import finished
 from transfer.studies import FULL, Cell, arms_of, cells_of, preset_of
 from transfer.tables import errors_of, finished_of, write_tables
 
 from simgen.config import compose
-from simgen.dataset.photographs import Photograph, write_photographs
-from simgen.dataset.read import open_dataset, read_rgb
-from simgen.errors import ConfigError, PartialError, SimgenError
-from simgen.geometry import rigid
-from simgen.shapes.solids import make_solid
+from simgen.errors import CheckpointError, ConfigError, PartialError, SimgenError
 from train.config import TrainConfig
 
 SMOKE = compose("transfer", TransferConfig, ["study=tobin2017", "scale=smoke"])
@@ -114,6 +110,10 @@ def test_mistakes_are_named() -> None:
         (["study=tobin2017", "models=[vgg]"], r"^models: got vgg; expected tobin_small, tobin_vgg, keypoints"),
         (["study=presets", "arms=[full,adr]"], r"^arms: 'adr' is not an arm of tobin_small; add the model that has it"),
         (["study=seeds"], r"^train: missing"),
+        (
+            ["study=tobin2017", "printed_box=[x]"],
+            r"^printed_box: tobin_small knows one camera .* add keypoints to models=",
+        ),
         (["study=tobin2017", "seeds=[]"], r"^models, arms, seeds: one of them is empty"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -133,7 +133,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Trainings take no time, and errors are those of the column's name; it is noted what is computed."""
     noted: list[str] = []
 
-    def train(cell: Cell, folder: Path, cells: Path, keys: tuple[str, ...]) -> None:
+    def train(cell: Cell, folder: Path, cells: Path) -> None:
         noted.append(f"train {cell.name}")
         (folder / "data").mkdir()
         (folder / "run").mkdir(exist_ok=True)
@@ -181,6 +181,29 @@ def test_a_half_written_cell_is_made_anew(cell: Cell, computed: list[str], tmp_p
     assert computed.count("a") == 5
 
 
+def test_a_damaged_checkpoint_is_trained_again(
+    cell: Cell, computed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a disk was full: its metrics say that the training is finished."""
+    first, second = Column("a", tmp_path / "a"), Column("b", tmp_path / "b")
+    run_cell(cell, [first], tmp_path)
+    checkpoint = tmp_path / cell.name / "run" / "best.ckpt"
+    checkpoint.write_bytes(b"half")
+    evaluate = cells_module._evaluate
+
+    def reads(cell: Cell, column: Column, run: Path) -> Any:
+        if (run / "best.ckpt").exists():
+            raise CheckpointError("best.ckpt: is damaged")
+        return evaluate(cell, column, run)
+
+    monkeypatch.setattr(cells_module, "_evaluate", reads)
+    run_cell(cell, [first, second], tmp_path)
+    assert computed == [f"train {cell.name}", "a", f"train {cell.name}", "b"]
+    monkeypatch.setattr(cells_module, "_evaluate", lambda *_: int("x"))
+    third = Column("c", tmp_path / "c")
+    assert attempt_cell(cell, [first, third], tmp_path) == "ValueError: invalid literal for int() with base 10: 'x'"
+
+
 def test_the_folder_of_another_cell_or_of_a_user_is_left_alone(cell: Cell, computed: list[str], tmp_path: Path) -> None:
     column = Column("a", tmp_path / "a")
     run_cell(cell, [column], tmp_path)
@@ -208,27 +231,8 @@ def test_equal_time_is_that_of_the_first_renderer(tmp_path: Path) -> None:
     assert cells_module._as_many(cells["tiny_equal_time"], tmp_path) == 20  # 10 s at 2 pictures a second
 
 
-def test_errors_of_both_kinds_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    position = {"per_picture": [{"scene_id": 0, "image_id": k, "xy_error_cm": k + 0.5} for k in range(3)]}
-    detector = {
-        "per_block": [
-            {"scene_id": 0, "image_id": 0, "xy_m": 0.01, "right": True},
-            {"scene_id": 0, "image_id": 1, "xy_m": 0.4, "right": False},
-        ]
-    }
-    column = Column("x", tmp_path)
-    assert errors_in(column, position) == {"0/0": 0.5, "0/1": 1.5, "0/2": 2.5}
-    assert errors_in(column, detector) == {"0/0": 1.0, "0/1": 40.0}
-    assert errors_in(replace(column, wrong=True), detector) == {"0/0": 0.0, "0/1": 100.0}
-    two = {"per_block": [*detector["per_block"], {"scene_id": 0, "image_id": 0, "xy_m": 0.03, "right": False}]}
-    assert errors_in(replace(column, wrong=True), two) == {"0/0": 50.0, "0/1": 100.0}
-    assert errors_in(column, two)["0/0"] == pytest.approx(2)
-    monkeypatch.setattr("transfer.columns._visible", lambda column: {"0/0": 0.3, "0/1": 1.0, "0/2": 0.1})
-    assert errors_in(replace(column, visible=(0.25, 0.9)), position) == {"0/0": 0.5}
-
-
 def test_tables_hold_the_numbers_of_the_cells(computed: list[str], tmp_path: Path) -> None:
-    """Only seeds that all arms have finished count, and a picture that one lacks counts for none."""
+    """Only seeds that both arms of a difference have finished count, and a picture that one lacks counts for none."""
     cells = [cell for cell in cells_of(SMOKE) if cell.arm.name in ("full", "no_distractors")]
     column = Column("distractors", tmp_path / "d")
     for cell in cells:
@@ -245,21 +249,22 @@ def test_tables_hold_the_numbers_of_the_cells(computed: list[str], tmp_path: Pat
     stored = json.loads((tmp_path / "results.json").read_text())["models"]["tobin_small"]["arms"]
     assert stored["no_distractors"]["distractors"]["seeds"] == [7, 8]
     assert stored["no_distractors"]["distractors"]["pictures"] == 3
-    assert stored["no_distractors"]["distractors"]["difference"] == {"value": 6, "low": 6, "high": 6}
+    assert stored["no_distractors"]["distractors"]["difference"] == {"value": 6, "low": 6, "high": 6, "seeds": 2}
     assert "| always the table's center | 30.00 (30.00 to 30.00); +28.50 (" in text
     assert stored[CONSTANT]["distractors"]["seeds"] == [30, 30]
-    # A seed that one arm lacks counts for none, also of a column that was added later.
+    # A seed that one arm lacks is not compared, also of a column that was added later.
     late = Column("late", tmp_path / "late")
     for cell in cells[:3]:
         run_cell(cell, [column, late], tmp_path / "cells")
     some = errors_of(finished_of(cells, tmp_path / "cells"), [column, late])
-    assert {name: some[FULL, name].shape for name in ("distractors", "late")} == {
-        "distractors": (2, 3),
-        "late": (1, 4),
-    }
+    assert finished(some["no_distractors", "late"]).shape == (1, 4) and finished(some[FULL, "late"]).shape == (2, 4)
     (tmp_path / "cells" / cells[-1].name / RESULT).unlink()
-    left = errors_of(finished_of(cells, tmp_path / "cells"), [column])
-    assert {values.shape for values in left.values()} == {(1, 3)}
+    left = write_tables(tmp_path, "title", cells, {"tobin_small": [column]})
+    assert (
+        "| full | 1.50 (" in left
+        and "| no_distractors | 7.00 (" in left
+        and "; +6.00 (+6.00 to +6.00), 1 seed |" in left
+    )
     alone = [cell for cell in cells if cell.arm.name == "no_distractors"]
     assert "its difference from no_distractors" in write_tables(tmp_path, "title", alone, {"tobin_small": [column]})
 
@@ -268,29 +273,6 @@ def test_a_study_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SimgenError, match="nowhere"):
         bench_transfer.bench(replace(SMOKE, out=str(tmp_path), kuka_table=str(tmp_path / "nowhere")))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_columns_are_of_the_trainings_kind(tmp_path: Path) -> None:
-    """Blocks are placed as in the trainings, columns have no scene in common, and each model has its own pictures' size."""
-    config = compose("transfer", TransferConfig, ["study=tobin2017", "scale=smoke", "printed_box=[x]"])
-    small = columns_of(config, tmp_path, "tobin_small")
-    assert [column.name for column in small] == list(SIMULATED)
-    few = replace(SCALES["smoke"], tests=2)
-    render_columns(small, "tobin_small", few)
-    places = []
-    for column in small:
-        dataset = open_dataset(column.root)
-        assert len(dataset) == 2 and read_rgb(dataset.pictures[0].path).shape == (48, 64, 3)
-        assert dataset.manifest["recipe"]["physics"] == "place"
-        places += [tuple(picture.instances[0].camera_from_block.ravel()) for picture in dataset.pictures]
-        center = dataset.table_center
-        assert center is not None
-        row = {"scene_id": 0, "image_id": 0, "true_m": [center[0] + 0.03, center[1] - 0.04, 1.0]}
-        whole = replace(column, visible=(0.0, 1.0))
-        assert constant_errors_in(whole, {"per_picture": [row]})["0/0"] == pytest.approx(5)
-    assert len(set(places)) == len(places) == 10
-    with pytest.raises(SimgenError, match="x"):
-        columns_of(config, tmp_path, "keypoints")
 
 
 def test_a_training_that_fails_leaves_the_others(
@@ -326,7 +308,7 @@ def test_fewer_pictures_have_as_many_steps(
     monkeypatch.setattr(cells_module, "render", lambda config: None)
     monkeypatch.setattr(cells_module, "_train_with", given.extend)
     few = replace(cell, arm=replace(cell.arm, pictures=pictures))
-    cells_module._train(few, tmp_path, tmp_path, ())
+    cells_module._train(few, tmp_path, tmp_path)
     assert f"trainer.epochs={epochs}" in given
 
 
@@ -338,7 +320,7 @@ def test_a_detector_learns_of_blocks_that_are_placed_as_in_the_columns(
     monkeypatch.setattr(cells_module, "_train_with", given.extend)
     config = compose("transfer", TransferConfig, ["study=presets", "scale=cpu", "models=[tobin_small,keypoints]"])
     small, detector = (next(c for c in cells_of(config) if c.model == model) for model in ("tobin_small", "keypoints"))
-    cells_module._train(detector, tmp_path, tmp_path, ())
+    cells_module._train(detector, tmp_path, tmp_path)
     assert compose("train", TrainConfig, given).data.physics == "place"
     assert identity_of(detector)["stream"] > 1 and "stream" not in identity_of(small)
 
@@ -357,20 +339,3 @@ def test_arms_that_no_chosen_model_has_are_named(
     config = replace(SMOKE, out=str(tmp_path), seeds=[0])
     bench_transfer.bench(config)
     assert "without scratch: none of tobin_small has them; choose others with models=" in capsys.readouterr().out
-
-
-def test_photographs_without_a_table_are_refused_before_the_first_training(tmp_path: Path) -> None:
-    """A miss has no error in cm there."""
-    pixels = tmp_path / "gray.png"
-    PIL.Image.fromarray(np.full((48, 64, 3), 77, np.uint8)).save(pixels)
-    camera = np.array([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]])
-    box = rigid(np.eye(3), np.array([0, 0, 0.6]))
-    solid = make_solid("kuka_box", "rectangular_prism", np.array([0.1, 0.08, 0.09]))
-    shown = Photograph(pixels, "gray.png", camera, np.zeros(5), None, 0, box)
-    write_photographs(tmp_path / "set", [shown], [solid], "test")
-    config = replace(SMOKE, out=str(tmp_path / "out"), kuka_table=str(tmp_path / "set"))
-    with pytest.raises(
-        ConfigError, match="the table's place is unknown, so that a miss has no error in cm; name a dataset"
-    ):
-        bench_transfer.bench(config)
-    assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from simgen.config import compose
 from simgen.dataset.write import DATA_VERSION
-from simgen.errors import ConfigError, FileError, SimgenError
+from simgen.errors import CheckpointError, ConfigError, FileError, SimgenError
 from simgen.files import read_json, write_file, write_json
 from simgen.schema import Render
 from simgen.workers import render
@@ -52,19 +53,20 @@ def result_of(cell: Cell, cells: Path) -> dict[str, Any] | None:
     return result if result is not None and "columns" in result else None
 
 
-def attempt_cell(cell: Cell, columns: list[Column], cells: Path, **options: Any) -> str | None:
-    """`run_cell`, but of an error of simgen its message: a training whose loss is not finite is no reason to leave out those
-    after it."""
+def attempt_cell(cell: Cell, columns: list[Column], cells: Path, keep: bool = False) -> str | None:
+    """`run_cell`, but of an error its message, and of one that is not simgen's a traceback on stderr: a training whose loss
+    is not finite, or for which a GPU's memory is too small, is no reason to leave out those after it."""
     try:
-        run_cell(cell, columns, cells, **options)
+        run_cell(cell, columns, cells, keep=keep)
     except SimgenError as error:
         return str(error)
+    except Exception as error:  # of torch, of the file system
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}"
     return None
 
 
-def run_cell(
-    cell: Cell, columns: list[Column], cells: Path, *, train: tuple[str, ...] = (), keep: bool = False
-) -> None:
+def run_cell(cell: Cell, columns: list[Column], cells: Path, *, keep: bool = False) -> None:
     """Computes what is missing of `cell` in the folder `cells`: the result is RESULT in its folder."""
     folder = cells / cell.name
     result = result_of(cell, cells) or {"columns": {}}
@@ -73,11 +75,16 @@ def run_cell(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _IDENTITY, identity_of(cell))
     run = folder / "run"
-    if not (run / METRICS).exists():
-        _train(cell, folder, cells, train)
     measured = dict(result["columns"])
     for column in missing_of(cell, columns, result):
-        metrics = _evaluate(cell, column, run)
+        if not (run / METRICS).exists():
+            _train(cell, folder, cells)
+        try:
+            metrics = _evaluate(cell, column, run)
+        except CheckpointError:  # damaged, as by a full disk
+            shutil.rmtree(run)
+            _train(cell, folder, cells)
+            metrics = _evaluate(cell, column, run)
         errors, constant = errors_in(column, metrics), constant_errors_in(column, metrics)
         measured[column.name] = {"content": column.content, "errors": errors, "constant": constant}
     about = {"rendering": _read(folder / RENDERING), "adr": _grown(run)}
@@ -98,10 +105,13 @@ def _grown(run: Path) -> float | None:
     return None if states is None else sum(states[-1].values()) / len(states[-1])
 
 
-def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> None:
+def _train(cell: Cell, folder: Path, cells: Path) -> None:
     """Trains the model of `cell` in folder/run. The time of rendering its pictures is in folder/RENDERING."""
     write_file(folder / "arm.yaml", yaml.safe_dump(preset_of(cell.arm), sort_keys=False).encode())
     pictures, common = cell.pictures, [f"seed={cell.seed}", f"out={folder / 'run'}"]
+    if cell.arm.group == "seeds":
+        _train_with([*cell.arm.train, *common])
+        return
     if cell.detector:
         epochs = min(_EPOCHS, cell.scale.steps)
         drawn = [
@@ -112,11 +122,7 @@ def _train(cell: Cell, folder: Path, cells: Path, train: tuple[str, ...]) -> Non
             "data.physics=place",  # as in the columns
             f"trainer.epochs={epochs}",
         ]
-        keys = [*train, *cell.arm.train, *common] if cell.arm.group == "seeds" else [*drawn, *cell.arm.train, *common]
-        _train_with(keys)
-        return
-    if cell.arm.group == "seeds":
-        _train_with([*train, *common])
+        _train_with([*drawn, *cell.arm.train, *common])
         return
     if cell.arm.equal_time:
         pictures = _as_many(cell, cells)

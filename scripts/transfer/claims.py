@@ -1,12 +1,12 @@
 """The claims of Tobin et al. 2017 (arXiv 1703.06907), and whether they hold here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from simgen.geometry import Array
-from transfer.statistics import Interval, difference_of, mean_of, ranks_of
+from transfer.statistics import Interval, finished, mean_of, ranks_of
 from transfer.studies import FULL, ablations
 
 # Table of the paper's ablations, cm: on photographs of the block alone, with distractors, and partly occluded.
@@ -23,7 +23,7 @@ CONSTANT = "constant"  # the arm that always predicts the table's center
 _REAL = "kuka_table"
 _LEAST_ARMS = 6  # of a rank correlation; the order of fewer is too often one of chance
 
-# The errors (S, P) of each arm and column, of the same seeds and pictures in a column.
+# The errors (S, P) of each arm and column, of the same seeds and pictures in a column; NaN for what was not measured.
 Errors = Mapping[tuple[str, str], Array]
 
 
@@ -55,7 +55,7 @@ def verdicts(errors: Errors) -> list[Verdict]:
         *(_camera(errors, columns) for columns in (PAPER_COLUMNS, real)),
         *(_noise(errors, columns) for columns in (PAPER_COLUMNS, real)),
         *(_textures(errors, columns) for columns in (("photographs",), real)),
-        _ranking(errors),
+        *(_ranking(errors, column) for column in ("simulated", "photographs")),
     ]
 
 
@@ -63,8 +63,9 @@ def _distractors(errors: Errors) -> Verdict:
     """Decisive: they lower the error by DECISIVE at least, and by more than any other factor."""
     columns, arm = ("distractors",), "no_distractors"
     figure = f"no_distractors - full, on distractors, cm (decisive: over {DECISIVE:.0%} of full, and most of all)"
-    found = _difference(errors, arm, FULL, columns)
-    others = [_difference(errors, arm, name, columns) for name in ablations() if name != arm]
+    gap = _gap(errors, arm, FULL, columns)
+    found = _mean_of(gap)
+    others = [_mean_of(_gap(errors, arm, name, columns)) for name in ablations() if name != arm]
     holds = None
     if found is not None:
         more = [other for other in others if other is not None]
@@ -73,26 +74,26 @@ def _distractors(errors: Errors) -> Verdict:
             holds = True
         elif found.high < limit or any(other.high < 0 for other in more):
             holds = False
-    return _judged(errors, columns, Verdict("distractors in training are decisive", figure, found, holds))
+    return _judged(errors, columns, gap, Verdict("distractors in training are decisive", figure, found, holds))
 
 
 def _camera(errors: Errors, columns: tuple[str, ...]) -> Verdict:
-    found = _difference(errors, "no_camera", FULL, columns)
-    figure = f"no_camera - full, on {', '.join(columns)}, cm"
-    return _judged(
-        errors, columns, Verdict("randomizing the camera helps", figure, found, _more(errors, columns, found))
-    )
+    gap = _gap(errors, "no_camera", FULL, columns)
+    found, figure = _mean_of(gap), f"no_camera - full, on {', '.join(columns)}, cm"
+    verdict = Verdict("randomizing the camera helps", figure, found, _more(errors, columns, found))
+    return _judged(errors, columns, gap, verdict)
 
 
 def _noise(errors: Errors, columns: tuple[str, ...]) -> Verdict:
     figure = f"no_noise - full, on {', '.join(columns)}, cm (hardly: under {HARDLY:.0%} of full)"
-    found, holds = _difference(errors, "no_noise", FULL, columns), None
+    gap, holds = _gap(errors, "no_noise", FULL, columns), None
+    found = _mean_of(gap)
     if found is not None:
         limit = HARDLY * _mean(errors, columns)
         inside = -limit < found.low and found.high < limit
         outside = found.low > limit or found.high < -limit
         holds = True if inside else False if outside else None
-    return _judged(errors, columns, Verdict("noise hardly matters", figure, found, holds))
+    return _judged(errors, columns, gap, Verdict("noise hardly matters", figure, found, holds))
 
 
 def _textures(errors: Errors, columns: tuple[str, ...]) -> Verdict:
@@ -109,35 +110,38 @@ def _textures(errors: Errors, columns: tuple[str, ...]) -> Verdict:
     if not limits:
         return Verdict(claim, f"materials_N - layouts_N, on {column}, cm", None, None)
     pairs = [errors[f"materials_{limit}", column] - errors[f"layouts_{limit}", column] for limit in limits]
-    found = mean_of(np.mean(pairs, axis=0))
+    gap = np.mean(pairs, axis=0)  # NaN for a seed or a picture that one of the limits lacks
+    found = _mean_of(gap)
     figure = f"materials_N - layouts_N, mean of N={', '.join(map(str, limits))}, on {column}, cm"
-    return _judged(errors, columns, Verdict(claim, figure, found, _more(errors, columns, found)))
+    return _judged(errors, columns, gap, Verdict(claim, figure, found, _more(errors, columns, found)))
 
 
-def _ranking(errors: Errors) -> Verdict:
-    claim = "simulated validation predicts the ranking on photographs"
-    arms = sorted(
-        {arm for arm, column in errors if column == _REAL and (arm, "photographs") in errors and arm != CONSTANT}
-    )
-    figure = f"Spearman's rank correlation of photographs and {_REAL} over {len(arms)} arms"
+def _ranking(errors: Errors, column: str) -> Verdict:
+    """By the seeds that all arms have: other seeds would be other orders."""
+    claim, columns = "simulated validation predicts the ranking on photographs", (column, _REAL)
+    arms = sorted({arm for arm, name in errors if name == _REAL and (arm, column) in errors and arm != CONSTANT})
+    figure = f"Spearman's rank correlation of {column} and {_REAL} over {len(arms)} arms"
     if len(arms) < _LEAST_ARMS:
         return Verdict(claim, figure, None, None)
-    means = [[float(errors[arm, column].mean()) for arm in arms] for column in ("photographs", _REAL)]
-    found = ranks_of(*means)
+    each = [np.stack([errors[arm, name] for arm in arms]) for name in columns]
+    shared = np.isfinite(each[0]).any(2).all(0) & np.isfinite(each[1]).any(2).all(0)
+    if not shared.any():
+        return Verdict(claim, figure, None, None)
+    found = ranks_of(*(part[:, shared] for part in each))
     if not np.isfinite(found.value):
         return Verdict(claim, figure, None, None)
     holds = True if found.low > 0 else False if found.high <= 0 else None
-    return _judged(errors, ("photographs", _REAL), Verdict(claim, figure, found, holds))
+    return _judged(errors, columns, each[1][0, shared], Verdict(claim, figure, found, holds))
 
 
-def _judged(errors: Errors, columns: tuple[str, ...], verdict: Verdict) -> Verdict:
-    """`verdict`, but no word of it where there is one seed, of whose like nothing is known, or where `full` is not better
-    than a constant prediction: arms that have learned nothing do not differ."""
-    if verdict.interval is None:
+def _judged(errors: Errors, columns: tuple[str, ...], gap: Array | None, verdict: Verdict) -> Verdict:
+    """`verdict`, but no word of it where the differences `gap` (S, P) are of one seed, of whose like nothing is known, or
+    where `full` is not better than a constant prediction: arms that have learned nothing do not differ."""
+    if verdict.interval is None or gap is None:
         return verdict
-    if any(len(values) < 2 for (_, column), values in errors.items() if column in columns):
+    if len(finished(gap)) < 2:
         return replace(verdict, holds=None, reason="one seed")
-    gains = [_difference(errors, CONSTANT, FULL, (column,)) for column in columns]
+    gains = [_mean_of(_gap(errors, CONSTANT, FULL, (column,))) for column in columns]
     if any(gain is not None and gain.low <= 0 for gain in gains):
         return replace(verdict, holds=None, reason="full is no better than a constant prediction")
     return verdict
@@ -145,17 +149,26 @@ def _judged(errors: Errors, columns: tuple[str, ...], verdict: Verdict) -> Verdi
 
 def _mean(errors: Errors, columns: tuple[str, ...]) -> float:
     """The mean error of `full` over the pictures of `columns` together, cm."""
-    return float(np.concatenate([errors[FULL, column] for column in columns], axis=1).mean())
+    return mean_of(_together([errors[FULL, column] for column in columns])).value
 
 
-def _difference(errors: Errors, one: str, other: str, columns: tuple[str, ...]) -> Interval | None:
-    """The difference of two arms over the pictures of `columns` together, each of which has its own; None if one of them was
-    not measured."""
-    pairs = [(errors.get((one, column)), errors.get((other, column))) for column in columns]
-    if any(a is None or b is None for a, b in pairs):
+def _gap(errors: Errors, one: str, other: str, columns: tuple[str, ...]) -> Array | None:
+    """The differences (S, P) of two arms in the pictures of `columns` together, each of which has its own; None if one of
+    them was not measured."""
+    if any((arm, column) not in errors for arm in (one, other) for column in columns):
         return None
-    first, second = (np.concatenate(list(part), axis=1) for part in zip(*pairs, strict=True))
-    return difference_of(first, second)
+    return _together([errors[one, column] - errors[other, column] for column in columns])
+
+
+def _together(parts: Sequence[Array]) -> Array:
+    """The pictures of all `parts`, each (S, P), by the seeds that have some of each."""
+    there = np.all([np.isfinite(part).any(1) for part in parts], axis=0)
+    return np.where(there[:, None], np.concatenate(parts, axis=1), np.nan)
+
+
+def _mean_of(gap: Array | None) -> Interval | None:
+    """None without a seed that both arms have."""
+    return None if gap is None or not finished(gap).size else mean_of(gap)
 
 
 def _more(errors: Errors, columns: tuple[str, ...], found: Interval | None) -> bool | None:

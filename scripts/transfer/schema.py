@@ -96,5 +96,5 @@ class TransferConfig:
         "local",
         choices=EXECUTORS,
     )
-    keep: bool = key("whether the rendered training pictures of finished cells are kept", False)
+    keep: bool = key("whether the rendered training pictures of finished cells of position models are kept", False)
     out: str = key("output folder, for one study at one scale; the same command resumes it", "")

@@ -83,6 +83,11 @@ def cells_of(config: TransferConfig) -> list[Cell]:
         arms = [arm for arm in arms if arm.name in config.arms]
     if config.study == "seeds":
         models = (_model_of(config.train),)
+    if config.printed_box and DETECTOR not in models:
+        raise ConfigError(
+            f"printed_box: {', '.join(models)} {'knows' if len(models) == 1 else 'know'} one camera and one kind of block; "
+            f"add {DETECTOR} to models=, or leave printed_box out"
+        )
     seeds = scale.seeds if config.seeds is None else tuple(config.seeds)
     if not models or not arms or not seeds:
         raise ConfigError("models, arms, seeds: one of them is empty; expected at least one of each, or null for all")

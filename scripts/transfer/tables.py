@@ -1,16 +1,18 @@
 """The results of a study: results.json, tables in Markdown, and curves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from simgen.dataset.write import DATA_VERSION
 from simgen.files import write_file, write_json
 from transfer.cells import result_of
 from transfer.claims import CONSTANT, PAPER, PAPER_COLUMNS, Errors, verdicts
 from transfer.columns import Column
-from transfer.statistics import Interval, difference_of, mean_of, rounded, shared
+from transfer.statistics import Interval, finished, mean_of, rounded
 from transfer.studies import Cell
 
 Finished = Sequence[tuple[Cell, Mapping[str, Any]]]  # cells with their results
@@ -23,10 +25,10 @@ def write_tables(out: Path, title: str, cells: Sequence[Cell], columns_of: Mappi
     `columns_of` has the columns of each model."""
     parts: list[str] = [f"# {title}", ""]
     stored: dict[str, Any] = {}
-    finished = finished_of(cells, out / "cells")
+    every = finished_of(cells, out / "cells")
     for model in dict.fromkeys(cell.model for cell in cells):
         own, columns = [cell for cell in cells if cell.model == model], columns_of[model]
-        results = [(cell, result) for cell, result in finished if cell.model == model]
+        results = [(cell, result) for cell, result in every if cell.model == model]
         errors = errors_of(results, columns)
         if not errors:
             continue
@@ -51,9 +53,10 @@ def write_tables(out: Path, title: str, cells: Sequence[Cell], columns_of: Mappi
             ]
             stored[model]["paper"] = {arm: dict(zip(PAPER_COLUMNS, row, strict=True)) for arm, row in PAPER.items()}
         _draw_curves(out / f"curves-{model}.png", own, columns, errors)
-    parts.append(f"{len(finished)} of {len(cells)} trainings are finished.")
+    parts.append(f"{len(every)} of {len(cells)} trainings are finished.")
     text = "\n".join(parts) + "\n"
-    write_json(out / "results.json", {"title": title, "models": stored}, indent=1)
+    about = {"title": title, "data_version": DATA_VERSION, "scale": asdict(cells[0].scale)}
+    write_json(out / "results.json", {**about, "models": stored}, indent=1)
     write_file(out / "results.md", text.encode())
     return text
 
@@ -64,39 +67,29 @@ def finished_of(cells: Sequence[Cell], folder: Path) -> Finished:
     return [(cell, result) for cell, result in results if result is not None]
 
 
-def errors_of(finished: Finished, columns: Sequence[Column]) -> Errors:
-    """The errors (S, P) of each arm and column, over the seeds for which all arms with this column have it, and the pictures
-    that all have; also those of the arm CONSTANT."""
-    results: dict[str, dict[int, Any]] = {}
-    for cell, result in finished:
-        results.setdefault(cell.arm.name, {})[cell.seed] = result["columns"]
+def errors_of(results: Finished, columns: Sequence[Column]) -> Errors:
+    """The errors (S, P) of each arm and column, for all seeds and pictures that any arm has: NaN for those that it lacks.
+    Also those of the arm CONSTANT."""
     found: dict[tuple[str, str], Any] = {}
     for column in columns:
-        rows = {
-            arm: {
-                seed: one[column.name]["errors"] for seed, one in own.items() if one.get(column.name, {}).get("errors")
-            }
-            for arm, own in results.items()
-        }
-        rows = {arm: own for arm, own in rows.items() if own}
-        seeds = set.intersection(*(set(own) for own in rows.values())) if rows else set()
-        if not seeds:
-            continue
-        rows = {arm: {seed: own[seed] for seed in seeds} for arm, own in rows.items()}
-        common = set.intersection(*(set(shared(own)[1]) for own in rows.values()))
-        every = [one.get(column.name, {}) for own in results.values() for one in own.values()]
-        constant = dict(item for one in every for item in one.get("constant", {}).items())
-        if common <= set(constant):
-            rows[CONSTANT] = dict.fromkeys(seeds, constant)
-        for arm, own in rows.items():
-            found[arm, column.name] = shared({s: {name: one[name] for name in common} for s, one in own.items()})[0]
+        measured = [(cell, result["columns"].get(column.name, {})) for cell, result in results]
+        measured = [(cell, one) for cell, one in measured if one.get("errors")]
+        seeds = sorted({cell.seed for cell, _ in measured})
+        names = sorted({name for _, one in measured for name in one["errors"]})
+        for cell, one in measured:
+            values = found.setdefault((cell.arm.name, column.name), np.full((len(seeds), len(names)), np.nan))
+            values[seeds.index(cell.seed)] = [one["errors"].get(name, np.nan) for name in names]
+        constant = dict(item for _, one in measured for item in one.get("constant", {}).items())
+        if constant:
+            row = [constant.get(name, np.nan) for name in names]
+            found[CONSTANT, column.name] = np.tile(row, (len(seeds), 1))
     return found
 
 
-def _grown(finished: Finished) -> dict[str, float]:
+def _grown(results: Finished) -> dict[str, float]:
     """Of each arm of randomize=adr how far its ranges have grown at the end, the mean over its seeds."""
     found: dict[str, list[float]] = {}
-    for cell, result in finished:
+    for cell, result in results:
         if result.get("adr") is not None:
             found.setdefault(cell.arm.name, []).append(result["adr"])
     return {arm: float(np.mean(values)) for arm, values in found.items()}
@@ -135,10 +128,13 @@ def _tables(model: str, cells: Sequence[Cell], columns: Sequence[Column], errors
 def _cell(errors: Errors, arm: str, first: str, column: str) -> str:
     if (arm, column) not in errors:
         return "-"
-    text = _shown(mean_of(errors[arm, column]))
+    own = errors[arm, column]
+    text, gap = _shown(mean_of(own)), None
     if arm != first and (first, column) in errors:
-        text += f"; {_shown(difference_of(errors[arm, column], errors[first, column]), sign='+')}"
-    return text
+        gap = own - errors[first, column]
+        text += f"; {_shown(mean_of(gap), sign='+')}" if finished(gap).size else "; no seed in common"
+    count = len(finished(own if gap is None else gap))
+    return text if count in (0, len(own)) else f"{text}, {count} seed{'s' * (count != 1)}"
 
 
 def _shown(interval: Interval, sign: str = "") -> str:
@@ -158,10 +154,12 @@ def _stored(errors: Errors, first: str) -> dict[str, Any]:
     seed, and the number of pictures."""
     rows: dict[str, Any] = {}
     for (arm, column), values in errors.items():
-        each = [round(float(value), 4) for value in values.mean(axis=1)]
-        row = {**rounded(mean_of(values)), "seeds": each, "pictures": values.shape[1]}
+        known = finished(values)
+        each = [round(float(value), 4) for value in known.mean(axis=1)]
+        row = {**rounded(mean_of(values)), "seeds": each, "pictures": known.shape[1]}
         if arm != first and (first, column) in errors:
-            row["difference"] = rounded(difference_of(values, errors[first, column]))
+            gap = values - errors[first, column]
+            row["difference"] = {**rounded(mean_of(gap)), "seeds": len(finished(gap))}
         rows.setdefault(arm, {})[column] = row
     return {"arms": rows}
 

@@ -1,0 +1,44 @@
+"""A detector's cell of a study, with a real training, though one of a few small pictures."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transfer import cells as cells_module
+from transfer.cells import RESULT, attempt_cell, run_cell
+from transfer.columns import SIMULATED, columns_of, render_columns
+from transfer.schema import SCALES, TransferConfig
+from transfer.studies import cells_of
+
+from simgen.config import compose
+
+SMALL = ("data.width=96", "data.height=72", "trainer.batch_size=4", "data.validation=8", "data.workers=0")
+
+
+def test_a_detectors_cell_is_trained_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ranges that grow; also after its checkpoint was damaged, when a column is added."""
+    monkeypatch.setattr("transfer.columns.PICTURE", (96, 72))
+    keys = ["study=presets", "scale=smoke", "models=[keypoints]", "arms=[full,adr]", "seeds=[0]"]
+    config = compose("transfer", TransferConfig, keys)
+    cell = next(cell for cell in cells_of(config) if cell.arm.name == "adr")
+    cell = replace(cell, arm=replace(cell.arm, train=(*cell.arm.train, *SMALL)))
+    columns = [column for column in columns_of(config, tmp_path, "keypoints") if column.name in ("simulated", "alone")]
+    render_columns(columns, "keypoints", replace(SCALES["smoke"], tests=3))
+    folder = tmp_path / "cells"
+    assert attempt_cell(cell, columns[:1], folder) is None
+    made = json.loads((folder / cell.name / RESULT).read_text())
+    assert set(made["columns"]) == {"simulated"} and 0.05 < made["adr"] <= 0.2
+    errors = made["columns"]["simulated"]["errors"]
+    assert set(errors) == set(made["columns"]["simulated"]["constant"]) and 0 < len(errors) <= 3
+    assert all(error > 0 for error in errors.values())
+    trained = []
+    train = cells_module._train
+    monkeypatch.setattr(cells_module, "_train", lambda *given: trained.append(given[0].name) or train(*given))
+    checkpoint = folder / cell.name / "run" / "best.ckpt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: len(whole) // 2])
+    run_cell(cell, columns, folder)
+    again = json.loads((folder / cell.name / RESULT).read_text())
+    assert trained == [cell.name] and again["columns"]["simulated"] == made["columns"]["simulated"]
+    assert set(again["columns"]) == {"simulated", "alone"} and set(SIMULATED) > set(again["columns"])
