@@ -171,14 +171,14 @@ def test_the_rule_by_which_bounds_move() -> None:
             growth.note(0, k < right)
         return growth.advance()
 
-    assert after(QUEUE) == (1, 0) and growth.fractions["a"] == 0.2 and growth.queues["a"] == []
+    assert after(QUEUE) == (1, 0) and growth.fractions["a"] == 0.3 and growth.queues["a"] == []
     assert after(QUEUE - 1, QUEUE - 1) == (0, 0) and len(growth.queues["a"]) == QUEUE - 1  # one too few
     growth.note(0, True)
-    assert growth.advance() == (1, 0) and growth.fractions["a"] == 0.3
+    assert growth.advance() == (1, 0) and growth.fractions["a"] == 0.5
     assert after(round(0.7 * QUEUE)) == (1, 0) and after(round(0.7 * QUEUE) - 1) == (0, 0)
     assert len(growth.queues["a"]) == QUEUE  # it did not move: what is known stays, the oldest is forgotten
     assert after(round(0.3 * QUEUE) + 1) == (0, 0)
-    assert after(round(0.3 * QUEUE)) == (0, 1) and growth.fractions["a"] == 0.3
+    assert after(round(0.3 * QUEUE)) == (0, 1) and growth.fractions["a"] == 0.5
     for _ in range(5):
         after(0)
     assert growth.fractions == {"a": 0.0, "b": 0.1}

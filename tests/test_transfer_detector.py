@@ -12,6 +12,9 @@ from transfer.schema import SCALES, TransferConfig
 from transfer.studies import cells_of
 
 from simgen.config import compose
+from train.adr.growth import FIRST, QUEUE, STEP
+from train.config import StreamConfig, TrainConfig
+from train.data.sources import sources_of
 
 SMALL = ("data.width=96", "data.height=72", "trainer.batch_size=4", "data.validation=8", "data.workers=0")
 
@@ -42,3 +45,21 @@ def test_a_detectors_cell_is_trained_and_measured(tmp_path: Path, monkeypatch: p
     again = json.loads((folder / cell.name / RESULT).read_text())
     assert trained == [cell.name] and again["columns"]["simulated"] == made["columns"]["simulated"]
     assert set(again["columns"]) == {"simulated", "alone"} and set(SIMULATED) > set(again["columns"])
+
+
+@pytest.mark.parametrize("scale", ["cpu", "gpu"])
+def test_ranges_can_grow_whole_in_a_study(scale: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the model always succeeds: half of the pictures share the bounds, and show 1.25 blocks on average."""
+    config = compose(
+        "transfer", TransferConfig, ["study=presets", f"scale={scale}", "models=[keypoints]", "arms=[adr]"]
+    )
+    cell, given = cells_of(config)[0], []
+    monkeypatch.setattr(cells_module, "_train_with", given.extend)
+    cells_module._train(cell, tmp_path, tmp_path)
+    training = compose("train", TrainConfig, [*given, "data.photographs=false"])
+    assert isinstance(training.data, StreamConfig) and training.data.passes == 1
+    steps = training.trainer.epochs * training.data.epoch
+    bounds = len(sources_of(training).bounds)
+    results = 1.25 * steps * training.trainer.batch_size / 2 / bounds
+    assert 150 < bounds < 250 and steps == cell.scale.steps
+    assert results > QUEUE * (1 - FIRST) / STEP and training.trainer.epochs > (1 - FIRST) / STEP

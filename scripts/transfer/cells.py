@@ -121,6 +121,9 @@ def _train(cell: Cell, folder: Path, cells: Path) -> None:
             "data.validation=64",
             "data.physics=place",  # as in the columns
             f"trainer.epochs={epochs}",
+            *(
+                ["data.passes=1"] if cell.arm.group == "presets" else []
+            ),  # only new pictures tell randomize=adr how to grow
         ]
         _train_with([*drawn, *cell.arm.train, *common])
         return

@@ -9,9 +9,11 @@ from simgen.files import read_json, write_json
 
 STATES = "adr.json"  # in the run's folder: the fractions of each epoch, for the processes that draw
 FIRST = 0.1  # fraction of the way to the widest range at the beginning
-STEP = 0.1  # by which a bound moves
+STEP = 0.2  # by which a bound moves
 SUCCESS, FAILURE = 0.7, 0.3  # fractions of right blocks at a bound from which on it moves outward, inward
-QUEUE = 20  # results on which a move is based; OpenAI takes 240, for each of which they need an episode
+# Results on which a move is based. OpenAI takes 240; but some 200 bounds share the pictures of a training, and 5 moves take
+# a bound to its end. A move that a few lucky results caused is taken back by the next.
+QUEUE = 10
 _POINT = 0.01  # added to a width, so that a single value has a finite entropy
 
 
