@@ -243,7 +243,7 @@ def test_onnx_agrees_with_torch(run: Path, tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "toy.onnx").stat().st_size == result["bytes"] > 1e5
     described = json.loads((tmp_path / "toy.json").read_text())
     assert (described["width"], described["height"]) == SIZE
-    assert described["kinds"][1]["name"] == "cube"
+    assert described["kinds"][1]["name"] == "cube" and described["mirrors"] is True
     crops = described["crops"]
     assert (crops["size"], crops["margin"]) == (96, 1.5)
     assert (tmp_path / crops["file"]).stat().st_size == result["crops"]["bytes"]

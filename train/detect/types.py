@@ -51,9 +51,8 @@ class Detection:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a picture shows: its `detections`, greatest confidence first; its `features` (F,), see train.detect.familiarity;
-    and its `familiarity` in [0, 1], None if the detector has no held-out pictures to compare with."""
+    """What a picture shows: its `detections`, greatest confidence first; and its `familiarity` in [0, 1], None if the
+    detector has no held-out pictures to compare with."""
 
     detections: list[Detection]
-    features: Array
     familiarity: float | None
