@@ -27,6 +27,7 @@ from stacking.results import curves_of, table_of
 from stacking.rows import Bench, Row, csv_of, summary
 
 from simgen.command.progress import Progress
+from simgen.dataset.write import DATA_VERSION
 from simgen.engine import load_pybullet
 from simgen.errors import ConfigError, SimgenError
 from simgen.files import read_json, sha256_of, write_file, write_json
@@ -110,7 +111,7 @@ def main() -> None:
     bench = Bench(arguments.randomize, arguments.seed, arguments.checkpoint, arguments.confidence)
     _ = bench.pipeline, bench.detector  # checked before the trials, which take long
     sources = sources_of(arguments.mm, arguments.degrees)
-    settings = {**asdict(bench), "sha256": sha256_of(place_of(bench.checkpoint))}
+    settings = {**asdict(bench), "sha256": sha256_of(place_of(bench.checkpoint)), "data_version": DATA_VERSION}
     claim_folder(arguments.out, {**settings, "sources": [asdict(source) for source in sources]})
     noisy = min(arguments.trials, arguments.noise_trials)
     rows = run_trials(arguments.out, bench, arguments.trials, noisy, sources, arguments.workers)

@@ -41,9 +41,11 @@ from stacking.trial import run_trial
 
 from simgen.catalogue import World, load_world
 from simgen.errors import ConfigError, SimgenError
+from simgen.files import sha256_of
 from simgen.geometry import Array, rigid, rotation_about
 from simgen.pictures import opened
 from simgen.scene import to_json
+from train.runs.checkpoint import place_of
 
 SURE = 1.5  # no detector is
 
@@ -354,9 +356,23 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path: Path, monkeyp
     assert not (tmp_path / "out").exists()
 
 
+def row_of(cells: dict[str, str]) -> Row:
+    """A row of trials.csv."""
+    numbers = {name: int(cells[name]) for name in ("index", "lifted", "steps")}
+    reals = {name: float(cells[name]) if cells[name] else None for name in ("confidence", "off_mm", "off_deg")}
+    noise = {name: float(cells[name]) for name in ("millimeters", "degrees")}
+    return Row(**{**cells, **numbers, **reals, **noise})  # type: ignore[arg-type]
+
+
 def test_published_results_are_of_the_script() -> None:
-    """scripts/results/stack_blocks.json has the sources of the defaults, and docs/results.md its table."""
+    """scripts/results/stack_blocks.json has the sources of the defaults and is of the bundled model, docs/results.md has its table,
+    and all of it follows from the trials in stack_blocks.csv."""
     stored = json.loads((ROOT / "scripts" / "results" / "stack_blocks.json").read_text())
+    assert stored["sha256"] == sha256_of(place_of("shipped"))
+    with (ROOT / "scripts" / "results" / "stack_blocks.csv").open(newline="") as file:
+        rows = [row_of(row) for row in csv.DictReader(file)]
+    for one in stored["sources"]:
+        assert summary(rows, Source(one["name"], one["millimeters"], one["degrees"])) == one
     script = script_module("stack_blocks")
     sources = script.sources_of(list(script.MILLIMETERS), list(script.DEGREES))
     assert [Source(one["name"], one["millimeters"], one["degrees"]) for one in stored["sources"]] == sources
