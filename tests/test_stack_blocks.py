@@ -365,8 +365,8 @@ def row_of(cells: dict[str, str]) -> Row:
 
 
 def test_published_results_are_of_the_script() -> None:
-    """scripts/results/stack_blocks.json has the sources of the defaults and is of the bundled model, docs/results.md has its table,
-    and all of it follows from the trials in stack_blocks.csv."""
+    """scripts/results/stack_blocks.json has the sources of the defaults and is of the bundled model, docs/results.md has its
+    table, and all of it follows from the trials in stack_blocks.csv."""
     stored = json.loads((ROOT / "scripts" / "results" / "stack_blocks.json").read_text())
     assert stored["sha256"] == sha256_of(place_of("shipped"))
     with (ROOT / "scripts" / "results" / "stack_blocks.csv").open(newline="") as file:
