@@ -16,7 +16,7 @@ from transfer.claims import CONSTANT
 from transfer.columns import Column
 from transfer.schema import SCALES, TransferConfig
 from transfer.statistics import finished
-from transfer.studies import FULL, Cell, arms_of, cells_of, preset_of
+from transfer.studies import BOX_SCENE, FULL, SCENE, Cell, arms_of, cells_of, preset_of
 from transfer.tables import errors_of, finished_of, write_tables
 
 from simgen.config import compose
@@ -37,14 +37,15 @@ CHANGES = {
 }
 
 
+@pytest.mark.parametrize("scene", [SCENE, BOX_SCENE])
 @pytest.mark.parametrize("name", CHANGES)
-def test_an_ablation_changes_its_own_factor_alone(name: str, tmp_path: Path) -> None:
+def test_an_ablation_changes_its_own_factor_alone(name: str, scene: str, tmp_path: Path) -> None:
     """In 64 scenes, but for objects that make room: clutter depends on blocks and the camera."""
     arms = {arm.name: arm for arm in arms_of(SMOKE)}
     sampled = {}
     for one in ("full", name):
         (tmp_path / f"{one}.yaml").write_text(yaml.safe_dump(dict(preset_of(arms[one]))))
-        sampler, _ = sampler_of("scene=kuka_table", f"randomize={tmp_path / one}.yaml")
+        sampler, _ = sampler_of(f"scene={scene}", f"randomize={tmp_path / one}.yaml")
         sampled[one] = arrays_of(sampler.sample(0, range(64)))
     changed = {
         key for key, value in sampled["full"].items() if not np.array_equal(value, sampled[name][key], equal_nan=True)
