@@ -105,7 +105,10 @@ def _on_ray(cells: list[Cell], columns: Columns, folder: Path, keep: bool) -> At
             try:
                 reasons = ray.get(done)
             except ray.exceptions.RayError as error:
-                reasons = [summary_of(error)] * len(together)
+                reasons = [
+                    summary_of(error) if missing_of(cell, columns[cell.model], result_of(cell, folder)) else None
+                    for cell in together
+                ]
             yield from zip(together, reasons, strict=True)
 
 

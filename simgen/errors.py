@@ -54,3 +54,7 @@ class FileError(DatasetError):
 
 class CheckpointError(SimgenError):
     """A checkpoint is corrupt, or was not written by this package's training."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint that is truncated, or no checkpoint at all."""

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from builders import arrays_of, sampler_of
 from transfer import cells as cells_module
-from transfer.cells import RENDERING, RESULT, attempt_cell, identity_of, result_of, run_cell
-from transfer.claims import CONSTANT
+from transfer.cells import METRICS, RENDERING, RESULT, attempt_cell, identity_of, result_of, run_cell
+from transfer.claims import CONSTANT, verdicts
 from transfer.columns import Column
 from transfer.schema import SCALES, TransferConfig
 from transfer.statistics import finished
@@ -20,7 +20,8 @@ from transfer.studies import BOX_SCENE, FULL, SCENE, Cell, arms_of, cells_of, pr
 from transfer.tables import errors_of, finished_of, write_tables
 
 from simgen.config import compose
-from simgen.errors import CheckpointError, ConfigError, PartialError, SimgenError
+from simgen.errors import ConfigError, DamagedCheckpointError, PartialError, SimgenError
+from simgen.schema import Render
 from train.config import TrainConfig
 
 SMOKE = compose("transfer", TransferConfig, ["study=tobin2017", "scale=smoke"])
@@ -194,7 +195,7 @@ def test_a_damaged_checkpoint_is_trained_again(
 
     def reads(cell: Cell, column: Column, run: Path) -> Any:
         if (run / "best.ckpt").exists():
-            raise CheckpointError("best.ckpt: is damaged")
+            raise DamagedCheckpointError("best.ckpt: is damaged")
         return evaluate(cell, column, run)
 
     monkeypatch.setattr(cells_module, "_evaluate", reads)
@@ -203,6 +204,35 @@ def test_a_damaged_checkpoint_is_trained_again(
     monkeypatch.setattr(cells_module, "_evaluate", lambda *_: int("x"))
     third = Column("c", tmp_path / "c")
     assert attempt_cell(cell, [first, third], tmp_path) == "ValueError: invalid literal for int() with base 10: 'x'"
+
+
+def test_pictures_that_were_removed_are_rendered_again_for_a_damaged_checkpoint(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def render(config: Render) -> None:
+        made.append("render")
+        Path(config.out).mkdir()
+
+    def train(keys: list[str]) -> None:
+        made.append("train")
+        assert (tmp_path / cell.name / "data").is_dir()
+        (tmp_path / cell.name / "run").mkdir()
+        (tmp_path / cell.name / "run" / METRICS).write_text("{}")
+
+    def evaluate(cell: Cell, column: Column, run: Path) -> dict[str, Any]:
+        made.append(column.name)
+        if made.count("b") == 1:
+            raise DamagedCheckpointError("best.ckpt: truncated")
+        return {"per_picture": [{"scene_id": 0, "image_id": 0, "xy_error_cm": 1.0, "true_m": [0, 0, 0]}]}
+
+    for name, stub in (("render", render), ("_train_with", train), ("_evaluate", evaluate)):
+        monkeypatch.setattr(cells_module, name, stub)
+    monkeypatch.setattr(cells_module, "constant_errors_in", lambda column, metrics: {"0/0": 30.0})
+    run_cell(cell, [Column("a", tmp_path / "a")], tmp_path)
+    run_cell(cell, [Column("a", tmp_path / "a"), Column("b", tmp_path / "b")], tmp_path)
+    assert made == ["render", "train", "a", "b", "render", "train", "b"]
 
 
 def test_the_folder_of_another_cell_or_of_a_user_is_left_alone(cell: Cell, computed: list[str], tmp_path: Path) -> None:
@@ -248,11 +278,11 @@ def test_tables_hold_the_numbers_of_the_cells(computed: list[str], tmp_path: Pat
     assert "| full | 1.50 (" in text and "; +6.00 (+6.00 to +6.00) | 1.5 | 7.2 | 7.4 |" in text
     assert "4 of 4 trainings are finished." in text and (tmp_path / "results.md").read_text() == text
     stored = json.loads((tmp_path / "results.json").read_text())["models"]["tobin_small"]["arms"]
-    assert stored["no_distractors"]["distractors"]["seeds"] == [7, 8]
+    assert stored["no_distractors"]["distractors"]["seeds"] == {"0": 7, "1": 8}
     assert stored["no_distractors"]["distractors"]["pictures"] == 3
     assert stored["no_distractors"]["distractors"]["difference"] == {"value": 6, "low": 6, "high": 6, "seeds": 2}
     assert "| always the table's center | 30.00 (30.00 to 30.00); +28.50 (" in text
-    assert stored[CONSTANT]["distractors"]["seeds"] == [30, 30]
+    assert stored[CONSTANT]["distractors"]["seeds"] == {"0": 30, "1": 30}
     # A seed that one arm lacks is not compared, also of a column that was added later.
     late = Column("late", tmp_path / "late")
     for cell in cells[:3]:
@@ -268,6 +298,24 @@ def test_tables_hold_the_numbers_of_the_cells(computed: list[str], tmp_path: Pat
     )
     alone = [cell for cell in cells if cell.arm.name == "no_distractors"]
     assert "its difference from no_distractors" in write_tables(tmp_path, "title", alone, {"tobin_small": [column]})
+
+
+def test_a_column_has_the_seeds_of_the_study_and_its_own_pictures(tmp_path: Path) -> None:
+    """A column that was added when one seed could not be measured; one cell still has errors in photographs of before."""
+    first, second = Column("photographs", tmp_path / "a"), Column("kuka_table", tmp_path / "b")
+    results = []
+    for cell in (cell for cell in cells_of(SMOKE) if cell.arm.name in ("full", "no_camera")):
+        old = cell.arm.name == "no_camera" and cell.seed == 0
+        parts = {"photographs": {"content": "before" if old else first.content, "errors": {"0/0": 3.0, "0/1": 5.0}}}
+        if cell.seed == 1:
+            parts["kuka_table"] = {"content": second.content, "errors": {"1/0": 7.0}}
+        results.append((cell, {"columns": parts}))
+    errors = errors_of(results, [first, second])
+    nan = np.nan
+    np.testing.assert_array_equal(errors["full", "kuka_table"], [[nan], [7]])
+    np.testing.assert_array_equal(errors["full", "photographs"], [[3, 5], [3, 5]])
+    np.testing.assert_array_equal(errors["no_camera", "photographs"], [[nan, nan], [3, 5]])
+    assert len({one.word for one in verdicts(errors)} & {"holds", "does not hold"}) == 0
 
 
 def test_a_study_of_nothing_is_an_error(tmp_path: Path) -> None:

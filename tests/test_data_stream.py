@@ -22,7 +22,7 @@ from train.data.batch import Batch, Items, batches
 from train.data.drawing import Drawing, loader_of
 from train.data.mirror import mirrored
 from train.data.sources import Mixed, sources_of
-from train.data.stream import HELD_OUT, Stream
+from train.data.stream import HELD_OUT, VERSION, Stream
 from train.data.targets import Targets
 
 CONFIG = StreamConfig(scenes=["tabletop", "kuka_table"], width=64, height=48, epoch=3, validation=4, workers=0)
@@ -160,8 +160,6 @@ def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int
     # The first time it is what a stream without repetition shows.
     once = Stream(CONFIG, randomize(), 5, 2)
     assert all(same(once[number], items[uses[number][0]]) for number in range(16, 40))
-    assert [stream._epoch_of(number) for number in range(16, 56)] == [uses[number][0] // 24 for number in range(16, 56)]
-    assert not any(map(stream._epoch_of, range(16)))
 
 
 def test_any_step_is_the_same_from_a_new_stream_and_in_any_number_of_processes(numbered: list[int]) -> None:
@@ -190,6 +188,16 @@ def test_no_process_draws_what_another_has_drawn_in_an_epoch_before(numbered: li
         for step, item in enumerate(items):
             processes[step % 4][item]
     assert len(numbered) == len(set(numbered)) == processes[0].pictures(9 * length) // 2
+
+
+@pytest.mark.parametrize("length", [7, 10, 15, 24])
+def test_a_batch_is_of_the_epoch_that_first_uses_it(numbered: list[int], length: int) -> None:
+    stream = Stream(CONFIG, randomize(), 5, 2, passes=3, epoch=length)
+    first = {number: item for item in range(40 * length) for number, again in [stream._place(item)] if again == 0}
+    assert stream.lag == 1 and len(first) > 60
+    for number, item in first.items():
+        assert stream._epoch_of(number) == item // length
+    assert not any(map(stream._epoch_of, range(16)))
 
 
 @pytest.mark.parametrize(("length", "first"), [(10, 0), (7, 1), (16, 2)])
@@ -280,7 +288,9 @@ def test_half_of_the_held_out_pictures_wear_photographs() -> None:
     alone = sources_of(train_config("data.validation=5", "data.photographs=false", *own))
     assert isinstance(alone.held_out, Stream) and alone.each == 3
     assert same(alone.held_out[1], plain[1])
-    assert "each used up to 3 times" in sources.summary
+    assert "each used up to 3 times" in sources.summary and sources.described == {"stream_version": VERSION}
+    several = sources_of(train_config("data.epoch=12", "trainer.devices=2", "trainer.nodes=3", *own)).training
+    assert isinstance(several, Stream) and several.epoch == 72
 
 
 def test_without_the_photographs_a_training_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> None:

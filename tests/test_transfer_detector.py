@@ -41,6 +41,7 @@ def test_a_detectors_cell_is_trained_and_measured(tmp_path: Path, monkeypatch: p
     checkpoint = folder / cell.name / "run" / "best.ckpt"
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[: len(whole) // 2])
+    (folder / cell.name / RESULT).unlink()
     run_cell(cell, columns, folder)
     again = json.loads((folder / cell.name / RESULT).read_text())
     assert trained == [cell.name] and again["columns"]["simulated"] == made["columns"]["simulated"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -13,27 +14,27 @@ import yaml
 
 from simgen.config import compose
 from simgen.dataset.write import DATA_VERSION
-from simgen.errors import CheckpointError, ConfigError, FileError, SimgenError
+from simgen.errors import ConfigError, DamagedCheckpointError, FileError, SimgenError
 from simgen.files import read_json, write_file, write_json
 from simgen.schema import Render
 from simgen.workers import render
 from train.__main__ import COMMANDS
 from train.adr.growth import STATES
 from train.config import EvaluateConfig, TrainConfig
+from train.data.stream import VERSION as STREAM
 from transfer.columns import TARGET, Column, constant_errors_in, errors_in
 from transfer.studies import BOX_SCENE, SCENE, Cell, preset_of
 
 RESULT, METRICS, RENDERING = "cell.json", "metrics.json", "rendering.json"
 _EPOCHS = 20  # of the detector, between which the ranges of randomize=adr grow
 _IDENTITY = "identity.json"
-_STREAM = 3  # counts the changes after which a training that draws its own pictures gets others, or in another order
 
 
 def identity_of(cell: Cell) -> dict[str, Any]:
     """What determines the result of a cell: another value is another cell."""
     about = {"arm": asdict(cell.arm), "model": cell.model, "seed": cell.seed, "data_version": DATA_VERSION}
     numbers = {name: getattr(cell.scale, name) for name in ("width", "height", "network", "epochs", "steps", "tests")}
-    drawn = {"stream": _STREAM} if cell.detector or cell.arm.group == "seeds" else {}
+    drawn = {"stream": STREAM} if cell.detector or cell.arm.group == "seeds" else {}
     return dict(json.loads(json.dumps({**about, "pictures": cell.pictures, "scale": numbers, **drawn})))
 
 
@@ -42,7 +43,8 @@ def result_of(cell: Cell, cells: Path) -> dict[str, Any] | None:
     full: then it is made anew. Raises ConfigError for the result of another cell of that name."""
     folder = cells / cell.name
     if not (folder / _IDENTITY).exists():
-        if folder.exists() and any(folder.iterdir()):
+        # Another process may just be writing _IDENTITY.
+        if folder.exists() and any(not path.name.startswith(f".{_IDENTITY}.") for path in folder.iterdir()):
             raise ConfigError(f"{folder}: is not a cell of this study; name another folder with out=")
         return None
     if _read(folder / _IDENTITY) not in (None, identity_of(cell)):
@@ -74,23 +76,34 @@ def run_cell(cell: Cell, columns: list[Column], cells: Path, *, keep: bool = Fal
         return
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _IDENTITY, identity_of(cell))
-    run = folder / "run"
     measured = dict(result["columns"])
     for column in missing_of(cell, columns, result):
-        if not (run / METRICS).exists():
-            _train(cell, folder, cells)
-        try:
-            metrics = _evaluate(cell, column, run)
-        except CheckpointError:  # damaged, as by a full disk
-            shutil.rmtree(run)
-            _train(cell, folder, cells)
-            metrics = _evaluate(cell, column, run)
+        metrics = _measure(cell, column, folder, cells)
         errors, constant = errors_in(column, metrics), constant_errors_in(column, metrics)
         measured[column.name] = {"content": column.content, "errors": errors, "constant": constant}
-    about = {"rendering": _read(folder / RENDERING), "adr": _grown(run)}
+    about = {"rendering": _read(folder / RENDERING), "adr": _grown(folder / "run")}
     write_json(folder / RESULT, {"columns": measured, **about}, indent=1)
     if not keep:
         shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+def _measure(cell: Cell, column: Column, folder: Path, cells: Path) -> Mapping[str, Any]:
+    """The metrics of the model of `cell` on a column. It is trained if it is not yet, and again if its checkpoint is
+    damaged, as by a full disk."""
+    run = folder / "run"
+    for last in (False, True):
+        try:
+            if not (run / METRICS).exists():
+                _train(cell, folder, cells)
+            return _evaluate(cell, column, run)
+        except DamagedCheckpointError as error:
+            if last:
+                raise
+            print(f"{error}; it is trained again", file=sys.stderr, flush=True)
+            for part in (run, folder / "data"):
+                shutil.rmtree(part, ignore_errors=True)
+            (folder / RENDERING).unlink(missing_ok=True)
+    raise AssertionError("not reached")
 
 
 def missing_of(cell: Cell, columns: list[Column], result: dict[str, Any] | None) -> list[Column]:
@@ -121,9 +134,8 @@ def _train(cell: Cell, folder: Path, cells: Path) -> None:
             "data.validation=64",
             "data.physics=place",  # as in the columns
             f"trainer.epochs={epochs}",
-            *(
-                ["data.passes=1"] if cell.arm.group == "presets" else []
-            ),  # only new pictures tell randomize=adr how to grow
+            # Only new pictures tell randomize=adr how to grow.
+            *(["data.passes=1"] if cell.arm.group == "presets" else []),
         ]
         _train_with([*drawn, *cell.arm.train, *common])
         return

@@ -107,7 +107,7 @@ def _textures(errors: Errors, columns: tuple[str, ...]) -> Verdict:
         if arm.startswith("materials_") and name == column and (arm.replace("materials", "layouts"), column) in errors
     }
     limits = sorted(both - {1})
-    if not limits:
+    if not limits or (FULL, column) not in errors:
         return Verdict(claim, f"materials_N - layouts_N, on {column}, cm", None, None)
     pairs = [errors[f"materials_{limit}", column] - errors[f"layouts_{limit}", column] for limit in limits]
     gap = np.mean(pairs, axis=0)  # NaN for a seed or a picture that one of the limits lacks

@@ -55,7 +55,7 @@ def finished(errors: Array) -> Array:
 def ranks_of(one: Array, other: Array) -> Interval:
     """Spearman's rank correlation of the mean errors of A arms in two columns, `one` (A, S, P) and `other` (A, S, Q),
     NaN where nothing was measured, with the bootstrap's interval over arms, seeds and pictures. NaN with fewer than three
-    arms.
+    arms. It is the correlation of these trained models: what chance gives one of them is in both columns.
     """
     if len(one) < 3:
         return Interval(np.nan, np.nan, np.nan)

@@ -33,7 +33,7 @@ def write_tables(out: Path, title: str, cells: Sequence[Cell], columns_of: Mappi
         if not errors:
             continue
         parts += [*_tables(model, own, columns, errors), ""]
-        stored[model] = _stored(errors, own[0].arm.name)
+        stored[model] = _stored(errors, own[0].arm.name, seeds_of(results))
         grown = _grown(results)
         if grown:
             stored[model]["adr"] = grown
@@ -67,14 +67,19 @@ def finished_of(cells: Sequence[Cell], folder: Path) -> Finished:
     return [(cell, result) for cell, result in results if result is not None]
 
 
+def seeds_of(results: Finished) -> list[int]:
+    return sorted({cell.seed for cell, _ in results})
+
+
 def errors_of(results: Finished, columns: Sequence[Column]) -> Errors:
     """The errors (S, P) of each arm and column, for all seeds and pictures that any arm has: NaN for those that it lacks.
     Also those of the arm CONSTANT."""
     found: dict[tuple[str, str], Any] = {}
+    seeds = seeds_of(results)
     for column in columns:
         measured = [(cell, result["columns"].get(column.name, {})) for cell, result in results]
-        measured = [(cell, one) for cell, one in measured if one.get("errors")]
-        seeds = sorted({cell.seed for cell, _ in measured})
+        # Not of other pictures, as where photographs were replaced and a cell was not yet measured anew.
+        measured = [(cell, one) for cell, one in measured if one.get("errors") and one["content"] == column.content]
         names = sorted({name for _, one in measured for name in one["errors"]})
         for cell, one in measured:
             values = found.setdefault((cell.arm.name, column.name), np.full((len(seeds), len(names)), np.nan))
@@ -149,13 +154,14 @@ def _claims(found: Sequence[Any]) -> list[str]:
     return lines
 
 
-def _stored(errors: Errors, first: str) -> dict[str, Any]:
+def _stored(errors: Errors, first: str, seeds: Sequence[int]) -> dict[str, Any]:
     """JSON values: of each arm and column the mean with its interval, its difference from the arm `first`, the mean of each
     seed, and the number of pictures."""
     rows: dict[str, Any] = {}
     for (arm, column), values in errors.items():
         known = finished(values)
-        each = [round(float(value), 4) for value in known.mean(axis=1)]
+        there = [seed for seed, row in zip(seeds, values, strict=True) if np.isfinite(row).any()]
+        each = {str(seed): round(float(row.mean()), 4) for seed, row in zip(there, known, strict=True)}
         row = {**rounded(mean_of(values)), "seeds": each, "pictures": known.shape[1]}
         if arm != first and (first, column) in errors:
             gap = values - errors[first, column]

@@ -12,7 +12,7 @@ FIRST = 0.1  # fraction of the way to the widest range at the beginning
 STEP = 0.2  # by which a bound moves
 SUCCESS, FAILURE = 0.7, 0.3  # fractions of right blocks at a bound from which on it moves outward, inward
 # Results on which a move is based. OpenAI takes 240; but some 200 bounds share the pictures of a training, and 5 moves take
-# a bound to its end. A move that a few lucky results caused is taken back by the next.
+# a bound to its end. A move that a few lucky results caused may be taken back by the next.
 QUEUE = 10
 _POINT = 0.01  # added to a width, so that a single value has a finite entropy
 

@@ -25,7 +25,7 @@ from train.data.dataset import open_shard_source, open_source
 from train.data.images import check_simulated, manifest_hash, split
 from train.data.mirror import all_mirror
 from train.data.shards import ShardBatches, index_hash
-from train.data.stream import HELD_OUT, Stream
+from train.data.stream import HELD_OUT, VERSION, Stream
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         mirrors=all_mirror(stream.reflections),
         summary="\n".join([*notices, summary]),
         bounds=tuple(stream.bounds),
+        described={"stream_version": VERSION},
     )
 
 

@@ -37,13 +37,15 @@ from train.pose.view import table_of
 
 HELD_OUT = 2**62  # added to a run's seed for validation: it is no run's seed for training
 _KEPT = 1024  # pictures that are kept to be used again, 1 GB at 640 x 480; more where 8 batches for each pass are more
+# Counts the changes after which a training gets other pictures, or in another order, or its ranges grow otherwise.
+VERSION = 4
 _TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds its own batches again
 
 
 class Stream(Dataset[Batch]):
-    """Batches of `batch_size` samples, in equal parts of each of `config.scenes`. Each is used in `passes` steps, which are
-    `lag` rounds of _TOGETHER x `passes` steps apart, every second time mirrored. New batches come evenly, about one in
-    `passes` steps, because few are drawn ahead: so neither drawing nor learning waits long for the other.
+    """Batches of `batch_size` samples, in equal parts of each of `config.scenes`. Each is used in up to `passes` steps,
+    which are `lag` rounds of _TOGETHER x `passes` steps apart, every second time mirrored. New batches come evenly, about
+    one in `passes` steps, because few are drawn ahead: so neither drawing nor learning waits long for the other.
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
     `photographs` off a texture of photographs is refused. An epoch is `epoch` batches. With randomize.automatic, `states`

@@ -182,8 +182,8 @@ class Detector:
         output = net.predict(*crops)
         probability, sized = output.stance.softmax(1), output.sized.sigmoid()
         if self.mirrors:
-            stance, other = net.predict_mirrored(*crops)
-            sized, probability = (sized + other.sigmoid()) / 2, stances.averaged(probability, stance.softmax(1))
+            logits, other = net.predict_mirrored(*crops)
+            sized, probability = (sized + other.sigmoid()) / 2, stances.averaged(probability, logits.softmax(1))
         block = 1 - probability[:, -1]
         given = probability[:, :-1] / block[:, None].clamp_min(1e-6)
         share, stance = given.topk(min(_CLASSES, len(stances)), 1)

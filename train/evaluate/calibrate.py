@@ -86,9 +86,11 @@ def squares_free(evaluated: Iterable[EvaluatedDetection], factor: float = 1.0) -
     small blocks in the distance."""
     squares = []
     for one in evaluated:
+        if one.truth is None:
+            continue
         seen = Keypoints(one.detection.kind.keypoints, one.detection.keypoints, one.detection.sigma)
-        pose = None if one.truth is None else solve_free([seen], one.view)[0]
-        if one.truth is not None and pose is not None:
+        (pose,) = solve_free([seen], one.view)
+        if pose is not None:
             squares.append(_square(pose.inflated(factor), one.truth, np.eye(3)))
     return np.array(squares)
 

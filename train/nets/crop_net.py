@@ -112,7 +112,8 @@ class CropNet(nn.Module):
     def _decoded(self, quarter: Tensor, eighth: Tensor, sixteenth: Tensor) -> Tensor:
         up = functional.interpolate(self.top(sixteenth), scale_factor=2.0, mode="nearest")
         up = functional.interpolate(self.merge[1](eighth + up), scale_factor=2.0, mode="nearest")
-        return torch.as_tensor(self.merge[0](quarter + up))
+        merged: Tensor = self.merge[0](quarter + up)
+        return merged
 
     def predict(self, images: Tensor, picture: Tensor, windows: Tensor, plane: Tensor) -> CropOutput:
         """The prediction for the `windows` (P, 3) px, each in image number `picture` (P,) of the `normalized` `images`

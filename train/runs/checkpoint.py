@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from simgen.errors import CheckpointError
+from simgen.errors import CheckpointError, DamagedCheckpointError
 
 POSITION, KEYPOINTS = FORMATS = (1, 3)
 _OLD_KEYPOINTS = 2  # a keypoint model whose networks are no longer in this package
@@ -58,7 +58,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
             else:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise almost anything, from EOFError to UnicodeDecodeError
-        raise CheckpointError(
+        raise DamagedCheckpointError(
             f"{path}: truncated, damaged or not a checkpoint ({type(error).__name__}); expected one that "
             "`python -m train` wrote; restore the file or train again"
         ) from error
