@@ -181,6 +181,7 @@ def _draw_curves(path: Path, cells: Sequence[Cell], columns: Sequence[Column], e
     if not groups:
         return
     figure, axes = pyplot.subplots(1, len(groups), figsize=(5 * len(groups), 4), squeeze=False, sharey=True)
+    highest = 1.0
     for axis, group in zip(axes[0], groups, strict=True):
         arms = list(dict.fromkeys(cell.arm.name for cell in cells if cell.arm.group == group))
         limits = [int(arm.rpartition("_")[2]) for arm in arms]
@@ -194,12 +195,14 @@ def _draw_curves(path: Path, cells: Sequence[Cell], columns: Sequence[Column], e
                 continue
             places, values = [limit for limit, _ in known], np.array([tuple(one) for _, one in known])
             spread = np.abs(values[:, 1:].T - values[:, 0])
+            highest = max(highest, float(values[:, 0].max()))
             axis.errorbar(places, values[:, 0], yerr=spread, marker="o", capsize=3, label=column.name)
         axis.set_xscale("log")
         axis.set_xlabel(f"{_CURVES[group]}; the last point: {'all' if group == 'pictures' else 'no limit'}")
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("mean XY error, cm")
-    axes[0][0].set_ylim(bottom=0)
+    # Of three seeds that disagree an interval can be many times as long as all else is high.
+    axes[0][0].set_ylim(0, 1.2 * highest)
     axes[0][0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
