@@ -90,20 +90,21 @@ def run_cell(cell: Cell, columns: list[Column], cells: Path, *, keep: bool = Fal
 def _measure(cell: Cell, column: Column, folder: Path, cells: Path) -> Mapping[str, Any]:
     """The metrics of the model of `cell` on a column. It is trained if it is not yet, and again if its checkpoint is
     damaged, as by a full disk."""
+    try:
+        return _train_and_evaluate(cell, column, folder, cells)
+    except DamagedCheckpointError as error:
+        print(f"{error}; it is trained again", file=sys.stderr, flush=True)
+    for part in ("run", "data"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    (folder / RENDERING).unlink(missing_ok=True)
+    return _train_and_evaluate(cell, column, folder, cells)
+
+
+def _train_and_evaluate(cell: Cell, column: Column, folder: Path, cells: Path) -> Mapping[str, Any]:
     run = folder / "run"
-    for last in (False, True):
-        try:
-            if not (run / METRICS).exists():
-                _train(cell, folder, cells)
-            return _evaluate(cell, column, run)
-        except DamagedCheckpointError as error:
-            if last:
-                raise
-            print(f"{error}; it is trained again", file=sys.stderr, flush=True)
-            for part in (run, folder / "data"):
-                shutil.rmtree(part, ignore_errors=True)
-            (folder / RENDERING).unlink(missing_ok=True)
-    raise AssertionError("not reached")
+    if not (run / METRICS).exists():
+        _train(cell, folder, cells)
+    return _evaluate(cell, column, run)
 
 
 def missing_of(cell: Cell, columns: list[Column], result: dict[str, Any] | None) -> list[Column]:
