@@ -31,6 +31,7 @@ from train.adr.bounds import bound_of, bounds_of, leaves_at
 from train.blocks.kinds import BlockSet
 from train.config import StreamConfig
 from train.data.batch import Batch, chances_of, tables_of
+from train.data.occluders import occluded
 from train.data.mirror import mirrored, reflections_of
 from train.data.targets import Targets, joined, targets_of
 from train.pose.view import table_of
@@ -64,13 +65,14 @@ class Stream(Dataset[Batch]):
         photographs: bool = False,
         states: Callable[[int], Mapping[str, float]] | None = None,
         epoch: int = _TOGETHER,
+        occluders: float = 0.0,
     ) -> None:
         if batch_size % len(config.scenes):
             raise ConfigError(
                 f"batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
                 "data.scenes"
             )
-        self.states, self.epoch = states, epoch
+        self.states, self.epoch, self.occluders = states, epoch, occluders
         if states is not None and (randomize.distinct_materials or randomize.distinct_layouts):
             raise ConfigError(
                 "randomize.distinct_materials, distinct_layouts: cannot be limited with randomize=adr, which gives each "
@@ -239,6 +241,8 @@ class Stream(Dataset[Batch]):
 
     def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, scenes: Scenes) -> "_Part":
         frames = renderer.render(scenes)
+        if self.occluders:
+            frames = occluded(frames, Draws(pipeline.source.seed, scenes.index) / "train" / "occluders", self.occluders)
         targets = targets_of(scenes, frames)
         images = torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2).contiguous()
         targets = replace(targets, model=classes.to(images.device)[targets.model])
