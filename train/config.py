@@ -358,6 +358,7 @@ def _check_stream(data: StreamConfig) -> None:
             raise ConfigError(f"data.{name}: got {size}; expected a multiple of 4, at least 32")
     _at_least("data.epoch", data.epoch, 1)
     _at_least("data.passes", data.passes, 1)
+    _between("data.occluders", data.occluders, 0, 1)
     _at_least("data.validation", data.validation, 1)
     _at_least("data.workers", data.workers, 0)
 

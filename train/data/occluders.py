@@ -1,8 +1,8 @@
 """Occluders in drawn training pictures: parts of other pictures of the batch, pasted over parts of blocks.
 
-Blocks that something hides in part are a twelfth of those in scenes of `full`, and are missed most often. Pasting gives many more
-for little time (Dwibedi et al. 2017, "Cut, Paste and Learn", paste blocks; here what is pasted is none). What an occluder covers
-is no longer visible in the masks from which all targets follow, so these stay right.
+Blocks that something hides in part are a twelfth of those in scenes of `full`, and are missed most often. Pasting gives
+many more for little time (Dwibedi et al. 2017, "Cut, Paste and Learn", paste blocks; here what is pasted is none). What an
+occluder covers is no longer visible in the masks from which all targets follow, so these stay right.
 """
 
 from dataclasses import replace
@@ -61,11 +61,9 @@ def _anywhere(own: Array, width: int, height: int) -> Array:
     return np.concatenate([middle - extent / 2, middle + extent / 2])
 
 
-def _shape(
-    box: Array, own: Array, height: int, width: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows (R,) and the columns (C,) of the part of a picture around an occluder at the block with the `box` (4,) px, and
-    which of its pixels (R, C) the occluder covers. Empty beyond the picture's border."""
+def _shape(box: Array, own: Array, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows (R,) and the columns (C,) of the part of a picture around an occluder at the block with the `box` (4,) px,
+    and which of its pixels (R, C) the occluder covers. Empty beyond the picture's border."""
     extent = max(box[2:] - box[:2])
     half = extent * (_HALF[0] + (_HALF[1] - _HALF[0]) * own[1:3])
     away, angle, turn = extent * (_AWAY[0] + (_AWAY[1] - _AWAY[0]) * own[3]), *(2 * np.pi * own[4:6])

@@ -31,15 +31,15 @@ from train.adr.bounds import bound_of, bounds_of, leaves_at
 from train.blocks.kinds import BlockSet
 from train.config import StreamConfig
 from train.data.batch import Batch, chances_of, tables_of
-from train.data.occluders import occluded
 from train.data.mirror import mirrored, reflections_of
+from train.data.occluders import occluded
 from train.data.targets import Targets, joined, targets_of
 from train.pose.view import table_of
 
 HELD_OUT = 2**62  # added to a run's seed for validation: it is no run's seed for training
 _KEPT = 1024  # pictures that are kept to be used again, 1 GB at 640 x 480; more where 8 batches for each pass are more
 # Counts the changes after which a training gets other pictures, or in another order, or its ranges grow otherwise.
-VERSION = 4
+VERSION = 5
 _TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds its own batches again
 
 
@@ -49,9 +49,9 @@ class Stream(Dataset[Batch]):
     one in `passes` steps, because few are drawn ahead: so neither drawing nor learning waits long for the other.
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
-    `photographs` off a texture of photographs is refused. An epoch is `epoch` batches. With randomize.automatic, `states`
-    gives the fractions of train.adr.leaves_at in each; a batch has those of the epoch in which it is first used, of those
-    that were never new those of epoch 0.
+    `photographs` off a texture of photographs is refused. `occluders`: see `occluded`. An epoch is `epoch` batches. With
+    randomize.automatic, `states` gives the fractions of train.adr.leaves_at in each; a batch has those of the epoch in which
+    it is first used, of those that were never new those of epoch 0.
     """
 
     def __init__(
