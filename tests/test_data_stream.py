@@ -19,7 +19,6 @@ from simgen.scene import to_json
 from simgen.schema import Randomize, Render
 from train.config import StreamConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
-from train.data.drawing import Drawing, loader_of
 from train.data.mirror import mirrored
 from train.data.sources import Mixed, sources_of
 from train.data.stream import HELD_OUT, VERSION, Stream
@@ -112,8 +111,7 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr("train.data.stream._KEPT", 20)  # of batches of two: the uses of each are one round apart
     numbers: list[int] = []
 
-    def draw(self: Stream, number: int, scenes: list[int]) -> Batch:
-        assert scenes == [number]
+    def draw(self: Stream, number: int) -> Batch:
         numbers.append(number)
         images = torch.zeros(2, 3, 48, 64, dtype=torch.uint8)
         images[:, 0, 0, 0] = number
@@ -121,7 +119,6 @@ def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return self._seen_again(Batch(images, TARGETS, torch.zeros(2, 2, 2), none, none), number, 0)
 
     monkeypatch.setattr(Stream, "_draw", draw)
-    monkeypatch.setattr(Stream, "sampled", lambda _, number: [number])
     return numbers
 
 
@@ -153,10 +150,6 @@ def test_each_batch_is_used_in_as_many_steps_as_passes_states(numbered: list[int
     every = torch.cat([torch.cat([item.cut.flatten(), item.jitter.flatten()]) for item in items])
     assert len(every.unique()) > 0.99 * len(every) and float(every.min()) < -0.9 and float(every.max()) > 0.9
     assert stream.pictures(120) == 2 * 56
-    announced = list(stream.drawn_for(range(120, 168)))  # by what it holds
-    for k in range(120, 168):
-        stream[k]
-    assert announced == numbered[56:] and sorted(announced) == [*range(56, 72)]
     # The first time it is what a stream without repetition shows.
     once = Stream(CONFIG, randomize(), 5, 2)
     assert all(same(once[number], items[uses[number][0]]) for number in range(16, 40))
@@ -198,39 +191,6 @@ def test_a_batch_is_of_the_epoch_that_first_uses_it(numbered: list[int], length:
     for number, item in first.items():
         assert stream._epoch_of(number) == item // length
     assert not any(map(stream._epoch_of, range(16)))
-
-
-@pytest.mark.parametrize(("length", "first"), [(10, 0), (7, 1), (16, 2)])
-def test_scenes_that_others_sample_are_those_of_the_batch_that_is_drawn(
-    numbered: list[int], length: int, first: int
-) -> None:
-    """Of any epochs, whose ends may be within a round; also where a run is resumed."""
-    whole = Stream(CONFIG, randomize(), 5, 2, passes=3)
-    wanted = [whole[k] for k in range(first * length, 3 * length)]
-    once = list(numbered)
-    numbered.clear()
-    items = Items(length)
-    drawing = Drawing(Stream(CONFIG, randomize(), 5, 2, passes=3), items, workers=0)
-    assert len(drawing) == length
-    found = []
-    for epoch in range(first, 3):
-        drawing.sampler.set_epoch(epoch)  # as Lightning does
-        found += list(drawing)
-    assert all(same(*pair) for pair in zip(found, wanted, strict=True))
-    assert numbered == once and len(set(once)) == len(once)
-
-
-def test_scenes_that_processes_sampled_give_the_same_pictures(forward: list[Batch]) -> None:
-    drawn = list(Drawing(Stream(CONFIG, randomize(), 5, 2), Items(2), workers=1))
-    assert all(same(*pair) for pair in zip(drawn, forward[:2], strict=True))
-
-
-def test_only_pictures_that_a_gpu_draws_are_drawn_by_the_training_itself() -> None:
-    stream = Stream(CONFIG, randomize(), 5, 2)
-    assert not isinstance(loader_of(stream, Items(2), workers=0), Drawing)
-    on_gpu = replace(CONFIG, raycast=replace(CONFIG.raycast, device="cuda"))
-    loader = loader_of(Stream(on_gpu, randomize(), 5, 2), Items(2), workers=0)
-    assert isinstance(loader, Drawing) and len(loader) == 2
 
 
 def test_what_a_process_keeps_is_not_what_it_sends(numbered: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,10 +121,7 @@ class StreamConfig:
     photographs: bool = key(
         "every second held-out batch has surfaces and surroundings of photographs, as with randomize=photographs", True
     )
-    workers: int = key(
-        "processes that draw, or that sample what the training's own draws if raycast.device=cuda; 0: its own does all",
-        1,
-    )
+    workers: int = key("processes that draw, with raycast.device=cuda all on that GPU; 0: the training's own draws", 1)
 
 
 # What `model=` and `data=` of `python -m train` may name, with the schema of each file in conf/model/ and conf/data/.

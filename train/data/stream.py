@@ -4,7 +4,7 @@ Each is used in several steps, because rendering a picture takes longer than lea
 it are seen, every second time of its mirror image. Item i of a stream is a function of (configuration, seed, i) only.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -120,36 +120,17 @@ class Stream(Dataset[Batch]):
             self.bounds = sorted(set.union(*self._own))
         self._grown: tuple[int, list[Sampler]] = -1, []
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether its pictures are drawn on a CUDA device."""
-        return any(pipeline.source.raycast.device != "cpu" for pipeline in self.pipelines)
-
     def __getitem__(self, item: int) -> Batch:
-        return self.batch(item, self.sampled)
-
-    def batch(self, item: int, sampled: Callable[[int], list[Scenes]]) -> Batch:
-        """Batch `item`. The scenes of a batch that has not been drawn yet are `sampled` of its number."""
         number, again = self._place(item)
         if self.passes == 1:
-            return self._draw(number, sampled(number))
+            return self._draw(number)
         for old in [one for one in self._drawn if one < self._oldest(item)]:
             del self._drawn[old]
         if number not in self._drawn:
-            self._drawn[number] = self._draw(number, sampled(number))
+            self._drawn[number] = self._draw(number)
         kept = self._drawn[number]
         # What a process sends moves to shared memory, with an open file for each tensor, until it is let go: only a copy is.
         return self._seen_again(kept if get_worker_info() is None else deepcopy(kept), number, again)
-
-    def drawn_for(self, items: Iterable[int]) -> Iterator[int]:
-        """The numbers of the batches that are drawn when `items` are asked for in this order."""
-        held = set(self._drawn)
-        for item in items:
-            number, _ = self._place(item)
-            held = {one for one in held if self.passes > 1 and one >= self._oldest(item)}
-            if number not in held:
-                yield number
-            held.add(number)
 
     def sampled(self, number: int) -> list[Scenes]:
         """The scenes of batch `number` of those that are drawn, of each pipeline."""
@@ -199,15 +180,16 @@ class Stream(Dataset[Batch]):
         first = (turn * self.passes + -column % self.passes) * _TOGETHER + column
         return max(0, first // (self.epoch + self._padding))
 
-    def _draw(self, number: int, scenes: list[Scenes]) -> Batch:
-        """Batch `number` of those that are drawn, which shows `scenes`."""
+    def _draw(self, number: int) -> Batch:
+        """Batch `number` of those that are drawn, on the CPU: a GPU's memory holds those of one step only."""
         if self._renderers is None:
             threads = None if get_worker_info() is None else 1  # processes share the cores
             self._renderers = [
                 make_renderer("raycast", p.world, p.images, p.source.raycast, threads=threads) for p in self.pipelines
             ]
         parts = [
-            self._render(*each) for each in zip(self.pipelines, self._renderers, self.classes, scenes, strict=True)
+            self._render(*each)
+            for each in zip(self.pipelines, self._renderers, self.classes, self.sampled(number), strict=True)
         ]
         images, tables = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "tables"))
         targets = joined([part.targets for part in parts])
@@ -219,9 +201,9 @@ class Stream(Dataset[Batch]):
 
     def _seen_again(self, batch: Batch, number: int, again: int) -> Batch:
         """`batch` with other numbers for the parts of the pictures that are seen, mirrored every second time."""
-        samples, slots, device = np.array(self._samples(number)), batch.targets.model.shape[1], batch.images.device
+        samples, slots = np.array(self._samples(number)), batch.targets.model.shape[1]
         chances = [chances_of(Draws(p.source.seed, samples) / again, slots) for p in self.pipelines]
-        cut, jitter = (torch.cat(parts).to(device) for parts in zip(*chances, strict=True))
+        cut, jitter = (torch.cat(parts) for parts in zip(*chances, strict=True))
         if again % 2:
             batch = mirrored(batch, self.reflections)
         if self.states is not None:
@@ -230,7 +212,7 @@ class Stream(Dataset[Batch]):
                 self._bounds_of(k, samples) if again == 0 else np.full(len(samples), -1)
                 for k in range(len(self.pipelines))
             ]
-            batch = replace(batch, bound=torch.tensor(np.concatenate(of)).to(device))
+            batch = replace(batch, bound=torch.tensor(np.concatenate(of)))
         return replace(batch, cut=cut, jitter=jitter)
 
     def _bounds_of(self, k: int, samples: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -243,11 +225,11 @@ class Stream(Dataset[Batch]):
         frames = renderer.render(scenes)
         if self.occluders:
             frames = occluded(frames, Draws(pipeline.source.seed, scenes.index) / "train" / "occluders", self.occluders)
-        targets = targets_of(scenes, frames)
-        images = torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2).contiguous()
-        targets = replace(targets, model=classes.to(images.device)[targets.model])
+        targets = targets_of(scenes, frames).to(torch.device("cpu"))
+        images = torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2).contiguous().cpu()
+        targets = replace(targets, model=classes[targets.model])
         table = pipeline.world.table
-        tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images)).to(images.device)
+        tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images))
         return _Part(images, targets, tables)
 
 

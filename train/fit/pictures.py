@@ -17,6 +17,7 @@ from train.pose.view import View
 from train.runs.tensorboard import PREDICTIONS, WORST
 
 SHOWN = 6  # pictures on a sheet
+_SEARCHED = 32  # pictures whose blocks can be worst cases: more take longer than a step of many pictures
 
 
 def input_sheet(batch: Batch, blocks: BlockSet) -> Image:
@@ -27,8 +28,8 @@ def input_sheet(batch: Batch, blocks: BlockSet) -> Image:
 
 def held_out_sheets(detector: Detector, batch: Batch) -> dict[str, Image]:
     """The sheets PREDICTIONS, the first SHOWN pictures of `batch` with labels and the best detections, as many as there are
-    blocks, and WORST, its blocks that are missed or have the greatest errors, if there is any block."""
-    pictures, views = pictures_of(batch), views_of(batch.targets, batch.tables)
+    blocks, and WORST, the blocks that are missed or have the greatest errors among its first pictures, if there is any."""
+    pictures, views = pictures_of(batch)[:_SEARCHED], views_of(batch.targets, batch.tables)[:_SEARCHED]
     shown, cases = [], []
     for row, (picture, view, detections) in enumerate(
         zip(pictures, views, detector.find(pictures, views), strict=True)

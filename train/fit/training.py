@@ -23,8 +23,7 @@ from train.adr.figure import draw_growth
 from train.adr.growth import Growth
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig, TrainConfig
-from train.data.batch import Batch, Items
-from train.data.drawing import loader_of
+from train.data.batch import Batch, Items, batches
 from train.data.sources import sources_of
 from train.detect.detector import Detector
 from train.draw.sheets import Image
@@ -210,7 +209,7 @@ def train_keypoints(config: TrainConfig) -> None:
     items.start_at(epochs, steps)
     # Kept in memory: a few pictures, which are needed after every epoch.
     kept = Kept(sources.held_out, Items(max(1, len(sources.choose) // world), rank, world))
-    training = loader_of(sources.training, items, workers=sources.workers)
+    training = batches(sources.training, items, workers=sources.workers)
     fit(trainer, module, (training, DataLoader(kept, batch_size=None)), last)
     if trainer.is_global_zero:
         best = min(checkpoints.history, key=lambda row: row["val_loss"])

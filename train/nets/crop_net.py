@@ -40,7 +40,7 @@ _POWERS = 5  # of a cell's place: u, v, u^2, v^2, u v
 # window with it, and 13.2% with 1.
 _GAIN = 10.0
 # Crops that go through the network at once are a multiple: cuDNN plans each convolution anew for each number of crops.
-_TOGETHER = {"cuda": 64}
+_TOGETHER = {"cuda": 256}
 _AROUND = 2  # cells on each side of the best that count in a keypoint's mean and deviation
 
 
