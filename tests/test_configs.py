@@ -91,9 +91,10 @@ def test_recipes_set_scenes_and_folders_and_the_command_line_wins() -> None:
 def test_the_recipe_of_a_gpu_is_the_other_drawn_and_learned_there() -> None:
     small, large = (compose("train", TrainConfig, [f"experiment={name}"]) for name in ("blocks", "blocks_gpu"))
     check_train(large)
-    data = replace(small.data, workers=8, raycast=replace(small.data.raycast, device="cuda"))
-    trainer = replace(small.trainer, epochs=20, batch_size=64, precision="bf16-mixed")
-    assert large == replace(small, experiment="blocks_gpu", out="runs/blocks_gpu", data=data, trainer=trainer)
+    data = replace(small.data, workers=8, raycast=replace(small.data.raycast, device="cuda"), epoch=400, passes=6)
+    trainer = replace(small.trainer, epochs=11, batch_size=128)
+    own = {"out": "runs/blocks_gpu", "data": data, "trainer": trainer, "model": replace(small.model, lr=1.5e-3)}
+    assert large == replace(small, experiment="blocks_gpu", **own)
 
 
 def test_recipes_are_refused_where_they_cannot_be_used() -> None:
