@@ -40,16 +40,21 @@ def occluded(frames: Frames, draws: Draws, share: float) -> Frames:
             box = boxes[picture, place] if place < blocks else _anywhere(own, width, height)
             if own[0] >= share or not np.isfinite(box).all():
                 continue
-            rows, columns, inside = _shape(box, own, height, width, slot.device)
+            top, left, inside = _shape(box, own, height, width, slot.device)
             if not inside.numel():
                 continue
+            here = picture, slice(top, top + inside.shape[0]), slice(left, left + inside.shape[1])
             # The same part of the other picture, moved around its border.
             down, across = (int(part * size) for part, size in zip(own[7:], (height, width), strict=True))
-            from_rows, from_columns = (rows + down) % height, (columns + across) % width
-            inside = inside & (slot[other][from_rows[:, None], from_columns] < 0)
-            there = result[picture, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            there[inside] = rgb[other][from_rows[:, None], from_columns][inside]
-            hidden[picture, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][inside] = -1
+            rows, columns = (
+                (torch.arange(part.start, part.stop, device=slot.device) + move) % size
+                for part, move, size in zip(here[1:], (down, across), (height, width), strict=True)
+            )
+            origin = other, rows[:, None], columns
+            inside = inside & (slot[origin] < 0)
+            # Not with a mask as an index: a GPU would be waited for each time.
+            result[here] = torch.where(inside[..., None], rgb[origin], result[here])
+            hidden[here] = torch.where(inside, -1, hidden[here])
     made = (result, hidden) if torch.is_tensor(frames.rgb) else (result.numpy(), hidden.numpy())
     return replace(frames, rgb=made[0], slot=made[1])
 
@@ -61,22 +66,21 @@ def _anywhere(own: Array, width: int, height: int) -> Array:
     return np.concatenate([middle - extent / 2, middle + extent / 2])
 
 
-def _shape(box: Array, own: Array, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows (R,) and the columns (C,) of the part of a picture around an occluder at the block with the `box` (4,) px,
-    and which of its pixels (R, C) the occluder covers. Empty beyond the picture's border."""
+def _shape(box: Array, own: Array, height: int, width: int, device: torch.device) -> tuple[int, int, Tensor]:
+    """The first row and column of the part of a picture around an occluder at the block with the `box` (4,) px, and which of
+    its pixels (R, C) the occluder covers. Empty beyond the picture's border."""
     extent = max(box[2:] - box[:2])
     half = extent * (_HALF[0] + (_HALF[1] - _HALF[0]) * own[1:3])
     away, angle, turn = extent * (_AWAY[0] + (_AWAY[1] - _AWAY[0]) * own[3]), *(2 * np.pi * own[4:6])
     u, v = (box[:2] + box[2:]) / 2 + away * np.array([np.cos(angle), np.sin(angle)])
     reach = float(np.hypot(*half))
-    ends = (v, height), (u, width)
-    rows, columns = (
-        torch.arange(*np.clip([int(middle - reach), int(middle + reach) + 2], 0, size), device=device)
-        for middle, size in ends
+    (top, bottom), (left, right) = (
+        np.clip([int(middle - reach), int(middle + reach) + 2], 0, size).tolist()
+        for middle, size in ((v, height), (u, width))
     )
-    x, y = columns - u, (rows - v)[:, None]
+    x = torch.arange(left, right, device=device) - u
+    y = (torch.arange(top, bottom, device=device) - v)[:, None]
     along = (np.cos(turn) * x + np.sin(turn) * y) / half[0]
     across = (np.cos(turn) * y - np.sin(turn) * x) / half[1]
-    if own[6] < 0.5:
-        return rows, columns, torch.maximum(along.abs(), across.abs()) <= 1
-    return rows, columns, along**2 + across**2 <= 1
+    inside = torch.maximum(along.abs(), across.abs()) <= 1 if own[6] < 0.5 else along**2 + across**2 <= 1
+    return top, left, inside
