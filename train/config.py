@@ -113,10 +113,6 @@ class StreamConfig:
     )
     epoch: int = key("batches between two validations", 250)
     passes: int = key("steps in which each image is used, each time other parts of it", 3)
-    occluders: float = key(
-        "share of the blocks in training images over a part of which something else is pasted; held-out images have none",
-        0.0,
-    )
     validation: int = key("held-out images of each validation; calibration and its test use as many others", 256)
     photographs: bool = key(
         "every second held-out batch has surfaces and surroundings of photographs, as with randomize=photographs", True
@@ -355,7 +351,6 @@ def _check_stream(data: StreamConfig) -> None:
             raise ConfigError(f"data.{name}: got {size}; expected a multiple of 4, at least 32")
     _at_least("data.epoch", data.epoch, 1)
     _at_least("data.passes", data.passes, 1)
-    _between("data.occluders", data.occluders, 0, 1)
     _at_least("data.validation", data.validation, 1)
     _at_least("data.workers", data.workers, 0)
 

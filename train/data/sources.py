@@ -79,16 +79,7 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     grows = config.randomize.automatic
     states = States(Path(config.out)) if grows else None
     epoch = data.epoch * config.trainer.devices * config.trainer.nodes
-    stream = Stream(
-        data,
-        config.randomize,
-        config.seed,
-        size,
-        passes=data.passes,
-        states=states,
-        epoch=epoch,
-        occluders=data.occluders,
-    )
+    stream = Stream(data, config.randomize, config.seed, size, passes=data.passes, states=states, epoch=epoch)
     held_out: Dataset[Batch] = Stream(data, config.randomize, config.seed + HELD_OUT, size)
     each = math.ceil(data.validation / size)
     if data.photographs:

@@ -32,14 +32,13 @@ from train.blocks.kinds import BlockSet
 from train.config import StreamConfig
 from train.data.batch import Batch, chances_of, tables_of
 from train.data.mirror import mirrored, reflections_of
-from train.data.occluders import occluded
 from train.data.targets import Targets, joined, targets_of
 from train.pose.view import table_of
 
 HELD_OUT = 2**62  # added to a run's seed for validation: it is no run's seed for training
 _KEPT = 1024  # pictures that are kept to be used again, 1 GB at 640 x 480; more where 8 batches for each pass are more
 # Counts the changes after which a training gets other pictures, or in another order, or its ranges grow otherwise.
-VERSION = 5
+VERSION = 4
 _TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds its own batches again
 
 
@@ -49,7 +48,7 @@ class Stream(Dataset[Batch]):
     one in `passes` steps, because few are drawn ahead: so neither drawing nor learning waits long for the other.
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
-    `photographs` off a texture of photographs is refused. `occluders`: see `occluded`. An epoch is `epoch` batches. With
+    `photographs` off a texture of photographs is refused. An epoch is `epoch` batches. With
     randomize.automatic, `states` gives the fractions of train.adr.leaves_at in each; a batch has those of the epoch in which
     it is first used, of those that were never new those of epoch 0.
     """
@@ -65,14 +64,13 @@ class Stream(Dataset[Batch]):
         photographs: bool = False,
         states: Callable[[int], Mapping[str, float]] | None = None,
         epoch: int = _TOGETHER,
-        occluders: float = 0.0,
     ) -> None:
         if batch_size % len(config.scenes):
             raise ConfigError(
                 f"batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
                 "data.scenes"
             )
-        self.states, self.epoch, self.occluders = states, epoch, occluders
+        self.states, self.epoch = states, epoch
         if states is not None and (randomize.distinct_materials or randomize.distinct_layouts):
             raise ConfigError(
                 "randomize.distinct_materials, distinct_layouts: cannot be limited with randomize=adr, which gives each "
@@ -223,8 +221,6 @@ class Stream(Dataset[Batch]):
 
     def _render(self, pipeline: Pipeline, renderer: Renderer, classes: Tensor, scenes: Scenes) -> "_Part":
         frames = renderer.render(scenes)
-        if self.occluders:
-            frames = occluded(frames, Draws(pipeline.source.seed, scenes.index) / "train" / "occluders", self.occluders)
         targets = targets_of(scenes, frames).to(torch.device("cpu"))
         images = torch.as_tensor(sense(frames.rgb, scenes.sensor)).permute(0, 3, 1, 2).contiguous().cpu()
         targets = replace(targets, model=classes[targets.model])
