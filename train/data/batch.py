@@ -95,20 +95,12 @@ class Items(Sampler[int]):
 
 
 def batches(source: Dataset[Batch], items: Items, *, workers: int) -> DataLoader[Batch]:
-    """The batches of `source` with the numbers `items`, made by `workers` processes, or by this one if `workers` is 0."""
-    return DataLoader(source, batch_size=None, sampler=items, **processes(workers))
-
-
-def processes(workers: int) -> dict[str, Any]:
-    """The arguments of a DataLoader with `workers` processes. They are forked from one that has imported what they need,
-    because importing torch takes seconds, and without CUDA's state, which a forked process cannot use."""
-    if workers == 0:
-        return {"num_workers": 0}
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train.data.stream"])
-    return {
-        "num_workers": workers,
-        "persistent_workers": True,
-        "prefetch_factor": 4,
-        "multiprocessing_context": context,
-    }
+    """The batches of `source` with the numbers `items`, made by `workers` processes, or by this one if `workers` is 0. The
+    processes are forked from one that has imported what they need, because importing torch takes seconds, and without CUDA's
+    state, which a forked process cannot use."""
+    own: dict[str, Any] = {}
+    if workers:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["train.data.stream"])
+        own = {"persistent_workers": True, "prefetch_factor": 4, "multiprocessing_context": context}
+    return DataLoader(source, batch_size=None, sampler=items, num_workers=workers, **own)

@@ -48,9 +48,9 @@ class Stream(Dataset[Batch]):
     one in `passes` steps, because few are drawn ahead: so neither drawing nor learning waits long for the other.
 
     Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
-    `photographs` off a texture of photographs is refused. An epoch is `epoch` batches. With
-    randomize.automatic, `states` gives the fractions of train.adr.leaves_at in each; a batch has those of the epoch in which
-    it is first used, of those that were never new those of epoch 0.
+    `photographs` off a texture of photographs is refused. An epoch is `epoch` batches. With randomize.automatic, `states`
+    gives the fractions of train.adr.leaves_at in each; a batch has those of the epoch in which it is first used, of those
+    that were never new those of epoch 0.
     """
 
     def __init__(

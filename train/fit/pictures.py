@@ -17,7 +17,7 @@ from train.pose.view import View
 from train.runs.tensorboard import PREDICTIONS, WORST
 
 SHOWN = 6  # pictures on a sheet
-_SEARCHED = 32  # pictures whose blocks can be worst cases: more take longer than a step of many pictures
+_SEARCHED = 32  # pictures of a batch in which worst cases are searched: each takes the host a tenth of a second
 
 
 def input_sheet(batch: Batch, blocks: BlockSet) -> Image:
