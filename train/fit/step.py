@@ -143,8 +143,9 @@ def _from_cuts(windows: Tensor, cuts: Tensor) -> Tensor:
 
 def _some_gray(batch: Batch) -> Tensor:
     """The images of `batch`, some of them without color, as of a gray camera."""
-    gray = batch.images.float().mean(1, keepdim=True).round().to(batch.images.dtype).expand_as(batch.images)
-    return torch.where((batch.cut[:, 5] < 2 * _GRAY - 1)[:, None, None, None], gray, batch.images)
+    rows = (batch.cut[:, 5] < 2 * _GRAY - 1).nonzero()[:, 0]
+    gray = batch.images[rows].float().mean(1, keepdim=True).round().to(batch.images.dtype)
+    return batch.images.index_copy(0, rows, gray.expand(-1, batch.images.shape[1], -1, -1))
 
 
 def _centers(targets: Targets, cuts: Tensor, rows: Tensor) -> Centers:

@@ -159,14 +159,12 @@ def log_density(places: Tensor, at: Tensor) -> Tensor:
     place = ((at + 0.5) * CELLS - 0.5).clamp(0, CELLS - 1 - 1e-3)
     cell = place.floor().long()
     part = (place - cell).clamp(1e-6, 1 - 1e-6)
-    flat = places.flatten(2)[:, None].expand(-1, at.shape[1], -1, -1)
-    corners = []
-    for down in (0, 1):
-        for across in (0, 1):
-            number = (cell[..., 1] + down) * CELLS + cell[..., 0] + across
-            weight = (part[..., 0] if across else 1 - part[..., 0]) * (part[..., 1] if down else 1 - part[..., 1])
-            corners.append(flat.gather(3, number[..., None])[..., 0] + weight.log())
-    return torch.stack(corners).logsumexp(0)
+    corner = torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=places.device)  # of four cells, along u and v
+    number = ((cell[..., None, :] + corner) * corner.new_tensor([1, CELLS])).sum(-1)  # (P, G, K, 4)
+    weight = torch.where(corner == 1, part[..., None, :], 1 - part[..., None, :]).prod(-1)
+    # One gather from each map: of a map that is repeated for each of the G, the gradient would be G times as large.
+    values = places.flatten(2).gather(2, number.transpose(1, 2).flatten(2))
+    return (values.unflatten(2, (-1, 4)).transpose(1, 2) + weight.log()).logsumexp(3)
 
 
 def read_places(places: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ _GROUP = 8  # channels
 
 def normalized(images: Tensor) -> Tensor:
     """The networks' input: `images` with values in [0, 255] as float from -1 to 1."""
-    return (images.float() - MEAN) / DEVIATION
+    return (images - MEAN).div_(DEVIATION)
 
 
 def layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
