@@ -1,5 +1,6 @@
 """data=stream: the batch of a step is a function of (configuration, seed, step), whoever draws it and when."""
 
+import os
 import sys
 from dataclasses import replace
 from itertools import chain
@@ -10,6 +11,7 @@ import pytest
 import torch
 import trimesh
 from builders import ROOT, sampler_of
+from torch.utils.data import Dataset
 
 from simgen import engine
 from simgen.config import compose
@@ -79,6 +81,18 @@ def test_worker_processes_draw_the_same(forward: list[Batch]) -> None:
     drawn = list(batches(Stream(CONFIG, randomize(), 5, 2), items, workers=1))
     assert len(drawn) == 2
     assert all(same(*pair) for pair in zip(drawn, forward[:2], strict=True))
+
+
+class Niceness(Dataset[int]):
+    def __getitem__(self, number: int) -> int:
+        return os.nice(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="this system has no priorities of this kind")
+def test_worker_processes_wait_for_the_training() -> None:
+    usual = os.nice(0)
+    assert list(batches(Niceness(), Items(2), workers=1)) == [min(usual + 10, 19)] * 2
+    assert list(batches(Niceness(), Items(2), workers=0)) == [usual] * 2
 
 
 def test_scenes_are_those_that_render_makes_with_the_same_physics() -> None:

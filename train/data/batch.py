@@ -1,9 +1,10 @@
 """Training batches of any source: pictures, targets, and the order of the batches."""
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,10 @@ from simgen.draws import Draws
 from simgen.geometry import Array
 from train.data.targets import Targets
 from train.pose.view import View
+
+T = TypeVar("T")
+
+_NICE = 10  # of the processes that make batches; 0 is usual, 19 the lowest priority
 
 
 def pictures_of(batch: "Batch") -> list[NDArray[np.uint8]]:
@@ -94,7 +99,7 @@ class Items(Sampler[int]):
         return iter(range(first * self.world + self.rank, end * self.world, self.world))
 
 
-def batches(source: Dataset[Batch], items: Items, *, workers: int) -> DataLoader[Batch]:
+def batches(source: Dataset[T], items: Items, *, workers: int) -> DataLoader[T]:
     """The batches of `source` with the numbers `items`, made by `workers` processes, or by this one if `workers` is 0. The
     processes are forked from one that has imported what they need, because importing torch takes seconds, and without CUDA's
     state, which a forked process cannot use."""
@@ -103,4 +108,12 @@ def batches(source: Dataset[Batch], items: Items, *, workers: int) -> DataLoader
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["train.data.stream"])
         own = {"persistent_workers": True, "prefetch_factor": 4, "multiprocessing_context": context}
+        own["worker_init_fn"] = _behind
     return DataLoader(source, batch_size=None, sampler=items, num_workers=workers, **own)
+
+
+def _behind(_: int) -> None:
+    """Lowers the priority of this process below that of the training: its threads wait for one another, so that all of them
+    stand still while a process that makes batches has the core of one."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(_NICE)
