@@ -163,7 +163,8 @@ def log_density(places: Tensor, at: Tensor) -> Tensor:
     number = ((cell[..., None, :] + corner) * corner.new_tensor([1, CELLS])).sum(-1)  # (P, G, K, 4)
     weight = torch.where(corner == 1, part[..., None, :], 1 - part[..., None, :]).prod(-1)
     # One gather from each map: of a map that is repeated for each of the G, the gradient would be G times as large.
-    values = places.flatten(2).gather(2, number.transpose(1, 2).flatten(2)).reshape(*places.shape[:2], -1, 4)
+    number = number.transpose(1, 2)  # (P, K, G, 4)
+    values = places.flatten(2).gather(2, number.flatten(2)).reshape(number.shape)
     return (values.transpose(1, 2) + weight.log()).logsumexp(3)
 
 
