@@ -4,7 +4,7 @@
     python scripts/bench_check.py --num 10000 --width 160 --height 120   # are there false alarms?
 
 Renders a dataset of scene=tabletop randomize=full into a temporary folder, or takes that in `--dataset`, and checks it with
-and without the hashes of its files. Prints what was found, which should be nothing: then the exit status is 1.
+and without the hashes of its files. Prints what was found, which should be nothing; otherwise the exit status is 1.
 """
 
 import argparse

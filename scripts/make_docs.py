@@ -82,7 +82,7 @@ def _table(section: str, keys: Mapping[str, Key], rows: list[Key], presets: Mapp
         needs = "".join(f"; needs {_short(need, name)}" for need in conditions[-1:])
         cells = [
             f"`{key.name}`",
-            key.help + needs,
+            key.help + needs + (f"; without effect: {key.idle}" if key.idle else ""),
             key.unit,
             allowed_values(key),
             f"`{shown(default)}`",

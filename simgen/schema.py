@@ -49,6 +49,16 @@ class MaterialLeaves:
     specular: Any = key("reflectance of what is not metal; 0.5 is 4%, the usual value", MISSING, unit="0 to 1")
 
 
+_UNLIT = "the background is drawn as bright as its texture, without lights"
+
+
+@dataclass
+class BackgroundLeaves(MaterialLeaves):
+    roughness: Any = key("spread of the highlight", MISSING, unit="0 to 1", idle=_UNLIT)
+    metalness: Any = key("share of metal", MISSING, unit="0 to 1", idle=_UNLIT)
+    specular: Any = key("reflectance of what is not metal", MISSING, unit="0 to 1", idle=_UNLIT)
+
+
 @dataclass
 class SolidLeaves(MaterialLeaves):
     sides: Any = key(
@@ -271,7 +281,7 @@ class Randomize:
     table: SolidLeaves = key("surface of the table", SolidLeaves)
     floor: MaterialLeaves = key("surface of the floor", MaterialLeaves)
     wall: MaterialLeaves = key("surface of the walls", MaterialLeaves, needs=".walls!=0")
-    background: MaterialLeaves = key("background, visible if there are no walls", MaterialLeaves, needs=".walls!=1")
+    background: BackgroundLeaves = key("background, visible if there are no walls", BackgroundLeaves, needs=".walls!=1")
     fixture: FixtureLeaves = key("boxes of the scene file beside the table: surface, place and size", FixtureLeaves)
     walls: Any = key("whether there are walls", MISSING, unit="0 or 1")
     light: LightLeaves = key("lights", LightLeaves)

@@ -245,6 +245,18 @@ def test_a_setting_without_effect_is_reported(call: Any) -> None:
         "width has no effect with out=a.safetensors; it needs out other than *.safetensors"
     ]
     assert notes("train", "export", "out=a.onnx", "width=32") == []
+    assert notes("simgen", "render", "randomize.background.roughness=0.5") == [
+        "randomize.background.roughness has no effect: the background is drawn as bright as its texture, without lights"
+    ]
+    assert notes("train", "doctor", "model.average=0", "data.workers=3", "model.lr=1") == [
+        "model.average has no effect: doctor tests the last weights",
+        "data.workers has no effect: doctor makes its few batches itself",
+    ]
+    assert notes("train", "train", "model.average=0", "data.workers=3") == []
+    assert notes("train", "doctor", "model=tobin_small", "data.root=d", "batch_size=3", "short=2") == [
+        "batch_size has no effect with model=tobin_small; it needs model=keypoints",
+        "short has no effect with model=tobin_small; it needs model=keypoints",
+    ]
     line = "randomize.images: .* has no effect: no texture is image; set one, for example randomize.table.texture=image"
     folder = Path(__file__).parent / "golden"
     with pytest.raises(ConfigError, match=line):

@@ -358,6 +358,21 @@ def test_blocks_are_missed_as_another_kind_with_another_pose_or_not_at_all(datas
     assert "1 as another kind, 0 with another pose, 0 not at all" in lines(result)
 
 
+def test_detections_of_other_kinds_are_no_errors_of_the_kind_that_is_evaluated(dataset: BopDataset) -> None:
+    """But they tell what a missed block was taken for."""
+    one = made(dataset, 0, 1.0, 0.0)
+    place, kind = one.truth.camera_from_block, one.kind
+    cylinder = BLOCKS.kinds[BLOCKS.names.index("cylinder")]
+    wrong = [FalsePositive(one.picture, one.view, detection(cylinder, place, 0.9))]
+    lost = replace(one, detection=None, adds=np.inf)
+    own = measures([one, lost], wrong, kind.name)
+    assert own == measures([one, lost], []) | {"missed": {"kind": 1, "pose": 0, "nothing": 0}}
+    of_all = measures([one, lost], wrong)
+    assert (own["false_positives"], own["confident_false_positives"]) == (0, 0)
+    assert (of_all["false_positives"], of_all["confident_false_positives"]) == (1, 1)
+    assert of_all["expected_calibration_error"] > own["expected_calibration_error"]
+
+
 def test_the_worst_cases_of_a_batch_are_missed_blocks_and_then_the_greatest_errors() -> None:
     """A detector that misses the last block of the batch, has one 8 mm off, and is right about all others."""
     batch, blocks = batch_of()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_dataset import HEIGHT, WIDTH, random_positions, write_dataset
 
-from simgen.errors import DatasetError
+from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of
 from train.config import EvaluateConfig, ModelConfig, SourceConfig
 from train.draw.sheets import GREEN, RED, TILE
@@ -73,6 +73,37 @@ def test_pictures_without_the_target_are_left_out_and_counted(
     assert "3 pictures of box; left out 1 where box is outside the picture or hidden" in capsys.readouterr().out
     assert result["baseline"].startswith("the mean label") and result["dataset_manifest_sha256"] is None
     assert (tmp_path / "evaluate-constant-d" / "metrics.json").exists()  # the default `out`: beside the checkpoint
+
+
+def test_results_of_anything_else_are_not_overwritten(tmp_path: Path) -> None:
+    root, checkpoint = write_dataset(tmp_path / "d", random_positions(3)), write_constant(tmp_path / "constant.ckpt")
+    out = tmp_path / "out"
+    first = run(checkpoint, root, out)
+    write_constant(tmp_path / "constant.ckpt", "cube")  # trained anew: the same command replaces its own results
+    assert run(checkpoint, root, out)["trained_for"] == "cube" != first["trained_for"]
+    before = (out / "metrics.json").read_bytes()
+    with pytest.raises(
+        ConfigError, match=rf"^out: {out} holds results of other settings \(min_visible\); name another"
+    ):
+        run(checkpoint, root, out, min_visible=0.5)
+    other = write_constant(tmp_path / "other.ckpt")
+    with pytest.raises(ConfigError, match=r"settings \(checkpoint\)"):
+        run(other, root, out)
+    assert (out / "metrics.json").read_bytes() == before
+    run(checkpoint, root)
+    run(checkpoint, root, target="box")
+    names = {path.name for path in tmp_path.glob("evaluate-*")}
+    assert names == {"evaluate-constant-d", "evaluate-constant-d-box"}
+    trained = tmp_path / "run"
+    trained.mkdir()
+    for name in ("config.json", "metrics.json"):
+        (trained / name).write_text('{"history": []}')
+    with pytest.raises(ConfigError, match=rf"^out: {trained} holds a run, whose metrics.json would be overwritten"):
+        run(checkpoint, root, trained)
+    assert (trained / "metrics.json").read_text() == '{"history": []}'
+    (trained / "config.json").unlink()  # results of a version that did not state its settings, or of another program
+    with pytest.raises(ConfigError, match="holds results of other settings"):
+        run(checkpoint, root, trained)
 
 
 def test_a_dataset_with_one_other_model_is_evaluated_and_reported(

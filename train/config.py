@@ -176,13 +176,13 @@ class SweepConfig(TrainConfig):
 
 @dataclass
 class DoctorConfig:
-    model: Any = key(_MODEL_HELP, MISSING, options=_MODELS)
-    data: Any = key(_DATA_HELP, MISSING, options=_DATA)
-    batch_size: int = key("images per step", 16)
+    model: Any = key(_MODEL_HELP, MISSING, options=_MODELS, unread={"average": "doctor tests the last weights"})
+    data: Any = key(_DATA_HELP, MISSING, options=_DATA, unread={"workers": "doctor makes its few batches itself"})
+    batch_size: int = key("images per step; position models: 8", 16, needs="model=keypoints")
     steps: int | None = key(
         "greatest number of steps on one batch and on the toy scene; null: 150, for position models 2000", None
     )
-    short: int = key("steps of the short run of the real configuration", 60)
+    short: int = key("steps of the short run of the real configuration", 60, needs="model=keypoints")
     accelerator: str = key(_DEVICE, "auto", choices=ACCELERATORS)
     seed: int = key("seed of weights, order and streams", 0)
     out: str = key("folder of the images that show the results", "doctor")

@@ -15,6 +15,9 @@ def without_effect(
     """A message for each of the keys `given` that has no effect in `config`, whose groups have the choices `groups`."""
     lines = []
     for path in given:
+        if keys[path].idle:
+            lines.append(f"{path} has no effect: {keys[path].idle}")
+            continue
         for condition in keys[path].needs:
             unmet = _unmet(condition, config, groups, keys)
             if unmet is not None:

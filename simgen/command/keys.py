@@ -7,7 +7,7 @@ docs/randomization.md are generated from it.
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING as ABSENT
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -24,14 +24,15 @@ _OWN_FILES = (
 )  # groups whose choice may be the path of a user's own file: those with one schema for all files
 
 
-def key(help: str, default: Any = ABSENT, *, unit: str = "", needs: str = "", **metadata: Any) -> Any:
+def key(help: str, default: Any = ABSENT, *, unit: str = "", needs: str = "", idle: str = "", **metadata: Any) -> Any:
     """A field of a schema. `default` may be a class, which is then called for each instance.
 
     `unit` is the unit of its values, `choices` are its allowed words. `needs` is a condition on another key, without which
     this key, and all keys below it, have no effect: `key=value`, `key=value|value` or `key!=value`. In a condition, a key
-    that begins with a dot is in the same section as the field. `names_keys` states that its values are names of keys.
+    that begins with a dot is in the same section as the field. `idle` is why it never has an effect; `unread` says so of the
+    keys of a section that the command does not read, by name. `names_keys` states that its values are names of keys.
     """
-    metadata |= {"help": help, "unit": unit, "needs": needs}
+    metadata |= {"help": help, "unit": unit, "needs": needs, "idle": idle}
     if isinstance(default, type) or callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(metadata=metadata) if default is ABSENT else field(default=default, metadata=metadata)
@@ -40,7 +41,7 @@ def key(help: str, default: Any = ABSENT, *, unit: str = "", needs: str = "", **
 @dataclass(frozen=True)
 class Key:
     """One key of a command. `path` is dotted; `expects` describes its values; `needs` are conditions with full keys, its own
-    and those of the sections above it."""
+    and those of the sections above it; `idle` is why it never has an effect, "" if it has."""
 
     path: str
     kind: Kind
@@ -50,6 +51,7 @@ class Key:
     optional: bool  # whether it may be null
     empty: bool  # whether it may be ""
     needs: tuple[str, ...]
+    idle: str
 
     @property
     def name(self) -> str:
@@ -76,7 +78,7 @@ def keys_of(schema: type, groups: Mapping[str, str]) -> dict[str, Key]:
 
 @cache
 def _keys_of(schema: type, groups: tuple[tuple[str, str], ...]) -> dict[str, Key]:
-    return {found.path: found for found in _walk(schema, dict(groups), "", ())}
+    return {found.path: found for found in _walk(schema, dict(groups), "", (), {})}
 
 
 def groups_of(command: str) -> dict[str, str]:
@@ -104,7 +106,9 @@ def read_conf(name: str) -> Any:
     return yaml.safe_load((resource_folder("conf") / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def _walk(schema: type, groups: Mapping[str, str], above: str, needs: tuple[str, ...]) -> Iterator[Key]:
+def _walk(
+    schema: type, groups: Mapping[str, str], above: str, needs: tuple[str, ...], unread: Mapping[str, str]
+) -> Iterator[Key]:
     hints = get_type_hints(schema)
     for item in fields(schema):
         path = f"{above}{item.name}"
@@ -121,17 +125,17 @@ def _walk(schema: type, groups: Mapping[str, str], above: str, needs: tuple[str,
                 expects += ", or the path of your own .yaml file"
             yield _key_of(item, path, kind, expects, False, below)
             if inner is not None:
-                yield from _walk(inner, groups, f"{path}.", below)  # type: ignore[arg-type]
+                yield from _walk(inner, groups, f"{path}.", below, item.metadata.get("unread", {}))  # type: ignore[arg-type]
         elif path in groups:  # its files set keys of the whole command
             yield _key_of(item, path, "group", f"one of {', '.join(choices_of(path))}", False, below)
         else:
-            yield _key_of(item, path, *_values_of(hint, item), below)
+            found = _key_of(item, path, *_values_of(hint, item), below)
+            yield replace(found, idle=unread.get(item.name, found.idle))
 
 
 def _key_of(item: Field[Any], path: str, kind: Kind, expects: str, optional: bool, needs: tuple[str, ...]) -> Key:
-    about = item.metadata
-    empty = item.default == ""
-    return Key(path, kind, expects, about.get("help", ""), about.get("unit", ""), optional, empty, needs)
+    help, unit, idle = (item.metadata.get(name, "") for name in ("help", "unit", "idle"))
+    return Key(path, kind, expects, help, unit, optional, item.default == "", needs, idle)
 
 
 def _needs_of(item: Field[Any], above: str) -> tuple[str, ...]:

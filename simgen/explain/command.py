@@ -84,12 +84,14 @@ def _text(key: Key, factor: str, world: World) -> Iterator[str]:
     needs = [need for need in key.needs if need.partition("=")[0] != "vary"]
     if needs:
         yield from _lines("needs", "; ".join(in_words(need).removeprefix("randomize.") for need in needs))
+    if key.idle:
+        yield from _lines("no effect", key.idle)
     yield _line("presets", f"in scene {world.name}")
     values = {preset: values_of_preset(preset)[factor] for preset in preset_names()}
     for value in dict.fromkeys(map(shown, values.values())):
         names = ", ".join(name for name, other in values.items() if shown(other) == value)
         yield from _lines("", f"{_meaning(value, factor, world)}: {names}")
-    yield from _lines("drawn by", _renderers(factor))
+    yield from _lines("drawn by", "none" if key.idle else _renderers(factor))
 
 
 def _meaning(value: str, factor: str, world: World) -> str:

@@ -48,7 +48,7 @@ def allowed_values(key: Key) -> str:
     if key.name == "slots":
         return f"0 to {MOST_SLOTS[key.path.split('.')[-2]]}"
     if key.kind == "text":
-        return "a folder"
+        return f"a {key.unit}"
     if key.name == "automatic":
         return key.expects
     if key.name in LIMITS:

@@ -18,7 +18,7 @@ class ConvertConfig:
     split: str | None = key("the split to convert; null: all", None)
     val: float | None = key(
         "part of the pictures of the train split, its last ones, that becomes split val; null: 0.1 for a YOLO format if the "
-        "dataset has no split val, else 0",
+        "dataset has a train split alone, else 0",
         None,
         unit="0 to 1",
     )

@@ -1,7 +1,6 @@
 """`python -m train evaluate` for a keypoint model: its detections in a dataset's pictures compared with the labels."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from train.evaluate.matching import (
     nearest_symmetric_pose,
     sized_as_in,
 )
-from train.evaluate.summary import WORST, default_folder, table
+from train.evaluate.summary import WORST, results_folder, settings_of, table
 from train.evaluate.worst import draw_overlays, draw_worst_cases
 from train.metrics import (
     auc,
@@ -56,6 +55,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
 
     Raises CheckpointError, DatasetError and ConfigError.
     """
+    out = results_folder(config)
     detector = load_detector(config.checkpoint).zoomed(config.zoom)
     detector.net.to(device_of(config.accelerator))
     if config.data.target != "auto":
@@ -95,11 +95,10 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "checkpoint_sha256": sha256_of(place_of(config.checkpoint)),
         "dataset": str(dataset.root),
         "dataset_manifest_sha256": manifest_hash(dataset.root),
-        "zoom": config.zoom,
-        "targets": config.data.targets,
+        "settings": settings_of(config),
         "left_out": dict(dataset.left_out),
         "pictures": len(dataset.pictures),
-        **measures(results, false_positives),
+        **measures(results, false_positives, config.data.target),
     }
     # Printed after the files are written: if the pipe is closed by then, only the printout is lost.
     text = [
@@ -120,10 +119,9 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     result["by_factor"] = by_factor(results)
     text.append(factor_lines(result["by_factor"]))
     result["per_block"] = [_row(one) for one in results]
-    out = Path(config.out) if config.out else default_folder(config.checkpoint, dataset.root)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, result, indent=1)
-    write_png(out / WORST, draw_worst_cases(results, false_positives))
+    write_png(out / WORST, draw_worst_cases(results, of_kind(false_positives, config.data.target)))
     write_png(out / OVERLAYS, draw_overlays(dataset.pictures, results, false_positives, CONFIDENT))
     written = [METRICS, WORST, OVERLAYS, *write_bop_results(out, dataset, found)]
     (out / FACTORS).unlink(missing_ok=True)
@@ -144,9 +142,16 @@ def _xy_summary(results: list[BlockResult], dataset: BopDataset, seed: int) -> d
     }
 
 
-def measures(results: list[BlockResult], false_positives: list[FalsePositive]) -> dict[str, Any]:
+def of_kind(false_positives: list[FalsePositive], target: str) -> list[FalsePositive]:
+    """Those of `false_positives` that are of the kind `target`; all if it is "auto"."""
+    return [one for one in false_positives if target in ("auto", one.detection.kind.name)]
+
+
+def measures(results: list[BlockResult], false_positives: list[FalsePositive], target: str = "auto") -> dict[str, Any]:
     """The numbers of an evaluation: fractions in [0, 1], cm, degrees and px. Medians are over all blocks; a miss counts as
-    infinite, and an infinite median is None."""
+    infinite, and an infinite median is None. `results` are those of the kind `target`, or of all kinds if it is "auto";
+    false positives of other kinds then tell only what else a missed block was taken for."""
+    everything, false_positives = false_positives, of_kind(false_positives, target)
     detected = [one for one in results if one.detection is not None]
     visible = [one for one in results if one.truth.visible_fraction > SEEN]
     detections = [one.detection for one in detected] + [one.detection for one in false_positives]
@@ -160,7 +165,7 @@ def measures(results: list[BlockResult], false_positives: list[FalsePositive]) -
         "confident_false_positives": sum(one.detection.confidence >= CONFIDENT for one in false_positives),
         "seen_by_half": len(visible),
         "right": float(np.mean([one.right for one in visible])) if visible else None,
-        "missed": missed_by_cause(visible, false_positives),
+        "missed": missed_by_cause(visible, everything),
         "adds_auc": auc(np.array([one.adds for one in results]), _AUC),
         "translation_cm_median": median_of([100 * one.translation for one in results]),
         "rotation_deg_median": median_of([float(np.degrees(one.rotation)) for one in results]),

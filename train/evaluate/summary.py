@@ -1,17 +1,46 @@
-"""The XY errors of an evaluation as text, and the default folder of its results."""
+"""The XY errors of an evaluation as text, and the folder of its results."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from simgen.errors import ConfigError
+from simgen.files import read_json
+from train.config import EvaluateConfig
 from train.metrics import STATISTICS
+from train.runs.folder import CONFIG, METRICS
 
 WORST = "worst.png"
 
 
-def default_folder(checkpoint: str, root: Path) -> Path:
-    """The folder of the results if `out` is not given: beside the checkpoint; the current folder for a bundled model."""
-    path = Path(checkpoint)
-    return path.parent / f"evaluate-{path.stem}-{root.resolve().name}"
+def settings_of(config: EvaluateConfig) -> dict[str, Any]:
+    """What is evaluated, as the results state it."""
+    settings = {"checkpoint": config.checkpoint, **asdict(config.data), "zoom": config.zoom}
+    return dict(json.loads(json.dumps(settings)))  # keys of `names` as JSON has them
+
+
+def results_folder(config: EvaluateConfig) -> Path:
+    """The folder of the results: `config.out`, or one beside the checkpoint, in the current folder for a bundled model,
+    that is named after what is evaluated. Raises ConfigError if it holds a run or the results of anything else, because
+    these would be overwritten; those of the same settings are."""
+    data, path = config.data, Path(config.checkpoint)
+    parts = [data.split, data.target if data.target != "auto" else None, data.targets and Path(data.targets).stem]
+    parts += [f"zoom{config.zoom:g}" if config.zoom != 1 else None]
+    names = ["evaluate", path.stem, Path(data.root).resolve().name, *(part for part in parts if part)]
+    out = Path(config.out) if config.out else path.parent / "-".join(names)
+    if (out / CONFIG).exists():
+        raise ConfigError(f"out: {out} holds a run, whose {METRICS} would be overwritten; name another folder")
+    if (out / METRICS).exists():
+        there = read_json(out / METRICS)
+        before = there.get("settings") if isinstance(there, dict) else None
+        ours = settings_of(config)
+        if before != ours:
+            differing = [name for name in ours if not isinstance(before, dict) or before.get(name) != ours[name]]
+            raise ConfigError(
+                f"out: {out} holds results of other settings ({', '.join(differing)}); name another folder, or delete it"
+            )
+    return out
 
 
 def table(result: dict[str, Any]) -> str:

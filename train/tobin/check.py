@@ -33,7 +33,9 @@ def doctor(config: DoctorConfig) -> None:
         raise DatasetError(f"{examples.dataset.root}: {len(examples)} usable pictures; expected at least {PICTURES}")
     chosen = np.array(list(EpochOrder(len(examples), config.seed))[:PICTURES])
     size = {"height": config.model.height, "width": config.model.width}
-    batch = ResizedPictures(examples, chosen, **size, cache_gb=1, workers=1).__getitems__(list(range(PICTURES)))
+    batch = ResizedPictures(examples, chosen, **size, cache_gb=config.data.cache_gb, workers=1).__getitems__(
+        list(range(PICTURES))
+    )
     check_batch(batch, [examples.pictures[row].path.name for row in chosen])
 
     torch.manual_seed(config.seed)

@@ -12,7 +12,7 @@ from simgen.geometry import Array
 from train.config import EvaluateConfig
 from train.data.images import manifest_hash
 from train.draw.sheets import write_png
-from train.evaluate.summary import WORST, default_folder, table
+from train.evaluate.summary import WORST, results_folder, settings_of, table
 from train.metrics import summary, xy_errors
 from train.runs.folder import METRICS
 from train.runs.trainer import device_of
@@ -32,6 +32,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """
     if config.zoom != 1:
         raise ConfigError("zoom: a position model accepts pictures of one size only; remove it")
+    out = results_folder(config)
     trained = load_checkpoint(config.checkpoint)
     examples = find_examples(config.data, prefer=trained.target)
     print(examples)
@@ -52,6 +53,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "checkpoint_sha256": sha256_of(Path(config.checkpoint)),
         "dataset": str(examples.dataset.root),
         "dataset_manifest_sha256": manifest_hash(examples.dataset.root),
+        "settings": settings_of(config),
         "target": examples.target,
         "trained_for": trained.target,
         "pictures": len(examples),
@@ -64,7 +66,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "per_picture": _per_picture(examples, predicted, errors_cm),
     }
     print(table(result))
-    out = Path(config.out) if config.out else default_folder(config.checkpoint, examples.dataset.root)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / METRICS, result, indent=1)
     write_png(out / TABLE, draw_table(examples, predicted, errors_cm))
