@@ -23,7 +23,8 @@ from train.config import (
     KeypointConfig,
     TrainConfig,
 )
-from train.data.stream import HELD_OUT, Stream
+from train.data.images import manifest_hash
+from train.data.stream import HELD_OUT, Stream, seed_of
 from train.detect.calibration import Calibrations, Inflation, calibrate, inflation
 from train.detect.detector import Detector, _Proposals, load_detector
 from train.detect.familiarity import fit_familiarity
@@ -37,6 +38,7 @@ from train.evaluate.calibrate import (
     squares_free,
     squares_on_table,
 )
+from train.evaluate.learned import note_what_was_learned
 from train.fit.training import new_net
 from train.metrics import expected_calibration_error
 from train.pose.view import Pose, View
@@ -181,6 +183,46 @@ def test_calibrate_fits_every_second_picture_of_a_dataset(
         assert measured["expected_calibration_error"] == pytest.approx(error)
         assert measured["brier_skill"] == pytest.approx(1 - ((confidence - right) ** 2).mean() / right.var())
     assert result["brier_skill"] > 0.2  # wrong ones have smaller probabilities
+
+
+def test_without_a_table_the_confidence_of_free_poses_alone_is_calibrated(
+    untrained: Path, tmp_path: Path, known: Known, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the same as with the table, but for the scale of covariances that belongs to poses on it."""
+    wide = "randomize.camera.distance=[uniform,0.45,0.9]"
+    dataset = rendered(tmp_path / "data", "num=48", "seed=5", wide, "randomize.blocks.count=2", size=(96, 72))
+    known.add_dataset(dataset)
+    (tmp_path / "data" / "manifest.json").unlink()  # which states that the world's plane z = 0 is a table
+    config = CalibrateConfig(str(untrained), DatasetConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt"))
+    result = calibrate_checkpoint(config)
+    assert result is not None and result.keys() == {"no_table"} and result["no_table"]["finds"] > 20
+    said = capsys.readouterr()
+    assert "no picture states where the table is" in said.err and "uncertainty" not in said.out
+    after = torch.load(tmp_path / "new.ckpt", weights_only=True)
+    assert after["calibration"]["on_table"] is None and after["inflation"] == {"free": 1.0, "on_table": 1.0}
+    raw = load_detector(untrained, calibrated=False)
+    half = replace(dataset, pictures=[p for p in dataset.pictures if p.image_id % 2 == 0])
+    evaluated = list(evaluate_dataset(raw, without_table(half), 32))
+    expected = calibrate([one.detection.features for one in evaluated], [one.right for one in evaluated])
+    np.testing.assert_allclose(after["calibration"]["free"]["weights"], expected.weights, rtol=1e-6)
+
+
+def test_pictures_from_which_the_model_learned_are_told(
+    dataset: BopDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = dataset.manifest["recipe"]
+    ours = {"seed": recipe["seed"], "data": {"scenes": ["closeup", recipe["scene"]]}}
+    first = {"seed": recipe["seed"], "data": {"scenes": [recipe["scene"]]}}
+    other = {"seed": recipe["seed"] + 1, "data": {"scenes": [recipe["scene"]]}}
+    own = {"seed": 9, "data": {"root": "d"}, "dataset": {"manifest_sha256": manifest_hash(dataset.root)}}
+    moved = replace(dataset, manifest={"recipe": {**recipe, "seed": seed_of(recipe["seed"], 1)}})
+    for origin, data, told in (
+        (first, dataset, "has the scene and the seed"), (ours, dataset, ""), (ours, moved, "has the scene and the seed"),
+        (other, dataset, ""), ({}, dataset, ""), (own, dataset, "the model learned from"),
+        (first, replace(dataset, manifest={}), ""),
+    ):  # fmt: skip
+        note_what_was_learned(origin, data)
+        assert (told in (said := capsys.readouterr().err)) and bool(said) == bool(told)
 
 
 def test_calibrate_warns_of_too_few_right_free_poses(

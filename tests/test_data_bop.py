@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -377,6 +378,26 @@ def test_a_run_on_a_dataset_resumes_and_ends_in_a_detector(
     assert tree(tmp_path / "straight", ["config.json"]).keys() >= {"best.ckpt", "metrics.json"}
     with pytest.raises(DatasetError, match="held out"):
         sources_of(config_of(root, tmp_path / "few", "data.validation=0.1"))
+
+
+def test_several_processes_have_own_pictures_to_choose_by(root: Path, tmp_path: Path) -> None:
+    two = ["trainer.devices=2", "trainer.batch_size=2"]
+    sources = sources_of(config_of(root, tmp_path / "run", *two, "data.validation=0.5"))
+    chosen = [list(sources.chosen(rank, 2)) for rank in (0, 1)]
+    assert sorted(chain.from_iterable(chosen)) == list(sources.choose) and all(chosen)
+    with pytest.raises(DatasetError, match=r"3 held out; expected at least 4, for one step, and 6: "):
+        sources_of(config_of(root, tmp_path / "few", *two, "data.validation=0.25"))
+
+
+def test_pictures_stay_in_memory_if_all_of_them_fit(root: Path, tmp_path: Path) -> None:
+    """Those of the training and those that are held out, together."""
+    batches = shots_of(open_dataset(root))
+    size = COUNT * batches.width * batches.height * 3 / 1e9
+    for part, kept in ((1.001, True), (0.999, False), (0, False)):
+        sources = sources_of(config_of(root, tmp_path / "run", f"data.cache_gb={part * size}"))
+        assert isinstance(sources.training, BopBatches) and isinstance(sources.held_out, BopBatches)
+        assert sources.training.cached == sources.held_out.cached == kept
+        assert ("more than data.cache_gb, and are decoded in each epoch" in sources.summary) == (0 < part < 1)
 
 
 def test_the_doctor_checks_a_dataset(

@@ -18,13 +18,14 @@ from simgen.config import compose
 from simgen.errors import ConfigError, RenderError
 from simgen.pipeline import make_pipeline
 from simgen.scene import to_json
-from simgen.schema import Randomize, Render
+from simgen.schema import Randomize, Raycast, Render
 from train.config import StreamConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
 from train.data.mirror import mirrored
 from train.data.sources import Mixed, sources_of
 from train.data.stream import HELD_OUT, VERSION, Stream
 from train.data.targets import Targets
+from train.fit.training import train_keypoints
 
 CONFIG = StreamConfig(scenes=["tabletop", "kuka_table"], width=64, height=48, epoch=3, validation=4, workers=0)
 
@@ -311,8 +312,45 @@ def test_half_of_a_batch_is_of_each_scene(stream: Stream, forward: list[Batch]) 
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"batch_size: got 3; expected a multiple of 2"):
         Stream(CONFIG, randomize(), 0, 3)
-    with pytest.raises(ConfigError, match="nowhere"):
+    with pytest.raises(ConfigError, match=r"^data\.scenes: unknown scene 'nowhere'"):
         Stream(replace(CONFIG, scenes=["nowhere"]), randomize(), 0, 4)
+    for settings, line in (
+        (Raycast(light_samples=3), r"^data\.raycast\.light_samples: got 3; expected a square number"),
+        (Raycast(supersample=0), r"^data\.raycast\.supersample: got 0; expected 1 to 64"),
+        (Raycast(device="cuda:99"), r"^data\.raycast\.device: 'cuda:99' asked .* or use data\.raycast\.device=cpu$"),
+    ):
+        with pytest.raises((ConfigError, RenderError), match=line):
+            Stream(replace(CONFIG, raycast=settings), randomize(), 0, 4)
+
+
+def test_a_run_that_cannot_draw_claims_no_folder(tmp_path: Path) -> None:
+    config = train_config("data.raycast.device=cuda:99", f"out={tmp_path / 'run'}")
+    with pytest.raises(RenderError, match=r"^data\.raycast\.device: "):
+        train_keypoints(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbers_of_processes_that_draw_pictures_again_are_told() -> None:
+    for workers, passes, told in (
+        (0, 3, 0),
+        (1, 3, 0),
+        (2, 3, 0),
+        (3, 3, 1),
+        (3, 1, 0),
+        (6, 2, 1),
+        (8, 2, 0),
+        (16, 2, 1),
+    ):
+        summary = sources_of(train_config(f"data.workers={workers}", f"data.passes={passes}")).summary
+        assert summary.count(f"data.workers={workers}: several processes draw the same pictures") == told
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 4, 8])
+def test_no_process_chooses_a_model_by_pictures_of_its_calibration(devices: int) -> None:
+    sources = sources_of(train_config("data.validation=5", f"trainer.devices={devices}"))
+    chosen = [list(sources.chosen(rank, devices)) for rank in range(devices)]
+    assert sorted(chain.from_iterable(chosen)) == list(sources.choose) and len({len(part) for part in chosen}) == 1
+    assert len(sources.choose) % 2 == 0 and len(sources.choose) * 2 >= 5
 
 
 def test_a_hollow_block_is_seen_as_it_is(tmp_path: Path) -> None:

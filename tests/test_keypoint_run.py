@@ -65,7 +65,7 @@ def _small() -> Iterator[None]:
         patch.setattr("train.fit.step.CUT", (64, 48))
         patch.setattr("train.detect.detector.PIXELS", 64 * 48)
         patch.setattr("train.data.stream._KEPT", 4)
-        patch.setattr("train.data.stream._TOGETHER", 1)
+        patch.setattr("train.data.stream.ROUND", 1)
         yield
 
 

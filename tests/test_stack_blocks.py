@@ -34,8 +34,8 @@ from stacking.poses import (
 )
 from stacking.results import curves_of, table_of
 from stacking.robot import BASE, HOME, LIMIT, Kinematics, TroubleError
-from stacking.rows import FAILED, REFUSED, STACKED, Bench, Row, csv_of, summary
-from stacking.success import GRASPING, PHYSICS, SEEING, Ended, cause, faults, wilson
+from stacking.rows import FAILED, REFUSED, STACKED, Bench, Row, _share, csv_of, summary
+from stacking.success import GRASPING, PHYSICS, SEEING, Ended, cause, faults
 from stacking.task import CLEARANCE, Task, task_of
 from stacking.trial import run_trial
 
@@ -45,6 +45,7 @@ from simgen.files import sha256_of
 from simgen.geometry import Array, rigid, rotation_about
 from simgen.pictures import opened
 from simgen.scene import to_json
+from train.evaluate.factors import wilson
 from train.runs.checkpoint import place_of
 
 SURE = 1.5  # no detector is
@@ -257,7 +258,7 @@ def test_wilsons_interval_by_the_book() -> None:
     ):
         assert wilson(successes, trials) == pytest.approx((low, high), abs=5e-5)
         assert wilson(trials - successes, trials) == pytest.approx((1 - high, 1 - low), abs=5e-5)
-    assert wilson(0, 0) == (0, 1)
+    assert _share(0, 0) == {"share": None, "interval": [0, 1]}
 
 
 def test_noise_is_paired(task: Task) -> None:

@@ -218,6 +218,20 @@ def test_doctor_detects_contradictory_labels(tmp_path: Path) -> None:
         doctor(doctor_config(few))
 
 
+@pytest.mark.parametrize("model", ["keypoints data=stream", "tobin_small"])
+def test_a_run_for_other_hardware_claims_no_folder(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    data = [] if "stream" in model else [f"data.root={write_dataset(tmp_path / 'd', random_positions(24))}"]
+    for override, line in (
+        ("precision=16-mixed", r"^trainer\.precision: 16-mixed needs a GPU; expected 32, or bf16-mixed$"),
+        ("accelerator=gpu", r"^trainer\.accelerator: got gpu, but torch sees no CUDA device here"),
+    ):
+        keys = [f"model={model}".split()[0], *data, f"trainer.{override}", f"out={tmp_path / 'run'}"]
+        with pytest.raises(ConfigError, match=line):
+            COMMANDS["train"].run(compose("train", TrainConfig, keys))
+        assert not (tmp_path / "run").exists()
+
+
 def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> None:
     for name in ("thesis.onnx", "thesis.json", "thesis.crops.onnx", "weights.safetensors"):
         file = tmp_path / name
@@ -227,6 +241,12 @@ def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> 
             export(ExportConfig("shipped", str(out)))
         assert file.read_text() == "{}"
         file.unlink()
+    for name in ("model.json", "model", "model.pt"):
+        with pytest.raises(
+            ConfigError, match=rf"^out: got .*{name}; expected a name that ends in \.onnx or \.safetensors"
+        ):
+            export(ExportConfig("shipped", str(tmp_path / name)))
+    assert not list(tmp_path.iterdir())
     (tmp_path / "notes.ckpt").write_text("mine")
     with pytest.raises(ConfigError, match=r"^out: .*notes\.ckpt exists and is no checkpoint"):
         calibrate_checkpoint(CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / "notes.ckpt")))

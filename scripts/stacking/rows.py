@@ -28,10 +28,11 @@ from stacking.poses import (
     true_poses,
 )
 from stacking.robot import Kinematics
-from stacking.success import SEEING, cause, faults, wilson
+from stacking.success import SEEING, cause, faults
 from stacking.task import Task, cell, picture_of, task_of
 from stacking.trial import run_trial
 from train.detect.detector import Detector, load_detector
+from train.evaluate.factors import wilson
 
 LOOKS = 3  # pictures, at most, of a robot that looks again
 STACKED, FAILED, REFUSED = "stacked", "failed", "refused"
@@ -184,4 +185,7 @@ def summary(rows: Sequence[Row], source: Source) -> dict[str, Any]:
 
 
 def _share(count: int, trials: int) -> dict[str, Any]:
-    return {"share": count / trials if trials else None, "interval": list(wilson(count, trials))}
+    return {
+        "share": count / trials if trials else None,
+        "interval": list(wilson(count, trials)) if trials else [0.0, 1.0],
+    }

@@ -1,11 +1,10 @@
-"""Whether blocks are stacked, why they are not, and how sure a share is."""
+"""Whether blocks are stacked, and why they are not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import norm
 
 from stacking.lying import Lying, tolerates
 
@@ -54,14 +53,3 @@ def cause(lying: Sequence[Lying], predicted: Sequence[Lying | None], trouble: st
     if any(one is None or not tolerates(truth, one) for truth, one in zip(lying, predicted, strict=True)):
         return SEEING
     return GRASPING if trouble else PHYSICS
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95% interval of a share (Wilson 1927)."""
-    if not trials:
-        return 0.0, 1.0
-    z = float(norm.ppf(0.975))
-    share = successes / trials
-    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))

@@ -83,17 +83,29 @@ def make_renderer(
     """
     check_renderer(name)
     if name == "raycast":
-        try:
-            from simgen.render.raycast import RaycastRenderer  # only this backend needs Warp
-        except ImportError as error:
-            raise RenderError(
-                f"renderer: raycast needs NVIDIA Warp, which cannot be imported ({error}); install it with `pip install "
-                "warp-lang`, or use renderer=tiny"
-            ) from error
-        return RaycastRenderer(world, images or ImageFolder(), raycast or Raycast(), threads)
+        renderer: Renderer = _raycast().RaycastRenderer(world, images or ImageFolder(), raycast or Raycast(), threads)
+        return renderer
     from simgen.render.bullet import BulletRenderer  # only this backend needs pybullet
 
     return BulletRenderer(world, images or ImageFolder())
+
+
+def check_raycast(settings: Raycast) -> None:
+    """Raises ConfigError for `settings` of the backend raycast that are out of range, RenderError for those with which it
+    cannot run on this machine."""
+    _raycast().device_of(settings)
+
+
+def _raycast() -> Any:
+    """The module of the backend raycast, the only one that needs Warp. Raises RenderError without it."""
+    try:
+        import simgen.render.raycast as module
+    except ImportError as error:
+        raise RenderError(
+            f"renderer: raycast needs NVIDIA Warp, which cannot be imported ({error}); install it with `pip install "
+            "warp-lang`, or use renderer=tiny"
+        ) from error
+    return module
 
 
 def check_renderer(name: str) -> None:

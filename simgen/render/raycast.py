@@ -63,15 +63,8 @@ class RaycastRenderer:
         threads: int | None = None,
         rays: int | None = None,
     ) -> None:
-        self.device = _device(settings.device)
-        for key, value in (("supersample", settings.supersample), ("light_samples", settings.light_samples)):
-            if not 1 <= value <= 64:
-                raise ConfigError(f"raycast.{key}: got {value}; expected 1 to 64")
+        self.device = device_of(settings)
         self._side = math.isqrt(settings.light_samples)
-        if self._side**2 != settings.light_samples:
-            raise ConfigError(
-                f"raycast.light_samples: got {settings.light_samples}; expected a square number: 1, 4, 9, ..."
-            )
         self._on_cpu = self.device == "cpu"
         self._kernels = kernels(rays or (RAYS if self._on_cpu else 1))
         self.batch = BATCH["cpu" if self._on_cpu else "cuda"]
@@ -273,7 +266,17 @@ def _load(modules: Any, device: str) -> None:
         notice.cancel()
 
 
-def _device(name: str) -> str:
+def device_of(settings: Raycast) -> str:
+    """Warp's name of the device of `settings`. Raises ConfigError for a setting out of range, RenderError where the device
+    does not exist."""
+    for key, value in (("supersample", settings.supersample), ("light_samples", settings.light_samples)):
+        if not 1 <= value <= 64:
+            raise ConfigError(f"raycast.{key}: got {value}; expected 1 to 64")
+    if math.isqrt(settings.light_samples) ** 2 != settings.light_samples:
+        raise ConfigError(
+            f"raycast.light_samples: got {settings.light_samples}; expected a square number: 1, 4, 9, ..."
+        )
+    name = settings.device
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or (kind == "cpu" and number):
         raise ConfigError(f"raycast.device: got '{name}'; expected cpu, cuda or cuda:K")

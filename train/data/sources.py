@@ -18,14 +18,14 @@ from train.adr.growth import States
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import check_sides
 from train.config import DataConfig, StreamConfig, TrainConfig
-from train.data.batch import Batch
+from train.data.batch import Batch, Items
 from train.data.bop import Batches, BopBatches, common_size, most_common
 from train.data.bop_labels import classes_of
 from train.data.dataset import open_shard_source, open_source
 from train.data.images import check_simulated, manifest_hash, split
 from train.data.mirror import all_mirror
 from train.data.shards import ShardBatches, index_hash
-from train.data.stream import HELD_OUT, VERSION, Stream
+from train.data.stream import HELD_OUT, ROUND, VERSION, Stream
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ class Sources:
     def choose(self) -> range:
         return range(self.each)
 
+    def chosen(self, rank: int, world: int) -> Items:
+        """The items of `choose` that process `rank` of `world` takes."""
+        return Items(self.each // world, rank, world)
+
     @property
     def learn(self) -> range:
         return range(self.each, 2 * self.each)
@@ -81,12 +85,19 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     epoch = data.epoch * config.trainer.devices * config.trainer.nodes
     stream = Stream(data, config.randomize, config.seed, size, passes=data.passes, states=states, epoch=epoch)
     held_out: Dataset[Batch] = Stream(data, config.randomize, config.seed + HELD_OUT, size)
-    each = math.ceil(data.validation / size)
+    # Each process has as many batches of the model selection, so that none takes those of calibration and test.
+    together = config.trainer.devices * config.trainer.nodes
     if data.photographs:
         held_out = Mixed(held_out, _with_photographs(config, data))
-        each += each % 2  # so that model selection, calibration and test have as many batches of both, and others
+        together = math.lcm(2, together)  # so that each of the three has as many batches of both kinds
+    each = math.ceil(math.ceil(data.validation / size) / together) * together
     used = "once" if data.passes == 1 else f"up to {data.passes} times"
     notices = [notice for pipeline in stream.pipelines for notice in _notices(pipeline.world)]
+    if data.passes > 1 and data.workers > 1 and ROUND % data.workers:
+        notices.append(
+            f"data.workers={data.workers}: several processes draw the same pictures, because each finds again only those "
+            f"that it drew itself; with 1, 2, 4 or {ROUND} each picture is drawn once"
+        )
     pictures = stream.pictures(config.trainer.epochs * epoch)
     summary = f"learns {', '.join(stream.blocks.names)} from {pictures} pictures, each used {used}"
     return Sources(
@@ -198,24 +209,34 @@ def _divided(
     rows, validation = split(count, data.validation, config.seed)
     devices = config.trainer.devices * config.trainer.nodes
     together = config.trainer.batch_size * devices
-    if len(rows) < together or len(validation) < 3:
+    if len(rows) < together or len(validation) < 3 * devices:
         raise DatasetError(
             f"{data.root}: {len(rows)} pictures for training and {len(validation)} held out; expected at least "
-            f"{together}, for one step, and 3: render more, or change trainer.batch_size or data.validation, the held-out "
-            f"fraction of {count}"
+            f"{together}, for one step, and {3 * devices}: render more, or change trainer.batch_size or data.validation, "
+            f"the held-out fraction of {count}"
         )
-    cache = data.cache_gb / 2  # for each of the two
     training = batches_of(
         rows,
         batch_size=config.trainer.batch_size,
         seed=config.seed,
         strength=config.trainer.jitter,
-        cache_gb=cache,
+        cache_gb=data.cache_gb * len(rows) / count,
         workers=data.workers,
     )
-    each = min(config.trainer.batch_size, len(validation) // 3)
-    held_out = batches_of(np.sort(validation), batch_size=each, shuffle=False, cache_gb=cache)
+    # Each process has a batch at least of the model selection, so that none takes those of calibration and test.
+    each = min(config.trainer.batch_size, len(validation) // (3 * devices))
+    held_out = batches_of(
+        np.sort(validation),
+        batch_size=each,
+        shuffle=False,
+        cache_gb=data.cache_gb * len(validation) / count,
+        workers=data.workers,
+    )
     scaled = f"; {others} of another size are scaled into {training.width}x{training.height} px" if others else ""
+    size = count * training.width * training.height * 3 / 1e9
+    again = (
+        f"; they need {size:.1f} GB, more than data.cache_gb, and are decoded in each epoch" if data.cache_gb else ""
+    )
     names = ", ".join(training.blocks.names)
     return Sources(
         training=training,
@@ -227,6 +248,7 @@ def _divided(
         blocks=training.blocks,
         sides=sides,
         mirrors=all_mirror(training.reflections),
-        summary=f"learns {names} from {len(rows)} pictures; {len(validation)} are held out{scaled}",
+        summary=f"learns {names} from {len(rows)} pictures; {len(validation)} are held out{scaled}"
+        + ("" if training.cached else again),
         described={"dataset": dict(about)},
     )

@@ -23,7 +23,7 @@ from simgen.errors import ConfigError, SimgenError
 from simgen.factors import leaves_of
 from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.randomize import Sampler
-from simgen.render import Renderer, make_renderer
+from simgen.render import Renderer, check_raycast, make_renderer
 from simgen.scene import Scenes
 from simgen.schema import Randomize, Render, Source
 from simgen.sensor import sense
@@ -39,15 +39,33 @@ HELD_OUT = 2**62  # added to a run's seed for validation: it is no run's seed fo
 _KEPT = 1024  # pictures that are kept to be used again, 1 GB at 640 x 480; more where 8 batches for each pass are more
 # Counts the changes after which a training gets other pictures, or in another order, or its ranges grow otherwise.
 VERSION = 4
-_TOGETHER = 8  # batches: with as many processes, or a divisor of it, each finds its own batches again
+ROUND = 8  # batches: with as many processes, or a divisor of it, each finds its own batches again
+
+
+def seed_of(seed: int, k: int) -> int:
+    """The seed of the samples of scene number `k` in a training with `seed`: scenes with one seed would have colors and
+    lights in common."""
+    return seed + (k << 48)
+
+
+@contextmanager
+def _keys_of_a_training() -> Iterator[None]:
+    """Errors that begin with a key of `python -m simgen render` begin with that of a training."""
+    try:
+        yield
+    except SimgenError as error:
+        for key, own in (("physics", "data.physics"), ("raycast", "data.raycast"), ("scene", "data.scenes")):
+            if str(error).startswith((f"{key}: ", f"{key}.")):
+                raise type(error)((own + str(error)[len(key) :]).replace(f"use {key}", f"use {own}")) from error
+        raise
 
 
 class Stream(Dataset[Batch]):
     """Batches of `batch_size` samples, in equal parts of each of `config.scenes`. Each is used in up to `passes` steps,
-    which are `lag` rounds of _TOGETHER x `passes` steps apart, every second time mirrored. New batches come evenly, about
+    which are `lag` rounds of ROUND x `passes` steps apart, every second time mirrored. New batches come evenly, about
     one in `passes` steps, because few are drawn ahead: so neither drawing nor learning waits long for the other.
 
-    Scene k has the seed `seed` + k 2^48, because scenes with one seed would have colors and lights in common. With
+    Scene k has the seed `seed_of(seed, k)`. With
     `photographs` off a texture of photographs is refused. An epoch is `epoch` batches. With randomize.automatic, `states`
     gives the fractions of train.adr.leaves_at in each; a batch has those of the epoch in which it is first used, of those
     that were never new those of epoch 0.
@@ -63,11 +81,11 @@ class Stream(Dataset[Batch]):
         passes: int = 1,
         photographs: bool = False,
         states: Callable[[int], Mapping[str, float]] | None = None,
-        epoch: int = _TOGETHER,
+        epoch: int = ROUND,
     ) -> None:
         if batch_size % len(config.scenes):
             raise ConfigError(
-                f"batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
+                f"trainer.batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
                 "data.scenes"
             )
         self.states, self.epoch = states, epoch
@@ -77,13 +95,13 @@ class Stream(Dataset[Batch]):
                 "sample a bound of its own; leave them at 0"
             )
         randomize = replace(randomize, automatic=False)
-        self.passes, self.lag = passes, max(1, (_KEPT // batch_size // _TOGETHER - 1) // max(1, passes - 1))
+        self.passes, self.lag = passes, max(1, (_KEPT // batch_size // ROUND - 1) // max(1, passes - 1))
         self._drawn: dict[int, Batch] = {}
         self.each = batch_size // len(config.scenes)
         sources = [
             Source(
                 scene=scene,
-                seed=seed + (k << 48),
+                seed=seed_of(seed, k),
                 renderer="raycast",
                 physics=config.physics,
                 width=config.width,
@@ -93,7 +111,8 @@ class Stream(Dataset[Batch]):
             )
             for k, scene in enumerate(config.scenes)
         ]
-        with _names_data_physics():
+        with _keys_of_a_training():
+            check_raycast(config.raycast)
             self.pipelines = [make_resized_pipeline(source) for source in sources]
         if not photographs and any(pipeline.sampler.draws_photographs for pipeline in self.pipelines):
             raise ConfigError(
@@ -134,7 +153,7 @@ class Stream(Dataset[Batch]):
         """The scenes of batch `number` of those that are drawn, of each pipeline."""
         samplers = [p.sampler for p in self.pipelines] if self.states is None else self._samplers(number, self.states)
         pairs = zip(self.pipelines, samplers, strict=True)
-        with _names_data_physics():
+        with _keys_of_a_training():
             return [replace(p, sampler=sampler).scenes(self._samples(number)) for p, sampler in pairs]
 
     def _samplers(self, number: int, states: Callable[[int], Mapping[str, float]]) -> list[Sampler]:
@@ -150,22 +169,22 @@ class Stream(Dataset[Batch]):
     @property
     def _padding(self) -> int:
         """The numbers that are left out after each epoch, for a loader begins each with its first process."""
-        return -self.epoch % _TOGETHER
+        return -self.epoch % ROUND
 
     def _padded(self, item: int) -> int:
-        """The number of `item` where each epoch begins at a multiple of _TOGETHER."""
+        """The number of `item` where each epoch begins at a multiple of ROUND."""
         return item + item // self.epoch * self._padding
 
     def _place(self, item: int) -> tuple[int, int]:
         """The number of the batch that item `item` uses, among those that are drawn, and how often it was used before."""
-        turn, rest = divmod(self._padded(item), _TOGETHER * self.passes)
-        row, column = divmod(rest, _TOGETHER)
+        turn, rest = divmod(self._padded(item), ROUND * self.passes)
+        row, column = divmod(rest, ROUND)
         again = (row + column) % self.passes
-        return _TOGETHER * (turn + (self.passes - 1 - again) * self.lag) + column, again
+        return ROUND * (turn + (self.passes - 1 - again) * self.lag) + column, again
 
     def _oldest(self, item: int) -> int:
         """No batch with a lesser number is used by `item` or later."""
-        return self._padded(item) // (_TOGETHER * self.passes) * _TOGETHER
+        return self._padded(item) // (ROUND * self.passes) * ROUND
 
     def pictures(self, items: int) -> int:
         """The number of pictures that are drawn for the first `items` items."""
@@ -173,11 +192,12 @@ class Stream(Dataset[Batch]):
 
     def _epoch_of(self, number: int) -> int:
         """The epoch that first uses batch `number`; 0 for the batches of the first steps, of which some were never new."""
-        turn, column = divmod(number, _TOGETHER)
+        turn, column = divmod(number, ROUND)
         turn -= (self.passes - 1) * self.lag
-        first = (turn * self.passes + -column % self.passes) * _TOGETHER + column
+        first = (turn * self.passes + -column % self.passes) * ROUND + column
         return max(0, first // (self.epoch + self._padding))
 
+    @_keys_of_a_training()
     def _draw(self, number: int) -> Batch:
         """Batch `number` of those that are drawn, on the CPU: a GPU's memory holds those of one step only."""
         if self._renderers is None:
@@ -227,17 +247,6 @@ class Stream(Dataset[Batch]):
         table = pipeline.world.table
         tables = tables_of(table_of(table.center[:2], table.size[:2]), len(images))
         return _Part(images, targets, tables)
-
-
-@contextmanager
-def _names_data_physics() -> Iterator[None]:
-    """Errors that begin with the key `physics` begin with that of a training."""
-    try:
-        yield
-    except SimgenError as error:
-        if not str(error).startswith("physics: "):
-            raise
-        raise type(error)(f"data.{error}".replace("use physics=", "use data.physics=")) from error
 
 
 def _shown(path: str, pipeline: Pipeline) -> bool:

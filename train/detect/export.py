@@ -129,8 +129,10 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
 
 def check_replaceable(out: Path) -> None:
-    """Raises ConfigError where exporting to `out` would overwrite what this command did not write: weights that are no
-    checkpoint of simgen's, or an ONNX file without the JSON file that belongs to it."""
+    """Raises ConfigError for a name of neither format, and where exporting to `out` would overwrite what this command did
+    not write: weights that are no checkpoint of simgen's, or an ONNX file without the JSON file that belongs to it."""
+    if out.suffix not in (".onnx", WEIGHTS_SUFFIX):
+        raise ConfigError(f"out: got {out}; expected a name that ends in .onnx or {WEIGHTS_SUFFIX}")
     beside = out.with_suffix(".json")
     for path in (out,) if out.suffix == WEIGHTS_SUFFIX else (out, out.with_name(out.stem + ".crops.onnx"), beside):
         if not path.exists():

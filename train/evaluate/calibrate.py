@@ -24,6 +24,7 @@ from train.detect.calibration import BINS, RIGHT, Inflation, calibrate, inflatio
 from train.detect.detector import Detector, load_detector
 from train.detect.familiarity import LEAST, fit_familiarity
 from train.detect.types import Detection
+from train.evaluate.learned import note_what_was_learned
 from train.evaluate.matching import BlockResult, match_dataset, misses, nearest_symmetric_pose, sized_as_in
 from train.metrics import brier_skill, expected_calibration_error, match
 from train.pose.solve import Keypoints, solve_free
@@ -33,6 +34,10 @@ from train.runs.folder import origin_of
 from train.runs.trainer import device_of
 
 _WHERE = {True: "", False: " where no table is known"}
+_NO_TABLE = (
+    "no picture states where the table is, so that only the confidence of free poses is calibrated; covariances, which are "
+    "fitted where poses on a table are right, stay as they are"
+)
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
             raise ConfigError(f"out: {out} exists and is no checkpoint of simgen's; name another file") from error
     dataset = open_source(config.data)
     check_simulated(dataset)
+    note_what_was_learned(origin_of(config.checkpoint, read_checkpoint(config.checkpoint)), dataset)
     detector = sized_as_in(dataset, load_detector(config.checkpoint, calibrated=False).zoomed(config.zoom))
     detector.net.to(device_of(config.accelerator))
     learn, check = (replace(dataset, pictures=dataset.pictures[first::2]) for first in (0, 1))
@@ -141,8 +147,12 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
         return lambda detector, known: list(evaluate_dataset(detector, part if known else no_table, config.batch_size))
 
     evaluate = evaluate_on(learn)
-    detector = _fit_covariance_scale(detector, evaluate)
-    detector = _fit_confidence_or_warn(_fit_confidence(detector, evaluate, True), evaluate, False)
+    if any(picture.camera_from_table is not None for picture in dataset.pictures):
+        detector = _fit_covariance_scale(detector, evaluate)
+        detector = _fit_confidence_or_warn(_fit_confidence(detector, evaluate, True), evaluate, False)
+    else:
+        print(f"{dataset.root}: {_NO_TABLE}; data.table=true if the world's plane z = 0 is a table", file=sys.stderr)
+        detector = _fit_confidence(detector, evaluate, False)
     detector = _fit_familiarity_or_warn(detector, *(_features(detector, part) for part in (learn, check)))
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(detector, config.checkpoint, out)
@@ -158,37 +168,38 @@ def add_confidence(path: Path, held_out: Dataset[Batch], learn: range, check: ra
     # Without an earlier calibration: a finished run that is started again is calibrated again.
     detector = load_detector(path, calibrated=False)
 
-    def evaluate_on(items: range) -> Evaluate:
-        batches = [held_out[k] for k in items]
+    learned, checked = ([held_out[k] for k in items] for items in (learn, check))
 
+    def evaluate_on(batches: list[Batch]) -> Evaluate:
         def evaluate(detector: Detector, known: bool) -> list[EvaluatedDetection]:
             return list(evaluate_batches(detector, batches if known else map(_without_table, batches)))
 
         return evaluate
 
-    evaluate = evaluate_on(learn)
-    try:
-        detector = _fit_covariance_scale(detector, evaluate)
-    except SimgenError as error:
-        print(f"WARNING: {error}; until then covariances are propagated from the keypoints unscaled", file=sys.stderr)
-    for known in (True, False):
-        detector = _fit_confidence_or_warn(detector, evaluate, known)
-    pictures = ([one for k in items for one in pictures_of(held_out[k])] for items in (learn, check))
+    evaluate = evaluate_on(learned)
+    if all(bool(batch.targets.camera_from_world.isnan().any((1, 2)).all()) for batch in learned):
+        print(_NO_TABLE, file=sys.stderr)
+    else:
+        try:
+            detector = _fit_covariance_scale(detector, evaluate)
+        except SimgenError as error:
+            print(
+                f"WARNING: {error}; until then covariances are propagated from the keypoints unscaled", file=sys.stderr
+            )
+        detector = _fit_confidence_or_warn(detector, evaluate, True)
+    detector = _fit_confidence_or_warn(detector, evaluate, False)
+    pictures = ([one for batch in part for one in pictures_of(batch)] for part in (learned, checked))
     detector = _fit_familiarity_or_warn(detector, *(detector.features(part) for part in pictures))
     _write(detector, path, path)
-    return report_calibration(detector, evaluate_on(check))
+    return report_calibration(detector, evaluate_on(checked))
 
 
 def report_calibration(detector: Detector, evaluate: Evaluate) -> dict[str, Any] | None:
-    """Prints and returns the errors of `detector`'s confidence and covariances; None without detections on a known table."""
-    with_table, without_table = evaluate(detector, True), evaluate(detector, False)
-    if not with_table:
-        return None
-    on_table, free = (
-        _share_within(squares_on_table(with_table), 2),
-        _share_within(squares_free(with_table, detector.inflation.free), 3),
-    )
-    known, unknown = _confidence(with_table), _confidence(without_table) if without_table else None
+    """Prints and returns the errors of `detector`'s confidence and covariances; None without detections. Without any on a
+    known table there are only those of the confidence of free poses, `no_table`."""
+    with_table = [one for one in evaluate(detector, True) if one.detection.on_table]
+    without_table = evaluate(detector, False)
+    known, unknown = (_confidence(part) if part else None for part in (with_table, without_table))
     for where, measured in ((_WHERE[True], known), (_WHERE[False], unknown)):
         if measured is not None:
             skill = "undefined" if measured["brier_skill"] is None else f"{measured['brier_skill']:.2f}"
@@ -197,6 +208,12 @@ def report_calibration(detector: Detector, evaluate: Evaluate) -> dict[str, Any]
                 f"right; expected calibration error {measured['expected_calibration_error']:.3f} (of the network's score "
                 f"{measured['expected_calibration_error_of_score']:.3f}), Brier skill {skill}"
             )
+    if known is None:
+        return None if unknown is None else {"no_table": unknown}
+    on_table, free = (
+        _share_within(squares_on_table(with_table), 2),
+        _share_within(squares_free(with_table, detector.inflation.free), 3),
+    )
     print(
         f"uncertainty: standard deviations multiplied by {detector.inflation.on_table:.2f} on the table and by "
         f"{detector.inflation.free:.2f} for free poses; {100 * on_table:.0f}% and {100 * free:.0f}% of the right detections "

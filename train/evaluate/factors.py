@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from simgen.dataset.read import read_recipe
 from simgen.errors import DatasetError
@@ -16,7 +17,7 @@ from train.evaluate.matching import BlockResult
 from train.metrics import median_of
 
 BINS = 4  # of a numeric factor, with equally many blocks in each
-_NORMAL = 1.96  # standard deviations to either side hold 95%
+_NORMAL = float(norm.ppf(0.975))  # standard deviations to either side hold 95%
 
 Value = float | str
 

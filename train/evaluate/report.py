@@ -18,6 +18,7 @@ from train.detect.types import Detection
 from train.draw.sheets import write_png
 from train.evaluate.bop_results import Found, write_bop_results
 from train.evaluate.factors import by_factor, draw_factors, factor_lines
+from train.evaluate.learned import note_what_was_learned
 from train.evaluate.matching import (
     BlockResult,
     FalsePositive,
@@ -38,8 +39,8 @@ from train.metrics import (
     translation_error,
     xy_errors,
 )
-from train.runs.checkpoint import place_of
-from train.runs.folder import METRICS
+from train.runs.checkpoint import place_of, read_checkpoint
+from train.runs.folder import METRICS, origin_of
 from train.runs.trainer import device_of
 
 FACTORS, OVERLAYS = "factors.png", "overlays.png"
@@ -61,6 +62,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     if config.data.target != "auto":
         detector.blocks.check_names([config.data.target], "data.target")
     dataset = open_source(config.data)
+    note_what_was_learned(origin_of(config.checkpoint, read_checkpoint(config.checkpoint)), dataset)
     detector = sized_as_in(dataset, detector)
     names = {model.name for model in dataset.models.values()}
     known, unknown = names & set(detector.blocks.names), names - set(detector.blocks.names)

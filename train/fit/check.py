@@ -114,16 +114,18 @@ def doctor(config: DoctorConfig) -> None:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     trainer = TrainerConfig(epochs=1, batch_size=config.batch_size, accelerator=config.accelerator)
-    sources = sources_of(
-        TrainConfig(
-            model=config.model,
-            data=config.data,
-            trainer=trainer,
-            seed=config.seed,
-            out=config.out,
-            randomize=config.randomize,
-        )
+    whole = TrainConfig(
+        model=config.model,
+        data=config.data,
+        trainer=trainer,
+        seed=config.seed,
+        out=config.out,
+        randomize=config.randomize,
     )
+    try:
+        sources = sources_of(whole)
+    except SimgenError as error:  # doctor has a key of its own
+        raise type(error)(str(error).replace("trainer.batch_size", "batch_size")) from error
     batch = sources.training[0]
     warnings = [
         *_check("1 of 4, one step", lambda: _one_step(config, sources, batch, out)),

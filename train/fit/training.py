@@ -34,7 +34,7 @@ from train.nets.detection_net import KeypointNet
 from train.runs.checkpoint import BEST, KEYPOINTS, LAST, Checkpoints, read_checkpoint
 from train.runs.folder import METRICS, claim, code_versions
 from train.runs.tensorboard import TensorBoardPictures
-from train.runs.trainer import fit, make_trainer, rate, resumed_at, say
+from train.runs.trainer import check_hardware, fit, make_trainer, rate, resumed_at, say
 
 _NOTED = ("train_loss", "val_miss", "val_right")
 
@@ -183,6 +183,7 @@ def train_keypoints(config: TrainConfig) -> None:
     Resumes from last.ckpt if `out` holds an unfinished run of the same configuration. Raises ConfigError,
     RenderError and CheckpointError.
     """
+    check_hardware(config.trainer)
     sources = sources_of(config)
     folder = Path(config.out)
     about = {"blocks": sources.blocks.names, "code": code_versions(), **sources.described}
@@ -208,7 +209,7 @@ def train_keypoints(config: TrainConfig) -> None:
     items = Items(sources.epoch, rank, world)
     items.start_at(epochs, steps)
     # Kept in memory: a few pictures, which are needed after every epoch.
-    kept = Kept(sources.held_out, Items(max(1, len(sources.choose) // world), rank, world))
+    kept = Kept(sources.held_out, sources.chosen(rank, world))
     training = batches(sources.training, items, workers=sources.workers)
     fit(trainer, module, (training, DataLoader(kept, batch_size=None)), last)
     if trainer.is_global_zero:

@@ -17,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from simgen.command.progress import Progress
 from simgen.errors import ConfigError, SimgenError
-from train.config import TrainConfig
+from train.config import TrainConfig, TrainerConfig
 from train.runs.checkpoint import Checkpoints, progress_of, read_checkpoint
 from train.runs.tensorboard import TensorBoardPictures
 
@@ -30,6 +30,21 @@ def device_of(accelerator: str) -> torch.device:
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("accelerator: got gpu, but torch sees no CUDA device here; expected auto or cpu")
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def check_hardware(config: TrainerConfig) -> None:
+    """Raises ConfigError for devices, or a precision, that this machine lacks: before a run's folder is claimed, because a
+    claimed one is of that configuration alone."""
+    try:
+        device = device_of(config.accelerator)
+    except ConfigError as error:
+        raise ConfigError(f"trainer.{error}") from error
+    if device.type == "cuda" and config.devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"trainer.devices: got {config.devices}; expected at most {torch.cuda.device_count()}, the GPUs of this machine"
+        )
+    if device.type == "cpu" and config.precision == "16-mixed":  # Lightning would take bf16-mixed without a word
+        raise ConfigError("trainer.precision: 16-mixed needs a GPU; expected 32, or bf16-mixed")
 
 
 def rate(step: int, total: int) -> float:

@@ -12,9 +12,10 @@ from simgen.geometry import Array
 from train.config import EvaluateConfig
 from train.data.images import manifest_hash
 from train.draw.sheets import write_png
+from train.evaluate.learned import note_what_was_learned
 from train.evaluate.summary import WORST, results_folder, settings_of, table
 from train.metrics import summary, xy_errors
-from train.runs.folder import METRICS
+from train.runs.folder import METRICS, origin_of
 from train.runs.trainer import device_of
 from train.tobin.checkpoint import load_checkpoint
 from train.tobin.data import Examples, ResizedPictures, find_examples, loader_of
@@ -36,6 +37,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     trained = load_checkpoint(config.checkpoint)
     examples = find_examples(config.data, prefer=trained.target)
     print(examples)
+    note_what_was_learned(origin_of(config.checkpoint, {}), examples.dataset)
     if examples.target != trained.target:
         print(
             f"the checkpoint was trained on {trained.target}, which the dataset lacks: evaluated on {examples.target}"

@@ -25,7 +25,7 @@ from train.metrics import xy_errors
 from train.runs.checkpoint import BEST, Checkpoints
 from train.runs.folder import METRICS, claim, code_versions
 from train.runs.tensorboard import TensorBoardPictures
-from train.runs.trainer import fit, make_trainer, rate, resumed_at, say
+from train.runs.trainer import check_hardware, fit, make_trainer, rate, resumed_at, say
 from train.tobin.checkpoint import describe
 from train.tobin.data import Examples, PositionBatch, ResizedPictures, find_examples, loader_of
 from train.tobin.figures import draw_input, held_out_sheets
@@ -93,6 +93,7 @@ def train(config: TrainConfig) -> None:
     Resumes from last.ckpt if `out` holds an unfinished run of the same configuration. Raises ConfigError, DatasetError and
     CheckpointError.
     """
+    check_hardware(config.trainer)
     examples = find_examples(config.data)
     check_simulated(examples.dataset)
     say(examples)
