@@ -63,7 +63,8 @@ class DatasetConfig:
         None,
     )
     names: Any = key(
-        "names of objects by obj_id, if the dataset's differ from the model's: {1:cube,2:cone}; null: the dataset's",
+        "names of objects by obj_id, if the dataset's differ from the model's, quoted for the shell: "
+        "'data.names={1:cube,2:cone}'; null: the dataset's",
         None,
     )
     targets: str | None = key(

@@ -91,7 +91,7 @@ def names_of(value: Any, key: str) -> dict[int, str]:
     names = value or {}
     if not isinstance(names, dict) or not all(str(number).isdecimal() and str(name) for number, name in names.items()):
         raise ConfigError(
-            f"{key}: got {value!r}; expected the names of objects by obj_id, e.g. {key}={{1:cube,2:cone}}"
+            f"{key}: got {value!r}; expected the names of objects by obj_id, e.g. '{key}={{1:cube,2:cone}}'"
         )
     return {int(number): str(name) for number, name in names.items()}
 

@@ -15,7 +15,9 @@ class ReportConfig:
         None,
     )
     split: str | None = key("one split of the dataset; null: all", None)
-    names: Any = key("names of objects by obj_id: {1:cube,2:cone}; null: the dataset's", None)
+    names: Any = key(
+        "names of objects by obj_id, quoted for the shell: 'names={1:cube,2:cone}'; null: the dataset's", None
+    )
     table: bool | None = key(
         "whether the world's plane z = 0 is the top of a table; null: if manifest.json states a table", None
     )
