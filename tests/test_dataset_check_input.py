@@ -209,6 +209,12 @@ def test_samples_are_made_again_and_compared(copy: Path) -> None:
     assert name == "not_reproduced_here" and "rendered with other versions: numpy 1.0, here" in what
     sample.write_bytes(before)
     manifest.write_bytes(recipe)
+    picture = next((copy / SCENE / "rgb").glob("000002.*"))
+    whole = picture.read_bytes()
+    picture.write_bytes(b"")
+    found = [one for one in remade(copy, remake=4) if one[0] == "not_reproduced"]
+    assert [where for _, where, _ in found] == ["sample 2"] and picture.name in found[0][2]
+    picture.write_bytes(whole)
     edit(manifest, lambda all: all["recipe"].update(seed=1))
     assert [one[0] for one in remade(copy)] == ["not_reproduced"] * 2
     edit(manifest, lambda all: all["recipe"].update(scene="/nowhere/scene.yaml"))

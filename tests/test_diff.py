@@ -17,7 +17,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 from simgen.__main__ import COMMANDS
 from simgen.config import compose, main
 from simgen.diff.command import Difference, compare
-from simgen.diff.factors import _numbers, _words
+from simgen.diff.factors import _compare, _numbers, _Table, _words
 from simgen.diff.schema import DiffConfig
 from simgen.diff.sides import open_sides
 from simgen.draws import Draws
@@ -159,6 +159,18 @@ def test_errors(dataset: Path, copy: Path, tmp_path: Path) -> None:
         run(DiffConfig(str(dataset), str(copy)))
     with pytest.raises(DatasetError, match=r"a: .*two: holds the splits train, val; name one with split="):
         run(DiffConfig(str(two), str(dataset)))
+
+
+def test_a_number_that_is_not_known_is_no_difference() -> None:
+    """As the place in its picture of a block behind the camera, which is NaN."""
+    rows = {(k,): {"block.u": float("nan") if k == 1 else float(k), "block.v": float("nan")} for k in range(4)}
+    for name, described in (("block.u", 3), ("block.v", 0)):
+        one = _compare(name, _Table(rows, {key: dict(row) for key, row in rows.items()}), (4, 4), True)
+        assert (one.other, one.distance, one.p) == (0, 0.0, 1.0)
+        assert described == sum(row[name] == row[name] for row in rows.values())
+    gone = {key: {**row, "block.u": float("nan")} for key, row in rows.items()}
+    one = _compare("block.u", _Table(rows, gone), (4, 4), True)
+    assert (one.other, one.distance) == (3, 1.0)
 
 
 def test_the_statistics_are_those_of_scipy() -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from foreign_bop import SHIFT, write_foreign
 
 import simgen.__main__
 from simgen.config import main
+from simgen.diff.schema import DiffConfig
+from simgen.diff.sides import open_sides
 from simgen.errors import ConfigError, DatasetError
 from simgen.formats.command import convert
 from simgen.formats.schema import ConvertConfig
+from simgen.report.samples import read_samples
+from simgen.report.schema import ReportConfig
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +243,37 @@ def test_a_sequence_has_one_camera_and_each_object_once(copy: Path, tmp_path: Pa
     edit(scene / "scene_camera.json", lambda cameras: cameras["9"]["cam_K"].__setitem__(0, 91.0))
     with pytest.raises(DatasetError, match="images 7 and 9 have different cameras, and a sequence has one"):
         run(copy, tmp_path / "other", "foundationpose", sequence=True)
+
+
+def test_gray_pictures_stay_gray(copy: Path, tmp_path: Path) -> None:
+    """Also those that are made straight, or have 16 bits: BOP's folder gray/ holds pictures of one channel."""
+    for path in copy.glob("test_real/*/gray/*.png"):
+        cv2.imwrite(str(path), 257 * cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.uint16))
+    run(copy, tmp_path / "deep", "bop")
+    edit(
+        copy / "test_real/000004/scene_camera.json", lambda cameras: cameras["9"].update(dist_opencv5=[0.1, 0, 0, 0, 0])
+    )
+    run(copy, tmp_path / "bent", "bop")
+    for folder in ("deep", "bent"):
+        shapes = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim for path in (tmp_path / folder).rglob("gray/*.png")]
+        assert shapes and set(shapes) == {2}
+
+
+def test_shards_are_of_one_split_and_not_divided(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^val: got 0\.2, but shards hold one split"):
+        run(copy, tmp_path / "out", "shards", val=0.2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_messages_name_the_keys_of_convert_diff_and_report(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"up: dataset=\S+ split=test_real"):
+        run(copy / "test_real", tmp_path / "out", "bop")
+    with pytest.raises(DatasetError, match=r"dataset=|split=") as caught:
+        read_samples(copy, ReportConfig(str(copy), split="nothing"))
+    assert "data.split" not in str(caught.value) and "split=nothing is not among them" in str(caught.value)
+    with pytest.raises(DatasetError) as other:
+        open_sides(DiffConfig(str(copy / "test_real"), str(copy / "test_real")), ExitStack())
+    assert "data." not in str(other.value) and f"up: {copy} split=test_real" in str(other.value)
 
 
 def test_a_picture_that_has_changed_is_not_handed_on(copy: Path, tmp_path: Path) -> None:

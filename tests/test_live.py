@@ -5,9 +5,11 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from builders import pipeline_of
+from test_camera_file import SIZE, camera_file
 
 from simgen.command.arguments import Place, jobs_of, take_apart
 from simgen.config import Composed, compose, compose_job, values_of
@@ -138,6 +140,18 @@ def test_what_contradicts_itself_is_refused_with_its_key() -> None:
         "randomize.light.size has no effect with randomize.light.kind=directional; "
         "it needs randomize.light.kind=area or window"
     ]
+
+
+def test_the_command_line_with_a_camera_file_draws_its_pictures(tmp_path: Path) -> None:
+    """In the camera's size, which the page scales down."""
+    file = camera_file(tmp_path / "camera.json")
+    of = composed("width=64", "height=48", "physics=place", "randomize=none", f"randomize.camera.file={file}")
+    settings = Settings.of(of)
+    wanted = Drawer(of.value).draw(settings).sample.rgb
+    drawn = rendered(settings.command())
+    assert drawn.shape == (*SIZE[::-1], 3) != wanted.shape
+    small = cv2.resize(drawn, wanted.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(small - wanted).mean() < 6
 
 
 def test_a_command_line_keeps_what_was_given() -> None:

@@ -48,6 +48,30 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+def test_pages_of_other_origins_may_not_use_this_one(tmp_path: Path) -> None:
+    """The page's own may, also through a tunnel by another name, and so may programs that are no browsers."""
+    viser = pytest.importorskip("viser", reason="needs viser: pip install -e '.[live]'")
+    client = pytest.importorskip("websockets.sync.client")
+    from websockets.exceptions import InvalidStatus
+
+    live = open_page(composed(*SMALL, "randomize=none", "port=18081", f"presets={tmp_path}"))
+    try:
+        address, own = live.address.replace("http", "ws"), urlsplit(live.address).netloc
+        for origin, allowed in (
+            (f"http://{own}", True), (None, True), ("http://evil.example", False), ("http://127.0.0.1:1", False),
+            ("null", False),
+        ):  # fmt: skip
+            try:
+                with client.connect(address, origin=origin, subprotocols=[f"viser-v{viser.__version__}"]) as connection:
+                    accepted = bool(connection.recv(timeout=60))
+            except InvalidStatus as error:
+                assert error.response.status_code == 403
+                accepted = False
+            assert accepted == allowed, origin
+    finally:
+        live.close()
+
+
 def test_a_change_on_the_page_is_drawn_copied_and_saved(browser: Any, tmp_path: Path) -> None:
     of = composed(*SMALL, "randomize=none", "port=18080", f"presets={tmp_path}")
     live, drawer = open_page(of), Drawer(of.value)

@@ -15,6 +15,7 @@ import PIL.Image
 import pytest
 import yaml
 from builders import Done, run_command
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 from photographs import looking, photograph, printed, sensed
 
@@ -251,6 +252,8 @@ def test_the_table_by_its_corners(here: Cell, monkeypatch: pytest.MonkeyPatch) -
     done(*words, f"corners={text}")
     found = read_camera("table.json")
     assert found.camera_from_table == pytest.approx(pose, abs=1e-3)
+    assert "corners: click needs a screen" in refused(*words, "corners=click", "out=x.json")  # and does not wait
+    monkeypatch.setattr(FigureCanvasAgg, "required_interactive_framework", "qt")
     # The same with a mouse.
     monkeypatch.setattr(plt, "ginput", lambda count, **_: [tuple(pixel) for pixel in pixels.round(2)])
     done(*words, "corners=click", "out=clicked.json")

@@ -212,6 +212,28 @@ def test_only_a_report_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert out.read_bytes() == before and [path.name for path in out.parent.iterdir()] == ["c.html"]
 
 
+def test_a_keypoint_behind_the_camera_hides_no_label(tmp_path: Path) -> None:
+    """simgen writes it as null."""
+    root, out = write_dataset(tmp_path / "set", 5), tmp_path / "page.html"
+    path = root / "train" / "000000" / "scene_keypoints.json"
+    stored = json.loads(path.read_text())
+    image, blocks = next((image, blocks) for image, blocks in stored.items() if blocks)
+    report(ReportConfig(str(root), str(out), check=False))
+    before = data_in(out)["thumbnails"][image]
+    blocks[0]["keypoints_px"][3] = None
+    other = write_dataset(tmp_path / "other", 5)
+    (other / "train" / "000000" / "scene_keypoints.json").write_text(json.dumps(stored))
+    report(ReportConfig(str(other), str(out), check=False))
+    after = data_in(out)["thumbnails"][image]
+    assert "error" not in after and after["size"] == before["size"] and after["blocks"][1:] == before["blocks"][1:]
+    first, was = after["blocks"][0], before["blocks"][0]
+    assert {key: first[key] for key in was if key != "keypoints"} == {
+        key: was[key] for key in was if key != "keypoints"
+    }
+    # Of the corners 0 to 7 number 2 is not visible in either.
+    assert first["keypoints"] == [point for k, point in enumerate(was["keypoints"]) if k != 2]
+
+
 def test_any_dataset_has_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One picture without objects; another tool's dataset; several splits; a truncated picture; a broken split."""
     out = tmp_path / "page.html"

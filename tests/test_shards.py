@@ -239,6 +239,26 @@ def test_a_dataset_of_another_tool(dataset: BopDataset, root: Path, tmp_path: Pa
     assert found.dataset.table_size is None and not found.table
 
 
+def test_depth_in_a_tiff_is_kept_and_textures_by_their_name(dataset: BopDataset, root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "d")
+    (tmp_path / "d" / "manifest.json").unlink()
+    scene, picture = tmp_path / "d" / "train" / "000000", dataset.pictures[0]
+    png = scene / "depth" / f"{picture.path.stem}.png"
+    depth = cv2.imread(str(png), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(png.with_suffix(".tif")), depth)
+    png.unlink()
+    mesh = next((tmp_path / "d" / "models").glob("*.ply"))
+    mesh.write_bytes(mesh.read_bytes().replace(b"end_header", b"comment TextureFile wood.png\nend_header", 1))
+    (mesh.parent / "wood.png").write_bytes(b"wood")
+    write_shards(open_dataset(tmp_path / "d"), str(tmp_path / "out"))
+    found = open_shards(str(tmp_path / "out"))
+    np.testing.assert_array_equal(next(iter(found)).depth(picture.depth_scale), read_depth(picture))
+    assert (tmp_path / "out" / "models" / "wood.png").read_bytes() == b"wood"
+    cv2.imwrite(str(png.with_suffix(".tif")), depth.astype(np.float32))
+    with pytest.raises(DatasetError, match=rf"{png.stem}\.tif: shards hold depth of one channel and 16 bits"):
+        write_shards(open_dataset(tmp_path / "d"), str(tmp_path / "float"))
+
+
 def test_a_jpeg_is_decoded_as_everywhere(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (37, 51, 3)).astype(np.uint8)
     image = PIL.Image.fromarray(cv2.GaussianBlur(noise, (5, 5), 2))

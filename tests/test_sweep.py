@@ -278,6 +278,9 @@ def test_if_the_first_trial_cannot_begin_nothing_is_recorded(tmp_path: Path) -> 
     assert done.stderr.splitlines()[-1].endswith("sweep: the first trial cannot begin: data.root: no such folder")
     assert call(Trainings(), *SPACE, "trials=2", f"out={out}").returncode == 0
     assert [row["failed"] for row in in_order(out)] == [None, None]
+    other = tmp_path / "other"
+    assert call(lambda *_: "data.root: no such folder", *SPACE, "trials=2", "seed=1", f"out={other}").returncode == 2
+    assert call(Trainings(), *SPACE, "trials=2", "seed=2", f"out={other}").returncode == 0  # the corrected command
 
 
 @pytest.mark.parametrize(

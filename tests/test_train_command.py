@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from builders import run_command
 from toy_dataset import random_positions, write_dataset
 
+import train.detect.export as export_module
 import train.tobin.check
 from simgen.config import compose, main
 from simgen.errors import ConfigError, DatasetError, SimgenError
@@ -230,6 +232,21 @@ def test_a_run_for_other_hardware_claims_no_folder(model: str, tmp_path: Path, m
         with pytest.raises(ConfigError, match=line):
             COMMANDS["train"].run(compose("train", TrainConfig, keys))
         assert not (tmp_path / "run").exists()
+
+
+def test_an_export_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+
+    def write(net: object, given: object, names: object, out: Path, checkpoint: str) -> object:
+        export_module._part_of(out).write_text("half")
+        if "crops" in out.name:
+            raise SimgenError("differs from torch")
+        return SimpleNamespace(difference=0.0, rates={}, size=4, rename=lambda: None)
+
+    monkeypatch.setattr(export_module, "_written", write)
+    with pytest.raises(SimgenError, match="differs from torch"):
+        export(ExportConfig("shipped", str(tmp_path / "model.onnx")))
+    assert not list(tmp_path.iterdir())
 
 
 def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import cv2
@@ -113,7 +114,9 @@ def capture(config: CaptureConfig) -> None:
         f"{max(one.tilt for _, _, one in used):.2f} degrees"
     )
     print(f"{out / 'overlays.png'}: look at it: every block must lie where it is drawn")
-    print(f"measure a model on it with: python -m train evaluate checkpoint=FILE data.root={out} data.table=true")
+    print(
+        f"measure a model on it with: python -m train evaluate checkpoint=FILE {quote(f'data.root={out}')} data.table=true"
+    )
     if failures:
         raise PartialError(f"{len(failures)} of {len(paths)} photographs could not be used: see above")
 

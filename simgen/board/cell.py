@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -95,13 +96,12 @@ def scene(config: SceneConfig) -> None:
             out.unlink()
             raise
     low, high = place
+    scene = quote(f"scene={out}")
     print(
         f"{out}: a camera {view.distance:.2f} m from the table, {view.elevation:.0f} degrees above it; "
         f"{', '.join(names)} on X {low[0]:.2f} to {high[0]:.2f} m, Y {low[1]:.2f} to {high[1]:.2f} m"
     )
-    print(
-        f"look at it with: python -m simgen preview scene={out}; train with: python -m train experiment=own scene={out}"
-    )
+    print(f"look at it with: python -m simgen preview {scene}; train with: python -m train experiment=own {scene}")
 
 
 def _try_out(path: Path) -> None:

@@ -61,7 +61,11 @@ def camera(config: CameraConfig) -> None:
     except BoardError as error:
         raise BoardError(f"photos: {config.photos}: {error}") from error
     write_file(figure, calibration_figure(found))
-    write_json(out, {**found.camera.to_json(), "calibration": _record(found)}, indent=1)
+    try:
+        write_json(out, {**found.camera.to_json(), "calibration": _record(found)}, indent=1)
+    except BaseException:
+        figure.unlink(missing_ok=True)  # else the same command would refuse it
+        raise
     _report(found, out)
 
 

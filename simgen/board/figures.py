@@ -57,11 +57,13 @@ def clicked_corners(picture: Image) -> Array:
 
     try:
         figure = plt.figure(figsize=(12, 9))
+        if figure.canvas.required_interactive_framework is None:  # a backend without windows, which would wait forever
+            raise NotImplementedError
         axes = figure.add_subplot()
         axes.imshow(picture)
         axes.set_title("click the four corners of the table's top, in order around it; a right click takes one back")
         points = plt.ginput(_MARKED, timeout=0, show_clicks=True)
-    except NotImplementedError as error:  # a backend without windows
+    except NotImplementedError as error:
         raise ConfigError(
             "corners: click needs a screen, and matplotlib a window system (pip install PyQt6); or give corners=[[u,v],...]"
         ) from error

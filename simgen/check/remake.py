@@ -138,6 +138,8 @@ def _nearly(name: str, one: bytes, two: bytes) -> bool:
         except (ValueError, RecursionError):
             return False
         return all(abs(a - b) <= _LAST_BITS * max(abs(a), abs(b), 1.0) for a, b in pairs)
+    if not one or not two:
+        return False
     a, b = (cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) for data in (one, two))
     if a is None or b is None or a.shape != b.shape:
         return False

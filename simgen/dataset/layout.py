@@ -20,6 +20,12 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 MODEL_FOLDERS = ("models", "models_eval", "models_cad", "models_reconst", "models_fine")
 
 
+def own_keys(message: str, root: str) -> str:
+    """`message`, which names keys of a training such as data.split, in those of a command that has them without `data.`
+    and writes `root` before the dataset's folder."""
+    return re.sub(r"\bdata\.(split|names|targets|table)\b", r"\1", message.replace("data.root=", root))
+
+
 def visible(folder: Path) -> list[Path]:
     """The entries of `folder`, sorted by name, without hidden ones; empty if it is not a folder."""
     if not folder.is_dir():

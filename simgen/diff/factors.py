@@ -85,15 +85,17 @@ def _block_rows(blocks: Mapping[Name, Sequence[Mapping[str, Value]]]) -> Rows:
 
 
 def _compare(name: str, table: _Table, count: tuple[int, ...], exact: bool) -> Factor:
+    # NaN is no value, such as the place in the picture of a block behind the camera.
     sides = [
-        {key: _rounded(row[name], exact) for key, row in rows.items() if name in row} for rows in (table.a, table.b)
+        {key: _rounded(row[name], exact) for key, row in rows.items() if name in row and row[name] == row[name]}
+        for rows in (table.a, table.b)
     ]
     both = table.a.keys() & table.b.keys()
     other = sum(sides[0].get(key) != sides[1].get(key) for key in both)
     values = [list(side.values()) for side in sides]
     shares = [min(1.0, n / len(one)) if one else 0.0 for n, one in zip(count, values, strict=True)]
     if not values[0] or not values[1]:
-        distance, p = 1.0, 0.0  # only one side has the factor
+        distance, p = (1.0, 0.0) if values[0] or values[1] else (0.0, 1.0)  # one side alone has the factor, or neither
     elif all(isinstance(value, str) for one in values for value in one):
         distance, p = _words(values, min(shares))
     else:

@@ -12,6 +12,7 @@ import numpy as np
 
 from simgen.command.help import shown
 from simgen.config import compose
+from simgen.dataset.layout import own_keys
 from simgen.dataset.models import Model
 from simgen.dataset.read import open_dataset, read_recipe
 from simgen.dataset.recipe import describe
@@ -142,7 +143,7 @@ def _dataset(text: str, root: Path, split: str | None) -> Side:
     try:
         dataset = open_dataset(root, split)
     except DatasetError as error:  # which names training's key
-        raise DatasetError(str(error).replace("data.split=", "split=")) from error
+        raise DatasetError(own_keys(str(error), "")) from error
     rows, blocks, pictures = {}, {}, {}
     for picture in dataset.pictures:
         name = picture.scene_id, picture.image_id

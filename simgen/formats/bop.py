@@ -84,11 +84,13 @@ def _write_picture(
     width, height = size_of(picture.path)
     name, models = f"{picture.image_id:06d}", reader.dataset.models
     lens = Undistorted(picture, width, height) if picture.distortion.any() else None
-    target = scene / ("rgb" if picture.path.parent.name.lower() == "rgb" else "gray") / name
+    gray = picture.path.parent.name.lower() != "rgb"
+    target = scene / ("gray" if gray else "rgb") / name
     if lens is None:
-        place_picture(picture.path, target, how, BOP_SUFFIXES)
+        place_picture(picture.path, target, how, BOP_SUFFIXES, gray=gray)
     else:
-        write_png(target.with_name(f"{name}.png"), lens.picture(read_rgb(picture.path)))
+        straight = lens.picture(read_rgb(picture.path))  # three equal channels if it is gray
+        write_png(target.with_name(f"{name}.png"), straight[..., 0] if gray else straight)
     camera: dict[str, Any] = {"cam_K": picture.intrinsics.ravel().tolist(), "depth_scale": picture.depth_scale}
     if picture.camera_from_world is not None:
         camera.update(bop_pose(picture.camera_from_world, "cam_R_w2c", "cam_t_w2c"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from simgen.command.keys import check_choices
-from simgen.dataset.layout import splits_of
+from simgen.dataset.layout import own_keys, splits_of
 from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError, DatasetError
 from simgen.formats.bop import write_bop
@@ -54,6 +54,10 @@ def convert(config: ConvertConfig) -> None:
 
 def _into_shards(config: ConvertConfig) -> None:
     """Writes shards, which hold one split: into a folder or to a URL, where an interrupted run is continued."""
+    if config.val:
+        raise ConfigError(
+            f"val: got {config.val:g}, but shards hold one split; divide it by format=bop, then make shards of each split"
+        )
     datasets = splits(config)
     if len(datasets) > 1:
         names = ", ".join(dataset.split for dataset in datasets)
@@ -73,7 +77,7 @@ def splits(config: ConvertConfig) -> list[BopDataset]:
     try:
         datasets = [open_dataset(root, name) for name in names] or [open_dataset(root)]
     except DatasetError as error:  # in the words of this command's keys
-        raise DatasetError(str(error).replace("data.root=", "dataset=").replace("data.split=", "split=")) from error
+        raise DatasetError(own_keys(str(error), "dataset=")) from error
     for dataset in datasets:
         if dataset.skipped:
             print(f"{root / dataset.split}: {dataset.skipped}", file=sys.stderr)

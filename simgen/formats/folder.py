@@ -66,12 +66,13 @@ def place(source: Path, target: Path, how: str) -> None:
 
 
 def place_picture(
-    source: Path, target: Path, how: str, suffixes: Mapping[str, str] = SUFFIXES
+    source: Path, target: Path, how: str, suffixes: Mapping[str, str] = SUFFIXES, *, gray: bool = False
 ) -> tuple[Path, int, int]:
     """Places the picture `source` as `target`, to which it adds the suffix: the path, and the width and height in px.
 
     Its bytes stay where every program shows the same, 8 bits, gray or RGB and not turned by EXIF, and where `suffixes` has
-    its format, by Pillow's name. Other pictures are decoded and written as PNG. Raises DatasetError.
+    its format, by Pillow's name. Other pictures are decoded and written as PNG, of one channel if they are `gray`. Raises
+    DatasetError.
     """
     try:
         header = picture_header(source)
@@ -83,7 +84,7 @@ def place_picture(
         return target, header.width, header.height
     pixels = read_rgb(source)
     target = target.with_name(target.name + ".png")
-    write_png(target, pixels)
+    write_png(target, pixels[..., 0] if gray else pixels)
     return target, pixels.shape[1], pixels.shape[0]
 
 

@@ -23,7 +23,7 @@ from simgen.dataset import layout
 from simgen.dataset.fields import entries, number, records
 from simgen.dataset.layout import MANIFEST
 from simgen.dataset.models import Model
-from simgen.dataset.read import BopDataset, read_depth, read_recipe, read_rgb
+from simgen.dataset.read import BopDataset, depth_path, read_depth, read_recipe, read_rgb
 from simgen.dataset.scenes import Picture, size_of
 from simgen.dataset.shardindex import (
     INDEX,
@@ -49,6 +49,7 @@ from simgen.dataset.storage import Storage, open_storage
 from simgen.drawings import png_bytes
 from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of
+from simgen.formats.meshes import textures_of
 
 UNFINISHED = "unfinished.json"  # what is being written; it is there from the beginning to the end
 _KEYPOINTS = "scene_keypoints.json"
@@ -211,9 +212,9 @@ class _Scenes:
             ),
             **self._rgb(picture),
         }
-        depth = folder / "depth" / f"{picture.path.stem}.png"
+        depth = depth_path(picture)
         if depth.is_file():
-            members[DEPTH] = self.read(depth)
+            members[DEPTH] = self.read(depth) if depth.suffix == ".png" else self._depth(depth)
         if not self.hashes:  # whether they are whole is unknown
             read_rgb(picture.path)
             read_depth(picture)
@@ -246,6 +247,13 @@ class _Scenes:
             path = folder / name
             self._content[name] = entries(parse_json(self.read(path), str(path)), path, "image") if there else {}
         self._folder = folder
+
+    def _depth(self, path: Path) -> bytes:
+        """The PNG file of the depth image `path`, a TIFF of 16 bits. Raises DatasetError for any other."""
+        depth = cv2.imdecode(np.frombuffer(self.read(path), np.uint8), cv2.IMREAD_UNCHANGED)
+        if depth is None or depth.ndim != 2 or depth.dtype != np.uint16:
+            raise DatasetError(f"{path}: shards hold depth of one channel and 16 bits; write it as such a PNG file")
+        return cv2.imencode(".png", depth)[1].tobytes()
 
     def _rgb(self, picture: Picture) -> dict[str, bytes]:
         """The picture's bytes; what is neither JPEG nor PNG as PNG, because BOP's shards have no others."""
@@ -323,7 +331,8 @@ def _write_models(storage: Storage, dataset: BopDataset) -> dict[str, tuple[int,
     """Writes models_info.json and the meshes as models/; bytes and SHA-256 of each."""
     source = layout.models_folder(dataset.root)
     meshes = [model.mesh for model in dataset.models.values() if model.mesh.is_file()]
-    textures = [path for path in layout.visible(source) if _TEXTURE.fullmatch(path.name.lower())]
+    named = {path for model in dataset.models.values() if model.mesh.is_file() for path in textures_of(model)}
+    textures = sorted({*named, *(path for path in layout.visible(source) if _TEXTURE.fullmatch(path.name.lower()))})
     files = {}
     scenes = _Scenes(dataset)
     for path in [source / layout.MODELS_INFO, *meshes, *textures]:

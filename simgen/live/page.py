@@ -8,10 +8,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import viser
+import websockets.asyncio.server
 from numpy.typing import NDArray
 
 from simgen.errors import SimgenError
@@ -26,6 +29,28 @@ from simgen.preview import LAYERS, draw_labels
 _WIDTH = 380  # px, of each of the two panels
 _FIRST = ("camera", "blocks", "light")  # sections that are open at first
 _OPEN = ("camera",)
+
+
+@contextlib.contextmanager
+def _own_pages_only() -> Iterator[None]:
+    """A server that is made meanwhile refuses WebSockets of pages of other origins: any page that is open in a browser
+    could else see the scene, change factors and save presets. viser has no such setting."""
+    serve = websockets.asyncio.server.serve
+
+    def checked(*given: Any, process_request: Any, **settings: Any) -> Any:
+        def of_own_page(connection: Any, request: Any) -> Any:
+            origin = request.headers.get("Origin")  # programs other than browsers send none
+            if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+                return connection.respond(HTTPStatus.FORBIDDEN, f"a page of {origin} may not use this one\n")
+            return process_request(connection, request)
+
+        return serve(*given, process_request=of_own_page, **settings)
+
+    websockets.asyncio.server.serve = checked  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        websockets.asyncio.server.serve = serve  # type: ignore[misc]
 
 
 class _Server(viser.ViserServer):
@@ -45,7 +70,7 @@ class Page:
         self._lock = threading.RLock()
         self._drawing: Drawing | None = None
         self._meshes: dict[str, tuple[Part, Any]] = {}
-        with contextlib.redirect_stdout(io.StringIO()):  # viser's own words on its address
+        with contextlib.redirect_stdout(io.StringIO()), _own_pages_only():  # viser's own words on its address
             self.server = _Server(host=source.host, port=source.port, label="simgen live", verbose=False)
         host = "localhost" if source.host == "0.0.0.0" else source.host
         self.address = f"http://{host}:{self.server.get_port()}"

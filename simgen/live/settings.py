@@ -65,7 +65,11 @@ class Settings:
     def command(self) -> str:
         """The command line that renders this picture."""
         source, groups = self.composed.value, self.composed.groups
-        settings = {"seed": self.seed, "start": self.index, "num": 1, "width": source.width, "height": source.height}
+        settings: dict[str, Any] = {"seed": self.seed, "start": self.index, "num": 1}
+        if (
+            not self.config().randomize.camera.file
+        ):  # else the picture has the camera's size, where the page's is scaled
+            settings |= {"width": source.width, "height": source.height}
         given = [path for path in self.composed.given if path not in (*_ONLY_LIVE, "randomize")]
         texts = [f"{key}={_grammar(value)}" for key, value in settings.items()]
         if "randomize" in self.composed.given:

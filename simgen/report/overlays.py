@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from simgen.dataset.fields import entries
-from simgen.dataset.layout import TRUTHS
 from simgen.dataset.models import Model
 from simgen.dataset.scenes import Instance, Picture
 from simgen.errors import DatasetError
@@ -27,14 +26,14 @@ def overlay_of(sample: Sample, scale: float) -> list[dict[str, Any]]:
     height]; `outline` are the polygons [u, v, u, v, ...] of its mask, exact to about a pixel of a thumbnail of which one
     pixel is `scale` of the picture's; `axes` [u, v] x 4, the origin and the ends of X, Y and Z; `keypoints` [[u, v,
     visibility], ...], visibility 1 occluded, 2 visible."""
-    numbers, keypoints = _numbers(sample), _keypoints(sample)
+    keypoints = _keypoints(sample)
     found = []
     for k, one in enumerate(sample.picture.instances):
         labels: dict[str, Any] = {"name": sample.models[one.obj_id].name}
         for key, box in (("visible", one.box_visible), ("whole", one.box_amodal)):
             if box[2] > 0:
                 labels[key] = list(box)
-        outline = _outline(sample, numbers[k], scale)
+        outline = _outline(sample, one.number, scale)
         if outline:
             labels["outline"] = outline
         axes = _axes(one, sample.picture)
@@ -45,12 +44,6 @@ def overlay_of(sample: Sample, scale: float) -> list[dict[str, Any]]:
             labels["keypoints"] = points
         found.append(labels)
     return found
-
-
-def _numbers(sample: Sample) -> list[int]:
-    """The place of each block in its picture's list in scene_gt.json, of which blocks without a model are left out."""
-    truths = _entry(sample.folder / TRUTHS, sample.picture.image_id) or []
-    return [k for k, block in enumerate(truths) if int(block["obj_id"]) in sample.models]
 
 
 def _outline(sample: Sample, number: int, scale: float) -> list[list[float]]:
@@ -109,7 +102,9 @@ def _keypoints(sample: Sample) -> list[list[list[float]]] | None:
     found = []
     for k, one in enumerate(stored):
         try:
-            points = np.array(one["keypoints_px"], dtype=np.float64).reshape(-1, 2)
+            # null is a keypoint behind the camera
+            pairs = [[np.nan, np.nan] if point is None else point for point in one["keypoints_px"]]
+            points = np.array(pairs, dtype=np.float64).reshape(-1, 2)
             kept = [j for j in range(len(points)) if np.isfinite(points[j]).all() and one["visibility"][j] > 0]
             found.append([[*_rounded(points[j]), int(one["visibility"][j])] for j in kept])
         except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ from simgen.dataset.models import Model, names_of
 from simgen.dataset.read import open_dataset, read_recipe
 from simgen.dataset.scenes import Picture
 from simgen.dataset.values import Value, columns_of, instance_values, picture_values
-from simgen.errors import SimgenError
+from simgen.errors import DatasetError, SimgenError
 from simgen.report.columns import Column, pack
 from simgen.report.schema import ReportConfig
 from simgen.schema import Render
@@ -69,7 +69,10 @@ def read_samples(root: Path, config: ReportConfig) -> Contents:
     """The samples of the dataset at `root`. Raises DatasetError if `root` holds no split, or not `config.split`."""
     splits = layout.splits_of(root)
     if config.split is not None or not splits:
-        splits = [layout.choose_split(root, config.split)]
+        try:
+            splits = [layout.choose_split(root, config.split)]
+        except DatasetError as error:
+            raise DatasetError(layout.own_keys(str(error), "dataset=")) from error
     names = names_of(config.names, "names")
     samples: list[Sample] = []
     errors: list[str] = []
@@ -79,7 +82,7 @@ def read_samples(root: Path, config: ReportConfig) -> Contents:
         try:
             found = open_dataset(root, split, names=names, table=config.table)
         except SimgenError as error:
-            errors.append(" ".join(str(error).split()))
+            errors.append(" ".join(layout.own_keys(str(error), "dataset=").split()))
             continue
         samples += [Sample(split, picture, found.models) for picture in found.pictures]
         for reason, count in found.left_out.items():
@@ -110,7 +113,7 @@ def table_of(
             except SimgenError as error:
                 damaged += 1
                 if damaged == 1:
-                    errors.append(" ".join(str(error).split()))
+                    errors.append(" ".join(layout.own_keys(str(error), "dataset=").split()))
             pictures.append(of_picture)
             blocks += of_blocks
             progress.update()

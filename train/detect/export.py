@@ -93,16 +93,18 @@ def export(config: ExportConfig) -> dict[str, Any]:
     beside = out.with_name(out.stem + ".crops.onnx")
     images, crops = _noise(height, width), _noise(SIZE, SIZE)
     plane = crops.flatten(1)[:, :PLANE] / 255
-    first = _written(ExportedDetection(detector.net), {"images": images}, ["heat", "windows"], out, config.checkpoint)
-    second = _written(
-        ExportedCrops(detector.net),
-        {"crops": crops, "plane": plane},
-        ["stance", "sized", "places"],
-        beside,
-        config.checkpoint,
-    )
-    second.rename()
-    first.rename()
+    names = ["stance", "sized", "places"]
+    try:
+        first = _written(
+            ExportedDetection(detector.net), {"images": images}, ["heat", "windows"], out, config.checkpoint
+        )
+        second = _written(
+            ExportedCrops(detector.net), {"crops": crops, "plane": plane}, names, beside, config.checkpoint
+        )
+    except BaseException:
+        for path in (out, beside):
+            _part_of(path).unlink(missing_ok=True)
+        raise
     lines = [f"{out}: {first}; images of {width} x {height} px", f"{beside}: {second}; crops of {SIZE} px"]
     stances = detector.net.stances
     description = {
@@ -123,7 +125,9 @@ def export(config: ExportConfig) -> dict[str, Any]:
         "bytes": first.size,
         "crops": {"difference": second.difference, "crops_per_second": second.rates, "bytes": second.size},
     }
-    write_json(out.with_suffix(".json"), description, indent=1)
+    write_json(out.with_suffix(".json"), description, indent=1)  # first: by it the same command knows its own files
+    second.rename()
+    first.rename()
     print("\n".join(lines))
     return result
 

@@ -77,6 +77,9 @@ def _run(
     if not (place / METRICS).exists():
         reason = train([*plan.settings, *overrides], place, _log(folder, number), claim)
         if reason is not None and number == 0 and not (place / CONFIG).exists():
+            from train.sweep.study import JOURNAL
+
+            (folder / JOURNAL).write_bytes(b"")  # else it would be of these settings, which cannot be corrected
             raise ConfigError(f"sweep: the first trial cannot begin: {reason}")
         if reason is not None:
             return reason
