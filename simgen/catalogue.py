@@ -12,6 +12,7 @@ import numpy as np
 
 from simgen import exact
 from simgen.errors import ConfigError, SceneError
+from simgen.files import sha256_of
 from simgen.geometry import Array
 from simgen.resources import resource_folder
 from simgen.scene import CLUTTER, Bools, Fixtures
@@ -163,7 +164,15 @@ def load_world(scene: str) -> World:
         height=_pixels(path, "camera.height", camera.get("height")),
         nominal=_section(path, data, "nominal"),
         varied=_section(path, data, "varied"),
-        source={**data, "blocks": read_yaml(blocks)},
+        source={**data, "blocks": read_yaml(blocks), **_hashes_of_meshes(blocks)},
+    )
+
+
+def _hashes_of_meshes(blocks: Path) -> dict[str, Any]:
+    """The SHA-256 of each mesh file of a block set, which determines samples like the set itself; nothing without any."""
+    meshes = {str(name): block["mesh"] for name, block in read_yaml(blocks).items() if "mesh" in block}
+    return (
+        {"block_meshes": {name: sha256_of(_resolve(blocks, mesh)) for name, mesh in meshes.items()}} if meshes else {}
     )
 
 

@@ -294,8 +294,8 @@ def _store_own_file(group: str, path: str, content: dict[str, Any]) -> str:
     """Registers `content` as a choice of `group` and returns its name: that of the file, unless conf/ has it already."""
     from hydra.core.config_store import ConfigStore
 
-    name = Path(path).stem
-    name = f"{name}-own" if name in choices_of(group) or not re.fullmatch(r"[A-Za-z_][\w-]*", name) else name
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", Path(path).stem)  # Hydra's grammar has no other words
+    name = f"{name}-own" if name in choices_of(group) or not re.match(r"[A-Za-z_]", name) else name
     ConfigStore.instance().store(group=group, name=name, node=content)
     return name
 

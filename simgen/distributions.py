@@ -230,7 +230,10 @@ def _numbers(value: Any, dim: int) -> tuple[float, ...]:
     for item in items:
         if isinstance(item, bool) or not isinstance(item, int | float) or not abs(item) < math.inf:
             raise ValueError(f"'{item}' is not a finite number")
-    return tuple(float(item) for item in items)
+    try:
+        return tuple(float(item) for item in items)
+    except OverflowError as error:
+        raise ValueError("a number has more than 308 digits") from error
 
 
 def _bounds(arguments: list[Any], dim: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

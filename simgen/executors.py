@@ -93,9 +93,23 @@ def _start_worker(config: Render) -> None:
 
 
 def _make_worker(config: Render) -> _Worker:
+    """What renders in this process. Raises RenderError unless it writes where the command does, and would draw the same."""
     cv2.setNumThreads(1)  # the workers are the parallelism
     pipeline = make_pipeline(config, checked=True)
     renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast, threads=1)
+    recipe = describe_dataset(config, pipeline.world, pipeline.sampler, pipeline.images, renderer.ignored)
+    out = open_storage(config.out)
+    if MANIFEST not in out.top():
+        raise RenderError(
+            f"out: {out} has no {MANIFEST} here, so it is not the folder of the command; name one that all nodes share, or "
+            "a URL such as s3://bucket/folder"
+        )
+    found = changes(read_manifest(out)["recipe"], recipe)
+    if found:
+        raise RenderError(
+            f"a worker would draw other pictures than this run has begun with: {listed(found)}; restore what has changed "
+            "since, or install the same on all nodes"
+        )
     return config, pipeline, renderer, SampleCheck(pipeline.world.solids) if config.check else None
 
 
@@ -204,26 +218,10 @@ def _ray_chunk(shared: tuple[Render, str], index: Sequence[int]) -> int:
         if _worker is None or _worker[0] != config:
             with contextlib.suppress(OSError):  # absolute paths need no such folder
                 os.chdir(folder)  # relative paths are meant as in the command
-            made = _make_worker(config)
-            _check_node(config, made[1], made[2])
-            _worker = made
+            _worker = _make_worker(config)
         return _render_chunk(index)
     except SimgenError as error:
         raise type(error)(f"{error} (on the node {socket.gethostname()})") from error
-
-
-def _check_node(config: Render, pipeline: Pipeline, renderer: Renderer) -> None:
-    """Raises RenderError unless this machine writes where the command does, and would draw the same."""
-    out = open_storage(config.out)
-    if MANIFEST not in out.top():
-        raise RenderError(
-            f"out: {out} has no {MANIFEST} here, so it is not the folder of the command; name one that all nodes share, or "
-            "a URL such as s3://bucket/folder"
-        )
-    recipe = describe_dataset(config, pipeline.world, pipeline.sampler, pipeline.images, renderer.ignored)
-    found = changes(read_manifest(out)["recipe"], recipe)
-    if found:
-        raise RenderError(f"executor=ray: a node would draw other pictures: {listed(found)}; install the same there")
 
 
 EXECUTORS: Mapping[str, Callable[[Render, Sequence[int]], Iterator[int]]] = {"processes": in_processes, "ray": on_ray}

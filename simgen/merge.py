@@ -5,6 +5,7 @@ a dataset that was rendered at once.
 """
 
 import hashlib
+import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from simgen.command.progress import Progress
 from simgen.dataset.assemble import (
+    PARTS,
     Part,
     changes,
     done_among,
@@ -25,7 +27,7 @@ from simgen.dataset.assemble import (
     read_records,
     runs_of,
 )
-from simgen.dataset.layout import MANIFEST
+from simgen.dataset.layout import MANIFEST, MODELS_INFO
 from simgen.dataset.write import record_name
 from simgen.errors import ConfigError, DatasetError
 from simgen.schema import Merge
@@ -53,12 +55,12 @@ def merge(config: Merge) -> None:
     whole = range(head["start"], head["start"] + head["num"])
     claims = [claim for place in places for claim in parts_of(place)]
     if not parts and manifests[0]["status"] == "complete":
+        out.remove(out.sizes(PARTS))  # of a merge that was killed, or of a part that was rendered again
         print(f"{out}: {len(whole)} samples, complete")
         return
     if parts:
         mark_unfinished(out, head)
-        models = sorted(parts[0].sizes("models"))
-        out.put({name: data or b"" for name, data in zip(models, parts[0].read(models), strict=True)})
+        out.put(_models_of(places))
     for part in parts:
         _copy(part, out, whole)
     done = done_among(out, whole)
@@ -75,6 +77,25 @@ def merge(config: Merge) -> None:
         )
     finish(out, head)
     print(f"{out}: {len(whole)} samples, complete")
+
+
+def _models_of(places: Sequence[Storage]) -> dict[str, bytes]:
+    """The files in models/ of all `places` together. Raises DatasetError where two differ, or where one is missing."""
+    found: dict[str, tuple[bytes, Storage]] = {}
+    for place in places:
+        names = sorted(name for name, size in place.sizes("models").items() if size)
+        for name, data in zip(names, place.read(names), strict=True):
+            known, other = found.setdefault(name, (data or b"", place))
+            if known != data:
+                raise DatasetError(f"parts: {name} differs in {other} and {place}; copy the damaged one again")
+    infos = found.get(f"models/{MODELS_INFO}")
+    wanted = (
+        [f"models/obj_{int(number):06d}.ply" for number in json.loads(infos[0])] if infos else [f"models/{MODELS_INFO}"]
+    )
+    gone = [name for name in wanted if name not in found]
+    if gone:
+        raise DatasetError(f"parts: {gone[0]} is missing, or empty, in {', '.join(map(str, places))}; copy it again")
+    return {name: data for name, (data, _) in found.items()}
 
 
 def _manifest(place: Storage) -> dict[str, Any]:

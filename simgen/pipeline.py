@@ -60,6 +60,12 @@ class Pipeline:
                 yield Sample(take(part, [row]), rgb[row], frames.depth[row], labels[row])
 
 
+def check_start(start: int, num: int) -> None:
+    """Raises ConfigError if no sample can have the index `start`, or that of the last of `num`."""
+    if not 0 <= start <= start + num <= 2**63:
+        raise ConfigError(f"start: got {start}; expected 0 or a positive number; start + num must be at most 2^63")
+
+
 def make_pipeline(source: Source, *, checked: bool = False) -> Pipeline:
     """Reads and checks all files and settings of `source`. Raises a SimgenError that names the faulty key.
 

@@ -1,5 +1,6 @@
 """Contact sheets: samples side by side with their labels drawn over them, for inspection before training."""
 
+import re
 import sys
 from collections.abc import Collection
 from dataclasses import replace
@@ -18,7 +19,7 @@ from simgen.errors import ConfigError
 from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
-from simgen.pipeline import CHUNK, make_resized_pipeline
+from simgen.pipeline import CHUNK, check_start, make_resized_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Preview
 
@@ -34,9 +35,13 @@ def preview(config: Preview) -> None:
     """Writes the contact sheet PNG that `config` describes."""
     if not 1 <= config.num <= 400:
         raise ConfigError(f"num: got {config.num}; expected 1 to 400 samples on one sheet")
+    check_start(config.start, config.num)
     if config.vary is not None:
         # A preset varies its own group of factors and takes the others from `none`.
-        preset = compose("preview", Preview, [f"randomize={config.vary}"])
+        try:
+            preset = compose("preview", Preview, [f"randomize={config.vary}"])
+        except ConfigError as error:
+            raise ConfigError(re.sub(r"^randomize\b", "vary", str(error))) from error
         preset.randomize.camera.file = config.randomize.camera.file
         config = replace(config, randomize=preset.randomize)
     if Path(config.out).suffix.lower() != ".png":

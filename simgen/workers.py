@@ -5,12 +5,12 @@ import sys
 
 from simgen.check.sample import SampleCheck
 from simgen.command.progress import Progress
-from simgen.dataset.assemble import begin, claim, finish, head_of
+from simgen.dataset.assemble import begin, claim, finish, head_of, read_manifest
 from simgen.dataset.recipe import describe_dataset
 from simgen.dataset.write import IMAGE_FORMATS, WRITERS, write_samples
 from simgen.errors import ConfigError
 from simgen.executors import EXECUTORS
-from simgen.pipeline import CHUNK, check_choice, make_pipeline
+from simgen.pipeline import CHUNK, check_choice, check_start, make_pipeline
 from simgen.render import make_renderer
 from simgen.schema import Render
 from simgen.storage import open_storage
@@ -26,6 +26,7 @@ def render(config: Render) -> None:
     for key, value, least in (("num", config.num, 1), ("start", config.start, 0), ("workers", config.workers, 1)):
         if value < least:
             raise ConfigError(f"{key}: got {value}; expected a whole number of at least {least}")
+    check_start(config.start, config.num)
     wanted = samples_of(config.part, config.start, config.num)
     out = open_storage(config.out)
     if out.private and config.executor != "processes":
@@ -47,7 +48,7 @@ def render(config: Render) -> None:
         print(notice, file=sys.stderr)
     recipe = describe_dataset(config, pipeline.world, pipeline.sampler, pipeline.images, renderer.ignored)
     done = begin(out, recipe, config.start, config.num, pipeline.world, wanted)
-    if config.part is not None:
+    if config.part is not None and read_manifest(out)["status"] != "complete":
         claim(out, recipe, wanted, sys.argv[1:])
     todo = [index for index in wanted if index not in done]
     print(

@@ -13,6 +13,7 @@ import yaml
 
 from simgen.catalogue import Box, load_block_set, load_world, scene_names
 from simgen.errors import ConfigError, SceneError, SimgenError
+from simgen.files import sha256_of
 from simgen.resources import resource_folder
 from simgen.shapes.solids import SHAPES
 
@@ -130,7 +131,8 @@ def test_a_scene_of_ones_own(tmp_path: Path) -> None:
     assert world.boxes == (world.table, *world.loose)
     assert world.nominal == SCENE["nominal"]
     assert world.varied == SCENE["varied"]
-    assert world.source == {**SCENE, "blocks": BLOCKS}
+    meshes = {"corner": sha256_of(tmp_path / "corner.obj")}
+    assert world.source == {**SCENE, "blocks": BLOCKS, "block_meshes": meshes}
     brick, corner, can = world.solids
     assert brick.size == pytest.approx([0.09, 0.06, 0.03])
     assert corner.size == pytest.approx([0.03] * 3)

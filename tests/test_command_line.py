@@ -101,6 +101,12 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return call
 
 
+def test_a_setting_may_be_longer_than_a_file_name() -> None:
+    """Of a command that takes files as bare words."""
+    parts = [f"/shared/machine-{k:03d}/part" for k in range(200)]
+    assert settings("simgen", "merge", "out=set", f"parts=[{','.join(parts)}]") == [{"out": "set", "parts": parts}]
+
+
 def test_text_is_taken_as_it_is_typed() -> None:
     for name in NAMES:
         assert settings("train", "predict", f"out={name}", f"image={name}") == [{"out": name, "image": name}]

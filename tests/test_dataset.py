@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,8 @@ from builders import SMALL, pipeline_of, recipe_of, tree
 from simgen.dataset.assemble import begin, finish, head_of
 from simgen.dataset.models import solid_of
 from simgen.dataset.read import open_dataset, read_depth, read_recipe, read_rgb
-from simgen.dataset.write import write_samples
-from simgen.errors import DatasetError
+from simgen.dataset.write import encode, write_samples
+from simgen.errors import DatasetError, RenderError
 from simgen.files import differences
 from simgen.geometry import inverse
 from simgen.pipeline import Pipeline
@@ -94,6 +95,21 @@ def test_models_carry_sizes_and_symmetries(written: Path, pipeline: Pipeline) ->
         merged.merge_vertices(merge_norm=True, digits_vertex=3)
         assert merged.is_watertight
         assert merged.volume == pytest.approx(solid.hull.volume * 1e9, rel=1e-4)
+
+
+@pytest.mark.parametrize(("greatest", "scale"), [(6.5, 0.1), (65.5, 1.0), (66, 2.0), (6553, 100.0)])
+def test_far_depth_has_a_coarser_unit(samples: list, greatest: float, scale: float) -> None:
+    far = replace(samples[0], depth=np.full_like(samples[0].depth, greatest))
+    made = encode(far, "jpg")
+    assert json.loads(made.record)["camera"]["depth_scale"] == scale
+    name = next(name for name in made.files if "depth/" in name)
+    depth = cv2.imdecode(np.frombuffer(made.files[name], np.uint8), cv2.IMREAD_UNCHANGED)
+    assert abs(depth * scale / 1000 - greatest).max() <= scale / 2000 + 1e-3
+
+
+def test_a_depth_that_cannot_be_stored_is_an_error(samples: list) -> None:
+    with pytest.raises(RenderError, match=r"a depth of 7000 m; expected at most 6554 m"):
+        encode(replace(samples[0], depth=np.full_like(samples[0].depth, 7000)), "jpg")
 
 
 def test_bop_files_follow_the_format(written: Path, samples: list) -> None:

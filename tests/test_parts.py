@@ -23,7 +23,7 @@ from simgen.catalogue import World
 from simgen.config import compose, main
 from simgen.dataset.read import open_dataset
 from simgen.dataset.write import Sample
-from simgen.errors import ConfigError, DatasetError
+from simgen.errors import ConfigError, DatasetError, RenderError
 from simgen.pipeline import Pipeline, make_pipeline
 from simgen.render import Renderer, make_renderer
 from simgen.schema import Merge, Render, Source
@@ -157,6 +157,56 @@ def test_folders_of_several_machines_are_copied_together(reference: dict[str, by
         render(folder, start=start, num=num)
     merge(tmp_path / "own", tmp_path / "b", tmp_path / "a")
     assert tree(tmp_path / "own") == reference
+
+
+def test_models_are_whole_after_a_crash_and_after_a_copy_that_broke_off(
+    reference: dict[str, bytes], tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    render(one, part="1/2")
+    render(two, part="2/2")
+    shutil.copytree(one, tmp_path / "set")
+    for name in ("obj_000002.ply", "models_info.json"):
+        (tmp_path / "set" / "models" / name).write_bytes(b"")
+    render(tmp_path / "set")
+    assert tree(tmp_path / "set") == reference
+    (one / "models" / "obj_000001.ply").unlink()
+    (one / "models" / "models_info.json").write_bytes(b"")
+    merge(tmp_path / "merged", one, two)
+    assert tree(tmp_path / "merged") == reference
+    (two / "models" / "obj_000001.ply").unlink()
+    with pytest.raises(
+        DatasetError, match=r"models/obj_000001\.ply is missing, or empty, in .*one, .*two; copy it again"
+    ):
+        merge(tmp_path / "gone", one, two)
+    (one / "models" / "obj_000003.ply").write_bytes(reference["models/obj_000003.ply"][:-9])
+    with pytest.raises(DatasetError, match=r"models/obj_000003\.ply differs in .*one and .*two"):
+        merge(tmp_path / "cut", one, two)
+
+
+def test_a_complete_dataset_has_no_parts(reference: dict[str, bytes], tmp_path: Path) -> None:
+    """Also after a part of it is rendered once more, or after a merge that was killed at its end."""
+    out = tmp_path / "set"
+    for part in ("1/2", "2/2"):
+        render(out, part=part)
+    shutil.copytree(out / "parts", tmp_path / "parts")
+    merge(out)
+    assert tree(out) == reference
+    render(out, part="2/2")
+    assert tree(out) == reference
+    shutil.copytree(tmp_path / "parts", out / "parts")
+    merge(out)
+    assert tree(out) == reference
+
+
+def test_a_worker_that_would_draw_other_pictures_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a scene file was changed while a long run makes new processes."""
+    describe = simgen.executors.describe_dataset
+    monkeypatch.setattr(simgen.executors, "describe_dataset", lambda *given: {**describe(*given), "seed": 7})
+    with pytest.raises(
+        RenderError, match=r"a worker would draw other pictures .*: seed is 0 there and 7 here.*restore"
+    ):
+        render(tmp_path / "set", num=64)
 
 
 def test_the_manifest_is_streamed_and_sorted(tmp_path: Path) -> None:

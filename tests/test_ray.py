@@ -103,7 +103,9 @@ def test_errors_of_nodes_end_in_one_line(cluster: Any, tmp_path: Path, monkeypat
     describe = simgen.workers.describe_dataset
     with monkeypatch.context() as patch:
         patch.setattr(simgen.workers, "describe_dataset", lambda *a: {**describe(*a), "versions": {"numpy": "0.1"}})
-        with pytest.raises(RenderError, match=r"other pictures: versions\.numpy is '0\.1' there.*install the same"):
+        with pytest.raises(
+            RenderError, match=r"other pictures than .*: versions\.numpy is '0\.1' there.*install the same"
+        ):
             render(tmp_path / "b", executor="ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"no Ray cluster at RAY_ADDRESS=127\.0\.0\.1:9"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+import trimesh
 from builders import ROOT, Done, run_command, tree
 
 from simgen.__main__ import COMMANDS
 from simgen.config import main
 from simgen.dataset.read import open_dataset
+from simgen.files import sha256_of
 from simgen.pipeline import CHUNK
 
 SIZE = ["width=96", "height=72"]
@@ -242,6 +245,9 @@ BAD = {
     "randomize.blocks.count=1.5": ["randomize.blocks.count", "whole"],
     "randomize.blocks.count=9": ["randomize.blocks.count", "slots"],
     "num=-1": ["num", "-1", "at least 1"],
+    "start=-1": ["start", "-1", "at least 0"],
+    f"start={10**19}": ["start", str(10**19), "at most 2^63"],
+    f"randomize.sensor.gamma={10**309}": ["randomize.sensor.gamma", "more than 308 digits"],
     "num=many": ["num", "many"],
     "seed=-1": ["seed", "-1"],
     "workers=0": ["workers", "0"],
@@ -304,6 +310,46 @@ def test_commands_and_help() -> None:
     table = processes("--help")
     assert table.returncode == 0 and "render" in table.stdout and "preview" in table.stdout
     assert processes("render", "--help").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["müll.yaml", "mine (1).yaml", "7.yaml", "full.yaml"])
+def test_a_preset_may_have_any_file_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("defaults: [none]\nsensor: {gamma: 1.25}\n")
+    done = simgen("render", "num=1", f"randomize={tmp_path / name}", f"out={tmp_path / 'set'}", *SIZE)
+    assert done.returncode == 0, done.stderr
+    assert open_dataset(tmp_path / "set").manifest["recipe"]["randomize"]["sensor"]["gamma"] == 1.25
+
+
+def test_preview_names_its_own_keys(tmp_path: Path) -> None:
+    for setting, words in (
+        ("vary=cluter", "vary: got cluter"),
+        ("start=-1", "start: got -1"),
+        (f"start={2**63}", "2^63"),
+    ):
+        done = simgen("preview", setting, "num=1", f"out={tmp_path / 'a.png'}", *SIZE)
+        assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_changed_mesh_of_a_block_is_another_dataset(tmp_path: Path) -> None:
+    """Not the same with other shapes in its later samples."""
+    shutil.copy(ROOT / "scenes" / "tabletop.yaml", tmp_path / "mine.yaml")
+    text = (
+        (tmp_path / "mine.yaml")
+        .read_text()
+        .replace("blocks/tobin.yaml", "set.yaml")
+        .replace("model: cube", "model: gear")
+    )
+    (tmp_path / "mine.yaml").write_text(text)
+    (tmp_path / "set.yaml").write_text("gear: {mesh: gear.stl}\n")
+    keys = [f"scene={tmp_path / 'mine.yaml'}", "randomize=none", f"out={tmp_path / 'set'}", *SIZE]
+    trimesh.creation.box((0.04, 0.05, 0.06)).export(tmp_path / "gear.stl")
+    assert simgen("render", "num=1", *keys).returncode == 0
+    recipe = open_dataset(tmp_path / "set").manifest["recipe"]
+    assert recipe["world"]["block_meshes"] == {"gear": sha256_of(tmp_path / "gear.stl")}
+    trimesh.creation.box((0.04, 0.05, 0.07)).export(tmp_path / "gear.stl")
+    done = simgen("render", "num=2", *keys)
+    assert done.returncode == 2 and "world.block_meshes.gear" in done.stderr
 
 
 def test_a_sweep_makes_one_dataset_for_each_preset(tmp_path: Path) -> None:

@@ -299,7 +299,10 @@ def _with_bare(settings: list[tuple[str, str | list[str]]], bare: list[str], pla
 
 
 def _is_file(argument: str) -> bool:
-    return Path(argument).exists()
+    try:
+        return Path(argument).exists()
+    except OSError:  # the text is longer than a name may be, such as a list of folders
+        return False
 
 
 def _is_key(argument: str, place: Place) -> bool:

@@ -4,7 +4,6 @@ Only this module talks to fsspec. Whatever a file system raises becomes a Datase
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from simgen.errors import DatasetError
-from simgen.files import writing
+from simgen.files import temporary_name, writing
 
 _PIECE = 1 << 20  # bytes
 _EXTRAS = {"s3": "simgen[s3]"}  # what to install for a protocol
@@ -101,7 +100,7 @@ class Storage:
         DatasetError."""
         if self.folder is not None:
             path = self.folder / name
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            temporary = path.with_name(temporary_name(path.name))
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 try:

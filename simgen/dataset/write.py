@@ -5,7 +5,6 @@ everything that is later gathered into BOP's scene_*.json and manifest.json (dat
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.camera import bop_lens
-from simgen.errors import DatasetError
+from simgen.errors import DatasetError, RenderError
 from simgen.files import json_bytes, write_file
 from simgen.geometry import Array, inverse
 from simgen.labels import Label
@@ -26,6 +25,7 @@ from simgen.shapes.surface import surface_points
 from simgen.storage import Storage
 
 DATA_VERSION = 10  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
+_DEPTH_SCALES = 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0  # mm
 IMAGE_FORMATS = ("jpg", "png")
 WRITERS = ("bop",)
 SPLIT = "train"
@@ -103,7 +103,12 @@ def encode(sample: Sample, image_format: str) -> Encoded:
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if image_format == "jpg" else fast
     put(f"rgb/{number}", f".{image_format}", cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR), options)
     # Units of 0.1 mm, or coarser if the greatest depth does not fit in 16 bits.
-    depth_scale = next(s for s in (0.1, 0.2, 0.5, 1.0, math.inf) if sample.depth.max() * 1000 <= 65535 * s)
+    greatest = float(sample.depth.max())
+    depth_scale = next((scale for scale in _DEPTH_SCALES if greatest * 1000 <= 65535 * scale), None)
+    if depth_scale is None:
+        raise RenderError(
+            f"sample {number}: a depth of {greatest:.0f} m; expected at most {65.535 * _DEPTH_SCALES[-1]:.0f} m"
+        )
     depth = np.rint(sample.depth * (1000 / depth_scale)).astype(np.uint16)
     put(f"depth/{number}", ".png", depth, fast)
     for k, label in enumerate(sample.labels):

@@ -54,7 +54,9 @@ from simgen.formats.meshes import textures_of
 UNFINISHED = "unfinished.json"  # what is being written; it is there from the beginning to the end
 _KEYPOINTS = "scene_keypoints.json"
 _TEXTURE = re.compile(r"obj_[a-z0-9._-]+\.(png|jpe?g|mtl)")  # of meshes
-_LEFTOVER = re.compile(r"\.(shard-\d+|index|key_to_shard|unfinished)\.(tar|json)\.\d+\.tmp")  # of a run that was killed
+_LEFTOVER = re.compile(
+    r"\.(shard-\d+|index|key_to_shard|unfinished)\.(tar|json)\.[0-9a-f]+\.tmp"
+)  # of a run that was killed
 
 
 def write_shards(dataset: BopDataset, out: str, samples_per_shard: int = SAMPLES_PER_SHARD) -> Index:

@@ -17,8 +17,6 @@ from simgen.shapes.solids import Solid, hull_triangles
 
 VARIANTS = 64  # of each kind; they repeat beyond
 
-_EYE = np.eye(3)
-
 
 @lru_cache(maxsize=2048)
 def object_of(kind: str, variant: int) -> tuple[Body, ...]:
