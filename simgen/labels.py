@@ -11,10 +11,11 @@ from simgen.geometry import Array, inverse, project, transform_points
 from simgen.render import Frames
 from simgen.scene import Scenes
 from simgen.shapes.solids import Solid
-from simgen.silhouette import Box, box_of, silhouette
+from simgen.silhouette import Box, around, box_of, silhouette
 
 OUTSIDE, OCCLUDED, VISIBLE = 0, 1, 2  # a keypoint's visibility; the numbers are COCO's
 TOLERANCE = 0.003  # m: a keypoint this far behind the rendered surface still counts as on it
+_PART = 0.06  # of the diameter, if that is less: the far corners of a block of 2 mm are not on its near side
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def labels_of(scenes: Scenes, frames: Frames, world: World) -> list[list[Label]]
                     visibility=visibility,
                     amodal=inside | visible,
                     visible=visible,
-                    box_amodal=outline.box(),
+                    box_amodal=around(outline.box(), box_of(visible)),
                     box_visible=box_of(visible),
                     pixels=pixels,
                     visible_fraction=float(np.count_nonzero(visible) / pixels) if pixels else 0.0,
@@ -86,6 +87,7 @@ def _keypoints(
     """The keypoints in px and their visibility: VISIBLE inside the picture and on the surface of the depth image."""
     height, width = depth.shape
     points = transform_points(pose, solid.keypoints * scale)
+    behind = min(TOLERANCE, _PART * solid.diameter * scale)
     pixels = project(points, camera, distortion)
     inside = np.all((pixels >= -0.5) & (pixels < np.array([width, height]) - 0.5), axis=1)
     visibility = np.where(inside, OCCLUDED, OUTSIDE)
@@ -93,6 +95,6 @@ def _keypoints(
         u, v = np.rint(pixels[k]).astype(int)
         # Corners lie on the outline, where the pixel itself may show the background: its neighbors count, too.
         patch = depth[max(v - 1, 0) : v + 2, max(u - 1, 0) : u + 2]
-        if np.any((patch >= points[k, 2] - TOLERANCE) | (patch == 0)):
+        if np.any((patch >= points[k, 2] - behind) | (patch == 0)):
             visibility[k] = VISIBLE
     return pixels, visibility

@@ -70,6 +70,15 @@ def box_of(mask: NDArray[np.bool_]) -> Box:
     return (int(u), int(v), int(width), int(height)) if width else (-1, -1, -1, -1)
 
 
+def around(one: Box, two: Box) -> Box:
+    """The box around both; an empty one, all -1, adds nothing."""
+    if min(one[2], two[2]) < 0:
+        return max(one, two, key=lambda box: box[2])
+    u, v = min(one[0], two[0]), min(one[1], two[1])
+    right, bottom = (max(box[k] + box[k + 2] for box in (one, two)) for k in (0, 1))
+    return u, v, right - u, bottom - v
+
+
 def _before_camera(corners: Array) -> Array:
     """The corners (P, 3) of triangles (T, 3, 3) cut at the plane z = NEAR."""
     points = corners.reshape(-1, 3)

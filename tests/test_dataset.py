@@ -171,7 +171,7 @@ def test_manifest_lists_every_file_with_its_hash(written: Path) -> None:
     assert manifest["status"] == "complete"
     assert manifest["recipe"]["seed"] == 0
     assert manifest["recipe"]["renderer"] == "raycast"
-    assert manifest["recipe"]["data_version"] == 10
+    assert manifest["recipe"]["data_version"] == 11
     assert {"numpy", "pybullet", "python", "simgen"} <= set(manifest["recipe"]["versions"])
     assert (manifest["start"], manifest["num"]) == (0, NUM)
 
@@ -296,8 +296,8 @@ def test_another_recipe_is_refused_and_the_difference_named(written: Path, pipel
         begin(Folder(written), recipe, 0, 3, pipeline.world)
     with pytest.raises(DatasetError, match="start is 0 there and 2 here"):
         begin(Folder(written), recipe, 2, NUM, pipeline.world)
-    with pytest.raises(DatasetError, match=r"with data version 10, and this simgen renders version 11.*another folder"):
-        begin(Folder(written), {**recipe, "data_version": 11}, 0, NUM, pipeline.world)
+    with pytest.raises(DatasetError, match=r"with data version 11, and this simgen renders version 12.*another folder"):
+        begin(Folder(written), {**recipe, "data_version": 12}, 0, NUM, pipeline.world)
     assert tree(written) == before
 
 

@@ -10,6 +10,7 @@ from simgen.geometry import inverse, project, transform_points
 from simgen.labels import OCCLUDED, OUTSIDE, VISIBLE, labels_of
 from simgen.render import make_renderer
 from simgen.scene import Scenes, take
+from simgen.silhouette import around, silhouette
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,57 @@ def test_masks_boxes_and_counts_agree(crowd) -> None:
                 rows, columns = np.nonzero(label.visible)
                 u, v, width, height = label.box_visible
                 assert (u, v, u + width - 1, v + height - 1) == (columns.min(), rows.min(), columns.max(), rows.max())
+
+
+def test_boxes_hold_all_that_is_seen_of_round_blocks() -> None:
+    """Outlines are polygons, which a cylinder that is drawn exactly exceeds by a part of a pixel."""
+    sampler, world = sampler_of(
+        "randomize=none", "randomize.blocks.count=1", "randomize.blocks.slots=1", "randomize.blocks.place=[0,0]",
+        "randomize.blocks.model=[choice,cylinder,cone]", "randomize.blocks.yaw_deg=[uniform,0,360]",
+        "randomize.blocks.face=[uniform,0,1]", "randomize.camera.distance=[uniform,0.12,0.2]",
+        "randomize.camera.aim=[0,0,0.03]",
+        "randomize.camera.elevation_deg=[uniform,20,90]", "width=640", "height=480",
+    )  # fmt: skip
+    scenes = sampler.sample(3, range(40))
+    lens, exceeded = (scenes.cameras.intrinsics[0], scenes.cameras.distortion[0]), 0
+    for labels in labels_of(scenes, make_renderer("raycast", world).render(scenes), world):
+        (label,) = labels
+        u, v, width, height = label.box_amodal
+        left, top, across, down = label.box_visible
+        assert u <= left and v <= top and left + across <= u + width and top + down <= v + height
+        outline = silhouette(world.solids[label.model], 1.0, label.camera_from_block, *lens, 640, 480)
+        exceeded += outline.box() != label.box_amodal
+    assert exceeded > 0
+
+
+def test_boxes_around_boxes() -> None:
+    nothing = (-1, -1, -1, -1)
+    assert around((1, 2, 3, 4), (0, 5, 2, 6)) == (0, 2, 4, 9)
+    assert around((-9, -9, 3, 3), (2, 2, 1, 1)) == (-9, -9, 12, 12)
+    assert around(nothing, (1, 2, 3, 4)) == around((1, 2, 3, 4), nothing) == (1, 2, 3, 4)
+    assert around(nothing, nothing) == nothing
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.2, 0.1])
+def test_keypoints_of_small_blocks_are_visible_as_those_of_large_ones(scale: float) -> None:
+    """Seen from as much nearer, down to 5 mm."""
+
+    def seen(scale: float) -> list[list[int]]:
+        sampler, world = sampler_of(
+            "randomize=none", "randomize.blocks.count=1", "randomize.blocks.slots=1", "randomize.blocks.place=[0,0]",
+            f"randomize.blocks.scale={scale}", "randomize.blocks.yaw_deg=[uniform,0,360]", "randomize.blocks.model=any",
+            f"randomize.camera.distance={0.6 * scale}", f"randomize.camera.aim=[0,0,{0.02 * scale}]",
+            "randomize.camera.elevation_deg=[uniform,20,60]", "width=320", "height=240",
+        )  # fmt: skip
+        scenes = sampler.sample(3, range(12))
+        labels = labels_of(scenes, make_renderer("raycast", world).render(scenes), world)
+        return [one.visibility.tolist() for (one,) in labels]
+
+    whole = seen(1.0)
+    assert {value for row in whole for value in row} == {OCCLUDED, VISIBLE}
+    pairs = [(a, b) for one, two in zip(whole, seen(scale), strict=True) for a, b in zip(one, two, strict=True)]
+    # A block of 6 cm has a tolerance of 3 mm, 5% of its diameter or less, smaller ones of 6%.
+    assert sum(a != b for a, b in pairs) <= 0.03 * len(pairs)
 
 
 def test_a_cut_block_counts_what_lies_beyond_the_border() -> None:

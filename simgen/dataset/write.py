@@ -24,7 +24,7 @@ from simgen.shapes.solids import Solid
 from simgen.shapes.surface import surface_points
 from simgen.storage import Storage
 
-DATA_VERSION = 10  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
+DATA_VERSION = 11  # incremented when the same recipe gives other bytes; see CHANGELOG, "Changes the data"
 _DEPTH_SCALES = 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0  # mm
 IMAGE_FORMATS = ("jpg", "png")
 WRITERS = ("bop",)
