@@ -108,7 +108,9 @@ def test_the_end_of_a_training_stores_it(
     monkeypatch.setattr("train.evaluate.calibrate.evaluate_batches", lambda *_: iter(()))
     numbers = torch.arange(2 * each * 40).to(torch.uint8)
     images = numbers.reshape(2 * each, 40, 1, 1, 1).expand(-1, -1, 3, 2, 2)
-    batches: Any = [SimpleNamespace(images=one, targets=None) for one in images]
+    batches: Any = [
+        SimpleNamespace(images=one, targets=SimpleNamespace(camera_from_world=torch.eye(4)[None])) for one in images
+    ]
     monkeypatch.setattr("train.evaluate.calibrate._without_table", lambda batch: batch)
     assert add_confidence(path, batches, range(each), range(each, 2 * each)) is None
     stored, warned = torch.load(path, weights_only=True)["familiarity"], capsys.readouterr().err

@@ -34,6 +34,7 @@ class Blind:
 def _blind(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (train.evaluate.report, train.evaluate.calibrate):
         monkeypatch.setattr(module, "load_detector", lambda *_, **__: Blind())
+        monkeypatch.setattr(module, "read_checkpoint", lambda _: {})
 
 
 def error_of(root: Path, target: str = "auto") -> SimgenError:
