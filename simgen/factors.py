@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -155,41 +156,48 @@ def check_factors(randomize: Randomize, leaves: Mapping[str, Distribution]) -> N
             isinstance(option, Constant) and not any(option.value) for option in options_of(leaves[f"{key}/direction"])
         ):
             raise ConfigError(f"randomize.{key}.direction: got [0, 0, 0]; expected a direction towards the light")
-    things = (*SURFACES, "fixture", "blocks/material", "distractors/material", "clutter/material")
-    textured = [f"{surface}/texture" for surface in things]
-    _check_folder(randomize.images, "images", "image", "pictures", "table.texture", TEXTURES, textured, leaves)
-    _check_folder(
-        randomize.clutter.meshes,
-        "clutter.meshes",
-        "mesh",
-        "mesh files",
-        "clutter.kind",
-        CLUTTER,
-        ["clutter/kind"],
-        leaves,
-    )
+    for folder in FOLDERS:
+        given, users = folder.given(randomize), folder.users(leaves)
+        if users and not given:
+            name = users[0].replace("/", ".")
+            raise ConfigError(
+                f"randomize.{name}: '{folder.word}' needs a folder of {folder.what}; set randomize.{folder.key}=FOLDER"
+            )
+        if given and not users:
+            kind = folder.paths[0].rsplit("/", 1)[1]
+            raise ConfigError(
+                f"randomize.{folder.key}: {given} has no effect: no {kind} is {folder.word}; set one, for example "
+                f"randomize.{folder.example}={folder.word}"
+            )
 
 
-def _check_folder(
-    folder: str,
-    key: str,
-    word: str,
-    what: str,
-    example: str,
-    words: tuple[str, ...],
-    paths: list[str],
-    leaves: Mapping[str, Distribution],
-) -> None:
-    """A factor of `paths` that may be `word` needs the `folder` of the configuration's `key`, and the folder needs one."""
-    users = [path for path in paths if may_be(leaves[path], words.index(word))]
-    if users and not folder:
-        name = users[0].replace("/", ".")
-        raise ConfigError(f"randomize.{name}: '{word}' needs a folder of {what}; set randomize.{key}=FOLDER")
-    if folder and not users:
-        kind = paths[0].rsplit("/", 1)[1]
-        raise ConfigError(
-            f"randomize.{key}: {folder} has no effect: no {kind} is {word}; set one, for example randomize.{example}={word}"
-        )
+@dataclass(frozen=True)
+class Folder:
+    """A folder of the user's own, the value of the `key` below randomize, which holds `what`. Factors at the `paths` that
+    may be the `word` of `words` need it; `example` is one of them."""
+
+    key: str
+    word: str
+    what: str
+    example: str
+    words: tuple[str, ...]
+    paths: tuple[str, ...]
+
+    def given(self, randomize: Randomize) -> str:
+        """The folder in `randomize`, "" for none."""
+        return str(attrgetter(self.key)(randomize))
+
+    def users(self, leaves: Mapping[str, Distribution]) -> list[str]:
+        """The paths of the factors that may need the folder."""
+        return [path for path in self.paths if may_be(leaves[path], self.words.index(self.word))]
+
+
+_THINGS = (*SURFACES, "fixture", "blocks/material", "distractors/material", "clutter/material")
+_TEXTURED = tuple(f"{thing}/texture" for thing in _THINGS)
+FOLDERS = (
+    Folder("images", "image", "pictures", "table.texture", TEXTURES, _TEXTURED),
+    Folder("clutter.meshes", "mesh", "mesh files", "clutter.kind", CLUTTER, ("clutter/kind",)),
+)
 
 
 def may_be(words: Distribution, index: int) -> bool:

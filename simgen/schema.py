@@ -214,6 +214,7 @@ class CameraLeaves:
         "file of your own camera's calibration; the size, intrinsics, lens and pose in it replace the factors below",
         "",
         unit="file",
+        regardless="vary",
     )
     aim: Any = key("point that the camera looks at", MISSING, unit="m, X, Y and Z")
     distance: Any = key("distance of the camera from `aim`", MISSING, unit="m")

@@ -241,6 +241,9 @@ def test_a_setting_without_effect_is_reported(call: Any) -> None:
     assert notes("simgen", "preview", "vary=camera", "randomize=none")[0].startswith(
         "randomize has no effect with vary"
     )
+    assert notes("simgen", "preview", "vary=light", "randomize.camera.file=c.json") == []
+    (line,) = notes("train", "train", "data.root=d", "randomize.camera.file=c.json")
+    assert line == "randomize.camera.file has no effect with data=bop; it needs data=stream"
     assert notes("train", "train", "scene=x") == ["scene has no effect with experiment=none; it needs experiment=own"]
     assert notes("train", "train", "experiment=own", "scene=x") == []
     assert notes("train", "train", "data.root=d", "randomize.walls=0", "trainer.jitter=0") == [

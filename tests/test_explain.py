@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import trimesh
 from builders import pipeline_of
 
 import simgen.explain.along
@@ -80,6 +81,27 @@ def test_every_factor_has_values_and_a_scene_in_which_it_counts(monkeypatch: pyt
             for value in row.values:
                 low, high = leaf_of(value, f"randomize.{factor}", stage.world).support()
                 assert np.array_equal(low, high), factor
+
+
+def test_a_folder_of_ones_own_is_one_of_the_words(tmp_path: Path) -> None:
+    """Which the other pictures of the strip do not use."""
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "red.png"), np.full((64, 64, 3), (20, 20, 220), np.uint8))
+    (tmp_path / "meshes").mkdir()
+    trimesh.creation.icosphere(subdivisions=2, radius=0.05).export(tmp_path / "meshes" / "ball.stl")
+    for factor, word, key in (
+        ("table.texture", "image", f"images={tmp_path / 'photos'}"),
+        ("clutter.kind", "mesh", f"clutter.meshes={tmp_path / 'meshes'}"),
+    ):
+        config = explain_config("physics=place", f"randomize.{key}", "index=0")
+        stage = staged(factor, "tabletop", config.randomize, load_world("tabletop"))
+        rows = rows_along(factor, flat_values(config.randomize)[factor], stage.world, config.randomize, 5)
+        values = [value for row in rows for value in row.values]
+        assert word in values and len(values) > 3
+        pictures = dict(
+            zip(values, (one for row in draw_strip(config, factor, stage, rows).pictures for one in row), strict=True)
+        )
+        assert all(changed(pictures[word], other) > 0 for value, other in pictures.items() if value != word)
 
 
 @pytest.mark.parametrize(

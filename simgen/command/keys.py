@@ -30,7 +30,8 @@ def key(help: str, default: Any = ABSENT, *, unit: str = "", needs: str = "", id
     `unit` is the unit of its values, `choices` are its allowed words. `needs` is a condition on another key, without which
     this key, and all keys below it, have no effect: `key=value`, `key=value|value` or `key!=value`. In a condition, a key
     that begins with a dot is in the same section as the field. `idle` is why it never has an effect; `unread` says so of the
-    keys of a section that the command does not read, by name. `names_keys` states that its values are names of keys.
+    keys of a section that the command does not read, by name. `regardless` is a key on whose value this one does not depend,
+    even if a section above it does. `names_keys` states that its values are names of keys.
     """
     metadata |= {"help": help, "unit": unit, "needs": needs, "idle": idle}
     if isinstance(default, type) or callable(default):
@@ -112,7 +113,8 @@ def _walk(
     hints = get_type_hints(schema)
     for item in fields(schema):
         path = f"{above}{item.name}"
-        below = needs + _needs_of(item, above)
+        apart = item.metadata.get("regardless", "")
+        below = (*(need for need in needs if not apart or not need.startswith(f"{apart}=")), *_needs_of(item, above))
         hint, inner = hints[item.name], None
         if is_dataclass(hint):
             inner = hint

@@ -12,6 +12,7 @@ from simgen.drawings import contact_sheet
 from simgen.explain.along import Row
 from simgen.explain.schema import ExplainConfig
 from simgen.explain.stage import Stage, with_values
+from simgen.factors import FOLDERS, leaves_of
 from simgen.pipeline import Pipeline, make_resized_pipeline
 from simgen.render import make_renderer
 
@@ -42,11 +43,17 @@ def draw_strip(config: ExplainConfig, factor: str, stage: Stage, rows: Sequence[
     if stage.detail:
         source = replace(source, width=None, height=None)
     pipelines: dict[str, Pipeline] = {}
+    words = [value for row in rows for value in row.values if isinstance(value, str)]
+    # Of a factor whose words are shown one by one, one alone may use a folder of the user's own.
+    every = {factor: ["choice", *words]} if words else {}
+    whole = make_resized_pipeline(replace(source, randomize=with_values(source.randomize, every)))
 
     def pipeline(value: Any) -> Pipeline:
         if str(value) not in pipelines:
             randomize = with_values(source.randomize, {factor: value})
-            pipelines[str(value)] = make_resized_pipeline(replace(source, randomize=randomize))
+            leaves = leaves_of(randomize, whole.world)
+            randomize = with_values(randomize, {one.key: "" for one in FOLDERS if not one.users(leaves)})
+            pipelines[str(value)] = make_resized_pipeline(replace(source, randomize=randomize), like=whole)
         return pipelines[str(value)]
 
     first = pipeline(rows[0].values[0])
