@@ -142,7 +142,7 @@ def load_world(scene: str) -> World:
         raise SceneError(f"{path}: table.size: {_measures(size)}; expected at most {MOST_TABLE:g} m{_guess(size)}")
     center = _vector(path, "table.center", table.get("center"), 2)
     thickness = _number(path, "table.thickness", table.get("thickness"), positive=True)
-    solids = load_block_set(blocks)
+    solids, stated = load_block_set(blocks), read_yaml(blocks)
     for solid in solids:
         if np.sort(solid.size)[1] > size.max():
             raise SceneError(
@@ -164,13 +164,14 @@ def load_world(scene: str) -> World:
         height=_pixels(path, "camera.height", camera.get("height")),
         nominal=_section(path, data, "nominal"),
         varied=_section(path, data, "varied"),
-        source={**data, "blocks": read_yaml(blocks), **_hashes_of_meshes(blocks)},
+        source={**data, "blocks": stated, **_hashes_of_meshes(blocks, stated)},
     )
 
 
-def _hashes_of_meshes(blocks: Path) -> dict[str, Any]:
-    """The SHA-256 of each mesh file of a block set, which determines samples like the set itself; nothing without any."""
-    meshes = {str(name): block["mesh"] for name, block in read_yaml(blocks).items() if "mesh" in block}
+def _hashes_of_meshes(blocks: Path, stated: Mapping[Any, Any]) -> dict[str, Any]:
+    """The SHA-256 of each mesh file of the block set `stated` in the file `blocks`, which determines samples like the set
+    itself; nothing without any."""
+    meshes = {str(name): block["mesh"] for name, block in stated.items() if "mesh" in block}
     return (
         {"block_meshes": {name: sha256_of(_resolve(blocks, mesh)) for name, mesh in meshes.items()}} if meshes else {}
     )

@@ -196,8 +196,8 @@ def test_without_a_table_the_confidence_of_free_poses_alone_is_calibrated(
     config = CalibrateConfig(str(untrained), DatasetConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt"))
     result = calibrate_checkpoint(config)
     assert result is not None and result.keys() == {"no_table"} and result["no_table"]["finds"] > 20
-    said = capsys.readouterr()
-    assert "no picture states where the table is" in said.err and "uncertainty" not in said.out
+    printed = capsys.readouterr()
+    assert "no picture states where the table is" in printed.err and "uncertainty" not in printed.out
     after = torch.load(tmp_path / "new.ckpt", weights_only=True)
     assert after["calibration"]["on_table"] is None and after["inflation"] == {"free": 1.0, "on_table": 1.0}
     raw = load_detector(untrained, calibrated=False)
@@ -216,13 +216,13 @@ def test_pictures_from_which_the_model_learned_are_told(
     other = {"seed": recipe["seed"] + 1, "data": {"scenes": [recipe["scene"]]}}
     own = {"seed": 9, "data": {"root": "d"}, "dataset": {"manifest_sha256": manifest_hash(dataset.root)}}
     moved = replace(dataset, manifest={"recipe": {**recipe, "seed": seed_of(recipe["seed"], 1)}})
-    for origin, data, told in (
+    for origin, data, expected in (
         (first, dataset, "has the scene and the seed"), (ours, dataset, ""), (ours, moved, "has the scene and the seed"),
         (other, dataset, ""), ({}, dataset, ""), (own, dataset, "the model learned from"),
         (first, replace(dataset, manifest={}), ""),
     ):  # fmt: skip
         note_what_was_learned(origin, data)
-        assert (told in (said := capsys.readouterr().err)) and bool(said) == bool(told)
+        assert (expected in (printed := capsys.readouterr().err)) and bool(printed) == bool(expected)
 
 
 def test_calibrate_warns_of_too_few_right_free_poses(

@@ -331,7 +331,7 @@ def test_a_run_that_cannot_draw_claims_no_folder(tmp_path: Path) -> None:
 
 
 def test_numbers_of_processes_that_draw_pictures_again_are_told() -> None:
-    for workers, passes, told in (
+    for workers, passes, count in (
         (0, 3, 0),
         (1, 3, 0),
         (2, 3, 0),
@@ -342,7 +342,7 @@ def test_numbers_of_processes_that_draw_pictures_again_are_told() -> None:
         (16, 2, 1),
     ):
         summary = sources_of(train_config(f"data.workers={workers}", f"data.passes={passes}")).summary
-        assert summary.count(f"data.workers={workers}: several processes draw the same pictures") == told
+        assert summary.count(f"data.workers={workers}: several processes draw the same pictures") == count
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 8])

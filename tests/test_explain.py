@@ -66,8 +66,8 @@ def test_every_factor_has_values_and_a_scene_in_which_it_counts(monkeypatch: pyt
         scene = replace(config, scene=stage.scene, randomize=stage.randomize)
         groups = {"randomize": "none"}
         why = keys[f"randomize.{factor}"].idle
-        told = [f"randomize.{factor} has no effect: {why}"] if factor in IDLE else []
-        assert without_effect(scene, groups, keys, (f"randomize.{factor}",)) == told, factor
+        reported = [f"randomize.{factor} has no effect: {why}"] if factor in IDLE else []
+        assert without_effect(scene, groups, keys, (f"randomize.{factor}",)) == reported, factor
         assert factor not in stage.changed
         if stage.scene != "tabletop":  # where blocks and the camera may be is known to that scene alone
             assert stage.scene == "kuka_table" and factor.startswith("fixture.")
