@@ -20,7 +20,8 @@ from transfer.tables import write_tables
 
 from simgen.config import Command
 from simgen.config import main as command
-from simgen.errors import PartialError
+from simgen.errors import ConfigError, PartialError
+from simgen.files import read_json, write_json
 from simgen.workers import parse_part
 
 
@@ -30,9 +31,9 @@ def bench(config: TransferConfig) -> None:
     mine = part_of(cells, config.part)
     out = Path(config.out)
     columns = {model: columns_of(config, out, model) for model in dict.fromkeys(cell.model for cell in cells)}
-    # Of all cells, also those of other parts: a folder of another study is an error of now, not of the end.
+    # Of all cells, also those of other parts: a cell of other keys is an error of now, not of the end.
     results = {cell.name: result_of(cell, out / "cells") for cell in cells}
-    out.mkdir(parents=True, exist_ok=True)
+    claim_folder(out, {"study": config.study, "scale": config.scale})
     for model, own in columns.items():
         render_columns(own, model, SCALES[config.scale])
     todo = [cell for cell in mine if missing_of(cell, columns[cell.model], results[cell.name])]
@@ -51,7 +52,7 @@ def bench(config: TransferConfig) -> None:
             failed[cell.name] = reason
             print(f"{cell.name} failed: {reason}", file=sys.stderr, flush=True)
     title = f"study={config.study} scale={config.scale}"
-    if config.scale == "smoke":
+    if config.scale == "smoke" and config.study != "seeds":
         title += " (shows that the study works; its models have learned nothing, so its figures tell nothing)"
     print(write_tables(out, title, cells, columns))
     print(f"wrote results.json and results.md in {out}")
@@ -59,6 +60,24 @@ def bench(config: TransferConfig) -> None:
         raise PartialError(
             f"{len(failed)} of {len(todo)} trainings failed: {'; '.join(failed)}; their reasons are above; the same command "
             "tries them again"
+        )
+
+
+def claim_folder(out: Path, study: Mapping[str, str]) -> None:
+    """Makes `out` the folder of `study`. Raises ConfigError if it holds anything else, which would be overwritten."""
+    path = out / "study.json"
+    if not path.exists():
+        # Another process may just be writing it.
+        if out.exists() and (
+            not out.is_dir() or any(not each.name.startswith((path.name, f".{path.name}.")) for each in out.iterdir())
+        ):
+            raise ConfigError(f"out: {out} exists and is not the folder of a study; name another folder")
+        write_json(path, study)
+    before = read_json(path)
+    if before != study:
+        raise ConfigError(
+            f"out: {out} holds study={before.get('study')} scale={before.get('scale')}; name another folder for "
+            f"study={study['study']} scale={study['scale']}"
         )
 
 
@@ -95,6 +114,15 @@ def _on_ray(cells: list[Cell], columns: Columns, folder: Path, keep: bool) -> At
 
     with cluster() as ray:
         remote, tasks = ray.remote(max_retries=2)(_attempt_all), {}
+        for scale in dict.fromkeys(cell.scale for cell in cells):
+            there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            if not any(one.get("CPU", 0) >= scale.workers and one.get("GPU", 0) >= scale.gpus for one in there):
+                print(
+                    f"note: no node of the cluster has the {scale.workers} CPUs and {scale.gpus} GPUs of a training, which "
+                    "waits for one; Ctrl+C ends it",
+                    file=sys.stderr,
+                    flush=True,
+                )
         for together in _together(cells):
             scale = together[0].scale
             task = remote.options(num_cpus=scale.workers, num_gpus=scale.gpus)

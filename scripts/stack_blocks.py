@@ -15,8 +15,10 @@ resumes an interrupted run and keeps finished trials.
 """
 
 import argparse
+import math
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +29,7 @@ from stacking.results import curves_of, table_of
 from stacking.rows import Bench, Row, csv_of, summary
 
 from simgen.command.progress import Progress
+from simgen.config import INTERRUPTED
 from simgen.dataset.write import DATA_VERSION
 from simgen.engine import load_pybullet
 from simgen.errors import ConfigError, SimgenError
@@ -66,9 +69,15 @@ def run_trials(out: Path, bench: Bench, trials: int, noisy: int, sources: list[S
         ProcessPoolExecutor(workers, get_context("spawn"), _begin, (replace(bench),)) as pool,
     ):
         made = pool.map(_rows, [jobs[path][0] for path in left], [jobs[path][1] for path in left])
-        for path, rows in zip(left, made, strict=True):
-            write_json(path, [asdict(row) for row in rows])
-            progress.update()
+        try:
+            for path, rows in zip(left, made, strict=True):
+                write_json(path, [asdict(row) for row in rows])
+                progress.update()
+        except BrokenProcessPool as error:
+            raise SimgenError(
+                "a process was ended, as where memory is short; the same command goes on, with fewer --workers "
+                "in less memory"
+            ) from error
     return [Row(**row) for path in jobs for row in read_json(path)]
 
 
@@ -79,8 +88,8 @@ def claim_folder(out: Path, settings: dict[str, object]) -> None:
         raise ConfigError(
             f"{out}: holds trials of other settings, {read_json(kept)}; name another folder, or repeat those"
         )
-    if not kept.exists() and out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out}: is not empty and holds no trials; name another folder")
+    if not kept.exists() and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: is a file, or a folder that is not empty and holds no trials; name another folder")
     write_json(kept, settings, indent=1)
 
 
@@ -103,8 +112,9 @@ def main() -> None:
         if value < least:
             raise ConfigError(f"--{name}: got {value}; expected {least} or more")
     for name in ("mm", "degrees"):
-        if min(getattr(arguments, name), default=1.0) <= 0:
-            raise ConfigError(f"--{name}: got {getattr(arguments, name)}; expected numbers above 0, or none")
+        values = getattr(arguments, name)
+        if not all(0 < value < math.inf for value in values) or len(set(values)) < len(values):
+            raise ConfigError(f"--{name}: got {values}; expected different numbers above 0, or none")
     if not 0 <= arguments.confidence <= 1:
         raise ConfigError(f"--confidence: got {arguments.confidence}; expected 0 to 1")
     load_pybullet("stack_blocks", "a machine with PyBullet: the robot needs it")  # before anything is written
@@ -138,3 +148,6 @@ if __name__ == "__main__":
         main()
     except SimgenError as error:
         sys.exit(f"stack_blocks: error: {error}")
+    except KeyboardInterrupt:
+        print("stack_blocks: interrupted; the same command resumes it", file=sys.stderr)
+        sys.exit(INTERRUPTED)

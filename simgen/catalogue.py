@@ -12,12 +12,12 @@ import numpy as np
 
 from simgen import exact
 from simgen.errors import ConfigError, SceneError
-from simgen.files import sha256_of
 from simgen.geometry import Array
 from simgen.resources import resource_folder
 from simgen.scene import CLUTTER, Bools, Fixtures
 from simgen.shapes.bodies import Body
 from simgen.shapes.clutter import object_of
+from simgen.shapes.meshfile import mesh_sha256
 from simgen.shapes.meshfolder import MeshFolder
 from simgen.shapes.solids import SHAPES, Solid, load_solid, make_solid
 from simgen.yamlfile import read_yaml
@@ -169,11 +169,11 @@ def load_world(scene: str) -> World:
 
 
 def _hashes_of_meshes(blocks: Path, stated: Mapping[Any, Any]) -> dict[str, Any]:
-    """The SHA-256 of each mesh file of the block set `stated` in the file `blocks`, which determines samples like the set
+    """The SHA-256 of each mesh of the block set `stated` in the file `blocks`, which determines samples like the set
     itself; nothing without any."""
     meshes = {str(name): block["mesh"] for name, block in stated.items() if "mesh" in block}
     return (
-        {"block_meshes": {name: sha256_of(_resolve(blocks, mesh)) for name, mesh in meshes.items()}} if meshes else {}
+        {"block_meshes": {name: mesh_sha256(_resolve(blocks, mesh)) for name, mesh in meshes.items()}} if meshes else {}
     )
 
 

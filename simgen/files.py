@@ -107,6 +107,30 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[int]:
+    """Holds the lock of the file `path`, which is made if it is missing, and yields its descriptor: the lock lasts until all
+    processes have ended that inherited it, and ends with a process that is killed.
+
+    With `wait` it waits for another process; without, it raises BlockingIOError. Raises FileError where files have no locks.
+    """
+    import fcntl  # which Windows lacks
+
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise FileError(
+                f"{path}: cannot be locked ({error.strerror}); use a folder on another file system"
+            ) from error
+        yield file.fileno()
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:

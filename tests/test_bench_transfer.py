@@ -19,10 +19,12 @@ from transfer.statistics import finished
 from transfer.studies import BOX_SCENE, FULL, SCENE, Cell, arms_of, cells_of, preset_of
 from transfer.tables import errors_of, finished_of, write_tables
 
-from simgen.config import compose
+from simgen.config import Command, compose
 from simgen.errors import ConfigError, DamagedCheckpointError, PartialError, SimgenError
+from simgen.files import write_json
 from simgen.schema import Render
-from train.config import TrainConfig
+from train.config import EvaluateConfig, TrainConfig
+from train.evaluate.summary import results_folder, settings_of
 
 SMOKE = compose("transfer", TransferConfig, ["study=tobin2017", "scale=smoke"])
 
@@ -112,6 +114,21 @@ def test_mistakes_are_named() -> None:
         (["study=tobin2017", "models=[vgg]"], r"^models: got vgg; expected tobin_small, tobin_vgg, keypoints"),
         (["study=presets", "arms=[full,adr]"], r"^arms: 'adr' is not an arm of tobin_small; add the model that has it"),
         (["study=seeds"], r"^train: missing"),
+        (["study=seeds", "train=[experiment=kukka]"], r"^experiment: got kukka; did you mean kuka"),
+        (["study=seeds", "train=[experiment=kuka,trainer.epochs=0]"], r"^trainer.epochs: got 0"),
+        (
+            ["study=seeds", "train=[experiment=blocks]"],
+            r"^train: it learns cone, .*; the columns need a model of kuka_box",
+        ),
+        (
+            ["study=seeds", "train=[experiment=kuka]", "printed_box=[x]"],
+            r"^train: it learns kuka_box.*; printed_box need a model of tea_box: train with the scene tea_box, as in "
+            r"data.scenes=\[kuka_table,tea_box\]$",
+        ),
+        (
+            ["study=seeds", "train=[experiment=kuka]", "models=[tobin_small]"],
+            r"^models: study=seeds has the model of its",
+        ),
         (
             ["study=tobin2017", "printed_box=[x]"],
             r"^printed_box: tobin_small knows one camera .* add keypoints to models=",
@@ -168,6 +185,69 @@ def test_a_cell_is_computed_once_and_goes_on(cell: Cell, computed: list[str], tm
     other = replace(second, root=tmp_path / "other")  # other pictures under the same name
     run_cell(cell, [first, other], tmp_path)
     assert computed[3:] == ["b"]
+
+
+def test_other_pictures_of_a_column_are_measured(
+    cell: Cell, computed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a command that overwrites no results of other settings: photographs may have moved, or been replaced."""
+    monkeypatch.undo()
+    (tmp_path / cell.name / "run").mkdir(parents=True)
+    (tmp_path / cell.name / "run" / METRICS).write_text("{}")
+    measured: list[str] = []
+
+    def evaluate(config: EvaluateConfig) -> None:
+        measured.append(Path(config.data.root).name)
+        rows = [{"scene_id": 0, "image_id": 0, "xy_error_cm": 1.0, "true_m": [0, 0, 0]}]
+        write_json(results_folder(config) / METRICS, {"settings": settings_of(config), "per_picture": rows})
+
+    monkeypatch.setitem(cells_module.COMMANDS, "evaluate", Command("", EvaluateConfig, evaluate))
+    monkeypatch.setattr(cells_module, "constant_errors_in", lambda column, metrics: {"0/0": 30.0})
+    write_json(tmp_path / cell.name / "identity.json", identity_of(cell))
+    for name in ("a", "moved"):
+        run_cell(cell, [Column("a", tmp_path / name)], tmp_path)
+    assert measured == ["a", "moved"]
+
+
+def test_a_column_that_fails_costs_those_before_it_nothing(
+    cell: Cell, computed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = cells_module._evaluate
+
+    def fails(cell: Cell, column: Column, run: Path) -> Any:
+        if column.name == "b":
+            raise ConfigError("b: no")
+        return evaluate(cell, column, run)
+
+    monkeypatch.setattr(cells_module, "_evaluate", fails)
+    columns = [Column(name, tmp_path / name) for name in "abc"]
+    assert attempt_cell(cell, columns, tmp_path) == "b: no"
+    result = result_of(cell, tmp_path)
+    assert result is not None and list(result["columns"]) == ["a"]
+    assert cells_module.missing_of(cell, columns, result) == columns[1:]
+
+
+def test_keys_of_speed_alone_are_no_other_cell() -> None:
+    keys = ["study=seeds", "scale=cpu"]
+    few, many, other = (
+        identity_of(cells_of(compose("transfer", TransferConfig, [*keys, f"train=[experiment=kuka,{key}]"]))[0])
+        for key in ("data.workers=1", "data.workers=2", "data.passes=2")
+    )
+    assert few == many != other
+
+
+def test_a_folder_is_of_one_study(tmp_path: Path) -> None:
+    mine = {"study": "presets", "scale": "cpu"}
+    bench_transfer.claim_folder(tmp_path / "new", mine)
+    bench_transfer.claim_folder(tmp_path / "new", mine)
+    for other in ({**mine, "study": "tobin2017"}, {**mine, "scale": "gpu"}):
+        with pytest.raises(ConfigError, match=r"^out: .*new holds study=presets scale=cpu; name another folder for"):
+            bench_transfer.claim_folder(tmp_path / "new", other)
+    (tmp_path / "results.md").write_text("mine")
+    for folder in (tmp_path, tmp_path / "results.md"):
+        with pytest.raises(ConfigError, match="exists and is not the folder of a study; name another folder"):
+            bench_transfer.claim_folder(folder, mine)
+    assert (tmp_path / "results.md").read_text() == "mine"
 
 
 def test_a_half_written_cell_is_made_anew(cell: Cell, computed: list[str], tmp_path: Path) -> None:

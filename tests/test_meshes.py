@@ -1,5 +1,7 @@
 """Mesh files of many programs against known areas, volumes, symmetry groups and resting poses."""
 
+import base64
+import hashlib
 import json
 import math
 import struct
@@ -15,8 +17,9 @@ from trimesh import creation as make
 from simgen.catalogue import load_block_set, load_world
 from simgen.dataset.write import write_models
 from simgen.errors import SceneError
+from simgen.files import sha256_of
 from simgen.render import make_renderer
-from simgen.shapes.meshfile import read_mesh
+from simgen.shapes.meshfile import mesh_sha256, read_mesh
 from simgen.shapes.polygons import triangulated
 from simgen.shapes.solids import Solid, load_solid, make_solid
 
@@ -140,6 +143,28 @@ OUTLINES = {
     "comb": [(0, 0), (9, 0), (9, 5), (7, 5), (7, 1), (5, 1), (5, 5), (3, 5), (3, 1), (1, 1), (1, 5), (0, 5)],
     "star": [(r * math.cos(math.pi * k / 5), r * math.sin(math.pi * k / 5)) for k, r in enumerate([4, 1.5] * 5)],
 }
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["beside", "inside"])
+def test_the_hash_of_a_gltf_is_of_its_numbers_too(tmp_path: Path, inside: bool) -> None:
+    """They may lie in a file beside it, whose name is percent-encoded."""
+    path, numbers = tmp_path / "cube.gltf", tmp_path / "my cube.bin"
+    made = trimesh.Trimesh(CUBE, HALVES).export(file_type="gltf", merge_buffers=True)
+    content = json.loads(made["model.gltf"])
+    (buffer,) = content["buffers"]
+    data = made[buffer["uri"]]
+    buffer["uri"] = (
+        "data:application/octet-stream;base64," + base64.b64encode(data).decode() if inside else "my%20cube.bin"
+    )
+    path.write_text(json.dumps(content))
+    numbers.write_bytes(data)
+    assert len(read_mesh(path).triangles) == 12
+    text, both = path.read_bytes(), mesh_sha256(path)
+    assert both == hashlib.sha256(text if inside else text + data).hexdigest()
+    numbers.write_bytes(data[::-1])
+    assert (mesh_sha256(path) == both) == inside
+    (tmp_path / "cube.obj").write_text(obj(CUBE, SIDES))
+    assert mesh_sha256(tmp_path / "cube.obj") == sha256_of(tmp_path / "cube.obj")
 
 
 @pytest.mark.parametrize("turned", range(3))

@@ -6,6 +6,8 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -339,14 +341,17 @@ def test_a_folder_is_of_one_bench(tmp_path: Path) -> None:
         script.claim_folder(tmp_path / "out", {"seed": 2})
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "photograph.jpg").touch()
-    with pytest.raises(ConfigError, match="is not empty"):
-        script.claim_folder(tmp_path / "own", {"seed": 1})
+    for path in (tmp_path / "own", tmp_path / "own" / "photograph.jpg"):
+        with pytest.raises(ConfigError, match="is not empty and holds no trials"):
+            script.claim_folder(path, {"seed": 1})
 
 
 def test_bad_input_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments, message in (
         (["--trials", "0"], "--trials: got 0; expected 1 or more"),
-        (["--mm", "-2"], "--mm: got [-2.0]; expected numbers above 0"),
+        (["--mm", "-2"], "--mm: got [-2.0]; expected different numbers above 0"),
+        (["--mm", "4", "4.0"], "--mm: got [4.0, 4.0]; expected different numbers above 0"),
+        (["--degrees", "nan"], "--degrees: got [nan]; expected different numbers above 0"),
         (["--confidence", "50"], "--confidence: got 50.0; expected 0 to 1"),
         (["--randomize", "phot"], "randomize: "),
         (["--checkpoint", "none.ckpt"], "none.ckpt: "),
@@ -355,6 +360,24 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path: Path, monkeyp
         with pytest.raises(SimgenError, match=re.escape(message)):
             script_module("stack_blocks").main()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_process_that_was_ended_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+    """As where memory is short; what is done is kept."""
+    script = script_module("stack_blocks")
+
+    class Ended(ThreadPoolExecutor):
+        def __init__(self, workers: int, *_: object) -> None:
+            super().__init__(workers)
+
+        def map(self, *_: object) -> Iterator[list[Row]]:  # type: ignore[override]
+            yield []
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(script, "ProcessPoolExecutor", Ended)
+    with pytest.raises(SimgenError, match="the same command goes on, with fewer --workers"):
+        script.run_trials(tmp_path, bench, 2, 1, script.sources_of([], []), 1)
+    assert [path.name for path in (tmp_path / "tasks").iterdir()] == ["000000.json"]
 
 
 def row_of(cells: dict[str, str]) -> Row:

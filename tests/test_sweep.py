@@ -17,7 +17,9 @@ from toy_dataset import random_positions, write_dataset
 from simgen.command.keys import groups_of, keys_of
 from simgen.command.swept import Choice, Interval, Range, Swept, read_swept
 from simgen.config import compose, main
+from simgen.dataset.layout import MANIFEST
 from simgen.errors import ConfigError
+from simgen.files import write_json
 from train.__main__ import COMMANDS
 from train.config import SweepConfig, TrainConfig
 from train.sweep.command import sweep
@@ -283,9 +285,61 @@ def test_if_the_first_trial_cannot_begin_nothing_is_recorded(tmp_path: Path) -> 
     assert call(Trainings(), *SPACE, "trials=2", "seed=2", f"out={other}").returncode == 0  # the corrected command
 
 
+def test_a_trial_that_cannot_begin_for_what_is_not_its_own_ends_the_sweep(tmp_path: Path) -> None:
+    """As on a machine without the disk of the pictures: else all trials that are left would be recorded as failed."""
+    out, trainings = tmp_path / "out", Trainings()
+    assert call(trainings, *SPACE, "trials=2", f"out={out}").returncode == 0
+    done = call(lambda *_: "data.root: no such folder", *SPACE, "trials=5", f"out={out}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("sweep: trial 2 cannot begin: data.root: no such folder; correct that, and "
+                                                 "repeat the command")  # fmt: skip
+    assert call(trainings, *SPACE, "trials=5", f"out={out}").returncode == 0
+    assert [row["failed"] for row in in_order(out)] == [None] * 5
+    whole = tmp_path / "whole"
+    assert call(Trainings(), *SPACE, "trials=5", f"out={whole}").returncode == 0
+    assert [row["values"] for row in in_order(out)] == [row["values"] for row in in_order(whole)]
+    done = call(lambda *_: "got 9 pictures; raise data.passes", *SPACE, "trials=6", f"out={out}")
+    assert done.returncode == 0 and in_order(out)[5]["failed"] == "got 9 pictures; raise data.passes"
+
+
+def test_a_sweep_is_not_continued_with_other_held_out_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    assert call(Trainings(), *SPACE, "trials=1", f"out={out}").returncode == 0
+    monkeypatch.setattr("train.sweep.command.STREAM", 0)
+    done = call(Trainings(), *SPACE, "trials=2", f"out={out}")
+    assert done.returncode == 2 and "holds another sweep (stream was" in done.stderr
+    write_dataset(tmp_path / "d", random_positions(8))
+    write_json(tmp_path / "d" / MANIFEST, {"simgen": 1})
+    keys = ["model=tobin_small", f"data.root={tmp_path / 'd'}", "model.lr=interval(0.1,1)", f"out={tmp_path / 'other'}"]
+    history = {"history": [{"epoch": 1, "val_xy_cm": 2.0}]}
+
+    def train(settings: Sequence[str], folder: Path, log: Path, claim: int) -> None:
+        write_json(folder / "metrics.json", history)
+
+    assert call(train, *keys, "trials=1").returncode == 0
+    assert call(train, *keys, "trials=2").returncode == 0
+    write_json(tmp_path / "d" / MANIFEST, {"simgen": 2})
+    done = call(train, *keys, "trials=3")
+    assert done.returncode == 2 and "holds another sweep (manifest was" in done.stderr
+
+
+def test_equal_values_with_unequal_losses_have_no_importances(tmp_path: Path) -> None:
+    """As on a GPU, where sums are rounded otherwise each time."""
+    values = {"model.backbone": "imagenet"}
+    with claimed(tmp_path):
+        study = Study(tmp_path, {"model.backbone": read_swept("model.backbone", "choice(imagenet,scratch)")}, {})
+        for loss in (1.0, 1.1):
+            study.tell(values, (loss, 1))
+        assert study.importances() is None
+        study.tell({"model.backbone": "scratch"}, (2.0, 1))
+        assert study.importances() == {"model.backbone": 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["trainer.batch_size=choice(8,9)"], "trainer.batch_size: got 9; expected a multiple of 2"),
+        (["trainer.batch_size=range(8,33)"], "trainer.batch_size: got 9; expected a multiple of 2"),
         (["model.lrr=choice(1,2)"], "model.lrr: no such key of `sweep`; did you mean model.lr?"),
         (["model.height=range(64,128)"], "no such key with model=keypoints; it is a key of model=tobin_small"),
         (["model.lr=choice(0.1,fast)"], "model.lr: got fast; expected a number (in model.lr=choice(0.1,fast))"),
@@ -388,11 +442,11 @@ def test_how_a_training_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     log = tmp_path / "log"
 
     def run(script: str) -> str | None:
-        log.unlink(missing_ok=True)
         with log.with_name("claim").open("ab") as claim:
             return run_training([script], tmp_path / "trial", log, claim.fileno())
 
     assert run("echo done") is None and log.read_text() == "done\n"
+    assert run("echo more") is None and log.read_text() == "done\nmore\n"  # what an earlier attempt printed is kept
     assert run("echo 'train: error: the loss is nan' >&2; echo bye; exit 2") == "the loss is nan"
     assert run("echo 'Traceback'; echo 'OutOfMemoryError: CUDA'; exit 1") == "OutOfMemoryError: CUDA"
     assert run("exit 3") == "exit status 3"

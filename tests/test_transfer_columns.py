@@ -1,5 +1,6 @@
 """The sets of pictures on which a study measures its models."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from simgen.config import compose
 from simgen.dataset.photographs import Photograph, write_photographs
 from simgen.dataset.read import open_dataset, read_rgb
 from simgen.errors import ConfigError, SimgenError
+from simgen.files import locked
 from simgen.geometry import rigid
 from simgen.shapes.solids import make_solid
 
@@ -62,18 +64,36 @@ def test_columns_are_of_the_trainings_kind(tmp_path: Path) -> None:
         columns_of(config, tmp_path, "keypoints")
 
 
-def test_photographs_without_a_table_are_refused_before_the_first_training(tmp_path: Path) -> None:
-    """A miss has no error in cm there."""
+def test_one_process_renders_a_column_and_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr("transfer.columns.render", lambda config: made.append(config.out))
+    column = Column("alone", tmp_path / "alone")
+    with locked(tmp_path / ".alone.lock", wait=True):
+        other = threading.Thread(target=render_columns, args=([column], "tobin_small", SCALES["smoke"]))
+        other.start()
+        other.join(0.5)
+        assert other.is_alive() and not made
+    other.join(10)
+    assert not other.is_alive() and made == [str(column.root)]
+
+
+def test_photographs_that_cannot_be_measured_are_refused_before_the_first_training(tmp_path: Path) -> None:
+    """Without a table a miss has no error in cm, without a camera's pose none has, and another block is no target."""
     pixels = tmp_path / "gray.png"
     PIL.Image.fromarray(np.full((48, 64, 3), 77, np.uint8)).save(pixels)
     camera = np.array([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]])
     box = rigid(np.eye(3), np.array([0, 0, 0.6]))
-    solid = make_solid("kuka_box", "rectangular_prism", np.array([0.1, 0.08, 0.09]))
-    shown = Photograph(pixels, "gray.png", camera, np.zeros(5), None, 0, box)
-    write_photographs(tmp_path / "set", [shown], [solid], "test")
-    config = replace(SMOKE, out=str(tmp_path / "out"), kuka_table=str(tmp_path / "set"))
-    with pytest.raises(
-        ConfigError, match="the table's place is unknown, so that a miss has no error in cm; name a dataset"
+    table = rigid(np.eye(3), np.array([0, 0, 0.7]))
+    size = np.array([0.1, 0.08, 0.09])
+    for name, block, poses, message in (
+        ("none", "kuka_box", (None, None), "the table's place is unknown, so that a miss has no error in cm; name a"),
+        ("other", "cube", (table, table), "other: shows cube; expected photographs of kuka_box"),
+        ("some", "kuka_box", (table, None), "1 of 2 pictures lack the camera's pose, first 000001.png"),
     ):
-        bench_transfer.bench(config)
+        shown = [Photograph(pixels, "gray.png", camera, np.zeros(5), pose, 0, box) for pose in poses]
+        stated = {} if poses[0] is None else {"table": {"center": [0, 0], "size": [1, 1]}}
+        write_photographs(tmp_path / name, shown, [make_solid(block, "rectangular_prism", size)], "test", **stated)
+        config = replace(SMOKE, out=str(tmp_path / "out"), kuka_table=str(tmp_path / name))
+        with pytest.raises(ConfigError, match=message):
+            bench_transfer.bench(config)
     assert not (tmp_path / "out").exists()

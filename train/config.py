@@ -150,6 +150,11 @@ class TrainerConfig:
     )
     nodes: int = key("machines, each with as many devices, as torchrun or SLURM started them", 1)
 
+    @property
+    def all_devices(self) -> int:
+        """The devices of all machines together."""
+        return self.devices * self.nodes
+
 
 @dataclass
 class TrainConfig:
@@ -265,7 +270,13 @@ def check_train(config: TrainConfig) -> None:
     _at_least("trainer.save_steps", config.trainer.save_steps, 0)
     _at_least("trainer.nodes", config.trainer.nodes, 1)
     _at_least("seed", config.seed, 0)
-    if config.randomize.automatic and config.trainer.devices * config.trainer.nodes > 1:
+    scenes = len(config.data.scenes) if isinstance(config.data, StreamConfig) else 1
+    if config.trainer.batch_size % scenes:
+        raise ConfigError(
+            f"trainer.batch_size: got {config.trainer.batch_size}; expected a multiple of {scenes}, as there are that many "
+            "data.scenes"
+        )
+    if config.randomize.automatic and config.trainer.all_devices > 1:
         raise ConfigError(
             "randomize.automatic: one process counts the results by which ranges grow; use trainer.devices=1 and "
             "trainer.nodes=1, or randomize=full"

@@ -1,4 +1,5 @@
-"""One cell of a study: renders, trains, measures. Its result is written last and whole, so what was interrupted goes on."""
+"""One cell of a study: renders, trains, measures. Its result is written whole, after each column, so what was interrupted
+goes on."""
 
 import json
 import shutil
@@ -6,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from train.__main__ import COMMANDS
 from train.adr.growth import STATES
 from train.config import EvaluateConfig, TrainConfig
 from train.data.stream import VERSION as STREAM
-from transfer.columns import TARGET, Column, constant_errors_in, errors_in
-from transfer.studies import BOX_SCENE, SCENE, Cell, preset_of
+from train.runs.folder import FREE
+from transfer.columns import Column, constant_errors_in, errors_in
+from transfer.studies import BOX_SCENE, SCENE, TARGET, Cell, preset_of
 
 RESULT, METRICS, RENDERING = "cell.json", "metrics.json", "rendering.json"
 _EPOCHS = 20  # of the detector, between which the ranges of randomize=adr grow
@@ -32,7 +34,10 @@ _IDENTITY = "identity.json"
 
 def identity_of(cell: Cell) -> dict[str, Any]:
     """What determines the result of a cell: another value is another cell."""
-    about = {"arm": asdict(cell.arm), "model": cell.model, "seed": cell.seed, "data_version": DATA_VERSION}
+    # What a run may change when it goes on, as the number of its processes, does not change its result.
+    kept = tuple(key for key in cell.arm.train if key.partition("=")[0] not in FREE)
+    arm = asdict(replace(cell.arm, train=kept))
+    about = {"arm": arm, "model": cell.model, "seed": cell.seed, "data_version": DATA_VERSION}
     numbers = {name: getattr(cell.scale, name) for name in ("width", "height", "network", "epochs", "steps", "tests")}
     drawn = {"stream": STREAM} if cell.detector or cell.arm.group == "seeds" else {}
     return dict(json.loads(json.dumps({**about, "pictures": cell.pictures, "scale": numbers, **drawn})))
@@ -81,8 +86,9 @@ def run_cell(cell: Cell, columns: list[Column], cells: Path, *, keep: bool = Fal
         metrics = _measure(cell, column, folder, cells)
         errors, constant = errors_in(column, metrics), constant_errors_in(column, metrics)
         measured[column.name] = {"content": column.content, "errors": errors, "constant": constant}
-    about = {"rendering": _read(folder / RENDERING), "adr": _grown(folder / "run")}
-    write_json(folder / RESULT, {"columns": measured, **about}, indent=1)
+        # After each, so that one that fails does not cost those before it.
+        about = {"rendering": _read(folder / RENDERING), "adr": _grown(folder / "run")}
+        write_json(folder / RESULT, {"columns": measured, **about}, indent=1)
     if not keep:
         shutil.rmtree(folder / "data", ignore_errors=True)
 
@@ -179,6 +185,7 @@ def _train_with(keys: list[str]) -> None:
 def _evaluate(cell: Cell, column: Column, run: Path) -> Mapping[str, Any]:
     """The metrics of the best checkpoint in the folder `run` on a column. It is chosen by simulated pictures alone."""
     out = run.parent / "columns" / column.name
+    (out / METRICS).unlink(missing_ok=True)  # of other pictures that had this name
     target = [f"data.target={column.target}"] if cell.detector or column.target == TARGET else []
     keys = [f"checkpoint={run / 'best.ckpt'}", f"data.root={column.root}", f"out={out}", *target, *column.keys]
     COMMANDS["evaluate"].run(compose("evaluate", EvaluateConfig, keys))

@@ -10,15 +10,15 @@ from typing import Any
 from simgen.config import compose
 from simgen.dataset.read import BopDataset, open_dataset
 from simgen.errors import ConfigError
+from simgen.files import locked
 from simgen.schema import Render
 from simgen.workers import render
 from train.data.images import manifest_hash
 from transfer.schema import SCALES, Scale, TransferConfig
-from transfer.studies import DETECTOR, SCENE
+from transfer.studies import BOX, DETECTOR, SCENE, TARGET
 
 SEED = 777_000  # no seed of a training; each column has the next, so that their pictures are independent
 OCCLUDED = 0.25, 0.9  # visible fraction of a block that counts as occluded
-TARGET, BOX = "kuka_box", "tea_box"
 _MANY = ("randomize.distractors.count=[integer,4,10]", "randomize.clutter.count=[integer,10,25]")
 PICTURE = 640, 480  # px: of pictures on which the detector is measured, as it is trained
 # Rendered columns and what they show. The last three stand in for the paper's sets of photographs: on all surfaces are
@@ -74,31 +74,41 @@ def columns_of(config: TransferConfig, out: Path, model: str) -> list[Column]:
         photographs = open_dataset(column.root)
         if not photographs.pictures:
             raise ConfigError(f"{column.root}: no pictures; expected a dataset of photographs")
+        names = {model.name for model in photographs.models.values()} if not column.wrong else {BOX}
+        if column.target not in names or (column.wrong and 1 not in photographs.models):
+            raise ConfigError(
+                f"{column.root}: shows {', '.join(sorted(names))}; expected photographs of {column.target}"
+            )
         if not column.wrong and photographs.table_center is None:
             raise ConfigError(
                 f"{column.root}: the table's place is unknown, so that a miss has no error in cm; name a dataset with a "
                 "manifest that states the table"
             )
+        unknown = [picture for picture in photographs.pictures if picture.camera_from_table is None]
+        if not column.wrong and unknown:
+            raise ConfigError(
+                f"{column.root}: {len(unknown)} of {len(photographs.pictures)} pictures lack the camera's pose, first "
+                f"{unknown[0].path.name}, so that their errors in cm are unknown; leave them out of the dataset"
+            )
     return columns
 
 
 def render_columns(columns: list[Column], model: str, scale: Scale) -> None:
-    """Renders those of the `columns` of `model` that are not there yet, with as many pictures as `scale` states."""
+    """Renders those of the `columns` of `model` that are not there yet, with as many pictures as `scale` states. Of several
+    processes that compute parts of one study, one renders a column and the others wait for it. Raises FileError."""
     width, height = _size(model, scale)
     names = list(SIMULATED)
     for column in columns:
-        if column.name not in SIMULATED:
-            continue
-        size = [f"width={width}", f"height={height}", f"workers={scale.workers}", f"num={scale.tests}"]
-        # As in the trainings, blocks are placed: a drop is another distribution of poses.
-        keys = [
-            f"scene={SCENE}",
-            "physics=place",
-            f"seed={SEED + names.index(column.name)}",
-            f"out={column.root}",
-            *size,
-        ]
-        render(compose("render", Render, [*keys, *SIMULATED[column.name]]))
+        if column.name in SIMULATED:
+            with locked(column.root.with_name(f".{column.name}.lock"), wait=True):
+                _render(column, names.index(column.name), width, height, scale)
+
+
+def _render(column: Column, number: int, width: int, height: int, scale: Scale) -> None:
+    size = [f"width={width}", f"height={height}", f"workers={scale.workers}", f"num={scale.tests}"]
+    # As in the trainings, blocks are placed: a drop is another distribution of poses.
+    keys = [f"scene={SCENE}", "physics=place", f"seed={SEED + number}", f"out={column.root}", *size]
+    render(compose("render", Render, [*keys, *SIMULATED[column.name]]))
 
 
 def _size(model: str, scale: Scale) -> tuple[int, int]:

@@ -8,16 +8,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from simgen.catalogue import load_world
 from simgen.config import compose
 from simgen.errors import ConfigError
 from simgen.pipeline import check_choice
 from simgen.schema import Randomize, Render
+from train.config import StreamConfig, TrainConfig, check_train
 from transfer.schema import EXECUTORS, SCALES, STUDIES, Scale, TransferConfig
 
 FULL = "full"
 DETECTOR = "keypoints"
 MODELS = ("tobin_small", "tobin_vgg", DETECTOR)
 SCENE, BOX_SCENE = "kuka_table", "tea_box"
+TARGET, BOX = "kuka_box", "tea_box"  # the blocks on which models are measured
 _PLAIN = ["choice", "flat", "gradient", "checker", "stripes", "noise"]
 _PRESETS = ("none", "blocks", "distractors", "clutter", "color", "background", "light", "textures", "surroundings", "camera",
             "sensor", "tobin2017", FULL)  # fmt: skip
@@ -82,7 +85,12 @@ def cells_of(config: TransferConfig) -> list[Cell]:
     if config.arms is not None:
         arms = [arm for arm in arms if arm.name in config.arms]
     if config.study == "seeds":
+        if config.models is not None:
+            raise ConfigError(
+                "models: study=seeds has the model of its training; leave it out, or write it into train="
+            )
         models = (_model_of(config.train),)
+        _check_training(config)
     if config.printed_box and DETECTOR not in models:
         raise ConfigError(
             f"printed_box: {', '.join(models)} {'knows' if len(models) == 1 else 'know'} one camera and one kind of block; "
@@ -183,6 +191,22 @@ def preset_of(arm: Arm) -> Mapping[str, Any]:
             node = node.setdefault(section, {})
         node[name] = value
     return tree
+
+
+def _check_training(config: TransferConfig) -> None:
+    """Raises ConfigError if the training that study=seeds repeats has a mistake, or does not learn the blocks of the
+    columns: else that would be known only after it."""
+    training = compose("train", TrainConfig, [*config.train, "out=."])
+    check_train(training)
+    if not isinstance(training.data, StreamConfig):
+        return
+    known = {solid.name for scene in training.data.scenes for solid in load_world(scene).solids}
+    for target, key in ((TARGET, "the columns"), *(((BOX, "printed_box"),) if config.printed_box else ())):
+        if target not in known:
+            raise ConfigError(
+                f"train: it learns {', '.join(sorted(known))}; {key} need a model of {target}: train with the scene "
+                f"{SCENE if target == TARGET else BOX_SCENE}, as in data.scenes=[{SCENE},{BOX_SCENE}]"
+            )
 
 
 def _model_of(train: list[str]) -> str:

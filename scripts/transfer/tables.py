@@ -1,5 +1,6 @@
 """The results of a study: results.json, tables in Markdown, and curves."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -205,5 +206,7 @@ def _draw_curves(path: Path, cells: Sequence[Cell], columns: Sequence[Column], e
     axes[0][0].set_ylim(0, 1.2 * highest)
     axes[0][0].legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    image = io.BytesIO()
+    figure.savefig(image, dpi=110)
+    write_file(path, image.getvalue())
     pyplot.close(figure)

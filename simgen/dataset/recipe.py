@@ -13,6 +13,7 @@ from simgen.engine import DISTRIBUTIONS
 from simgen.files import sha256_of
 from simgen.randomize import Sampler
 from simgen.schema import Randomize, Raycast, Render, Source
+from simgen.shapes.meshfile import mesh_sha256
 from simgen.textures.images import ImageFolder
 
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
@@ -35,7 +36,7 @@ def describe(source: Source, world: World, sampler: Sampler, images: ImageFolder
         "randomize": _factors(source.randomize),
         **({"camera": sampler.camera.to_json()} if sampler.camera is not None else {}),
         "images": {name: sha256_of(path) for name, path in zip(images.names, images.paths, strict=True)},
-        "meshes": {name: sha256_of(path) for name, path in zip(world.meshes.names, world.meshes.paths, strict=True)},
+        "meshes": {name: mesh_sha256(path) for name, path in zip(world.meshes.names, world.meshes.paths, strict=True)},
         "photographs": sampler.draws_photographs,
         "versions": {"python": platform.python_version(), **_installed(source.renderer)},
     }

@@ -4,12 +4,14 @@ OBJ, PLY and OFF have faces of any number of corners and are read here; STL, GLB
 read by trimesh. Textures and colors are not read, but `Surface.wears` states that the file has them.
 """
 
+import hashlib
 import io
 import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import trimesh
@@ -70,6 +72,19 @@ def read_mesh(path: Path) -> Surface:
     if not np.isfinite(surface.vertices[used]).all():
         raise ValueError("it has coordinates that are not finite numbers")
     return surface
+
+
+def mesh_sha256(path: Path) -> str:
+    """The SHA-256, in hex, of the bytes of a mesh file and, of a glTF, of the files that hold its numbers after them. Raises
+    ValueError and OSError as `read_mesh` does."""
+    data = path.read_bytes()
+    digest = hashlib.sha256(data)
+    if path.suffix.lower() == ".gltf":
+        for buffer in _gltf(data, "gltf").get("buffers", []):
+            uri = str(buffer.get("uri", ""))
+            if not uri.startswith("data:"):
+                digest.update((path.parent / unquote(uri)).read_bytes())
+    return digest.hexdigest()
 
 
 def _text(data: bytes) -> str:
@@ -259,14 +274,23 @@ def _read_triangles(data: bytes, kind: str, path: Path) -> Surface:
             wears = "colors"
     else:
         data = _stl(data)
-    source: Any = path if kind == "gltf" else io.BytesIO(data)  # a glTF's numbers lie in a file beside it
+    beside = _Beside(str(path))
     try:
-        loaded: Any = trimesh.load(source, file_type=kind, force="mesh", process=False, skip_materials=True)
+        loaded: Any = trimesh.load(
+            io.BytesIO(data), file_type=kind, resolver=beside, force="mesh", process=False, skip_materials=True
+        )
         vertices, triangles = np.asarray(loaded.vertices, dtype=np.float64), np.asarray(loaded.faces, dtype=np.int64)
     except Exception as error:  # trimesh raises errors of many kinds
         cause = type(error).__name__ if isinstance(error, ImportError) else f"{error}"
         raise ValueError(f"is no {kind.upper()} file that can be read ({cause}); {EXPORT}") from error
     return Surface(vertices.reshape(-1, 3), triangles.reshape(-1, 3), wears)
+
+
+class _Beside(trimesh.resolvers.FilePathResolver):
+    """Finds what a glTF file names beside it, in percent-encoded names, which trimesh takes as they are."""
+
+    def get(self, name: str) -> bytes:
+        return bytes(super().get(unquote(name)))
 
 
 def _stl(data: bytes) -> bytes:

@@ -1,9 +1,11 @@
 """The course of randomize=adr as a picture."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 
+from simgen.files import write_file
 from train.adr.growth import Growth
 
 
@@ -29,5 +31,7 @@ def draw_growth(path: Path, growth: Growth) -> None:
     rows.set_yticks(np.arange(len(growth.names)), growth.names, fontsize=5)
     rows.set_xlabel("epochs")
     figure.colorbar(image, ax=rows, label="fraction of the way from nominal to the widest range")
-    figure.savefig(path, dpi=110)
+    image = io.BytesIO()
+    figure.savefig(image, dpi=110)
+    write_file(path, image.getvalue())
     pyplot.close(figure)

@@ -82,11 +82,11 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
     size = config.trainer.batch_size
     grows = config.randomize.automatic
     states = States(Path(config.out)) if grows else None
-    epoch = data.epoch * config.trainer.devices * config.trainer.nodes
+    epoch = data.epoch * config.trainer.all_devices
     stream = Stream(data, config.randomize, config.seed, size, passes=data.passes, states=states, epoch=epoch)
     held_out: Dataset[Batch] = Stream(data, config.randomize, config.seed + HELD_OUT, size)
     # Each process has as many batches of the model selection, so that none takes those of calibration and test.
-    together = config.trainer.devices * config.trainer.nodes
+    together = config.trainer.all_devices
     if data.photographs:
         held_out = Mixed(held_out, _with_photographs(config, data))
         together = math.lcm(2, together)  # so that each of the three has as many batches of both kinds
@@ -207,7 +207,7 @@ def _divided(
     """The sources of a dataset of `count` pictures, `others` of which have another size. `batches_of` makes the batches of
     some of its rows, `about` is what a run records of it."""
     rows, validation = split(count, data.validation, config.seed)
-    devices = config.trainer.devices * config.trainer.nodes
+    devices = config.trainer.all_devices
     together = config.trainer.batch_size * devices
     if len(rows) < together or len(validation) < 3 * devices:
         raise DatasetError(

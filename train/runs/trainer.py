@@ -161,7 +161,7 @@ def make_trainer(
 def _check_processes(config: TrainConfig) -> None:
     """Raises ConfigError if torchrun or SLURM started another number of processes than the configuration has devices. Those
     beyond would do the same training again."""
-    expected = config.trainer.nodes * config.trainer.devices
+    expected = config.trainer.all_devices
     for environment in (TorchElasticEnvironment, SLURMEnvironment):
         if not environment.detect():
             continue

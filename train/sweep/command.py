@@ -8,7 +8,9 @@ from typing import Any
 
 from simgen.config import DONE, PARTLY, Composed
 from simgen.errors import ConfigError
-from train.config import SweepConfig
+from train.config import StreamConfig, SweepConfig
+from train.data.images import manifest_hash
+from train.data.stream import VERSION as STREAM
 from train.runs.folder import CONFIG, METRICS
 from train.runs.trainer import say
 from train.sweep.report import shown_values, write_report
@@ -21,8 +23,8 @@ _SPEED = ("cache_gb", "workers", "save_steps")  # settings that change only how 
 def sweep(composed: Composed[SweepConfig], *, train: RunTraining = run_training) -> int:
     """Runs the trials of a sweep that are not finished yet, by `train`, and writes the report; returns the exit status.
 
-    A trial that fails is recorded with its reason. Raises ConfigError, also if the first trial cannot even begin: then none
-    could.
+    A trial that fails is recorded with its reason. Raises ConfigError, also if a trial cannot even begin, but by its own
+    values: then none could.
     """
     try:
         from train.sweep.study import Study, claimed
@@ -76,11 +78,14 @@ def _run(
     place = folder / f"trial-{number}"
     if not (place / METRICS).exists():
         reason = train([*plan.settings, *overrides], place, _log(folder, number), claim)
-        if reason is not None and number == 0 and not (place / CONFIG).exists():
+        begun, own = (place / CONFIG).exists(), any(path in (reason or "") for path in plan.space)
+        if reason is not None and number == 0 and not begun:
             from train.sweep.study import JOURNAL
 
             (folder / JOURNAL).write_bytes(b"")  # else it would be of these settings, which cannot be corrected
             raise ConfigError(f"sweep: the first trial cannot begin: {reason}")
+        if reason is not None and not begun and not own:  # as on another machine, or without a disk: none could
+            raise ConfigError(f"sweep: trial {number} cannot begin: {reason}; correct that, and repeat the command")
         if reason is not None:
             return reason
     return loss_of(place, plan.config)
@@ -91,10 +96,12 @@ def _log(folder: Path, number: int) -> Path:
 
 
 def _described(plan: Plan) -> Mapping[str, Any]:
-    """What makes two sweeps the same."""
+    """What makes two sweeps the same: losses on other held-out pictures cannot be compared."""
     config = asdict(plan.config)
     del config["out"]
     for section in (config["data"], config["trainer"]):
         for name in _SPEED:
             section.pop(name, None)
-    return {**config, "sweep": {path: swept.text for path, swept in plan.space.items()}}
+    data = plan.config.data
+    held_out = {"stream": STREAM} if isinstance(data, StreamConfig) else {"manifest": manifest_hash(Path(data.root))}
+    return {**config, **held_out, "sweep": {path: swept.text for path, swept in plan.space.items()}}

@@ -100,10 +100,14 @@ def _check_key(path: str, composed: Composed[SweepConfig]) -> None:
 
 
 def _check_values(path: str, swept: Swept, settings: Sequence[str], composed: Composed[SweepConfig]) -> None:
-    """Raises ConfigError if a training does not take each value of a choice, or the ends of a range or an interval."""
+    """Raises ConfigError if a training does not take each value of a choice, or the ends of a range or an interval; of a
+    range also the second number, as where only every other number is taken."""
     if isinstance(swept, Interval) and composed.keys[path].expects == "a whole number":
         raise ConfigError(f"{path}: got {swept.text}; expected whole numbers: range(start,stop), without stop itself")
-    for value in swept.values if isinstance(swept, Choice) else (swept.low, swept.high):
+    values: list[Any] = list(swept.values) if isinstance(swept, Choice) else [swept.low, swept.high]
+    if isinstance(swept, Range) and swept.low < swept.high:
+        values.insert(1, on_grid(swept, swept.low + swept.step))
+    for value in values:
         try:
             _checked([*settings, f"{path}={value}"])
         except ConfigError as error:

@@ -5,12 +5,11 @@ sampler is not in its storage: each trial has a new sampler, seeded by f(seed, n
 asks for the same values as one without interruption.
 """
 
-import fcntl
 import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from optuna.trial import TrialState, create_trial
 from simgen.command.swept import Choice, Range, Swept
 from simgen.draws import Draws
 from simgen.errors import ConfigError, FileError
-from simgen.files import differences
+from simgen.files import differences, locked
 from train.sweep.space import Values, on_grid
 
 JOURNAL = "study.journal"
@@ -54,14 +53,14 @@ def claimed(folder: Path) -> Iterator[int]:
     if folder.exists() and not journal.is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"out: {folder} exists and is not a sweep; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with journal.open("ab") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            claim = stack.enter_context(locked(journal, wait=False))
         except BlockingIOError as error:
             raise ConfigError(
                 f"out: a sweep in {folder}, or a training that it started, is still running; wait for it or end it"
             ) from error
-        yield file.fileno()
+        yield claim
 
 
 class Study:
@@ -146,11 +145,12 @@ class Study:
 
     def importances(self) -> Mapping[str, float] | None:
         """The share of each key in the variance of the loss over the space, the greatest first; they add up to 1. None
-        with fewer than two different losses.
+        with fewer than two different losses or values.
 
         Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance" (fANOVA).
         """
-        if len({trial.loss for trial in self.trials if trial.loss is not None}) < 2:
+        done = [trial for trial in self.trials if trial.loss is not None]
+        if len({trial.loss for trial in done}) < 2 or all(trial.values == done[0].values for trial in done):
             return None
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         shares = optuna.importance.get_param_importances(self._study, evaluator=evaluator)

@@ -26,6 +26,7 @@ def run_training(settings: Sequence[str], folder: Path, log: Path, claim: int) -
     why it failed. Its process inherits the descriptor `claim`. Raises KeyboardInterrupt if it was interrupted."""
     command = [sys.executable, "-m", "train", *settings, f"out={folder}"]
     with log.open("ab") as file:
+        begin = file.tell()  # after what an earlier attempt printed
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, pass_fds=(claim,)
         )
@@ -36,7 +37,7 @@ def run_training(settings: Sequence[str], folder: Path, log: Path, claim: int) -
             raise
     if status in (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM):
         raise KeyboardInterrupt
-    return _reason(log, status) if status else None
+    return _reason(log, begin, status) if status else None
 
 
 def loss_of(folder: Path, config: TrainConfig) -> tuple[float, int]:
@@ -66,9 +67,11 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _reason(log: Path, status: int) -> str:
+def _reason(log: Path, begin: int, status: int) -> str:
+    """Why a training failed that ended with `status` and printed what `log` has from the byte `begin` on."""
     if status < 0:
         return f"ended by {signal.Signals(-status).name}" + (" (out of memory?)" if status == -signal.SIGKILL else "")
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    printed = log.read_bytes()[begin:].decode(errors="replace")
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
     errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
     return (errors or lines or [f"exit status {status}"])[-1]
