@@ -1,5 +1,6 @@
 """Atomic file writing, JSON reading and writing, hashes, and the differences between two JSON values."""
 
+import fcntl
 import hashlib
 import json
 import re
@@ -114,8 +115,6 @@ def locked(path: Path, *, wait: bool) -> Iterator[int]:
 
     With `wait` it waits for another process; without, it raises BlockingIOError. Raises FileError where files have no locks.
     """
-    import fcntl  # which Windows lacks
-
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")

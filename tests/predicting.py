@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -43,6 +44,7 @@ class Detector:
         self.stop_at: int | None = None
         self.shown: list[list[Detection]] = []
         self.familiar: list[float | None] = []
+        self.calibration: Any = SimpleNamespace(on_table=1, free=1)
 
     def zoomed(self, factor: float) -> "Detector":
         return self

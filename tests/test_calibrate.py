@@ -25,7 +25,7 @@ from train.config import (
 )
 from train.data.images import manifest_hash
 from train.data.stream import HELD_OUT, Stream, seed_of
-from train.detect.calibration import Calibrations, Inflation, calibrate, inflation
+from train.detect.calibration import FEATURES, Calibrations, Inflation, calibrate, inflation
 from train.detect.detector import Detector, _Proposals, load_detector
 from train.detect.familiarity import fit_familiarity
 from train.detect.types import Detection
@@ -188,18 +188,25 @@ def test_calibrate_fits_every_second_picture_of_a_dataset(
 def test_without_a_table_the_confidence_of_free_poses_alone_is_calibrated(
     untrained: Path, tmp_path: Path, known: Known, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To the same as with the table, but for the scale of covariances that belongs to poses on it."""
+    """To the same as with the table; the scale of covariances and the confidence of poses on a table stay as they are."""
     wide = "randomize.camera.distance=[uniform,0.45,0.9]"
     dataset = rendered(tmp_path / "data", "num=48", "seed=5", wide, "randomize.blocks.count=2", size=(96, 72))
     known.add_dataset(dataset)
     (tmp_path / "data" / "manifest.json").unlink()  # which states that the world's plane z = 0 is a table
-    config = CalibrateConfig(str(untrained), DatasetConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt"))
+    fitted = calibrate(
+        np.random.default_rng(0).uniform(0.1, 0.9, (199, len(FEATURES))), np.arange(199) % 2 == 0
+    ).to_json()
+    earlier = {"inflation": {"free": 3.0, "on_table": 2.0}, "calibration": {"on_table": fitted, "free": None}}
+    torch.save({**torch.load(untrained, weights_only=True), **earlier}, tmp_path / "old.ckpt")
+    config = CalibrateConfig(
+        str(tmp_path / "old.ckpt"), DatasetConfig(str(tmp_path / "data")), out=str(tmp_path / "new.ckpt")
+    )
     result = calibrate_checkpoint(config)
     assert result is not None and result.keys() == {"no_table"} and result["no_table"]["finds"] > 20
     printed = capsys.readouterr()
     assert "no picture states where the table is" in printed.err and "uncertainty" not in printed.out
     after = torch.load(tmp_path / "new.ckpt", weights_only=True)
-    assert after["calibration"]["on_table"] is None and after["inflation"] == {"free": 1.0, "on_table": 1.0}
+    assert after["calibration"]["on_table"] == fitted and after["inflation"] == earlier["inflation"]  # stay as they are
     raw = load_detector(untrained, calibrated=False)
     half = replace(dataset, pictures=[p for p in dataset.pictures if p.image_id % 2 == 0])
     evaluated = list(evaluate_dataset(raw, without_table(half), 32))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,8 @@ from simgen.errors import ConfigError, SimgenError
 from train.config import DoctorConfig, check_doctor
 from train.data.batch import Batch
 from train.data.stream import HELD_OUT, Stream
-from train.fit.check import TOY, doctor
+from train.draw.sheets import is_ours
+from train.fit.check import PICTURES, TOY, TOY_CM, _toy, doctor
 
 TINY = [
     "data.scenes=[tabletop]", "data.width=96", "data.height=72", "data.photographs=false", *TOY, "batch_size=2",
@@ -59,9 +61,19 @@ def steps_of(config: DoctorConfig, steps: int) -> DoctorConfig:
     return replace(config, steps=steps, short=steps)
 
 
+def test_a_picture_of_the_users_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "real.png").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=r"^out: .*real\.png exists, and doctor did not draw it; name another folder"):
+        doctor(config_of(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["real.png"]
+
+
 def test_an_intact_configuration_passes_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     doctor(steps_of(config_of(tmp_path / "out"), 8))
     printed = capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(PICTURES) and all(
+        is_ours(tmp_path / "out" / name) for name in PICTURES
+    )
     assert [line.split(":")[1].strip() for line in printed.splitlines() if line.startswith("check")] == ["pass"] * 4
     assert "doctor: pass, " in printed and "weights move" in printed
     for name in ("batch", "overfit", "toy", "toy_detections", "real", "real_detections"):
@@ -85,6 +97,23 @@ def fails(*_: object) -> None:
 def inject(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
     intact = Stream.__getitem__
     monkeypatch.setattr(Stream, "__getitem__", lambda self, item: fault(intact(self, item), item))
+
+
+@pytest.mark.parametrize(("near", "passes"), [(9, True), (7, False)])
+def test_the_toy_passes_where_most_cubes_are_detected(
+    near: int, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten cubes eight at least, each within TOY_CM."""
+    monkeypatch.setattr("train.fit.check.TOY_SHARE", 0.8)
+    errors = np.array([0.9 * TOY_CM] * near + [1.1 * TOY_CM] * (9 - near) + [np.inf])
+    monkeypatch.setattr("train.fit.check._errors_on", lambda *_: (errors, 9.0))
+    config = steps_of(config_of(tmp_path / "out"), 1)
+    (tmp_path / "out").mkdir()
+    if passes:
+        assert _toy(config, tmp_path / "out")[0].startswith(f"{10 * near}% of held-out cubes within {TOY_CM:g} cm")
+        return
+    with pytest.raises(SimgenError, match=rf"{10 * near}% of cubes in front of a fixed camera are detected within"):
+        _toy(config, tmp_path / "out")
 
 
 def test_cubes_that_are_not_detected_fail_the_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

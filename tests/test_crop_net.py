@@ -68,6 +68,9 @@ def test_a_window_is_around_the_real_keypoints() -> None:
     keypoints = torch.tensor([[[10.0, 20], [30, 26], [500, -500]], [[5, 5], [5, 6], [6, 5]]])
     real = torch.tensor([[True, True, False], [True, True, True]])
     torch.testing.assert_close(windows_of(keypoints, real), torch.tensor([[20.0, 23, 30], [5.5, 5.5, 8]]))
+    whole = real.new_ones(1, 3)  # of a photograph of 108 megapixels
+    large = windows_of(torch.tensor([[[1000.0, 900], [6000, 900], [6000, 2900]]]), whole)
+    torch.testing.assert_close(large, torch.tensor([[3500.0, 1900, 7500]]))
 
 
 def given(windows: np.ndarray, poses: np.ndarray, lens: np.ndarray | None = None) -> tuple[torch.Tensor, ...]:

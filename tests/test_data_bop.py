@@ -389,6 +389,23 @@ def test_several_processes_have_own_pictures_to_choose_by(root: Path, tmp_path: 
         sources_of(config_of(root, tmp_path / "few", *two, "data.validation=0.25"))
 
 
+def test_pictures_without_a_table_among_others_are_told(root: Path, tmp_path: Path) -> None:
+    """With one of them the model learns no sides, and to use no table."""
+    assert "table's pose" not in sources_of(config_of(root, tmp_path / "run")).summary
+    some = tmp_path / "some"
+    shutil.copytree(root, some)
+    (path,) = some.glob("train/*/scene_camera.json")
+    cameras = json.loads(path.read_text())
+    for key in ("cam_R_w2c", "cam_t_w2c"):
+        del cameras[min(cameras)][key]
+    path.write_text(json.dumps(cameras))
+    (some / "manifest.json").unlink()
+    sources = sources_of(config_of(some, tmp_path / "run", "data.table=true"))
+    assert (
+        "; 1 lack the table's pose, so that the model learns to use no table" in sources.summary and not sources.sides
+    )
+
+
 def test_pictures_stay_in_memory_if_all_of_them_fit(root: Path, tmp_path: Path) -> None:
     """Those of the training and those that are held out, together."""
     batches = shots_of(open_dataset(root))

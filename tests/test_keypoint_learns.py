@@ -228,7 +228,7 @@ def test_bad_pictures_are_refused(run: Path, dataset: BopDataset, tmp_path: Path
     (tmp_path / "empty").mkdir()
     for image in ("empty", "nowhere.jpg", "nowhere.mp4"):
         config = PredictConfig(
-            str(run / "best.ckpt"), str(tmp_path / image), str(camera), 0.5, str(tmp_path / "o"), "cpu"
+            str(run / "best.ckpt"), str(tmp_path / image), str(camera), out=str(tmp_path / "o"), accelerator="cpu"
         )
         with pytest.raises(ConfigError, match=image):
             predict(config)
@@ -243,7 +243,7 @@ def test_onnx_agrees_with_torch(run: Path, tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "toy.onnx").stat().st_size == result["bytes"] > 1e5
     described = json.loads((tmp_path / "toy.json").read_text())
     assert (described["width"], described["height"]) == SIZE
-    assert described["kinds"][1]["name"] == "cube" and described["mirrors"] is True
+    assert described["kinds"][1]["name"] == "cube" and described["mirrors"] is True and described["sides"] is True
     crops = described["crops"]
     assert (crops["size"], crops["margin"]) == (96, 1.5)
     assert (tmp_path / crops["file"]).stat().st_size == result["crops"]["bytes"]

@@ -27,10 +27,8 @@ from train.fit.pictures import input_sheet
 from train.fit.step import Losses
 from train.fit.training import KeypointTraining, _blend_of, train_keypoints
 from train.pose.view import View
-from train.runs.checkpoint import Checkpoints
-from train.runs.folder import claim
-from train.runs.tensorboard import INPUT, PREDICTIONS, TensorBoardPictures
-from train.runs.trainer import make_trainer
+from train.runs.folder import alone_in, claim
+from train.runs.tensorboard import INPUT, PREDICTIONS
 from train.tobin.checkpoint import load_checkpoint
 
 TINY = [
@@ -279,9 +277,8 @@ def test_another_number_of_processes_than_was_started(
     with pytest.raises(
         ConfigError, match=r"^trainer\.nodes: got 2 with trainer\.devices=1; expected a product of 3, the"
     ):
-        make_trainer(
-            config, tmp_path, Checkpoints(tmp_path, "val_loss", ()), TensorBoardPictures(lambda _: None, lambda _: {})
-        )
+        train_keypoints(config)
+    assert not list(tmp_path.iterdir())  # the corrected command is not refused
 
 
 def test_the_averaged_weights_are_the_moving_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,6 +375,48 @@ def test_another_configuration_does_not_resume_a_run(straight: Path, tmp_path: P
     for override in ("data.passes=3", "model.backbone=scratch", "model.clip=1"):
         with pytest.raises(ConfigError, match=override.partition("=")[0].replace(".", r"\.")):
             train_keypoints(config_of(tmp_path / "run", override))
+
+
+def test_a_scene_that_was_edited_does_not_resume_a_run(tmp_path: Path) -> None:
+    """Its name is the same, but not its blocks and pictures; a run of an older version does not know what it held."""
+    text = (ROOT / "scenes" / "tabletop.yaml").read_text().replace("blocks/tobin.yaml", "mine.yaml")
+    (tmp_path / "scene.yaml").write_text(text)
+    blocks = (ROOT / "scenes" / "blocks" / "tobin.yaml").read_text()
+    config = config_of(tmp_path / "run", f"data.scenes=[{tmp_path / 'scene.yaml'}]")
+
+    def described() -> dict[str, Any]:
+        (tmp_path / "mine.yaml").write_text(blocks)
+        return {"trainer": {"nodes": 1, "epochs": 1}, **sources_of(config).described}
+
+    before = described()
+    assert claim(tmp_path / "run", before) is None and claim(tmp_path / "run", described()) is None
+    blocks += "extra: {shape: cube, size: [0.05, 0.05, 0.05]}\n"
+    with pytest.raises(ConfigError, match=r"holds a run of another configuration \(content\..*scene\.yaml was "):
+        claim(tmp_path / "run", described())
+    del before["content"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(before))
+    assert claim(tmp_path / "run", described()) is None
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
+    with alone_in(tmp_path), pytest.raises(ConfigError, match=r"^out: a training in .* is still running; wait for it"):
+        train_keypoints(config_of(tmp_path))
+    with alone_in(tmp_path):
+        pass  # it has ended
+
+
+def test_a_run_whose_networks_have_changed_is_not_continued(straight: Path, tmp_path: Path) -> None:
+    """As with a newer version of this package."""
+    shutil.copytree(straight, tmp_path / "run")
+    last = tmp_path / "run" / "last.ckpt"
+    content = load(last)
+    name = next(iter(content["state_dict"]))
+    content["state_dict"][name] = content["state_dict"][name][..., :1]
+    torch.save(content, last)
+    with pytest.raises(
+        CheckpointError, match=r"last\.ckpt: its weights do not fit its own description .*train it anew"
+    ):
+        train_keypoints(config_of(tmp_path / "run", "trainer.epochs=9"))
 
 
 def test_pictures_without_any_block_are_trained_on(tmp_path: Path) -> None:

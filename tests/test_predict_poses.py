@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -51,6 +52,16 @@ def test_detections_below_the_confidence_are_counted(detector: Detector, capsys:
     run("in", confidence=0.0)
     captured = capsys.readouterr()
     assert captured.err == "" and all(len(json.loads(line)["blocks"]) == 3 for line in captured.out.splitlines())
+
+
+def test_a_model_without_a_calibration_is_told(detector: Detector, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the poses that are asked for: here no table is known."""
+    save("in/a.png")
+    for free, on_table, told in ((1, None, False), (None, 1, True)):
+        detector.calibration = SimpleNamespace(free=free, on_table=on_table)
+        run("in", confidence=0.0)
+        line = "is not calibrated for poses without a known table: their confidence is the network's score; run `python"
+        assert (line in capsys.readouterr().err) == told
 
 
 def test_a_photograph_is_turned_as_exif_states_and_the_message_explains_it(detector: Detector) -> None:

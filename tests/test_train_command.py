@@ -1,5 +1,6 @@
 """`python -m train` as a user calls it: exit statuses, one-line errors, and the check of the position models."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ from train.config import (
 )
 from train.detect.export import export
 from train.evaluate.calibrate import calibrate_checkpoint
+from train.runs.checkpoint import place_of, read_checkpoint
 from train.tobin.check import check_batch, doctor
 
 SMALL = ["model=tobin_small", "model.height=48", "model.width=64"]
@@ -268,6 +270,17 @@ def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"^out: .*notes\.ckpt exists and is no checkpoint"):
         calibrate_checkpoint(CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / "notes.ckpt")))
     assert (tmp_path / "notes.ckpt").read_text() == "mine"
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    shutil.copy(place_of("shipped"), run / "last.safetensors")
+    torch.save(read_checkpoint("shipped"), run / "last.ckpt")
+    for name, call in (
+        ("last.ckpt", lambda out: calibrate_checkpoint(CalibrateConfig("shipped", DatasetConfig("nowhere"), out=out))),
+        ("last.safetensors", lambda out: export(ExportConfig("shipped", out))),
+    ):
+        with pytest.raises(ConfigError, match=rf"^out: .*{name} is of the run in .*run, and would be overwritten"):
+            call(str(run / name))
     with pytest.raises(ConfigError, match=r"^out: got .*new\.safetensors; expected a name that ends in \.ckpt"):
         calibrate_checkpoint(
             CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / "new.safetensors"))

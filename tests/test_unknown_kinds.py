@@ -68,6 +68,8 @@ def test_an_unknown_target_is_refused_with_the_known_ones(tmp_path: Path) -> Non
     error = error_of(root, "gear")
     assert isinstance(error, ConfigError)
     assert str(error) == "data.target: the model has no block 'gear'; it has cube, die"
+    error = error_of(root, "die")  # which the model knows, but the pictures do not show
+    assert isinstance(error, ConfigError) and str(error) == f"data.target: {root} has no block 'die'; it has cube"
 
 
 def test_blocks_of_unknown_kinds_are_named_and_left_out(

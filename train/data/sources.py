@@ -1,7 +1,9 @@
 """The pictures of a keypoint model's training: rendered on the fly or read from a dataset. `sources_of(TrainConfig)`."""
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from torch.utils.data import Dataset
 
 from simgen.catalogue import World
 from simgen.config import compose
+from simgen.dataset.recipe import describe
 from simgen.dataset.shards import is_shards
 from simgen.errors import ConfigError, DatasetError
+from simgen.pipeline import Pipeline
 from train.adr.growth import States
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import check_sides
@@ -112,8 +116,19 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         mirrors=all_mirror(stream.reflections),
         summary="\n".join([*notices, summary]),
         bounds=tuple(stream.bounds),
-        described={"stream_version": VERSION},
+        described={"stream_version": VERSION, "content": content_of(stream.pipelines)},
     )
+
+
+def content_of(pipelines: Sequence[Pipeline]) -> dict[str, str]:
+    """The SHA-256, by scene, of what its files and those of its block set, its pictures, meshes and camera hold, which the
+    configuration only names."""
+    found = {}
+    for pipeline in pipelines:
+        recipe = describe(pipeline.source, pipeline.world, pipeline.sampler, pipeline.images)
+        read = {key: recipe.get(key) for key in ("world", "images", "meshes", "camera")}
+        found[pipeline.source.scene] = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
+    return found
 
 
 def _notices(world: World) -> Iterator[str]:
@@ -169,7 +184,7 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     dataset = open_source(data)
     check_simulated(dataset)
     # On which side a block lies is determined by the table's pose.
-    sides = all(picture.camera_from_table is not None for picture in dataset.pictures)
+    posed = [picture.camera_from_table is not None for picture in dataset.pictures]
     classes = classes_of(dataset, data.target)
     size, others = common_size(dataset)
 
@@ -177,7 +192,7 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
         return BopBatches(dataset, rows, classes, size=size, min_visible=data.min_visible, **options)
 
     about = {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}
-    return _divided(config, data, len(dataset), batches_of, sides=sides, others=others, about=about)
+    return _divided(config, data, len(dataset), batches_of, posed=sum(posed), others=others, about=about)
 
 
 def _of_shards(config: TrainConfig, data: DataConfig) -> Sources:
@@ -190,8 +205,8 @@ def _of_shards(config: TrainConfig, data: DataConfig) -> Sources:
         return ShardBatches(shards, rows, classes, size=size, min_visible=data.min_visible, **options)
 
     about = {"index_sha256": index_hash(shards), "pictures": len(shards)}
-    sides = shards.table and shards.index.posed == len(shards)
-    return _divided(config, data, len(shards), batches_of, sides=sides, others=others, about=about)
+    posed = shards.index.posed if shards.table else 0
+    return _divided(config, data, len(shards), batches_of, posed=posed, others=others, about=about)
 
 
 def _divided(
@@ -200,11 +215,12 @@ def _divided(
     count: int,
     batches_of: Callable[..., Batches],
     *,
-    sides: bool,
+    posed: int,
     others: int,
     about: Mapping[str, Any],
 ) -> Sources:
-    """The sources of a dataset of `count` pictures, `others` of which have another size. `batches_of` makes the batches of
+    """The sources of a dataset of `count` pictures, of which the table's pose is known in `posed`, and `others` have another
+    size. `batches_of` makes the batches of
     some of its rows, `about` is what a run records of it."""
     rows, validation = split(count, data.validation, config.seed)
     devices = config.trainer.all_devices
@@ -234,6 +250,7 @@ def _divided(
     )
     scaled = f"; {others} of another size are scaled into {training.width}x{training.height} px" if others else ""
     size = count * training.width * training.height * 3 / 1e9
+    blind = f"; {count - posed} lack the table's pose, so that the model learns to use no table" if posed else ""
     again = (
         f"; they need {size:.1f} GB, more than data.cache_gb, and are decoded in each epoch" if data.cache_gb else ""
     )
@@ -246,9 +263,10 @@ def _divided(
         each=len(held_out) // 3,
         per_scene=each,
         blocks=training.blocks,
-        sides=sides,
+        sides=posed == count,
         mirrors=all_mirror(training.reflections),
         summary=f"learns {names} from {len(rows)} pictures; {len(validation)} are held out{scaled}"
+        + (blind if posed < count else "")
         + ("" if training.cached else again),
         described={"dataset": dict(about)},
     )

@@ -48,6 +48,14 @@ def predict(config: PredictConfig) -> None:
     if config.kinds is not None:
         detector.blocks.check_names(config.kinds, "kinds")
     detector.net.to(device_of(config.accelerator))
+    on_table = board is not None or camera.camera_from_table is not None
+    if (detector.calibration.on_table if on_table else detector.calibration.free) is None:
+        where = "on a known table" if on_table else "without a known table"
+        print(
+            f"{config.checkpoint}: is not calibrated for poses {where}: "
+            "their confidence is the network's score; run `python -m train calibrate`",
+            file=sys.stderr,
+        )
     predictions, weak, strange = Predictions(out), _Weak(config.confidence), _Strange()
     failures: list[SimgenError] = []
     noticed: set[str] = set()
@@ -81,7 +89,7 @@ def predict(config: PredictConfig) -> None:
         raise
     finally:
         predictions.close()
-    weak.report(config.camera, on_table=board is not None or camera.camera_from_table is not None)
+    weak.report(config.camera, on_table=on_table)
     if board is not None:
         board.report()
     strange.report()

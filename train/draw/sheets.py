@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from simgen.drawings import contact_sheet, png_bytes
+from simgen.drawings import contact_sheet, is_drawn_by, png_bytes
 from simgen.files import write_file
 from simgen.geometry import Array
 
@@ -17,6 +17,7 @@ Image = NDArray[np.uint8]
 GREEN = (0, 220, 0)
 RED = (255, 40, 40)
 TILE = 640  # px, the width of a photograph on the sheet
+_MARK = "simgen train"
 
 
 def drawn(figure: Figure) -> Image:
@@ -51,5 +52,10 @@ def headed(image: Image, label: str) -> Image:
 
 
 def write_png(path: Path, image: Image) -> None:
-    """Writes `image` (H, W, 3) RGB atomically as a PNG file. Raises DatasetError if that fails."""
-    write_file(path, png_bytes(image))
+    """Writes `image` (H, W, 3) RGB atomically as a PNG file, which `is_ours` then knows. Raises FileError if that fails."""
+    write_file(path, png_bytes(image, _MARK))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether `write_png` wrote the file `path`."""
+    return is_drawn_by(path, _MARK)

@@ -2,6 +2,7 @@
 train calibrate` for pictures of another scene or size.
 """
 
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 
 from simgen.dataset.read import BopDataset, read_rgb
 from simgen.errors import ConfigError, SimgenError
+from simgen.files import write_file
 from simgen.geometry import Array, inverse
 from train.config import CalibrateConfig
 from train.data.batch import Batch, pictures_of, views_of
@@ -30,13 +32,13 @@ from train.metrics import brier_skill, expected_calibration_error, match
 from train.pose.solve import Keypoints, solve_free
 from train.pose.view import Pose, View
 from train.runs.checkpoint import WEIGHTS_SUFFIX, read_checkpoint
-from train.runs.folder import origin_of
+from train.runs.folder import check_not_of_a_run, origin_of
 from train.runs.trainer import device_of
 
 _WHERE = {True: "", False: " where no table is known"}
 _NO_TABLE = (
-    "no picture states where the table is, so that only the confidence of free poses is calibrated; covariances, which are "
-    "fitted where poses on a table are right, stay as they are"
+    "no picture states where the table is, so that only the confidence of free poses is calibrated; that of poses on a "
+    "table and covariances, which are fitted there, stay as they are"
 )
 
 
@@ -135,6 +137,7 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
             read_checkpoint(out)
         except SimgenError as error:
             raise ConfigError(f"out: {out} exists and is no checkpoint of simgen's; name another file") from error
+        check_not_of_a_run(out, config.checkpoint)
     dataset = open_source(config.data)
     check_simulated(dataset)
     note_what_was_learned(origin_of(config.checkpoint, read_checkpoint(config.checkpoint)), dataset)
@@ -152,7 +155,9 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
         detector = _fit_confidence_or_warn(_fit_confidence(detector, evaluate, True), evaluate, False)
     else:
         print(f"{dataset.root}: {_NO_TABLE}; data.table=true if the world's plane z = 0 is a table", file=sys.stderr)
-        detector = _fit_confidence(detector, evaluate, False)
+        before = load_detector(config.checkpoint)
+        kept = replace(detector.calibration, on_table=before.calibration.on_table)
+        detector = _fit_confidence(replace(detector, inflation=before.inflation, calibration=kept), evaluate, False)
     detector = _fit_familiarity_or_warn(detector, *(_features(detector, part) for part in (learn, check)))
     out.parent.mkdir(parents=True, exist_ok=True)
     _write(detector, config.checkpoint, out)
@@ -298,9 +303,9 @@ def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:
     fitted = {"inflation": inflation, "calibration": calibration, "familiarity": familiarity}
     content = read_checkpoint(checkpoint)
     content |= {"origin": origin_of(checkpoint, content), **fitted}
-    part = out.with_suffix(".part")
-    torch.save(content, part)
-    part.replace(out)
+    data = io.BytesIO()
+    torch.save(content, data)
+    write_file(out, data.getvalue())
 
 
 def _share_within(squares: Array, freedom: int) -> float:

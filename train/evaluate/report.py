@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from simgen.dataset.read import BopDataset
-from simgen.errors import DatasetError
+from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of, write_json
 from simgen.geometry import Array
 from train.config import EvaluateConfig
@@ -26,7 +26,7 @@ from train.evaluate.matching import (
     nearest_symmetric_pose,
     sized_as_in,
 )
-from train.evaluate.summary import WORST, results_folder, settings_of, table
+from train.evaluate.summary import FACTORS, OVERLAYS, WORST, results_folder, settings_of, table
 from train.evaluate.worst import draw_overlays, draw_worst_cases
 from train.metrics import (
     auc,
@@ -43,7 +43,6 @@ from train.runs.checkpoint import place_of, read_checkpoint
 from train.runs.folder import METRICS, origin_of
 from train.runs.trainer import device_of
 
-FACTORS, OVERLAYS = "factors.png", "overlays.png"
 WHOLE = 0.999  # visible fraction of a block that is entirely visible
 SEEN = 0.5  # a block with a greater visible fraction counts in the fraction of right poses
 CONFIDENT = 0.5
@@ -62,9 +61,13 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
     if config.data.target != "auto":
         detector.blocks.check_names([config.data.target], "data.target")
     dataset = open_source(config.data)
+    names = {model.name for model in dataset.models.values()}
+    if config.data.target != "auto" and config.data.target not in names:
+        raise ConfigError(
+            f"data.target: {dataset.root} has no block '{config.data.target}'; it has {', '.join(sorted(names))}"
+        )
     note_what_was_learned(origin_of(config.checkpoint, read_checkpoint(config.checkpoint)), dataset)
     detector = sized_as_in(dataset, detector)
-    names = {model.name for model in dataset.models.values()}
     known, unknown = names & set(detector.blocks.names), names - set(detector.blocks.names)
     if unknown:
         print(

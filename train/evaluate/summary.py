@@ -11,7 +11,7 @@ from train.config import EvaluateConfig
 from train.metrics import STATISTICS
 from train.runs.folder import CONFIG, METRICS
 
-WORST = "worst.png"
+WORST, FACTORS, OVERLAYS, TABLE = PICTURES = ("worst.png", "factors.png", "overlays.png", "table.png")
 
 
 def settings_of(config: EvaluateConfig) -> dict[str, Any]:
@@ -22,8 +22,8 @@ def settings_of(config: EvaluateConfig) -> dict[str, Any]:
 
 def results_folder(config: EvaluateConfig) -> Path:
     """The folder of the results: `config.out`, or one beside the checkpoint, in the current folder for a bundled model,
-    that is named after what is evaluated. Raises ConfigError if it holds a run or the results of anything else, because
-    these would be overwritten; those of the same settings are."""
+    that is named after what is evaluated. Raises ConfigError if it holds a run, the results of anything else, or another
+    file of a name in PICTURES, because these would be overwritten; results of the same settings are."""
     data, path = config.data, Path(config.checkpoint)
     parts = [data.split, data.target if data.target != "auto" else None, data.targets and Path(data.targets).stem]
     parts += [f"zoom{config.zoom:g}" if config.zoom != 1 else None]
@@ -31,6 +31,9 @@ def results_folder(config: EvaluateConfig) -> Path:
     out = Path(config.out) if config.out else path.parent / "-".join(names)
     if (out / CONFIG).exists():
         raise ConfigError(f"out: {out} holds a run, whose {METRICS} would be overwritten; name another folder")
+    own = [name for name in PICTURES if (out / name).exists()]
+    if own and not (out / METRICS).exists():
+        raise ConfigError(f"out: {out / own[0]} exists, and evaluate did not write it; name another folder")
     if (out / METRICS).exists():
         there = read_json(out / METRICS)
         before = there.get("settings") if isinstance(there, dict) else None

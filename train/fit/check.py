@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from simgen.config import compose
-from simgen.errors import SimgenError
+from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array, inverse
 from train.blocks.kinds import BlockSet
 from train.config import DoctorConfig, StreamConfig, TrainConfig, TrainerConfig
@@ -23,7 +23,7 @@ from train.data.stream import HELD_OUT, Stream
 from train.detect.detector import Detector
 from train.detect.drawing import draw_detections
 from train.draw.overlay import draw_targets
-from train.draw.sheets import draw_curves, sheet, write_png
+from train.draw.sheets import draw_curves, is_ours, sheet, write_png
 from train.fit.step import Losses, losses_of
 from train.fit.symptoms import UNLIKE, dead_parts, exploded, unlikeness, unsupported
 from train.fit.training import new_net, numbers_of, optimizer_of
@@ -50,6 +50,7 @@ TOY = [
 ]
 GAIN = 0.8  # a held-out error above this share of the baseline's counts as nothing learned
 SHOWN = 6  # pictures
+PICTURES = ("batch.png", "overfit.png", "toy.png", "toy_detections.png", "real.png", "real_detections.png")
 FEW = 0.1  # share of labels without support in the pixels that is normal where colors are random
 _TABLE = "crops.plane."  # the layers that process the table's plane
 _ENDS = 10  # steps at each end of the last check whose losses are compared
@@ -112,6 +113,9 @@ def doctor(config: DoctorConfig) -> None:
     Raises SimgenError, with what to try, at the first check that fails.
     """
     out = Path(config.out)
+    for name in PICTURES:
+        if (out / name).exists() and not is_ours(out / name):
+            raise ConfigError(f"out: {out / name} exists, and doctor did not draw it; name another folder")
     out.mkdir(parents=True, exist_ok=True)
     trainer = TrainerConfig(epochs=1, batch_size=config.batch_size, accelerator=config.accelerator)
     whole = TrainConfig(

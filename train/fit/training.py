@@ -30,6 +30,7 @@ from train.draw.sheets import Image
 from train.evaluate.calibrate import add_confidence
 from train.fit.pictures import held_out_sheets, input_sheet
 from train.fit.step import Losses, losses_of
+from train.nets.backbone import imagenet_file
 from train.nets.detection_net import KeypointNet
 from train.runs.checkpoint import BEST, KEYPOINTS, LAST, Checkpoints, read_checkpoint
 from train.runs.folder import METRICS, claim, code_versions
@@ -184,6 +185,8 @@ def train_keypoints(config: TrainConfig) -> None:
     RenderError and CheckpointError.
     """
     check_hardware(config.trainer)
+    if config.model.backbone == "imagenet":
+        imagenet_file()  # else its lack would be found after the folder is claimed
     sources = sources_of(config)
     folder = Path(config.out)
     about = {"blocks": sources.blocks.names, "code": code_versions(), **sources.described}
@@ -211,7 +214,7 @@ def train_keypoints(config: TrainConfig) -> None:
     # Kept in memory: a few pictures, which are needed after every epoch.
     kept = Kept(sources.held_out, sources.chosen(rank, world))
     training = batches(sources.training, items, workers=sources.workers)
-    fit(trainer, module, (training, DataLoader(kept, batch_size=None)), last)
+    fit(folder, trainer, module, (training, DataLoader(kept, batch_size=None)), last)
     if trainer.is_global_zero:
         best = min(checkpoints.history, key=lambda row: row["val_loss"])
         print(f"{folder / BEST}: of epoch {best['epoch']}, validation loss {best['val_loss']:.4f}")

@@ -26,7 +26,7 @@ from train.nets.layers import layer
 SIZE = 96  # px: a crop's side
 MARGIN = 1.5  # a window's side, in sides of the keypoints' box: the surroundings show where the block ends
 CELLS = SIZE // 4  # of a keypoint's map, across and down
-_LEAST_SIDE, _MOST_SIDE = 8.0, 4096.0  # px: limits of a window's side
+_LEAST_SIDE, _MOST_SIDE = 8.0, 16384.0  # px: limits of a window's side
 _LEVELS = 1, 2, 4  # the backbone's stages whose outputs are used: at 1/4, 1/8 and 1/16
 _WIDE = 64  # channels at 1/16
 _FEATURES = 48  # channels of the decoder

@@ -18,9 +18,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from simgen.errors import CheckpointError, DamagedCheckpointError
+from simgen.files import write_file, writing
 
 POSITION, KEYPOINTS = FORMATS = (1, 3)
 _OLD_KEYPOINTS = 2  # a keypoint model whose networks are no longer in this package
@@ -87,9 +88,7 @@ def write_weights(content: Mapping[str, Any], path: Path, origin: Mapping[str, A
     weights = {name: value.half().contiguous() for name, value in weights_below(content, AVERAGED).items()}
     about = {key: content[key] for key in _KEYS if key in content}
     recipe = {key: value for key, value in origin.items() if key != "out"}
-    part = path.with_name(path.name + ".part")
-    save_file(weights, part, {"simgen": json.dumps(about), "origin": json.dumps(recipe)})
-    part.replace(path)
+    write_file(path, save(weights, {"simgen": json.dumps(about), "origin": json.dumps(recipe)}))
 
 
 def _read_weights(path: Path) -> dict[str, Any]:
@@ -166,6 +165,11 @@ def _save(trainer: pl.Trainer, path: Path, *, weights_only: bool) -> None:
     # Lightning writes into the system's temporary folder, which may be on another disk, and a copy from there can be cut
     # short by a kill. A rename within one folder is atomic.
     part = path.with_suffix(".part")
-    trainer.save_checkpoint(part, weights_only=weights_only)
-    if trainer.is_global_zero:
-        part.replace(path)
+    with writing(path):
+        try:
+            trainer.save_checkpoint(part, weights_only=weights_only)
+            if trainer.is_global_zero:
+                part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise

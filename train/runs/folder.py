@@ -2,17 +2,19 @@
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from simgen.errors import ConfigError
-from simgen.files import differences, read_json, write_json
+from simgen.files import differences, locked, read_json, write_json
 from train.runs.checkpoint import LAST, place_of, progress_of, read_checkpoint
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
+_LOCK = ".lock"
 EPOCHS = "trainer.epochs"
 # Keys that change only the speed of a run: a run may be resumed with other values.
 FREE = ("out", "data.root", "data.cache_gb", "data.workers", "trainer.save_steps")
@@ -23,6 +25,13 @@ def origin_of(checkpoint: Path | str, content: Mapping[str, Any]) -> dict[str, A
     config.json beside it; empty if there is neither."""
     beside = place_of(checkpoint).parent / CONFIG
     return dict(content.get("origin") or (read_json(beside) if beside.is_file() else {}))
+
+
+def check_not_of_a_run(out: Path, checkpoint: Path | str) -> None:
+    """Raises ConfigError if the existing checkpoint `out` is of a run, and another than `checkpoint`: it would be
+    overwritten."""
+    if (out.parent / CONFIG).is_file() and out.resolve() != place_of(checkpoint).resolve():
+        raise ConfigError(f"out: {out} is of the run in {out.parent}, and would be overwritten; name another file")
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
@@ -36,7 +45,8 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
     if not (folder / CONFIG).exists():
         # Processes of one run on several machines claim it at the same time; one may just be writing CONFIG.
         others = folder.exists() and (
-            not folder.is_dir() or any(not path.name.startswith((CONFIG, f".{CONFIG}.")) for path in folder.iterdir())
+            not folder.is_dir()
+            or any(not path.name.startswith((CONFIG, f".{CONFIG}.", _LOCK)) for path in folder.iterdir())
         )
         if others and not (folder / CONFIG).exists():
             raise ConfigError(f"out: {folder} exists and is not a training run; name another folder")
@@ -45,6 +55,8 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
         return None
     before = read_json(folder / CONFIG)
     before.get("trainer", {}).setdefault("nodes", 1)  # older versions trained on one machine
+    for name in ("content",):  # which older versions did not record
+        before.setdefault(name, config.get(name))
     changed = [
         f"{key} was {old!r} and is {new!r}"
         for key, old, new in differences(before, config)
@@ -67,6 +79,17 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
         trainer = {**before["trainer"], "epochs": epochs}
         write_json(folder / CONFIG, {**before, "trainer": trainer, "continued": continued}, indent=1)
     return last
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Raises ConfigError if another process is in this context with the same `folder`: both would write its checkpoints."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / _LOCK, wait=False))
+        except BlockingIOError as error:
+            raise ConfigError(f"out: a training in {folder} is still running; wait for it or end it") from error
+        yield
 
 
 def code_versions() -> dict[str, str | None]:

@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from simgen.command.progress import Progress
 from simgen.errors import ConfigError, SimgenError
 from train.config import TrainConfig, TrainerConfig
-from train.runs.checkpoint import Checkpoints, progress_of, read_checkpoint
+from train.runs.checkpoint import ANEW, Checkpoints, fits_its_description, progress_of, read_checkpoint
+from train.runs.folder import alone_in
 from train.runs.tensorboard import TensorBoardPictures
 
 WARM_UP = 0.1  # share of the steps for the warm-up of the learning rate
@@ -33,8 +35,8 @@ def device_of(accelerator: str) -> torch.device:
 
 
 def check_hardware(config: TrainerConfig) -> None:
-    """Raises ConfigError for devices, or a precision, that this machine lacks: before a run's folder is claimed, because a
-    claimed one is of that configuration alone."""
+    """Raises ConfigError for devices, or a precision, that this machine lacks, and for another number of processes than was
+    started: before a run's folder is claimed, because a claimed one is of that configuration alone."""
     try:
         device = device_of(config.accelerator)
     except ConfigError as error:
@@ -45,6 +47,7 @@ def check_hardware(config: TrainerConfig) -> None:
         )
     if device.type == "cpu" and config.precision == "16-mixed":  # Lightning would take bf16-mixed without a word
         raise ConfigError("trainer.precision: 16-mixed needs a GPU; expected 32, or bf16-mixed")
+    _check_processes(config)
 
 
 def rate(step: int, total: int) -> float:
@@ -109,15 +112,29 @@ def resumed_at(last: Path | None) -> tuple[int, int]:
     return epochs, steps
 
 
-def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None) -> None:
-    """Runs `trainer` on the loaders of training and validation, from the checkpoint `last` if that is not None.
+def fit(
+    folder: Path, trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None
+) -> None:
+    """Runs `trainer` on the loaders of training and validation, from the checkpoint `last` if that is not None. The run's
+    `folder` is of no other process meanwhile.
 
     A SimgenError in a DataLoader process arrives here with a traceback as its message; it is raised again with its own line.
+    Raises CheckpointError if the weights in `last` are of another model, SimgenError where a GPU's memory is too small, and
+    ConfigError if another training in `folder` is still running.
     """
+    if last is not None:
+        with fits_its_description(last, ANEW):
+            module.load_state_dict(read_checkpoint(last)["state_dict"])
     try:
-        trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
+        with alone_in(folder) if trainer.is_global_zero else nullcontext():
+            trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
     except SimgenError as error:
         raise type(error)(_own_line(error)) from error
+    except torch.cuda.OutOfMemoryError as error:
+        raise SimgenError(
+            f"the GPU's memory is too small ({str(error).splitlines()[0]}); lower trainer.batch_size, and data.workers "
+            "where they draw on the GPU"
+        ) from error
     except SystemExit as error:
         if trainer.interrupted:  # Lightning exits with status 1 after Ctrl+C; simgen with 130 and a message
             raise KeyboardInterrupt from error
@@ -130,12 +147,11 @@ def make_trainer(
     """The trainer of a run in `folder`, which writes `pictures`. With `deal_out`, Lightning distributes the images among
     several processes. Prints where the run can be watched.
 
-    Raises ConfigError for devices that this machine lacks, and for another number of processes than was started.
+    Raises ConfigError for devices that this machine lacks.
     """
     # Lightning's hints on workers and devices do not apply here.
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
-    _check_processes(config)
     say(f"losses and pictures: tensorboard --logdir {folder}, then http://localhost:6006 in a browser")
     try:
         return pl.Trainer(
@@ -158,10 +174,10 @@ def make_trainer(
         raise ConfigError(f"trainer: {got} cannot be had here ({error}); expected auto or cpu") from error
 
 
-def _check_processes(config: TrainConfig) -> None:
+def _check_processes(config: TrainerConfig) -> None:
     """Raises ConfigError if torchrun or SLURM started another number of processes than the configuration has devices. Those
     beyond would do the same training again."""
-    expected = config.trainer.all_devices
+    expected = config.all_devices
     for environment in (TorchElasticEnvironment, SLURMEnvironment):
         if not environment.detect():
             continue
@@ -171,7 +187,7 @@ def _check_processes(config: TrainConfig) -> None:
             raise ConfigError(f"trainer.nodes: {error}") from error
         if started != expected:
             raise ConfigError(
-                f"trainer.nodes: got {config.trainer.nodes} with trainer.devices={config.trainer.devices}; expected a "
+                f"trainer.nodes: got {config.nodes} with trainer.devices={config.devices}; expected a "
                 f"product of {started}, the number of processes that were started"
             )
 

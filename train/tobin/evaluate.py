@@ -13,7 +13,7 @@ from train.config import EvaluateConfig
 from train.data.images import manifest_hash
 from train.draw.sheets import write_png
 from train.evaluate.learned import note_what_was_learned
-from train.evaluate.summary import WORST, results_folder, settings_of, table
+from train.evaluate.summary import TABLE, WORST, results_folder, settings_of, table
 from train.metrics import summary, xy_errors
 from train.runs.folder import METRICS, origin_of
 from train.runs.trainer import device_of
@@ -22,8 +22,6 @@ from train.tobin.data import Examples, ResizedPictures, find_examples, loader_of
 from train.tobin.figures import draw_table, draw_worst
 from train.tobin.fit import baseline_center
 from train.tobin.model import PoseNet
-
-TABLE = "table.png"
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:

@@ -57,6 +57,8 @@ class Training(pl.LightningModule):
             scale=self.model.scale,
             keypoint_weight=self.config.model.keypoint_weight,
         )
+        if not bool(torch.isfinite(loss)):
+            raise SimgenError(f"step {self.global_step}: the training loss is {float(loss.detach())}; {self._advice()}")
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
@@ -70,11 +72,13 @@ class Training(pl.LightningModule):
         epoch, epochs = self.current_epoch + 1, self.config.trainer.epochs
         if not math.isfinite(loss + error_cm):  # raised before the checkpoints: last.ckpt is still good
             raise SimgenError(
-                f"epoch {epoch}: the training loss is {loss}, the validation error {error_cm}; "
-                f"try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
+                f"epoch {epoch}: the training loss is {loss}, the validation error {error_cm}; {self._advice()}"
             )
         error = f"validation XY error {error_cm:.2f} cm (baseline: {self.baseline_cm:.2f} cm)"
         self.print(f"epoch {epoch:3}/{epochs}  train loss {loss:.4f}  {error}", flush=True)
+
+    def _advice(self) -> str:
+        return f"try a model.lr below {self.config.model.lr:g}, or trainer.precision=32"
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.model.parameters(), self.config.model.lr)
@@ -130,7 +134,7 @@ def train(config: TrainConfig) -> None:
 
     trainer = make_trainer(config, folder, checkpoints, TensorBoardPictures(draw_input, draw_held_out))
     loaders = loader_of(training, size, order=order, workers=workers), loader_of(validation, size, workers=workers)
-    fit(trainer, module, loaders, last)
+    fit(folder, trainer, module, loaders, last)
     if trainer.is_global_zero:
         _report(folder, examples, checkpoints.history, baseline=baseline, baseline_cm=baseline_cm)
 
