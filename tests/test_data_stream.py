@@ -263,7 +263,7 @@ def test_half_of_the_held_out_pictures_wear_photographs() -> None:
     alone = sources_of(train_config("data.validation=5", "data.photographs=false", *own))
     assert isinstance(alone.held_out, Stream) and alone.each == 3
     assert same(alone.held_out[1], plain[1])
-    assert "each used up to 3 times" in sources.summary and sources.described == {"stream_version": VERSION}
+    assert "each used up to 3 times" in sources.summary and sources.described["stream_version"] == VERSION
     several = sources_of(train_config("data.epoch=12", "trainer.devices=2", "trainer.nodes=3", *own)).training
     assert isinstance(several, Stream) and several.epoch == 72
 

@@ -185,7 +185,7 @@ def _train_with(keys: list[str]) -> None:
 def _evaluate(cell: Cell, column: Column, run: Path) -> Mapping[str, Any]:
     """The metrics of the best checkpoint in the folder `run` on a column. It is chosen by simulated pictures alone."""
     out = run.parent / "columns" / column.name
-    (out / METRICS).unlink(missing_ok=True)  # of other pictures that had this name
+    shutil.rmtree(out, ignore_errors=True)  # results on other pictures that had this name
     target = [f"data.target={column.target}"] if cell.detector or column.target == TARGET else []
     keys = [f"checkpoint={run / 'best.ckpt'}", f"data.root={column.root}", f"out={out}", *target, *column.keys]
     COMMANDS["evaluate"].run(compose("evaluate", EvaluateConfig, keys))
