@@ -37,7 +37,9 @@ from train.evaluate.report import evaluate_keypoints
 from train.fit import step
 from train.fit.training import new_net, numbers_of, optimizer_of
 from train.metrics import adds
+from train.nets.crop_net import PLANE
 from train.nets.detection_net import KeypointNet, Peaks
+from train.nets.layers import normalized
 from train.pose.view import View
 from train.runs.checkpoint import read_checkpoint
 
@@ -234,12 +236,16 @@ def test_bad_pictures_are_refused(run: Path, dataset: BopDataset, tmp_path: Path
             predict(config)
 
 
+def session_of(path: Path) -> Any:
+    return pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
 def test_onnx_agrees_with_torch(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.detect.export._ROUNDS", 4)
     with pytest.raises(ConfigError, match="multiple of 4"):
         export(ExportConfig(str(run / "best.ckpt"), str(tmp_path / "x.onnx"), 33, 64))
     result = export(ExportConfig(str(run / "best.ckpt"), str(tmp_path / "toy.onnx"), *SIZE))
-    assert max(result["difference"], result["crops"]["difference"]) <= 1e-4
+    assert max(one["difference"] for one in (result, result["crops"], result["places"])) <= 1e-4
     assert (tmp_path / "toy.onnx").stat().st_size == result["bytes"] > 1e5
     described = json.loads((tmp_path / "toy.json").read_text())
     assert (described["width"], described["height"]) == SIZE
@@ -247,7 +253,18 @@ def test_onnx_agrees_with_torch(run: Path, tmp_path: Path, monkeypatch: pytest.M
     crops = described["crops"]
     assert (crops["size"], crops["margin"]) == (96, 1.5)
     assert (tmp_path / crops["file"]).stat().st_size == result["crops"]["bytes"]
-    assert {path.name for path in tmp_path.iterdir()} == {"toy.onnx", "toy.json", "toy.crops.onnx"}
+    assert {path.name for path in tmp_path.iterdir()} == {"toy.onnx", "toy.json", crops["file"], crops["places"]}
+    # A program without torch has the keypoints of any class of any number of crops.
+    net, pixels = load_detector(run / "best.ckpt").net, np.random.default_rng(0).uniform(0, 255, (3, 3, 96, 96))
+    given = {"crops": pixels.astype(np.float32), "plane": np.zeros((3, PLANE), np.float32)}
+    stance, sized, features = session_of(tmp_path / crops["file"]).run(None, given)
+    classes = np.array([len(net.stances) - 1, 0, 1])
+    (places,) = session_of(tmp_path / crops["places"]).run(None, {"features": features, "stance": classes})
+    with torch.inference_mode():
+        out, inner = net.crops(normalized(torch.tensor(given["crops"])), torch.tensor(given["plane"]))
+        expected = net.crops.places(inner, torch.tensor(classes))
+    np.testing.assert_allclose(np.concatenate([stance, sized[:, None]], 1), out.numpy(), atol=1e-3)
+    np.testing.assert_allclose(places, expected.numpy(), atol=2e-3)
 
 
 def test_the_oracles_are_given_the_truth(run: Path, dataset: BopDataset) -> None:

@@ -51,8 +51,7 @@ class ExportedCrops(nn.Module):
 
     Inputs: crops (P, 3, SIZE, SIZE) float32 RGB in [0, 255], and plane (P, PLANE), that of train.nets.crop_net.planes_of,
     zeros without a known table. Outputs: stance (P, S + 1), the logits of the classes and, last, of no block; sized (P,),
-    the logit of the block having the size of its kind; and for the most probable class the log probabilities (P, K,
-    CELLS, CELLS) of the cells in which its keypoints are.
+    the logit of the block having the size of its kind; and the features (P, n, CELLS, CELLS) for ExportedPlaces.
     """
 
     def __init__(self, net: KeypointNet) -> None:
@@ -61,8 +60,23 @@ class ExportedCrops(nn.Module):
 
     def forward(self, crops: Tensor, plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         out, features = self.net(normalized(crops), plane)
-        stance, sized = out[:, :-1], out[:, -1]
-        return stance, sized, self.net.places(features, stance[:, :-1].argmax(1))
+        return out[:, :-1], out[:, -1], features
+
+
+class ExportedPlaces(nn.Module):
+    """The last layer of the crop network with the inputs and the output of its ONNX file, which is asked for each class
+    that is compared.
+
+    Inputs: features (P, n, CELLS, CELLS) of ExportedCrops, and stance (P,) int64, a class. Output: the log probabilities
+    (P, K, CELLS, CELLS) of the cells in which the keypoints of that class are.
+    """
+
+    def __init__(self, net: KeypointNet) -> None:
+        super().__init__()
+        self.net = net.crops
+
+    def forward(self, features: Tensor, stance: Tensor) -> tuple[Tensor]:
+        return (self.net.places(features, stance),)
 
 
 def export(config: ExportConfig) -> dict[str, Any]:
@@ -70,7 +84,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
 
     `config.out` is an ONNX file of the detection network for any number of images of `config.width` x `config.height` px. A
     JSON file of the same name has what inference needs: kinds, keypoints, sizes. The crop network is a second file,
-    NAME.crops.onnx. Its crops are windows whose sides are `margin` times those of the box of the keypoints.
+    NAME.crops.onnx, and its last layer a third, NAME.places.onnx. Its crops are windows whose sides are `margin` times
+    those of the box of the keypoints.
 
     If `config.out` ends in .safetensors, it is the weights file alone, in half precision.
 
@@ -92,23 +107,30 @@ def export(config: ExportConfig) -> dict[str, Any]:
         if size < LEAST_SIDE or size % STRIDE:
             raise ConfigError(f"{key}: got {size}; expected a multiple of {STRIDE}, at least {LEAST_SIDE}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(out.stem + ".crops.onnx")
+    beside = _beside(out)
     images, crops = _noise(height, width), _noise(SIZE, SIZE)
     plane = crops.flatten(1)[:, :PLANE] / 255
-    names = ["stance", "sized", "places"]
+    stances = detector.net.stances
+    with torch.inference_mode():
+        features = ExportedCrops(detector.net)(crops, plane)[2].clone()
+    parts: list[tuple[nn.Module, dict[str, Tensor], list[str]]] = [
+        (ExportedDetection(detector.net), {"images": images}, ["heat", "windows"]),
+        (ExportedCrops(detector.net), {"crops": crops, "plane": plane}, ["stance", "sized", "features"]),
+        (
+            ExportedPlaces(detector.net),
+            {"features": features, "stance": torch.tensor([0, len(stances) - 1])},
+            ["places"],
+        ),
+    ]
+    files = (out, *beside)
     try:
-        first = _written(
-            ExportedDetection(detector.net), {"images": images}, ["heat", "windows"], out, config.checkpoint
-        )
-        second = _written(
-            ExportedCrops(detector.net), {"crops": crops, "plane": plane}, names, beside, config.checkpoint
-        )
+        made = [_written(*part, path, config.checkpoint) for part, path in zip(parts, files, strict=True)]
     except BaseException:
-        for path in (out, beside):
+        for path in files:
             _part_of(path).unlink(missing_ok=True)
         raise
-    lines = [f"{out}: {first}; images of {width} x {height} px", f"{beside}: {second}; crops of {SIZE} px"]
-    stances = detector.net.stances
+    whats = (f"images of {width} x {height} px", f"crops of {SIZE} px", "the keypoints of a class in each crop")
+    lines = [f"{path}: {one}; {what}" for path, one, what in zip(files, made, whats, strict=True)]
     description = {
         "width": width,
         "height": height,
@@ -120,17 +142,13 @@ def export(config: ExportConfig) -> dict[str, Any]:
         "kinds": detector.blocks.to_json(),
         "sides": stances.sides,
         "mirrors": detector.mirrors,
-        "crops": {"file": beside.name, "size": SIZE, "margin": MARGIN},
+        "crops": {"file": beside[0].name, "places": beside[1].name, "size": SIZE, "margin": MARGIN},
     }
-    result = {
-        "difference": first.difference,
-        "images_per_second": first.rates,
-        "bytes": first.size,
-        "crops": {"difference": second.difference, "crops_per_second": second.rates, "bytes": second.size},
-    }
+    first, *others = ({"difference": one.difference, "per_second": one.rates, "bytes": one.size} for one in made)
+    result = {**first, "crops": others[0], "places": others[1]}
     write_json(out.with_suffix(".json"), description, indent=1)  # first: by it the same command knows its own files
-    second.rename()
-    first.rename()
+    for one in reversed(made):
+        one.rename()
     print("\n".join(lines))
     return result
 
@@ -141,7 +159,7 @@ def check_replaceable(out: Path) -> None:
     if out.suffix not in (".onnx", WEIGHTS_SUFFIX):
         raise ConfigError(f"out: got {out}; expected a name that ends in .onnx or {WEIGHTS_SUFFIX}")
     beside = out.with_suffix(".json")
-    for path in (out,) if out.suffix == WEIGHTS_SUFFIX else (out, out.with_name(out.stem + ".crops.onnx"), beside):
+    for path in (out,) if out.suffix == WEIGHTS_SUFFIX else (out, *_beside(out), beside):
         if not path.exists():
             continue
         try:
@@ -211,6 +229,11 @@ def _written(model: nn.Module, inputs: Mapping[str, Tensor], names: list[str], o
             "onnxruntime": _rate(lambda: session.run(None, arrays)),
         }
     return _Written(out, difference, rates, part.stat().st_size)
+
+
+def _beside(out: Path) -> tuple[Path, Path]:
+    """The files of the crop network and of its last layer, beside that of the detection network."""
+    return out.with_name(out.stem + ".crops.onnx"), out.with_name(out.stem + ".places.onnx")
 
 
 def _part_of(out: Path) -> Path:
