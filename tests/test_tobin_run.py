@@ -17,9 +17,12 @@ from toy_dataset import random_positions, write_dataset
 
 import train.runs.checkpoint
 import train.tobin.fit
+from simgen.dataset.read import open_dataset
 from simgen.errors import CheckpointError, ConfigError, SimgenError
 from train.config import DataConfig, ModelConfig, TrainConfig, TrainerConfig
+from train.data.images import content_of_dataset
 from train.draw.sheets import GREEN, RED
+from train.runs.folder import claim
 from train.runs.tensorboard import INPUT, PREDICTIONS, WORST
 from train.runs.trainer import rate
 from train.tobin.checkpoint import load_checkpoint
@@ -258,6 +261,25 @@ def test_another_configuration_is_refused_and_named(dataset: Path, straight: Pat
     (other / "manifest.json").write_text((other / "manifest.json").read_text().replace("0.7", "0.71"))
     with pytest.raises(ConfigError, match=r"dataset\.manifest_sha256 was"):
         train.tobin.fit.train(config_of(other, straight))
+
+
+def test_other_labels_without_a_manifest_do_not_resume_a_run(dataset: Path, tmp_path: Path) -> None:
+    """`data.root` may be elsewhere, but not another dataset; a run of an older version does not know its labels."""
+    moved, run = tmp_path / "moved", tmp_path / "run"
+    shutil.copytree(dataset, moved)
+    (moved / "manifest.json").unlink()
+    labels = {"dataset": content_of_dataset(open_dataset(moved))}
+    assert claim(run, labels) is None and claim(run, labels) is None
+    moved.rename(tmp_path / "again")
+    assert labels == {"dataset": content_of_dataset(open_dataset(tmp_path / "again"))}
+    (path,) = (tmp_path / "again").glob("train/*/scene_gt.json")
+    path.write_text(path.read_text().replace("1", "2", 1))
+    changed = {"dataset": content_of_dataset(open_dataset(tmp_path / "again"))}
+    with pytest.raises(ConfigError, match=r"dataset\.labels_sha256 was"):
+        claim(run, changed)
+    older = {"dataset": {"manifest_sha256": None, "pictures": changed["dataset"]["pictures"]}}
+    (run / "config.json").write_text(json.dumps(older))
+    assert claim(run, changed) is None
 
 
 def test_settings_of_speed_may_change(dataset: Path, straight: Path) -> None:

@@ -252,10 +252,10 @@ def test_an_export_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> None:
-    for name in ("thesis.onnx", "thesis.json", "thesis.crops.onnx", "weights.safetensors"):
+    for name in ("thesis.onnx", "thesis.json", "thesis.crops.onnx", "thesis.places.onnx", "weights.safetensors"):
         file = tmp_path / name
         file.write_text("{}")
-        out = file if file.suffix in (".onnx", ".safetensors") and "crops" not in name else tmp_path / "thesis.onnx"
+        out = file if name in ("thesis.onnx", "weights.safetensors") else tmp_path / "thesis.onnx"
         with pytest.raises(ConfigError, match=rf"^out: .*{name} exists, and export did not write it"):
             export(ExportConfig("shipped", str(out)))
         assert file.read_text() == "{}"

@@ -1,8 +1,10 @@
 """Decoded and resized pictures of a dataset, kept in memory if they fit, and their order in each epoch."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +26,19 @@ _GRAY = 127  # the value of padding: about 0 in the networks' input
 def manifest_hash(root: Path) -> str | None:
     """The SHA-256 of a dataset's manifest, which lists the hash of every file; None where there is no manifest."""
     return sha256_of(root / MANIFEST) if (root / MANIFEST).exists() else None
+
+
+def content_of_dataset(dataset: BopDataset) -> dict[str, Any]:
+    """What tells whether a dataset that is somewhere else now is the same: the SHA-256 of its manifest or, where there is
+    none, of the files with its labels; and the number of its pictures."""
+    found: dict[str, Any] = {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}
+    if found["manifest_sha256"] is None:
+        digest = hashlib.sha256()
+        for scene in sorted({picture.path.parents[1] for picture in dataset.pictures}):
+            for file in sorted(scene.glob("scene_*.json")):
+                digest.update(f"{file.relative_to(dataset.root).as_posix()} {sha256_of(file)}\n".encode())
+        found["labels_sha256"] = digest.hexdigest()
+    return found
 
 
 def check_simulated(dataset: BopDataset) -> None:

@@ -26,7 +26,7 @@ from train.data.batch import Batch, Items
 from train.data.bop import Batches, BopBatches, common_size, most_common
 from train.data.bop_labels import classes_of
 from train.data.dataset import open_shard_source, open_source
-from train.data.images import check_simulated, manifest_hash, split
+from train.data.images import check_simulated, content_of_dataset, split
 from train.data.mirror import all_mirror
 from train.data.shards import ShardBatches, index_hash
 from train.data.stream import HELD_OUT, ROUND, VERSION, Stream
@@ -116,11 +116,11 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         mirrors=all_mirror(stream.reflections),
         summary="\n".join([*notices, summary]),
         bounds=tuple(stream.bounds),
-        described={"stream_version": VERSION, "content": content_of(stream.pipelines)},
+        described={"stream_version": VERSION, "content": content_of_scenes(stream.pipelines)},
     )
 
 
-def content_of(pipelines: Sequence[Pipeline]) -> dict[str, str]:
+def content_of_scenes(pipelines: Sequence[Pipeline]) -> dict[str, str]:
     """The SHA-256, by scene, of what its files and those of its block set, its pictures, meshes and camera hold, which the
     configuration only names."""
     found = {}
@@ -191,7 +191,7 @@ def _of_dataset(config: TrainConfig, data: DataConfig) -> Sources:
     def batches_of(rows: NDArray[np.int64], **options: Any) -> Batches:
         return BopBatches(dataset, rows, classes, size=size, min_visible=data.min_visible, **options)
 
-    about = {"manifest_sha256": manifest_hash(dataset.root), "pictures": len(dataset)}
+    about = content_of_dataset(dataset)
     return _divided(config, data, len(dataset), batches_of, posed=sum(posed), others=others, about=about)
 
 

@@ -55,8 +55,10 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
         return None
     before = read_json(folder / CONFIG)
     before.get("trainer", {}).setdefault("nodes", 1)  # older versions trained on one machine
-    for name in ("content",):  # which older versions did not record
-        before.setdefault(name, config.get(name))
+    # What older versions did not record.
+    before.setdefault("content", config.get("content"))
+    if "dataset" in before and "labels_sha256" in config.get("dataset", {}):
+        before["dataset"].setdefault("labels_sha256", config["dataset"]["labels_sha256"])
     changed = [
         f"{key} was {old!r} and is {new!r}"
         for key, old, new in differences(before, config)

@@ -19,7 +19,7 @@ from simgen.errors import SimgenError
 from simgen.files import write_json
 from simgen.geometry import Array
 from train.config import TrainConfig
-from train.data.images import EpochOrder, check_simulated, jitter, manifest_hash, split
+from train.data.images import EpochOrder, check_simulated, content_of_dataset, jitter, split
 from train.draw.sheets import Image
 from train.metrics import xy_errors
 from train.runs.checkpoint import BEST, Checkpoints
@@ -105,7 +105,7 @@ def train(config: TrainConfig) -> None:
     folder = Path(config.out)
     description = {
         **asdict(config),
-        "dataset": {"manifest_sha256": manifest_hash(examples.dataset.root), "pictures": len(examples)},
+        "dataset": {**content_of_dataset(examples.dataset), "pictures": len(examples)},
         "target": examples.target,
         "code": code_versions(),
     }
