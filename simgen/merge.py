@@ -58,9 +58,10 @@ def merge(config: Merge) -> None:
         out.remove(out.sizes(PARTS))  # of a merge that was killed, or of a part that was rendered again
         print(f"{out}: {len(whole)} samples, complete")
         return
+    models = _models_of(places)
     if parts:
         mark_unfinished(out, head)
-        out.put(_models_of(places))
+        out.put(models)
     for part in parts:
         _copy(part, out, whole)
     done = done_among(out, whole)
@@ -89,9 +90,12 @@ def _models_of(places: Sequence[Storage]) -> dict[str, bytes]:
             if known != data:
                 raise DatasetError(f"parts: {name} differs in {other} and {place}; copy the damaged one again")
     infos = found.get(f"models/{MODELS_INFO}")
-    wanted = (
-        [f"models/obj_{int(number):06d}.ply" for number in json.loads(infos[0])] if infos else [f"models/{MODELS_INFO}"]
-    )
+    content, origin = infos or (b"{}", places[0])
+    try:
+        numbers = [int(number) for number in json.loads(content)]
+    except ValueError as error:
+        raise DatasetError(f"parts: {origin}/models/{MODELS_INFO} is damaged ({error}); copy it again") from error
+    wanted = [f"models/{MODELS_INFO}", *(f"models/obj_{number:06d}.ply" for number in numbers)]
     gone = [name for name in wanted if name not in found]
     if gone:
         raise DatasetError(f"parts: {gone[0]} is missing, or empty, in {', '.join(map(str, places))}; copy it again")

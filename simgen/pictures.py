@@ -42,7 +42,7 @@ _HEIF = frozenset((".heic", ".heif", ".hif"))
 # Formats that Pillow identifies but does not decode by itself.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
 # Files and folders of operating systems and archive programs, beside those whose names begin with a dot.
-_LEFTOVERS = frozenset(
+LEFTOVERS = frozenset(
     {
         "__macosx",
         "thumbs.db",
@@ -119,7 +119,7 @@ def list_pictures(folder: Path) -> Listing:
     hidden = 0
     for path in _walk(folder, set()):
         suffix = path.suffix.lower()
-        if path.name.startswith(".") or path.name.lower() in _LEFTOVERS:
+        if path.name.startswith(".") or path.name.lower() in LEFTOVERS:
             hidden += 1
         elif is_overlay(path):
             found["overlays"].append(path)
@@ -254,7 +254,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         return
     seen.add((status.st_dev, status.st_ino))
     for path in entries:
-        if path.is_dir() and not (path.name.startswith(".") or path.name.lower() in _LEFTOVERS):
+        if path.is_dir() and not (path.name.startswith(".") or path.name.lower() in LEFTOVERS):
             yield from _walk(path, seen)
         else:
             yield path

@@ -181,10 +181,11 @@ class Remote:
         with self._reading(""):
             self.fs.invalidate_cache()  # others write, too
             try:
-                paths = self.fs.ls(self.root, detail=False)
+                paths = [path.rstrip("/") for path in self.fs.ls(self.root, detail=False)]
             except FileNotFoundError:
                 return set()
-            names = {path.rstrip("/").rpartition("/")[2] for path in paths}
+            # An object of the folder's own name is how consoles of object stores make an empty folder.
+            names = {path.rpartition("/")[2] for path in paths if path != self.root.rstrip("/")}
             return {name for name in names if not is_temporary(name)}
 
     def sizes(self, folder: str) -> dict[str, int]:
@@ -214,7 +215,7 @@ class Remote:
         with self._reading(folder):
             self.fs.invalidate_cache()
             found = self.fs.find(self._path(folder), detail=True)
-        return {path[len(self.root) + 1 :]: int(info["size"]) for path, info in found.items()}
+        return {path[len(self.root) + 1 :]: int(info["size"]) for path, info in found.items() if not path.endswith("/")}
 
     @contextlib.contextmanager
     def _replaced(self, name: str) -> Iterator[str]:

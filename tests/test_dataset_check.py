@@ -487,6 +487,33 @@ def test_what_is_frozen_by_configuration_is_no_fault(scene: str, tmp_path: Path)
     assert findings_of(CheckConfig(dataset=str(rendered(tmp_path / "one", scene, "num=1", *size)))) == []
 
 
+def test_blocks_behind_the_camera_and_far_beyond_the_picture_are_no_faults(scene: str, tmp_path: Path) -> None:
+    """Labels have them, too; silhouettes and boxes end a picture's size beyond the border."""
+    near = ("randomize.camera.distance=0.25", "randomize.camera.elevation_deg=25")
+    far = "randomize.blocks.place=[uniform,[-0.24,-0.24],[0.24,0.24]]"
+    size = ("width=64", "height=48")
+    root = rendered(tmp_path / "set", scene, "num=48", "randomize=none", *size, *VARIED, *near, far)
+    poses, boxes = [], []
+    for path in root.glob("train/*/scene_gt.json"):
+        poses += [one["cam_t_m2c"][2] for here in json.loads(path.read_text()).values() for one in here]
+        infos = json.loads(path.with_name("scene_gt_info.json").read_text()).values()
+        boxes += [one["bbox_obj"] for here in infos for one in here if one["bbox_obj"][2] > 0]
+    ends = [(u, v, u + width, v + height) for u, v, width, height in boxes]
+    assert min(poses) < 0 and any(u == -64 or v == -48 or right == 128 or low == 96 for u, v, right, low in ends)
+    assert found_in(root, dark=0) == []
+
+
+def test_files_with_any_number_of_digits_are_found(copy: Path) -> None:
+    (copy / "manifest.json").unlink()
+    for path in [path for path in copy.rglob("*.*") if path.parent.name in ("rgb", "depth", "mask", "mask_visib")]:
+        numbers = path.stem.split("_")
+        path.rename(path.with_stem("_".join([f"{int(numbers[0]):08d}", *(f"{int(one):04d}" for one in numbers[1:])])))
+    assert found_in(copy, dark=0) == []
+    first = min((copy / SCENE / "mask_visib").iterdir())
+    first.unlink()
+    assert [finding.name for finding in found_in(copy, dark=0)] == ["missing_file"]
+
+
 def test_changed_and_missing_files_of_the_manifest(copy: Path) -> None:
     gone("depth/*.png")(copy)
     info(lambda entry: None)(copy)  # writes the same content with other spaces

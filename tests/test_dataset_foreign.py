@@ -16,7 +16,7 @@ from builders import pipeline_of
 
 from simgen.dataset.models import models_of, solid_of
 from simgen.dataset.photographs import Photograph, write_photographs
-from simgen.dataset.read import BopDataset, open_dataset
+from simgen.dataset.read import BopDataset, open_dataset, read_recipe
 from simgen.dataset.visibility import Lens, Placed, visible_masks
 from simgen.dataset.write import bop_pose, write_models
 from simgen.errors import ConfigError, DatasetError, FileError
@@ -220,6 +220,7 @@ def leave_behind(root: Path) -> None:
         (folder / ".DS_Store").write_bytes(b"Bud1")
     for path in [path for path in root.rglob("*.*") if path.is_file() and not path.name.startswith(".")]:
         (path.parent / f"._{path.name}").write_bytes(b"\0\5\26\7")
+    (root / "lost+found").write_bytes(b"")
     (root / "__MACOSX" / "train_pbr" / "000000").mkdir(parents=True)
     (root / "__MACOSX" / "train_pbr" / "000000" / "scene_camera.json").write_text("{}")
     (root / "train_pbr" / "000001" / "rgb").mkdir(parents=True)
@@ -287,6 +288,10 @@ def test_visibility_comes_from_stored_masks(root: Path) -> None:
     one = open_dataset(root).pictures[1].instances[0]
     assert (one.visible_pixels, one.box_visible) == (40, (20, 10, 10, 4))
     assert one.visible_fraction < 0.6
+    (scene / "mask_visib" / "000001_000000.png").rename(scene / "mask_visib" / "0001_0000.png")  # as other tools write
+    again = open_dataset(root).pictures[1].instances[0]
+    assert (again.visible_pixels, again.box_visible) == (40, (20, 10, 10, 4))
+    (scene / "mask_visib" / "0001_0000.png").unlink()
     cv2.imwrite(str(scene / "mask_visib" / "000001_000000.png"), np.kron(mask, np.ones((2, 2), np.uint8)))
     with pytest.raises(
         DatasetError, match=r"mask_visib: the mask of image 1, block 0 has 128 x 96 px; expected .* 64 x 48"
@@ -506,6 +511,13 @@ def test_a_manifest_of_windows_is_read(root: Path) -> None:
     assert any("\\" in name for name in files)
     (root / "manifest.json").write_text(json.dumps({"name": "another tool's"}))
     assert open_dataset(root).manifest == {}
+    (root / "manifest.json").write_text("[]")
+    (root.parent / "manifest.json").write_text("no JSON")  # of a program that lists datasets
+    assert open_dataset(root).manifest == {} and read_recipe(open_dataset(root).pictures[0]) is None
+    (root / "train_pbr" / "000000" / "sample").mkdir()
+    for content in ("[]", "{}", '{"recipe": 3}'):
+        (root / "train_pbr" / "000000" / "sample" / "000000.json").write_text(content)
+        assert read_recipe(open_dataset(root).pictures[0]) is None
     (root / "manifest.json").write_text(json.dumps({"status": "complete", "files": files}))
     assert len(open_dataset(root)) == 3
     (root / TRUTH).write_text("{}")

@@ -93,6 +93,18 @@ def test_own_photographs_and_poses_become_a_dataset(own: Path, capsys: pytest.Ca
     assert cv2.imread(str(out / "overlays.png")).shape[1] % 640 == 0
 
 
+def test_how_the_camera_file_was_read_is_told_once(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As by all commands: here the photographs have half the size that the camera was calibrated at."""
+    camera = json.loads((own / "camera.json").read_text())
+    camera |= {"width": 2 * WIDTH, "height": 2 * HEIGHT}
+    camera["intrinsics"] = [[2 * x for x in row] for row in K[:2].tolist()] + [[0, 0, 1]]
+    (own / "camera.json").write_text(json.dumps(camera))
+    near = camera_from_block(0, -0.02, -0.03, 0.4)
+    labeled(own, [line("a.jpg", "cube", near), line("day/b.png", "cube", near)])
+    told = [text for text in capsys.readouterr().err.splitlines() if text.startswith("camera: ")]
+    assert len(told) == len(set(told)) == 1 and "camera.json" in told[0]
+
+
 def test_poses_in_the_frame_of_the_table_and_of_the_middle_of_a_block(own: Path) -> None:
     table = camera_from_block(0, 0, 0, 0)
     pose = inverse(table) @ camera_from_block(0, 0.0, 0.03, 1.0)

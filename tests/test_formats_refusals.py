@@ -226,6 +226,38 @@ def test_models_keep_their_textures(copy: Path, tmp_path: Path) -> None:
             run(copy, tmp_path / "other", format)
 
 
+def test_textures_of_any_name_and_missing_ones(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = copy / "models"
+    textured(folder / "obj_000003.ply", folder / "wood.png")
+    (folder / "wood.png").rename(folder / "große Späne (1).png")
+    text = (folder / "obj_000003.ply").read_text()
+    (folder / "obj_000003.ply").write_text(text.replace("wood.png", "große Späne (1).png"), encoding="utf-8")
+    run(copy, tmp_path / "out", "bop")
+    assert (
+        tmp_path / "out/models/große Späne (1).png"
+    ).is_file() and "names the texture" not in capsys.readouterr().err
+    (folder / "große Späne (1).png").unlink()
+    run(copy, tmp_path / "other", "bop")
+    assert "names the texture große Späne (1).png, which is missing: it is left out" in capsys.readouterr().err
+
+
+def test_depth_of_another_size_than_its_picture_is_refused(copy: Path, tmp_path: Path) -> None:
+    depth = copy / "test_real" / "000004" / "depth" / "000007.png"
+    depth.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(depth), np.full((8, 10), 512, np.uint16))
+    with pytest.raises(DatasetError, match=r"000007\.png: 10 x 8 pixels, its picture \d+ x \d+; expected depth of the"):
+        run(copy, tmp_path / "out", "bop")
+
+
+def test_train_is_divided_only_where_it_is_the_only_split(copy: Path, tmp_path: Path) -> None:
+    (copy / "test_real").rename(copy / "train")
+    run(copy, tmp_path / "divided", "yolo")
+    shutil.copytree(copy / "train", copy / "val")
+    run(copy, tmp_path / "whole", "yolo", split="train")
+    found = {name: {path.name for path in (tmp_path / name / "images").iterdir()} for name in ("divided", "whole")}
+    assert found == {"divided": {"train", "val"}, "whole": {"train"}}
+
+
 def test_a_sequence_has_one_camera_and_each_object_once(copy: Path, tmp_path: Path) -> None:
     for path in copy.glob("test_real/*/gray/*.png"):
         depth = path.parent.parent / "depth" / path.name

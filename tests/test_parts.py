@@ -182,6 +182,17 @@ def test_models_are_whole_after_a_crash_and_after_a_copy_that_broke_off(
     (one / "models" / "obj_000003.ply").write_bytes(reference["models/obj_000003.ply"][:-9])
     with pytest.raises(DatasetError, match=r"models/obj_000003\.ply differs in .*one and .*two"):
         merge(tmp_path / "cut", one, two)
+    # Also of folders that were copied together by another program, with all samples, before the merge.
+    both = tmp_path / "both"
+    for part in ("1/2", "2/2"):
+        render(both, part=part)
+    for content, message in ((b"", "models_info.json is missing, or empty"), (b"{", "models_info.json is damaged")):
+        (both / "models" / "models_info.json").write_bytes(content)
+        with pytest.raises(DatasetError, match=message):
+            merge(both)
+    (both / "models" / "models_info.json").unlink()
+    render(both)  # which writes them again
+    assert tree(both) == reference
 
 
 def test_a_complete_dataset_has_no_parts(reference: dict[str, bytes], tmp_path: Path) -> None:

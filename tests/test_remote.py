@@ -17,6 +17,7 @@ import simgen.workers
 from simgen.config import compose
 from simgen.dataset.assemble import done_among
 from simgen.dataset.read import open_dataset
+from simgen.dataset.storage import open_storage as open_source
 from simgen.errors import ConfigError, DatasetError, FileError
 from simgen.pipeline import CHUNK
 from simgen.schema import Merge, Render
@@ -131,6 +132,17 @@ def test_s3(reference: dict[str, bytes], bucket: str, monkeypatch: pytest.Monkey
     assert files_at(out) == reference
     with pytest.raises(FileError, match=r"s3://nowhere/set"):
         render("s3://nowhere/set")
+
+
+def test_an_empty_folder_of_a_console_is_empty(bucket: str) -> None:
+    """That of S3 makes an object of the folder's own name."""
+    out = f"{bucket}/console/set"
+    fs = open_storage(out).fs  # type: ignore[attr-defined]
+    fs.pipe_file(f"{out}/", b"")
+    assert open_storage(out).top() == set() and open_storage(out).sizes("") == {}
+    assert open_source(out).names() == []
+    render(out, num=1)
+    assert "manifest.json" in files_at(out)
 
 
 def test_a_server_that_is_not_there(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -342,6 +342,14 @@ def test_an_evaluation_is_of_the_dataset(tmp_path: Path) -> None:
         report(ReportConfig(str(tmp_path / "run" / ".."), str(out)))
     with pytest.raises(ConfigError, match="is no evaluation"):
         report(ReportConfig(str(root), str(out), predictions=str(root)))
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for row in metrics["per_block"]:
+        row["name"] = "ape"
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(
+        DatasetError, match=r"has no block 'ape', but .*; if the evaluation renamed .* give names= with"
+    ):
+        report(ReportConfig(str(root), str(out), check=False, predictions=str(tmp_path / "run")))
     other = write_dataset(tmp_path / "other", 6, seed=3)
     (other / "manifest.json").write_text(json.dumps({"status": "complete", "files": {}, "table": {}}))
     with pytest.raises(DatasetError, match="manifest is not that of"):

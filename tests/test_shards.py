@@ -19,13 +19,14 @@ from builders import tree
 from pycocotools import mask as coco
 
 from simgen.config import compose
+from simgen.dataset import shardindex
 from simgen.dataset.read import BopDataset, open_dataset, read_depth, read_recipe, read_rgb
 from simgen.dataset.scenes import Picture
 from simgen.dataset.shardindex import key_of
 from simgen.dataset.shards import KEYPOINTS, MASK, MASK_VISIBLE, open_shards
 from simgen.errors import ConfigError, DatasetError
 from simgen.formats import shards as formats
-from simgen.formats.shards import write_shards
+from simgen.formats.shards import _source_of, write_shards
 from simgen.pictures import decode_picture, read_picture
 from simgen.schema import Render
 from simgen.workers import render
@@ -248,15 +249,33 @@ def test_depth_in_a_tiff_is_kept_and_textures_by_their_name(dataset: BopDataset,
     cv2.imwrite(str(png.with_suffix(".tif")), depth)
     png.unlink()
     mesh = next((tmp_path / "d" / "models").glob("*.ply"))
-    mesh.write_bytes(mesh.read_bytes().replace(b"end_header", b"comment TextureFile wood.png\nend_header", 1))
-    (mesh.parent / "wood.png").write_bytes(b"wood")
+    name = "Späne (1).png"
+    mesh.write_bytes(mesh.read_bytes().replace(b"end_header", f"comment TextureFile {name}\nend_header".encode(), 1))
+    (mesh.parent / name).write_bytes(b"wood")
     write_shards(open_dataset(tmp_path / "d"), str(tmp_path / "out"))
     found = open_shards(str(tmp_path / "out"))
     np.testing.assert_array_equal(next(iter(found)).depth(picture.depth_scale), read_depth(picture))
-    assert (tmp_path / "out" / "models" / "wood.png").read_bytes() == b"wood"
+    assert (tmp_path / "out" / "models" / name).read_bytes() == b"wood"
+    for outside in ("models/../x.png", "models/a/b.png", "models/.x", "models/a\\b", "models/a\nb", "models/"):
+        with pytest.raises(DatasetError, match="is no name of a file below models/"):
+            shardindex._file(outside, {"bytes": 1, "sha256": "0" * 64}, "index.json")
     cv2.imwrite(str(png.with_suffix(".tif")), depth.astype(np.float32))
     with pytest.raises(DatasetError, match=rf"{png.stem}\.tif: shards hold depth of one channel and 16 bits"):
         write_shards(open_dataset(tmp_path / "d"), str(tmp_path / "float"))
+
+
+@pytest.mark.parametrize(
+    "name", ["models/models_info.json", "models/obj_000001.ply", "train/000000/mask_visib/new.png"]
+)
+def test_shards_of_a_dataset_that_has_changed_are_not_continued(name: str, root: Path, tmp_path: Path) -> None:
+    """Without a manifest, which would state it: the first shards would be of the old labels."""
+    shutil.copytree(root, tmp_path / "d")
+    (tmp_path / "d" / "manifest.json").unlink()
+    before = _source_of(open_dataset(tmp_path / "d"))
+    assert before == _source_of(open_dataset(tmp_path / "d"))
+    path = tmp_path / "d" / name
+    path.write_bytes((path.read_bytes() if path.exists() else b"") + b"\n")
+    assert _source_of(open_dataset(tmp_path / "d")) != before
 
 
 def test_a_jpeg_is_decoded_as_everywhere(tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ class Shot:
 def capture(config: CaptureConfig) -> None:
     """Writes the dataset. Raises PartialError if some photographs could not be used, DatasetError if none could."""
     out, folder = Path(config.out), Path(config.photos)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out: {out} exists and is not empty; name a new folder")
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise ConfigError(f"out: {out} exists and is not an empty folder; name a new folder")
     if not folder.is_dir():
         raise ConfigError(
             f"photos: {folder}: no such folder; expected a folder of photographs of blocks on their outlines"
@@ -217,9 +217,7 @@ def _shot(
 ) -> Shot:
     picture = read_picture(path)
     fitted = fit_camera(camera, picture.shape[1], picture.shape[0], camera_name)
-    for notice in set(fitted.notices) - noticed:
-        noticed.add(notice)
-        print(f"camera: {camera_name}: {notice}", file=sys.stderr)
+    fitted.print_notices(camera_name, noticed)
     pages = [page for page in find_pages(picture, board) if board.pages[page.page].outlines]
     if not pages:
         others = find_pages(picture, board)

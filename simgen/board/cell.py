@@ -64,6 +64,7 @@ def scene(config: SceneConfig) -> None:
         if not 0 <= value < 1000:
             raise ConfigError(f"{key}: got {value}; expected at least 0")
     camera = read_camera(config.camera)
+    camera.print_notices(config.camera, set())
     if camera.width is None or camera.height is None:
         raise ConfigError(f"camera: {config.camera}: states no width and height; add them, in px")
     if camera.camera_from_table is None:

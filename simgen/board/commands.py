@@ -75,8 +75,7 @@ def table(config: TableConfig) -> None:
     picture = read_picture(Path(config.photo))
     height, width = picture.shape[:2]
     seen_by = fit_camera(read_camera(config.camera), width, height, config.camera)
-    for notice in seen_by.notices:
-        print(f"camera: {config.camera}: {notice}", file=sys.stderr)
+    seen_by.print_notices(config.camera, set())
     size = None if config.size is None else _numbers(config.size, (2,), "size", "[length, width] in m")
     if size is not None and (size.min() <= 0 or size.max() > 20):
         raise ConfigError(f"size: got {config.size}; expected the length and the width in m")

@@ -1,5 +1,6 @@
 """`Camera`: one calibrated camera, checked when it is made."""
 
+import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,6 +41,14 @@ class Camera:
     camera_from_table: Array | None = None
     table: Array | None = None
     notices: tuple[str, ...] = ()
+
+    def print_notices(self, name: str, printed: set[str]) -> None:
+        """Prints on stderr those `notices` of the camera file `name` that are not among the `printed` ones, to which it adds
+        them."""
+        for notice in self.notices:
+            if notice not in printed:
+                printed.add(notice)
+                print(f"camera: {name}: {notice}", file=sys.stderr)
 
     def __post_init__(self) -> None:
         for name, shapes in (

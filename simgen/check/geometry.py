@@ -128,7 +128,10 @@ def _check_object(
         report(WrongUnit(where, f"an object with a diameter of {diameter:.4g} mm is {away:.4g} mm away"))
         return seen
     if (mesh.vertices @ pose[2, :3] + pose[2, 3]).min() <= 0:
-        if pose[2, 3] <= 0:
+        # Of a block that is behind the camera nothing is seen: some tools label those, too.
+        count = None if shot.infos is None else shot.infos[number].get("px_count_visib")
+        unseen = seen <= 0 and (cv2.countNonZero(mask) == 0 if mask is not None else count == 0)
+        if pose[2, 3] <= 0 and not unseen:
             report(BehindCamera(where, f"cam_t_m2c is {pose[:3, 3].round(1).tolist()} mm"))
         return seen  # partly behind the camera's plane: it has no silhouette
     drawn = silhouette(mesh, pose, view.lens, view.width, view.height, limits.border_px)
@@ -276,7 +279,7 @@ def _check_info(
     # px along its border, which may count or not
     border = 8.0 if drawn is None else 8 + 2 * float(drawn.box[2:].sum())
     if drawn is not None:
-        if box is not None and box[2] > 0:
+        if box is not None and box[2] > 0 and drawn.box[2:].min() > 0:
             off("bbox_obj", box, drawn.box + np.array([0.5, 0.5, 0, 0]), limits.box_px + 1, BoxUnlikeMask)
         off("px_count_all", whole, cv2.countNonZero(drawn.image), border, CountUnlikeMask)
     if valid is not None and mask is not None and view.depth is not None:

@@ -129,7 +129,7 @@ def mesh_of(path: Path) -> Mesh:
     vertices, faces = np.asarray(whole.vertices, dtype=np.float64), np.asarray(whole.faces, dtype=np.int64)
     if not len(faces) or not np.isfinite(vertices).all():
         raise ValueError("it has no triangles, or coordinates that are not finite")
-    closed = bool(whole.is_watertight)
+    closed = bool(whole.is_watertight and whole.is_winding_consistent)
     convex = False
     if closed:
         try:
@@ -143,7 +143,7 @@ def mesh_of(path: Path) -> Mesh:
 @dataclass(frozen=True)
 class Silhouette:
     """`image` (h, w) uint8, 1 where a mesh is drawn; pixel (0, 0) of it is pixel (`left`, `top`) of the picture. `box` (4,)
-    px is [u, v, width, height] of the projection."""
+    px is [u, v, width, height] of the projection, up to a picture's size beyond the picture."""
 
     image: NDArray[np.uint8]
     left: int
@@ -177,7 +177,11 @@ def silhouette(mesh: Mesh, pose: Array, lens: Lens, width: int, height: int, bor
     else:
         for triangle in _to_draw(corners[triangles], mesh.closed):
             cv2.fillConvexPoly(image, triangle, 1, shift=4)
-    return Silhouette(image, int(first[0]), int(first[1]), np.concatenate([low, high - low]))
+    box = np.concatenate([low, high - low])
+    if (low < -_MARGIN * most - 0.5).any() or (high > (1 + _MARGIN) * most - 0.5).any():  # of the part that is drawn
+        u, v, across, down = cv2.boundingRect(image)
+        box = np.array([first[0] + u - 0.5, first[1] + v - 0.5, across, down])
+    return Silhouette(image, int(first[0]), int(first[1]), box)
 
 
 def _bend(mesh: Mesh, points: Array, pixels: Array, lens: Lens) -> float:

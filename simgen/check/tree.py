@@ -153,14 +153,16 @@ def _keypoints(
 
 
 def _files(folder: Folder, name: str) -> dict[str, str]:
-    """The picture files of the folder `name` by their names without suffix, padded to six digits."""
+    """The picture files of the folder `name` by their names without suffix, of which numbers have six digits or as many as
+    they need."""
     path = folder.root / name
     found = {}
     if path.is_dir() and not folder.is_outside(name):
         for file in sorted(entry.name for entry in path.iterdir()):
             stem, _, suffix = file.rpartition(".")
             if not file.startswith(".") and f".{suffix.lower()}" in IMAGE_SUFFIXES:
-                found["_".join(part.zfill(6) for part in stem.split("_"))] = f"{name}/{file}"
+                parts = ((part.lstrip("0") if part.isdecimal() else part).zfill(6) for part in stem.split("_"))
+                found["_".join(parts)] = f"{name}/{file}"
     return found
 
 

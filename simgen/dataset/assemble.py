@@ -52,7 +52,7 @@ def begin(
         raise DatasetError(f"out: {out} exists and is not a dataset of simgen's; name a new or empty folder")
     wanted = range(start, start + num) if wanted is None else wanted
     done = done_among(out, wanted)
-    if len(done) < len(wanted) or manifest is None or manifest["num"] != num:
+    if len(done) < len(wanted) or manifest is None or manifest["num"] != num or manifest["status"] != "complete":
         mark_unfinished(out, head)
         names = {f"models/{name}" for name in models_names(world.solids)}
         if not names <= {name for name, size in out.sizes("models").items() if size}:  # some may be empty after a crash

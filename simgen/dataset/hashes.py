@@ -8,7 +8,7 @@ from typing import Any
 
 from simgen.dataset.fields import record
 from simgen.dataset.layout import MANIFEST
-from simgen.errors import DatasetError
+from simgen.errors import DatasetError, FileError
 from simgen.files import read_json, sha256_of
 
 _DEEPEST = 4  # folders from a picture to the dataset: SPLIT/SCENE/rgb/NAME
@@ -40,7 +40,10 @@ def check_there(root: Path) -> None:
 def unchanged(path: Path) -> Path:
     """`path`. Raises DatasetError if it is in a complete dataset whose manifest states another SHA-256 for it."""
     for root in path.parents[:_DEEPEST]:
-        hashes = _manifest_and_hashes(root)[1]
+        try:
+            hashes = _manifest_and_hashes(root)[1]
+        except FileError:  # above a dataset, of another program; a dataset's own is read when it is opened
+            continue
         if hashes:
             expected = hashes.get(path.relative_to(root).as_posix())
             if expected is not None and path.is_file() and sha256_of(path) != expected:
@@ -65,8 +68,8 @@ def _read(path: Path, modified: int, size: int, number: int) -> tuple[Mapping[st
 
     The time when the file was `modified`, its `size` and its inode's `number` tell a new file from the one that was read.
     """
-    manifest = record(read_json(path), str(path))
-    if "status" not in manifest:
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or "status" not in manifest:
         return {}, {}
     hashes: dict[str, str] = {}
     for name, digest in record(manifest.get("files", {}), f"{path}: files").items():

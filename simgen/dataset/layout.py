@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simgen.errors import DatasetError
+from simgen.pictures import LEFTOVERS
 from simgen.shapes.meshfile import FORMATS
 
 CAMERAS, TRUTHS, INFOS = "scene_camera.json", "scene_gt.json", "scene_gt_info.json"
@@ -27,10 +28,13 @@ def own_keys(message: str, root: str) -> str:
 
 
 def visible(folder: Path) -> list[Path]:
-    """The entries of `folder`, sorted by name, without hidden ones; empty if it is not a folder."""
+    """The entries of `folder`, sorted by name, without hidden ones and those of operating systems; empty if it is not a
+    folder."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "__MACOSX")
+    return sorted(
+        path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in LEFTOVERS
+    )
 
 
 def splits_of(root: Path) -> list[str]:

@@ -125,9 +125,11 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
     """All values of the scene in `picture`, as simgen.scene.Scenes of one sample; None if the dataset does not store them,
-    as for photographs. Raises DatasetError for a file that cannot be read."""
+    as for photographs, or if that file is of another program. Raises DatasetError for a file that cannot be read."""
     path = picture.path.parent.parent / "sample" / f"{picture.image_id:06d}.json"
-    return read_json(unchanged(path))["recipe"] if path.exists() else None
+    content = read_json(unchanged(path)) if path.exists() else None
+    recipe = content.get("recipe") if isinstance(content, dict) else None
+    return recipe if isinstance(recipe, dict) else None
 
 
 def depth_path(picture: Picture) -> Path:

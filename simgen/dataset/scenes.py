@@ -3,10 +3,12 @@
 Only this module converts BOP's poses, which refer to the model's own origin, to poses of the block frame.
 """
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from simgen.silhouette import Box, box_of
 # Diameters: a smaller median distance of the blocks means that translations are in meters instead of millimeters.
 _NEAREST = 0.1
 _SHORTEST = 4.0  # px: no focal length and no principal point of an image is less
+_FOLDERS = 16  # of which the names of masks are kept
 _OFTEN = 500  # images between two lines of progress
 
 Targets = Mapping[tuple[int, int], Mapping[int, int]]  # by scene and image: how many instances of each object
@@ -300,8 +303,23 @@ def _box(info: Mapping[str, Any], key: str, where: str) -> Box:
 
 
 def mask_path(picture: Picture, number: int, folder: str = "mask_visib") -> Path:
-    """The file of the mask of block `number` of `picture`, which need not exist."""
-    return picture.path.parent.parent / folder / f"{picture.path.stem}_{number:06d}.png"
+    """The file of the mask of block `number` of `picture`, with any number of digits, which need not exist."""
+    place = picture.path.parent.parent / folder
+    usual = place / f"{picture.path.stem}_{number:06d}.png"
+    if usual.is_file() or not place.is_dir():
+        return usual
+    return _masks_in(place, place.stat().st_mtime_ns).get((picture.image_id, number), usual)
+
+
+@lru_cache(_FOLDERS)
+def _masks_in(folder: Path, modified: int) -> Mapping[tuple[int, int], Path]:
+    """The mask files in a folder by the numbers of picture and block; the time when it was `modified` tells a new state."""
+    found = {}
+    for path in folder.iterdir():
+        match = re.fullmatch(r"(\d+)_(\d+)\.png", path.name)
+        if match:
+            found[int(match[1]), int(match[2])] = path
+    return found
 
 
 def stored_mask(picture: Picture, number: int) -> NDArray[np.bool_] | None:

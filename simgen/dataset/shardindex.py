@@ -31,7 +31,7 @@ LARGEST_SAMPLE = 512 << 20  # bytes of a sample
 LARGEST_MODELS = 4 << 30  # bytes of all files of the models
 TAIL = 2 * BLOCK, 20 * BLOCK  # bytes of the empty blocks that end a tar file
 _KEY = re.compile(r"(\d{6,24})_(\d{6,24})")
-_NAME = re.compile(rf"{MODELS}/[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(rf"{MODELS}/[^/\\\x00-\x1f.][^/\\\x00-\x1f]*")  # a file of any name directly below models/
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 

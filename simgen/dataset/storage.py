@@ -46,7 +46,9 @@ class Storage:
             self.system.invalidate_cache()
             if not self.system.isdir(self.root):
                 return []
-            return sorted(path.rstrip("/").rpartition("/")[2] for path in self.system.ls(self.root, detail=False))
+            paths = [path.rstrip("/") for path in self.system.ls(self.root, detail=False)]
+            # An object of the folder's own name is how consoles of object stores make an empty folder.
+            return sorted(path.rpartition("/")[2] for path in paths if path != self.root.rstrip("/"))
 
     def size(self, name: str) -> int:
         """The number of bytes of the file `name`. Raises DatasetError."""

@@ -94,7 +94,7 @@ def _write_picture(
     camera: dict[str, Any] = {"cam_K": picture.intrinsics.ravel().tolist(), "depth_scale": picture.depth_scale}
     if picture.camera_from_world is not None:
         camera.update(bop_pose(picture.camera_from_world, "cam_R_w2c", "cam_t_w2c"))
-    depth = _place_depth(scene / "depth" / f"{name}.png", picture, lens, how)
+    depth = _place_depth(scene / "depth" / f"{name}.png", picture, (height, width), lens, how)
     poses = [camera_from_model(one, models[one.obj_id]) for one in picture.instances]
     truths = [
         {**bop_pose(pose, "cam_R_m2c", "cam_t_m2c"), "obj_id": one.obj_id}
@@ -145,11 +145,19 @@ def info_entry(
     }
 
 
-def _place_depth(path: Path, picture: Picture, lens: Undistorted | None, how: str) -> NDArray[np.float32] | None:
-    """Places the depth image of `picture`, in its own unit; (H, W) m, None if there is none."""
+def _place_depth(
+    path: Path, picture: Picture, shape: tuple[int, int], lens: Undistorted | None, how: str
+) -> NDArray[np.float32] | None:
+    """Places the depth image of `picture` of `shape` (H, W), in its own unit; (H, W) m, None if there is none. Raises
+    DatasetError for depth of another size."""
     depth = read_depth(picture)
     if depth is None:
         return None
+    if depth.shape != shape:
+        raise DatasetError(
+            f"{depth_path(picture)}: {depth.shape[1]} x {depth.shape[0]} pixels, its picture {shape[1]} x {shape[0]}; "
+            "expected depth of the picture's size"
+        )
     if lens is None:
         place(depth_path(picture), path.with_suffix(depth_path(picture).suffix), how)
         return depth

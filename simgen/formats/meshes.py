@@ -1,6 +1,7 @@
 """Model files as they are, with their textures, for programs that draw them."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,24 @@ def load_model(model: Model) -> Any:
 
 
 def textures_of(model: Model) -> list[Path]:
-    """The texture files that the PLY file of `model` names; only those beside it may be named. Raises DatasetError."""
+    """The texture files that the PLY file of `model` names; only those beside it may be named. Prints a line for one that is
+    not there. Raises DatasetError."""
     if not model.mesh.is_file():
         raise DatasetError(f"{model.mesh}: missing; expected the mesh of model {model.obj_id}")
     if model.mesh.suffix.lower() != ".ply":
         return []
     with model.mesh.open("rb") as file:
-        head = file.read(_HEAD).partition(b"end_header")[0].decode("latin-1")
+        data = file.read(_HEAD).partition(b"end_header")[0]
+    try:
+        head = data.decode()
+    except UnicodeDecodeError:
+        head = data.decode("latin-1")
     names = re.findall(r"^comment TextureFile (.+?)\s*$", head, re.MULTILINE)
     for name in names:
         if Path(name).name != name:
             raise DatasetError(f"{model.mesh}: names the texture {name!r}; expected the name of a file beside it")
-    return [model.mesh.parent / name for name in names if (model.mesh.parent / name).is_file()]
+    paths = [model.mesh.parent / name for name in names]
+    for path in paths:
+        if not path.is_file():
+            print(f"{model.mesh}: names the texture {path.name}, which is missing: it is left out", file=sys.stderr)
+    return [path for path in paths if path.is_file()]

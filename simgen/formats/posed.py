@@ -68,7 +68,7 @@ def label(config: LabelConfig) -> None:
         scene = out / SPLIT / "000000"
         parts: dict[str, dict[str, Any]] = {"camera": {}, "gt": {}, "gt_info": {}}
         obj_ids = {solid.name: number for number, solid in enumerate(solids, start=1)}
-        names, tiles = {}, []
+        names, tiles, noticed = {}, [], set[str]()
         write_models(out / "models", solids)
         for number, (photo, of_photo) in enumerate(by_photo.items()):
             path = folder / photo
@@ -76,6 +76,7 @@ def label(config: LabelConfig) -> None:
                 raise DatasetError(f"{table}, line {of_photo[0].number}: photo: {path}: no such file")
             picture = read_picture(path)
             fitted = fit_camera(camera, picture.shape[1], picture.shape[0], config.camera)
+            fitted.print_notices(config.camera, noticed)
             placed = [_placed(row, solids, fitted, config) for row in of_photo if row.block]
             place_picture(path, scene / "rgb" / f"{number:06d}", "copy")
             key = str(number)

@@ -109,14 +109,20 @@ def _begin(storage: Storage, dataset: BopDataset, samples_per_shard: int) -> Non
 
 
 def _source_of(dataset: BopDataset) -> str:
-    """The SHA-256 of what describes the dataset: its manifest, or without one the JSON files of its scenes."""
+    """The SHA-256 of what describes the dataset: its manifest or, without one, the JSON files of its scenes and models, the
+    meshes, and the names and sizes of all pictures."""
     if dataset.manifest:
         return hashlib.sha256(json.dumps(dataset.manifest, sort_keys=True).encode()).hexdigest()
     digest = hashlib.sha256()
     for folder in dict.fromkeys(picture.path.parent.parent for picture in dataset.pictures):
-        for name in (layout.CAMERAS, layout.TRUTHS, layout.INFOS):
-            if (folder / name).is_file():
-                digest.update(sha256_of(folder / name).encode())
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                about = sha256_of(path) if path.name.startswith("scene_") else path.stat().st_size
+                digest.update(f"{path.relative_to(dataset.root)} {about}\n".encode())
+    models = layout.models_folder(dataset.root) / layout.MODELS_INFO
+    for path in (models, *(model.mesh for model in dataset.models.values())):
+        if path.is_file():
+            digest.update(sha256_of(path).encode())
     return digest.hexdigest()
 
 

@@ -65,7 +65,7 @@ def predict(config: PredictConfig) -> None:
                 earlier: list[Reported] = []
                 with VideoOverlay(overlay) as video:
                     for name, picture, fitted, rate in _pictures(one, camera, config.camera):
-                        _print_notices(fitted, config.camera, noticed)
+                        fitted.print_notices(config.camera, noticed)
                         view, table = (
                             board.view(fitted, picture, name) if board is not None else (_view_of(fitted), _TABLE)
                         )
@@ -213,14 +213,6 @@ def describe(detection: Detection, view: View) -> dict[str, Any]:
 
 def _view_of(camera: Camera) -> View:
     return View(camera.intrinsics, camera.distortion, camera.camera_from_table, camera.table)
-
-
-def _print_notices(fitted: Camera, name: str, noticed: set[str]) -> None:
-    """Prints on stderr, once each, the assumptions by which a camera of the file `name` was adapted to a picture."""
-    for notice in fitted.notices:
-        if notice not in noticed:
-            noticed.add(notice)
-            print(f"camera: {name}: {notice}", file=sys.stderr)
 
 
 def _pictures(one: Input, camera: Camera, camera_name: str) -> Iterator[tuple[str, Image, Camera, float | None]]:
