@@ -24,6 +24,29 @@ def contact_sheet(tiles: Sequence[Image], columns: int | None = None) -> Image:
     return sheet
 
 
+class Overview:
+    """Evenly chosen ones of any number of pictures, which are added one after another, as one contact sheet: at most `MOST`,
+    so that a few thousand photographs do not fill the memory."""
+
+    MOST = 200
+
+    def __init__(self) -> None:
+        self.count, self.tiles = 0, list[Image]()
+        self._every = 1
+
+    def add(self, tile: Image) -> None:
+        """Adds the next picture (h, W, 3); all have one width."""
+        if self.count % self._every == 0:
+            self.tiles.append(tile)
+        self.count += 1
+        if len(self.tiles) > self.MOST:
+            self.tiles, self._every = self.tiles[::2], 2 * self._every
+
+    def __str__(self) -> str:
+        """What the sheet shows, in words."""
+        return f"{len(self.tiles)} of {self.count} photographs" if self._every > 1 else "all photographs"
+
+
 def png_bytes(image: Image, software: str = "") -> bytes:
     """`image` (H, W, 3) RGB as a PNG file, which states that `software` drew it."""
     chunks = PIL.PngImagePlugin.PngInfo()

@@ -358,7 +358,9 @@ def test_blocks_on_their_outlines_are_labeled(here: Cell) -> None:
     gray = cv2.imread("captured/test/000000/rgb/000001.png")
     assert gray is not None and gray.shape == (480, 640, 3)
     assert {path: path.read_bytes() for path in Path("shots").iterdir()} == before
-    assert "captured exists and is not empty" in refused("capture", "photos=shots", "out=captured")
+    assert "captured exists and is not an empty folder" in refused("capture", "photos=shots", "out=captured")
+    Path("link").symlink_to("nowhere")
+    assert "link exists and is not an empty folder" in refused("capture", "photos=shots", "out=link")
     assert not list(Path().glob(".*unfinished"))
 
 

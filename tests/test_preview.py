@@ -10,7 +10,7 @@ from builders import SMALL, pipeline_of
 
 from simgen.__main__ import COMMANDS
 from simgen.config import main
-from simgen.drawings import contact_sheet
+from simgen.drawings import Overview, contact_sheet
 from simgen.preview import COLORS, draw_labels
 from simgen.render import make_renderer
 
@@ -88,3 +88,17 @@ def test_bad_input(
     stderr = capsys.readouterr().err
     assert stderr.count("\n") == 1 and words in stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("count", [1, 200, 201, 5000])
+def test_an_overview_shows_evenly_chosen_pictures(count: int) -> None:
+    """So that thousands of photographs do not fill the memory."""
+    overview = Overview()
+    for number in range(count):
+        overview.add(np.full((1, 1, 3), number % 251, np.uint8))
+        assert len(overview.tiles) <= 200
+    shown = len(overview.tiles)
+    step = -(-count // shown)
+    assert [int(tile[0, 0, 0]) for tile in overview.tiles] == [number % 251 for number in range(0, count, step)]
+    assert shown == count if count <= 200 else 100 <= shown <= 200
+    assert str(overview) == ("all photographs" if count <= 200 else f"{shown} of {count} photographs")

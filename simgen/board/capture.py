@@ -26,7 +26,7 @@ from simgen.catalogue import World
 from simgen.command.progress import Progress
 from simgen.config import compose
 from simgen.dataset.write import Sample, bop_pose, info_of, truth_of, write_models
-from simgen.drawings import contact_sheet, png_bytes
+from simgen.drawings import Overview, contact_sheet, png_bytes
 from simgen.errors import BoardError, ConfigError, DatasetError, PartialError, SimgenError
 from simgen.files import write_file, write_json, writing
 from simgen.geometry import Array, inverse, project
@@ -113,7 +113,7 @@ def capture(config: CaptureConfig) -> None:
         f"{1e3 * max(one.height for _, _, one in used):.1f} mm, of its tilt up to "
         f"{max(one.tilt for _, _, one in used):.2f} degrees"
     )
-    print(f"{out / 'overlays.png'}: look at it: every block must lie where it is drawn")
+    print(f"{out / 'overlays.png'} shows {writer.overview}: look at it: every block must lie where it is drawn")
     print(
         f"measure a model on it with: python -m train evaluate checkpoint=FILE {quote(f'data.root={out}')} data.table=true"
     )
@@ -341,7 +341,7 @@ class _Writer:
         self._folder = out.with_name(f".{out.name}.unfinished")
         self._parts: dict[str, dict[str, Any]] = {"camera": {}, "gt": {}, "gt_info": {}}
         self._records: list[dict[str, Any]] = []
-        self._tiles: list[Image] = []
+        self.overview = Overview()
         with writing(out):
             shutil.rmtree(self._folder, ignore_errors=True)
         write_models(self._folder / "models", world.solids)
@@ -363,13 +363,13 @@ class _Writer:
             for kind, mask in (("mask", label.amodal), ("mask_visib", label.visible)):
                 write_file(folder / kind / f"{index:06d}_{k:06d}.png", png_bytes(mask.astype(np.uint8) * 255))
         self._records.append(_record(shot))
-        self._tiles.append(_tile(shot, self._world))
+        self.overview.add(_tile(shot, self._world))
 
     def finish(self) -> None:
         for part, content in self._parts.items():
             write_json(self._folder / SPLIT / "000000" / f"scene_{part}.json", content, indent=1)
         write_json(self._folder / "capture.json", self._records, indent=1)
-        write_file(self._folder / "overlays.png", png_bytes(contact_sheet(self._tiles)))
+        write_file(self._folder / "overlays.png", png_bytes(contact_sheet(self.overview.tiles)))
         with writing(self._out):
             if self._out.exists():
                 self._out.rmdir()

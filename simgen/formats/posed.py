@@ -20,7 +20,7 @@ from simgen.catalogue import load_block_set
 from simgen.command.keys import check_choices
 from simgen.dataset.visibility import Lens, Placed, visible_masks
 from simgen.dataset.write import bop_pose, write_models
-from simgen.drawings import contact_sheet, png_bytes
+from simgen.drawings import Overview, contact_sheet, png_bytes
 from simgen.errors import ConfigError, DatasetError, FileError
 from simgen.files import write_file, write_json
 from simgen.formats.bop import info_entry
@@ -68,7 +68,7 @@ def label(config: LabelConfig) -> None:
         scene = out / SPLIT / "000000"
         parts: dict[str, dict[str, Any]] = {"camera": {}, "gt": {}, "gt_info": {}}
         obj_ids = {solid.name: number for number, solid in enumerate(solids, start=1)}
-        names, tiles, noticed = {}, [], set[str]()
+        names, overview, noticed = {}, Overview(), set[str]()
         write_models(out / "models", solids)
         for number, (photo, of_photo) in enumerate(by_photo.items()):
             path = folder / photo
@@ -92,14 +92,16 @@ def label(config: LabelConfig) -> None:
             ]
             shown = [row for row in of_photo if row.block]
             parts["gt_info"][key] = _write_masks(scene, f"{number:06d}", placed, shown, fitted, picture, table)
-            tiles.append(_tile(picture, placed, fitted))
+            overview.add(_tile(picture, placed, fitted))
         for part, content in parts.items():
             write_json(scene / f"scene_{part}.json", content, indent=1)
         write_json(scene / "names.json", names, indent=1)
-        write_file(out / "overlays.png", png_bytes(contact_sheet(tiles)))
+        write_file(out / "overlays.png", png_bytes(contact_sheet(overview.tiles)))
     count = sum(1 for row in rows if row.block)
     print(f"{config.out}: {len(by_photo)} photographs, {count} blocks, split {SPLIT}")
-    print(f"{Path(config.out) / 'overlays.png'}: look at it: every block must lie where its outline is drawn")
+    print(
+        f"{Path(config.out) / 'overlays.png'} shows {overview}: look at it: every block must lie where its outline is drawn"
+    )
 
 
 def read_table(path: Path) -> list[Row]:
