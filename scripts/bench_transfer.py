@@ -66,11 +66,10 @@ def bench(config: TransferConfig) -> None:
 def claim_folder(out: Path, study: Mapping[str, str]) -> None:
     """Makes `out` the folder of `study`. Raises ConfigError if it holds anything else, which would be overwritten."""
     path = out / "study.json"
+    # Older versions, and other processes that begin now, have made more of a study than its name.
+    ours = ("cells", "columns", "results.", "curves-", path.name, f".{path.name}.")
     if not path.exists():
-        # Another process may just be writing it.
-        if out.exists() and (
-            not out.is_dir() or any(not each.name.startswith((path.name, f".{path.name}.")) for each in out.iterdir())
-        ):
+        if out.exists() and (not out.is_dir() or any(not each.name.startswith(ours) for each in out.iterdir())):
             raise ConfigError(f"out: {out} exists and is not the folder of a study; name another folder")
         write_json(path, study)
     before = read_json(path)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import secrets
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,9 +112,9 @@ def writing(path: Path) -> Iterator[None]:
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[int]:
     """Holds the lock of the file `path`, which is made if it is missing, and yields its descriptor: the lock lasts until all
-    processes have ended that inherited it, and ends with a process that is killed.
+    processes have ended, or are killed, that inherited it.
 
-    With `wait` it waits for another process; without, it raises BlockingIOError. Raises FileError where files have no locks.
+    With `wait` it waits for another process; without, it raises BlockingIOError. Where files have no locks it prints a line.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,9 +125,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[int]:
         except BlockingIOError:
             raise
         except OSError as error:
-            raise FileError(
-                f"{path}: cannot be locked ({error.strerror}); use a folder on another file system"
-            ) from error
+            print(f"{path}: cannot be locked ({error.strerror}): another process there is not noticed", file=sys.stderr)
         yield file.fileno()
 
 

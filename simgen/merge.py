@@ -58,10 +58,9 @@ def merge(config: Merge) -> None:
         out.remove(out.sizes(PARTS))  # of a merge that was killed, or of a part that was rendered again
         print(f"{out}: {len(whole)} samples, complete")
         return
-    models = _models_of(places)
     if parts:
         mark_unfinished(out, head)
-        out.put(models)
+        out.put(_models_of(places, "copy it again"))
     for part in parts:
         _copy(part, out, whole)
     done = done_among(out, whole)
@@ -76,12 +75,14 @@ def merge(config: Merge) -> None:
             f"{listed([_named(run) for run in missing])}; render them (the commands of known parts are printed above; "
             f"without part= all are rendered) into {out}, then merge again"
         )
+    _models_of([out], "copy it again, or repeat the command that rendered it")
     finish(out, head)
     print(f"{out}: {len(whole)} samples, complete")
 
 
-def _models_of(places: Sequence[Storage]) -> dict[str, bytes]:
-    """The files in models/ of all `places` together. Raises DatasetError where two differ, or where one is missing."""
+def _models_of(places: Sequence[Storage], remedy: str) -> dict[str, bytes]:
+    """The files in models/ of all `places` together. Raises DatasetError, which ends with the `remedy`, where two differ, or
+    where one is missing or damaged."""
     found: dict[str, tuple[bytes, Storage]] = {}
     for place in places:
         names = sorted(name for name, size in place.sizes("models").items() if size)
@@ -93,12 +94,12 @@ def _models_of(places: Sequence[Storage]) -> dict[str, bytes]:
     content, origin = infos or (b"{}", places[0])
     try:
         numbers = [int(number) for number in json.loads(content)]
-    except ValueError as error:
-        raise DatasetError(f"parts: {origin}/models/{MODELS_INFO} is damaged ({error}); copy it again") from error
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"parts: {origin}/models/{MODELS_INFO} is damaged ({error}); {remedy}") from error
     wanted = [f"models/{MODELS_INFO}", *(f"models/obj_{number:06d}.ply" for number in numbers)]
     gone = [name for name in wanted if name not in found]
     if gone:
-        raise DatasetError(f"parts: {gone[0]} is missing, or empty, in {', '.join(map(str, places))}; copy it again")
+        raise DatasetError(f"parts: {gone[0]} is missing, or empty, in {', '.join(map(str, places))}; {remedy}")
     return {name: data for name, (data, _) in found.items()}
 
 

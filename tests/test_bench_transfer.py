@@ -228,12 +228,13 @@ def test_a_column_that_fails_costs_those_before_it_nothing(
 
 
 def test_keys_of_speed_alone_are_no_other_cell() -> None:
-    keys = ["study=seeds", "scale=cpu"]
-    few, many, other = (
-        identity_of(cells_of(compose("transfer", TransferConfig, [*keys, f"train=[experiment=kuka,{key}]"]))[0])
-        for key in ("data.workers=1", "data.workers=2", "data.passes=2")
-    )
+    def identity(*train: str) -> Any:
+        keys = ["study=seeds", "scale=cpu", f"train=[{','.join(train)}]"]
+        return identity_of(cells_of(compose("transfer", TransferConfig, keys))[0])
+
+    few, many, other = (identity("experiment=kuka", f"data.{key}") for key in ("workers=1", "workers=2", "passes=2"))
     assert few == many != other
+    assert identity("model=tobin_small", "data.root=a") != identity("model=tobin_small", "data.root=b")
 
 
 def test_a_folder_is_of_one_study(tmp_path: Path) -> None:
@@ -243,11 +244,14 @@ def test_a_folder_is_of_one_study(tmp_path: Path) -> None:
     for other in ({**mine, "study": "tobin2017"}, {**mine, "scale": "gpu"}):
         with pytest.raises(ConfigError, match=r"^out: .*new holds study=presets scale=cpu; name another folder for"):
             bench_transfer.claim_folder(tmp_path / "new", other)
+    (tmp_path / "new" / "study.json").unlink()  # of an older version
+    bench_transfer.claim_folder(tmp_path / "new", mine)
     (tmp_path / "results.md").write_text("mine")
+    (tmp_path / "index.md").write_text("mine")
     for folder in (tmp_path, tmp_path / "results.md"):
         with pytest.raises(ConfigError, match="exists and is not the folder of a study; name another folder"):
             bench_transfer.claim_folder(folder, mine)
-    assert (tmp_path / "results.md").read_text() == "mine"
+    assert (tmp_path / "results.md").read_text() == (tmp_path / "index.md").read_text() == "mine"
 
 
 def test_a_half_written_cell_is_made_anew(cell: Cell, computed: list[str], tmp_path: Path) -> None:

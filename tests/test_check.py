@@ -63,7 +63,7 @@ def steps_of(config: DoctorConfig, steps: int) -> DoctorConfig:
 
 def test_a_picture_of_the_users_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "real.png").write_bytes(b"mine")
-    with pytest.raises(ConfigError, match=r"^out: .*real\.png exists, and doctor did not draw it; name another folder"):
+    with pytest.raises(ConfigError, match=r"^out: .*real\.png exists, and is not known to be doctor's; delete it, or"):
         doctor(config_of(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["real.png"]
 

@@ -411,9 +411,9 @@ def test_a_recipe_needs_no_package_to_be_installed(monkeypatch: pytest.MonkeyPat
     assert versions["numpy"] == np.__version__ and "warp-lang" in versions and "torch" not in versions
 
 
-def test_an_error_in_a_loader_process_is_one_line(tmp_path: Path) -> None:
+def test_an_error_in_a_loader_process_is_one_line() -> None:
     class Trainer:
-        interrupted, is_global_zero = False, True
+        interrupted = False
 
         def fit(self, *_: Any, **__: Any) -> None:
             try:
@@ -423,7 +423,7 @@ def test_an_error_in_a_loader_process_is_one_line(tmp_path: Path) -> None:
             wrapper.reraise()
 
     with pytest.raises(RenderError, match=r"^raycast draws convex blocks only, and block 'a: b' has hollows$"):
-        fit(tmp_path, Trainer(), None, (None, None), None)  # type: ignore[arg-type]
+        fit(Trainer(), None, (None, None), None)  # type: ignore[arg-type]
 
 
 def test_a_missing_package_is_one_line_but_a_fault_of_ours_is_not(

@@ -402,7 +402,8 @@ def test_pictures_without_a_table_among_others_are_told(root: Path, tmp_path: Pa
     (some / "manifest.json").unlink()
     sources = sources_of(config_of(some, tmp_path / "run", "data.table=true"))
     assert (
-        "; 1 lack the table's pose, so that the model learns to use no table" in sources.summary and not sources.sides
+        "; 1 without the table's pose, so that the model learns to use no table" in sources.summary
+        and not sources.sides
     )
 
 

@@ -512,8 +512,9 @@ def test_a_manifest_of_windows_is_read(root: Path) -> None:
     (root / "manifest.json").write_text(json.dumps({"name": "another tool's"}))
     assert open_dataset(root).manifest == {}
     (root / "manifest.json").write_text("[]")
-    (root.parent / "manifest.json").write_text("no JSON")  # of a program that lists datasets
-    assert open_dataset(root).manifest == {} and read_recipe(open_dataset(root).pictures[0]) is None
+    for content in ('{"status": "ok", "files": ["a"]}', '{"status": "ok", "files": {"a": 3}}', "no JSON"):
+        (root.parent / "manifest.json").write_text(content)  # of a program that lists datasets
+        assert open_dataset(root).manifest == {} and read_recipe(open_dataset(root).pictures[0]) is None
     (root / "train_pbr" / "000000" / "sample").mkdir()
     for content in ("[]", "{}", '{"recipe": 3}'):
         (root / "train_pbr" / "000000" / "sample" / "000000.json").write_text(content)

@@ -249,9 +249,10 @@ def test_depth_of_another_size_than_its_picture_is_refused(copy: Path, tmp_path:
         run(copy, tmp_path / "out", "bop")
 
 
-def test_train_is_divided_only_where_it_is_the_only_split(copy: Path, tmp_path: Path) -> None:
+def test_train_is_divided_where_there_is_no_val(copy: Path, tmp_path: Path) -> None:
     (copy / "test_real").rename(copy / "train")
-    run(copy, tmp_path / "divided", "yolo")
+    shutil.copytree(copy / "train", copy / "test")
+    run(copy, tmp_path / "divided", "yolo", split="train")
     shutil.copytree(copy / "train", copy / "val")
     run(copy, tmp_path / "whole", "yolo", split="train")
     found = {name: {path.name for path in (tmp_path / name / "images").iterdir()} for name in ("divided", "whole")}

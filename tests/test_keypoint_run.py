@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from train.fit.pictures import input_sheet
 from train.fit.step import Losses
 from train.fit.training import KeypointTraining, _blend_of, train_keypoints
 from train.pose.view import View
-from train.runs.folder import alone_in, claim
+from train.runs.folder import claim, claimed
 from train.runs.tensorboard import INPUT, PREDICTIONS
 from train.tobin.checkpoint import load_checkpoint
 
@@ -399,10 +401,22 @@ def test_a_scene_that_was_edited_does_not_resume_a_run(tmp_path: Path) -> None:
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
-    with alone_in(tmp_path), pytest.raises(ConfigError, match=r"^out: a training in .* is still running; wait for it"):
-        train_keypoints(config_of(tmp_path))
-    with alone_in(tmp_path):
-        pass  # it has ended
+    config: dict[str, Any] = {"trainer": {"nodes": 1, "epochs": 1}}
+    with claimed(tmp_path, config):
+        before = (tmp_path / "config.json").read_bytes()
+        with (
+            pytest.raises(ConfigError, match=r"^out: a training in .* is still running; wait for it or end it"),
+            claimed(tmp_path, {"trainer": {"nodes": 1, "epochs": 9}}),
+        ):
+            pass
+        assert (tmp_path / "config.json").read_bytes() == before
+        child = get_context("fork").Process(target=time.sleep, args=(60,))  # such as one that loads pictures
+        child.start()
+    try:
+        with claimed(tmp_path, config) as last:  # the first has ended
+            assert last is None
+    finally:
+        child.kill()
 
 
 def test_a_run_whose_networks_have_changed_is_not_continued(straight: Path, tmp_path: Path) -> None:

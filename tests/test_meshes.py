@@ -163,6 +163,14 @@ def test_the_hash_of_a_gltf_is_of_its_numbers_too(tmp_path: Path, inside: bool) 
     assert both == hashlib.sha256(text if inside else text + data).hexdigest()
     numbers.write_bytes(data[::-1])
     assert (mesh_sha256(path) == both) == inside
+    numbers.write_bytes(data)
+    beside = numbers.name
+    for uri, name in (("/my%20cube.bin", beside), ("export/my%20cube.bin", beside), ("a%20b.bin", "a%20b.bin")):
+        (tmp_path / name).write_bytes(data)
+        content["buffers"][0]["uri"] = uri
+        path.write_text(json.dumps(content))
+        assert len(read_mesh(path).triangles) == 12
+        assert mesh_sha256(path) == hashlib.sha256(path.read_bytes() + data).hexdigest()
     (tmp_path / "cube.obj").write_text(obj(CUBE, SIDES))
     assert mesh_sha256(tmp_path / "cube.obj") == sha256_of(tmp_path / "cube.obj")
 

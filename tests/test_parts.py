@@ -186,7 +186,11 @@ def test_models_are_whole_after_a_crash_and_after_a_copy_that_broke_off(
     both = tmp_path / "both"
     for part in ("1/2", "2/2"):
         render(both, part=part)
-    for content, message in ((b"", "models_info.json is missing, or empty"), (b"{", "models_info.json is damaged")):
+    for content, message in (
+        (b"", r"models_info\.json is missing, or empty, in .*; copy it again, or repeat the command"),
+        (b"{", r"models_info\.json is damaged"),
+        (b"[{}]", r"models_info\.json is damaged"),
+    ):
         (both / "models" / "models_info.json").write_bytes(content)
         with pytest.raises(DatasetError, match=message):
             merge(both)

@@ -104,7 +104,9 @@ def test_results_of_anything_else_are_not_overwritten(tmp_path: Path) -> None:
     (trained / "config.json").unlink()  # results of a version that did not state its settings, or of another program
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "worst.png").write_bytes(b"mine")
-    with pytest.raises(ConfigError, match=r"^out: .*figures/worst\.png exists, and evaluate did not write it"):
+    with pytest.raises(
+        ConfigError, match=r"^out: .*figures/worst\.png exists, without the metrics\.json of an evaluation"
+    ):
         run(checkpoint, root, tmp_path / "figures")
     with pytest.raises(ConfigError, match="holds results of other settings"):
         run(checkpoint, root, trained)

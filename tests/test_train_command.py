@@ -273,14 +273,15 @@ def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> 
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text("{}")
-    shutil.copy(place_of("shipped"), run / "last.safetensors")
-    torch.save(read_checkpoint("shipped"), run / "last.ckpt")
-    for name, call in (
-        ("last.ckpt", lambda out: calibrate_checkpoint(CalibrateConfig("shipped", DatasetConfig("nowhere"), out=out))),
-        ("last.safetensors", lambda out: export(ExportConfig("shipped", out))),
-    ):
-        with pytest.raises(ConfigError, match=rf"^out: .*{name} is of the run in .*run, and would be overwritten"):
-            call(str(run / name))
+    for name in ("last.ckpt", "best.ckpt", "calibrated.ckpt"):
+        torch.save(read_checkpoint("shipped"), run / name)
+        config = CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(run / name))
+        message = rf"^out: .*{name} is of the run in .*run, and would be overwritten"
+        # One that an earlier calibration wrote is written again: then the dataset is what is missing.
+        with pytest.raises(SimgenError, match="nowhere" if name == "calibrated.ckpt" else message):
+            calibrate_checkpoint(config)
+    shutil.copy(place_of("shipped"), run / "model.safetensors")
+    export(ExportConfig("shipped", str(run / "model.safetensors")))
     with pytest.raises(ConfigError, match=r"^out: got .*new\.safetensors; expected a name that ends in \.ckpt"):
         calibrate_checkpoint(
             CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / "new.safetensors"))

@@ -34,8 +34,8 @@ _IDENTITY = "identity.json"
 
 def identity_of(cell: Cell) -> dict[str, Any]:
     """What determines the result of a cell: another value is another cell."""
-    # What a run may change when it goes on, as the number of its processes, does not change its result.
-    kept = tuple(key for key in cell.arm.train if key.partition("=")[0] not in FREE)
+    # Keys of speed alone, as the number of processes, do not change its result; another dataset does.
+    kept = tuple(key for key in cell.arm.train if key.partition("=")[0] not in set(FREE) - {"data.root"})
     arm = asdict(replace(cell.arm, train=kept))
     about = {"arm": arm, "model": cell.model, "seed": cell.seed, "data_version": DATA_VERSION}
     numbers = {name: getattr(cell.scale, name) for name in ("width", "height", "network", "epochs", "steps", "tests")}

@@ -74,11 +74,12 @@ def columns_of(config: TransferConfig, out: Path, model: str) -> list[Column]:
         photographs = open_dataset(column.root)
         if not photographs.pictures:
             raise ConfigError(f"{column.root}: no pictures; expected a dataset of photographs")
-        names = {model.name for model in photographs.models.values()} if not column.wrong else {BOX}
-        if column.target not in names or (column.wrong and 1 not in photographs.models):
-            raise ConfigError(
-                f"{column.root}: shows {', '.join(sorted(names))}; expected photographs of {column.target}"
-            )
+        names = {number: model.name for number, model in photographs.models.items()}
+        if column.wrong and 1 not in names:
+            raise ConfigError(f"{column.root}: has the objects {sorted(names)}; expected the tea box as object 1")
+        if not column.wrong and column.target not in names.values():
+            shown = ", ".join(sorted(names.values()))
+            raise ConfigError(f"{column.root}: shows {shown}; expected photographs of {column.target}")
         if not column.wrong and photographs.table_center is None:
             raise ConfigError(
                 f"{column.root}: the table's place is unknown, so that a miss has no error in cm; name a dataset with a "

@@ -42,7 +42,7 @@ def unchanged(path: Path) -> Path:
     for root in path.parents[:_DEEPEST]:
         try:
             hashes = _manifest_and_hashes(root)[1]
-        except FileError:  # above a dataset, of another program; a dataset's own is read when it is opened
+        except (FileError, DatasetError):  # above a dataset, of another program; its own is read when it is opened
             continue
         if hashes:
             expected = hashes.get(path.relative_to(root).as_posix())

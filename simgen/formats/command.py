@@ -83,7 +83,8 @@ def splits(config: ConvertConfig) -> list[BopDataset]:
             print(f"{root / dataset.split}: {dataset.skipped}", file=sys.stderr)
     share = config.val
     if share is None:
-        only_train = len(datasets) == 1 and datasets[0].split.startswith("train") and len(splits_of(root)) == 1
+        only_train = len(datasets) == 1 and datasets[0].split.startswith("train")
+        only_train = only_train and not any(name.startswith("val") for name in splits_of(root))
         share = _SHARE if config.format in _YOLO and only_train and len(datasets[0]) > 1 else 0.0
     return _divided(datasets, share) if share != 0 else datasets
 

@@ -50,6 +50,7 @@ from simgen.drawings import png_bytes
 from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of
 from simgen.formats.meshes import textures_of
+from simgen.pictures import LEFTOVERS
 
 UNFINISHED = "unfinished.json"  # what is being written; it is there from the beginning to the end
 _KEYPOINTS = "scene_keypoints.json"
@@ -110,13 +111,13 @@ def _begin(storage: Storage, dataset: BopDataset, samples_per_shard: int) -> Non
 
 def _source_of(dataset: BopDataset) -> str:
     """The SHA-256 of what describes the dataset: its manifest or, without one, the JSON files of its scenes and models, the
-    meshes, and the names and sizes of all pictures."""
+    meshes, and the names and sizes of all files of its scenes."""
     if dataset.manifest:
         return hashlib.sha256(json.dumps(dataset.manifest, sort_keys=True).encode()).hexdigest()
     digest = hashlib.sha256()
     for folder in dict.fromkeys(picture.path.parent.parent for picture in dataset.pictures):
         for path in sorted(folder.rglob("*")):
-            if path.is_file():
+            if path.is_file() and not path.name.startswith(".") and path.name.lower() not in LEFTOVERS:
                 about = sha256_of(path) if path.name.startswith("scene_") else path.stat().st_size
                 digest.update(f"{path.relative_to(dataset.root)} {about}\n".encode())
     models = layout.models_folder(dataset.root) / layout.MODELS_INFO

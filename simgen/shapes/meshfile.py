@@ -83,7 +83,7 @@ def mesh_sha256(path: Path) -> str:
         for buffer in _gltf(data, "gltf").get("buffers", []):
             uri = str(buffer.get("uri", ""))
             if not uri.startswith("data:"):
-                digest.update((path.parent / unquote(uri)).read_bytes())
+                digest.update(_Beside(str(path)).get(uri))
     return digest.hexdigest()
 
 
@@ -287,10 +287,13 @@ def _read_triangles(data: bytes, kind: str, path: Path) -> Surface:
 
 
 class _Beside(trimesh.resolvers.FilePathResolver):
-    """Finds what a glTF file names beside it, in percent-encoded names, which trimesh takes as they are."""
+    """Finds what a glTF file names beside it, also in percent-encoded names, which trimesh takes as they are."""
 
     def get(self, name: str) -> bytes:
-        return bytes(super().get(unquote(name)))
+        try:
+            return bytes(super().get(unquote(name)))
+        except OSError:
+            return bytes(super().get(name))
 
 
 def _stl(data: bytes) -> bytes:

@@ -250,7 +250,7 @@ def _divided(
     )
     scaled = f"; {others} of another size are scaled into {training.width}x{training.height} px" if others else ""
     size = count * training.width * training.height * 3 / 1e9
-    blind = f"; {count - posed} lack the table's pose, so that the model learns to use no table" if posed else ""
+    blind = f"; {count - posed} without the table's pose, so that the model learns to use no table" if posed else ""
     again = (
         f"; they need {size:.1f} GB, more than data.cache_gb, and are decoded in each epoch" if data.cache_gb else ""
     )

@@ -23,7 +23,7 @@ from train.nets.crop_net import MARGIN, PLANE, SIZE
 from train.nets.detection_net import HEIGHT, LEAST_SIDE, WIDTH, KeypointNet, maps_of
 from train.nets.layers import normalized
 from train.runs.checkpoint import WEIGHTS_SUFFIX, read_checkpoint, write_weights
-from train.runs.folder import CONFIG, check_not_of_a_run, origin_of
+from train.runs.folder import CONFIG, origin_of
 
 TOLERANCE = 1e-4  # between torch and ONNX, in units of each output's greatest value: see `relative_difference`
 OPSET = 18
@@ -93,8 +93,6 @@ def export(config: ExportConfig) -> dict[str, Any]:
     """
     out = Path(config.out)
     check_replaceable(out)
-    if out.exists():
-        check_not_of_a_run(out, config.checkpoint)
     if out.suffix == WEIGHTS_SUFFIX:
         return _export_weights(config, out)
     try:

@@ -33,7 +33,7 @@ def results_folder(config: EvaluateConfig) -> Path:
         raise ConfigError(f"out: {out} holds a run, whose {METRICS} would be overwritten; name another folder")
     own = [name for name in PICTURES if (out / name).exists()]
     if own and not (out / METRICS).exists():
-        raise ConfigError(f"out: {out / own[0]} exists, and evaluate did not write it; name another folder")
+        raise ConfigError(f"out: {out / own[0]} exists, without the {METRICS} of an evaluation; name another folder")
     if (out / METRICS).exists():
         there = read_json(out / METRICS)
         before = there.get("settings") if isinstance(there, dict) else None

@@ -115,7 +115,9 @@ def doctor(config: DoctorConfig) -> None:
     out = Path(config.out)
     for name in PICTURES:
         if (out / name).exists() and not is_ours(out / name):
-            raise ConfigError(f"out: {out / name} exists, and doctor did not draw it; name another folder")
+            raise ConfigError(
+                f"out: {out / name} exists, and is not known to be doctor's; delete it, or name another folder"
+            )
     out.mkdir(parents=True, exist_ok=True)
     trainer = TrainerConfig(epochs=1, batch_size=config.batch_size, accelerator=config.accelerator)
     whole = TrainConfig(

@@ -24,7 +24,7 @@ from train.adr.growth import Growth
 from train.blocks.kinds import BlockSet
 from train.config import KeypointConfig, TrainConfig
 from train.data.batch import Batch, Items, batches
-from train.data.sources import sources_of
+from train.data.sources import Sources, sources_of
 from train.detect.detector import Detector
 from train.draw.sheets import Image
 from train.evaluate.calibrate import add_confidence
@@ -33,7 +33,7 @@ from train.fit.step import Losses, losses_of
 from train.nets.backbone import imagenet_file
 from train.nets.detection_net import KeypointNet
 from train.runs.checkpoint import BEST, KEYPOINTS, LAST, Checkpoints, read_checkpoint
-from train.runs.folder import METRICS, claim, code_versions
+from train.runs.folder import METRICS, claimed, code_versions
 from train.runs.tensorboard import TensorBoardPictures
 from train.runs.trainer import check_hardware, fit, make_trainer, rate, resumed_at, say
 
@@ -190,7 +190,12 @@ def train_keypoints(config: TrainConfig) -> None:
     sources = sources_of(config)
     folder = Path(config.out)
     about = {"blocks": sources.blocks.names, "code": code_versions(), **sources.described}
-    last = claim(folder, {**asdict(config), **about})
+    with claimed(folder, {**asdict(config), **about}) as last:
+        _train(config, sources, folder, last)
+
+
+def _train(config: TrainConfig, sources: Sources, folder: Path, last: Path | None) -> None:
+    """`train_keypoints` in its claimed `folder`, from the checkpoint `last` on if that is not None."""
     epochs, steps = resumed_at(last)
     say(sources.summary)
 
@@ -214,7 +219,7 @@ def train_keypoints(config: TrainConfig) -> None:
     # Kept in memory: a few pictures, which are needed after every epoch.
     kept = Kept(sources.held_out, sources.chosen(rank, world))
     training = batches(sources.training, items, workers=sources.workers)
-    fit(folder, trainer, module, (training, DataLoader(kept, batch_size=None)), last)
+    fit(trainer, module, (training, DataLoader(kept, batch_size=None)), last)
     if trainer.is_global_zero:
         best = min(checkpoints.history, key=lambda row: row["val_loss"])
         print(f"{folder / BEST}: of epoch {best['epoch']}, validation loss {best['val_loss']:.4f}")

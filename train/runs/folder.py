@@ -1,5 +1,6 @@
 """The folder of a training run: checks that a run may write into it, and records how it was made."""
 
+import fcntl
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -8,9 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.utilities import rank_zero_only
+
 from simgen.errors import ConfigError
 from simgen.files import differences, locked, read_json, write_json
-from train.runs.checkpoint import LAST, place_of, progress_of, read_checkpoint
+from train.runs.checkpoint import BEST, LAST, place_of, progress_of, read_checkpoint
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
@@ -28,9 +31,10 @@ def origin_of(checkpoint: Path | str, content: Mapping[str, Any]) -> dict[str, A
 
 
 def check_not_of_a_run(out: Path, checkpoint: Path | str) -> None:
-    """Raises ConfigError if the existing checkpoint `out` is of a run, and another than `checkpoint`: it would be
+    """Raises ConfigError if `out` is the last or the best checkpoint of a run, and another than `checkpoint`: it would be
     overwritten."""
-    if (out.parent / CONFIG).is_file() and out.resolve() != place_of(checkpoint).resolve():
+    own = out.name in (LAST, BEST) and (out.parent / CONFIG).is_file()
+    if own and out.resolve() != place_of(checkpoint).resolve():
         raise ConfigError(f"out: {out} is of the run in {out.parent}, and would be overwritten; name another file")
 
 
@@ -84,14 +88,26 @@ def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Raises ConfigError if another process is in this context with the same `folder`: both would write its checkpoints."""
+def claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[Path | None]:
+    """`claim`; in this context no other process trains in `folder`. Raises ConfigError, before anything is written, if one
+    does. Of several processes of one run, one holds the folder."""
     with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder / _LOCK, wait=False))
-        except BlockingIOError as error:
-            raise ConfigError(f"out: a training in {folder} is still running; wait for it or end it") from error
-        yield
+
+        def hold() -> None:
+            try:
+                descriptor = stack.enter_context(locked(folder / _LOCK, wait=False))
+            except BlockingIOError as error:
+                raise ConfigError(f"out: a training in {folder} is still running; wait for it or end it") from error
+            # Processes that load pictures inherit the descriptor, and may end later.
+            stack.callback(fcntl.flock, descriptor, fcntl.LOCK_UN)
+
+        first, there = getattr(rank_zero_only, "rank", 0) == 0, (folder / CONFIG).exists()
+        if first and there:
+            hold()
+        last = claim(folder, config)
+        if first and not there:
+            hold()
+        yield last
 
 
 def code_versions() -> dict[str, str | None]:

@@ -4,7 +4,6 @@ import logging
 import math
 import sys
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from simgen.command.progress import Progress
 from simgen.errors import ConfigError, SimgenError
 from train.config import TrainConfig, TrainerConfig
-from train.runs.checkpoint import ANEW, Checkpoints, fits_its_description, progress_of, read_checkpoint
-from train.runs.folder import alone_in
+from train.runs.checkpoint import Checkpoints, fits_its_description, progress_of, read_checkpoint
 from train.runs.tensorboard import TensorBoardPictures
 
 WARM_UP = 0.1  # share of the steps for the warm-up of the learning rate
@@ -112,22 +110,17 @@ def resumed_at(last: Path | None) -> tuple[int, int]:
     return epochs, steps
 
 
-def fit(
-    folder: Path, trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None
-) -> None:
-    """Runs `trainer` on the loaders of training and validation, from the checkpoint `last` if that is not None. The run's
-    `folder` is of no other process meanwhile.
+def fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: tuple[Any, Any], last: Path | None) -> None:
+    """Runs `trainer` on the loaders of training and validation, from the checkpoint `last` if that is not None.
 
     A SimgenError in a DataLoader process arrives here with a traceback as its message; it is raised again with its own line.
-    Raises CheckpointError if the weights in `last` are of another model, SimgenError where a GPU's memory is too small, and
-    ConfigError if another training in `folder` is still running.
+    Raises CheckpointError if the weights in `last` are of another model, and SimgenError where a GPU's memory is too small.
     """
     if last is not None:
-        with fits_its_description(last, ANEW):
+        with fits_its_description(last, "train anew in another folder"):
             module.load_state_dict(read_checkpoint(last)["state_dict"])
     try:
-        with alone_in(folder) if trainer.is_global_zero else nullcontext():
-            trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
+        trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
     except SimgenError as error:
         raise type(error)(_own_line(error)) from error
     except torch.cuda.OutOfMemoryError as error:

@@ -23,8 +23,8 @@ _SPEED = ("cache_gb", "workers", "save_steps")  # settings that change only how 
 def sweep(composed: Composed[SweepConfig], *, train: RunTraining = run_training) -> int:
     """Runs the trials of a sweep that are not finished yet, by `train`, and writes the report; returns the exit status.
 
-    A trial that fails is recorded with its reason. Raises ConfigError, also if a trial cannot even begin, but by its own
-    values: then none could.
+    A trial that fails is recorded with its reason. Raises ConfigError, also if a trial cannot even begin for a reason other
+    than its own values: then none could.
     """
     try:
         from train.sweep.study import Study, claimed

@@ -91,6 +91,7 @@ class Study:
             self._study.set_user_attr(_VERSION, optuna.__version__)
             self._study.set_user_attr(_PLAN, plan)
             return
+        before = {**{key: plan[key] for key in plan if key not in before}, **before}  # of versions that knew fewer keys
         changed = [f"{key} was {old!r} and is {new!r}" for key, old, new in differences(before, plan)]
         if changed:
             raise ConfigError(

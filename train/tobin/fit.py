@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from simgen.errors import SimgenError
@@ -23,7 +24,7 @@ from train.data.images import EpochOrder, check_simulated, content_of_dataset, j
 from train.draw.sheets import Image
 from train.metrics import xy_errors
 from train.runs.checkpoint import BEST, Checkpoints
-from train.runs.folder import METRICS, claim, code_versions
+from train.runs.folder import METRICS, claimed, code_versions
 from train.runs.tensorboard import TensorBoardPictures
 from train.runs.trainer import check_hardware, fit, make_trainer, rate, resumed_at, say
 from train.tobin.checkpoint import describe
@@ -109,7 +110,16 @@ def train(config: TrainConfig) -> None:
         "target": examples.target,
         "code": code_versions(),
     }
-    last = claim(folder, description)
+    with claimed(folder, description) as last:
+        _train(config, examples, (rows, held_out), last)
+
+
+def _train(
+    config: TrainConfig, examples: Examples, split: tuple[NDArray[np.int64], NDArray[np.int64]], last: Path | None
+) -> None:
+    """`train` in its claimed folder, with the rows of `examples` for training and those that are held out, from the
+    checkpoint `last` on if that is not None."""
+    folder, (rows, held_out) = Path(config.out), split
     done, _ = resumed_at(last)
 
     center, baseline = baseline_center(examples, rows)
@@ -134,7 +144,7 @@ def train(config: TrainConfig) -> None:
 
     trainer = make_trainer(config, folder, checkpoints, TensorBoardPictures(draw_input, draw_held_out))
     loaders = loader_of(training, size, order=order, workers=workers), loader_of(validation, size, workers=workers)
-    fit(folder, trainer, module, loaders, last)
+    fit(trainer, module, loaders, last)
     if trainer.is_global_zero:
         _report(folder, examples, checkpoints.history, baseline=baseline, baseline_cm=baseline_cm)
 
