@@ -518,7 +518,8 @@ def test_a_manifest_of_windows_is_read(root: Path) -> None:
     (root / "train_pbr" / "000000" / "sample").mkdir()
     for content in ("[]", "{}", '{"recipe": 3}'):
         (root / "train_pbr" / "000000" / "sample" / "000000.json").write_text(content)
-        assert read_recipe(open_dataset(root).pictures[0]) is None
+        with pytest.raises(DatasetError, match=r"holds no recipe of simgen's: it is of another version or program"):
+            read_recipe(open_dataset(root).pictures[0])
     (root / "manifest.json").write_text(json.dumps({"status": "complete", "files": files}))
     assert len(open_dataset(root)) == 3
     (root / TRUTH).write_text("{}")

@@ -428,7 +428,7 @@ def test_a_run_whose_networks_have_changed_is_not_continued(straight: Path, tmp_
     content["state_dict"][name] = content["state_dict"][name][..., :1]
     torch.save(content, last)
     with pytest.raises(
-        CheckpointError, match=r"last\.ckpt: its weights do not fit its own description .*train it anew"
+        CheckpointError, match=r"last\.ckpt: its weights do not fit its own description .*train anew in"
     ):
         train_keypoints(config_of(tmp_path / "run", "trainer.epochs=9"))
 

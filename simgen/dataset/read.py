@@ -125,11 +125,18 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 def read_recipe(picture: Picture) -> Mapping[str, Any] | None:
     """All values of the scene in `picture`, as simgen.scene.Scenes of one sample; None if the dataset does not store them,
-    as for photographs, or if that file is of another program. Raises DatasetError for a file that cannot be read."""
+    as for photographs. Raises DatasetError for a file that cannot be read, or holds none."""
     path = picture.path.parent.parent / "sample" / f"{picture.image_id:06d}.json"
-    content = read_json(unchanged(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    content = read_json(unchanged(path))
     recipe = content.get("recipe") if isinstance(content, dict) else None
-    return recipe if isinstance(recipe, dict) else None
+    if not isinstance(recipe, dict):
+        raise DatasetError(
+            f"{path}: holds no recipe of simgen's: it is of another version or program; render again, or move the folder "
+            "sample/ away"
+        )
+    return recipe
 
 
 def depth_path(picture: Picture) -> Path:
