@@ -44,7 +44,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
             yield from ((name, model, arm) for arm in about["arms"])
 
 
-@pytest.mark.parametrize(("name", "model", "arm"), rows())
+@pytest.mark.parametrize(("name", "model", "arm"), list(rows()))
 def test_each_row_is_that_of_the_raw_numbers(name: str, model: str, arm: str) -> None:
     row = row_of(arm, STORED[name]["models"][model]["arms"][arm], SHOWN[name][1])
     assert row in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def test_the_papers_study_is_whole() -> None:
     assert stored["scale"] == json.loads(json.dumps(vars(SCALES["cpu"])))
 
 
-@pytest.mark.parametrize("name", set(SHOWN) - {"tobin2017_cpu"})
+@pytest.mark.parametrize("name", sorted(set(SHOWN) - {"tobin2017_cpu"}))
 def test_both_arms_have_the_same_seeds(name: str) -> None:
     """And are arms of the study, so that differences are of pairs."""
     study, columns = SHOWN[name]
