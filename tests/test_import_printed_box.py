@@ -85,6 +85,7 @@ def test_labels_without_one_plane_are_refused(tmp_path: Path, photograph: Path) 
 
 
 @pytest.mark.photographs
+@pytest.mark.skipif(not SOURCE.is_dir(), reason=f"no photographs in {SOURCE}")
 def test_the_photographs(tmp_path: Path) -> None:
     """The disc's plane is the same in all pictures, 4 mm deep at most by the labels, and the camera is 0.4 m above it."""
     done = run_script(SCRIPT, str(SOURCE), str(tmp_path / "set"))
