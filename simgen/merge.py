@@ -75,7 +75,8 @@ def merge(config: Merge) -> None:
             f"{listed([_named(run) for run in missing])}; render them (the commands of known parts are printed above; "
             f"without part= all are rendered) into {out}, then merge again"
         )
-    _models_of([out], "copy it again, or repeat the command that rendered it")
+    if not parts:
+        _models_of([out], "copy it again, or repeat the command that rendered it")
     finish(out, head)
     print(f"{out}: {len(whole)} samples, complete")
 

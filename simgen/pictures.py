@@ -42,7 +42,7 @@ _HEIF = frozenset((".heic", ".heif", ".hif"))
 # Formats that Pillow identifies but does not decode by itself.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
 # Files and folders of operating systems and archive programs, beside those whose names begin with a dot.
-LEFTOVERS = frozenset(
+_LEFTOVERS = frozenset(
     {
         "__macosx",
         "thumbs.db",
@@ -109,6 +109,11 @@ def is_overlay(path: Path) -> bool:
     return path.name.lower().endswith((f"{OVERLAY}.png", f"{OVERLAY}.avi"))
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder called `name` is hidden, or one of an operating system or archive program."""
+    return name.startswith(".") or name.lower() in _LEFTOVERS
+
+
 def list_pictures(folder: Path) -> Listing:
     """All files in `folder` and its sub-folders; each folder is listed once, so cyclic links end.
 
@@ -119,7 +124,7 @@ def list_pictures(folder: Path) -> Listing:
     hidden = 0
     for path in _walk(folder, set()):
         suffix = path.suffix.lower()
-        if path.name.startswith(".") or path.name.lower() in LEFTOVERS:
+        if is_hidden(path.name):
             hidden += 1
         elif is_overlay(path):
             found["overlays"].append(path)
@@ -254,7 +259,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         return
     seen.add((status.st_dev, status.st_ino))
     for path in entries:
-        if path.is_dir() and not (path.name.startswith(".") or path.name.lower() in LEFTOVERS):
+        if path.is_dir() and not is_hidden(path.name):
             yield from _walk(path, seen)
         else:
             yield path

@@ -101,8 +101,8 @@ def test_how_the_camera_file_was_read_is_told_once(own: Path, capsys: pytest.Cap
     (own / "camera.json").write_text(json.dumps(camera))
     near = camera_from_block(0, -0.02, -0.03, 0.4)
     labeled(own, [line("a.jpg", "cube", near), line("day/b.png", "cube", near)])
-    told = [text for text in capsys.readouterr().err.splitlines() if text.startswith("camera: ")]
-    assert len(told) == len(set(told)) == 1 and "camera.json" in told[0]
+    printed = [text for text in capsys.readouterr().err.splitlines() if text.startswith("camera: ")]
+    assert len(printed) == len(set(printed)) == 1 and "camera.json" in printed[0]
 
 
 def test_poses_in_the_frame_of_the_table_and_of_the_middle_of_a_block(own: Path) -> None:

@@ -57,11 +57,11 @@ def test_detections_below_the_confidence_are_counted(detector: Detector, capsys:
 def test_a_model_without_a_calibration_is_told(detector: Detector, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the poses that are asked for: here no table is known."""
     save("in/a.png")
-    for free, on_table, told in ((1, None, False), (None, 1, True)):
+    for free, on_table, expected in ((1, None, False), (None, 1, True)):
         detector.calibration = SimpleNamespace(free=free, on_table=on_table)
         run("in", confidence=0.0)
         line = "is not calibrated for poses without a known table: their confidence is the network's score; run `python"
-        assert (line in capsys.readouterr().err) == told
+        assert (line in capsys.readouterr().err) == expected
 
 
 def test_a_photograph_is_turned_as_exif_states_and_the_message_explains_it(detector: Detector) -> None:

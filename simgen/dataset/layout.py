@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simgen.errors import DatasetError
-from simgen.pictures import LEFTOVERS
+from simgen.pictures import is_hidden
 from simgen.shapes.meshfile import FORMATS
 
 CAMERAS, TRUTHS, INFOS = "scene_camera.json", "scene_gt.json", "scene_gt_info.json"
@@ -32,9 +32,7 @@ def visible(folder: Path) -> list[Path]:
     folder."""
     if not folder.is_dir():
         return []
-    return sorted(
-        path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in LEFTOVERS
-    )
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
 
 
 def splits_of(root: Path) -> list[str]:

@@ -50,7 +50,7 @@ from simgen.drawings import png_bytes
 from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of
 from simgen.formats.meshes import textures_of
-from simgen.pictures import LEFTOVERS
+from simgen.pictures import is_hidden
 
 UNFINISHED = "unfinished.json"  # what is being written; it is there from the beginning to the end
 _KEYPOINTS = "scene_keypoints.json"
@@ -117,7 +117,7 @@ def _source_of(dataset: BopDataset) -> str:
     digest = hashlib.sha256()
     for folder in dict.fromkeys(picture.path.parent.parent for picture in dataset.pictures):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.name.startswith(".") and path.name.lower() not in LEFTOVERS:
+            if path.is_file() and not is_hidden(path.name):
                 about = sha256_of(path) if path.name.startswith("scene_") else path.stat().st_size
                 digest.update(f"{path.relative_to(dataset.root)} {about}\n".encode())
     models = layout.models_folder(dataset.root) / layout.MODELS_INFO

@@ -116,13 +116,13 @@ def _of_blocks(
             ),
             None,
         )
-        known = {model.name for model in sample.models.values()}
-        if found is None and row.get("name") not in known:
-            raise DatasetError(
-                f"{where}: the dataset has no block '{row.get('name')}', but {', '.join(sorted(known))}; if the evaluation "
-                "renamed its objects with data.names=, give names= with the same value"
-            )
         if found is None:
+            known = {model.name for model in sample.models.values()}
+            if row.get("name") not in known:
+                raise DatasetError(
+                    f"{where}: the dataset has no block '{row.get('name')}', but {', '.join(sorted(known))}; if the "
+                    "evaluation renamed its objects with data.names=, give names= with the same value"
+                )
             raise DatasetError(f"{where}: {sample.name} has no such block; name the dataset that it was made on")
         for key, name, factor, _ in _ERRORS:
             columns[key][found] = None if row.get(name) is None else factor * number(row, name, where)
