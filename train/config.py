@@ -270,12 +270,8 @@ def check_train(config: TrainConfig) -> None:
     _at_least("trainer.save_steps", config.trainer.save_steps, 0)
     _at_least("trainer.nodes", config.trainer.nodes, 1)
     _at_least("seed", config.seed, 0)
-    scenes = len(config.data.scenes) if isinstance(config.data, StreamConfig) else 1
-    if config.trainer.batch_size % scenes:
-        raise ConfigError(
-            f"trainer.batch_size: got {config.trainer.batch_size}; expected a multiple of {scenes}, as there are that many "
-            "data.scenes"
-        )
+    if isinstance(config.data, StreamConfig):
+        check_parts(config.trainer.batch_size, config.data)
     if config.randomize.automatic and config.trainer.all_devices > 1:
         raise ConfigError(
             "randomize.automatic: one process counts the results by which ranges grow; use trainer.devices=1 and "
@@ -321,6 +317,15 @@ def check_predict(config: PredictConfig) -> None:
     if config.kinds == []:
         raise ConfigError("kinds: got none; expected names of blocks, or null for all that the model knows")
     _one_of("accelerator", config.accelerator, ACCELERATORS)
+
+
+def check_parts(batch_size: int, data: StreamConfig) -> None:
+    """Raises ConfigError if `batch_size` pictures cannot be of the scenes of `data` in equal parts."""
+    if batch_size % len(data.scenes):
+        raise ConfigError(
+            f"trainer.batch_size: got {batch_size}; expected a multiple of {len(data.scenes)}, as there are that many "
+            "data.scenes"
+        )
 
 
 def _check_model_and_data(model: Any, data: Any) -> None:

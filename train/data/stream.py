@@ -29,7 +29,7 @@ from simgen.schema import Randomize, Render, Source
 from simgen.sensor import sense
 from train.adr.bounds import bound_of, bounds_of, leaves_at
 from train.blocks.kinds import BlockSet
-from train.config import StreamConfig
+from train.config import StreamConfig, check_parts
 from train.data.batch import Batch, chances_of, tables_of
 from train.data.mirror import mirrored, reflections_of
 from train.data.targets import Targets, joined, targets_of
@@ -83,11 +83,7 @@ class Stream(Dataset[Batch]):
         states: Callable[[int], Mapping[str, float]] | None = None,
         epoch: int = ROUND,
     ) -> None:
-        if batch_size % len(config.scenes):
-            raise ConfigError(
-                f"trainer.batch_size: got {batch_size}; expected a multiple of {len(config.scenes)}, as there are that many "
-                "data.scenes"
-            )
+        check_parts(batch_size, config)
         self.states, self.epoch = states, epoch
         if states is not None and (randomize.distinct_materials or randomize.distinct_layouts):
             raise ConfigError(
