@@ -1,4 +1,4 @@
-"""BOP datasets that other tools wrote: other origins, units, layouts and gaps give the same labels, or one clear line."""
+"""BOP datasets that other tools wrote: other origins, layouts and gaps give the same labels."""
 
 import json
 import re
@@ -13,18 +13,29 @@ import numpy as np
 import pytest
 import trimesh
 from builders import pipeline_of
+from small_bop import (
+    CAMERA,
+    CAMERA_FROM_WORLD,
+    HEIGHT,
+    MODELS,
+    SHIFTS,
+    SOLIDS,
+    TRUTH,
+    WIDTH,
+    K,
+    edit,
+    poses,
+    write_foreign,
+)
 
 from simgen.dataset.models import models_of, solid_of
 from simgen.dataset.photographs import Photograph, write_photographs
 from simgen.dataset.read import BopDataset, open_dataset, read_recipe
 from simgen.dataset.visibility import Lens, Placed, visible_masks
-from simgen.dataset.write import bop_pose, write_models
-from simgen.errors import ConfigError, DatasetError, FileError
+from simgen.errors import ConfigError, DatasetError
 from simgen.files import sha256_of
-from simgen.geometry import inverse, look_at, rigid, rotation_about, transform_points
+from simgen.geometry import rigid, transform_points
 from simgen.render import make_renderer
-from simgen.shapes.solids import make_solid
-from simgen.shapes.surface import POINTS
 from simgen.silhouette import box_of
 from train.blocks.kinds import BlockSet, Kind
 from train.config import DatasetConfig
@@ -33,77 +44,6 @@ from train.data.dataset import open_source, table_advice
 from train.detect.predict import describe
 from train.evaluate.matching import match_dataset
 from train.pose.view import Pose, View
-
-WIDTH, HEIGHT = 64, 48
-K = np.array([[70.0, 0, 31.5], [0, 70.0, 23.5], [0, 0, 1]])
-SOLIDS = [make_solid("cube", "cube", np.full(3, 0.05)), make_solid("cone", "cone", np.array([0.06, 0.06, 0.08]))]
-CAMERA_FROM_WORLD = inverse(look_at(np.array([0.1, -0.4, 0.3]), np.array([0.0, 0.0, 0.0])))
-PLACES = [
-    [(0, -0.03, 0.01, 0.3), (1, 0.02, 0.03, 0.0)],
-    [(1, -0.02, -0.05, 1.0)],
-    [(0, 0.2, 0.0, 2.0), (0, 0.0, 0.0, 0.5)],
-]
-SHIFTS = np.array([[0.012, -0.03, 0.025], [0.0, 0.2, -0.041]])  # m: where the middle is in the model's own frame
-
-
-def poses(number: int) -> list[tuple[int, np.ndarray]]:
-    """Object and camera_from_block of each block in image `number`: all stand on z = 0."""
-    return [
-        (k, CAMERA_FROM_WORLD @ rigid(rotation_about(2, np.array(yaw)), np.array([x, y, SOLIDS[k].size[2] / 2])))
-        for k, x, y, yaw in PLACES[number]
-    ]
-
-
-def write_foreign(root: Path, shifts: np.ndarray | None = None, world: np.ndarray = CAMERA_FROM_WORLD) -> Path:
-    """A BOP dataset without manifest and scene_gt_info.json. With `shifts` each model's origin is elsewhere, and its poses
-    and symmetries are as BOP wants them then."""
-    scene = root / "train_pbr" / "000000"
-    (scene / "rgb").mkdir(parents=True)
-    write_models(root / "models", SOLIDS)
-    shifts = np.zeros((2, 3)) if shifts is None else shifts
-    edit(root / "models" / "models_info.json", lambda infos: [shifted(infos[str(k + 1)], shifts[k]) for k in range(2)])
-    for k, shift in enumerate(shifts):
-        path = root / "models" / f"obj_{k + 1:06d}.ply"
-        lines = path.read_text().splitlines()
-        first = lines.index("end_header") + 1
-        for row in range(first, first + 3 * len(SOLIDS[k].mesh.normals) + POINTS):
-            x, y, z, *normal = lines[row].split()
-            moved = np.array([x, y, z], dtype=float) + 1000 * shift
-            lines[row] = " ".join([*(f"{v:.6f}" for v in moved), *normal])
-        path.write_text("\n".join(lines) + "\n")
-    cameras, truths = {}, {}
-    for number in range(len(PLACES)):
-        image = np.random.default_rng(number).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        cv2.imwrite(str(scene / "rgb" / f"{number:06d}.png"), image)
-        cameras[str(number)] = {"cam_K": K.ravel().tolist(), **bop_pose(world, "cam_R_w2c", "cam_t_w2c")}
-        truths[str(number)] = [
-            {"obj_id": k + 1, **bop_pose(pose @ rigid(np.eye(3), -shifts[k]), "cam_R_m2c", "cam_t_m2c")}
-            for k, pose in poses(number)
-        ]
-    (scene / "scene_camera.json").write_text(json.dumps(cameras))
-    (scene / "scene_gt.json").write_text(json.dumps(truths))
-    return root
-
-
-def shifted(info: dict[str, Any], shift: np.ndarray) -> None:
-    """Moves the model's own frame: what it states is of another origin."""
-    shift = 1000 * shift
-    for axis, value in zip("xyz", shift, strict=True):
-        info[f"min_{axis}"] += value
-    info["keypoints"] = (np.array(info["keypoints"]) + shift).tolist()
-    for values in info.get("symmetries_discrete", []):
-        turn = np.reshape(values, (4, 4)).copy()
-        turn[:3, 3] += shift - turn[:3, :3] @ shift
-        values[:] = turn.ravel().tolist()
-    for one in info.get("symmetries_continuous", []):
-        one["offset"] = shift.tolist()
-
-
-def edit(path: Path, change: Callable[[Any], Any]) -> None:
-    """Changes the content of a JSON file in place."""
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def detection_of(kind: Kind, pose: np.ndarray) -> Any:
@@ -299,148 +239,6 @@ def test_visibility_comes_from_stored_masks(root: Path) -> None:
         open_dataset(root)
 
 
-CAMERA, TRUTH = "train_pbr/000000/scene_camera.json", "train_pbr/000000/scene_gt.json"
-MODELS = "models/models_info.json"
-
-
-def in_meters(infos: dict[str, Any]) -> None:
-    for info in infos.values():
-        for key in ("diameter", *(f"{end}_{axis}" for end in ("min", "size") for axis in "xyz")):
-            info[key] /= 1000
-
-
-def divide(truths: dict[str, Any], key: str = "cam_t_m2c") -> None:
-    for block in [block for blocks in truths.values() for block in blocks]:
-        block[key] = [value / 1000 for value in block[key]]
-
-
-def to_opengl(truths: dict[str, Any]) -> None:
-    flip = np.diag([1.0, -1, -1])
-    for block in [block for blocks in truths.values() for block in blocks]:
-        block["cam_R_m2c"] = (flip @ np.reshape(block["cam_R_m2c"], (3, 3))).ravel().tolist()
-        block["cam_t_m2c"] = (flip @ block["cam_t_m2c"]).tolist()
-
-
-FAULTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
-    "models in meters": (MODELS, in_meters, r"model 1: diameter: got 0\.0866\S*; .* in meters: multiply"),
-    "poses in meters": (TRUTH, divide, r"scene_gt\.json: cam_t_m2c: .* in meters: multiply them by 1000"),
-    "OpenGL axes": (TRUTH, to_opengl, r"behind the camera; .* OpenGL"),
-    "no intrinsics": (CAMERA, lambda c: c["1"].pop("cam_K"), r"scene_camera\.json: image 1: no cam_K"),
-    "short intrinsics": (CAMERA, lambda c: c["1"].update(cam_K=[1, 2]), r"image 1: cam_K: got \[1, 2\]; expected 9"),
-    "zero intrinsics": (CAMERA, lambda c: c["1"].update(cam_K=[0] * 9), r"image 1: cam_K: is all zeros"),
-    "normalized": (
-        CAMERA,
-        lambda c: c["1"].update(cam_K=[1.1, 0, 0.5, 0, 1.4, 0.5, 0, 0, 1]),
-        r"image 1: cam_K: got .*; expected px",
-    ),
-    "transposed": (CAMERA, lambda c: c["1"].update(cam_K=K.T.ravel().tolist()), r"image 1: cam_K: looks transposed"),
-    "null": (CAMERA, lambda c: c.update({"2": None}), r"scene_camera\.json: image 2: got None; expected an object"),
-    "world by half": (CAMERA, lambda c: c["0"].pop("cam_t_w2c"), r"image 0: no cam_t_w2c"),
-    "no camera": (CAMERA, lambda c: c.pop("2"), r"scene_camera\.json: no entry for image 2, which scene_gt\.json"),
-    "no rotation": (
-        TRUTH,
-        lambda t: t["1"][0].update(cam_R_m2c=[1.0] * 9),
-        r"image 1, block 0: cam_R_m2c: .* rotation",
-    ),
-    "NaN": (TRUTH, lambda t: t["1"][0].update(cam_t_m2c=[1, 2, float("nan")]), r"cam_t_m2c: got .* 3 finite numbers"),
-    "no object": (TRUTH, lambda t: t["0"][1].pop("obj_id"), r"scene_gt\.json: image 0, block 1: no obj_id"),
-    "one dict": (TRUTH, lambda t: t.update({"1": t["1"][0]}), r"image 1: got .*; expected a list"),
-    "words for keys": (TRUTH, lambda t: t.update(a=[]), r"scene_gt\.json: key 'a' is no image number"),
-    "key twice": (TRUTH, lambda t: t.update({"01": []}), r"image 1 is there twice"),
-    "no diameter": (MODELS, lambda m: m["2"].pop("diameter"), r"models_info\.json: model 2: no diameter"),
-    "no size": (MODELS, lambda m: m["2"].update(size_x="8 cm"), r"model 2: size_x: got '8 cm'"),
-    "odd axis": (MODELS, lambda m: m["2"]["symmetries_continuous"][0].pop("axis"), r"symmetries_continuous 0: no axis"),
-    "odd symmetry": (MODELS, lambda m: m["1"].update(symmetries_discrete=[[1, 2]]), r"symmetry 0: .* 16 finite"),
-    "mirror symmetry": (
-        MODELS,
-        lambda m: m["1"].update(symmetries_discrete=[[-1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]]),
-        r"model 1: symmetries_discrete 0: got .*; expected a rotation \(no mirror image\)",
-    ),
-    "axis without a list": (
-        MODELS,
-        lambda m: m["2"].update(symmetries_continuous={"axis": [0, 0, 1]}),
-        r"model 2: symmetries_continuous: got .*; expected a list of objects$",
-    ),
-    "no model": (MODELS, lambda m: m.clear(), r"models_info\.json: lists no model"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_faults_are_named_in_words(root: Path, fault: str) -> None:
-    name, change, message = FAULTS[fault]
-    edit(root / name, change)
-    with pytest.raises(DatasetError, match=message) as caught:
-        open_dataset(root)
-    assert str(root) in str(caught.value) and "Error(" not in str(caught.value)
-
-
-def test_missing_and_truncated_files_are_named(root: Path) -> None:
-    image = root / "train_pbr" / "000000" / "rgb" / "000002.png"
-    data = image.read_bytes()
-    image.unlink()
-    with pytest.raises(DatasetError, match=r"no file for image 2 in rgb/ or gray/; expected e\.g\. rgb/000002\.jpg"):
-        open_dataset(root)
-    image.write_bytes(data[:10])
-    with pytest.raises(DatasetError, match=r"000002\.png: .*; it is a picture of a dataset: restore"):
-        open_dataset(root)
-    image.write_bytes(data)
-    truth = root / TRUTH
-    truth.write_text(truth.read_text()[:100])
-    with pytest.raises(FileError, match=r"scene_gt\.json: cannot be read as JSON"):
-        open_dataset(root)
-    (root / MODELS).unlink()
-    with pytest.raises(DatasetError, match=r"models_info\.json: missing; bop_toolkit's calc_model_info\.py"):
-        open_dataset(root)
-
-
-def test_infos_that_do_not_belong_to_the_labels_are_refused(root: Path) -> None:
-    scene = root / "train_pbr" / "000000"
-    info = {"bbox_obj": [0, 0, 5, 5], "bbox_visib": [0, 0, 5, 5], "px_count_visib": 9, "visib_fract": 0.5}
-    (scene / "scene_gt_info.json").write_text(json.dumps({"0": [info], "1": [info]}))
-    with pytest.raises(DatasetError, match=r"scene_gt_info\.json: image 0: has 1 blocks, and 2 in scene_gt\.json"):
-        open_dataset(root)
-    (scene / "scene_gt_info.json").write_text(json.dumps({"1": [info]}))  # the others are computed
-    assert [len(picture.instances) for picture in open_dataset(root).pictures] == [2, 1, 2]
-    assert open_dataset(root).pictures[1].instances[0].visible_pixels == 9
-
-
-def test_the_message_for_a_wrong_folder_names_the_right_one(root: Path, tmp_path: Path) -> None:
-    def message_of(folder: Path) -> str:
-        with pytest.raises(DatasetError, match=r"no SPLIT/SCENE/scene_camera\.json here; ") as caught:
-            open_dataset(folder)
-        return str(caught.value)
-
-    assert f"the dataset is one folder up: data.root={root} data.split=train_pbr" in message_of(root / "train_pbr")
-    assert f"the dataset is two folders up: data.root={root} data.split=train_pbr" in message_of(
-        root / "train_pbr" / "000000"
-    )
-    assert f"the dataset is one folder down: data.root={root}" in message_of(tmp_path)
-    coco = tmp_path / "other" / "coco"
-    (coco / "annotations").mkdir(parents=True)
-    assert "it looks like a COCO dataset" in message_of(coco)
-    (coco / "train_pbr" / "000000").mkdir(parents=True)
-    (coco / "train_pbr" / "000000" / "scene_camera_cam1.json").write_text("{}")
-    assert "scene_camera_SENSOR.json" in message_of(coco)
-
-
-def test_what_has_no_label_or_no_model_is_skipped_and_counted(root: Path) -> None:
-    def change(truths: dict[str, Any]) -> None:
-        del truths["1"]
-        truths["0"][1]["obj_id"] = 31
-        truths["2"] = []
-
-    edit(root / TRUTH, change)
-    dataset = open_dataset(root)
-    assert [(picture.image_id, len(picture.instances)) for picture in dataset.pictures] == [(0, 1), (2, 0)]
-    assert dataset.skipped == (
-        "skipped 1 blocks of object 31, which is not in models_info.json; "
-        "skipped 1 images without an entry in scene_gt.json"
-    )
-    (root / TRUTH).unlink()
-    with pytest.raises(DatasetError, match=r"no labeled image \(3 images without an entry in scene_gt\.json\)"):
-        open_dataset(root)
-
-
 def test_targets_and_names(root: Path, tmp_path: Path) -> None:
     targets = [{"scene_id": 0, "im_id": 2, "obj_id": 1, "inst_count": 1}, {"scene_id": 0, "im_id": 0, "obj_id": 2}]
     (root / "test_targets_bop19.json").write_text(json.dumps(targets))
@@ -557,23 +355,3 @@ def test_axes_of_symmetry(tmp_path: Path) -> None:
     np.testing.assert_allclose(beside.middle, [-0.01, 0, 0], atol=1e-12)
     with pytest.raises(DatasetError, match=r"axes of symmetries_continuous do not meet"):
         model_of(([0, 0, 1], [0, 0, 0]), ([1, 0, 0], [0, 40, 0]))
-
-
-def test_a_mesh_that_is_not_as_stated_is_refused(tmp_path: Path) -> None:
-    root = write_foreign(tmp_path / "set", SHIFTS)
-    edit(root / MODELS, lambda infos: infos["1"].update(min_z=-25.0))
-    with pytest.raises(DatasetError, match=r"obj_000001\.ply: the middle of the mesh's box is at .* expected"):
-        classes_of(open_dataset(write_info(root)), "auto")
-    path = root / "models" / "obj_000001.ply"
-    lines = [re.sub(r"^(-?\d+)\.(\d+) ", r"\1\2 ", line) for line in path.read_text().splitlines()]
-    path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(DatasetError, match=r"obj_000001\.ply: the mesh measures"):
-        classes_of(open_dataset(root), "auto")
-
-
-def write_info(root: Path) -> Path:
-    """With a scene_gt_info.json, so that opening needs no mesh."""
-    info = {"bbox_obj": [0, 0, 5, 5], "bbox_visib": [0, 0, 5, 5], "px_count_visib": 9, "visib_fract": 0.5}
-    infos = {str(k): [info] * len(places) for k, places in enumerate(PLACES)}
-    (root / "train_pbr" / "000000" / "scene_gt_info.json").write_text(json.dumps(infos))
-    return root
