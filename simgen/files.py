@@ -105,7 +105,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise FileError(
             f"{path}: cannot be written ({error.strerror or error}); free disk space or name another folder with out=, then "
-            "run the same command again: finished parts are kept"
+            "run the same command again"
         ) from error
 
 
