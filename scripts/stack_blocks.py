@@ -34,6 +34,7 @@ from simgen.dataset.write import DATA_VERSION
 from simgen.engine import load_pybullet
 from simgen.errors import ConfigError, SimgenError
 from simgen.files import read_json, sha256_of, write_file, write_json
+from train.detect.detector import note_if_uncalibrated
 from train.runs.checkpoint import place_of
 
 MILLIMETERS = (4.0, 6.0, 10.0, 15.0)
@@ -97,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--noise-trials", type=int, default=100, help="trials with each noise, at most --trials")
+    parser.add_argument("--noise-trials", type=int, help="trials with each noise; as many as --trials if not given")
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--randomize", default="photographs", help="preset of textures and lights")
     parser.add_argument("--checkpoint", default="shipped")
@@ -109,21 +110,26 @@ def main() -> None:
     arguments = parser.parse_args()
     for name, least in (("trials", 1), ("noise-trials", 1), ("workers", 1), ("film", 0), ("seed", 0)):
         value = getattr(arguments, name.replace("-", "_"))
-        if value < least:
+        if value is not None and value < least:
             raise ConfigError(f"--{name}: got {value}; expected {least} or more")
     for name in ("mm", "degrees"):
         values = getattr(arguments, name)
         if not all(0 < value < math.inf for value in values) or len(set(values)) < len(values):
             raise ConfigError(f"--{name}: got {values}; expected different numbers above 0, or none")
+    noisy = arguments.trials if arguments.noise_trials is None else arguments.noise_trials
+    if noisy > arguments.trials:
+        raise ConfigError(f"--noise-trials: got {noisy}; expected at most --trials, {arguments.trials}")
+    if arguments.noise_trials is not None and not (arguments.mm or arguments.degrees):
+        raise ConfigError("--noise-trials: has no effect without noise; leave it out, or give --mm or --degrees numbers")
     if not 0 <= arguments.confidence <= 1:
         raise ConfigError(f"--confidence: got {arguments.confidence}; expected 0 to 1")
     load_pybullet("stack_blocks", "a machine with PyBullet: the robot needs it")  # before anything is written
     bench = Bench(arguments.randomize, arguments.seed, arguments.checkpoint, arguments.confidence)
-    _ = bench.pipeline, bench.detector  # checked before the trials, which take long
+    _ = bench.pipeline  # checked before the trials, which take long
+    note_if_uncalibrated(bench.checkpoint, bench.detector, {True})
     sources = sources_of(arguments.mm, arguments.degrees)
     settings = {**asdict(bench), "sha256": sha256_of(place_of(bench.checkpoint)), "data_version": DATA_VERSION}
     claim_folder(arguments.out, {**settings, "sources": [asdict(source) for source in sources]})
-    noisy = min(arguments.trials, arguments.noise_trials)
     rows = run_trials(arguments.out, bench, arguments.trials, noisy, sources, arguments.workers)
     summaries = [summary(rows, source) for source in sources]
     write_file(arguments.out / "trials.csv", csv_of(rows))
@@ -147,7 +153,8 @@ if __name__ == "__main__":
     try:
         main()
     except SimgenError as error:
-        sys.exit(f"stack_blocks: error: {error}")
+        print(f"stack_blocks: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
     except KeyboardInterrupt:
         print("stack_blocks: interrupted; the same command resumes it", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -104,8 +104,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileError(
-            f"{path}: cannot be written ({error.strerror or error}); free disk space or name another folder with out=, then "
-            "run the same command again"
+            f"{path}: cannot be written ({error.strerror or error}); free disk space or name another output folder, "
+            "then run the same command again"
         ) from error
 
 

@@ -26,12 +26,13 @@ from train.config import (
 from train.data.images import manifest_hash
 from train.data.stream import HELD_OUT, Stream, seed_of
 from train.detect.calibration import FEATURES, Calibrations, Inflation, calibrate, inflation
-from train.detect.detector import Detector, _Proposals, load_detector
+from train.detect.detector import Detector, _Proposals, load_detector, note_if_uncalibrated
 from train.detect.familiarity import fit_familiarity
 from train.detect.types import Detection
 from train.evaluate.calibrate import (
     EvaluatedDetection,
     _fit_confidence,
+    _share_within,
     add_confidence,
     calibrate_checkpoint,
     evaluate_dataset,
@@ -214,6 +215,9 @@ def test_without_a_table_the_confidence_of_free_poses_alone_is_calibrated(
     np.testing.assert_allclose(after["calibration"]["free"]["weights"], expected.weights, rtol=1e-6)
 
 
+SPELLINGS = "mine.yaml", "./mine.yaml", str(Path.cwd() / "mine.yaml")  # of one file
+
+
 def test_pictures_from_which_the_model_learned_are_told(
     dataset: BopDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,10 +227,19 @@ def test_pictures_from_which_the_model_learned_are_told(
     other = {"seed": recipe["seed"] + 1, "data": {"scenes": [recipe["scene"]]}}
     own = {"seed": 9, "data": {"root": "d"}, "dataset": {"manifest_sha256": manifest_hash(dataset.root)}}
     moved = replace(dataset, manifest={"recipe": {**recipe, "seed": seed_of(recipe["seed"], 1)}})
+
+    def spelled(scene: str) -> dict[str, Any]:
+        return {"seed": recipe["seed"], "data": {"scenes": [scene]}}
+
+    def file_of(scene: str) -> BopDataset:
+        return replace(dataset, manifest={"recipe": {**recipe, "scene": scene}})
+
     for origin, data, expected in (
         (first, dataset, "has the scene and the seed"), (ours, dataset, ""), (ours, moved, "has the scene and the seed"),
         (other, dataset, ""), ({}, dataset, ""), (own, dataset, "the model learned from"),
         (first, replace(dataset, manifest={}), ""),
+        *((spelled(one), file_of(other), "has the scene and the seed") for one in SPELLINGS for other in SPELLINGS),
+        (spelled("other/mine.yaml"), file_of("mine.yaml"), ""),
     ):  # fmt: skip
         note_what_was_learned(origin, data)
         assert (expected in (printed := capsys.readouterr().err)) and bool(printed) == bool(expected)
@@ -277,3 +290,28 @@ def test_calibrate_refuses_too_few_detections_and_writes_nothing(
     with pytest.raises(SimgenError, match=r"right detections on held-out pictures; expected at least 50"):
         calibrate_checkpoint(config)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_share_of_nothing_is_not_zero() -> None:
+    assert _share_within(np.array([]), 2) is None
+    # 95% of a chi-square distribution with 2 degrees of freedom are below -2 ln 0.05 = 5.99.
+    assert _share_within(np.array([0.0, 5.9, 6.1, 100.0]), 2) == 0.5
+
+
+def test_an_uncalibrated_model_is_reported_wherever_its_confidence_is_used(
+    untrained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = load_detector(untrained, calibrated=False)
+    fitted = replace(bare, calibration=load_detector("shipped").calibration)
+    half = replace(fitted, calibration=replace(fitted.calibration, free=None))
+    for detector, known, lines in (
+        (bare, {True, False}, ["without a known table", "on a known table"]),
+        (bare, {True}, ["on a known table"]), (half, {True}, []), (half, {False}, ["without a known table"]),
+        (fitted, {True, False}, []),
+    ):  # fmt: skip
+        assert note_if_uncalibrated("m.ckpt", detector, known) == (not lines)
+        printed = capsys.readouterr().err.splitlines()
+        assert [line.split(" poses ")[1].split(":")[0] for line in printed] == lines
+        assert all(
+            "their confidence is the network's score; run `python -m train calibrate`" in line for line in printed
+        )

@@ -40,7 +40,7 @@ from simgen.silhouette import box_of
 from train.blocks.kinds import BlockSet, Kind
 from train.config import DatasetConfig
 from train.data.bop_labels import classes_of, slots_of
-from train.data.dataset import open_source, table_advice
+from train.data.dataset import open_source, size_advice, table_advice
 from train.detect.predict import describe
 from train.evaluate.matching import match_dataset
 from train.pose.view import Pose, View
@@ -302,6 +302,17 @@ def test_a_table_is_where_one_is_stated(root: Path, tmp_path: Path, capsys: pyte
     )
     with pytest.raises(DatasetError, match=r"data\.table=true, but no image states cam_R_w2c"):
         open_dataset(raised, table=True)
+
+
+def test_blocks_of_another_size_than_their_model_are_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert size_advice(open_dataset(root)) == ""
+    edit(root / TRUTH, lambda truths: truths["1"][0].update(size_mm=[72, 72, 96]))
+    edit(root / TRUTH, lambda truths: truths["0"][0].update(size_mm=[50.2, 50.2, 50.2]))  # rounded
+    edit(root / TRUTH, lambda truths: truths["2"][1].update(size_mm=[40, 40, 40]))
+    open_source(DatasetConfig(str(root), table=False))
+    advice = capsys.readouterr().err
+    assert "2 of 5 labeled blocks are 0.80 to 1.20 times as large as their model" in advice
+    assert "render with randomize.blocks.scale=1" in advice
 
 
 def test_a_manifest_of_windows_is_read(root: Path) -> None:

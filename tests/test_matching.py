@@ -11,10 +11,11 @@ from streams import batch_of
 
 from simgen.catalogue import load_world
 from simgen.config import compose
-from simgen.dataset.read import BopDataset, open_dataset
+from simgen.dataset.read import BopDataset, open_dataset, read_recipe
 from simgen.dataset.scenes import Instance
 from simgen.errors import DatasetError
 from simgen.geometry import Array, rigid, rotation_about
+from simgen.scene import TEXTURES
 from simgen.schema import Render
 from simgen.workers import render
 from train.blocks.kinds import BlockSet, Kind
@@ -203,7 +204,20 @@ def test_explained_variance_by_hand(dataset: BopDataset) -> None:
 
 
 def test_the_recipe_is_that_of_the_picture_and_its_block(dataset: BopDataset) -> None:
+    different = 0
     for picture in dataset.pictures:
+        recipe = read_recipe(picture)
+        assert recipe is not None
+        blocks, table = recipe["blocks"], recipe["surfaces"]["material"]["color"][0][0]
+        slots = np.flatnonzero(np.array(blocks["present"][0]) & np.array(blocks["labelled"][0]))
+        for one in picture.instances[1:]:  # as where the first one's object is unknown: it is left out
+            part = replace(picture, instances=picture.instances[1:])
+            result = replace(made(dataset, 0, 1.0, 0.0), picture=part, kind=kind_of(dataset, one), truth=one)
+            values, slot = factors_of(result), slots[one.number]
+            assert values["texture"] == TEXTURES[blocks["material"]["texture"][0][slot]]
+            contrast = np.abs(np.array(blocks["material"]["color"][0][slot]) - table).max()
+            assert values["color contrast with the table"] == pytest.approx(contrast)
+            different += TEXTURES[blocks["material"]["texture"][0][slots[0]]] != values["texture"]
         for one in picture.instances:
             values = factors_of(
                 replace(made(dataset, 0, 1.0, 0.0), picture=picture, kind=kind_of(dataset, one), truth=one)
@@ -211,6 +225,7 @@ def test_the_recipe_is_that_of_the_picture_and_its_block(dataset: BopDataset) ->
             assert values["distance (m)"] == pytest.approx(np.linalg.norm(one.camera_from_block[:3, 3]))
             assert 0 <= values["fraction of ambient light"] <= 1  # type: ignore[operator]
             assert 1 <= int(values["lights"]) <= 4
+    assert different > 3
     bright = {factors_of(made(dataset, k, 1.0, 0.0))["brightness"] for k in range(12)}
     assert len(bright) == 12
 

@@ -8,6 +8,7 @@ import pytest
 from builders import ROOT
 
 from simgen.catalogue import load_world
+from simgen.draws import Draws
 from simgen.geometry import Array, rigid, rotation_about
 from train.blocks.kinds import BlockSet, Kind
 from train.metrics import (
@@ -21,6 +22,7 @@ from train.metrics import (
     reprojection_error,
     risk_coverage,
     rotation_error,
+    summary,
     translation_error,
 )
 
@@ -223,6 +225,20 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     (r"errors: expected shape \(1,\)", lambda: risk_coverage(np.ones(1), np.ones(2))),
     ("confidence: .* N at least 1", lambda: risk_coverage(np.zeros(0), np.zeros(0))),
 ]
+
+
+@pytest.mark.parametrize("at_once", [1, 21, 7 * 40, 10**9])
+def test_intervals_are_those_of_all_resamples_together(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.metrics._MOST_AT_ONCE", at_once)
+    monkeypatch.setattr("train.metrics.RESAMPLES", 50)
+    errors = np.random.default_rng(2).exponential(2, 40)
+    resampled = errors[(Draws(3, np.arange(50)) / "bootstrap").integers(40, 40)]
+    found = summary(errors, seed=3)
+    assert found["mean"]["value"] == errors.mean()
+    assert [found["median"][end] for end in ("low", "high")] == pytest.approx(
+        np.percentile(np.median(resampled, 1), [2.5, 97.5])
+    )
+    assert [found["max"][end] for end in ("low", "high")] == pytest.approx(np.percentile(resampled.max(1), [2.5, 97.5]))
 
 
 @pytest.mark.parametrize(("message", "call"), WRONG, ids=[message[:30] for message, _ in WRONG])

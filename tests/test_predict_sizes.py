@@ -105,6 +105,18 @@ def test_the_second_stage_looks_where_the_first_one_points(
     assert detector.find([np.zeros((size[1], size[0], 3), np.uint8)], [view]) == [[]]
 
 
+def test_many_blocks_are_all_searched(detector: Detector, windows: list[Tensor]) -> None:
+    """70 in a picture: each has a window of its own."""
+    picture = np.zeros((480, 640, 3), np.uint8)
+    places = [(30 + 64 * column, 34 + 68 * row) for row in range(7) for column in range(10)]
+    for place in places:
+        cv2.circle(picture, place, 16, (255, 255, 255), cv2.FILLED)
+    detector.find([picture], [View(np.array(camera_of((640, 480))["intrinsics"]), np.zeros(5))])
+    found = windows[0][:, :2].numpy()
+    assert len(found) == len(places)
+    assert max(np.linalg.norm(found - place, axis=1).min() for place in places) < 6
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_a_rotated_photograph_is_searched_as_it_is_shown(
     detector: Detector, windows: list[Tensor], orientation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -33,6 +33,7 @@ from stacking.poses import (
     errors,
     noisy_poses,
     paired,
+    true_poses,
 )
 from stacking.results import curves_of, table_of
 from stacking.robot import BASE, HOME, LIMIT, Kinematics, TroubleError
@@ -298,6 +299,7 @@ def test_rows_of_a_task(bench: Bench) -> None:
     assert (seen.outcome == FAILED) == bool(seen.cause and seen.reason)
     for row in (refusing, looking):
         assert (row.outcome, row.cause, row.reason, row.lifted, row.steps) == (REFUSED, "", "", 0, 0)
+    assert refusing.confidence == seen.confidence
     easy = replace(bench, confidence=0.0)
     easy.__dict__.update({name: bench.__dict__[name] for name in ("pipeline", "renderer", "detector", "kinematics")})
     assert easy.rows(0, sources)[1:] == [replace(seen, source=name) for name in (DETECTOR, REFUSING, LOOKING)]
@@ -346,6 +348,20 @@ def test_a_folder_is_of_one_bench(tmp_path: Path) -> None:
             script.claim_folder(path, {"seed": 1})
 
 
+def test_a_refused_trial_has_the_poses_that_were_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those after the last look, not those of the first picture."""
+    task = task_of(bench.pipeline, 0)
+    first = bench._row(task, 0, Source(DETECTOR), true_poses(task))
+    first = replace(first, confidence=0.4)
+    for looks in ([], [Sighting(0.3, task.blocks[0])]):
+        monkeypatch.setattr(Bench, "seen", lambda self, task, count, looks=looks: looks)
+        row = bench._careful(task, 0, Source(LOOKING), first)
+        assert (row.source, row.outcome, row.confidence, row.steps) == (LOOKING, REFUSED, 0.0, 0)
+        assert (row.off_mm, row.off_deg) == ((0.0, 0.0) if looks else (None, None))
+    row = bench._careful(task, 0, Source(REFUSING), first)
+    assert row == replace(first, source=REFUSING, outcome=REFUSED, cause="", reason="", lifted=0, steps=0)
+
+
 def test_bad_input_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments, message in (
         (["--trials", "0"], "--trials: got 0; expected 1 or more"),
@@ -353,6 +369,8 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path: Path, monkeyp
         (["--mm", "4", "4.0"], "--mm: got [4.0, 4.0]; expected different numbers above 0"),
         (["--degrees", "nan"], "--degrees: got [nan]; expected different numbers above 0"),
         (["--confidence", "50"], "--confidence: got 50.0; expected 0 to 1"),
+        (["--trials", "12", "--noise-trials", "13"], "--noise-trials: got 13; expected at most --trials, 12"),
+        (["--mm", "--degrees", "--noise-trials", "7"], "--noise-trials: has no effect without noise"),
         (["--randomize", "phot"], "randomize: "),
         (["--checkpoint", "none.ckpt"], "none.ckpt: "),
     ):

@@ -16,6 +16,7 @@ import train.detect.export as export_module
 import train.tobin.check
 from simgen.config import compose, main
 from simgen.errors import ConfigError, DatasetError, SimgenError
+from simgen.files import sha256_of
 from train.__main__ import COMMANDS
 from train.config import (
     CalibrateConfig,
@@ -32,7 +33,7 @@ from train.config import (
 )
 from train.detect.export import export
 from train.evaluate.calibrate import calibrate_checkpoint
-from train.runs.checkpoint import place_of, read_checkpoint
+from train.runs.checkpoint import place_of, read_checkpoint, write_weights
 from train.tobin.check import check_batch, doctor
 
 SMALL = ["model=tobin_small", "model.height=48", "model.width=64"]
@@ -256,7 +257,7 @@ def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> 
         file = tmp_path / name
         file.write_text("{}")
         out = file if name in ("thesis.onnx", "weights.safetensors") else tmp_path / "thesis.onnx"
-        with pytest.raises(ConfigError, match=rf"^out: .*{name} exists, and export did not write it"):
+        with pytest.raises(ConfigError, match=rf"^out: .*{name} exists(,| and)"):
             export(ExportConfig("shipped", str(out)))
         assert file.read_text() == "{}"
         file.unlink()
@@ -282,7 +283,25 @@ def test_export_and_calibrate_overwrite_no_file_of_the_users(tmp_path: Path) -> 
             calibrate_checkpoint(config)
     shutil.copy(place_of("shipped"), run / "model.safetensors")
     export(ExportConfig("shipped", str(run / "model.safetensors")))
-    with pytest.raises(ConfigError, match=r"^out: got .*new\.safetensors; expected a name that ends in \.ckpt"):
-        calibrate_checkpoint(
-            CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / "new.safetensors"))
-        )
+    for name in ("new.safetensors", "new.onnx"):
+        with pytest.raises(ConfigError, match=rf"^out: got .*{name}; expected a name that ends in \.ckpt"):
+            calibrate_checkpoint(CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / name)))
+    # Another model of the user's, in a file of any name.
+    other = read_checkpoint("shipped")
+    name = next(name for name, value in other["state_dict"].items() if value.dim() == 4)
+    other["state_dict"][name] = other["state_dict"][name] + 0.1
+    torch.save(other, tmp_path / "mine.ckpt")
+    write_weights(other, tmp_path / "mine.safetensors", other["origin"])
+    before = [sha256_of(tmp_path / one) for one in ("mine.ckpt", "mine.safetensors")]
+    with pytest.raises(ConfigError, match=r"^out: .*mine\.ckpt exists and is another model than shipped; name another"):
+        calibrate_checkpoint(CalibrateConfig("shipped", DatasetConfig("nowhere"), out=str(tmp_path / "mine.ckpt")))
+    with pytest.raises(ConfigError, match=r"^out: .*mine\.safetensors exists and is another model than shipped"):
+        export(ExportConfig("shipped", str(tmp_path / "mine.safetensors")))
+    assert [sha256_of(tmp_path / one) for one in ("mine.ckpt", "mine.safetensors")] == before
+
+
+def test_a_width_of_nothing_is_refused(tmp_path: Path) -> None:
+    for size in ({"width": 0}, {"height": 0}):
+        with pytest.raises(ConfigError, match=rf"^{next(iter(size))}: got 0; expected a multiple of 4, at least 32"):
+            export(ExportConfig("shipped", str(tmp_path / "x.onnx"), **size))
+    assert not list(tmp_path.iterdir())

@@ -124,9 +124,7 @@ class StreamConfig:
 # What `model=` and `data=` of `python -m train` may name, with the schema of each file in conf/model/ and conf/data/.
 _MODELS = {"tobin": ModelConfig, "keypoints": KeypointConfig}
 _DATA = {"bop": DataConfig, "stream": StreamConfig}
-_MODEL_HELP = (
-    "the model, a file of conf/model/: keypoints detects any number of blocks; tobin_* are the baseline of 2017"
-)
+_MODEL_HELP = "the model, a file of conf/model/: keypoints detects up to 100 blocks; tobin_* are the baseline of 2017"
 _DATA_HELP = "where images come from: stream draws them during training, bop is a dataset in data.root"
 _RANDOMIZE_HELP = "how the scenes of the stream vary: a preset of conf/randomize/, and each of its factors"
 

@@ -16,6 +16,7 @@ from simgen.draws import Draws
 from simgen.geometry import Array, project, transform_points
 
 RESAMPLES = 2000
+_MOST_AT_ONCE = 1_000_000  # resampled errors in memory: some 50 MB
 STATISTICS: dict[str, Callable[[Array], Array]] = {
     "mean": lambda errors: errors.mean(-1),
     "median": lambda errors: np.median(errors, axis=-1),
@@ -45,11 +46,16 @@ def summary(errors_cm: Array, *, seed: int = 0) -> dict[str, dict[str, float]]:
     resamples are f(seed, N), so two methods on the same N pictures are resampled alike.
     """
     count = len(errors_cm)
-    draws = Draws(seed, np.arange(RESAMPLES)) / "bootstrap"
-    resampled = errors_cm[draws.integers(count, count)]
+    each = max(1, _MOST_AT_ONCE // count)
+    parts: dict[str, list[Array]] = {name: [] for name in STATISTICS}
+    for first in range(0, RESAMPLES, each):
+        draws = Draws(seed, np.arange(first, min(first + each, RESAMPLES))) / "bootstrap"
+        resampled = errors_cm[draws.integers(count, count)]
+        for name, statistic in STATISTICS.items():
+            parts[name].append(statistic(resampled))
     result = {}
     for name, statistic in STATISTICS.items():
-        low, high = np.percentile(statistic(resampled), [2.5, 97.5])
+        low, high = np.percentile(np.concatenate(parts[name]), [2.5, 97.5])
         result[name] = {"value": float(statistic(errors_cm)), "low": float(low), "high": float(high)}
     return result
 

@@ -36,12 +36,13 @@ from train.evaluate.factors import wilson
 
 LOOKS = 3  # pictures, at most, of a robot that looks again
 STACKED, FAILED, REFUSED = "stacked", "failed", "refused"
+_NOTHING: Any = {"cause": "", "reason": "", "lifted": 0, "steps": 0}  # of a trial that was not attempted
 
 
 @dataclass(frozen=True)
 class Row:
     """One trial. `cause` and `reason` are those of a failure; `lifted` blocks were in the gripper; `confidence` is the least
-    of the three; `off_mm` and `off_deg` are the greatest errors of the poses that the robot used."""
+    of the three; `off_mm` and `off_deg` are the greatest errors of the poses that the robot used, or refused to use."""
 
     index: int
     source: str
@@ -125,23 +126,13 @@ class Bench:
             found = detected_poses(task.kinds, self.seen(task, LOOKS))
             if min(found.confidences) >= self.confidence:
                 return self._row(task, index, source, found)
-        nothing = {"cause": "", "reason": "", "lifted": 0, "steps": 0}
-        return replace(first, source=source.name, outcome=REFUSED, **nothing)  # type: ignore[arg-type]
+            return Row(**_estimates(task, index, source, found), outcome=REFUSED, **_NOTHING)
+        return replace(first, source=source.name, outcome=REFUSED, **_NOTHING)
 
     def _row(self, task: Task, index: int, source: Source, found: Predicted) -> Row:
         pairs = paired(task.blocks, found.blocks)
-        off = [errors(truth, one) for truth, one in zip(task.blocks, pairs, strict=True) if one is not None]
         known = [one for one in found.blocks if one is not None]
-        common = {
-            "index": index,
-            "source": source.name,
-            "millimeters": source.millimeters,
-            "degrees": source.degrees,
-            "kinds": " ".join(task.kinds),
-            "confidence": min(found.confidences, default=None),
-            "off_mm": round(max((one[0] for one in off), default=0.0), 2) if off else None,
-            "off_deg": round(max((one[1] for one in off), default=0.0), 2) if off else None,
-        }
+        common = _estimates(task, index, source, found)
         if len(known) < len(task.blocks):
             return Row(**common, outcome=FAILED, cause=SEEING, reason="missed", lifted=0, steps=0)
         result = run_trial(task, self.pipeline.world, known, found.around, self.kinematics)
@@ -151,6 +142,22 @@ class Bench:
             return Row(**common, outcome=STACKED, cause="", reason="", **done)
         reason = result.trouble or ", ".join(wrong)
         return Row(**common, outcome=FAILED, cause=cause(task.blocks, pairs, result.trouble), reason=reason, **done)
+
+
+def _estimates(task: Task, index: int, source: Source, found: Predicted) -> dict[str, Any]:
+    """What a Row of task number `index` says of the poses `found`."""
+    pairs = paired(task.blocks, found.blocks)
+    off = [errors(truth, one) for truth, one in zip(task.blocks, pairs, strict=True) if one is not None]
+    return {
+        "index": index,
+        "source": source.name,
+        "millimeters": source.millimeters,
+        "degrees": source.degrees,
+        "kinds": " ".join(task.kinds),
+        "confidence": min(found.confidences, default=None),
+        "off_mm": round(max(one[0] for one in off), 2) if off else None,
+        "off_deg": round(max(one[1] for one in off), 2) if off else None,
+    }
 
 
 def csv_of(rows: Sequence[Row]) -> bytes:

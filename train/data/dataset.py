@@ -11,9 +11,11 @@ from simgen.dataset.shards import Shards, is_shards, open_shards
 from simgen.errors import ConfigError, SimgenError
 from simgen.geometry import Array, inverse, transform_points
 from train.config import DatasetConfig
+from train.data.targets import SAME_SIZE
 
 _TOUCHES = 0.005, 0.05  # m, and of the diameter: a block whose lowest point is as near to the table lies on it
 _MANY = 500  # blocks that tell
+_OTHER_SIZE = 0.01  # relative difference of a block's size from its model's that is reported
 
 
 def open_source(data: DatasetConfig) -> BopDataset:
@@ -28,9 +30,9 @@ def open_source(data: DatasetConfig) -> BopDataset:
     )
     if dataset.skipped:
         print(f"{dataset.root}: {dataset.skipped}", file=sys.stderr)
-    advice = table_advice(dataset, data.table)
-    if advice:
-        print(advice, file=sys.stderr)
+    for advice in (table_advice(dataset, data.table), size_advice(dataset)):
+        if advice:
+            print(advice, file=sys.stderr)
     return dataset
 
 
@@ -67,6 +69,21 @@ def table_advice(dataset: BopDataset, table: bool | None) -> str:
             f"{CAMERAS}'s world; if this is the table's top, data.table=true makes poses on it far more exact"
         )
     return ""
+
+
+def size_advice(dataset: BopDataset) -> str:
+    """A line for the user where labeled blocks have another size than their model; else empty."""
+    labeled = [one for picture in dataset.pictures for one in picture.instances]
+    ratios = np.array([one.size.max() / dataset.models[one.obj_id].size.max() for one in labeled])
+    others = ratios[np.abs(ratios - 1) > _OTHER_SIZE]
+    if not len(others):
+        return ""
+    return (
+        f"WARNING: {dataset.root}: {len(others)} of {len(labeled)} labeled blocks are {others.min():.2f} to "
+        f"{others.max():.2f} times as large as their model. A keypoint model computes poses for the model's size: such "
+        "blocks appear nearer or farther than they are, count as wrong, and in training, where the difference is over "
+        f"{SAME_SIZE:.0%}, as blocks of another size; render with randomize.blocks.scale=1, or with a block of each size"
+    )
 
 
 def _heights(dataset: BopDataset) -> tuple[Array, Array]:

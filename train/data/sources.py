@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from simgen.catalogue import World
 from simgen.config import compose
 from simgen.dataset.recipe import describe
 from simgen.dataset.shards import is_shards
@@ -30,6 +29,7 @@ from train.data.images import check_simulated, content_of_dataset, split
 from train.data.mirror import all_mirror
 from train.data.shards import ShardBatches, index_hash
 from train.data.stream import HELD_OUT, ROUND, VERSION, Stream
+from train.data.targets import SAME_SIZE
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _of_stream(config: TrainConfig, data: StreamConfig) -> Sources:
         together = math.lcm(2, together)  # so that each of the three has as many batches of both kinds
     each = math.ceil(math.ceil(data.validation / size) / together) * together
     used = "once" if data.passes == 1 else f"up to {data.passes} times"
-    notices = [notice for pipeline in stream.pipelines for notice in _notices(pipeline.world)]
+    notices = [notice for pipeline in stream.pipelines for notice in _notices(pipeline)]
     if data.passes > 1 and data.workers > 1 and ROUND % data.workers:
         notices.append(
             f"data.workers={data.workers}: several processes draw the same pictures, because each finds again only those "
@@ -131,10 +131,17 @@ def content_of_scenes(pipelines: Sequence[Pipeline]) -> dict[str, str]:
     return found
 
 
-def _notices(world: World) -> Iterator[str]:
-    """Lines for the user about the blocks of `world`."""
-    yield from world.notes
-    for solid in world.solids:
+def _notices(pipeline: Pipeline) -> Iterator[str]:
+    """Lines for the user about the blocks in the pictures of `pipeline`."""
+    yield from pipeline.world.notes
+    low, high = (float(end[0]) for end in pipeline.sampler.leaves["blocks/scale"].support())
+    if min(low, high) < 1 - SAME_SIZE or max(low, high) > 1 + SAME_SIZE:
+        yield (
+            f"randomize.blocks.scale: from {low:g} to {high:g}: a block that is over {SAME_SIZE:.0%} larger or smaller "
+            "than in the block set is learned as one of another size, like a distractor; for blocks of several "
+            "sizes give the block set a block of each size"
+        )
+    for solid in pipeline.world.solids:
         if not solid.convex:
             yield (
                 f"block '{solid.name}': is not convex: it is drawn as it is, but its keypoints, its resting poses and the "

@@ -17,6 +17,8 @@ from simgen.render import Frames
 from simgen.scene import Scenes
 
 STRIDE = 4  # px: the side of a cell of the maps
+# Relative difference of a block's size from its kind's: distractors are never within 20% of a labeled block's size.
+SAME_SIZE = 0.1
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """A trained keypoint model as a function: pictures and cameras in, detections out."""
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +29,11 @@ from train.pose.solve import Keypoints, Resting, solve_free, solve_on_table
 from train.pose.view import Pose, View, pose_or_nan
 from train.runs.checkpoint import ANEW, AVERAGED, KEYPOINTS, fits_its_description, read_checkpoint, weights_below
 
-MOST = 20  # blocks in a picture
+MOST = 100  # blocks in a picture
 LEAST_SCORE = 0.1  # of a peak that is processed
+# Of the peaks after the first USUAL those with a score of SURE alone: of a hundred blocks all are, of clutter, which takes as
+# long, few.
+USUAL, SURE = 20, 0.5
 _LEAST_BLOCK = 0.1  # the least probability of being a block at all
 # The three that follow were chosen on 700 simulated pictures of another seed than those of docs/results.md. Before they were
 # 3, 0.05 and 1; of the blocks that are found 0.9 points more are right now in `full`, and 1.2 in `photographs`.
@@ -150,7 +154,8 @@ class Detector:
 
     def _proposals(self, picture: Image, peaks: Peaks, place: int, size: tuple[int, int], view: View) -> _Proposals:
         """The proposals for number `place` of `peaks`, those of `picture`, which was resized to `size`."""
-        count = int((peaks.score[place] >= LEAST_SCORE).sum())  # the best come first
+        scores = peaks.score[place]  # the best come first
+        count = max(int((scores[:USUAL] >= LEAST_SCORE).sum()), int((scores >= SURE).sum()))
         score, windows = peaks.score[place, :count], peaks.windows[place, :count]
         back = windows.new_tensor([picture.shape[1] / size[0], picture.shape[0] / size[1]])
         windows = torch.cat([(windows[:, :2] + 0.5) * back - 0.5, windows[:, 2:] * back.mean()], 1)
@@ -331,3 +336,17 @@ def load_detector(path: Path | str, *, calibrated: bool = True) -> Detector:
             "`python -m train calibrate` writes: run that on this checkpoint"
         ) from error
     return replace(detector, calibration=calibration, inflation=inflation, familiarity=familiarity)
+
+
+def note_if_uncalibrated(path: Path | str, detector: Detector, known: Iterable[bool]) -> bool:
+    """Whether `detector`, of the checkpoint `path`, is calibrated for poses with the table `known` and not; if it is not, a
+    note on stderr says so."""
+    fitted = {True: detector.calibration.on_table, False: detector.calibration.free}
+    without = [table for table in sorted(set(known)) if fitted[table] is None]
+    for table in without:
+        print(
+            f"{path}: is not calibrated for poses {'on' if table else 'without'} a known table: their confidence is the "
+            "network's score; run `python -m train calibrate`",
+            file=sys.stderr,
+        )
+    return not without

@@ -86,7 +86,7 @@ def equivalent_poses(
         result.append(_moved(detection, chosen))
     missed = [replace(block, frames=block.frames + 1) for place, block in enumerate(earlier) if place not in taken]
     shown = [Reported(detection.kind, detection.pose.camera_from_block) for detection in result]
-    return result, [*shown, *(block for block in missed if block.frames <= MOST_MISSED)]
+    return result, [*shown, *(block for block in missed if block.frames <= MOST_MISSED + 1)]
 
 
 def _pairs(detections: Sequence[Detection], earlier: Sequence[Reported]) -> Iterable[_Pair]:

@@ -23,7 +23,7 @@ from train.nets.crop_net import MARGIN, PLANE, SIZE
 from train.nets.detection_net import HEIGHT, LEAST_SIDE, WIDTH, KeypointNet, maps_of
 from train.nets.layers import normalized
 from train.runs.checkpoint import WEIGHTS_SUFFIX, read_checkpoint, write_weights
-from train.runs.folder import CONFIG, origin_of
+from train.runs.folder import CONFIG, check_same_model, origin_of
 
 TOLERANCE = 1e-4  # between torch and ONNX, in units of each output's greatest value: see `relative_difference`
 OPSET = 18
@@ -92,7 +92,7 @@ def export(config: ExportConfig) -> dict[str, Any]:
     Raises ConfigError, and CheckpointError for a bad checkpoint or if ONNX and torch differ by more than TOLERANCE.
     """
     out = Path(config.out)
-    check_replaceable(out)
+    check_replaceable(out, config.checkpoint)
     if out.suffix == WEIGHTS_SUFFIX:
         return _export_weights(config, out)
     try:
@@ -100,7 +100,8 @@ def export(config: ExportConfig) -> dict[str, Any]:
     except ImportError as error:
         raise ConfigError(f"export: {error.name} is not installed; pip install 'simgen[export]'") from error
     detector = load_detector(config.checkpoint, calibrated=False)  # the networks alone are exported
-    width, height = config.width or WIDTH, config.height or HEIGHT
+    width = WIDTH if config.width is None else config.width
+    height = HEIGHT if config.height is None else config.height
     for key, size in (("width", width), ("height", height)):
         if size < LEAST_SIDE or size % STRIDE:
             raise ConfigError(f"{key}: got {size}; expected a multiple of {STRIDE}, at least {LEAST_SIDE}")
@@ -151,19 +152,19 @@ def export(config: ExportConfig) -> dict[str, Any]:
     return result
 
 
-def check_replaceable(out: Path) -> None:
-    """Raises ConfigError for a name of neither format, and where exporting to `out` would overwrite what this command did
-    not write: weights that are no checkpoint of simgen's, or an ONNX file without the JSON file that belongs to it."""
+def check_replaceable(out: Path, checkpoint: Path | str) -> None:
+    """Raises ConfigError for a name of neither format, and where exporting `checkpoint` to `out` would overwrite what this
+    command did not write: another model's weights, or an ONNX file without the JSON file that belongs to it."""
     if out.suffix not in (".onnx", WEIGHTS_SUFFIX):
         raise ConfigError(f"out: got {out}; expected a name that ends in .onnx or {WEIGHTS_SUFFIX}")
+    if out.suffix == WEIGHTS_SUFFIX:
+        check_same_model(out, checkpoint)
+        return
     beside = out.with_suffix(".json")
-    for path in (out,) if out.suffix == WEIGHTS_SUFFIX else (out, *_beside(out), beside):
+    for path in (out, *_beside(out), beside):
         if not path.exists():
             continue
         try:
-            if out.suffix == WEIGHTS_SUFFIX:
-                read_checkpoint(path)
-                continue
             ours = {"stride", "stances", "kinds", "crops"} <= set(read_json(beside))
         except (SimgenError, TypeError):
             ours = False

@@ -14,7 +14,7 @@ from simgen.geometry import inverse, project, quaternion_from_matrix, rigid, tra
 from simgen.pictures import Image, read_picture
 from train.config import PredictConfig
 from train.detect.board import BoardOnTable
-from train.detect.detector import load_detector
+from train.detect.detector import load_detector, note_if_uncalibrated
 from train.detect.drawing import draw_detections
 from train.detect.equivalent import Reported, equivalent_poses
 from train.detect.familiarity import STRANGE
@@ -49,13 +49,7 @@ def predict(config: PredictConfig) -> None:
         detector.blocks.check_names(config.kinds, "kinds")
     detector.net.to(device_of(config.accelerator))
     on_table = board is not None or camera.camera_from_table is not None
-    if (detector.calibration.on_table if on_table else detector.calibration.free) is None:
-        where = "on a known table" if on_table else "without a known table"
-        print(
-            f"{config.checkpoint}: is not calibrated for poses {where}: "
-            "their confidence is the network's score; run `python -m train calibrate`",
-            file=sys.stderr,
-        )
+    note_if_uncalibrated(config.checkpoint, detector, {on_table})
     predictions, weak, strange = Predictions(out), _Weak(config.confidence), _Strange()
     failures: list[SimgenError] = []
     noticed: set[str] = set()

@@ -32,7 +32,7 @@ from train.metrics import brier_skill, expected_calibration_error, match
 from train.pose.solve import Keypoints, solve_free
 from train.pose.view import Pose, View
 from train.runs.checkpoint import WEIGHTS_SUFFIX, read_checkpoint
-from train.runs.folder import check_not_of_a_run, origin_of
+from train.runs.folder import check_same_model, origin_of
 from train.runs.trainer import device_of
 
 _WHERE = {True: "", False: " where no table is known"}
@@ -128,16 +128,11 @@ def calibrate_checkpoint(config: CalibrateConfig) -> dict[str, Any] | None:
     known table, which are rare, only cause a warning.
     """
     out = Path(config.out)
-    if out.suffix == WEIGHTS_SUFFIX:
+    if out.suffix != ".ckpt":
         raise ConfigError(
             f"out: got {out}; expected a name that ends in .ckpt; `python -m train export` makes a {WEIGHTS_SUFFIX} of it"
         )
-    if out.exists():
-        try:
-            read_checkpoint(out)
-        except SimgenError as error:
-            raise ConfigError(f"out: {out} exists and is no checkpoint of simgen's; name another file") from error
-        check_not_of_a_run(out, config.checkpoint)
+    check_same_model(out, config.checkpoint)
     dataset = open_source(config.data)
     check_simulated(dataset)
     note_what_was_learned(origin_of(config.checkpoint, read_checkpoint(config.checkpoint)), dataset)
@@ -219,9 +214,10 @@ def report_calibration(detector: Detector, evaluate: Evaluate) -> dict[str, Any]
         _share_within(squares_on_table(with_table), 2),
         _share_within(squares_free(with_table, detector.inflation.free), 3),
     )
+    within = ("-" if share is None else f"{share:.0%}" for share in (on_table, free))
     print(
         f"uncertainty: standard deviations multiplied by {detector.inflation.on_table:.2f} on the table and by "
-        f"{detector.inflation.free:.2f} for free poses; {100 * on_table:.0f}% and {100 * free:.0f}% of the right detections "
+        f"{detector.inflation.free:.2f} for free poses; {' and '.join(within)} of the right detections "
         "are within their 95% ellipses"
     )
     return {
@@ -308,6 +304,6 @@ def _write(detector: Detector, checkpoint: Path | str, out: Path) -> None:
     write_file(out, data.getvalue())
 
 
-def _share_within(squares: Array, freedom: int) -> float:
-    """The fraction of squared Mahalanobis distances within the 95% ellipse; 0 for none."""
-    return float(np.mean(squares < chi2.ppf(0.95, freedom))) if len(squares) else 0.0
+def _share_within(squares: Array, freedom: int) -> float | None:
+    """The fraction of squared Mahalanobis distances within the 95% ellipse; None for none."""
+    return float(np.mean(squares < chi2.ppf(0.95, freedom))) if len(squares) else None

@@ -36,11 +36,10 @@ def factors_of(result: BlockResult) -> dict[str, Value]:
         "distance from the image center": float(np.linalg.norm((pixel - center) / np.linalg.norm(center))),
         "occluded fraction": 1 - truth.visible_fraction,
     }
-    number = next(k for k, one in enumerate(picture.instances) if one is truth)
     try:
         recipe = read_recipe(picture)
         if recipe is not None:
-            values |= _of_recipe(recipe, number)
+            values |= _of_recipe(recipe, truth.number)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DatasetError(
             f"{picture.path}: the recipe beside it is of another version or damaged ({error!r}); render again"

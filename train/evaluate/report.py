@@ -13,7 +13,7 @@ from train.config import EvaluateConfig
 from train.data.dataset import open_source
 from train.data.images import manifest_hash
 from train.detect.calibration import BINS
-from train.detect.detector import load_detector
+from train.detect.detector import load_detector, note_if_uncalibrated
 from train.detect.types import Detection
 from train.draw.sheets import write_png
 from train.evaluate.bop_results import Found, write_bop_results
@@ -68,6 +68,8 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         )
     note_what_was_learned(origin_of(config.checkpoint, read_checkpoint(config.checkpoint)), dataset)
     detector = sized_as_in(dataset, detector)
+    tables = {picture.camera_from_table is not None for picture in dataset.pictures}
+    calibrated = note_if_uncalibrated(config.checkpoint, detector, tables)
     known, unknown = names & set(detector.blocks.names), names - set(detector.blocks.names)
     if unknown:
         print(
@@ -101,6 +103,7 @@ def evaluate_keypoints(config: EvaluateConfig) -> dict[str, Any]:
         "dataset": str(dataset.root),
         "dataset_manifest_sha256": manifest_hash(dataset.root),
         "settings": settings_of(config),
+        "calibrated": calibrated,
         "left_out": dict(dataset.left_out),
         "pictures": len(dataset.pictures),
         **measures(results, false_positives, config.data.target),

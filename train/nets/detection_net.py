@@ -1,6 +1,6 @@
 """The networks of model=keypoints: the detection network, and with it the crop network (train.nets.crop_net).
 
-The detection network finds any number of blocks of all kinds in one pass (Zhou et al. 2019, "Objects as Points"): for each
+The detection network finds blocks of all kinds, however many, in one pass (Zhou et al. 2019, "Objects as Points"): for each
 cell of a quarter of the resolution the heat, which peaks at the center of each block's visible part, and the window around
 the block that the crop network is to look at.
 """

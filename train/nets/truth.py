@@ -10,7 +10,7 @@ from simgen.distortion import bend
 from simgen.geometry import NEAR
 from train.blocks.kinds import BlockSet
 from train.blocks.stances import Stances
-from train.data.targets import Targets
+from train.data.targets import SAME_SIZE, Targets
 from train.nets.crop_net import windows_of
 
 LEAST_SHARE = 0.1  # visible share of a block that is a target
@@ -18,7 +18,6 @@ LEAST_PIXELS = 16  # its visible pixels
 # Where the table is not known in training, a class is a kind, and of a block's symmetric poses those are right whose angle
 # to an upright one exceeds the least by less than this. With all of them a network predicts their average for long.
 _SLACK = 0.26  # rad: 15 degrees
-_SAME_SIZE = 0.1  # relative difference: distractors are never within 20% of a labeled block's size
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def _truth_of(targets: Targets, blocks: BlockSet, stances: Stances) -> Truth:
         slot,
         kind,
         stance,
-        ((targets.scale[picture, slot] - 1).abs() < _SAME_SIZE).float(),
+        ((targets.scale[picture, slot] - 1).abs() < SAME_SIZE).float(),
         real,
         members,
         keypoints,

@@ -104,6 +104,13 @@ def weights_below(content: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}
 
 
+def same_weights(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the keypoint models in two checkpoints have the same averaged weights, in the half precision of a weights
+    file."""
+    ours, theirs = weights_below(one, AVERAGED), weights_below(other, AVERAGED)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name].half(), theirs[name].half()) for name in ours)
+
+
 @contextmanager
 def fits_its_description(path: Path | str, advice: str = "train again") -> Iterator[None]:
     """Turns errors while a model is built from the checkpoint `path` into a CheckpointError that names it, with `advice`."""

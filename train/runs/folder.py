@@ -11,9 +11,9 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from simgen.errors import ConfigError
+from simgen.errors import ConfigError, SimgenError
 from simgen.files import differences, locked, read_json, write_json
-from train.runs.checkpoint import BEST, LAST, place_of, progress_of, read_checkpoint
+from train.runs.checkpoint import BEST, LAST, place_of, progress_of, read_checkpoint, same_weights
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
@@ -30,12 +30,20 @@ def origin_of(checkpoint: Path | str, content: Mapping[str, Any]) -> dict[str, A
     return dict(content.get("origin") or (read_json(beside) if beside.is_file() else {}))
 
 
-def check_not_of_a_run(out: Path, checkpoint: Path | str) -> None:
-    """Raises ConfigError if `out` is the last or the best checkpoint of a run, and another than `checkpoint`: it would be
-    overwritten."""
-    own = out.name in (LAST, BEST) and (out.parent / CONFIG).is_file()
-    if own and out.resolve() != place_of(checkpoint).resolve():
+def check_same_model(out: Path, checkpoint: Path | str) -> None:
+    """Raises ConfigError if a file `out` exists that a copy of the model in `checkpoint` may not replace: what is no
+    checkpoint of simgen's or has other weights, and the last or the best checkpoint of another run than its own."""
+    if not out.exists():
+        return
+    try:
+        there = read_checkpoint(out)
+    except SimgenError as error:
+        raise ConfigError(f"out: {out} exists and is no checkpoint of simgen's; name another file") from error
+    own = out.resolve() == place_of(checkpoint).resolve()
+    if not own and out.name in (LAST, BEST) and (out.parent / CONFIG).is_file():
         raise ConfigError(f"out: {out} is of the run in {out.parent}, and would be overwritten; name another file")
+    if not own and not same_weights(there, read_checkpoint(checkpoint)):
+        raise ConfigError(f"out: {out} exists and is another model than {checkpoint}; name another file")
 
 
 def claim(folder: Path, config: Mapping[str, Any]) -> Path | None:
