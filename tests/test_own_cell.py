@@ -303,6 +303,9 @@ def test_a_scene_of_the_camera_over_the_table(here: Cell) -> None:
         assert off.max() < near
         cosine = ((cameras.world_from_camera[:, :3, :3] * true[:3, :3]).sum((1, 2)) - 1) / 2
         assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < turned
+        if preset == "full":  # and reaches to almost the ends of what may be moved
+            ahead = np.degrees((cameras.world_from_camera[:, :3, :3].swapaxes(1, 2) @ true[:3, 2])[:, :2])
+            assert ahead.min(0).max() < -0.4 and ahead.max(0).min() > 0.4 and off.max() > 0.006
         assert cameras.intrinsics[:, 0, 0] == pytest.approx(np.full(64, 620.3), rel=focal)
         assert cameras.intrinsics[:, :2, 2] == pytest.approx(np.tile(MATRIX[:2, 2], (64, 1)), abs=3)
         if preset == "none":
