@@ -97,7 +97,12 @@ class BlockLeaves:
         unit="blocks",
     )
     count: Any = key("number of blocks", MISSING, unit="blocks")
-    model: Any = key("kind of each block", MISSING, unit="words", needs=".count!=0")
+    model: Any = key(
+        "kind of each block; `any` is each of the block set's, equally likely",
+        MISSING,
+        unit="words",
+        needs=".count!=0",
+    )
     scale: Any = key("size, as a multiple of that in the block set", MISSING, unit="factor", needs=".count!=0")
     place: Any = key("position on the table", MISSING, unit="m, X and Y", needs=".count!=0")
     yaw_deg: Any = key("rotation about the vertical", MISSING, unit="degrees", needs=".count!=0")
