@@ -367,6 +367,15 @@ def test_blocks_on_their_outlines_are_labeled(here: Cell) -> None:
     assert not list(Path().glob(".*unfinished"))
 
 
+def test_an_empty_current_folder_is_a_new_folder(here: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_true_camera()
+    words = ("capture", "photos=../shots", "camera=../camera.json", "board=../board.json")
+    Path("own").mkdir()
+    monkeypatch.chdir("own")
+    assert ".: 3 photographs, 6 blocks" in simgen(*words, "out=.").stdout
+    assert (here.folder / "own/capture.json").is_file() and not list(here.folder.glob(".*"))
+
+
 def test_masks_are_where_blocks_are_seen(here: Cell) -> None:
     write_true_camera()
     simgen("capture", "photos=shots", "out=captured")

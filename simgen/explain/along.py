@@ -90,7 +90,7 @@ def _single(factor: str, leaf: Any, world: World) -> Any:
             "each picture"
         )
     words = {number: word for word, number in names_of(path, world).items()}
-    return words[int(low[0])] if words else _plain(low)
+    return words[int(low[0])] if words else _plain(low.tolist())
 
 
 def _words(factor: str, world: World, randomize: Randomize) -> tuple[str, ...]:
