@@ -18,7 +18,7 @@ from simgen.engine import _remedy
 # From the bottom up: a module imports only from modules named before it.
 ORDER = [
     "errors", "exact", "yamlfile", "engine", "files", "storage", "pictures", "drawings", "resources", "command",
-    "command.keys", "command.swept", "schema", "command.arguments", "command.effects", "command.help",
+    "command.keys", "command.grammar", "command.swept", "schema", "command.arguments", "command.effects", "command.help",
     "command.progress", "config", "distortion",
     "geometry", "camera.lenses",
     "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",

@@ -17,7 +17,7 @@ import simgen.explain.command
 from simgen.__main__ import COMMANDS
 from simgen.catalogue import load_world
 from simgen.command.effects import without_effect
-from simgen.command.help import shown
+from simgen.command.grammar import in_grammar
 from simgen.command.keys import groups_of, keys_of
 from simgen.config import compose, main
 from simgen.errors import ConfigError
@@ -150,7 +150,7 @@ def test_the_pictures_are_those_of_render_with_the_factor_set() -> None:
     stage = staged("sensor.exposure", "tabletop", config.randomize, load_world("tabletop"))
     rows = given_rows("sensor.exposure", config.values, load_world("tabletop"))
     strip = draw_strip(config, "sensor.exposure", stage, rows)
-    set_by_stage = [f"randomize.{key}={shown(value)}" for key, value in stage.changed.items()]
+    set_by_stage = [f"randomize.{key}={in_grammar(value)}" for key, value in stage.changed.items()]
     pipeline = pipeline_of(*SMALL, "randomize=none", *set_by_stage, "seed=4", "randomize.sensor.exposure=1")
     (sample,) = pipeline.samples(make_renderer("tiny", pipeline.world), [3])
     assert np.array_equal(sample.rgb, strip.pictures[0][2])
