@@ -180,6 +180,17 @@ def test_what_contradicts_itself_is_refused_with_its_key() -> None:
     ]
 
 
+def test_a_preset_that_no_command_takes_is_not_saved(tmp_path: Path) -> None:
+    settings = Settings.of(composed(*SMALL, "randomize=none", f"presets={tmp_path}"))
+    for path, leaf, words in (
+        ("randomize.camera.distance", ["uniform", 1], "expected .uniform, low, high."),
+        ("randomize.blocks.count", 9, "up to 9, but randomize.blocks.slots=6"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{path}: .*{words}"):
+            settings.with_factor(path, leaf).save("bad")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_line_with_a_camera_file_draws_its_pictures(tmp_path: Path) -> None:
     """In the camera's size, which the page scales down."""
     file = camera_file(tmp_path / "camera.json")

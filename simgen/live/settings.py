@@ -10,11 +10,13 @@ from typing import Any
 
 import yaml
 
+from simgen.catalogue import load_world
 from simgen.command.effects import without_effect
 from simgen.command.grammar import setting
 from simgen.command.keys import is_own_file
 from simgen.config import Composed, read_own_file
 from simgen.errors import ConfigError
+from simgen.factors import check_factors, leaves_of
 from simgen.files import write_new_file
 from simgen.live.schema import Live
 
@@ -95,9 +97,11 @@ class Settings:
 
     def save(self, name: str) -> Path:
         """Writes the preset as the new file `name`.yaml in the folder `presets`, and returns its path. Raises ConfigError
-        for a name that is no file name or is taken, FileError if it cannot be written."""
+        for a name that is no file name or is taken and for an invalid factor, FileError if it cannot be written."""
         if not _NAME.fullmatch(name):
             raise ConfigError(f"preset: got {name!r}; expected a name of letters, digits, - and _, without .yaml")
+        randomize = self.config().randomize
+        check_factors(randomize, leaves_of(randomize, load_world(self.composed.value.scene)))
         path = Path(self.composed.value.presets) / f"{name}.yaml"
         about = f"# Saved by `python -m simgen live`. To use it: python -m simgen render randomize={path}\n"
         text = about + yaml.safe_dump(self.preset(), sort_keys=False, default_flow_style=None, width=120)
