@@ -197,6 +197,8 @@ def test_the_command_line_with_a_camera_file_draws_its_pictures(tmp_path: Path) 
     of = composed("width=64", "height=48", "physics=place", "randomize=none", f"randomize.camera.file={file}")
     settings = Settings.of(of)
     wanted = Drawer(of.value).draw(settings).sample.rgb
+    (note,) = settings.with_factor("randomize.camera.distance", 0.3).notes()
+    assert note.startswith(f"randomize.camera.distance has no effect with randomize.camera.file={file}; it needs no ")
     drawn = rendered(settings.command())
     assert drawn.shape == (*SIZE[::-1], 3) != wanted.shape
     small = cv2.resize(drawn, wanted.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int)
