@@ -79,7 +79,7 @@ def _table(section: str, keys: Mapping[str, Key], rows: list[Key], presets: Mapp
             for preset, values in presets.items()
             if preset not in ("none", "full", "photographs", "adr") and values[path] != default
         ]
-        conditions = [need for need in key.needs if need.partition("=")[0].rstrip("!") in keys]
+        conditions = [need for need in key.needs if need.startswith("randomize.")]
         needs = "".join(f"; needs {_short(need, name)}" for need in conditions[-1:])
         cells = [
             f"`{key.name}`",

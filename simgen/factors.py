@@ -192,8 +192,8 @@ class Folder:
         return [path for path in self.paths if may_be(leaves[path], self.words.index(self.word))]
 
 
-_THINGS = (*SURFACES, "fixture", "blocks/material", "distractors/material", "clutter/material")
-_TEXTURED = tuple(f"{thing}/texture" for thing in _THINGS)
+THINGS = (*SURFACES, "fixture", "blocks/material", "distractors/material", "clutter/material")
+_TEXTURED = tuple(f"{thing}/texture" for thing in THINGS)
 FOLDERS = (
     Folder("images", "image", "pictures", "table.texture", TEXTURES, _TEXTURED),
     Folder("clutter.meshes", "mesh", "mesh files", "clutter.kind", CLUTTER, ("clutter/kind",)),

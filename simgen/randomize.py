@@ -7,7 +7,7 @@ places a block takes; the proposals do not depend on them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from simgen.clutter import Wanted, place_clutter
 from simgen.distributions import Constant, Distribution
 from simgen.draws import Drawn, Draws
 from simgen.errors import ConfigError, PlacementError
-from simgen.factors import check_factors, leaves_of, may_be
+from simgen.factors import THINGS, check_factors, leaves_of, may_be
 from simgen.geometry import Array
 from simgen.places import first_fits
 from simgen.scene import (
@@ -41,11 +41,13 @@ from simgen.scene import (
     Sensor,
     Surfaces,
 )
-from simgen.schema import Randomize
+from simgen.schema import Randomize, SolidLeaves
 from simgen.viewpoints import check_cameras, make_cameras, notices_of, open_camera
 
 # The number of places proposed for each block; a sample draws the next number only if the last one was not enough.
 ROUNDS = (8, 40, 200)
+_DROPPED = "place", "yaw_deg", "face"  # factors that are drawn anew for each drop
+_OF_MATERIAL = {item.name for item in fields(SolidLeaves)}
 _PHOTOGRAPH = TEXTURES.index("photograph")
 
 
@@ -109,6 +111,28 @@ class Sampler:
             sensor=self._sensor(draws),
         )
 
+    def drawn(self, seed: int, index: Sequence[int] | NDArray[np.int64], *, attempt: int = 0) -> dict[str, Array]:
+        """The numbers (B, dim) of each factor by path, as `sample` draws them; of a factor that each block, light or object
+        has, those of the first."""
+        draws = Draws(seed, np.asarray(index, dtype=np.int64).reshape(-1))
+        return {path: self._draw(self._source(draws, path, attempt), path) for path in self.leaves}
+
+    def _source(self, draws: Draws, path: str, attempt: int) -> Draws:
+        """What the factor at `path` is drawn from."""
+        group, _, name = path.rpartition("/")
+        if group in THINGS and name in _OF_MATERIAL:
+            return self._of_material(draws, group)
+        if group in ("blocks", "distractors") or path == "gather":
+            return self._of_layout(draws, attempt if name in _DROPPED else 0)
+        return draws
+
+    def _of_material(self, draws: Draws, group: str) -> Draws:
+        return draws.limited(self.materials, f"{group}/distinct")
+
+    def _of_layout(self, draws: Draws, attempt: int = 0) -> Draws:
+        layout = draws.limited(self.layouts, "layouts")
+        return layout / f"attempt-{attempt}" if attempt else layout
+
     def _draw(self, draws: Draws, path: str) -> Array:
         """(B, dim) numbers of the factor at `path`."""
         return self.leaves[path].sample(draws / path)
@@ -139,7 +163,7 @@ class Sampler:
     def _materials(self, draws: Draws, groups: Sequence[tuple[str, int]]) -> Materials:
         """(B, S) materials of the factors below each path of `groups`, for that many lanes."""
 
-        sources = [draws.limited(self.materials, f"{path}/distinct") for path, _ in groups]
+        sources = [self._of_material(draws, path) for path, _ in groups]
 
         def joined(name: str, kind: type = float) -> Any:
             return self._joined(sources, [(f"{path}/{name}", n) for path, n in groups], kind)
@@ -163,8 +187,7 @@ class Sampler:
 
     def _blocks(self, draws: Draws, settled: Bools, attempt: int) -> Blocks:
         groups = [(name, n) for name, n in zip(("blocks", "distractors"), self.slots, strict=True) if n]
-        layout = draws.limited(self.layouts, "layouts")
-        again = layout / f"attempt-{attempt}" if attempt else layout
+        layout, again = self._of_layout(draws), self._of_layout(draws, attempt)
 
         def joined(source: Draws, name: str, kind: type = float) -> Any:
             return self._joined(source, [(f"{group}/{name}", n) for group, n in groups], kind)

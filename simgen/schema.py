@@ -97,7 +97,12 @@ class BlockLeaves:
         unit="blocks",
     )
     count: Any = key("number of blocks", MISSING, unit="blocks")
-    model: Any = key("kind of each block", MISSING, unit="words", needs=".count!=0")
+    model: Any = key(
+        "kind of each block; `any` is each of the block set's, equally likely",
+        MISSING,
+        unit="words",
+        needs=".count!=0",
+    )
     scale: Any = key("size, as a multiple of that in the block set", MISSING, unit="factor", needs=".count!=0")
     place: Any = key("position on the table", MISSING, unit="m, X and Y", needs=".count!=0")
     yaw_deg: Any = key("rotation about the vertical", MISSING, unit="degrees", needs=".count!=0")
@@ -208,28 +213,40 @@ class AmbientLeaves:
     )
 
 
+_NO_FILE = ".file="
+_NO_POSE = ".file.camera_from_table=null"  # of what the file states: see command/effects.py
+
+
 @dataclass
 class CameraLeaves:
     file: str = key(
-        "file of your own camera's calibration; the size, intrinsics, lens and pose in it replace the factors below",
+        "file of your own camera's calibration; its size, intrinsics and lens replace `fov_deg` and what follows, "
+        "its pose, if it states one, all from `aim` to `roll_deg`",
         "",
         unit="file",
         regardless="vary",
     )
-    aim: Any = key("point that the camera looks at", MISSING, unit="m, X, Y and Z")
-    distance: Any = key("distance of the camera from `aim`", MISSING, unit="m")
-    azimuth_deg: Any = key("direction of the camera as seen from `aim`, from X toward Y", MISSING, unit="degrees")
-    elevation_deg: Any = key("angle of the camera above the table's plane, as seen from `aim`", MISSING, unit="degrees")
-    offset: Any = key("added to the position; the aim stays", MISSING, unit="m, X, Y and Z")
-    pan_deg: Any = key("rotation away from the aim, to the right", MISSING, unit="degrees")
-    tilt_deg: Any = key("rotation away from the aim, downwards", MISSING, unit="degrees")
-    roll_deg: Any = key("rotation about the optical axis", MISSING, unit="degrees")
-    fov_deg: Any = key("vertical field of view", MISSING, unit="degrees")
-    fov_scale: Any = key("factor on `fov_deg`", MISSING, unit="factor")
-    principal_point: Any = key(
-        "offset of the principal point from the image center", MISSING, unit="image heights, right and down"
+    aim: Any = key("point that the camera looks at", MISSING, unit="m, X, Y and Z", needs=_NO_POSE)
+    distance: Any = key("distance of the camera from `aim`", MISSING, unit="m", needs=_NO_POSE)
+    azimuth_deg: Any = key(
+        "direction of the camera as seen from `aim`, from X toward Y", MISSING, unit="degrees", needs=_NO_POSE
     )
-    distortion: Any = key("lens distortion as OpenCV defines it", MISSING, unit="k1, k2, p1, p2, k3")
+    elevation_deg: Any = key(
+        "angle of the camera above the table's plane, as seen from `aim`", MISSING, unit="degrees", needs=_NO_POSE
+    )
+    offset: Any = key("added to the position; the aim stays", MISSING, unit="m, X, Y and Z", needs=_NO_POSE)
+    pan_deg: Any = key("rotation away from the aim, to the right", MISSING, unit="degrees", needs=_NO_POSE)
+    tilt_deg: Any = key("rotation away from the aim, downwards", MISSING, unit="degrees", needs=_NO_POSE)
+    roll_deg: Any = key("rotation about the optical axis", MISSING, unit="degrees", needs=_NO_POSE)
+    fov_deg: Any = key("vertical field of view", MISSING, unit="degrees", needs=_NO_FILE)
+    fov_scale: Any = key("factor on `fov_deg`", MISSING, unit="factor", needs=_NO_FILE)
+    principal_point: Any = key(
+        "offset of the principal point from the image center",
+        MISSING,
+        unit="image heights, right and down",
+        needs=_NO_FILE,
+    )
+    distortion: Any = key("lens distortion as OpenCV defines it", MISSING, unit="k1, k2, p1, p2, k3", needs=_NO_FILE)
 
 
 @dataclass

@@ -17,11 +17,11 @@ from simgen.engine import _remedy
 
 # From the bottom up: a module imports only from modules named before it.
 ORDER = [
-    "errors", "exact", "yamlfile", "engine", "files", "storage", "pictures", "drawings", "resources", "command",
-    "command.keys", "command.swept", "schema", "command.arguments", "command.effects", "command.help",
-    "command.progress", "config", "distortion",
+    "errors", "exact", "yamlfile", "engine", "files", "storage", "pictures", "drawings", "resources", "distortion",
     "geometry", "camera.lenses",
-    "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "draws",
+    "camera.checks", "camera.value", "camera.files", "camera.formats", "camera.read", "camera", "command",
+    "command.keys", "command.grammar", "command.swept", "schema", "command.arguments", "command.effects", "command.help",
+    "command.progress", "config", "draws",
     "distributions", "shapes", "shapes.hulls", "shapes.symmetry", "shapes.sides", "shapes.surface",
     "shapes.polygons", "shapes.meshfile",
     "shapes.meshrepair", "shapes.solids", "shapes.reflections", "shapes.bodies", "shapes.parts", "shapes.dice",

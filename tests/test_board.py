@@ -243,6 +243,45 @@ def test_a_board_that_is_none_is_refused(content: object, message: str, tmp_path
         read_board(path)
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "found"),
+    [(2, 2, "1 inner corner of"), (2, 7, "6 inner corners, all in one line,"), (3, 2, "2 inner corners of")],
+)
+def test_a_grid_without_four_inner_corners_that_span_a_plane_is_refused(
+    columns: int, rows: int, found: str, tmp_path: Path
+) -> None:
+    """Three squares each way are enough."""
+    grid = {"columns": columns, "rows": rows, "square": 0.035, "marker": 0.026, "dictionary": "DICT_4X4_50"}
+    path = tmp_path / "mine.json"
+    for content in (grid, {"dictionary": "DICT_4X4_50", "pages": [grid]}):
+        path.write_text(json.dumps(content))
+        with pytest.raises(
+            BoardError, match=f"page 1: has {found}.*; expected four or more .*: a ChArUco board of 3 x 3"
+        ):
+            read_board(path)
+    path.write_text(json.dumps({**grid, "columns": 3, "rows": 3}))
+    (page,) = read_board(path).pages
+    assert len(page.corners) == 4
+
+
+@pytest.mark.parametrize(
+    ("markers", "found"),
+    [
+        ({}, "0 corners"),
+        ({"1": [[0, 0]] * 4}, "4 corners, all in one line,"),
+        ({"1": [[0, 0], [1, 1], [0.5, 0.5], [0.2, 0.2]]}, "4 corners, all in one line,"),
+    ],
+)
+def test_a_page_without_markers_is_refused(markers: object, found: str, tmp_path: Path) -> None:
+    good = {"markers": {"0": [[0, 0.05], [0.05, 0.05], [0.05, 0], [0, 0]]}}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"dictionary": "DICT_4X4_50", "pages": [good]}))
+    assert len(read_board(path).pages) == 1
+    path.write_text(json.dumps({"dictionary": "DICT_4X4_50", "pages": [good, {"markers": markers}]}))
+    with pytest.raises(BoardError, match=f"page 2: has {found}"):
+        read_board(path)
+
+
 @pytest.mark.parametrize("name", ["DICT_APRILTAG_36h11", "DICT_APRILTAG_36H11", "dict_4x4_50"])
 def test_a_single_tag_is_found(name: str, tmp_path: Path) -> None:
     path = tmp_path / "tag.json"

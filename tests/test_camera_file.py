@@ -12,6 +12,9 @@ from builders import pipeline_of, recipe_of, sampler_of
 
 from simgen.camera import Camera
 from simgen.catalogue import load_world
+from simgen.command.effects import without_effect
+from simgen.command.grammar import in_grammar
+from simgen.command.keys import groups_of, keys_of
 from simgen.config import compose
 from simgen.dataset.assemble import begin, finish, head_of
 from simgen.dataset.read import open_dataset
@@ -21,7 +24,7 @@ from simgen.errors import ConfigError
 from simgen.geometry import inverse, look_at, project, transform_points, unproject
 from simgen.preview import preview
 from simgen.render import Renderer, make_renderer
-from simgen.schema import Preview
+from simgen.schema import Preview, Render
 from simgen.storage import Folder
 
 K = np.array([[150.0, 0, 84.5], [0, 141, 55.25], [0, 0, 1]])
@@ -175,3 +178,26 @@ def test_a_camera_behind_the_scenes_wall_names_the_file(tmp_path: Path) -> None:
     file = camera_file(tmp_path / "c.json", pose=pose)
     with pytest.raises(ConfigError, match=r"camera of .*c\.json at \(6\.000, .*, 3\.000\) m, .* a wall .*walls=0"):
         sampler_of(f"randomize.camera.file={file}", "randomize=none")[0].sample(0, [0])
+
+
+@pytest.mark.parametrize("pose", [None, POSE])
+def test_what_a_camera_file_replaces_has_no_effect(pose: np.ndarray | None, tmp_path: Path) -> None:
+    """Each factor of the camera is reported exactly where it changes none: with a pose all, without one the lens alone."""
+    keys, groups = keys_of(Render, groups_of("render")), groups_of("render")
+    of_lens = {"fov_deg": 31, "fov_scale": 0.9, "principal_point": [0.01, 0], "distortion": [0.01, 0, 0, 0, 0]}
+    of_pose: dict[str, Any] = {"aim": [0, 0, 0.05], "distance": 1.23, "offset": [0, 0, 0.01]}
+    of_pose |= {f"{name}_deg": 31 for name in ("azimuth", "elevation", "pan", "tilt", "roll")}
+    assert {"file", *of_lens, *of_pose} == set(vars(compose("render", Render).randomize.camera))
+    file = camera_file(tmp_path / "c.json", pose=pose)
+    given = ["randomize=none", f"randomize.camera.file={file}"]
+    before = sampler_of(*given)[0].sample(3, [0]).cameras
+    for name, value in (of_lens | of_pose).items():
+        path = f"randomize.camera.{name}"
+        setting = f"{path}={in_grammar(value)}"
+        after = sampler_of(*given, setting)[0].sample(3, [0]).cameras
+        same = all(np.array_equal(*pair) for pair in zip(vars(before).values(), vars(after).values(), strict=True))
+        assert same == (pose is not None or name in of_lens), name
+        needed = "no randomize.camera.file" + ("" if name in of_lens else " with camera_from_table")
+        wanted = [f"{path} has no effect with randomize.camera.file={file}; it needs {needed}"] if same else []
+        assert without_effect(compose("render", Render, [*given, setting]), groups, keys, (path,)) == wanted
+        assert without_effect(compose("render", Render, [setting]), groups, keys, (path,)) == []

@@ -17,7 +17,7 @@ import simgen.explain.command
 from simgen.__main__ import COMMANDS
 from simgen.catalogue import load_world
 from simgen.command.effects import without_effect
-from simgen.command.help import shown
+from simgen.command.grammar import in_grammar
 from simgen.command.keys import groups_of, keys_of
 from simgen.config import compose, main
 from simgen.errors import ConfigError
@@ -150,7 +150,7 @@ def test_the_pictures_are_those_of_render_with_the_factor_set() -> None:
     stage = staged("sensor.exposure", "tabletop", config.randomize, load_world("tabletop"))
     rows = given_rows("sensor.exposure", config.values, load_world("tabletop"))
     strip = draw_strip(config, "sensor.exposure", stage, rows)
-    set_by_stage = [f"randomize.{key}={shown(value)}" for key, value in stage.changed.items()]
+    set_by_stage = [f"randomize.{key}={in_grammar(value)}" for key, value in stage.changed.items()]
     pipeline = pipeline_of(*SMALL, "randomize=none", *set_by_stage, "seed=4", "randomize.sensor.exposure=1")
     (sample,) = pipeline.samples(make_renderer("tiny", pipeline.world), [3])
     assert np.array_equal(sample.rgb, strip.pictures[0][2])
@@ -181,6 +181,50 @@ def test_the_text_and_the_file(
     with pytest.raises(ConfigError, match=r"photo\.png exists, and explain did not draw it"):
         explain(explain_config("factor=camera.distance", f"out={photo}"))
     assert photo.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("factor", "values", "taken", "captions"),
+    [
+        ("camera.fov_deg", [30, ["uniform", 60, 60]], (30, 60), ("30", "60")),
+        ("camera.distance", ["nominal", 1.25], (0.9, 1.25), ("0.9", "1.25")),
+        ("table.color", [["hsv", 0, 1, 1], [0, 0.5, 1]], ([1, 0, 0], [0, 0.5, 1]), ("1 0 0", "0 0.5 1")),
+        ("table.texture", [["choice", "wood"], "checker"], ("wood", "checker"), ("wood", "checker")),
+        ("blocks.model", ["cube", ["choice", "cone", "cone"]], ("cube", "cone"), ("cube", "cone")),
+    ],
+)
+def test_a_value_of_ones_own_is_any_that_has_one_value(
+    factor: str, values: list[Any], taken: tuple[Any, ...], captions: tuple[str, ...]
+) -> None:
+    (row,) = given_rows(factor, values, load_world("tabletop"))
+    assert (row.values, row.captions) == (taken, captions)
+    config = explain_config("index=0")
+    stage = staged(factor, "tabletop", config.randomize, load_world("tabletop"))
+    assert len(draw_strip(config, factor, stage, [row]).pictures[0]) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("factor", "values", "message"),
+    [
+        (
+            "camera.fov_deg",
+            [["uniform", 3, 60]],
+            "got [uniform,3,60], which is no single value; expected a number, 1 to 1",
+        ),
+        ("clutter.kind", [["choice", "mug", "ball"]], "which is no single value; expected polytope, ball, "),
+        ("blocks.model", ["any", "cube"], "got any, which is no single value; expected the block set's names for"),
+        ("camera.distance", ["nominal", "varied"], "got varied, which is no single value; expected a number, at least"),
+        (
+            "light.direction",
+            [["cap", [0, 0, 1], 20]],
+            "got [cap,[0,0,1],20], which is no single value; expected 3 numbers",
+        ),
+    ],
+)
+def test_a_distribution_is_no_value_of_a_picture(factor: str, values: list[Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        given_rows(factor, values, load_world("tabletop"))
+    assert str(caught.value).startswith("values: got ") and message in str(caught.value)
 
 
 def test_an_unknown_factor() -> None:

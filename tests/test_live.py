@@ -13,6 +13,7 @@ from test_camera_file import SIZE, camera_file
 
 from simgen.command.arguments import Place, jobs_of, take_apart
 from simgen.config import Composed, compose, compose_job, values_of
+from simgen.distributions import Constant
 from simgen.errors import ConfigError
 from simgen.factors import leaves_of
 from simgen.live.controls import controls_of, leaf_text, read_leaf
@@ -96,6 +97,43 @@ def test_all_factors_fixed_are_the_same_picture_and_so_are_command_and_presets(t
             settings.save(name)
 
 
+def test_the_values_are_those_of_the_picture_with_few_materials_and_layouts() -> None:
+    """Which samples share: fixed to what is shown, each factor leaves the picture as it is."""
+    of = composed(*SMALL, *SINGLE, "randomize.distinct_materials=4", "randomize.distinct_layouts=3")
+    settings, drawer = Settings.of(of), Drawer(of.value)
+    before = drawer.draw(settings)
+    scene, values = before.sample.scene, before.values
+    assert np.array_equal(values["randomize.table.color"], scene.surfaces.material.color[0, 0])
+    assert np.array_equal(values["randomize.clutter.material.color"], scene.clutter.material.color[0, 0])
+    assert np.array_equal(values["randomize.blocks.material.color"], scene.blocks.material.color[0, 0])
+    assert values["randomize.blocks.model"][0] == scene.blocks.model[0, 0]
+    for control in controls_of(of.value, drawer.world, of.keys):
+        settings = settings.with_factor(control.path, control.fixed(values[control.path]))
+    assert np.array_equal(drawer.draw(settings).sample.rgb, before.sample.rgb)
+
+
+def test_the_values_are_those_of_the_drop_that_came_to_rest() -> None:
+    """Of a sample that was dropped anew, the angles and places are those of the last drop."""
+    sampler = pipeline_of("randomize=full", *SMALL, *SINGLE, "randomize.distinct_layouts=3").sampler
+    for attempt in (0, 2):
+        blocks = sampler.sample(5, [3], attempt=attempt).blocks
+        drawn = sampler.drawn(5, [3], attempt=attempt)
+        fixed = {path: Constant(tuple(drawn[path][0])) for path in ("blocks/place", "blocks/yaw_deg", "blocks/face")}
+        again = replace(sampler, leaves={**sampler.leaves, **fixed}).sample(5, [3]).blocks
+        assert np.array_equal(again.world_from_block[:, 0], blocks.world_from_block[:, 0])
+
+
+def test_the_hint_says_whose_value_is_shown() -> None:
+    of = composed(*SMALL, "randomize=none")
+    hints = {control.path: control.hint for control in controls_of(of.value, Drawer(of.value).world, of.keys)}
+    for section, one in {"blocks": "block", "light": "light", "clutter": "object", "fixture": "box"}.items():
+        mine = {path for path in hints if path.startswith(f"randomize.{section}.")}
+        words = f"Shown: that of the first {one}; set or fixed, it is that of all"
+        shown = {path for path in mine if words in hints[path]}
+        assert mine - shown == mine & {f"randomize.{section}.count", f"randomize.{section}.slots"}
+    assert "Shown" not in hints["randomize.table.color"]
+
+
 @pytest.mark.parametrize("preset", ["none", "tobin2017"])
 def test_every_control_sets_its_factor_to_what_it_shows(preset: str) -> None:
     of = composed(*SMALL, f"randomize={preset}", "scene=tabletop")
@@ -142,12 +180,25 @@ def test_what_contradicts_itself_is_refused_with_its_key() -> None:
     ]
 
 
+def test_a_preset_that_no_command_takes_is_not_saved(tmp_path: Path) -> None:
+    settings = Settings.of(composed(*SMALL, "randomize=none", f"presets={tmp_path}"))
+    for path, leaf, words in (
+        ("randomize.camera.distance", ["uniform", 1], "expected .uniform, low, high."),
+        ("randomize.blocks.count", 9, "up to 9, but randomize.blocks.slots=6"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{path}: .*{words}"):
+            settings.with_factor(path, leaf).save("bad")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_line_with_a_camera_file_draws_its_pictures(tmp_path: Path) -> None:
     """In the camera's size, which the page scales down."""
     file = camera_file(tmp_path / "camera.json")
     of = composed("width=64", "height=48", "physics=place", "randomize=none", f"randomize.camera.file={file}")
     settings = Settings.of(of)
     wanted = Drawer(of.value).draw(settings).sample.rgb
+    (note,) = settings.with_factor("randomize.camera.distance", 0.3).notes()
+    assert note.startswith(f"randomize.camera.distance has no effect with randomize.camera.file={file}; it needs no ")
     drawn = rendered(settings.command())
     assert drawn.shape == (*SIZE[::-1], 3) != wanted.shape
     small = cv2.resize(drawn, wanted.shape[1::-1], interpolation=cv2.INTER_AREA).astype(int)

@@ -72,6 +72,23 @@ def test_pages_of_other_origins_may_not_use_this_one(tmp_path: Path) -> None:
         live.close()
 
 
+def test_a_light_of_another_kind_has_another_label(tmp_path: Path) -> None:
+    """Also where both are drawn as spheres."""
+    pytest.importorskip("viser", reason="needs viser: pip install -e '.[live]'")
+    live = open_page(composed(*SMALL, "randomize=none", "port=18082", f"presets={tmp_path}"))
+    try:
+        shown: list[str] = []
+        add = live.server.scene.add_label
+        live.server.scene.add_label = lambda name, text: (shown.append(text), add(name, text))[1]  # type: ignore[method-assign]
+        for kind in ("directional", "point", "point", "directional"):
+            with live._lock:
+                live._change(live.settings.with_factor("randomize.light.kind", kind))
+            assert live.wait(120)
+        assert [text for text in shown if text.endswith("light")][-2:] == ["point light", "directional light"]
+    finally:
+        live.close()
+
+
 def test_a_change_on_the_page_is_drawn_copied_and_saved(browser: Any, tmp_path: Path) -> None:
     of = composed(*SMALL, "randomize=none", "port=18080", f"presets={tmp_path}")
     live, drawer = open_page(of), Drawer(of.value)

@@ -303,6 +303,9 @@ def test_a_scene_of_the_camera_over_the_table(here: Cell) -> None:
         assert off.max() < near
         cosine = ((cameras.world_from_camera[:, :3, :3] * true[:3, :3]).sum((1, 2)) - 1) / 2
         assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < turned
+        if preset == "full":  # and reaches to almost the ends of what may be moved
+            ahead = np.degrees((cameras.world_from_camera[:, :3, :3].swapaxes(1, 2) @ true[:3, 2])[:, :2])
+            assert ahead.min(0).max() < -0.4 and ahead.max(0).min() > 0.4 and off.max() > 0.006
         assert cameras.intrinsics[:, 0, 0] == pytest.approx(np.full(64, 620.3), rel=focal)
         assert cameras.intrinsics[:, :2, 2] == pytest.approx(np.tile(MATRIX[:2, 2], (64, 1)), abs=3)
         if preset == "none":
@@ -362,6 +365,15 @@ def test_blocks_on_their_outlines_are_labeled(here: Cell) -> None:
     Path("link").symlink_to("nowhere")
     assert "link exists and is not an empty folder" in refused("capture", "photos=shots", "out=link")
     assert not list(Path().glob(".*unfinished"))
+
+
+def test_an_empty_current_folder_is_a_new_folder(here: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_true_camera()
+    words = ("capture", "photos=../shots", "camera=../camera.json", "board=../board.json")
+    Path("own").mkdir()
+    monkeypatch.chdir("own")
+    assert ".: 3 photographs, 6 blocks" in simgen(*words, "out=.").stdout
+    assert (here.folder / "own/capture.json").is_file() and not list(here.folder.glob(".*"))
 
 
 def test_masks_are_where_blocks_are_seen(here: Cell) -> None:

@@ -207,6 +207,20 @@ def test_the_command_makes_the_same_recipe() -> None:
     assert settings_again({}) is None and settings_again({"recipe": {"seed": 1}}) is None
 
 
+@pytest.mark.parametrize(
+    "name", ["1", "brick (red)", "null", "it's", "a\\", "a\\'b", "3.5e2", "[x]", "a,b", "a: b", "cube"]
+)
+def test_the_command_has_any_name_of_a_block(name: str) -> None:
+    """As a constant, and among others."""
+    for model in (name, ["choice", "cone", name]):
+        config = compose("render", Render, ["randomize=none"])
+        config.randomize.blocks.model = model
+        recipe = {**asdict(config), "raycast": asdict(config.raycast)}
+        settings = settings_again({"recipe": recipe, "num": config.num})
+        assert settings is not None
+        assert compose("render", Render, settings).randomize.blocks.model == model
+
+
 def test_an_evaluation_is_of_the_dataset(tmp_path: Path) -> None:
     root, out = write_dataset(tmp_path / "set", 6), tmp_path / "page.html"
     rows = write_evaluation(tmp_path / "run", root)

@@ -4,7 +4,6 @@ The page's markers give the camera, the outline gives the block's pose. An outli
 its middle is seen.
 """
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -28,7 +27,8 @@ from simgen.config import compose
 from simgen.dataset.write import Sample, bop_pose, info_of, truth_of, write_models
 from simgen.drawings import Overview, contact_sheet, png_bytes
 from simgen.errors import BoardError, ConfigError, DatasetError, PartialError, SimgenError
-from simgen.files import write_file, write_json, writing
+from simgen.files import write_file, write_json
+from simgen.formats.folder import new_folder
 from simgen.geometry import Array, inverse, project
 from simgen.labels import labels_of
 from simgen.pictures import Image, list_pictures, read_picture
@@ -67,9 +67,28 @@ class Shot:
 
 def capture(config: CaptureConfig) -> None:
     """Writes the dataset. Raises PartialError if some photographs could not be used, DatasetError if none could."""
-    out, folder = Path(config.out), Path(config.photos)
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise ConfigError(f"out: {out} exists and is not an empty folder; name a new folder")
+    out = Path(config.out)
+    with new_folder(out) as unfinished:
+        used, failures, overview = _write(config, unfinished)
+    worst, _, placed = max(used, key=lambda one: one[2].error)
+    print(
+        f"{out}: {len(used)} photographs, {sum(count for _, count, _ in used)} blocks; RMS reprojection errors up to "
+        f"{placed.error:.2f} px ({worst}); standard deviations of the plane's height up to "
+        f"{1e3 * max(one.height for _, _, one in used):.1f} mm, of its tilt up to "
+        f"{max(one.tilt for _, _, one in used):.2f} degrees"
+    )
+    print(f"{out / 'overlays.png'} shows {overview}: look at it: every block must lie where it is drawn")
+    print(
+        f"measure a model on it with: python -m train evaluate checkpoint=FILE {quote(f'data.root={out}')} data.table=true"
+    )
+    if failures:
+        raise PartialError(f"{len(failures)} of {len(failures) + len(used)} photographs could not be used: see above")
+
+
+def _write(config: CaptureConfig, out: Path) -> tuple[list[tuple[str, int, Placed]], list[SimgenError], Overview]:
+    """Writes the dataset into `out`: the name, the number of blocks and the camera of each photograph, why others could
+    not be used, and what the sheet of overlays shows."""
+    folder = Path(config.photos)
     if not folder.is_dir():
         raise ConfigError(
             f"photos: {folder}: no such folder; expected a folder of photographs of blocks on their outlines"
@@ -84,41 +103,25 @@ def capture(config: CaptureConfig) -> None:
     for outline in (outline for page in board.pages for outline in page.outlines):
         scenes.check(outline)
     noticed: set[str] = set()
-    used: list[tuple[str, int, Placed]] = []  # name, number of blocks and camera of each photograph
+    used: list[tuple[str, int, Placed]] = []
     failures: list[SimgenError] = []
     writer = _Writer(out, scenes.world)
-    try:
-        with Progress("looked at", len(paths), "photographs", ending=False) as progress:
-            for path in paths:
-                name = path.relative_to(folder).as_posix()
-                try:
-                    shot = _shot(path, name, board, chosen, camera, config.camera, scenes, len(used), noticed)
-                except SimgenError as error:
-                    failures.append(error)
-                    print(f"{name}: not used: {error}", file=sys.stderr)
-                else:
-                    writer.add(shot)
-                    used.append((name, len(shot.outlines), shot.placed))
-                progress.update()
-        if not used:
-            raise DatasetError(f"photos: {folder}: none of {len(paths)} photographs could be used; {failures[0]}")
-        writer.finish()
-    except BaseException:
-        writer.discard()
-        raise
-    worst, _, placed = max(used, key=lambda one: one[2].error)
-    print(
-        f"{out}: {len(used)} photographs, {sum(count for _, count, _ in used)} blocks; RMS reprojection errors up to "
-        f"{placed.error:.2f} px ({worst}); standard deviations of the plane's height up to "
-        f"{1e3 * max(one.height for _, _, one in used):.1f} mm, of its tilt up to "
-        f"{max(one.tilt for _, _, one in used):.2f} degrees"
-    )
-    print(f"{out / 'overlays.png'} shows {writer.overview}: look at it: every block must lie where it is drawn")
-    print(
-        f"measure a model on it with: python -m train evaluate checkpoint=FILE {quote(f'data.root={out}')} data.table=true"
-    )
-    if failures:
-        raise PartialError(f"{len(failures)} of {len(paths)} photographs could not be used: see above")
+    with Progress("looked at", len(paths), "photographs", ending=False) as progress:
+        for path in paths:
+            name = path.relative_to(folder).as_posix()
+            try:
+                shot = _shot(path, name, board, chosen, camera, config.camera, scenes, len(used), noticed)
+            except SimgenError as error:
+                failures.append(error)
+                print(f"{name}: not used: {error}", file=sys.stderr)
+            else:
+                writer.add(shot)
+                used.append((name, len(shot.outlines), shot.placed))
+            progress.update()
+    if not used:
+        raise DatasetError(f"photos: {folder}: none of {len(paths)} photographs could be used; {failures[0]}")
+    writer.finish()
+    return used, failures, writer.overview
 
 
 class _Scenes:
@@ -333,17 +336,13 @@ def _check_hidden(sample: Sample, camera: Camera, page: Page, there: Sequence[Ou
 
 
 class _Writer:
-    """Writes the dataset `out` in a folder beside it, photograph by photograph, because a few from a phone fill the memory.
-    It gets its name when it is whole."""
+    """Writes the dataset into `folder`, photograph by photograph, because a few from a phone fill the memory."""
 
-    def __init__(self, out: Path, world: World) -> None:
-        self._out, self._world = out, world
-        self._folder = out.with_name(f".{out.name}.unfinished")
+    def __init__(self, folder: Path, world: World) -> None:
+        self._folder, self._world = folder, world
         self._parts: dict[str, dict[str, Any]] = {"camera": {}, "gt": {}, "gt_info": {}}
         self._records: list[dict[str, Any]] = []
         self.overview = Overview()
-        with writing(out):
-            shutil.rmtree(self._folder, ignore_errors=True)
         write_models(self._folder / "models", world.solids)
 
     def add(self, shot: Shot) -> None:
@@ -370,14 +369,6 @@ class _Writer:
             write_json(self._folder / SPLIT / "000000" / f"scene_{part}.json", content, indent=1)
         write_json(self._folder / "capture.json", self._records, indent=1)
         write_file(self._folder / "overlays.png", png_bytes(contact_sheet(self.overview.tiles)))
-        with writing(self._out):
-            if self._out.exists():
-                self._out.rmdir()
-            self._folder.rename(self._out)
-
-    def discard(self) -> None:
-        """Removes what was written."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _record(shot: Shot) -> dict[str, Any]:

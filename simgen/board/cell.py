@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ _SCALES = (
     "[loguniform, 0.4, 0.8]",
     "[loguniform, 0.25, 0.5]",
 )
+_OVERHEAD = 5e-4  # degrees from straight down: the file's digits state no difference
+_FLAT = 0.5  # cosine of the elevation: of steeper cameras the azimuth varies no more, because it turns the picture, too
 _TRIED = 64  # scenes that are sampled before a file counts as good
 
 
@@ -50,6 +53,13 @@ class _Viewpoint:
     azimuth: float
     elevation: float
     roll: float
+
+    def reach(self, turns: float) -> tuple[float, float, float]:
+        """For a direction that changes by `turns` degrees on each side: the range of the azimuth on each side, and by how
+        much the direction then changes sideways and up, which is less for a steep camera."""
+        flat = float(np.cos(np.radians(self.elevation)))
+        around = turns / max(flat, _FLAT)
+        return around, around * flat, min(turns, 90 - self.elevation)
 
 
 def scene(config: SceneConfig) -> None:
@@ -96,6 +106,8 @@ def scene(config: SceneConfig) -> None:
         except BaseException:
             out.unlink()
             raise
+    if missing := _missing(view, config.turns_deg):
+        print(f"camera: {config.camera}: {missing}", file=sys.stderr)
     low, high = place
     scene = quote(f"scene={out}")
     print(
@@ -103,6 +115,19 @@ def scene(config: SceneConfig) -> None:
         f"{', '.join(names)} on X {low[0]:.2f} to {high[0]:.2f} m, Y {low[1]:.2f} to {high[1]:.2f} m"
     )
     print(f"look at it with: python -m simgen preview {scene}; train with: python -m train experiment=own {scene}")
+
+
+def _missing(view: _Viewpoint, turns: float) -> str:
+    """What a steep camera's direction lacks of the range of `turns` degrees on each side, for a message; "" if nothing."""
+    _, sideways, up = view.reach(turns)
+    if min(sideways, up) > turns - 1e-6:
+        return ""
+    angle = f"[uniform,{-turns:g},{turns:g}]"
+    return (
+        f"looks down steeply, {view.elevation:.1f} degrees: its direction varies by {sideways:.2f} degrees sideways and "
+        f"by {up:.2f} up, not by {turns:g}; to vary it by that on each side, add "
+        f"randomize.camera.pan_deg={angle} randomize.camera.tilt_deg={angle} to the commands"
+    )
 
 
 def _try_out(path: Path) -> None:
@@ -141,6 +166,9 @@ def _viewpoint(camera_from_table: Array, name: str) -> _Viewpoint:
     elevation = float(np.degrees(np.arcsin(-forward[2])))
     azimuth = float(np.degrees(np.arctan2(-forward[1], -forward[0])))
     aim = position + distance * forward
+    if 90 - elevation < _OVERHEAD:
+        # It has no azimuth. From -90 degrees lower cameras have X to the right, as `look_at` has straight down.
+        azimuth, elevation = -90.0, 90.0
     straight = look_at(_position(aim, distance, azimuth, elevation), aim)
     turn = straight[:3, :3].T @ pose[:3, :3]
     roll = float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))
@@ -248,6 +276,7 @@ def _text(
     shift = np.maximum(_DEVIATIONS * deviations[2:], _LEAST_CENTER) / height
     spread = np.where(lens != 0, np.abs(lens) * _LENS[0] + _LENS[1], [*4 * [_LENS[1]], 0.0])
     moves, turns = config.moves_mm / 1e3, config.turns_deg
+    around, sideways, up = view.reach(turns)
     middle, size = table.mean(0), table[1] - table[0]
     far = np.abs(np.stack([_position(view.aim, view.distance, view.azimuth, view.elevation)[:2], *table])).max(0)
     reach = float(np.ceil(10 * (far.max() + 1.0)) / 10)
@@ -291,12 +320,13 @@ varied:
     face: [uniform, 0, 1]
     # A distractor of a labeled kind is never within 20% of its size: nothing could tell the two apart.
     scale: {scales}
-  # Its aim and distance within {config.moves_mm:g} mm, its directions within {turns:g} degrees; its lens as calibrated.
+  # Its aim and distance within {config.moves_mm:g} mm, its roll within {turns:g} degrees; its direction within
+  # {sideways:.2f} degrees sideways, {up:.2f} up and {turns:g} down; its lens as calibrated.
   camera:
     aim: {_uniform(view.aim - moves, view.aim + moves)}
     distance: {_uniform(view.distance - moves, view.distance + moves)}
-    azimuth_deg: {_uniform(view.azimuth - turns, view.azimuth + turns, 3)}
-    elevation_deg: {_uniform(view.elevation - turns, min(view.elevation + turns, 90.0), 3)}
+    azimuth_deg: {_uniform(view.azimuth - around, view.azimuth + around, 3)}
+    elevation_deg: {_uniform(view.elevation - turns, view.elevation + up, 3)}
     roll_deg: {_uniform(view.roll - turns, view.roll + turns, 3)}
     fov_deg: {_uniform(*wide)}
     principal_point: {_uniform(center - shift, center + shift, 5)}

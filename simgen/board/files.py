@@ -8,12 +8,23 @@ from typing import Any
 import numpy as np
 
 from simgen.board.schema import RULER_MM
-from simgen.board.value import DICTIONARIES, Board, Grid, Outline, Page, dictionary_of, marker_square, page_of
+from simgen.board.value import (
+    DICTIONARIES,
+    Board,
+    Grid,
+    Outline,
+    Page,
+    dictionary_of,
+    in_a_line,
+    marker_square,
+    page_of,
+)
 from simgen.errors import BoardError, ConfigError, FileError
 from simgen.files import read_json
 from simgen.geometry import Array
 
 _SMALLEST, _LARGEST = 1e-3, 2.0  # m: a square's side outside this range is in another unit
+_FEWEST = 4  # points that are looked for on a page: fewer determine no camera
 _GRID = ("columns", "rows", "square", "marker")
 _SCALES = 0.9, 1.1  # a print that is farther from its true size is more likely a slip of the ruler
 
@@ -58,6 +69,8 @@ def _board_of(data: Any) -> Board:
         if not isinstance(data["pages"], list):
             raise BoardError("pages: expected a list")
         pages = tuple(_page(entry, name) for entry in data["pages"])
+    for number, page in enumerate(pages, 1):
+        _check_points(page, number)
     known = len(dictionary_of(name).bytesList)
     numbers = [number for page in pages for number in (*page.markers, *page.tags)]
     if not numbers or max(numbers) >= known or len(set(numbers)) < len(numbers):
@@ -89,6 +102,18 @@ def _page(entry: Any, dictionary: str) -> Page:
     if {outline.tag for outline in outlines} != set(tags):
         raise BoardError("tags: expected one for each outline")
     return Page(dictionary, _corners(entry["markers"], "markers"), None, tuple(outlines), tags)
+
+
+def _check_points(page: Page, number: int) -> None:
+    """Raises BoardError if the points of `page`, the `number`-th, determine no plane."""
+    count = len(page.corners) if page.markers else 0
+    if count < _FEWEST or in_a_line(page.corners):
+        what = f"{count} {'inner corner' if page.grid else 'corner'}{'' if count == 1 else 's'}"
+        raise BoardError(
+            f"page {number}: has {what}{', all in one line,' if count >= _FEWEST else ''} of its "
+            f"{'squares' if page.grid else 'markers'}; expected four or more that are not in one line: "
+            "a ChArUco board of 3 x 3 squares, or a marker, at least"
+        )
 
 
 def _grid_page(data: Mapping[str, Any], dictionary: str) -> Page:

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgen.board.refine import refine
-from simgen.board.value import DICTIONARIES, Board, Page, dictionary_of, page_of
+from simgen.board.value import DICTIONARIES, Board, Page, dictionary_of, in_a_line, page_of
 from simgen.geometry import Array
 
 _LEAST = 2  # markers of a page, unless it has fewer: of a single one a false detection is too likely
 _SMALL = 3_000_000  # px: a smaller picture is looked at once more in twice its size if nothing is found
-_LINE = 0.05  # of their length: points that spread less across it are in a line
 _MANY = 6  # markers: so many are not seen by mistake
 _ENOUGH = 2000  # px: larger pictures are reduced where only a message depends on them
 _FEW, _ROUNDS, _STAYS = 8, 6, 0.02  # corners, rounds, px
@@ -137,7 +136,7 @@ def _sighting(gray: NDArray[np.uint8], number: int, page: Page, seen: dict[int, 
         if start is None:
             return None
         found, sure = refine(gray, page, page.corners, start)
-        if sure.sum() < 4 or _in_a_line(page.corners[sure]):
+        if sure.sum() < 4 or in_a_line(page.corners[sure]):
             return None
         known, at = page.corners[sure], found[sure]
         if sure.all() and (len(at) > _FEW or np.abs(at - start).max() < _STAYS):
@@ -152,12 +151,6 @@ def _layout(page: Page, seen: dict[int, Array]) -> Page:
         return page
     pages = [page, page_of(replace(page.grid, legacy=not page.grid.legacy), page.dictionary)]
     return max(pages, key=lambda one: len(_consistent(one, seen)))
-
-
-def _in_a_line(points: Array) -> bool:
-    """Whether `points` (N, 2) lie about in one line, so that they determine no plane."""
-    spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
-    return bool(spread[1] < _LINE * spread[0])
 
 
 def _foreseen(points: Array, known: Array, at: Array) -> Array | None:

@@ -77,7 +77,8 @@ class SceneConfig:
         unit="mm",
     )
     turns_deg: float = key(
-        "by how much the direction from there to the camera, and its roll, may differ, on each side",
+        "by how much the direction from there to the camera, and its roll, may differ, on each side; above 60 degrees of "
+        "elevation the direction differs less, as a line then says",
         1.0,
         unit="degrees",
     )

@@ -22,6 +22,7 @@ DICTIONARIES: Mapping[str, int] = {
     if name.startswith("DICT_") and name == name.upper()  # some are spelled twice
 }
 EDGE = 0.010  # m: what a printer leaves white along the paper's edge
+_LINE = 0.05  # of their length: points that spread less across it are in a line
 SHARP = 8000  # px per m of a page as it is drawn
 
 
@@ -171,6 +172,12 @@ def marker_square(side: float, middle: tuple[float, float]) -> Array:
     """(4, 2) m: the corners of an upright marker with the `side` m around `middle`."""
     half = side / 2
     return np.array([[-half, half], [half, half], [half, -half], [-half, -half]]) + middle
+
+
+def in_a_line(points: Array) -> bool:
+    """Whether `points` (N, 2) lie about in one line, or all at one place, so that they determine no plane."""
+    spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    return bool(spread[1] <= _LINE * spread[0])
 
 
 def _covered(start: float, end: float) -> Array:

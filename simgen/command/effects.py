@@ -5,7 +5,9 @@ from fnmatch import fnmatchcase as fnmatch
 from typing import Any
 
 from simgen.command.keys import Key
+from simgen.errors import ConfigError
 
+_STATED = ("camera_from_table",)  # what a condition may ask of a camera file
 _OF_THE_SCENE = {"nominal", "varied"}  # stand for values in the scene file, which are not known here
 
 
@@ -30,6 +32,9 @@ def _unmet(condition: str, config: Any, groups: Mapping[str, str], keys: Mapping
     """`key=value` of the key in `condition` if the condition is not met; None if it is met or the key is unknown."""
     differs = "!=" in condition
     path, _, wanted = condition.partition("!=" if differs else "=")
+    file, _, name = path.rpartition(".")
+    if file in keys and name in _STATED:
+        return f"{file}={_value(config, file)}" if _states(_value(config, file), name) else None
     if path not in keys:
         return None
     value = groups[path] if path in groups else _value(config, path)
@@ -45,7 +50,25 @@ def _unmet(condition: str, config: Any, groups: Mapping[str, str], keys: Mapping
 def in_words(condition: str) -> str:
     """The text of a condition of the schema, for messages."""
     path, differs, wanted = condition.partition("!=")
-    return f"{path} other than {wanted}" if differs else condition.replace("|", " or ")
+    if differs:
+        return f"{path} other than {wanted}"
+    path, _, wanted = condition.partition("=")
+    if not wanted:
+        return f"no {path}"
+    file, _, name = path.rpartition(".")
+    return f"no {file} with {name}" if wanted == "null" and name in _STATED else condition.replace("|", " or ")
+
+
+def _states(file: str, name: str) -> bool:
+    """Whether the camera file `file` states `name`; not if there is none, or none that can be read, as reading it says."""
+    if not file:
+        return False
+    from simgen.camera import read_camera  # heavy: only for those who have such a file
+
+    try:
+        return getattr(read_camera(file), name) is not None
+    except ConfigError:
+        return False
 
 
 def _value(config: Any, path: str) -> Any:

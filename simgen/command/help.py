@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simgen.command.arguments import Place
+from simgen.command.grammar import in_grammar, setting
 from simgen.command.keys import Key, choices_of, keys_of, read_conf
 
 _COLUMN = 36  # where explanations begin, unless a value reaches further
@@ -46,7 +47,7 @@ def _lines(keys: Mapping[str, Key], values: Mapping[str, Any]) -> Iterator[str]:
         if key.kind == "section":
             left = f"{path}.*"
         elif path in values:
-            left = f"{path}={shown(values[path])}"
+            left = f"{path}=" if values[path] == "???" else setting(key, values[path])
         else:
             left = path
         yield f"  {left:{_COLUMN}}  {key.help}{choices}{unit}"
@@ -61,13 +62,7 @@ def _flat(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def shown(value: Any) -> str:
-    """A value as typed on the command line; "" for a required value."""
+    """A value for a text: text as it is, all else as typed on the command line; "" for a required value."""
     if value == "???":
         return ""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(shown(item) for item in value)}]"
-    return str(value)
+    return value if isinstance(value, str) else in_grammar(value)

@@ -29,9 +29,10 @@ def key(help: str, default: Any = ABSENT, *, unit: str = "", needs: str = "", id
 
     `unit` is the unit of its values, `choices` are its allowed words. `needs` is a condition on another key, without which
     this key, and all keys below it, have no effect: `key=value`, `key=value|value` or `key!=value`. In a condition, a key
-    that begins with a dot is in the same section as the field. `idle` is why it never has an effect; `unread` says so of the
-    keys of a section that the command does not read, by name. `regardless` is a key on whose value this one does not depend,
-    even if a section above it does. `names_keys` states that its values are names of keys.
+    that begins with a dot is in the same section as the field; `key=` is met if the key is empty, and
+    `key.camera_from_table=null` if its camera file states no pose. `idle` is why it never has an effect; `unread` says so of
+    the keys of a section that the command does not read, by name. `regardless` is a key on whose value this one does not
+    depend, even if a section above it does. `names_keys` states that its values are names of keys.
     """
     metadata |= {"help": help, "unit": unit, "needs": needs, "idle": idle}
     if isinstance(default, type) or callable(default):

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from simgen.command.help import shown
+from simgen.command.grammar import in_grammar, setting
+from simgen.command.keys import groups_of, keys_of
 from simgen.config import compose
 from simgen.dataset.layout import own_keys
 from simgen.dataset.models import Model
@@ -132,11 +133,13 @@ def _settings(path: Path) -> Iterator[str]:
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    keys = keys_of(Render, groups_of("render"))
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{name}.")
         else:
-            yield f"{above}{name}={shown(value)}"
+            path = f"{above}{name}"
+            yield setting(keys[path], value) if path in keys else f"{path}={in_grammar(value)}"
 
 
 def _dataset(text: str, root: Path, split: str | None) -> Side:

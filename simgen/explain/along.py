@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from simgen.catalogue import World
+from simgen.command.help import shown
 from simgen.distributions import Cap, Constant, Distribution, Integer, LogUniform, Normal
 from simgen.errors import ConfigError
-from simgen.explain.presets import preset_names, values_of_preset
-from simgen.factors import bounds_of, is_whole, leaf_of, options_of, words_of
+from simgen.explain.presets import allowed_values, factor_keys, preset_names, values_of_preset
+from simgen.factors import bounds_of, is_whole, leaf_of, names_of, options_of, words_of
 from simgen.geometry import rotation_between
 from simgen.schema import Randomize
 
@@ -71,12 +72,25 @@ def rows_along(factor: str, leaf: Any, world: World, randomize: Randomize, num: 
 
 
 def given_rows(factor: str, values: Any, world: World) -> list[Row]:
-    """One row of the `values` that the user gave. Raises ConfigError if one of them is none of the factor."""
+    """One row of the `values` that the user gave, each a leaf of the configuration. Raises ConfigError if one of them is
+    none of the factor, or not a single value."""
     if not isinstance(values, list) or not 1 <= len(values) <= _MOST_WORDS:
         raise ConfigError(f"values: got {values}; expected 1 to {_MOST_WORDS} values, [value, value, ...]")
-    for value in values:
-        leaf_of(value, f"randomize.{factor}", world)
-    return [Row(tuple(values), tuple(map(_caption, values)))]
+    single = [_single(factor, value, world) for value in values]
+    return [Row(tuple(single), tuple(map(_caption, single)))]
+
+
+def _single(factor: str, leaf: Any, world: World) -> Any:
+    """The one value, in the configuration's form, that the factor has with the `leaf`."""
+    path = f"randomize.{factor}"
+    low, high = leaf_of(leaf, path, world).support()
+    if not np.array_equal(low, high):
+        raise ConfigError(
+            f"values: got {shown(leaf)}, which is no single value; expected {allowed_values(factor_keys()[factor])} for "
+            "each picture"
+        )
+    words = {number: word for word, number in names_of(path, world).items()}
+    return words[int(low[0])] if words else _plain(low.tolist())
 
 
 def _words(factor: str, world: World, randomize: Randomize) -> tuple[str, ...]:

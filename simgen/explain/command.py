@@ -10,6 +10,7 @@ from typing import Any
 from simgen.catalogue import World, load_world
 from simgen.command.arguments import nearest
 from simgen.command.effects import in_words
+from simgen.command.grammar import setting
 from simgen.command.help import shown
 from simgen.command.keys import Key
 from simgen.drawings import is_drawn_by, png_bytes
@@ -121,8 +122,9 @@ def _renderers(factor: str) -> str:
 def _how(stage: Stage) -> Iterator[str]:
     """How the scene was changed so that the factor is visible."""
     if stage.changed:
+        keys = factor_keys()
         settings = [
-            f"{'' if key == 'scene' else 'randomize.'}{key}={shown(value)}" for key, value in stage.changed.items()
+            setting(keys[key], value) if key in keys else f"{key}={value}" for key, value in stage.changed.items()
         ]
         yield from _lines("scene", f"the configured one with {' '.join(settings)}")
     if stage.detail:

@@ -54,7 +54,7 @@ def allowed_values(key: Key) -> str:
     if key.name in LIMITS:
         return "0 or a number below 2^32"
     if key.name == "model":
-        return "the block set's names, any"
+        return "the block set's names"
     words = words_of(key.path)
     if words:
         return ", ".join(words)

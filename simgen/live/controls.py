@@ -23,6 +23,8 @@ from simgen.schema import Preview
 
 Kind = Literal["slider", "number", "switch", "words", "color", "vector", "text"]
 
+# What has a value of its own of each factor of a section.
+_EACH = {"blocks": "block", "distractors": "distractor", "clutter": "object", "light": "light", "fixture": "box"}
 _STEPS = 200  # of a slider, at least
 _MOST_SLOTS = 30  # of a slider
 _MOST_WHOLE = 1000  # a slider of whole numbers has at most as many
@@ -61,8 +63,10 @@ class Control:
 
     @cached_property
     def hint(self) -> str:
-        """What the factor is, its unit and its leaf in the configuration."""
-        return f"{self.about}. Configured: {leaf_text(self.leaf)}"
+        """What the factor is, its unit, whose value is shown, and its leaf in the configuration."""
+        one = _EACH.get(self.section[0]) if self.section and self.name not in ("count", "slots") else None
+        first = f" Shown: that of the first {one}; set or fixed, it is that of all." if one else ""
+        return f"{self.about}.{first} Configured: {leaf_text(self.leaf)}"
 
     def shown(self, values: Array) -> Any:
         """The input's value for a sample with the numbers `values` (dim,) of the factor."""

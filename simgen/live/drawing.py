@@ -8,7 +8,6 @@ import numpy as np
 
 from simgen.catalogue import World
 from simgen.dataset.write import Sample
-from simgen.draws import Draws
 from simgen.errors import ConfigError
 from simgen.geometry import Array
 from simgen.live.schema import Live
@@ -54,20 +53,18 @@ class Drawer:
             raise ConfigError(f"start: got {settings.index}; expected 0 or a positive number below 2^63")
         pipeline = make_resized_pipeline(settings.config(), like=self._pipeline)
         (sample,) = pipeline.samples(self._renderer, [settings.index])
-        values = values_of(pipeline.sampler, settings.seed, settings.index)
+        values = values_of(pipeline.sampler, settings.seed, settings.index, int(sample.scene.attempt[0]))
         return Drawing(settings, sample, values, time.monotonic() - begun)
 
     def close(self) -> None:
         self._renderer.close()
 
 
-def values_of(sampler: Sampler, seed: int, index: int) -> dict[str, Array]:
+def values_of(sampler: Sampler, seed: int, index: int, attempt: int = 0) -> dict[str, Array]:
     """The numbers (dim,) of each factor of a sample, and the numbers of slots, by full key. Of a factor that each block,
     light or object has, those of the first. A block or object whose place was taken is elsewhere than its factor `place`."""
-    draws = Draws(seed, np.array([index]))
-    values = {
-        f"randomize.{path.replace('/', '.')}": leaf.sample(draws / path)[0] for path, leaf in sampler.leaves.items()
-    }
+    drawn = sampler.drawn(seed, [index], attempt=attempt)
+    values = {f"randomize.{path.replace('/', '.')}": numbers[0] for path, numbers in drawn.items()}
     slots = {"blocks": sampler.slots[0], "distractors": sampler.slots[1]}
     slots |= {"clutter": sampler.clutter, "light": sampler.lights}
     return values | {f"randomize.{name}.slots": np.array([count]) for name, count in slots.items()}

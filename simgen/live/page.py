@@ -272,10 +272,10 @@ class Page:
         assert self._drawing is not None
         scene, sample = self.server.scene, self._drawing.sample
         parts = {part.name: part for part in parts_of(sample, self.drawer.world)}
-        for name in [
-            name for name, (old, _) in self._meshes.items() if name not in parts or parts[name].shape != old.shape
-        ]:
-            self._meshes.pop(name)[1].remove()
+        for name, (old, mesh) in list(self._meshes.items()):
+            if name not in parts or (parts[name].shape, parts[name].label) != (old.shape, old.label):
+                mesh.remove()
+                del self._meshes[name]
         for name, part in parts.items():
             wxyz, position = _placed(part.world_from_part)
             if name in self._meshes:

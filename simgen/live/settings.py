@@ -10,16 +10,17 @@ from typing import Any
 
 import yaml
 
+from simgen.catalogue import load_world
 from simgen.command.effects import without_effect
+from simgen.command.grammar import setting
 from simgen.command.keys import is_own_file
 from simgen.config import Composed, read_own_file
 from simgen.errors import ConfigError
+from simgen.factors import check_factors, leaves_of
 from simgen.files import write_new_file
 from simgen.live.schema import Live
 
 _ONLY_LIVE = ("host", "port", "presets", "start", "seed", "width", "height")
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_RESERVED = ("null", "true", "false", "nan", "inf")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
@@ -71,12 +72,12 @@ class Settings:
         ):  # else the picture has the camera's size, where the page's is scaled
             settings |= {"width": source.width, "height": source.height}
         given = [path for path in self.composed.given if path not in (*_ONLY_LIVE, "randomize")]
-        texts = [f"{key}={_grammar(value)}" for key, value in settings.items()]
+        keys = self.composed.keys
+        texts = [setting(keys[path], value) if path in keys else f"{path}={value}" for path, value in settings.items()]
         if "randomize" in self.composed.given:
             texts.append(f"randomize={groups['randomize']}")
         for path in dict.fromkeys([*given, *self.factors]):
-            key, leaf = self.composed.keys[path], self.leaf(path)
-            texts.append(f"{path}={leaf if key.kind == 'text' and leaf is not None else _grammar(leaf)}")
+            texts.append(setting(keys[path], _plain(self.leaf(path))))
         return shlex.join(["python", "-m", "simgen", "render", *texts])
 
     def preset(self) -> dict[str, Any]:
@@ -96,9 +97,11 @@ class Settings:
 
     def save(self, name: str) -> Path:
         """Writes the preset as the new file `name`.yaml in the folder `presets`, and returns its path. Raises ConfigError
-        for a name that is no file name or is taken, FileError if it cannot be written."""
+        for a name that is no file name or is taken and for an invalid factor, FileError if it cannot be written."""
         if not _NAME.fullmatch(name):
             raise ConfigError(f"preset: got {name!r}; expected a name of letters, digits, - and _, without .yaml")
+        randomize = self.config().randomize
+        check_factors(randomize, leaves_of(randomize, load_world(self.composed.value.scene)))
         path = Path(self.composed.value.presets) / f"{name}.yaml"
         about = f"# Saved by `python -m simgen live`. To use it: python -m simgen render randomize={path}\n"
         text = about + yaml.safe_dump(self.preset(), sort_keys=False, default_flow_style=None, width=120)
@@ -117,17 +120,3 @@ def value_at(config: Any, path: str) -> Any:
 def _plain(value: Any) -> Any:
     """`value` as YAML holds it."""
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-def _grammar(value: Any) -> str:
-    """`value` as the command line reads it: Hydra's grammar."""
-    value = _plain(value)
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_grammar, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_grammar(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, str) and not (_WORD.fullmatch(value) and value.lower() not in _RESERVED):
-        return "'" + value.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
-    return str(value)

@@ -1,12 +1,12 @@
 """The command that renders a dataset again, from the recipe in its manifest."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from simgen.command.keys import choices_of, groups_of
+from simgen.command.grammar import in_grammar, setting
+from simgen.command.keys import choices_of, groups_of, keys_of
 from simgen.config import compose
 from simgen.errors import SimgenError
 from simgen.files import differences
@@ -22,12 +22,12 @@ def settings_again(manifest: Mapping[str, Any]) -> list[str] | None:
     if not isinstance(recipe, Mapping) or "randomize" not in recipe:
         return None
     settings = [
-        f"{key}={_written(recipe[key])}"
+        _setting(key, recipe[key])
         for key in ("scene", "seed", "renderer", "physics", "width", "height", "writer", "image_format")
         if recipe.get(key) is not None
     ]
-    settings += [f"{key}={_written(manifest[key])}" for key in ("num", "start") if key in manifest]
-    settings += [f"raycast.{key}={_written(value)}" for key, value in recipe.get("raycast", {}).items()]
+    settings += [_setting(key, manifest[key]) for key in ("num", "start") if key in manifest]
+    settings += [_setting(f"raycast.{key}", value) for key, value in recipe.get("raycast", {}).items()]
     plain = compose("render", Render)
     settings = [*_randomized(recipe["randomize"], plain), *_without_defaults(settings, asdict(plain))]
     try:
@@ -49,7 +49,7 @@ def _randomized(wanted: Mapping[str, Any], plain: Render) -> list[str]:
     for preset in dict.fromkeys([default, "none", *choices_of("randomize")]):
         config = plain if preset == default else compose("render", Render, [f"randomize={preset}"])
         changed = [
-            f"randomize.{key}={_written(value)}"
+            _setting(f"randomize.{key}", value)
             for key, _, value in differences(asdict(config.randomize), wanted)
             if value is not None
         ]
@@ -64,22 +64,17 @@ def _randomized(wanted: Mapping[str, Any], plain: Render) -> list[str]:
 def _without_defaults(settings: Sequence[str], plain: Mapping[str, Any]) -> list[str]:
     """`settings` without those that state what `render` does anyway, except the seed and the number of samples."""
     kept = []
-    for setting in settings:
-        key, _, value = setting.partition("=")
+    for one in settings:
+        key, _, _ = one.partition("=")
         default: Any = plain
         for name in key.split("."):
             default = default.get(name) if isinstance(default, Mapping) else None
-        if key in ("seed", "num") or _written(default) != value:
-            kept.append(setting)
+        if key in ("seed", "num") or _setting(key, default) != one:
+            kept.append(one)
     return kept
 
 
-def _written(value: Any) -> str:
-    """`value` in the grammar of the command line."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{_written(one)}' for key, one in value.items())}}}"
-    if value is None:
-        return "null"
-    return value if isinstance(value, str) else json.dumps(value)
+def _setting(path: str, value: Any) -> str:
+    """The setting of a key, which another version may have had."""
+    keys = keys_of(Render, groups_of("render"))
+    return setting(keys[path], value) if path in keys else f"{path}={in_grammar(value)}"
