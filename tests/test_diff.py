@@ -17,7 +17,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 from simgen.__main__ import COMMANDS
 from simgen.config import compose, main
 from simgen.diff.command import Difference, compare
-from simgen.diff.factors import _compare, _numbers, _Table, _words
+from simgen.diff.factors import _compare, _numbers, _Table, _words, kinds_of
 from simgen.diff.schema import DiffConfig
 from simgen.diff.sides import open_sides
 from simgen.draws import Draws
@@ -73,6 +73,48 @@ def test_a_dataset_equals_itself_and_its_configuration(
     assert not (tmp_path / "diff.png").exists()
     sampled = found(dataset, VARIED)
     assert sampled.is_empty and sampled.pairs == 3 and len(sampled.factors) > 150
+
+
+CAMERAS = "randomize=camera physics=place renderer=tiny width=64 height=48 image_format=png seed=3"
+
+
+@pytest.fixture(scope="module")
+def cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four samples, the first of which is number 998, so that they are in two scenes."""
+    root = tmp_path_factory.mktemp("diff") / "cameras"
+    render(compose("render", Render, [*CAMERAS.split(), "workers=1", "start=998", "num=4", f"out={root}"]))
+    return root
+
+
+@pytest.mark.parametrize("rendered", [False, True])
+def test_a_configuration_follows_the_samples_of_a_dataset(cameras: Path, rendered: bool) -> None:
+    """Which may have more than are compared, and begin anywhere. What is not compared is no difference."""
+    for num, compared in ((2, 2), (200, 4)):
+        for a, b in ((cameras, f"{CAMERAS} start=5"), (f"{CAMERAS} start=5", cameras)):
+            difference = found(a, b, num=num, render=rendered)
+            assert difference.is_empty and difference.pairs == compared
+            dataset, other = (difference.a, difference.b) if a == cameras else (difference.b, difference.a)
+            assert dataset.total == 4 and other.total == compared
+            assert set(other.rows) == set(dataset.rows) == set([(0, 998), (0, 999), (1, 0), (1, 1)][:compared])
+            assert kinds_of(dataset) == kinds_of(other) and kinds_of(dataset).total() == compared
+            assert not [one for one in difference.factors if one.distance or one.other]
+            assert other.is_dataset == rendered
+            assert [one.name for one in difference.factors if one.only_in] == []
+    changed = found(cameras, f"{CAMERAS} randomize.sensor.gamma=2", num=3, render=rendered)
+    assert {one.name: one.other for one in changed.factors if one.other} == {"sensor.gamma": 3}
+    assert len(changed.pixels) == (3 if rendered else 0) and not changed.is_empty
+
+
+def test_the_number_of_samples_that_are_compared_is_stated(
+    cameras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "diff.json"
+    monkeypatch.setattr(sys, "argv", ["simgen", "diff", str(cameras), f"b={CAMERAS}", "num=3", f"out={out}"])
+    assert main("simgen", COMMANDS) == 0
+    first, second, *_, last = capsys.readouterr().out.splitlines()
+    assert first == f"A: {cameras}: 3 of 4 pictures" and second == f"B: {CAMERAS}: 3 sampled scenes"
+    assert last == "A and B are equal in the 3 samples that were compared"
+    assert json.loads(out.read_text())["samples"] == {"a": 4, "b": 3, "both": 3}
 
 
 def test_one_frozen_factor_is_the_only_one_that_differs(dataset: Path, tmp_path: Path) -> None:

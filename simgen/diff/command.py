@@ -25,7 +25,7 @@ _SHOWN = 8  # lines of a kind
 class Difference:
     """All that differs between the sides A and B. `settings` and `versions` are (key, value of A, value of B); `only_a` and
     `only_b` are samples that one of two datasets or of two configurations alone has; `files` are paths whose hashes differ,
-    or that one side alone has. `pairs` is the number of samples that both have."""
+    or that one side alone has. `pairs` is the number of compared samples that both have."""
 
     a: Side
     b: Side
@@ -99,7 +99,7 @@ def to_json(found: Difference, significance: float) -> dict[str, Any]:
         "a": found.a.name,
         "b": found.b.name,
         "equal": found.is_empty,
-        "samples": {"a": len(found.a.rows), "b": len(found.b.rows), "both": found.pairs},
+        "samples": {"a": found.a.total, "b": found.b.total, "both": found.pairs},
         "only_a": found.only_a,
         "only_b": found.only_b,
         "settings": [{"key": key, "a": one, "b": other} for key, one, other in found.settings],
@@ -141,7 +141,8 @@ def _text(found: Difference, significance: float) -> Iterator[str]:
     a, b = found.a, found.b
     for letter, side in (("A", a), ("B", b)):
         unit = "pictures" if side.is_dataset else "sampled scenes"
-        yield f"{letter}: {side.name}: {len(side.rows)} {unit}{'' if side.recipe else ', whose settings are unknown'}"
+        count = f"{len(side.rows)} of {side.total}" if len(side.rows) < side.total else f"{side.total}"
+        yield f"{letter}: {side.name}: {count} {unit}{'' if side.recipe else ', whose settings are unknown'}"
     yield from _pairs("settings", found.settings)
     yield from _pairs("versions", found.versions)
     for letter, names in (("A", found.only_a), ("B", found.only_b)):
@@ -164,7 +165,9 @@ def _text(found: Difference, significance: float) -> Iterator[str]:
         yield f"files: {len(found.files)} differ{': ' + ', '.join(found.files[:4]) if found.files else ''}" + (
             ", ..." if len(found.files) > 4 else ""
         )
-    yield "A and B are equal" if found.is_empty else "A and B differ"
+    part = max(a.total, b.total) > found.pairs
+    equal = f"A and B are equal{f' in the {found.pairs} samples that were compared' if part else ''}"
+    yield equal if found.is_empty else "A and B differ"
 
 
 def _pairs(what: str, found: list[tuple[str, Any, Any]]) -> Iterator[str]:
