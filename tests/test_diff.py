@@ -203,15 +203,47 @@ def test_errors(dataset: Path, copy: Path, tmp_path: Path) -> None:
         run(DiffConfig(str(two), str(dataset)))
 
 
+def test_rounding_is_no_difference(tmp_path: Path) -> None:
+    """Of numbers that are computed from the camera's pose and a block's, as where a block is: on the table at the same place
+    however the camera stands."""
+    dataset = make(tmp_path / "set", *CAMERAS.split(), "num=8")
+    assert found(dataset, CAMERAS).is_empty
+    plain = "randomize=camera physics=place"
+    moved = found(plain, f"{plain} randomize.camera.elevation_deg=40", num=20)
+    seen = {"distance", "u", "v", "seen_from_azimuth_deg", "seen_from_elevation_deg"}
+    changed = {one.name for one in moved.factors if one.other or one.distance}
+    assert changed >= {f"block.{name}" for name in seen} and not changed & {f"block.{axis}" for axis in "xyz"}
+    assert not {name for name in changed if not name.startswith(("block.", "camera.", "blocks.distance"))}
+    # Straight from above, and from -X, where angles have no value or two. Only the block's middle is above the aim.
+    lower = {"block.seen_from_elevation_deg"}
+    for view, angles in (("elevation_deg=90", set()), ("elevation_deg=30 randomize.camera.azimuth_deg=180", lower)):
+        still = f"randomize=none physics=place randomize.camera.aim=0 randomize.camera.{view}"
+        moved = found(still, f"{still} randomize.camera.distance=0.7", num=4)
+        changed = {one.name for one in moved.factors if one.other or one.distance}
+        assert {name for name in changed if name.endswith(("_deg", ".x", ".y", ".z"))} == angles
+
+
+def test_numbers_are_equal_to_a_nanometer_and_whole_ones_exactly() -> None:
+    """Also as distributions, where the smallest differences change the order."""
+    ones = [0.0, 1e-17, -3e-17, 0.025, 1234.5, 2.0**31, -5.0]
+    others = [1e-17, -2e-17, 0.0, 0.025 * (1 + 1e-15), 1234.5 * (1 + 1e-14), 2.0**31, -5.0]
+    tables = [{(k,): {"x": value} for k, value in enumerate(values)} for values in (ones, others)]
+    assert (_compare("x", _Table(*tables), (7, 7)).other, _compare("x", _Table(*tables), (7, 7)).distance) == (0, 0.0)
+    for k, step in ((0, 3e-9), (3, 3e-9), (5, -1.0)):
+        changed = {**tables[1], (k,): {"x": others[k] + step}}
+        one = _compare("x", _Table(tables[0], changed), (7, 7))
+        assert one.other == 1 and one.distance == pytest.approx(1 / 7)
+
+
 def test_a_number_that_is_not_known_is_no_difference() -> None:
     """As the place in its picture of a block behind the camera, which is NaN."""
     rows = {(k,): {"block.u": float("nan") if k == 1 else float(k), "block.v": float("nan")} for k in range(4)}
     for name, described in (("block.u", 3), ("block.v", 0)):
-        one = _compare(name, _Table(rows, {key: dict(row) for key, row in rows.items()}), (4, 4), True)
+        one = _compare(name, _Table(rows, {key: dict(row) for key, row in rows.items()}), (4, 4))
         assert (one.other, one.distance, one.p) == (0, 0.0, 1.0)
         assert described == sum(row[name] == row[name] for row in rows.values())
     gone = {key: {**row, "block.u": float("nan")} for key, row in rows.items()}
-    one = _compare("block.u", _Table(rows, gone), (4, 4), True)
+    one = _compare("block.u", _Table(rows, gone), (4, 4))
     assert (one.other, one.distance) == (3, 1.0)
 
 

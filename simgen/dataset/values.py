@@ -18,6 +18,7 @@ from simgen.geometry import Array, inverse, project
 from simgen.scene import LIGHTS, SURFACES, TEXTURES
 
 Value = float | str
+ROUNDING = 1e-9  # m, degrees or px below which two numbers that were computed in different ways are the same
 _RGB, _XYZ = ("red", "green", "blue"), ("x", "y", "z")
 _MATERIAL = ("pattern", "cycles", "crop", "sides", "wear", "grime", "roughness", "metalness", "specular")
 _LENS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6", "fisheye")  # the order of distortion.py
@@ -177,12 +178,13 @@ def _vector(name: str, vector: Sequence[float] | None, parts: Sequence[str]) -> 
 
 
 def _viewpoint(place: Array) -> dict[str, Value]:
-    """Distance and direction of the camera at `place` (3,)."""
-    distance = float(np.linalg.norm(place))
+    """Distance and direction of the camera at `place` (3,). What rounding leaves of a 0 is 0: the signs of it would be
+    azimuths half a turn apart."""
+    x, y, z = (float(one) if abs(one) > ROUNDING else 0.0 for one in place)
     return {
-        "camera.distance": distance,
-        "camera.azimuth_deg": float(np.degrees(np.arctan2(place[1], place[0]))),
-        "camera.elevation_deg": float(np.degrees(np.arcsin(np.clip(place[2] / max(distance, 1e-12), -1, 1)))),
+        "camera.distance": float(np.linalg.norm(place)),
+        "camera.azimuth_deg": float(np.degrees(np.arctan2(y, x))),
+        "camera.elevation_deg": float(np.degrees(np.arctan2(z, np.hypot(x, y)))),
     }
 
 
