@@ -243,6 +243,9 @@ def test_an_evaluation_is_of_the_dataset(tmp_path: Path) -> None:
         DatasetError, match=r"has no block 'ape', but .*; if the evaluation renamed .* give names= with"
     ):
         report(ReportConfig(str(root), str(out), check=False, predictions=str(tmp_path / "run")))
+    for name in ("run/typo", "typo", "run/metrics.csv", "run/metrics.json/typo"):  # not the evaluation beside it
+        with pytest.raises(ConfigError, match=rf"predictions: {tmp_path / name} is no evaluation; expected the folder"):
+            report(ReportConfig(str(root), str(out), check=False, predictions=str(tmp_path / name)))
     other = write_dataset(tmp_path / "other", 6, seed=3)
     (other / "manifest.json").write_text(json.dumps({"status": "complete", "files": {}, "table": {}}))
     with pytest.raises(DatasetError, match="manifest is not that of"):
