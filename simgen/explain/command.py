@@ -62,6 +62,8 @@ def _draw(config: ExplainConfig, key: Key, factor: str, world: World) -> None:
     else:
         rows = rows_along(factor, flat_values(config.randomize)[factor], stage.world, config.randomize, config.num)
     strip = draw_strip(config, factor, stage, rows)
+    for notice in strip.notices:
+        print(notice, file=sys.stderr)
     unit = f" [{key.unit}]" if key.unit not in ("", "words") else ""
     title = f"{factor}{unit}, scene {stage.scene}, seed {config.seed}, sample {strip.index}"
     write_file(out, png_bytes(sheet_of(strip, title), _MARK))
