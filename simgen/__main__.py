@@ -62,16 +62,16 @@ def _report(config: Any) -> int:
     return report(config)
 
 
-def _explain(config: Any) -> None:
+def _explain(composed: Any) -> None:
     from simgen.explain.command import explain
 
-    explain(config)
+    explain(composed.value, composed.given)
 
 
-def _diff(config: Any) -> int:
+def _diff(composed: Any) -> int:
     from simgen.diff.command import diff
 
-    return diff(config)
+    return diff(composed.value, composed.given)
 
 
 def _board(config: Any) -> None:
@@ -110,9 +110,13 @@ COMMANDS = {
     "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
     "live": Command("show a scene in the browser, with a control for every factor", Live, _live, composed=True),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
-    "explain": Command("explain a factor, with pictures along it", ExplainConfig, _explain, words=("factor",)),
+    "explain": Command(
+        "explain a factor, with pictures along it", ExplainConfig, _explain, words=("factor",), composed=True
+    ),
     "report": Command("write a page that shows a dataset, for a browser", ReportConfig, _report, words=("dataset",)),
-    "diff": Command("find what differs between two datasets or configurations", DiffConfig, _diff, words=("a", "b")),
+    "diff": Command(
+        "find what differs between two datasets or configurations", DiffConfig, _diff, words=("a", "b"), composed=True
+    ),
     "convert": Command(
         "write a dataset in another format: COCO, YOLO, FoundationPose and others", ConvertConfig, _convert
     ),

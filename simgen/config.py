@@ -66,10 +66,15 @@ def compose(name: str, schema: type[T], overrides: Sequence[str] = ()) -> T:
 
     Raises ConfigError that names the full key for an unknown key, a wrong type or a missing value.
     """
+    return composed(name, schema, overrides).value
+
+
+def composed(name: str, schema: type[T], overrides: Sequence[str] = ()) -> Composed[T]:
+    """`compose`, with what `overrides` have set. Raises ConfigError as it does."""
     place = Place(name, schema)
     typed = Typed(tuple((path, text) for path, _, text in (override.partition("=") for override in overrides)))
     (settings,) = jobs_of(typed, place, values_of)
-    return compose_job(place, settings).value  # type: ignore[no-any-return]
+    return compose_job(place, settings)
 
 
 def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
@@ -206,10 +211,10 @@ def _run(command: Command, place: Place, arguments: Sequence[str]) -> int:
         print(f"{place.prog}: note: {line}", file=sys.stderr)
     statuses = []
     for settings in jobs:
-        composed = replace(compose_job(place, settings), typed=typed)
-        for line in without_effect(composed.value, composed.groups, composed.keys, composed.given):
+        job = replace(compose_job(place, settings), typed=typed)
+        for line in without_effect(job.value, job.groups, job.keys, job.given):
             print(f"{place.prog}: note: {line}", file=sys.stderr)
-        statuses.append(command.run(composed if command.composed else composed.value) or DONE)
+        statuses.append(command.run(job if command.composed else job.value) or DONE)
     return max(statuses)
 
 

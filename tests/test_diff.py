@@ -16,7 +16,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 
 from simgen.__main__ import COMMANDS
 from simgen.config import compose, main
-from simgen.diff.command import Difference, compare
+from simgen.diff.command import Difference, compare, diff
 from simgen.diff.factors import _compare, _numbers, _Table, _words, kinds_of
 from simgen.diff.schema import DiffConfig
 from simgen.diff.sides import open_sides
@@ -170,6 +170,48 @@ def test_a_changed_pixel_and_a_changed_label_are_reported_at_their_index(
     assert difference.files == [IMAGE, "train/000000/scene_gt_info.json"] and not difference.settings
 
 
+def test_a_setting_without_effect_is_reported(
+    cameras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    none = "randomize=none physics=place renderer=tiny width=64 height=48"
+    datasets = "it is for configurations, and both sides are datasets"
+    unlike = "no two pictures of the same number differ"
+    unseen = "a configuration has no pictures without render=true"
+    light = (
+        "b: randomize.light.size has no effect with randomize.light.kind=directional; it needs randomize.light.kind="
+    )
+    light += "area or window"
+    for arguments, notes in (
+        (
+            (cameras, cameras, "num=3", "render=true", "picture=zz.png", "show=2"),
+            {"num": datasets, "render": datasets, "picture": unlike, "show": unlike},
+        ),
+        ((cameras, f"b={CAMERAS} start=998", "num=2"), {"b: start": "the samples are those of the dataset"}),
+        (
+            (f"a={none} num=2 out=x workers=3", f"b={none} check=true seed=1", "num=1", "split=val", "show=2"),
+            {
+                "split": "no side is a dataset",
+                "show": unseen,
+                "a: num": "the number of samples is num= of diff",
+                "a: out": "what is rendered is not kept",
+                "a: workers": "nothing is rendered without render=true",
+                "b: check": "nothing is rendered without render=true",
+            },
+        ),
+    ):
+        monkeypatch.setattr(sys, "argv", ["simgen", "diff", *map(str, arguments)])
+        main("simgen", COMMANDS)
+        lines = [line for line in capsys.readouterr().err.splitlines() if "note" in line]
+        assert lines == [f"simgen: note: {key} has no effect: {why}" for key, why in notes.items()]
+    monkeypatch.setattr(
+        sys, "argv", ["simgen", "diff", f"a={none}", f"b={none} randomize.light.size=1 start=1", "num=1"]
+    )
+    main("simgen", COMMANDS)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"simgen: note: {light}"
+
+
 def test_errors(dataset: Path, copy: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes((dataset / IMAGE).read_bytes())
@@ -179,7 +221,6 @@ def test_errors(dataset: Path, copy: Path, tmp_path: Path) -> None:
     for split in ("train", "val"):
         shutil.copytree(dataset / "train", two / split)
     shutil.copytree(dataset / "models", two / "models")
-    run = COMMANDS["diff"].run
     for config, message in (
         (
             DiffConfig(str(dataset), "data/missing"),
@@ -195,12 +236,12 @@ def test_errors(dataset: Path, copy: Path, tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(ConfigError) as caught:
-            run(config)
+            diff(config)
         assert message in str(caught.value)
     with pytest.raises(DatasetError, match=r"000001\.png: truncated or changed"):
-        run(DiffConfig(str(dataset), str(copy)))
+        diff(DiffConfig(str(dataset), str(copy)))
     with pytest.raises(DatasetError, match=r"a: .*two: holds the splits train, val; name one with split="):
-        run(DiffConfig(str(two), str(dataset)))
+        diff(DiffConfig(str(two), str(dataset)))
 
 
 def test_rounding_is_no_difference(tmp_path: Path) -> None:

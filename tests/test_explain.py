@@ -183,6 +183,31 @@ def test_the_text_and_the_file(
     assert photo.read_bytes() == before
 
 
+def test_a_setting_without_effect_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a table all but the factor; of pictures their number, where the values are given or are all that there are."""
+    monkeypatch.chdir(tmp_path)
+    table, none = "a table is printed, without pictures", "no pictures are drawn of what is no factor"
+    every = "light.kind has these values and no others"
+    for arguments, notes in (
+        ("ambient out=nope.txt num=99 index=-4 seed=7", dict.fromkeys(("out", "num", "index", "seed"), table)),
+        ("randomize=full renderer=tiny", dict.fromkeys(("randomize", "renderer"), table)),
+        ("clutter.slots scene=tabletop num=3", {"num": none}),
+        ("light.kind num=5 index=0", {"num": every}),
+    ):
+        assert call([*arguments.split(), *SMALL[:2]], monkeypatch) == 0
+        size = dict.fromkeys(("width", "height"), notes.get("num", table))
+        expected = notes if "light.kind" in arguments else {**notes, **size}
+        lines = [line for line in capsys.readouterr().err.splitlines() if "note: " in line]
+        assert lines == [f"simgen: note: {key} has no effect: {why}" for key, why in expected.items()]
+    assert call(["light.kind", "values=[point,area]", "num=5", "index=0", *SMALL], monkeypatch) == 0
+    line = "num has no effect with values=['point', 'area']; it needs values=null"
+    assert f"simgen: note: {line}" in capsys.readouterr().err.splitlines()
+    assert call(["sensor.gamma", "num=3", "index=0", *SMALL], monkeypatch) == 0
+    assert "num has no effect" not in capsys.readouterr().err
+
+
 def test_an_unknown_factor() -> None:
     for factor, near in (
         ("camera.distnce", "did you mean camera.distance"),

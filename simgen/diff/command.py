@@ -1,12 +1,14 @@
 """`python -m simgen diff`: prints what differs between two sides, draws the pictures that differ, and writes JSON."""
 
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simgen.command.effects import without_effect
 from simgen.command.help import shown
 from simgen.diff.factors import Factor, compare_factors, kinds_of
 from simgen.diff.pixels import PixelChange, changed_labels, changed_pixels, sheet_of, text_of
@@ -19,6 +21,12 @@ from simgen.files import differences, read_json, write_file, write_json
 SAME, DIFFERENT = 0, 1  # the exit statuses; 2 is an error
 _MARK = "simgen diff"
 _SHOWN = 8  # lines of a kind
+_UNDRAWN = "without render=true"
+_REPLACED = {  # settings of a configuration in whose place diff has its own, and why they have no effect
+    "num": "the number of samples is num= of diff",
+    "out": "what is rendered is not kept",
+    "part": "all samples are compared",
+}
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,15 @@ class Difference:
         return not other and not any(found)
 
 
-def diff(config: DiffConfig) -> int:
-    """Prints what differs between the two sides of `config`; 0 if nothing does, 1 if something does."""
+def diff(config: DiffConfig, given: Sequence[str] = ()) -> int:
+    """Prints what differs between the two sides of `config`; 0 if nothing does, 1 if something does. Reports those of the
+    keys `given`, and of the settings of a configuration, that have no effect."""
     _check(config)
     with ExitStack() as stack:
         a, b = open_sides(config, stack)
         found = compare(a, b)
+        for line in (*_idle(given, found), *_idle_in("a", a, b), *_idle_in("b", b, a)):
+            print(f"simgen: note: {line}", file=sys.stderr)
         print("\n".join(_text(found, config.significance)))
         if found.pixels:
             worst = found.pixels[: config.show]
@@ -127,6 +138,36 @@ def _check(config: DiffConfig) -> None:
         raise ConfigError(f"significance: got {config.significance}; expected a number between 0 and 1")
     if config.out is not None and Path(config.out).exists() and not _is_ours(Path(config.out)):
         raise ConfigError(f"out: {config.out} exists, and diff did not write it; name another file or move it")
+
+
+def _idle(given: Sequence[str], found: Difference) -> Iterator[str]:
+    """A line for each of the keys `given` of diff that has no effect."""
+    sides = found.a, found.b
+    why: dict[str, str] = {}
+    if not any(side.source for side in sides):
+        why |= dict.fromkeys(("num", "render"), "it is for configurations, and both sides are datasets")
+    if all(side.source for side in sides):
+        why["split"] = "no side is a dataset"
+    if not found.pixels:
+        drawn = all(side.is_dataset for side in sides)
+        reason = "no two pictures of the same number differ" if drawn else f"a configuration has no pictures {_UNDRAWN}"
+        why |= dict.fromkeys(("picture", "show"), reason)
+    yield from (f"{key} has no effect: {why[key]}" for key in given if key in why)
+
+
+def _idle_in(key: str, side: Side, other: Side) -> Iterator[str]:
+    """A line for each setting without effect of the configuration that the `side` of diff's `key` is."""
+    of = side.source
+    if of is None:
+        return
+    why = dict(_REPLACED)
+    if other.source is None and other.recipe:
+        why["start"] = "the samples are those of the dataset"
+    if not side.is_dataset:
+        why |= dict.fromkeys(("executor", "workers", "check"), f"nothing is rendered {_UNDRAWN}")
+    yield from (f"{key}: {name} has no effect: {why[name]}" for name in of.given if name in why)
+    rest = tuple(name for name in of.given if name not in why)
+    yield from (f"{key}: {line}" for line in without_effect(of.value, of.groups, of.keys, rest))
 
 
 def _is_ours(path: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from simgen.command.help import shown
-from simgen.config import compose
+from simgen.config import Composed, composed
 from simgen.dataset.layout import own_keys
 from simgen.dataset.models import Model
 from simgen.dataset.read import open_dataset, read_recipe
@@ -40,7 +40,7 @@ class Side:
     """One side. `recipe` are all settings that determine its samples, empty if they are unknown. `total` is the number of
     its samples; the others state those that are compared: `rows` the values of the factors of each picture, `blocks` those
     of each labeled block in it. `pictures` are empty for a configuration, of which no picture exists. `files` are SHA-256
-    by path, empty unless all samples are compared."""
+    by path, empty unless all samples are compared. `source` is the configuration that the side is, None for a dataset."""
 
     name: str
     recipe: Mapping[str, Any]
@@ -49,6 +49,7 @@ class Side:
     blocks: Mapping[Name, Sequence[Values]]
     pictures: Mapping[Name, Picture]
     files: Mapping[str, str]
+    source: Composed[Render] | None = None
 
     @property
     def is_dataset(self) -> bool:
@@ -62,22 +63,24 @@ def open_sides(config: DiffConfig, stack: ExitStack) -> tuple[Side, Side]:
     into temporary folders, which `stack` removes. Raises a SimgenError that begins with the side's key."""
     texts = {"a": config.a, "b": config.b}
     sides: dict[str, Side] = {}
-    sources: dict[str, Render] = {}
+    sources: dict[str, Composed[Render]] = {}
     for key, text in texts.items():
         with _named(key):
             source = _source(text)
-            if isinstance(source, Render):
+            if isinstance(source, Composed):
                 sources[key] = source
             else:
                 sides[key] = _dataset(text, source, config.split)
     followed = [side for side in sides.values() if side.recipe]  # by another tool's dataset, samples have other numbers
-    for key, source in sources.items():
+    for key, of in sources.items():
         with _named(key):
-            index = _indices(followed[0])[: config.num] if followed else range(source.start, source.start + config.num)
+            start = of.value.start
+            index = _indices(followed[0])[: config.num] if followed else range(start, start + config.num)
             if config.render:
-                sides[key] = _rendered(texts[key], source, index, stack)
+                side = _rendered(texts[key], of.value, index, stack)
             else:
-                sides[key] = _configuration(texts[key], source, index)
+                side = _configuration(texts[key], of.value, index)
+            sides[key] = replace(side, source=of)
     a, b = sides["a"], sides["b"]
     if followed and sources:
         common = a.rows.keys() & b.rows.keys()
@@ -109,7 +112,7 @@ def _only(side: Side, names: Set[Name]) -> Side:
     return replace(side, rows=rows, blocks=blocks, pictures=pictures, files={})
 
 
-def _source(text: str) -> Path | Render:
+def _source(text: str) -> Path | Composed[Render]:
     """What `text` names: the folder of a dataset, or a configuration of `render`, from a .yaml file or from settings.
 
     Raises ConfigError, which names the three forms, for anything else.
@@ -120,7 +123,7 @@ def _source(text: str) -> Path | Render:
     if path.suffix in (".yaml", ".yml") and "=" not in text:
         if not path.is_file():
             raise ConfigError(f"{text}: no such file")
-        return compose("render", Render, list(_settings(path)))
+        return composed("render", Render, list(_settings(path)))
     try:
         settings = shlex.split(text)
     except ValueError as error:
@@ -130,7 +133,7 @@ def _source(text: str) -> Path | Render:
             f"{text}: no such folder; expected the folder of a dataset, a .yaml file, or settings of `render`, such as "
             "'randomize=full seed=1'"
         )
-    return compose("render", Render, settings)
+    return composed("render", Render, settings)
 
 
 def _settings(path: Path) -> Iterator[str]:
