@@ -15,6 +15,7 @@ import pytest
 from scipy.stats import chi2_contingency, ks_2samp
 
 from simgen.__main__ import COMMANDS
+from simgen.command.keys import groups_of, keys_of
 from simgen.config import compose, main
 from simgen.diff.command import Difference, compare, diff
 from simgen.diff.factors import _compare, _numbers, _Table, _words, kinds_of
@@ -124,6 +125,18 @@ def test_one_frozen_factor_is_the_only_one_that_differs(dataset: Path, tmp_path:
     assert {one.name: one.other for one in difference.factors if one.other or one.distance} == {"sensor.shot_noise": 3}
     assert not difference.labels and len(difference.pixels) == 3 and not difference.is_empty
     assert {path.split("/")[2] for path in difference.files} == {"rgb", "sample"}
+
+
+def test_freezing_a_factor_of_the_camera_changes_no_other_factor() -> None:
+    """The camera is aimed beside the origin, so its distance from there follows from many factors, and has another name."""
+    keys = keys_of(Render, groups_of("render"))
+    plain = "randomize=camera physics=place 'randomize.camera.aim=[0.3,0,0]'"
+    for frozen in ("distance=0.6", "azimuth_deg=20", "elevation_deg=40", "fov_deg=50", "fov_scale=1.03"):
+        difference = found(plain, f"{plain} randomize.camera.{frozen}", num=5)
+        changed = {one.name for one in difference.factors if one.other}
+        assert not {name for name in changed if f"randomize.{name}" in keys}, frozen
+        assert {name.rpartition(".")[0] for name in changed} <= {"camera", "camera.from_origin", "block", "blocks"}
+        assert changed, frozen
 
 
 def test_the_distributions_of_configurations(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from report_data import (
     write_evaluation,
 )
 
+from simgen.command.keys import groups_of, keys_of
 from simgen.config import compose
 from simgen.errors import ConfigError, DatasetError
 from simgen.report.again import command_of, settings_again
@@ -205,6 +206,26 @@ def test_the_command_makes_the_same_recipe() -> None:
     assert words[:4] == ["python", "-m", "simgen", "render"]
     assert compose("render", Render, words[4:]) == config
     assert settings_again({}) is None and settings_again({"recipe": {"seed": 1}}) is None
+
+
+def test_what_is_measured_has_an_explanation_of_its_own(tmp_path: Path) -> None:
+    """And no name of a configuration's key."""
+    report(ReportConfig(str(write_dataset(tmp_path / "set", 6)), str(tmp_path / "page.html"), check=False))
+    about = {
+        one["key"]: (one.get("help"), one.get("unit"), one["group"])
+        for one in data_in(tmp_path / "page.html")["columns"]
+    }
+    start = "of the camera as seen from the world's origin, the middle of the table's top"
+    assert {key: text for key, text in about.items() if key.startswith("camera.from_origin.")} == {
+        "camera.from_origin.distance": (f"distance {start}", "m", "Camera"),
+        "camera.from_origin.azimuth_deg": (f"direction {start}, from X toward Y", "degrees", "Camera"),
+        "camera.from_origin.elevation_deg": (f"angle above the table's plane {start}", "degrees", "Camera"),
+    }
+    assert all(help and unit is not None for help, unit, _ in about.values())
+    assert (
+        not {f"randomize.{key}" for key in about if key.startswith("camera.")}
+        & keys_of(Render, groups_of("render")).keys()
+    )
 
 
 def test_an_evaluation_is_of_the_dataset(tmp_path: Path) -> None:
