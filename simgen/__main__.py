@@ -14,6 +14,12 @@ from simgen.report.schema import ReportConfig
 from simgen.schema import Merge, Preview, Render
 
 
+def _notes(composed: Any) -> list[str]:
+    from simgen.catalogue import without_fixtures
+
+    return without_fixtures([composed.value.scene], composed.given)
+
+
 def _render(config: Any) -> None:
     from simgen.workers import render
 
@@ -105,10 +111,12 @@ def _capture(config: Any) -> None:
 
 
 COMMANDS = {
-    "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
+    "render": Command("write a dataset of labeled images", Render, _render, resumes=True, notes=_notes),
     "merge": Command("make one dataset of parts that several machines rendered", Merge, _merge, ("out",), resumes=True),
-    "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
-    "live": Command("show a scene in the browser, with a control for every factor", Live, _live, composed=True),
+    "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview, notes=_notes),
+    "live": Command(
+        "show a scene in the browser, with a control for every factor", Live, _live, composed=True, notes=_notes
+    ),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
     "explain": Command(
         "explain a factor, with pictures along it", ExplainConfig, _explain, words=("factor",), composed=True

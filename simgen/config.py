@@ -38,7 +38,8 @@ class Command:
     """One row of a command table: `schema` is the dataclass of conf/`name`.yaml, `run` gets an instance of it and may return
     an exit status. Words without a key are the values of the keys in `words`. `resumes` states whether the same command
     resumes an interrupted run. With `composed`, `run` gets the Composed, which also states what the user has set. With
-    `swept`, values may be range(...), choice(...) or interval(...), which are left to `run`."""
+    `swept`, values may be range(...), choice(...) or interval(...), which are left to `run`. `notes` gives further lines for
+    the user about settings without effect, which depend on files."""
 
     help: str
     schema: type
@@ -47,6 +48,7 @@ class Command:
     resumes: bool = False
     composed: bool = False
     swept: bool = False
+    notes: "Callable[[Composed[Any]], Sequence[str]]" = lambda _: ()
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def _run(command: Command, place: Place, arguments: Sequence[str]) -> int:
     statuses = []
     for settings in jobs:
         job = replace(compose_job(place, settings), typed=typed)
-        for line in without_effect(job.value, job.groups, job.keys, job.given):
+        for line in (*without_effect(job.value, job.groups, job.keys, job.given), *command.notes(job)):
             print(f"{place.prog}: note: {line}", file=sys.stderr)
         statuses.append(command.run(job if command.composed else job.value) or DONE)
     return max(statuses)

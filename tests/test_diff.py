@@ -217,12 +217,11 @@ def test_a_setting_without_effect_is_reported(
         main("simgen", COMMANDS)
         lines = [line for line in capsys.readouterr().err.splitlines() if "note" in line]
         assert lines == [f"simgen: note: {key} has no effect: {why}" for key, why in notes.items()]
-    monkeypatch.setattr(
-        sys, "argv", ["simgen", "diff", f"a={none}", f"b={none} randomize.light.size=1 start=1", "num=1"]
-    )
+    idle = "randomize.light.size=1 randomize.fixture.wear=1 start=1"
+    monkeypatch.setattr(sys, "argv", ["simgen", "diff", f"a={none}", f"b={none} {idle}", "num=1"])
     main("simgen", COMMANDS)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"simgen: note: {light}"
+    boxes = "b: randomize.fixture.wear has no effect: no fixtures in tabletop"
+    assert capsys.readouterr().err.splitlines() == [f"simgen: note: {light}", f"simgen: note: {boxes}"]
 
 
 def test_errors(dataset: Path, copy: Path, tmp_path: Path) -> None:

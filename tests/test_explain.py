@@ -204,8 +204,13 @@ def test_a_setting_without_effect_is_reported(
     assert call(["light.kind", "values=[point,area]", "num=5", "index=0", *SMALL], monkeypatch) == 0
     line = "num has no effect with values=['point', 'area']; it needs values=null"
     assert f"simgen: note: {line}" in capsys.readouterr().err.splitlines()
-    assert call(["sensor.gamma", "num=3", "index=0", *SMALL], monkeypatch) == 0
-    assert "num has no effect" not in capsys.readouterr().err
+    box = "randomize.fixture.roughness"
+    assert call(["sensor.gamma", "num=3", "index=0", f"{box}=1", *SMALL], monkeypatch) == 0
+    errors = capsys.readouterr().err
+    assert "num has no effect" not in errors
+    assert f"simgen: note: {box} has no effect: no fixtures in tabletop\n" in errors
+    assert call(["fixture.color", "index=0", f"{box}=1", *SMALL], monkeypatch) == 0  # in another scene
+    assert "note: randomize" not in capsys.readouterr().err
 
 
 def test_an_unknown_factor() -> None:

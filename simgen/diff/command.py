@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simgen.catalogue import without_fixtures
 from simgen.command.effects import without_effect
 from simgen.command.help import shown
 from simgen.diff.factors import Factor, compare_factors, kinds_of
@@ -167,7 +168,8 @@ def _idle_in(key: str, side: Side, other: Side) -> Iterator[str]:
         why |= dict.fromkeys(("executor", "workers", "check"), f"nothing is rendered {_UNDRAWN}")
     yield from (f"{key}: {name} has no effect: {why[name]}" for name in of.given if name in why)
     rest = tuple(name for name in of.given if name not in why)
-    yield from (f"{key}: {line}" for line in without_effect(of.value, of.groups, of.keys, rest))
+    idle = (*without_effect(of.value, of.groups, of.keys, rest), *without_fixtures([of.value.scene], rest))
+    yield from (f"{key}: {line}" for line in idle)
 
 
 def _is_ours(path: Path) -> bool:

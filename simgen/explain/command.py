@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from simgen.catalogue import World, load_world
+from simgen.catalogue import World, load_world, without_fixtures
 from simgen.command.arguments import nearest
 from simgen.command.effects import in_words
 from simgen.command.help import shown
@@ -77,8 +77,8 @@ def _draw(config: ExplainConfig, key: Key, factor: str, world: World, given: Col
         if few == many:
             _report({"num"} & {*given}, f"{factor} has these values and no others")
     strip = draw_strip(config, factor, stage, rows)
-    for notice in strip.notices:
-        print(notice, file=sys.stderr)
+    for line in (*strip.notices, *(f"simgen: note: {line}" for line in without_fixtures([stage.scene], given))):
+        print(line, file=sys.stderr)
     unit = f" [{key.unit}]" if key.unit not in ("", "words") else ""
     title = f"{factor}{unit}, scene {stage.scene}, seed {config.seed}, sample {strip.index}"
     write_file(out, png_bytes(sheet_of(strip, title), _MARK))
