@@ -37,8 +37,7 @@ python -m simgen preview vary=camera                           # look at one gro
 ```
 
 Freezing or adding one factor does not change the values of any other. A factor that the renderer cannot draw is still
-sampled and recorded, and the command prints a notice. A setting without effect is reported, too
-(but `fixture` in a scene without fixtures).
+sampled and recorded, and the command prints a notice. A setting without effect is reported, too.
 
 ## Presets
 

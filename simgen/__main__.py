@@ -14,6 +14,12 @@ from simgen.report.schema import ReportConfig
 from simgen.schema import Merge, Preview, Render
 
 
+def _notes(composed: Any) -> list[str]:
+    from simgen.catalogue import without_fixtures
+
+    return without_fixtures([composed.value.scene], composed.given)
+
+
 def _render(config: Any) -> None:
     from simgen.workers import render
 
@@ -62,16 +68,16 @@ def _report(config: Any) -> int:
     return report(config)
 
 
-def _explain(config: Any) -> None:
+def _explain(composed: Any) -> None:
     from simgen.explain.command import explain
 
-    explain(config)
+    explain(composed.value, composed.given)
 
 
-def _diff(config: Any) -> int:
+def _diff(composed: Any) -> int:
     from simgen.diff.command import diff
 
-    return diff(config)
+    return diff(composed.value, composed.given)
 
 
 def _board(config: Any) -> None:
@@ -105,14 +111,20 @@ def _capture(config: Any) -> None:
 
 
 COMMANDS = {
-    "render": Command("write a dataset of labeled images", Render, _render, resumes=True),
+    "render": Command("write a dataset of labeled images", Render, _render, resumes=True, notes=_notes),
     "merge": Command("make one dataset of parts that several machines rendered", Merge, _merge, ("out",), resumes=True),
-    "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview),
-    "live": Command("show a scene in the browser, with a control for every factor", Live, _live, composed=True),
+    "preview": Command("draw a contact sheet of samples with their labels", Preview, _preview, notes=_notes),
+    "live": Command(
+        "show a scene in the browser, with a control for every factor", Live, _live, composed=True, notes=_notes
+    ),
     "check": Command("find what is wrong with a dataset", CheckConfig, _check),
-    "explain": Command("explain a factor, with pictures along it", ExplainConfig, _explain, words=("factor",)),
+    "explain": Command(
+        "explain a factor, with pictures along it", ExplainConfig, _explain, words=("factor",), composed=True
+    ),
     "report": Command("write a page that shows a dataset, for a browser", ReportConfig, _report, words=("dataset",)),
-    "diff": Command("find what differs between two datasets or configurations", DiffConfig, _diff, words=("a", "b")),
+    "diff": Command(
+        "find what differs between two datasets or configurations", DiffConfig, _diff, words=("a", "b"), composed=True
+    ),
     "convert": Command(
         "write a dataset in another format: COCO, YOLO, FoundationPose and others", ConvertConfig, _convert
     ),

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -117,6 +117,15 @@ class World:
             size * np.pad(fixtures.scale, ((0, 0), (1, 0)), constant_values=1.0)[..., None],
             np.pad(fixtures.present, ((0, 0), (1, 0)), constant_values=True),
         )
+
+
+def without_fixtures(scenes: Sequence[str], given: Iterable[str]) -> list[str]:
+    """A message for each of the keys `given` below randomize.fixture if none of `scenes` has a fixture. Raises as load_world
+    does, but reads no scene without such a key."""
+    keys = [key for key in given if key.startswith("randomize.fixture")]
+    if not keys or any(load_world(scene).fixtures for scene in scenes):
+        return []
+    return [f"{key} has no effect: no fixtures in {', '.join(dict.fromkeys(scenes))}" for key in keys]
 
 
 def load_world(scene: str) -> World:

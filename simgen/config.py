@@ -38,7 +38,8 @@ class Command:
     """One row of a command table: `schema` is the dataclass of conf/`name`.yaml, `run` gets an instance of it and may return
     an exit status. Words without a key are the values of the keys in `words`. `resumes` states whether the same command
     resumes an interrupted run. With `composed`, `run` gets the Composed, which also states what the user has set. With
-    `swept`, values may be range(...), choice(...) or interval(...), which are left to `run`."""
+    `swept`, values may be range(...), choice(...) or interval(...), which are left to `run`. `notes` gives further lines for
+    the user about settings without effect, which depend on files."""
 
     help: str
     schema: type
@@ -47,6 +48,7 @@ class Command:
     resumes: bool = False
     composed: bool = False
     swept: bool = False
+    notes: "Callable[[Composed[Any]], Sequence[str]]" = lambda _: ()
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,15 @@ def compose(name: str, schema: type[T], overrides: Sequence[str] = ()) -> T:
 
     Raises ConfigError that names the full key for an unknown key, a wrong type or a missing value.
     """
+    return composed(name, schema, overrides).value
+
+
+def composed(name: str, schema: type[T], overrides: Sequence[str] = ()) -> Composed[T]:
+    """`compose`, with what `overrides` have set. Raises ConfigError as it does."""
     place = Place(name, schema)
     typed = Typed(tuple((path, text) for path, _, text in (override.partition("=") for override in overrides)))
     (settings,) = jobs_of(typed, place, values_of)
-    return compose_job(place, settings).value  # type: ignore[no-any-return]
+    return compose_job(place, settings)
 
 
 def compose_job(place: Place, settings: Sequence[Setting]) -> Composed[Any]:
@@ -206,10 +213,10 @@ def _run(command: Command, place: Place, arguments: Sequence[str]) -> int:
         print(f"{place.prog}: note: {line}", file=sys.stderr)
     statuses = []
     for settings in jobs:
-        composed = replace(compose_job(place, settings), typed=typed)
-        for line in without_effect(composed.value, composed.groups, composed.keys, composed.given):
+        job = replace(compose_job(place, settings), typed=typed)
+        for line in (*without_effect(job.value, job.groups, job.keys, job.given), *command.notes(job)):
             print(f"{place.prog}: note: {line}", file=sys.stderr)
-        statuses.append(command.run(composed if command.composed else composed.value) or DONE)
+        statuses.append(command.run(job if command.composed else job.value) or DONE)
     return max(statuses)
 
 

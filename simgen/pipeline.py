@@ -106,6 +106,13 @@ def make_resized_pipeline(source: Source, *, like: Pipeline | None = None) -> Pi
     return replace(pipeline, source=source, sampler=sampler)
 
 
+def notices_of(pipeline: Pipeline, renderer: Renderer) -> tuple[str, ...]:
+    """Lines for the user of a command that draws: what is to be known of the files, and which factors are not drawn."""
+    cannot = f"renderer={renderer.name} cannot vary {', '.join(renderer.ignored)}"
+    ignored = [f"{cannot}: sampled, but not visible; renderer=raycast draws them"] if renderer.ignored else []
+    return (*pipeline.world.notes, *pipeline.sampler.notices, *ignored)
+
+
 def _assembled(source: Source, world: World, images: ImageFolder) -> Pipeline:
     check_choice("physics", source.physics, tuple(PHYSICS))
     if source.randomize.automatic:

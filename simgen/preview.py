@@ -19,7 +19,7 @@ from simgen.errors import ConfigError
 from simgen.files import write_file
 from simgen.geometry import project
 from simgen.labels import OCCLUDED, VISIBLE, Label
-from simgen.pipeline import CHUNK, check_start, make_resized_pipeline
+from simgen.pipeline import CHUNK, check_start, make_resized_pipeline, notices_of
 from simgen.render import make_renderer
 from simgen.schema import Preview
 
@@ -49,9 +49,9 @@ def preview(config: Preview) -> None:
     if Path(config.out).exists() and not is_drawn_by(Path(config.out), _MARK):
         raise ConfigError(f"out: {config.out} exists, and preview did not draw it; name another file or move it")
     pipeline = make_resized_pipeline(config)
-    for notice in (*pipeline.world.notes, *pipeline.sampler.notices):
-        print(notice, file=sys.stderr)
     renderer = make_renderer(config.renderer, pipeline.world, pipeline.images, config.raycast)
+    for notice in notices_of(pipeline, renderer):
+        print(notice, file=sys.stderr)
     index = list(range(config.start, config.start + config.num))
     tiles = []
     with Progress("drawn", config.num, "images") as progress:

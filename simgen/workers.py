@@ -10,7 +10,7 @@ from simgen.dataset.recipe import describe_dataset
 from simgen.dataset.write import IMAGE_FORMATS, WRITERS, write_samples
 from simgen.errors import ConfigError
 from simgen.executors import EXECUTORS
-from simgen.pipeline import CHUNK, check_choice, check_start, make_pipeline
+from simgen.pipeline import CHUNK, check_choice, check_start, make_pipeline, notices_of
 from simgen.render import make_renderer
 from simgen.schema import Render
 from simgen.storage import open_storage
@@ -38,13 +38,7 @@ def render(config: Render) -> None:
         config.renderer, pipeline.world, pipeline.images, config.raycast
     )  # fails here, not in a worker
     next(pipeline.samples(renderer, first[:1]))  # fails here if the images are black
-    if renderer.ignored:
-        print(
-            f"renderer={config.renderer} cannot vary {', '.join(renderer.ignored)}: sampled and recorded, but not visible; "
-            "renderer=raycast draws them",
-            file=sys.stderr,
-        )
-    for notice in (*pipeline.world.notes, *pipeline.sampler.notices):
+    for notice in notices_of(pipeline, renderer):
         print(notice, file=sys.stderr)
     recipe = describe_dataset(config, pipeline.world, pipeline.sampler, pipeline.images, renderer.ignored)
     done = begin(out, recipe, config.start, config.num, pipeline.world, wanted)

@@ -273,6 +273,30 @@ def test_a_setting_without_effect_is_reported(call: Any) -> None:
     pipeline_of(f"randomize.images={folder}", "randomize.background.texture=[choice,flat,image]")
 
 
+def test_a_fixture_that_the_scene_lacks_is_reported(call: Any) -> None:
+    """By every command that has the key, from what the scene files state."""
+    given = "randomize.fixture.roughness=0.5"
+    none = "has no effect: no fixtures in"
+    for arguments, where in (
+        (("simgen", "render"), "tabletop"),
+        (("simgen", "preview", "scene=closeup"), "closeup"),
+        (("simgen", "live"), "tabletop"),
+        (("train", "train", "data.scenes=[tabletop,closeup]"), "tabletop, closeup"),
+        (("train", "doctor", "data.scenes=[closeup]"), "closeup"),
+    ):
+        status, _, errors = call(*arguments, given)
+        assert status == 0
+        assert errors == f"{arguments[0]}: note: randomize.fixture.roughness {none} {where}\n"
+    for arguments in (
+        ("simgen", "render", "scene=kuka_table"),
+        ("train", "train", "experiment=kuka"),
+        ("train", "train", "data.scenes=[tabletop,kuka_table]"),
+    ):
+        assert call(*arguments, given)[2] == ""
+    assert "it needs data=stream" in call("train", "train", "data.root=d", given)[2]
+    assert call("simgen", "render", "scene=nothing", given)[0] == 2
+
+
 def test_a_key_that_is_given_twice_is_reported(call: Any) -> None:
     status, (config,), errors = call("simgen", "render", "num=2", "seed=1", "num=3", "seed=1")
     assert (status, config.num) == (0, 3)

@@ -394,7 +394,8 @@ WHOLE: dict[str, tuple[Callable[[Path], Any], str, str]] = {
             root, lambda recipe, k: recipe["cameras"].update(world_from_camera=[np.eye(4).tolist()]), 3, 9
         ),
         "stuck_factor",
-        "camera.distance, camera.azimuth_deg, camera.elevation_deg: the same in 7 pictures in a row",
+        "camera.from_origin.distance, camera.from_origin.azimuth_deg, camera.from_origin.elevation_deg: the same in 7 "
+        "pictures in a row",
     ),
     "four lights always": (
         lambda root: recipes(root, lambda recipe, k: recipe["lights"].update(present=[[True] * 4])),

@@ -227,6 +227,36 @@ def test_a_distribution_is_no_value_of_a_picture(factor: str, values: list[Any],
     assert str(caught.value).startswith("values: got ") and message in str(caught.value)
 
 
+def test_a_setting_without_effect_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a table all but the factor; of pictures their number, where the values are given or are all that there are."""
+    monkeypatch.chdir(tmp_path)
+    table, none = "a table is printed, without pictures", "no pictures are drawn of what is no factor"
+    every = "light.kind has these values and no others"
+    for arguments, notes in (
+        ("ambient out=nope.txt num=99 index=-4 seed=7", dict.fromkeys(("out", "num", "index", "seed"), table)),
+        ("randomize=full renderer=tiny", dict.fromkeys(("randomize", "renderer"), table)),
+        ("clutter.slots scene=tabletop num=3", {"num": none}),
+        ("light.kind num=5 index=0", {"num": every}),
+    ):
+        assert call([*arguments.split(), *SMALL[:2]], monkeypatch) == 0
+        size = dict.fromkeys(("width", "height"), notes.get("num", table))
+        expected = notes if "light.kind" in arguments else {**notes, **size}
+        lines = [line for line in capsys.readouterr().err.splitlines() if "note: " in line]
+        assert lines == [f"simgen: note: {key} has no effect: {why}" for key, why in expected.items()]
+    assert call(["light.kind", "values=[point,area]", "num=5", "index=0", *SMALL], monkeypatch) == 0
+    line = "num has no effect with values=['point', 'area']; it needs values=null"
+    assert f"simgen: note: {line}" in capsys.readouterr().err.splitlines()
+    box = "randomize.fixture.roughness"
+    assert call(["sensor.gamma", "num=3", "index=0", f"{box}=1", *SMALL], monkeypatch) == 0
+    errors = capsys.readouterr().err
+    assert "num has no effect" not in errors
+    assert f"simgen: note: {box} has no effect: no fixtures in tabletop\n" in errors
+    assert call(["fixture.color", "index=0", f"{box}=1", *SMALL], monkeypatch) == 0  # in another scene
+    assert "note: randomize" not in capsys.readouterr().err
+
+
 def test_an_unknown_factor() -> None:
     for factor, near in (
         ("camera.distnce", "did you mean camera.distance"),

@@ -178,6 +178,9 @@ def test_what_contradicts_itself_is_refused_with_its_key() -> None:
         "randomize.light.size has no effect with randomize.light.kind=directional; "
         "it needs randomize.light.kind=area or window"
     ]
+    assert settings.with_factor("randomize.fixture.wear", 0.2).notes() == [
+        "randomize.fixture.wear has no effect: no fixtures in tabletop"
+    ]
 
 
 def test_a_preset_that_no_command_takes_is_not_saved(tmp_path: Path) -> None:

@@ -9,8 +9,11 @@ import pytest
 from builders import SMALL, pipeline_of
 
 from simgen.__main__ import COMMANDS
-from simgen.config import main
+from simgen.config import compose, main
 from simgen.drawings import Overview, contact_sheet
+from simgen.live.drawing import Drawer
+from simgen.live.schema import Live
+from simgen.pipeline import notices_of
 from simgen.preview import COLORS, draw_labels
 from simgen.render import make_renderer
 
@@ -37,6 +40,26 @@ def test_vary_changes_its_group_alone(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert all(np.array_equal(lines(tile), lines(tiles["light"][0])) for tile in tiles["light"])
     assert any(not np.array_equal(lines(tile), lines(tiles["blocks"][0])) for tile in tiles["blocks"])
+
+
+def test_whoever_draws_reports_what_the_renderer_cannot_vary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["renderer=tiny", "physics=place", "width=48", "height=36"]
+    size = ["randomize.light.kind=area", "randomize.light.size=0.3"]
+    pipeline = pipeline_of("randomize=none", *settings, *size)
+    (line,) = notices_of(pipeline, make_renderer("tiny", pipeline.world))
+    assert line.startswith("renderer=tiny cannot vary light.count, light.kind, light.size, ambient.sky, ")
+    for command, *others in (
+        ("render", "num=1", "workers=1", f"out={tmp_path / 'set'}"),
+        ("preview", "num=1", f"out={tmp_path / 'sheet.png'}"),
+        ("explain", "light.shadow", "values=[0,1]", "index=0", f"out={tmp_path / 'strip.png'}"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["simgen", command, "randomize=none", *settings, *size, *others])
+        assert main("simgen", COMMANDS) == 0
+        assert capsys.readouterr().err.splitlines().count(line) == 1, command
+    of = compose("live", Live, ["randomize=none", *settings, *size])
+    assert Drawer(of).notices == (line,)
 
 
 def test_a_picture_of_the_users_is_not_overwritten(

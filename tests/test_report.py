@@ -16,6 +16,7 @@ from report_data import (
     write_evaluation,
 )
 
+from simgen.command.keys import groups_of, keys_of
 from simgen.config import compose
 from simgen.errors import ConfigError, DatasetError
 from simgen.report.again import command_of, settings_again
@@ -221,6 +222,26 @@ def test_the_command_has_any_name_of_a_block(name: str) -> None:
         assert compose("render", Render, settings).randomize.blocks.model == model
 
 
+def test_what_is_measured_has_an_explanation_of_its_own(tmp_path: Path) -> None:
+    """And no name of a configuration's key."""
+    report(ReportConfig(str(write_dataset(tmp_path / "set", 6)), str(tmp_path / "page.html"), check=False))
+    about = {
+        one["key"]: (one.get("help"), one.get("unit"), one["group"])
+        for one in data_in(tmp_path / "page.html")["columns"]
+    }
+    start = "of the camera as seen from the world's origin, the middle of the table's top"
+    assert {key: text for key, text in about.items() if key.startswith("camera.from_origin.")} == {
+        "camera.from_origin.distance": (f"distance {start}", "m", "Camera"),
+        "camera.from_origin.azimuth_deg": (f"direction {start}, from X toward Y", "degrees", "Camera"),
+        "camera.from_origin.elevation_deg": (f"angle above the table's plane {start}", "degrees", "Camera"),
+    }
+    assert all(help and unit is not None for help, unit, _ in about.values())
+    assert (
+        not {f"randomize.{key}" for key in about if key.startswith("camera.")}
+        & keys_of(Render, groups_of("render")).keys()
+    )
+
+
 def test_an_evaluation_is_of_the_dataset(tmp_path: Path) -> None:
     root, out = write_dataset(tmp_path / "set", 6), tmp_path / "page.html"
     rows = write_evaluation(tmp_path / "run", root)
@@ -257,6 +278,9 @@ def test_an_evaluation_is_of_the_dataset(tmp_path: Path) -> None:
         DatasetError, match=r"has no block 'ape', but .*; if the evaluation renamed .* give names= with"
     ):
         report(ReportConfig(str(root), str(out), check=False, predictions=str(tmp_path / "run")))
+    for name in ("run/typo", "typo", "run/metrics.csv", "run/metrics.json/typo"):  # not the evaluation beside it
+        with pytest.raises(ConfigError, match=rf"predictions: {tmp_path / name} is no evaluation; expected the folder"):
+            report(ReportConfig(str(root), str(out), check=False, predictions=str(tmp_path / name)))
     other = write_dataset(tmp_path / "other", 6, seed=3)
     (other / "manifest.json").write_text(json.dumps({"status": "complete", "files": {}, "table": {}}))
     with pytest.raises(DatasetError, match="manifest is not that of"):

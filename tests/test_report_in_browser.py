@@ -25,7 +25,7 @@ OPTIONS = (
 # Of blocks and of pictures; whole numbers, words, angles and pictures without a value.
 FACTORS = (
     "block.kind", "block.distance", "block.visible_fraction", "block.visible_pixels", "block.seen_from_elevation_deg",
-    "camera.distance", "camera.azimuth_deg", "blocks.count", "blocks.visible_fraction",
+    "camera.from_origin.distance", "camera.from_origin.azimuth_deg", "blocks.count", "blocks.visible_fraction",
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_a_bar_leads_to_exactly_its_samples(seen: tuple[Any, list[str]], root: P
     page, wrong = seen
     pictures, blocks, owner = values_of(root)
     page.evaluate('() => document.querySelectorAll(".group").forEach((group) => (group.open = true))')
-    page.wait_for_selector('.factor[data-key="camera.distance"]')
+    page.wait_for_selector('.factor[data-key="camera.from_origin.distance"]')
     clicked = page.evaluate(
         """(keys) => keys.map((key) => {
           const factor = document.querySelector(`.factor[data-key="${key}"]`);
@@ -125,9 +125,9 @@ def test_a_bar_leads_to_exactly_its_samples(seen: tuple[Any, list[str]], root: P
 def test_samples_are_sorted_by_any_factor(seen: tuple[Any, list[str]], root: Path) -> None:
     page, wrong = seen
     pictures, blocks, owner = values_of(root)
-    page.select_option("#sort", label="camera.elevation_deg")
+    page.select_option("#sort", label="camera.from_origin.elevation_deg")
     order = page.eval_on_selector_all(".card", "cards => cards.map((card) => Number(card.dataset.sample))")
-    assert order == np.argsort(-pictures["camera.elevation_deg"], kind="stable").tolist()
+    assert order == np.argsort(-pictures["camera.from_origin.elevation_deg"], kind="stable").tolist()
     page.select_option("#sort", label="block.distance")
     page.click("#direction")
     order = page.eval_on_selector_all(".card", "cards => cards.map((card) => Number(card.dataset.sample))")

@@ -48,8 +48,8 @@ def test_values_are_those_of_the_scenes(tmp_path: Path) -> None:
             assert row["light.kind"] == LIGHTS[lights.kind[k, brightest]]
             assert row["light.direction.z"] == lights.direction[k, brightest, 2]
         position = scenes.cameras.world_from_camera[k, :3, 3]
-        assert row["camera.distance"] == pytest.approx(np.linalg.norm(position))
-        assert row["camera.elevation_deg"] == pytest.approx(
+        assert row["camera.from_origin.distance"] == pytest.approx(np.linalg.norm(position))
+        assert row["camera.from_origin.elevation_deg"] == pytest.approx(
             np.degrees(np.arctan2(position[2], np.hypot(*position[:2])))
         )
         slots = np.flatnonzero(there)
@@ -63,7 +63,7 @@ def test_values_are_those_of_the_scenes(tmp_path: Path) -> None:
             assert values["distance"] == pytest.approx(np.linalg.norm(place - position))
     # The distributions of the configuration, whose factors these are.
     for name, low, high in (("distance", 0.6, 1.1), ("elevation_deg", 30, 70), ("azimuth_deg", -170, 170)):
-        column = np.array(columns[f"camera.{name}"])
+        column = np.array(columns[f"camera.from_origin.{name}"])
         assert low <= column.min() and column.max() <= high and len(set(column.tolist())) == 6
     assert all(len(column) == 6 for column in columns.values())
 
@@ -73,8 +73,8 @@ def test_a_dataset_of_another_tool_has_the_values_of_its_labels(tmp_path: Path) 
     dataset = open_dataset(write_dataset(tmp_path / "set", places))
     for picture, place in zip(dataset.pictures, places, strict=True):
         row = picture_values(picture)
-        assert row["camera.distance"] == pytest.approx(0.9 * np.sqrt(2))
-        assert row["camera.elevation_deg"] == pytest.approx(45) and row["camera.azimuth_deg"] == pytest.approx(-90)
+        seen = [row[f"camera.from_origin.{name}"] for name in ("distance", "elevation_deg", "azimuth_deg")]
+        assert seen == pytest.approx([0.9 * np.sqrt(2), 45, -90])
         assert row["blocks.distance"] == pytest.approx(np.linalg.norm(place - [0, -0.9, 0.9]))
         assert not any(name.startswith(("sensor", "light", "table")) for name in row)
         values = instance_values(picture, 0, dataset.models)

@@ -4,6 +4,7 @@ Slow imports are inside the functions, so that help and errors in keys appear im
 """
 
 import sys
+from typing import Any
 
 from simgen.config import Command, Composed, main
 from train.config import (
@@ -14,6 +15,7 @@ from train.config import (
     ExportConfig,
     KeypointConfig,
     PredictConfig,
+    StreamConfig,
     SweepConfig,
     TrainConfig,
     check_calibrate,
@@ -22,6 +24,13 @@ from train.config import (
     check_predict,
     check_train,
 )
+
+
+def _notes(composed: Composed[Any]) -> list[str]:
+    from simgen.catalogue import without_fixtures
+
+    data = composed.value.data
+    return without_fixtures(data.scenes, composed.given) if isinstance(data, StreamConfig) else []
 
 
 def _train(config: TrainConfig) -> None:
@@ -94,12 +103,17 @@ def _export(config: ExportConfig) -> None:
 
 COMMANDS = {
     "train": Command(
-        "train a model, resume an interrupted run, or extend a finished one", TrainConfig, _train, resumes=True
+        "train a model, resume an interrupted run, or extend a finished one",
+        TrainConfig,
+        _train,
+        resumes=True,
+        notes=_notes,
     ),
     "doctor": Command(
         "check before a long run: one step, one overfitted batch, a toy scene, the real configuration",
         DoctorConfig,
         _doctor,
+        notes=_notes,
     ),
     "sweep": Command(
         "train many times with values that Optuna chooses: 'model.lr=tag(log,interval(1e-4,1e-2))'",
@@ -108,6 +122,7 @@ COMMANDS = {
         resumes=True,
         composed=True,
         swept=True,
+        notes=_notes,
     ),
     "evaluate": Command("measure the errors of a checkpoint on a dataset, real or rendered", EvaluateConfig, _evaluate),
     "calibrate": Command(

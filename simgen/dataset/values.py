@@ -1,8 +1,8 @@
 """The values of all factors in a picture of a dataset: what tables, histograms and tests of its distributions are made of.
 
-The names are those of the configuration's keys (docs/randomization.md). Where a factor has a value for each of several
-objects, a picture has that of the brightest light, and means over all blocks or objects. Angles are in degrees, lengths
-in m.
+The names of factors are those of the configuration's keys (docs/randomization.md); what follows from several factors has a
+name that is no key. Where a factor has a value for each of several objects, a picture has that of the brightest light, and
+means over all blocks or objects. Angles are in degrees, lengths in m.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ from simgen.geometry import Array, inverse, project
 from simgen.scene import LIGHTS, SURFACES, TEXTURES
 
 Value = float | str
+ROUNDING = 1e-9  # m, degrees or px below which two numbers that were computed in different ways are the same
 _RGB, _XYZ = ("red", "green", "blue"), ("x", "y", "z")
 _MATERIAL = ("pattern", "cycles", "crop", "sides", "wear", "grime", "roughness", "metalness", "specular")
 _LENS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6", "fisheye")  # the order of distortion.py
@@ -34,14 +35,15 @@ def picture_values(picture: Picture, recipe: Mapping[str, Any] | None = None) ->
     """The value of each factor that is known of `picture`: of its labels, and of its recipe if the dataset stores it. Words
     are texts, all others numbers. Factors of which a picture has no value (the light of one without lights) are left out.
 
-    `camera.distance`, `camera.azimuth_deg` and `camera.elevation_deg` are those of the camera as seen from the world's
-    origin, the middle of the table's top; `light.total` is the sum of `light.intensity`. `recipe` is the picture's, as
-    read_recipe returns it, for a caller that has it; None reads it. Raises DatasetError for a damaged recipe.
+    `camera.from_origin.distance`, `.azimuth_deg` and `.elevation_deg` are those of the camera as seen from the world's
+    origin, the middle of the table's top; `camera.vertical_fov_deg` is the field of view that follows from the focal length;
+    `light.total` is the sum of `light.intensity`. `recipe` is the picture's, as read_recipe returns it, for a caller that
+    has it; None reads it. Raises DatasetError for a damaged recipe.
     """
     values: dict[str, Value] = {"blocks.count": float(len(picture.instances))}
     world = picture.camera_from_table if picture.camera_from_table is not None else picture.camera_from_world
     if world is not None:
-        values.update(_viewpoint(inverse(world)[:3, 3]))
+        values.update(_from_origin(inverse(world)[:3, 3]))
     values["camera.focal_px"] = float(picture.intrinsics[1, 1])
     values.update({f"camera.distortion.{_LENS[k]}": float(one) for k, one in enumerate(picture.distortion)})
     if picture.instances:
@@ -77,7 +79,7 @@ def instance_values(
         "visible_pixels": float(one.visible_pixels),
     }
     seen = _viewpoint(inverse(pose)[:3, 3])
-    values.update({f"seen_from_{name}_deg": seen[f"camera.{name}_deg"] for name in ("azimuth", "elevation")})
+    values.update({f"seen_from_{name}": seen[name] for name in ("azimuth_deg", "elevation_deg")})
     if picture.camera_from_table is not None:
         place = (inverse(picture.camera_from_table) @ pose)[:3, 3]
         values.update(zip(_XYZ, map(float, place), strict=True))
@@ -85,7 +87,7 @@ def instance_values(
     if recipe is not None:
         try:
             blocks = _first(recipe["blocks"])
-            slot = np.flatnonzero(np.array(blocks["present"]) & np.array(blocks["labelled"]))[number]
+            slot = np.flatnonzero(np.array(blocks["present"]) & np.array(blocks["labelled"]))[one.number]
             values["scale"] = float(blocks["scale"][slot])
             values.update(_material({name: part[slot] for name, part in blocks["material"].items()}))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -132,10 +134,10 @@ def _of_recipe(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     for name, parts in (("sky", _RGB), ("ground", _RGB), ("direction", _XYZ)):
         yield from _vector(f"ambient.{name}", ambient.get(name), parts)
     cameras = recipe["cameras"]
-    yield from _viewpoint(np.array(cameras["world_from_camera"])[:3, 3]).items()
+    yield from _from_origin(np.array(cameras["world_from_camera"])[:3, 3]).items()
     size = np.array([cameras["width"], cameras["height"]])
     matrix = np.array(cameras["intrinsics"])
-    yield "camera.fov_deg", float(np.degrees(2 * np.arctan(size[1] / 2 / matrix[1, 1])))
+    yield "camera.vertical_fov_deg", float(np.degrees(2 * np.arctan(size[1] / 2 / matrix[1, 1])))
     shift = (matrix[:2, 2] - (size - 1) / 2) / size[1]
     yield from _vector("camera.principal_point", shift.tolist(), ("right", "down"))
     sensor = recipe["sensor"]
@@ -176,13 +178,18 @@ def _vector(name: str, vector: Sequence[float] | None, parts: Sequence[str]) -> 
         yield f"{name}.{part}", float(value)
 
 
+def _from_origin(place: Array) -> dict[str, Value]:
+    return {f"camera.from_origin.{name}": value for name, value in _viewpoint(place).items()}
+
+
 def _viewpoint(place: Array) -> dict[str, Value]:
-    """Distance and direction of the camera at `place` (3,)."""
-    distance = float(np.linalg.norm(place))
+    """Distance and direction of the camera at `place` (3,). What rounding leaves of a 0 is 0: the signs of it would be
+    azimuths half a turn apart."""
+    x, y, z = (float(one) if abs(one) > ROUNDING else 0.0 for one in place)
     return {
-        "camera.distance": distance,
-        "camera.azimuth_deg": float(np.degrees(np.arctan2(place[1], place[0]))),
-        "camera.elevation_deg": float(np.degrees(np.arcsin(np.clip(place[2] / max(distance, 1e-12), -1, 1)))),
+        "distance": float(np.linalg.norm(place)),
+        "azimuth_deg": float(np.degrees(np.arctan2(y, x))),
+        "elevation_deg": float(np.degrees(np.arctan2(z, np.hypot(x, y)))),
     }
 
 

@@ -1,12 +1,15 @@
 """`python -m simgen diff`: prints what differs between two sides, draws the pictures that differ, and writes JSON."""
 
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simgen.catalogue import without_fixtures
+from simgen.command.effects import without_effect
 from simgen.command.help import shown
 from simgen.diff.factors import Factor, compare_factors, kinds_of
 from simgen.diff.pixels import PixelChange, changed_labels, changed_pixels, sheet_of, text_of
@@ -19,13 +22,19 @@ from simgen.files import differences, read_json, write_file, write_json
 SAME, DIFFERENT = 0, 1  # the exit statuses; 2 is an error
 _MARK = "simgen diff"
 _SHOWN = 8  # lines of a kind
+_UNDRAWN = "without render=true"
+_REPLACED = {  # settings of a configuration in whose place diff has its own, and why they have no effect
+    "num": "the number of samples is num= of diff",
+    "out": "what is rendered is not kept",
+    "part": "all samples are compared",
+}
 
 
 @dataclass(frozen=True)
 class Difference:
     """All that differs between the sides A and B. `settings` and `versions` are (key, value of A, value of B); `only_a` and
     `only_b` are samples that one of two datasets or of two configurations alone has; `files` are paths whose hashes differ,
-    or that one side alone has. `pairs` is the number of samples that both have."""
+    or that one side alone has. `pairs` is the number of compared samples that both have."""
 
     a: Side
     b: Side
@@ -47,12 +56,15 @@ class Difference:
         return not other and not any(found)
 
 
-def diff(config: DiffConfig) -> int:
-    """Prints what differs between the two sides of `config`; 0 if nothing does, 1 if something does."""
+def diff(config: DiffConfig, given: Sequence[str] = ()) -> int:
+    """Prints what differs between the two sides of `config`; 0 if nothing does, 1 if something does. Reports those of the
+    keys `given`, and of the settings of a configuration, that have no effect."""
     _check(config)
     with ExitStack() as stack:
         a, b = open_sides(config, stack)
         found = compare(a, b)
+        for line in (*_idle(given, found), *_idle_in("a", a, b), *_idle_in("b", b, a)):
+            print(f"simgen: note: {line}", file=sys.stderr)
         print("\n".join(_text(found, config.significance)))
         if found.pixels:
             worst = found.pixels[: config.show]
@@ -99,7 +111,7 @@ def to_json(found: Difference, significance: float) -> dict[str, Any]:
         "a": found.a.name,
         "b": found.b.name,
         "equal": found.is_empty,
-        "samples": {"a": len(found.a.rows), "b": len(found.b.rows), "both": found.pairs},
+        "samples": {"a": found.a.total, "b": found.b.total, "both": found.pairs},
         "only_a": found.only_a,
         "only_b": found.only_b,
         "settings": [{"key": key, "a": one, "b": other} for key, one, other in found.settings],
@@ -129,6 +141,37 @@ def _check(config: DiffConfig) -> None:
         raise ConfigError(f"out: {config.out} exists, and diff did not write it; name another file or move it")
 
 
+def _idle(given: Sequence[str], found: Difference) -> Iterator[str]:
+    """A line for each of the keys `given` of diff that has no effect."""
+    sides = found.a, found.b
+    why: dict[str, str] = {}
+    if not any(side.source for side in sides):
+        why |= dict.fromkeys(("num", "render"), "it is for configurations, and both sides are datasets")
+    if all(side.source for side in sides):
+        why["split"] = "no side is a dataset"
+    if not found.pixels:
+        drawn = all(side.is_dataset for side in sides)
+        reason = "no two pictures of the same number differ" if drawn else f"a configuration has no pictures {_UNDRAWN}"
+        why |= dict.fromkeys(("picture", "show"), reason)
+    yield from (f"{key} has no effect: {why[key]}" for key in given if key in why)
+
+
+def _idle_in(key: str, side: Side, other: Side) -> Iterator[str]:
+    """A line for each setting without effect of the configuration that the `side` of diff's `key` is."""
+    of = side.source
+    if of is None:
+        return
+    why = dict(_REPLACED)
+    if other.source is None and other.recipe:
+        why["start"] = "the samples are those of the dataset"
+    if not side.is_dataset:
+        why |= dict.fromkeys(("executor", "workers", "check"), f"nothing is rendered {_UNDRAWN}")
+    yield from (f"{key}: {name} has no effect: {why[name]}" for name in of.given if name in why)
+    rest = tuple(name for name in of.given if name not in why)
+    idle = (*without_effect(of.value, of.groups, of.keys, rest), *without_fixtures([of.value.scene], rest))
+    yield from (f"{key}: {line}" for line in idle)
+
+
 def _is_ours(path: Path) -> bool:
     try:
         content = read_json(path)
@@ -141,7 +184,8 @@ def _text(found: Difference, significance: float) -> Iterator[str]:
     a, b = found.a, found.b
     for letter, side in (("A", a), ("B", b)):
         unit = "pictures" if side.is_dataset else "sampled scenes"
-        yield f"{letter}: {side.name}: {len(side.rows)} {unit}{'' if side.recipe else ', whose settings are unknown'}"
+        count = f"{len(side.rows)} of {side.total}" if len(side.rows) < side.total else f"{side.total}"
+        yield f"{letter}: {side.name}: {count} {unit}{'' if side.recipe else ', whose settings are unknown'}"
     yield from _pairs("settings", found.settings)
     yield from _pairs("versions", found.versions)
     for letter, names in (("A", found.only_a), ("B", found.only_b)):
@@ -164,7 +208,9 @@ def _text(found: Difference, significance: float) -> Iterator[str]:
         yield f"files: {len(found.files)} differ{': ' + ', '.join(found.files[:4]) if found.files else ''}" + (
             ", ..." if len(found.files) > 4 else ""
         )
-    yield "A and B are equal" if found.is_empty else "A and B differ"
+    part = max(a.total, b.total) > found.pairs
+    equal = f"A and B are equal{f' in the {found.pairs} samples that were compared' if part else ''}"
+    yield equal if found.is_empty else "A and B differ"
 
 
 def _pairs(what: str, found: list[tuple[str, Any, Any]]) -> Iterator[str]:

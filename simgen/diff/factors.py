@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2, ks_2samp, kstwo
 
-from simgen.dataset.values import Value
+from simgen.dataset.values import ROUNDING, Value
 from simgen.diff.sides import DRAWN, Name, Side
 
-_DIGITS = 9  # significant digits to which a dataset's labels and a sampled scene agree
+_RELATIVE = 1e-10  # of large numbers, beside ROUNDING: whole ones, at most 2^31, stay apart
 _NONE = "no value"
 _EXPECTED = 5.0  # words that are expected less often than this are taken together, for the chi-square test
 
@@ -45,12 +45,11 @@ def compare_factors(a: Side, b: Side) -> list[Factor]:
     Pictures are independent, blocks of one picture are not: they share its camera. So tests of what blocks have count the
     pictures with a block as the number of values, which makes p too large rather than too small.
     """
-    exact = a.is_dataset == b.is_dataset
     tables = [_Table(*(_rows(side.rows) for side in (a, b))), _Table(*(_block_rows(side.blocks) for side in (a, b)))]
     counts = [tuple(len(side.rows) for side in (a, b))]
     counts.append(tuple(sum(bool(blocks) for blocks in side.blocks.values()) for side in (a, b)))
     found = [
-        _compare(name, table, count, exact)
+        _compare(name, table, count)
         for table, count in zip(tables, counts, strict=True)
         for name in table.names()
         if name not in DRAWN or (a.is_dataset and b.is_dataset)
@@ -84,12 +83,14 @@ def _block_rows(blocks: Mapping[Name, Sequence[Mapping[str, Value]]]) -> Rows:
     return {(*name, k): row for name, rows in blocks.items() for k, row in enumerate(rows)}
 
 
-def _compare(name: str, table: _Table, count: tuple[int, ...], exact: bool) -> Factor:
+def _compare(name: str, table: _Table, count: tuple[int, ...]) -> Factor:
     # NaN is no value, such as the place in the picture of a block behind the camera.
-    sides = [
-        {key: _rounded(row[name], exact) for key, row in rows.items() if name in row and row[name] == row[name]}
-        for rows in (table.a, table.b)
-    ]
+    sides = _merged(
+        [
+            {key: row[name] for key, row in rows.items() if name in row and row[name] == row[name]}
+            for rows in (table.a, table.b)
+        ]
+    )
     both = table.a.keys() & table.b.keys()
     other = sum(sides[0].get(key) != sides[1].get(key) for key in both)
     values = [list(side.values()) for side in sides]
@@ -132,9 +133,17 @@ def _expected(table: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, n
     return np.asarray(table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum())
 
 
-def _rounded(value: Value, exact: bool) -> Value:
-    """`value`; unless the sides are `exact`ly comparable, with the digits that a dataset's labels have."""
-    return value if exact or isinstance(value, str) else float(f"{value:.{_DIGITS}g}")
+def _merged(sides: Sequence[Mapping[tuple[int, ...], Value]]) -> list[dict[tuple[int, ...], Value]]:
+    """The values of both sides, where numbers that differ by rounding alone are one number, the least of them. A place on
+    the table is computed from the poses of camera and block: its last bits are others if another camera sees it."""
+    numbers = np.unique([value for side in sides for value in side.values() if not isinstance(value, str)])
+    begins = np.diff(numbers, prepend=-np.inf) > ROUNDING + _RELATIVE * np.abs(numbers)
+    least = numbers[begins]
+
+    def merged(value: Value) -> Value:
+        return value if isinstance(value, str) else float(least[np.searchsorted(least, value, side="right") - 1])
+
+    return [{key: merged(value) for key, value in side.items()} for side in sides]
 
 
 def _described(values: Sequence[Value]) -> str:

@@ -13,7 +13,11 @@ class DiffConfig:
     )
     b: str = key("what `a` is compared with, in any of the same forms", MISSING)
     split: str | None = key("split of the datasets, such as train; null: the only one", None)
-    num: int = key("samples of a configuration: scenes, without pictures unless render=true", 200)
+    num: int = key(
+        "samples of a configuration: scenes, without pictures unless render=true; those of the dataset that it is compared "
+        "with, of which at most `num` are compared",
+        200,
+    )
     render: bool = key("render the samples of configurations, to compare their labels and pixels, too", False)
     significance: float = key(
         "a factor's distribution differs if its p value, times the number of factors, is below this", 0.01

@@ -1,7 +1,7 @@
 """The two sides of a comparison: a dataset, or a configuration of which scenes are sampled."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from simgen.command.grammar import in_grammar, setting
 from simgen.command.keys import groups_of, keys_of
-from simgen.config import compose
+from simgen.config import Composed, composed
 from simgen.dataset.layout import own_keys
 from simgen.dataset.models import Model
 from simgen.dataset.read import open_dataset, read_recipe
@@ -38,16 +38,19 @@ DRAWN = ("blocks.visible_fraction", "block.visible_fraction", "block.visible_pix
 
 @dataclass(frozen=True)
 class Side:
-    """One side. `recipe` are all settings that determine its samples, empty if they are unknown. `rows` are the values of
-    the factors of each picture, `blocks` those of each labeled block in it. `pictures` and `files` (SHA-256 by path) are
-    empty for a configuration, of which no picture exists."""
+    """One side. `recipe` are all settings that determine its samples, empty if they are unknown. `total` is the number of
+    its samples; the others state those that are compared: `rows` the values of the factors of each picture, `blocks` those
+    of each labeled block in it. `pictures` are empty for a configuration, of which no picture exists. `files` are SHA-256
+    by path, empty unless all samples are compared. `source` is the configuration that the side is, None for a dataset."""
 
     name: str
     recipe: Mapping[str, Any]
+    total: int
     rows: Mapping[Name, Values]
     blocks: Mapping[Name, Sequence[Values]]
     pictures: Mapping[Name, Picture]
     files: Mapping[str, str]
+    source: Composed[Render] | None = None
 
     @property
     def is_dataset(self) -> bool:
@@ -56,25 +59,34 @@ class Side:
 
 
 def open_sides(config: DiffConfig, stack: ExitStack) -> tuple[Side, Side]:
-    """The sides a and b of `config`. With config.render, configurations are rendered into temporary folders, which `stack`
-    removes. Raises a SimgenError that begins with the side's key."""
-    texts, sources = {"a": config.a, "b": config.b}, {}
+    """The sides a and b of `config`. A configuration has the samples of the dataset that it is compared with, the first
+    config.num of them, and of the dataset no others are compared either. With config.render, configurations are rendered
+    into temporary folders, which `stack` removes. Raises a SimgenError that begins with the side's key."""
+    texts = {"a": config.a, "b": config.b}
     sides: dict[str, Side] = {}
+    sources: dict[str, Composed[Render]] = {}
     for key, text in texts.items():
         with _named(key):
             source = _source(text)
-            if isinstance(source, Render) and config.render:
-                folder = Path(stack.enter_context(TemporaryDirectory(prefix="simgen-diff-"))) / "dataset"
-                render(replace(source, num=config.num, out=str(folder)))
-                source = folder
-            if isinstance(source, Render):
+            if isinstance(source, Composed):
                 sources[key] = source
             else:
                 sides[key] = _dataset(text, source, config.split)
-    for key, source in sources.items():
+    followed = [side for side in sides.values() if side.recipe]  # by another tool's dataset, samples have other numbers
+    for key, of in sources.items():
         with _named(key):
-            sides[key] = _configuration(texts[key], source, _indices(source, config.num, list(sides.values())))
-    return sides["a"], sides["b"]
+            start = of.value.start
+            index = _indices(followed[0])[: config.num] if followed else range(start, start + config.num)
+            if config.render:
+                side = _rendered(texts[key], of.value, index, stack)
+            else:
+                side = _configuration(texts[key], of.value, index)
+            sides[key] = replace(side, source=of)
+    a, b = sides["a"], sides["b"]
+    if followed and sources:
+        common = a.rows.keys() & b.rows.keys()
+        a, b = _only(a, common), _only(b, common)
+    return a, b
 
 
 @contextmanager
@@ -86,15 +98,22 @@ def _named(key: str) -> Iterator[None]:
         raise type(error)(f"{key}: {error}") from error
 
 
-def _indices(source: Render, num: int, datasets: Sequence[Side]) -> list[int]:
-    """The samples of a configuration that are compared: those of the dataset that it is compared with, at most `num`."""
-    for side in datasets:
-        if side.is_dataset and side.recipe:
-            return [scene * IMAGES_PER_SCENE + image for scene, image in sorted(side.pictures)[:num]]
-    return list(range(source.start, source.start + num))
+def _indices(side: Side) -> list[int]:
+    """The indices of the samples of a dataset, in order."""
+    return [scene * IMAGES_PER_SCENE + image for scene, image in sorted(side.rows)]
 
 
-def _source(text: str) -> Path | Render:
+def _only(side: Side, names: Set[Name]) -> Side:
+    """`side` with the samples `names` alone."""
+    if side.rows.keys() == names:
+        return side
+    kept = sorted(names)
+    pictures = {name: side.pictures[name] for name in kept if side.is_dataset}
+    rows, blocks = {name: side.rows[name] for name in kept}, {name: side.blocks[name] for name in kept}
+    return replace(side, rows=rows, blocks=blocks, pictures=pictures, files={})
+
+
+def _source(text: str) -> Path | Composed[Render]:
     """What `text` names: the folder of a dataset, or a configuration of `render`, from a .yaml file or from settings.
 
     Raises ConfigError, which names the three forms, for anything else.
@@ -105,7 +124,7 @@ def _source(text: str) -> Path | Render:
     if path.suffix in (".yaml", ".yml") and "=" not in text:
         if not path.is_file():
             raise ConfigError(f"{text}: no such file")
-        return compose("render", Render, list(_settings(path)))
+        return composed("render", Render, list(_settings(path)))
     try:
         settings = shlex.split(text)
     except ValueError as error:
@@ -115,7 +134,7 @@ def _source(text: str) -> Path | Render:
             f"{text}: no such folder; expected the folder of a dataset, a .yaml file, or settings of `render`, such as "
             "'randomize=full seed=1'"
         )
-    return compose("render", Render, settings)
+    return composed("render", Render, settings)
 
 
 def _settings(path: Path) -> Iterator[str]:
@@ -152,7 +171,15 @@ def _dataset(text: str, root: Path, split: str | None) -> Side:
         name = picture.scene_id, picture.image_id
         pictures[name] = picture
         rows[name], blocks[name] = _values(picture, dataset.models, read_recipe(picture))
-    return Side(text, dataset.manifest.get("recipe", {}), rows, blocks, pictures, dataset.manifest.get("files", {}))
+    manifest = dataset.manifest
+    return Side(text, manifest.get("recipe", {}), len(rows), rows, blocks, pictures, manifest.get("files", {}))
+
+
+def _rendered(text: str, source: Render, index: Sequence[int], stack: ExitStack) -> Side:
+    """The samples of the configuration `source` from the first to the last of `index`, rendered into a temporary folder."""
+    out = Path(stack.enter_context(TemporaryDirectory(prefix="simgen-diff-"))) / "dataset"
+    render(replace(source, start=index[0], num=index[-1] + 1 - index[0], part=None, out=str(out)))
+    return _dataset(text, out, None)
 
 
 def _configuration(text: str, source: Render, index: Sequence[int]) -> Side:
@@ -171,7 +198,7 @@ def _configuration(text: str, source: Render, index: Sequence[int]) -> Side:
         picture = _picture(scene, models)
         name = picture.scene_id, picture.image_id
         rows[name], blocks[name] = _values(picture, models, to_json(scene))
-    return Side(text, recipe, rows, blocks, {}, {})
+    return Side(text, recipe, len(rows), rows, blocks, {}, {})
 
 
 def _values(

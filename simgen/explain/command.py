@@ -2,12 +2,12 @@
 
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from simgen.catalogue import World, load_world
+from simgen.catalogue import World, load_world, without_fixtures
 from simgen.command.arguments import nearest
 from simgen.command.effects import in_words
 from simgen.command.grammar import setting
@@ -26,43 +26,60 @@ from simgen.scene import SURFACES
 
 _MARK = "simgen explain"
 _COLUMN = 11
+_FEWEST, _MOST = 2, 12  # pictures in a row
+_OF_THE_TEXT = ("factor", "scene")  # keys that count without pictures, too
 _MATERIALS = (*SURFACES, "fixture")
 
 
-def explain(config: ExplainConfig) -> None:
+def explain(config: ExplainConfig, given: Collection[str] = ()) -> None:
     """Prints what the factor of `config` is and writes its strip of pictures; without a factor, or for a group of factors,
-    prints a table. Raises ConfigError for an unknown factor, with the most similar ones."""
+    prints a table. Reports those of the keys `given` that have no effect here. Raises ConfigError for an unknown factor,
+    with the most similar ones."""
     keys = factor_keys()
     factor = (config.factor or "").removeprefix("randomize.").rstrip(".")
     if factor not in ("", "randomize") and factor not in keys:
         raise ConfigError(_unknown(factor, keys))
     if factor in ("", "randomize") or keys[factor].kind == "section":
+        _report([key for key in given if key != "factor"], "a table is printed, without pictures")
         print("\n".join(_table("" if factor == "randomize" else factor, keys)))
         return
     world = load_world(config.scene)
     print("\n".join(_text(keys[factor], factor, world)))
     if factor.replace(".", "/") not in leaves_of(config.randomize, world):
         print("It is no factor: it has one value for all samples, so no pictures are drawn.")
+        _report([key for key in given if key not in _OF_THE_TEXT], "no pictures are drawn of what is no factor")
         return
-    _draw(config, keys[factor], factor, world)
+    _draw(config, keys[factor], factor, world, given)
 
 
-def _draw(config: ExplainConfig, key: Key, factor: str, world: World) -> None:
+def _report(keys: Iterable[str], why: str) -> None:
+    for key in keys:
+        print(f"simgen: note: {key} has no effect: {why}", file=sys.stderr)
+
+
+def _draw(config: ExplainConfig, key: Key, factor: str, world: World, given: Collection[str]) -> None:
     out = Path(config.out)
     if out.suffix.lower() != ".png":
         raise ConfigError(f"out: got {config.out}; expected the name of a .png file")
     if out.exists() and not is_drawn_by(out, _MARK):
         raise ConfigError(f"out: {config.out} exists, and explain did not draw it; name another file or move it")
-    if not 2 <= config.num <= 12:
-        raise ConfigError(f"num: got {config.num}; expected 2 to 12 pictures in a row")
+    if not _FEWEST <= config.num <= _MOST:
+        raise ConfigError(f"num: got {config.num}; expected {_FEWEST} to {_MOST} pictures in a row")
     if config.index is not None and config.index < 0:
         raise ConfigError(f"index: got {config.index}; expected 0 or more")
     stage = staged(factor, config.scene, config.randomize, world)
     if config.values is not None:
         rows = given_rows(factor, config.values, stage.world)
     else:
-        rows = rows_along(factor, flat_values(config.randomize)[factor], stage.world, config.randomize, config.num)
+        rows, few, many = (
+            rows_along(factor, flat_values(config.randomize)[factor], stage.world, config.randomize, num)
+            for num in (config.num, _FEWEST, _MOST)
+        )
+        if few == many:
+            _report({"num"} & {*given}, f"{factor} has these values and no others")
     strip = draw_strip(config, factor, stage, rows)
+    for line in (*strip.notices, *(f"simgen: note: {line}" for line in without_fixtures([stage.scene], given))):
+        print(line, file=sys.stderr)
     unit = f" [{key.unit}]" if key.unit not in ("", "words") else ""
     title = f"{factor}{unit}, scene {stage.scene}, seed {config.seed}, sample {strip.index}"
     write_file(out, png_bytes(sheet_of(strip, title), _MARK))

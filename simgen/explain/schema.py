@@ -15,6 +15,6 @@ class ExplainConfig(Source):
         names_keys=True,
     )
     out: str = key("file of the strip of pictures, .png", "explain.png")
-    num: int = key("pictures along a number, 2 to 12", 7)
+    num: int = key("pictures along a number, 2 to 12", 7, needs="values=null")
     index: int | None = key("sample that the pictures show; null: the first in which the factor is visible", None)
     values: Any = key("values of the pictures, [value, value, ...]; null: over the range of the presets", None)

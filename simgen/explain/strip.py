@@ -13,7 +13,7 @@ from simgen.explain.along import Row
 from simgen.explain.schema import ExplainConfig
 from simgen.explain.stage import Stage, with_values
 from simgen.factors import FOLDERS, leaves_of
-from simgen.pipeline import Pipeline, make_resized_pipeline
+from simgen.pipeline import Pipeline, make_resized_pipeline, notices_of
 from simgen.render import make_renderer
 
 Image = NDArray[np.uint8]
@@ -28,12 +28,13 @@ _MOST_COLUMNS = 7
 @dataclass(frozen=True)
 class Strip:
     """Pictures (h, w, 3) for each of the rows, of sample `index`; `changed` is the share of the pixels that differ between
-    the two most different pictures of a row, at most."""
+    the two most different pictures of a row, at most. `notices` are lines for the user about files and renderer."""
 
     rows: tuple[Row, ...]
     pictures: tuple[tuple[Image, ...], ...]
     index: int
     changed: float
+    notices: tuple[str, ...]
 
 
 def draw_strip(config: ExplainConfig, factor: str, stage: Stage, rows: Sequence[Row]) -> Strip:
@@ -77,7 +78,7 @@ def draw_strip(config: ExplainConfig, factor: str, stage: Stage, rows: Sequence[
     finally:
         renderer.close()
     effect = max(changed(row[0], picture) for row in drawn for picture in row)
-    return Strip(tuple(rows), drawn, index, effect)
+    return Strip(tuple(rows), drawn, index, effect, notices_of(first, renderer))
 
 
 def sheet_of(strip: Strip, title: str) -> Image:

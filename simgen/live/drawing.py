@@ -12,7 +12,7 @@ from simgen.errors import ConfigError
 from simgen.geometry import Array
 from simgen.live.schema import Live
 from simgen.live.settings import Settings
-from simgen.pipeline import make_resized_pipeline
+from simgen.pipeline import make_resized_pipeline, notices_of
 from simgen.randomize import Sampler
 from simgen.render import make_renderer
 
@@ -41,10 +41,8 @@ class Drawer:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Lines for the user about the files."""
-        ignored = self._renderer.ignored
-        cannot = f"renderer={self._renderer.name} cannot vary {', '.join(ignored)}: renderer=raycast draws them"
-        return (*self.world.notes, *self._pipeline.sampler.notices, *([cannot] if ignored else []))
+        """Lines for the user, of `notices_of`."""
+        return notices_of(self._pipeline, self._renderer)
 
     def draw(self, settings: Settings) -> Drawing:
         """The picture of `settings`. Raises a SimgenError that states why there is none."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from simgen.catalogue import load_world
+from simgen.catalogue import load_world, without_fixtures
 from simgen.command.effects import without_effect
 from simgen.command.grammar import setting
 from simgen.command.keys import is_own_file
@@ -60,8 +60,11 @@ class Settings:
 
     def notes(self) -> list[str]:
         """A message for each factor set on the page that has no effect."""
-        composed = self.composed
-        return without_effect(self.config(), composed.groups, composed.keys, tuple(self.factors))
+        composed, given = self.composed, tuple(self.factors)
+        return [
+            *without_effect(self.config(), composed.groups, composed.keys, given),
+            *without_fixtures([composed.value.scene], given),
+        ]
 
     def command(self) -> str:
         """The command line that renders this picture."""

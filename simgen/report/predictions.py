@@ -66,8 +66,9 @@ def evaluation_of_run(folder: Path) -> Evaluation | None:
 
 def read_evaluation(place: Path) -> Evaluation:
     """The evaluation in the folder or file `place`. Raises ConfigError if there is none."""
-    found = find_evaluation(place if place.is_dir() else place.parent)
-    if found is None or (place.is_file() and place != found.path):
+    is_file = place.name == METRICS and place.is_file()
+    found = find_evaluation(place.parent if is_file else place)
+    if found is None:
         raise ConfigError(
             f"predictions: {place} is no evaluation; expected the folder, or its {METRICS}, that "
             "`python -m train evaluate checkpoint=... data.root=DATASET` wrote"

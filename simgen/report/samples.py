@@ -18,7 +18,22 @@ from simgen.report.schema import ReportConfig
 from simgen.schema import Render
 
 PICTURE, BLOCK = "picture", "block"
-# What the values of a block are, beside those of the configuration.
+_AT_ORIGIN = "of the camera as seen from the world's origin, the middle of the table's top"
+# What the values of a picture and of a block are that are no keys of the configuration.
+_OF_PICTURE = {
+    "split": ("split of the dataset", ""),
+    "camera.from_origin.distance": (f"distance {_AT_ORIGIN}", "m"),
+    "camera.from_origin.azimuth_deg": (f"direction {_AT_ORIGIN}, from X toward Y", "degrees"),
+    "camera.from_origin.elevation_deg": (f"angle above the table's plane {_AT_ORIGIN}", "degrees"),
+    "camera.focal_px": ("vertical focal length", "px"),
+    "camera.vertical_fov_deg": (
+        "vertical field of view: `fov_deg` times `fov_scale`, or that of a camera file",
+        "degrees",
+    ),
+    "blocks.distance": ("distance of the blocks' middles from the camera, mean", "m"),
+    "blocks.visible_fraction": ("share of the blocks' silhouettes that is seen, mean", "0 to 1"),
+    "light.total": ("sum of the lights' `intensity`", "1 is white"),
+}
 _OF_BLOCK = {
     "kind": ("name of the model", ""),
     "distance": ("distance of its middle from the camera", "m"),
@@ -141,8 +156,9 @@ def _group(key: str, of: str) -> str:
 
 def _about(key: str, of: str, keys: Mapping[str, Key]) -> dict[str, str]:
     """The explanation and the unit of the factor `key`, as far as they are known."""
-    if of == BLOCK and key in _OF_BLOCK:
-        help, unit = _OF_BLOCK[key]
+    measured = _OF_BLOCK if of == BLOCK else _OF_PICTURE
+    if key in measured:
+        help, unit = measured[key]
         return {"help": help, "unit": unit}
     path = f"randomize.blocks.material.{key}" if of == BLOCK else f"randomize.{key}"
     for name in (path, path.rpartition(".")[0], f"randomize.blocks.{key}"):

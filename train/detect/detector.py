@@ -31,8 +31,8 @@ from train.runs.checkpoint import ANEW, AVERAGED, KEYPOINTS, fits_its_descriptio
 
 MOST = 100  # blocks in a picture
 LEAST_SCORE = 0.1  # of a peak that is processed
-# Of the peaks after the first USUAL those with a score of SURE alone: of a hundred blocks all are, of clutter, which takes as
-# long, few.
+# Of the peaks after the first USUAL those with a score of SURE alone: most of many blocks, and few of clutter, which would
+# take as long as blocks.
 USUAL, SURE = 20, 0.5
 _LEAST_BLOCK = 0.1  # the least probability of being a block at all
 # The three that follow were chosen on 700 simulated pictures of another seed than those of docs/results.md. Before they were
