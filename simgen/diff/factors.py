@@ -106,7 +106,9 @@ def _compare(name: str, table: _Table, count: tuple[int, ...]) -> Factor:
 
 def _numbers(values: Sequence[Sequence[Any]], shares: Sequence[float]) -> tuple[float, float]:
     """The two-sample Kolmogorov-Smirnov statistic and its p value, for the `shares` of the values that are independent."""
-    statistic = float(ks_2samp(*values, method="asymp").statistic)
+    # Of its methods only the p value differs, which is not used; with one value on both sides that of asymp is 0 / 0.
+    one = len(values[0]) == len(values[1]) == 1
+    statistic = float(ks_2samp(*values, method="exact" if one else "asymp").statistic)
     a, b = (max(1.0, len(one) * share) for one, share in zip(values, shares, strict=True))
     return statistic, float(kstwo.sf(statistic, max(1, round(a * b / (a + b))))) if statistic else 1.0
 

@@ -223,7 +223,7 @@ def _picture(scene: Scenes, models: Mapping[int, Model]) -> Picture:
         size = model.size * scene.blocks.scale[0, slot]
         unseen = (-1, -1, -1, -1)
         one = Instance(model.obj_id, pose, size, unseen, unseen, visible_pixels=0, visible_fraction=np.nan)
-        instances.append(one)
+        instances.append(replace(one, number=len(instances)))
     scene_id, image_id = divmod(int(scene.index[0]), IMAGES_PER_SCENE)
     return Picture(
         scene_id=scene_id,
