@@ -216,7 +216,7 @@ def _picture(scene: Scenes, models: Mapping[int, Model]) -> Picture:
     """The labels of a scene of one sample as a dataset would state them, but for those of DRAWN."""
     camera_from_world = inverse(scene.cameras.world_from_camera[0])
     there = np.flatnonzero(scene.blocks.present[0] & scene.blocks.labelled[0])
-    instances = []
+    instances: list[Instance] = []
     for slot in there:
         model = models[int(scene.blocks.model[0, slot]) + 1]
         pose = camera_from_world @ scene.blocks.world_from_block[0, slot]
