@@ -13,6 +13,7 @@ from simgen.errors import ConfigError, DatasetError, SimgenError
 from simgen.shapes.solids import make_solid
 from train.blocks.kinds import BlockSet, Kind
 from train.config import CalibrateConfig, DatasetConfig, EvaluateConfig, SourceConfig
+from train.detect.calibration import Calibrations
 
 BLOCKS = BlockSet([Kind.of(make_solid(name, "cube", np.full(3, 0.08))) for name in ("cube", "die")])
 
@@ -21,6 +22,7 @@ class Blind:
     """A detector that knows BLOCKS and must not be used."""
 
     blocks = BLOCKS
+    calibration = Calibrations()
     net = SimpleNamespace(to=lambda device: None)
 
     def zoomed(self, _: float) -> "Blind":
