@@ -346,11 +346,11 @@ def test_numbers_of_processes_that_draw_pictures_again_are_told() -> None:
 
 
 def test_sizes_that_a_detector_cannot_tell_are_reported() -> None:
-    for scale, told in (("1", 0), ("[uniform,0.95,1.05]", 0), ("[uniform,0.8,1.2]", 1), ("[uniform,1,1.2]", 1)):
+    for scale, notices in (("1", 0), ("[uniform,0.95,1.05]", 0), ("[uniform,0.8,1.2]", 1), ("[uniform,1,1.2]", 1)):
         summary = sources_of(train_config(f"randomize.blocks.scale={scale}")).summary
         assert (
             summary.count("a block that is over 10% larger or smaller than in the block set is learned as one of")
-            == told
+            == notices
         )
         assert ("randomize.blocks.scale: from 0.8 to 1.2: " in summary) == ("0.8" in scale)
 

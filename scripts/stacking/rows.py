@@ -130,7 +130,6 @@ class Bench:
         return replace(first, source=source.name, outcome=REFUSED, **_NOTHING)
 
     def _row(self, task: Task, index: int, source: Source, found: Predicted) -> Row:
-        pairs = paired(task.blocks, found.blocks)
         known = [one for one in found.blocks if one is not None]
         common = _estimates(task, index, source, found)
         if len(known) < len(task.blocks):
@@ -141,7 +140,8 @@ class Bench:
         if not wrong:
             return Row(**common, outcome=STACKED, cause="", reason="", **done)
         reason = result.trouble or ", ".join(wrong)
-        return Row(**common, outcome=FAILED, cause=cause(task.blocks, pairs, result.trouble), reason=reason, **done)
+        blamed = cause(task.blocks, paired(task.blocks, found.blocks), result.trouble)
+        return Row(**common, outcome=FAILED, cause=blamed, reason=reason, **done)
 
 
 def _estimates(task: Task, index: int, source: Source, found: Predicted) -> dict[str, Any]:

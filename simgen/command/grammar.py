@@ -11,12 +11,14 @@ _RESERVED = ("null", "true", "false", "nan", "inf")
 _TEXTS = ("text", "texts", "text or texts", "group")
 
 
-def setting(key: Key, value: Any) -> str:
-    """`key=value` as it is typed, but for the quotes that a shell needs."""
-    if key.kind in _TEXTS and value is not None:
-        text = f"[{','.join(value)}]" if isinstance(value, list) else value
-        return f"{key.path}={text}"
-    return f"{key.path}={in_grammar(value)}"
+def setting(keys: Mapping[str, Key], name: str, value: Any) -> str:
+    """`key=value` as it is typed, but for the quotes that a shell needs, of the key that `keys` has for `name`; `name`
+    itself if it has none, as of a key of another version."""
+    key = keys.get(name)
+    path = name if key is None else key.path
+    if key is not None and key.kind in _TEXTS and value is not None:
+        return f"{path}=[{','.join(value)}]" if isinstance(value, list) else f"{path}={value}"
+    return f"{path}={in_grammar(value)}"
 
 
 def in_grammar(value: Any) -> str:

@@ -47,7 +47,7 @@ def _lines(keys: Mapping[str, Key], values: Mapping[str, Any]) -> Iterator[str]:
         if key.kind == "section":
             left = f"{path}.*"
         elif path in values:
-            left = f"{path}=" if values[path] == "???" else setting(key, values[path])
+            left = f"{path}=" if values[path] == "???" else setting(keys, path, values[path])
         else:
             left = path
         yield f"  {left:{_COLUMN}}  {key.help}{choices}{unit}"

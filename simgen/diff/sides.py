@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from simgen.command.grammar import in_grammar, setting
+from simgen.command.grammar import setting
 from simgen.command.keys import groups_of, keys_of
 from simgen.config import Composed, composed
 from simgen.dataset.layout import own_keys
@@ -157,8 +157,7 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{name}.")
         else:
-            path = f"{above}{name}"
-            yield setting(keys[path], value) if path in keys else f"{path}={in_grammar(value)}"
+            yield setting(keys, f"{above}{name}", value)
 
 
 def _dataset(text: str, root: Path, split: str | None) -> Side:

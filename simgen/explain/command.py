@@ -140,9 +140,7 @@ def _how(stage: Stage) -> Iterator[str]:
     """How the scene was changed so that the factor is visible."""
     if stage.changed:
         keys = factor_keys()
-        settings = [
-            setting(keys[key], value) if key in keys else f"{key}={value}" for key, value in stage.changed.items()
-        ]
+        settings = [setting(keys, key, value) for key, value in stage.changed.items()]
         yield from _lines("scene", f"the configured one with {' '.join(settings)}")
     if stage.detail:
         yield _line(

@@ -76,11 +76,11 @@ class Settings:
             settings |= {"width": source.width, "height": source.height}
         given = [path for path in self.composed.given if path not in (*_ONLY_LIVE, "randomize")]
         keys = self.composed.keys
-        texts = [setting(keys[path], value) if path in keys else f"{path}={value}" for path, value in settings.items()]
+        texts = [setting(keys, path, value) for path, value in settings.items()]
         if "randomize" in self.composed.given:
             texts.append(f"randomize={groups['randomize']}")
         for path in dict.fromkeys([*given, *self.factors]):
-            texts.append(setting(keys[path], _plain(self.leaf(path))))
+            texts.append(setting(keys, path, _plain(self.leaf(path))))
         return shlex.join(["python", "-m", "simgen", "render", *texts])
 
     def preset(self) -> dict[str, Any]:

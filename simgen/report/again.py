@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from simgen.command.grammar import in_grammar, setting
+from simgen.command.grammar import setting
 from simgen.command.keys import choices_of, groups_of, keys_of
 from simgen.config import compose
 from simgen.errors import SimgenError
@@ -76,5 +76,4 @@ def _without_defaults(settings: Sequence[str], plain: Mapping[str, Any]) -> list
 
 def _setting(path: str, value: Any) -> str:
     """The setting of a key, which another version may have had."""
-    keys = keys_of(Render, groups_of("render"))
-    return setting(keys[path], value) if path in keys else f"{path}={in_grammar(value)}"
+    return setting(keys_of(Render, groups_of("render")), path, value)
